@@ -1,0 +1,47 @@
+# Everything starts here: `make demo` and `make test` work on a bare machine with Python 3.10+.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    install into $(VENV), then distil, tune, build and compare the demo (8 min)"
+	@echo "make test    install into $(VENV), then run the tests (PYTEST_ARGS='-k name' for some)"
+	@echo "make lint    install into $(VENV), then ruff and mypy"
+	@echo "make format  rewrite the code in the house style"
+	@echo "make clean   remove caches and build output (not $(VENV), not runs/)"
+
+# One stamp for the installation: it is made again only when what is to be installed changes.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	@echo "==> Creating $(VENV) and installing tvmkd: about 6 GB and 5 minutes, the first time only"
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: give make PYTHON=..."; exit 5; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "$(PYTHON) is older than 3.10: give make PYTHON=..."; exit 5; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@touch $@
+	@echo "==> Installed: $(BIN)/tvmkd"
+
+demo: $(VENV)/.installed
+	@echo "==> Running $(BIN)/tvmkd demo (results go to runs/demo)"
+	@$(BIN)/tvmkd demo
+
+test: $(VENV)/.installed
+	@echo "==> Running the tests (all but those that need a GPU)"
+	@$(BIN)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	@echo "==> ruff check, ruff format --check, mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find tvmkd tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

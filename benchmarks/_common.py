@@ -1,0 +1,100 @@
+"""What every benchmark here shares: its options, its table, its JSON, the machine's facts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tvmkd
+from tvmkd.bench import machine
+
+
+@dataclass
+class Result:
+    """One ratio and the bar it is held against.
+
+    Attributes:
+        name: what is compared, "tvmkd over peer".
+        ratio: the figure.
+        bar: the limit.
+        better: "lower" (the ratio must be at most the bar) or "higher" (at least).
+        ratios: the single measurements behind the figure.
+        note: what a reader has to know.
+    """
+
+    name: str
+    ratio: float
+    bar: float
+    better: str = "lower"
+    ratios: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bar is met."""
+        return self.ratio <= self.bar if self.better == "lower" else self.ratio >= self.bar
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe, ``holds`` included."""
+        return {**asdict(self), "holds": self.holds}
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser that has ``--json PATH`` already."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--json", type=Path, metavar="PATH", help="write the results here as well")
+    return made
+
+
+def from_ratios(
+    name: str, ratios: Sequence[float], bar: float, better: str = "lower", note: str = ""
+) -> Result:
+    """The median of alternating measurements as a result."""
+    return Result(name, statistics.median(ratios), bar, better, list(ratios), note)
+
+
+def finish(results: Sequence[Result], path: Path | None, **more: Any) -> int:
+    """Prints the table, writes ``path`` where given; the exit code: 0 when every bar is met.
+
+    Args:
+        more: further JSON-safe facts for the file, beside "results" and "machine".
+    """
+    width = max((len(result.name) for result in results), default=0)
+    print(f"{'':{width}}  {'ratio':>8}  {'bar':>8}  spread")
+    for result in results:
+        sign = "≤" if result.better == "lower" else "≥"
+        spread = ""
+        if len(result.ratios) > 1:
+            spread = f"{min(result.ratios):.3f} to {max(result.ratios):.3f}"
+        print(
+            f"{result.name:{width}}  {result.ratio:8.3f}  {sign} {result.bar:6.3g}  {spread:16}  "
+            f"{'holds' if result.holds else 'MISSED'}"
+        )
+        if result.note:
+            print(f"{'':{width}}  {result.note}")
+    if path is not None:
+        data = {
+            "benchmark": Path(sys.argv[0]).stem,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "tvmkd": tvmkd.__version__,
+            "machine": {**machine.facts(), **machine.weather()},
+            "results": [result.to_dict() for result in results],
+            **more,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        os.replace(draft, path)
+    return 0 if all(result.holds for result in results) else 1

@@ -1,0 +1,158 @@
+"""Where the time goes by kernel, beside the same operator in ONNX Runtime's own profile."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tvmkd.stacks.client import StackClient
+from tvmkd.tuning.builder import _zig
+
+PEAK_SOURCE = """
+typedef float vector __attribute__((vector_size(32)));
+float peak(long rounds) {
+    vector s[12];
+    for (int i = 0; i < 12; i++) s[i] = (vector){0, 1, 2, 3, 4, 5, 6, 7} + (float)i;
+    vector a = s[0] * 1e-6f + 0.999f, b = s[1] * 1e-6f;
+    for (long r = 0; r < rounds; r++)
+        for (int i = 0; i < 12; i++) s[i] = s[i] * a + b;
+    vector total = s[0];
+    for (int i = 1; i < 12; i++) total += s[i];
+    return total[0];
+}
+"""
+HEAVY = ("conv2d", "depthwise", "dense")  # a Winograd product is a dense kernel
+CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "MatMul", "FusedGemm")
+
+
+def core_peak() -> float:
+    """GFLOP/s of independent AVX2 multiply-adds in registers on one core, measured now."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "peak.c", Path(folder) / "peak.so"
+        source.write_text(PEAK_SOURCE)
+        flags = ["-O3", "-mavx2", "-mfma", "-ffast-math", "-shared", "-fPIC"]
+        subprocess.run([*_zig(), "cc", *flags, "-o", library, source], check=True)
+        run = ctypes.CDLL(str(library)).peak
+        run.restype, run.argtypes = ctypes.c_float, [ctypes.c_long]
+        rounds, best = 2_000_000, float("inf")
+        for _ in range(9):
+            begin = time.perf_counter()
+            run(rounds)
+            best = min(best, time.perf_counter() - begin)
+    return rounds * 12 * 8 * 2 / best / 1e9
+
+
+def onnxruntime_profile(path: Path, threads: int, runs: int = 40) -> list[dict[str, Any]]:
+    """Median time of each node in the order of execution: ``name``, ``op``, ``us``."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = (
+            "import sys, numpy, onnxruntime as ort\n"
+            "options = ort.SessionOptions()\n"
+            "options.intra_op_num_threads = int(sys.argv[2])\n"
+            "options.enable_profiling = True\n"
+            "options.profile_file_prefix = sys.argv[3]\n"
+            "session = ort.InferenceSession(sys.argv[1], options)\n"
+            "feed = {i.name: numpy.random.rand(*i.shape).astype('f4') for i in "
+            "session.get_inputs()}\n"
+            "for _ in range(int(sys.argv[4])): session.run(None, feed)\n"
+            "session.end_profiling()\n"
+        )
+        prefix = os.path.join(folder, "ort")
+        arguments = [str(path), str(threads), prefix, str(runs)]
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+        (profile,) = Path(folder).glob("ort*.json")
+        events = json.loads(profile.read_text())
+    times: dict[str, list[float]] = defaultdict(list)
+    kinds = {}
+    for event in events:
+        name = event.get("name", "")
+        if event.get("cat") == "Node" and name.endswith("_kernel_time"):
+            node = name.removesuffix("_kernel_time")
+            times[node].append(event["dur"])
+            kinds[node] = event["args"]["op_name"]
+    return [
+        {"name": node, "op": kinds[node], "us": statistics.median(found[len(found) // 4 :])}
+        for node, found in times.items()
+    ]
+
+
+def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[str, Any]]:
+    """The artifact's kernels, the costliest first, each with its peer's time.
+
+    Convolutions and products are matched by their order in the graph, which both keep. What is
+    fused behind them counts with them in both; of a Winograd convolution the product stands for
+    all three kernels. ``peer_us`` is None for other kernels.
+    """
+    with StackClient() as stack:
+        rows = stack.profile(artifact, repeats=40)
+    matched = _match(onnx.load(str(path)), onnxruntime_profile(path, threads))
+    heavy = [r for r in rows if r.get("kind") in HEAVY]
+    places = sorted(place for row in heavy for place in row["places"])
+    number = {place: index for index, place in enumerate(places)}
+    for row in rows:
+        row["peer_us"] = None
+        if row in heavy and len(places) == len(matched):
+            found = [matched[number[place]] for place in row["places"]]
+            row["peer_us"] = sum(t for t in found if t is not None) if all(found) else None
+        speed = row.get("gflops")
+        row["of_peak"] = None if speed is None else speed / (peak * threads)
+    return rows
+
+
+def _match(model: onnx.ModelProto, peers: list[dict[str, Any]]) -> list[float | None]:
+    """The peer's time of each convolution and product, in the graph's order.
+
+    ONNX Runtime names a fused node after the value that it computes in the end (``relu_3_nchwc``),
+    so each node is looked for under its own name, its output's, and those of what reads it.
+    """
+    times = {row["name"].removesuffix("_nchwc"): row["us"] for row in peers}
+    heavy = {row["name"].removesuffix("_nchwc") for row in peers if row["op"] in CONVOLUTIONS}
+    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for node in model.graph.node:
+        for value in node.input:
+            readers[value].append(node)
+    found: list[float | None] = []
+    for node in model.graph.node:
+        if node.op_type not in CONVOLUTIONS:
+            continue
+        names, front = [node.name], [node]
+        for _ in range(6):  # as many elementwise operators as a kernel takes behind it
+            names += [value for each in front for value in each.output]
+            front = [reader for each in front for out in each.output for reader in readers[out]]
+            front = [reader for reader in front if reader.op_type not in CONVOLUTIONS]
+        name = next((name for name in names if name in heavy), None)
+        found.append(None if name is None else times[name])
+        heavy.discard(name or "")
+    return found
+
+
+def show(rows: list[dict[str, Any]], most: int = 12) -> None:
+    """Prints the first rows of `table`."""
+    print(
+        f"  {'kernel':44} {'calls':>5} {'us':>8} {'share':>6} {'of peak':>8} {'ONNX Runtime':>13}"
+    )
+    for row in rows[:most]:
+        of_peak = "" if row["of_peak"] is None else f"{row['of_peak']:.0%}"
+        peer = "" if row["peer_us"] is None else f"{row['peer_us']:.0f}"
+        name = row["kernel"][:44]
+        print(
+            f"  {name:44} {row['calls']:5} {row['us']:8.0f} {row['share']:6.1%} "
+            f"{of_peak:>8} {peer:>13}"
+        )
+
+
+def geometric_mean(values: list[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.mean(np.log(values))))

@@ -1,0 +1,45 @@
+"""The networks that latency is measured on, as ONNX files. Weights do not change the time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+STUDENT = "student"
+NETWORKS: dict[str, tuple[str, tuple[int, ...]]] = {
+    STUDENT: ("depthwise", (1, 1, 32, 32)),
+    "mobilenet_v3_small": ("torchvision:mobilenet_v3_small", (1, 3, 224, 224)),
+    "mobilenet_v2": ("torchvision:mobilenet_v2", (1, 3, 224, 224)),
+    "resnet18": ("torchvision:resnet18", (1, 3, 224, 224)),
+    "shufflenet_v2_x1_0": ("torchvision:shufflenet_v2_x1_0", (1, 3, 224, 224)),
+}
+
+EXPORT = """
+import sys
+from pathlib import Path
+import torch
+from tvmkd.export import export
+from tvmkd.models import build
+
+out, spec, *shape = sys.argv[1:]
+torch.manual_seed(0)
+network = build(spec).eval()
+for module in network.modules():
+    if isinstance(module, torch.nn.BatchNorm2d):
+        # Fresh statistics are the identity, which an optimiser could fold away to nothing.
+        module.running_mean.uniform_(-0.1, 0.1)
+        module.running_var.uniform_(0.5, 1.5)
+export(network, Path(out), [int(size) for size in shape])
+"""
+
+
+def onnx_file(name: str, folder: Path) -> Path:
+    """The network's ONNX file in ``folder``; exported, in a process of its own, if not there."""
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        spec, shape = NETWORKS[name]
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-c", EXPORT, str(path), spec, *map(str, shape)]
+        subprocess.run(command, check=True, stdout=2)
+    return path

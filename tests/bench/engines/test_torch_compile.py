@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import samples
+
+from tvmkd.bench import EngineSpec, compare
+from tvmkd.distill import checkpoint
+from tvmkd.export.onnx import export
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++")
+def test_eager_and_compiled_agree_with_the_exported_model(tmp_path: Path) -> None:
+    module = samples.network()
+    path = tmp_path / "student.pt"
+    saved = checkpoint.Checkpoint({"spec": "depthwise", "kwargs": {}}, module.state_dict())
+    checkpoint.save(path, saved)
+    onnx = export(module, tmp_path / "student.onnx", (1, 1, 32, 32))
+    result = compare(
+        [EngineSpec("torch", "torch", path), EngineSpec("compiled", "torch.compile", path)],
+        onnx,
+        threads=1,
+        seconds=0.2,
+        rounds=2,
+        warmup_limit=1,
+    )
+    assert result.left_out == []
+    eager, compiled = result.engine("torch"), result.engine("compiled")
+    assert eager is not None
+    assert compiled is not None
+    assert compiled.facts["backend"] == "inductor"
+    assert compiled.build_seconds > eager.build_seconds
+    assert max(eager.max_abs_error, compiled.max_abs_error) < 1e-3

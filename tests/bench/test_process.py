@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tvmkd.bench import machine
+from tvmkd.bench.process import EngineProcess, environment
+from tvmkd.bench.spec import EngineSpec
+from tvmkd.errors import TvmkdError, WorkerDied
+
+KIND = "bench.engines_for_tests:Matmul"
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "000.npz", np.ones((1, 8), np.float32))
+    return tmp_path / "000.npz"
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _stopped(pid: int) -> bool:
+    """Whether it is stopped, or is so within two seconds: the signal takes a moment."""
+    deadline = time.monotonic() + 2
+    while _state(pid) != "T" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return _state(pid) == "T"
+
+
+def _prepared(process: EngineProcess, sample: Path) -> list[list[np.ndarray]]:
+    return process.prepare([sample], ["x"], sample.parent / "out", timeout=60)[1]
+
+
+def test_an_engine_is_prepared_and_stopped_between_its_turns(sample: Path) -> None:
+    spec = EngineSpec("m", KIND, options={"sleep_ms": 2})
+    cpus = machine.choose_cpus(1)
+    with EngineProcess(spec, 1, cpus) as process:
+        ((output,),) = _prepared(process, sample)
+        assert output.shape == (1, 8)
+        assert _stopped(process.pid)
+        warm = process.warm_up(limit_s=0.3)
+        assert warm["call_seconds"] >= 0.002
+        times = process.time(4, limit_s=60)
+        assert len(times) == 4
+        assert all(2.0 <= value < 500 for value in times)
+        assert _stopped(process.pid)
+        facts = process.facts()
+        assert facts["cpus"] == cpus
+        assert facts["threads"] == {"OMP_NUM_THREADS": "1", "TVM_NUM_THREADS": "1"}
+        assert facts["peak_rss_bytes"] > 1e7
+        pid = process.pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_closing_twice_and_closing_a_stopped_engine_is_quick(sample: Path) -> None:
+    process = EngineProcess(EngineSpec("m", KIND), 1, [])
+    _prepared(process, sample)
+    start = time.monotonic()
+    process.close()
+    process.close()
+    assert time.monotonic() - start < 5
+
+
+def test_an_engine_that_crashes_is_an_error_not_a_hang(sample: Path) -> None:
+    with EngineProcess(EngineSpec("m", KIND, options={"crash_on_call": 3}), 1, []) as process:
+        _prepared(process, sample)
+        with pytest.raises(WorkerDied, match="SIGABRT"):
+            process.time(10, limit_s=60)
+
+
+def test_the_engines_own_words_reach_the_parent_on_one_line(sample: Path) -> None:
+    np.savez(sample, np.ones((1, 5), np.float32))
+    with (
+        EngineProcess(EngineSpec("m", KIND), 1, []) as process,
+        pytest.raises(TvmkdError, match="ValueError: matmul") as caught,
+    ):
+        _prepared(process, sample)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_hangs_is_ended(sample: Path) -> None:
+    with (
+        EngineProcess(EngineSpec("m", KIND, options={"sleep_ms": 60_000}), 1, []) as process,
+        pytest.raises(WorkerDied, match="no answer"),
+    ):
+        process.prepare([sample], ["x"], sample.parent / "out", timeout=2)
+
+
+def test_a_stopped_engine_dies_with_its_parent(sample: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from tvmkd.bench.process import EngineProcess\n"
+        "from tvmkd.bench.spec import EngineSpec\n"
+        f"process = EngineProcess(EngineSpec('m', {KIND!r}), 1, [])\n"
+        f"path = Path({str(sample)!r})\n"
+        "process.prepare([path], ['x'], path.parent / 'out', timeout=60)\n"
+        "print(process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        engine = int(parent.stdout.readline())
+        assert _stopped(engine)
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _alive(engine):
+        time.sleep(0.05)
+    assert not _alive(engine)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return _state(pid) != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_threads_are_said_in_every_dialect() -> None:
+    said = environment(3)
+    assert {said[key] for key in said if key.endswith("NUM_THREADS")} == {"3"}

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tvmkd import cli
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line of an expected error."""
+        lines = [line for line in self.err.splitlines() if line.startswith("tvmkd: error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0].removeprefix("tvmkd: error: ")
+
+
+@pytest.fixture
+def tvmkd(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs a command line in this process: ``tvmkd("targets", "--json")``."""
+
+    def call(*argv: object) -> Ended:
+        before = signal.getsignal(signal.SIGTERM)
+        capfd.readouterr()
+        try:
+            code = cli.execute([str(word) for word in argv])
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return Ended(code, *capfd.readouterr())
+
+    return call

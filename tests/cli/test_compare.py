@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+
+QUICK = ("--seconds", "0.1", "--rounds", "2", "--threads", "1")
+
+
+@pytest.fixture
+def onnx(tmp_path: Path) -> Path:
+    return toys.onnx_file(tmp_path / "m.onnx")
+
+
+def test_an_onnx_file_alone_is_measured_in_onnx_runtime(
+    tvmkd: Any, onnx: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep" / "result.json"
+    done = tvmkd("compare", onnx, *QUICK, "-o", out, "--json")
+    assert done.code == 0
+    printed, written = json.loads(done.out), json.loads(out.read_text())
+    assert printed == written
+    assert [engine["name"] for engine in printed["engines"]] == ["onnxruntime"]
+    assert printed["method"]["threads"] == 1
+    assert tvmkd("gate", out, "--require", "onnxruntime.p50 < 10s").code == 0
+
+
+def test_an_engine_without_what_it_needs_is_left_out_with_the_reason(
+    tvmkd: Any, onnx: Path
+) -> None:
+    done = tvmkd("compare", onnx, *QUICK, "--engine", "onnxruntime", "--engine", "torch", "--json")
+    assert done.code == 0
+    (left,) = json.loads(done.out)["left_out"]
+    assert left["name"] == "torch"
+    assert "--checkpoint" in left["reason"]
+
+
+def test_given_inputs_are_used(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inputs.npz"
+    np.savez(inputs, x=np.ones((1, 8), np.float32))
+    done = tvmkd("compare", onnx, *QUICK, "--inputs", inputs, "--json")
+    assert json.loads(done.out)["method"]["seed"] is None
+    np.savez(inputs, x=np.ones((1, 9), np.float32))
+    done = tvmkd("compare", onnx, *QUICK, "--inputs", inputs)
+    assert done.code == 4
+    assert "the model takes [1, 8]" in done.line
+    inputs.write_bytes(b"PK no")
+    assert "not an .npz of arrays" in tvmkd("compare", onnx, "--inputs", inputs).line
+
+
+def test_a_free_size_must_be_given(tvmkd: Any, tmp_path: Path) -> None:
+    free = toys.onnx_file(tmp_path / "free.onnx", shape=("batch", 8))
+    done = tvmkd("compare", free, *QUICK)
+    assert done.code == 4
+    assert "--dim batch=1" in done.line
+    assert tvmkd("compare", free, *QUICK, "--dim", "batch=2").code == 0
+    assert tvmkd("compare", free, *QUICK, "--dim", "batch=x").code == 2
+
+
+@pytest.mark.parametrize("option", [[], ["--artifact"], ["--checkpoint"], ["--inputs"]])
+def test_missing_files_are_bad_input(
+    tvmkd: Any, onnx: Path, tmp_path: Path, option: list[str]
+) -> None:
+    gone = tmp_path / "gone"
+    done = tvmkd("compare", *([onnx, *option, gone] if option else [gone]))
+    assert done.code == 4
+    assert done.line.startswith(f"{gone}: there is no such ")
+
+
+def test_an_unknown_engine_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
+    done = tvmkd("compare", onnx, "--engine", "tensorflow")
+    assert done.code == 2
+    assert "no engine of kind 'tensorflow'" in done.err

@@ -1,0 +1,163 @@
+"""The command line as a whole: what it imports, its help, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+
+from tvmkd import cli
+from tvmkd.errors import MissingError
+
+HEAVY = {
+    "matplotlib",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pydantic",
+    "rich",
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "tvm",
+    "tvm_ffi",
+    "xgboost",
+}
+PRINT_MODULES = (
+    "import json, sys\n"
+    "from tvmkd import cli\n"
+    "code = cli.execute(sys.argv[1:])\n"
+    "print(json.dumps([code, sorted({name.partition('.')[0] for name in sys.modules})]))\n"
+)
+
+
+def loaded_by(*argv: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_MODULES, *argv], capture_output=True, text=True, check=True
+    )
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0
+    return set(modules)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["targets"], ["tune", "--help"]])
+def test_help_loads_nothing_heavy(argv: list[str]) -> None:
+    assert not loaded_by(*argv) & HEAVY
+
+
+def test_no_verb_loads_anything_heavy_before_it_runs() -> None:
+    script = "import sys\n" + "".join(f"import tvmkd.cli.{verb}\n" for verb in cli.VERBS)
+    script += "print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & HEAVY
+
+
+def test_the_package_itself_loads_nothing_heavy() -> None:
+    script = "import sys, tvmkd; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & (HEAVY | {"click"})
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_help_with_an_example(verb: str, tvmkd: Any) -> None:
+    done = tvmkd(verb, "--help")
+    assert done.code == 0
+    assert f"tvmkd {verb}" in done.out.partition("Example")[2]
+    command = importlib.import_module(f"tvmkd.cli.{verb}").command
+    assert command.help.splitlines()[0] == cli.VERBS[verb]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_options_in_the_examples_exist(verb: str) -> None:
+    command: click.Command = importlib.import_module(f"tvmkd.cli.{verb}").command
+    known = {name for option in command.params for name in option.opts} | {"--help"}
+    lines = inspect.cleandoc(command.help or "").splitlines()
+    examples = [line for line in lines if line.startswith("  tvmkd ")]
+    assert examples
+    for line in examples:
+        assert {word for word in line.split() if word.startswith("-")} <= known, line
+
+
+def test_the_list_of_verbs_is_in_the_help(tvmkd: Any) -> None:
+    done = tvmkd("--help")
+    assert done.code == 0
+    for verb, help_line in cli.VERBS.items():
+        assert f"{verb} " in done.out
+        assert help_line in done.out
+
+
+def test_a_misspelt_verb_gets_the_nearest(tvmkd: Any) -> None:
+    done = tvmkd("tunne")
+    assert done.code == 2
+    assert 'there is no command "tunne"; did you mean "tune"?' in done.err
+
+
+def test_a_misspelt_option_is_wrong_usage(tvmkd: Any) -> None:
+    assert tvmkd("targets", "--jsn").code == 2
+
+
+class Raising:
+    """Stands in for a verb that ends in an exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        @click.command()
+        def command() -> None:
+            raise error
+
+        self.command = command
+
+
+@pytest.fixture
+def verb_that_raises(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def replace(error: BaseException) -> None:
+        fake = Raising(error)
+        monkeypatch.setattr(importlib, "import_module", lambda name: fake)
+
+    return replace
+
+
+def test_a_missing_thing_ends_with_5(tvmkd: Any, verb_that_raises: Any) -> None:
+    verb_that_raises(MissingError("no\n board"))
+    done = tvmkd("tune")
+    assert (done.code, done.line) == (5, "no board")
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tvmkd: Any, verb_that_raises: Any) -> None:
+    verb_that_raises(KeyboardInterrupt())
+    done = tvmkd("tune")
+    assert done.code == 130
+    assert done.err.strip() == (
+        "tvmkd: interrupted: what was done is kept; continue with: tvmkd tune"
+    )
+    assert "start again with: tvmkd compare" in tvmkd("compare").err
+
+
+def test_a_full_disk_is_one_line(tvmkd: Any, verb_that_raises: Any) -> None:
+    verb_that_raises(OSError(errno.ENOSPC, "No space left on device", "/mnt/x"))
+    done = tvmkd("build")
+    assert done.code == 4
+    assert done.line.startswith("/mnt/x: the disk is full; free some space")
+
+
+def test_another_os_error_is_not_called_a_full_disk(tvmkd: Any, verb_that_raises: Any) -> None:
+    verb_that_raises(OSError(errno.EIO, "I/O error"))
+    with pytest.raises(OSError, match="I/O error"):
+        tvmkd("build")
+
+
+def test_a_gone_reader_is_no_error() -> None:
+    script = f"{sys.executable} -m tvmkd targets --json | head -c 1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import torch
+
+from tvmkd.data import augment
+from tvmkd.data.augment import Affine
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_no_change_asked_for_is_no_change():
+    images = torch.rand(4, 2, 9, 9)
+    still = Affine(turn=0, scale=0, shear=0, shift=0)
+    torch.testing.assert_close(still(images, generator()), images, atol=1e-5, rtol=1e-5)
+
+
+def test_a_flip_mirrors_about_half():
+    images = torch.rand(200, 1, 8, 8)
+    changed = Affine(turn=0, scale=0, shear=0, shift=0, flip=True)(images, generator())
+    same = (changed - images).abs().amax((1, 2, 3)) < 1e-4
+    mirrored = (changed - images.flip(3)).abs().amax((1, 2, 3)) < 1e-4
+    assert (same | mirrored).all()
+    assert 60 < int(mirrored.sum()) < 140
+
+
+def test_all_randomness_is_the_generators():
+    images = torch.rand(3, 1, 16, 16)
+    torch.manual_seed(1)
+    first = Affine()(images, generator(5))
+    torch.manual_seed(2)
+    assert torch.equal(Affine()(images, generator(5)), first)
+    assert not torch.equal(Affine()(images, generator(6)), first)
+    assert first.shape == images.shape
+
+
+def test_a_shift_has_the_stated_size():
+    """Half an image to the right at most: a dot moves at most that far."""
+    dot = torch.zeros(100, 1, 21, 21)
+    dot[:, :, 10, 10] = 1
+    moved = Affine(turn=0, scale=0, shear=0, shift=0.2)(dot, generator())
+    weights = moved.flatten(1) / moved.flatten(1).sum(1, keepdim=True)
+    columns = (weights * torch.arange(21).repeat(21)).sum(1)
+    assert 1.5 < float((columns - 10).abs().max()) <= 0.2 * 21 / 2 + 0.1
+
+
+def test_names():
+    assert augment.named("none") is None
+    assert augment.named("affine") == Affine(flip=False)
+    assert augment.named("flip") == Affine(flip=True)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from tvmkd.data.splits import TensorImages, batches
+
+
+def test_bytes_and_floats_are_normalised_alike():
+    pixels = torch.randint(256, (4, 3, 5, 5), dtype=torch.uint8)
+    labels = torch.arange(4)
+    mean, std = [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]
+    by_bytes = TensorImages(pixels, labels, mean, std).get(torch.tensor([2, 0]))
+    floats = TensorImages(pixels / 255, labels, mean, std).get(torch.tensor([2, 0]))
+    torch.testing.assert_close(by_bytes, floats, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(floats[0, 1], (pixels[2, 1] / 255 - 0.5) / 0.2, atol=1e-5, rtol=1e-5)
+
+
+class Slow:
+    in_memory = False
+    labels = torch.arange(10)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[int]]] = []
+
+    def get(self, indices: torch.Tensor) -> torch.Tensor:
+        self.asked.append((threading.current_thread().name, indices.tolist()))
+        return indices.float().view(-1, 1, 1, 1)
+
+
+def test_decoded_images_come_in_order_one_batch_ahead():
+    images = Slow()
+    order = list(torch.split(torch.randperm(10), 3))
+    found = batches(images, order)
+    first = next(found)
+    got = [first, *found]
+    for indices, (pictures, labels) in zip(order, got, strict=True):
+        assert pictures.flatten().tolist() == indices.tolist() == labels.tolist()
+    assert all(name.startswith("tvmkd-batch") for name, _ in images.asked)
+    assert list(batches(images, [])) == []
+
+
+def test_an_error_while_decoding_reaches_the_caller():
+    class Broken(Slow):
+        def get(self, indices):
+            raise RuntimeError("bad file")
+
+    with pytest.raises(RuntimeError, match="bad file"):
+        list(batches(Broken(), [torch.arange(2)]))

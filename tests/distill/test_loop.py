@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small import small
+
+from tvmkd.distill import checkpoint, distill
+from tvmkd.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    # Of the whole module: `finished` must be trained as what it is compared with. Sums over
+    # several threads are added in another order.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, one_thread):
+    folder = tmp_path_factory.mktemp("run")
+    return distill(small(), folder)
+
+
+def weights(path: Path) -> str:
+    return checkpoint.fingerprint(checkpoint.load(path).state)
+
+
+def test_all_of_it_is_there(finished):
+    folder = finished.checkpoint.parent
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    students = {f"students/{kind}-{n}.pt" for kind in ("distilled", "baseline") for n in (0, 1)}
+    assert names == {"teacher.pt", "student.pt", "metrics.json", *students}
+
+
+def test_the_numbers_are_those_of_the_runs(finished):
+    metrics = json.loads(finished.metrics.read_text())
+    assert metrics["data"]["images"] == {"train": 256, "val": 341, "test": 1200}
+    for kind in ("distilled", "baseline"):
+        scores = [r["test_accuracy"] for r in metrics["runs"] if r["kind"] == kind]
+        assert len(scores) == 2
+        assert metrics["summary"][kind]["mean"] == pytest.approx(statistics.fmean(scores))
+        assert metrics["summary"][kind]["std"] == pytest.approx(statistics.stdev(scores))
+    assert metrics["teacher"]["macs"] > metrics["student"]["macs"] > 0
+    assert [line.split()[0] for line in finished.lines()] == ["teacher", "distilled", "baseline"]
+
+
+def test_the_best_distilled_student_on_validation_is_chosen(finished):
+    distilled = [run for run in finished.runs if run.kind == "distilled"]
+    assert finished.chosen == max(distilled, key=lambda run: run.val_accuracy)
+    student = checkpoint.load(finished.checkpoint)
+    assert checkpoint.fingerprint(student.state) == weights(finished.chosen.checkpoint)
+    assert student.optimizer is None
+    assert student.meta["teacher"] == "residual"
+    assert f"{finished.chosen.test_accuracy:.4f}" in student.meta["metric"]
+    assert student.meta["input_shape"] == "1,1,8,8"
+    assert json.loads(student.meta["preprocessing"])["mean"] == [0.305]
+
+
+def test_the_teacher_and_the_seed_matter(finished):
+    prints = {weights(run.checkpoint) for run in finished.runs}
+    assert len(prints) == 4
+
+
+def test_the_same_seeds_give_the_same_weights(finished, tmp_path):
+    again = distill(small(), tmp_path)
+    assert [weights(run.checkpoint) for run in again.runs] == [
+        weights(run.checkpoint) for run in finished.runs
+    ]
+
+
+def test_training_learns(tmp_path):
+    cfg = small(
+        data={"image_size": 16},
+        distill={"epochs": 20, "seeds": [0], "loss": "ce", "lr": 1e-2},
+        student={"args": {"stem": 16, "blocks": [[32, 1], [64, 1]]}},
+    )
+    result = distill(cfg, tmp_path)
+    assert result.teacher is None
+    assert result.accuracies("baseline")[0] > 0.6
+    assert not (tmp_path / "teacher.pt").exists()
+
+
+def test_what_is_done_is_not_done_again(finished, tmp_path):
+    folder = finished.checkpoint.parent
+    times = {run.checkpoint: run.checkpoint.stat().st_mtime_ns for run in finished.runs}
+    again = distill(small(), folder)
+    assert {run.checkpoint: run.checkpoint.stat().st_mtime_ns for run in again.runs} == times
+    assert again.accuracies("distilled") == finished.accuracies("distilled")
+
+
+def test_another_setting_starts_again(tmp_path):
+    cfg = small(distill={"seeds": [0], "baseline": False})
+    first = weights(distill(cfg, tmp_path).chosen.checkpoint)
+    teacher = (tmp_path / "teacher.pt").stat().st_mtime_ns
+    hotter = small(distill={"seeds": [0], "baseline": False, "temperature": 2.0})
+    assert weights(distill(hotter, tmp_path).chosen.checkpoint) != first
+    assert (tmp_path / "teacher.pt").stat().st_mtime_ns == teacher
+
+
+def test_a_damaged_checkpoint_is_trained_again(tmp_path, capsys):
+    cfg = small(distill={"seeds": [0], "baseline": False})
+    path = distill(cfg, tmp_path).chosen.checkpoint
+    whole = weights(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert weights(distill(cfg, tmp_path).chosen.checkpoint) == whole
+    assert "starts again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", ["teacher.pt", "students/distilled-0.pt"])
+def test_killed_and_started_again_ends_the_same(finished, tmp_path, stop):
+    """SIGKILL after the first checkpoint of the teacher, then of the student."""
+    script = f"""
+        import os, signal, sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+        import torch
+        from pathlib import Path
+        from small import small
+        from tvmkd.distill import checkpoint, distill
+        torch.set_num_threads(1)
+        save = checkpoint.save
+        def save_and_die(path, state):
+            save(path, state)
+            if str(path).endswith({stop!r}):
+                assert state.epoch == 1
+                os.kill(os.getpid(), signal.SIGKILL)
+        checkpoint.save = save_and_die
+        distill(small(), Path({str(tmp_path)!r}), checkpoint_seconds=0)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], timeout=120)
+    assert done.returncode == -9
+    assert checkpoint.load(tmp_path / stop).epoch == 1
+    result = distill(small(), tmp_path)
+    assert weights(tmp_path / "teacher.pt") == weights(finished.checkpoint.parent / "teacher.pt")
+    assert [weights(run.checkpoint) for run in result.runs] == [
+        weights(run.checkpoint) for run in finished.runs
+    ]
+
+
+def test_checkpoints_come_at_most_so_often(tmp_path):
+    epochs: list[int] = []
+    cfg = small(distill={"seeds": [0], "loss": "ce"})
+    distill(cfg, tmp_path / "a", after_checkpoint=lambda path, epoch, model: epochs.append(epoch))
+    assert epochs == [3]
+    epochs.clear()
+    distill(
+        cfg,
+        tmp_path / "b",
+        after_checkpoint=lambda path, epoch, model: epochs.append(epoch),
+        checkpoint_seconds=0,
+    )
+    assert epochs == [1, 2, 3]
+
+
+def test_the_hook_can_end_a_training(tmp_path):
+    def over_budget(path, epoch, model):
+        raise InputError("over budget")
+
+    with pytest.raises(InputError, match="over budget"):
+        distill(small(distill={"loss": "ce"}), tmp_path, after_checkpoint=over_budget)
+
+
+def test_a_teacher_with_weights_is_not_trained(finished, tmp_path):
+    ready = finished.checkpoint.parent / "teacher.pt"
+    cfg = small(teacher={"checkpoint": str(ready)}, distill={"seeds": [0], "baseline": False})
+    result = distill(cfg, tmp_path)
+    assert not (tmp_path / "teacher.pt").exists()
+    assert result.teacher.test_accuracy == finished.teacher.test_accuracy
+    assert weights(result.chosen.checkpoint) == weights(finished.runs[0].checkpoint)
+
+
+def test_zero_epochs_takes_the_teacher_as_it_comes(tmp_path):
+    cfg = small(teacher={"epochs": 0}, distill={"seeds": [0], "baseline": False, "epochs": 1})
+    result = distill(cfg, tmp_path)
+    assert not (tmp_path / "teacher.pt").exists()
+    assert result.teacher.seconds == 0
+
+
+def test_dkd_and_the_latency_term_train_too(tmp_path):
+    cfg = small(distill={"loss": "dkd", "seeds": [0], "baseline": False, "latency_weight": 0.1})
+    pulled = distill(
+        cfg, tmp_path / "a", estimate=lambda model: model.head.weight.square().sum() * 1000
+    )
+    free = distill(small(distill={"loss": "dkd", "seeds": [0], "baseline": False}), tmp_path / "b")
+
+    def size(result):
+        return float(checkpoint.load(result.checkpoint).state["head.weight"].norm())
+
+    assert size(pulled) < 0.9 * size(free)
+
+
+def test_a_model_from_a_file_beside_the_config(tmp_path):
+    (tmp_path / "my_student_net.py").write_text(
+        "from torch import nn\n"
+        "def tiny(width):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(),"
+        " nn.Linear(width, 10))\n"
+    )
+    cfg = small(
+        student={"model": "my_student_net:tiny", "args": {"width": 8}}, distill={"loss": "ce"}
+    )
+    result = distill(cfg, tmp_path / "out", search_in=[tmp_path])
+    saved = checkpoint.load(result.checkpoint)
+    assert saved.model == {"spec": "my_student_net:tiny", "kwargs": {"width": 8}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": {"model": "depthwize"}}, 'did you mean "depthwise"'),
+        ({"student": {"args": {"classes": 3}}}, r"\[1, 3\].*10 classes"),
+        ({"teacher": {"args": {"channels": 3}}}, r'teacher "residual": cannot take an image'),
+        ({"teacher": {"checkpoint": "/nowhere.pt"}}, "there is no such checkpoint"),
+        ({"data": {"batch_size": 1}}, "batch_size 1.*less than 2 images"),
+        ({"distill": {"lr": 1e30}}, r"student \(seed 0\): the loss is nan.*lower its lr"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        distill(small(**changes), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_the_student_shows_before_the_teacher_is_trained(tmp_path):
+    with pytest.raises(InputError):
+        distill(small(student={"args": {"stem": 8, "depth": 2}}), tmp_path)
+    assert not (tmp_path / "teacher.pt").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+            from pathlib import Path
+            from small import small
+            from tvmkd.distill import checkpoint, distill
+            result = distill(
+                small(distill={{"seeds": [0], "epochs": 4}}), Path({str(tmp_path / "out")!r})
+            )
+            print(f"SCORE {{result.chosen.test_accuracy:.6f}} {{result.teacher.test_accuracy:.6f}}")
+            """
+        )
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, str(script)], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = [line for line in done.stdout.splitlines() if line.startswith("SCORE")]
+    assert len(scores) == 2
+    assert scores[0] == scores[1], "both processes have to see the same numbers"
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    found = metrics["chosen"]["test_accuracy"]
+    assert f"SCORE {found:.6f}" in scores[0]
+    assert found * 1200 == pytest.approx(round(found * 1200)), "each image is counted once"
+    # A second start finds everything done.
+    stamp = (tmp_path / "out" / "students" / "distilled-0.pt").stat().st_mtime_ns
+    subprocess.run([*command, str(script)], capture_output=True, timeout=200, check=True)
+    assert (tmp_path / "out" / "students" / "distilled-0.pt").stat().st_mtime_ns == stamp
+    assert time.monotonic() - start < 400

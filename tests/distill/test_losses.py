@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from tvmkd.distill import losses
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(0)
+    return torch.randn(6, 5, requires_grad=True), torch.randn(6, 5), torch.randint(5, (6,))
+
+
+def test_kd_is_hintons_formula(batch):
+    student, teacher, labels = batch
+    found = losses.kd(student, teacher, labels, alpha=0.3, temperature=2.0)
+    p = torch.softmax(teacher / 2, 1)
+    kl = (p * (p.log() - torch.softmax(student / 2, 1).log())).sum(1).mean()
+    hard = -torch.log_softmax(student, 1)[torch.arange(6), labels].mean()
+    torch.testing.assert_close(found, 0.3 * hard + 0.7 * 4 * kl)
+
+
+def test_kd_with_alpha_one_is_the_labels_alone(batch):
+    student, teacher, labels = batch
+    found = losses.kd(student, teacher, labels, alpha=1.0, temperature=4.0)
+    torch.testing.assert_close(found, F.cross_entropy(student, labels))
+
+
+def test_dkd_parts_add_up_to_kd(batch):
+    """KL = TCKD + (1 - p_true) · NCKD: with one image, beta = 1 - p_true gives kd."""
+    student, teacher, labels = (part[:1] for part in batch)
+    hot = 1 - torch.softmax(teacher / 3, 1)[0, labels[0]].item()
+    by_parts = losses.dkd(student, teacher, labels, alpha=0.2, beta=hot, temperature=3.0)
+    whole = losses.kd(student, teacher, labels, alpha=0.2, temperature=3.0)
+    torch.testing.assert_close(by_parts, whole)
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0, 500.0])
+def test_gradients_are_finite_for_sure_teachers(batch, scale):
+    student, teacher, labels = batch
+    for loss in (
+        losses.kd(student * scale, teacher * scale, labels, alpha=0.1, temperature=4.0),
+        losses.dkd(student * scale, teacher * scale, labels, alpha=0.1, beta=8.0, temperature=4.0),
+    ):
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()
+
+
+def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(batch):
+    _, teacher, labels = batch
+    for soft in (
+        losses.kd(teacher, teacher, labels, alpha=0.0, temperature=4.0),
+        losses.dkd(teacher, teacher, labels, alpha=0.0, beta=8.0, temperature=4.0),
+    ):
+        assert abs(float(soft)) < 1e-5

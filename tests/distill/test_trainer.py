@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from small import small
+from torch import nn
+
+from tvmkd import data
+from tvmkd.data import TensorImages
+from tvmkd.distill import losses, trainer
+from tvmkd.distill.latency import LatencyTerm
+from tvmkd.distill.team import Team
+from tvmkd.distill.trainer import Job, Settings, fit
+from tvmkd.errors import InputError
+
+ALONE = Team(0, 1, torch.device("cpu"))
+SETTINGS = Settings(epochs=2, lr=1e-2, weight_decay=0.5, batch_size=64, seed=1)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.load(small().data)
+
+
+def job(path, **changes) -> Job:
+    base = Job(
+        "student", {"spec": "x", "kwargs": {}}, losses.cross_entropy, {"loss": "ce"}, SETTINGS, path
+    )
+    return replace(base, **changes)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.3), nn.Linear(16, 10))
+
+
+def quiet(done, note):
+    pass
+
+
+def test_reports_and_history(splits, tmp_path):
+    seen = []
+    state = fit(network(), splits, job(tmp_path / "a.pt"), ALONE, lambda *what: seen.append(what))
+    assert [done for done, _ in seen] == [0, 1, 2]
+    assert "validation" in seen[-1][1]
+    assert [entry["epoch"] for entry in state.history] == [1, 2]
+    assert state.history[1]["loss"] < state.history[0]["loss"]
+
+
+def test_dropout_is_the_same_after_a_stop(splits, tmp_path):
+    """The randomness of a model itself, not only of the data, goes on as if nothing happened."""
+    whole = network()
+    fit(whole, splits, job(tmp_path / "a.pt"), ALONE, quiet)
+
+    class Stop(Exception):
+        pass
+
+    def stop(path, epoch, model):
+        torch.rand(100)
+        raise Stop
+
+    with pytest.raises(Stop):
+        fit(
+            network(),
+            splits,
+            job(tmp_path / "b.pt", checkpoint_seconds=0, after_checkpoint=stop),
+            ALONE,
+            quiet,
+        )
+    resumed = network()
+    fit(resumed, splits, job(tmp_path / "b.pt"), ALONE, quiet)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_every_batch_is_whole_and_no_image_comes_twice(splits):
+    order = trainer._order(splits, SETTINGS, 4, 0, ALONE)
+    assert [len(batch) for batch in order] == [64] * 4
+    assert len(torch.unique(torch.cat(order))) == 256
+    assert not torch.equal(order[0], trainer._order(splits, SETTINGS, 4, 1, ALONE)[0])
+
+
+def test_a_team_shares_each_batch_out(splits):
+    whole = trainer._order(splits, SETTINGS, 4, 0, ALONE)
+    parts = [
+        trainer._order(splits, SETTINGS, 4, 0, Team(rank, 3, torch.device("cpu")))
+        for rank in range(3)
+    ]
+    for step in range(4):
+        together = torch.cat([part[step] for part in parts])
+        assert sorted(together.tolist()) == sorted(whole[step].tolist())
+
+
+@pytest.mark.parametrize(("count", "steps"), [(10, 1), (64, 1), (127, 1), (128, 2)])
+def test_steps_in_an_epoch(count, steps):
+    few = TensorImages(torch.zeros(count, 1, 8, 8), torch.zeros(count).long(), [0.0], [1.0])
+    assert trainer._steps(SimpleNamespace(train=few), SETTINGS, ALONE) == steps
+
+
+def test_too_few_images_for_the_team():
+    few = TensorImages(torch.zeros(3, 1, 8, 8), torch.zeros(3).long(), [0.0], [1.0])
+    with pytest.raises(InputError, match="3 training images on 2 processes"):
+        trainer._steps(SimpleNamespace(train=few), SETTINGS, Team(0, 2, torch.device("cpu")))
+
+
+def test_the_learning_rate_goes_up_then_down():
+    rates = [trainer._schedule(step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == 1.0
+    assert rates.index(1.0) == 4
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_biases_and_norms_are_not_decayed():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    decayed, free = trainer._groups(model, 0.5)
+    assert [weight.ndim for weight in decayed["params"]] == [4]
+    assert decayed["weight_decay"] == 0.5
+    assert [weight.ndim for weight in free["params"]] == [1, 1, 1]
+    assert free["weight_decay"] == 0.0
+
+
+def test_the_latency_term_is_part_of_the_loss(splits, tmp_path):
+    term = LatencyTerm(lambda model: model[1].weight.square().sum(), 100.0)
+    pulled, free = network(), network()
+    fit(pulled, splits, job(tmp_path / "a.pt", latency=term), ALONE, quiet)
+    fit(free, splits, job(tmp_path / "b.pt"), ALONE, quiet)
+    sizes = [model[1].weight.detach().norm().item() for model in (pulled, free)]
+    assert sizes[0] < 0.95 * sizes[1]
+
+
+def test_nan_in_the_data_ends_it(tmp_path, splits):
+    spoiled = TensorImages(
+        torch.full((64, 1, 8, 8), torch.nan), torch.zeros(64).long(), [0.0], [1.0]
+    )
+    with pytest.raises(InputError, match="student: the loss is nan in epoch 1"):
+        fit(network(), replace(splits, train=spoiled), job(tmp_path / "a.pt"), ALONE, quiet)
+    assert not (tmp_path / "a.pt").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
+def test_mixed_precision_on_a_gpu(splits, tmp_path):
+    seen = []
+
+    def loss(images, logits, labels):
+        seen.append(logits.dtype)
+        return losses.cross_entropy(images, logits, labels)
+
+    team = Team(0, 1, torch.device("cuda", 0))
+    state = fit(network(), splits, job(tmp_path / "a.pt", loss=loss), team, quiet)
+    assert set(seen) <= {torch.bfloat16, torch.float16}
+    assert all(tensor.dtype == torch.float32 for tensor in state.state.values())

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_files import convolution, save
+
+from tvmkd.artifact import sha256
+from tvmkd.errors import InputError
+from tvmkd.export import check
+
+
+def refused(path: Path, message: str, *args) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        check(path, *args)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_good_file(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx")
+    info = check(path)
+    assert [(t.name, t.shape, t.dtype) for t in info.inputs] == [("image", (1, 3, 8, 8), "float32")]
+    assert [(t.name, t.shape, t.dtype) for t in info.outputs] == [("out", (1, 4, 6, 6), "float32")]
+    assert info.opset == 18
+    assert info.operators == {"Conv": 1, "Relu": 1}
+    assert info.metadata == {"teacher": "residual"}
+    assert info.sha256 == sha256(path)
+    assert json.loads(json.dumps(info.to_dict()))["path"] == str(path)
+
+
+def test_missing_and_folder(tmp_path):
+    refused(tmp_path / "no.onnx", "there is no such file")
+    refused(tmp_path, "is a folder")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, this is text\n", b"\x89PNG\r\n\x1a\n" + b"x" * 99]
+)
+def test_not_onnx(tmp_path, content):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    refused(path, "not an ONNX file|an empty file")
+
+
+def test_cut_anywhere_is_refused(tmp_path):
+    """Protobuf cut at the border of two fields parses: those cuts must show too."""
+    content = convolution().SerializeToString()
+    path = tmp_path / "m.onnx"
+    for keep in range(1, len(content), 7):
+        path.write_bytes(content[:keep])
+        with pytest.raises(InputError) as caught:
+            check(path)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(content[: len(content) // 2])
+    refused(path, "cut short or damaged")
+
+
+def test_unsupported_operators_are_named_with_their_nodes(tmp_path):
+    custom = save(convolution(activation="Swirl", domain="com.example"), tmp_path / "a.onnx")
+    refused(custom, r"unsupported operator com\.example::Swirl \(nodes: last\)")
+    unknown = save(convolution(activation="Relux"), tmp_path / "b.onnx")
+    refused(unknown, r"unsupported operator Relux \(nodes: last\)")
+    known = save(convolution(), tmp_path / "c.onnx")
+    refused(known, r"unsupported operator Relu \(nodes: last\)", None, {"Conv"})
+    assert check(known, None, {"Conv", "Relu"}).operators
+    assert check(custom, None, {"Conv", "com.example::Swirl"}).operators == {
+        "Conv": 1,
+        "com.example::Swirl": 1,
+    }
+
+
+def test_free_dimensions_need_a_size(tmp_path):
+    named = save(convolution(batch="batch"), tmp_path / "a.onnx")
+    refused(named, r'"batch" \(axis 0 of input "image"\).*--dim batch=1')
+    info = check(named, {"batch": 5})
+    assert info.inputs[0].shape == (5, 3, 8, 8)
+    assert info.outputs[0].shape == (5, 4, 6, 6)
+    assert check(named, {"image.0": 2}).inputs[0].shape == (2, 3, 8, 8)
+    nameless = save(convolution(batch=None), tmp_path / "b.onnx")
+    refused(nameless, r"image\.0")
+    assert check(nameless, {"image.0": 3}).outputs[0].shape == (3, 4, 6, 6)
+
+
+def test_wrong_sizes(tmp_path):
+    path = save(convolution(batch="batch"), tmp_path / "a.onnx")
+    refused(path, "it is at least 1", {"batch": 0})
+    refused(path, 'no free dimension "bach"; did you mean "batch"', {"bach": 1, "batch": 1})
+    fixed = save(convolution(), tmp_path / "b.onnx")
+    refused(fixed, 'no free dimension "batch"; it has none', {"batch": 1})
+
+
+def test_an_invalid_graph(tmp_path):
+    model = convolution()
+    model.graph.node[1].input[0] = "nowhere"
+    refused(save(model, tmp_path / "a.onnx"), "not a valid ONNX model.*nowhere")
+    model = convolution()
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 7
+    refused(save(model, tmp_path / "b.onnx"), "shapes contradict")
+
+
+def test_external_data(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    data = tmp_path / "m.onnx.data"
+    info = check(path)
+    assert info.external == (data,)
+    assert info.inputs[0].shape == (1, 3, 8, 8)
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1] + b"\x01")
+    assert check(path).sha256 != info.sha256
+    data.write_bytes(whole[:50])
+    refused_data = pytest.raises(InputError, match=r"m\.onnx\.data: cut short: 50 bytes")
+    with refused_data:
+        check(path)
+    data.unlink()
+    refused(path, r"m\.onnx\.data, which is not beside it")
+
+
+def test_no_input_shape(tmp_path):
+    model = convolution()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    refused(save(model, tmp_path / "a.onnx"), 'input "image" has no shape')
+
+
+def test_a_sequence_as_input(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("SequenceAt", ["list", "at"], ["out"])],
+        "net",
+        [helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [2])],
+        [helper.make_tensor("at", TensorProto.INT64, [], [0])],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
+    )
+    refused(save(model, tmp_path / "a.onnx"), 'input "list" is not a tensor')

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tvmkd import models
+from tvmkd.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def clean_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_registered_names():
+    for name in ("residual", "depthwise"):
+        kwargs = models.arguments(name, classes=7, channels=3)
+        model = models.build(name, **kwargs).eval()
+        assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 7)
+        assert models.is_builtin(name)
+
+
+def test_torchvision():
+    spec = "torchvision:mobilenet_v3_small"
+    assert models.is_builtin(spec)
+    model = models.build(spec, **models.arguments(spec, classes=4, channels=3))
+    assert model.classifier[-1].out_features == 4
+
+
+def test_a_module_in_the_current_folder_or_beside_the_config(tmp_path):
+    (tmp_path / "net_in_cwd.py").write_text("from torch import nn\nmake = nn.Linear\n")
+    beside = tmp_path / "config"
+    beside.mkdir()
+    (beside / "net_beside.py").write_text(
+        "from torch import nn\nclass Nets:\n    @staticmethod\n    def wide(n):\n"
+        "        import net_neighbour\n        return net_neighbour.layer(n)\n"
+    )
+    (beside / "net_neighbour.py").write_text(
+        "from torch import nn\ndef layer(n):\n    return nn.Linear(n, n)\n"
+    )
+    first = models.build("net_in_cwd:make", in_features=2, out_features=3)
+    assert isinstance(first, nn.Linear)
+    second = models.build("net_beside:Nets.wide", search_in=[beside], n=5)
+    assert second.in_features == 5
+    assert not models.is_builtin("net_in_cwd:make")
+
+
+@pytest.mark.parametrize(
+    ("spec", "kwargs", "message"),
+    [
+        ("residul", {}, 'did you mean "residual"'),
+        ("nonsense", {}, "known: depthwise, residual"),
+        ("torchvision:resnet17", {}, "did you mean"),
+        ("no_such_module_here:f", {}, "no module no_such_module_here in .* or installed"),
+        ("json:lods", {}, 'json has no lods; did you mean "loads"'),
+        ("json:__name__", {}, "not callable"),
+        ("json:dumps", {"obj": 1}, r"returns str; it has to return a torch\.nn\.Module"),
+        ("depthwise", {"size": 3}, "with size=3: TypeError.*size"),
+        ("broken_syntax:f", {}, r"SyntaxError"),
+        ("raises_on_import:f", {}, r"ZeroDivisionError.*\(raises_on_import\.py:2\)"),
+        ("wants_missing:f", {}, "No module named 'a_missing_library'"),
+    ],
+)
+def test_bad_specs_are_one_line(tmp_path, spec, kwargs, message):
+    (tmp_path / "broken_syntax.py").write_text("def f(:\n")
+    (tmp_path / "raises_on_import.py").write_text("x = 1\nx / 0\n")
+    (tmp_path / "wants_missing.py").write_text("import a_missing_library\n")
+    with pytest.raises(InputError, match=message) as caught:
+        models.build(spec, **kwargs)
+    assert "\n" not in str(caught.value)
+    assert f'"{spec}"' in str(caught.value)

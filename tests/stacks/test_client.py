@@ -1,0 +1,110 @@
+"""The client against a stand-in worker that speaks the real protocol."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tvmkd.errors import InputError, WorkerDied
+from tvmkd.stacks.client import StackClient
+
+WORKER = """
+import sys, time, os, signal
+from tvmkd import wire
+from tvmkd.errors import InputError
+
+def tune(params, emit):
+    emit("note", {"text": "started"})
+    if params["seed"] == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if params["seed"] == 14:
+        time.sleep(60)
+    try:
+        if params["seed"] == 15:
+            time.sleep(60)
+    except KeyboardInterrupt:
+        open(params["records"], "w").write("put away")
+        raise
+    return params
+
+def lower(params, emit):
+    raise InputError("nothing like an ONNX file")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+wire.serve({"tune": tune, "lower": lower, "available": lambda p, e: {"version": "9"},
+            "build": lambda p, e: p, "profile": lambda p, e: [p]})
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Any:
+    script = tmp_path / "python"
+    code = tmp_path / "worker.py"
+    code.write_text(WORKER)
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {code}\n")
+    script.chmod(0o755)
+    with StackClient("relax", python=script) as running:
+        yield running
+
+
+TUNE: dict[str, Any] = {"trials": 3, "tracker": {"host": "h", "port": 1, "key": "k"}}
+
+
+def test_calls_carry_json_parameters_and_events(client: StackClient, tmp_path: Path) -> None:
+    assert client.pid is None
+    assert client.available() == {"version": "9"}
+    events: list[Any] = []
+    got = client.tune(
+        tmp_path / "m.onnx",
+        {"name": "t"},
+        tmp_path / "r",
+        seed=2,
+        dims={"N": 1},
+        on_event=lambda *event: events.append(event),
+        **TUNE,
+    )
+    assert events == [("note", {"text": "started"})]
+    assert got["onnx"] == str(tmp_path / "m.onnx")
+    assert (got["trials"], got["seed"], got["dims"], got["options"]) == (3, 2, {"N": 1}, {})
+    built = client.build(Path("m"), {}, [Path("a"), Path("b")], Path("o"))
+    assert (built["records"], built["check"], built["real_inputs"]) == (["a", "b"], True, None)
+    assert client.profile(Path("a"))[0]["repeats"] == 10
+
+
+def test_errors_keep_their_type(client: StackClient) -> None:
+    with pytest.raises(InputError, match="nothing like an ONNX file"):
+        client.lower(Path("m.onnx"), {})
+
+
+def test_a_worker_that_dies_or_falls_silent_is_reported(client: StackClient) -> None:
+    with pytest.raises(WorkerDied, match="SIGKILL"):
+        client.tune(Path("m"), {}, Path("r"), seed=13, **TUNE)
+    client.close()
+    with pytest.raises(WorkerDied, match="no answer in 1 s"):
+        client.tune(Path("m"), {}, Path("r"), seed=14, silence=1, **TUNE)
+
+
+def test_ctrl_c_lets_the_worker_put_things_away(client: StackClient, tmp_path: Path) -> None:
+    client.available()
+    pid = client.pid
+    assert pid is not None
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        client.tune(Path("m"), {}, tmp_path / "r", seed=15, **TUNE)
+    timer.join()
+    assert time.monotonic() - started < 8
+    assert (tmp_path / "r").read_text() == "put away"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert client.available() == {"version": "9"}  # a new worker

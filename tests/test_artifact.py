@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+
+import tvmkd
+from tvmkd import artifact, targets
+from tvmkd.errors import InputError
+
+PAIR = [{"name": name, "shape": [1, 4], "dtype": "float32"} for name in ("x", "y")]
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "toy",
+        "target": targets.load("host").to_dict(),
+        "stack": "relax",
+        "stack_version": "0.27.0",
+        "onnx_sha256": "0" * 64,
+        "inputs": PAIR,
+        "outputs": [{**spec, "name": f"out_{spec['name']}"} for spec in PAIR],
+        **changes,
+    }
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toys.library(tmp_path_factory.mktemp("library") / "model.so")
+
+
+@pytest.fixture
+def made(tmp_path: Path, library: Path) -> Path:
+    folder = tmp_path / "toy"
+    artifact.write(folder, {"model.so": library}, **fields())
+    return folder
+
+
+def test_what_is_written_is_read(made: Path) -> None:
+    manifest = artifact.read(made)
+    assert manifest.name == "toy"
+    assert manifest.tvmkd_version == tvmkd.__version__
+    assert manifest.files["model.so"].size == (made / "model.so").stat().st_size
+    assert sorted(path.name for path in made.iterdir()) == ["manifest.json", "model.so"]
+    assert [path.name for path in made.parent.iterdir()] == ["toy"], "nothing is left beside it"
+
+
+def test_an_older_artifact_is_replaced_whole(made: Path, library: Path) -> None:
+    extra = made.parent / "extra.txt"
+    extra.write_text("x")
+    artifact.write(made, {"model.so": library, "extra.txt": extra}, **fields(name="second"))
+    assert artifact.read(made).name == "second"
+    artifact.write(made, {"model.so": library}, **fields(name="third"))
+    assert not (made / "extra.txt").exists()
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, library: Path) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter1.tex").write_text("x")
+    with pytest.raises(InputError, match=r"is not an artifact.*left alone"):
+        artifact.write(folder, {"model.so": library}, **fields())
+    assert (folder / "chapter1.tex").read_text() == "x"
+
+
+def test_a_file_in_the_way_is_left_alone(tmp_path: Path, library: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="is not an artifact"):
+        artifact.write(tmp_path / "out", {"model.so": library}, **fields())
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_failed_write_keeps_the_older_artifact(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        artifact.write(made, {"model.so": tmp_path / "gone.so"}, **fields(name="second"))
+    assert artifact.read(made).name == "toy"
+    assert [path.name for path in made.parent.iterdir()] == ["toy"]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path, library: Path) -> None:
+    umask = os.umask(0o027)
+    try:
+        artifact.write(tmp_path / "out", {"model.so": library}, **fields())
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), r"not an artifact"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest is corrupt"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), r"manifest is corrupt"),
+        (lambda folder: edit(folder, schema_version=99), r"has schema 99 .* reads schema 1"),
+        (lambda folder: edit(folder, inputs=3), r"corrupt \(inputs:"),
+        (lambda folder: edit(folder, files={}), r"corrupt \(files:"),
+        (lambda folder: (folder / "model.so").unlink(), r"model.so: is missing"),
+        (lambda folder: flip(folder / "model.so"), r"model.so: does not have the SHA-256"),
+        (lambda folder: cut(folder / "model.so"), r"model.so: has \d+ bytes where"),
+    ],
+)
+def test_damage_is_one_clear_line(made: Path, damage: Any, message: str) -> None:
+    damage(made)
+    with pytest.raises(InputError, match=message) as caught:
+        tvmkd.load(made)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_cannot_point_outside_its_folder(made: Path) -> None:
+    entry = json.loads((made / "manifest.json").read_text())["files"]["model.so"]
+    edit(made, files={"model.so": entry, "../../etc/passwd": entry})
+    with pytest.raises(InputError, match="corrupt"):
+        artifact.read(made)
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_load_runs_the_model(made: Path) -> None:
+    model = tvmkd.load(made)
+    x = np.arange(4, dtype=np.float32).reshape(1, 4)
+    y = np.full((1, 4), 3, np.float32)
+    total, product = model(x, y)
+    np.testing.assert_allclose(total, x + y)
+    np.testing.assert_allclose(product, x * y)
+    by_name = model(y=y, x=x)
+    np.testing.assert_allclose(by_name[0], x + y)
+    # A view with strides of its own is as good as a fresh array.
+    strided = np.asfortranarray(np.tile(x, (4, 1)))[1:2]
+    np.testing.assert_allclose(model.run([strided, y])[0], strided + y)
+
+
+def test_wrong_inputs_are_named(made: Path) -> None:
+    model = tvmkd.load(made)
+    good = np.zeros((1, 4), np.float32)
+    with pytest.raises(InputError, match=r'input "y": wants shape 1 x 4, got 4 x 1'):
+        model(good, good.T)
+    with pytest.raises(InputError, match=r'input "x": wants dtype float32, got float64'):
+        model(good.astype(np.float64), good)
+    with pytest.raises(InputError, match=r"takes 2 inputs \(x, y\), got 1"):
+        model(good)
+    with pytest.raises(InputError, match=r'no input "z" \(inputs: x, y\)'):
+        model(x=good, z=good)
+    with pytest.raises(InputError, match=r"these inputs are missing: y"):
+        model(x=good)
+    with pytest.raises(InputError, match=r"in order or by name, not both"):
+        model(good, y=good)
+    with pytest.raises(InputError, match=r"wants a numpy array, got list"):
+        model([[0.0] * 4], good)
+
+
+def test_a_free_dimension_must_be_the_same_in_all_inputs(tmp_path: Path, library: Path) -> None:
+    free = [{**spec, "shape": ["batch", 4]} for spec in PAIR]
+    artifact.write(tmp_path / "free", {"model.so": library}, **fields(inputs=free))
+    model = tvmkd.load(tmp_path / "free")
+    with pytest.raises(InputError, match=r'input "y": wants shape batch x 4, got 2 x 4'):
+        model(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32))
+
+
+def test_another_machine_s_artifact_says_so(tmp_path: Path, library: Path) -> None:
+    nano = targets.load("jetson-nano-cpu").to_dict()
+    if targets.Target.from_dict(nano).runs_here() is None:
+        pytest.skip("this machine is an aarch64 one")
+    artifact.write(tmp_path / "nano", {"model.so": library}, **fields(target=nano))
+    with pytest.raises(InputError, match=r"built for aarch64 and this machine is x86_64"):
+        tvmkd.load(tmp_path / "nano")
+
+
+def test_missing_cpu_features_are_named(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if targets.load("host").name != "x86-64-v3":
+        pytest.skip("only known for x86-64 levels")
+    monkeypatch.setattr(targets.machine, "cpu_features", lambda: frozenset({"avx"}))
+    with pytest.raises(InputError, match=r"CPU features that are missing here: .*avx2, .*fma"):
+        tvmkd.load(made)
+
+
+def test_a_library_that_is_not_one_says_so(tmp_path: Path) -> None:
+    fake = tmp_path / "fake.so"
+    fake.write_bytes(b"not a library")
+    artifact.write(tmp_path / "fake", {"model.so": fake}, **fields())
+    with pytest.raises(InputError, match=r"model.so: TVM .* cannot load it") as caught:
+        tvmkd.load(tmp_path / "fake")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_output_does_not_change_with_the_next_call(made: Path) -> None:
+    loaded = tvmkd.load(made)
+    ones, twos = np.ones((1, 4), np.float32), np.full((1, 4), 2, np.float32)
+    total, product = loaded(ones, ones)
+    loaded(twos, twos)
+    np.testing.assert_array_equal(total, 2 * ones)
+    np.testing.assert_array_equal(product, ones)
+    total[:] = 7  # the caller's own
+    np.testing.assert_array_equal(loaded(ones, ones)[0], 2 * ones)
+
+
+def test_a_view_of_an_input_is_taken_as_it_is(made: Path) -> None:
+    wide = np.arange(8, dtype=np.float32).reshape(1, 8)
+    total, _ = tvmkd.load(made)(wide[:, ::2], wide[:, 1::2])
+    np.testing.assert_array_equal(total, [[1, 5, 9, 13]])

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tvmkd import config
+from tvmkd.errors import InputError
+
+NAMED = {"project": {"name": "a"}}
+
+
+def test_a_name_is_enough() -> None:
+    cfg = config.parse(NAMED)
+    assert cfg.project.out == Path("runs/a")
+    assert cfg.tune.tracker == "local"
+    assert cfg.compare.engines == list(config.ENGINES)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, r'"project" is missing; add it'),
+        ({"projct": {"name": "a"}}, r'unknown section "projct"; did you mean "project"\?'),
+        ({**NAMED, "tune": {"trails": 3}}, r'unknown key "tune.trails"; did you mean "trials"\?'),
+        ({**NAMED, "gate": {"zzz": 3}}, r'unknown key "gate.zzz"; known: require'),
+        ({**NAMED, "tune": {"trials": 0}}, r"tune.trials: .*greater than or equal to 1, got 0"),
+        ({**NAMED, "tune": {"tracker": "h:x"}}, r'"h:x" is not a tracker address'),
+        ({**NAMED, "data": {"dataset": "folder"}}, r'dataset = "folder" needs a path'),
+        ({**NAMED, "data": {"val_fraction": 0.6, "test_fraction": 0.5}}, r"leave nothing to train"),
+        ({**NAMED, "distill": {"alpha": 1.5}}, r"distill.alpha: .*less than or equal to 1"),
+        ({**NAMED, "distill": {"seeds": []}}, r"distill.seeds: .*at least 1 item"),
+        ({**NAMED, "distill": {"seeds": [1, 1]}}, r"distill.seeds: the seeds must differ"),
+        ({**NAMED, "compare": {"engines": ["tmv"]}}, r"compare.engines.0: .*got 'tmv'"),
+        ({"project": {"name": "../up"}}, r"project.name: "),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        config.parse(data, "my.toml")
+    assert str(caught.value).startswith("my.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone.toml: there is no such file"):
+        config.read(tmp_path / "gone.toml")
+    (tmp_path / "bad.toml").write_text('[project\nname = "a"')
+    with pytest.raises(InputError, match=r"bad.toml: not a TOML file: .*line 1"):
+        config.read(tmp_path / "bad.toml")
+    with pytest.raises(InputError, match="cannot be read"):
+        config.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("board", ("board", 9190)),
+        ("10.0.0.7:9000", ("10.0.0.7", 9000)),
+        ("[::1]", ("::1", 9190)),
+        ("[::1]:9000", ("::1", 9000)),
+    ],
+)
+def test_tracker_addresses(text: str, address: tuple[str, int]) -> None:
+    assert config.parse_tracker(text) == address
+
+
+@pytest.mark.parametrize("text", ["", ":9190", "host:0", "host:65536", "host:x", "a:1:2"])
+def test_what_is_no_tracker_address(text: str) -> None:
+    with pytest.raises(ValueError, match="not a tracker address"):
+        config.parse_tracker(text)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tvmkd import targets
+from tvmkd.errors import InputError
+
+SHIPPED = [name for name in targets.names() if name != "host"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_targets_survive_the_way_to_the_worker(name: str) -> None:
+    target = targets.load(name)
+    assert target.name == name
+    assert targets.Target.from_dict(json.loads(json.dumps(target.to_dict()))) == target
+    assert set(target.precisions) == {"fp32", "fp16", "int8"}
+    assert isinstance((target.host or target.tvm)["num-cores"], int)
+    assert target.tvm["kind"] == ("cuda" if target.device == "cuda" else "llvm")
+    triple = (target.host or target.tvm)["mtriple"]
+    assert triple == target.toolchain.triple
+    assert target.budget["model_ms"] < target.budget["total_ms"]
+
+
+def test_the_generic_host_stays_at_v3_where_there_is_avx512(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(targets.machine, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(targets.machine, "cpu_features", lambda: targets.machine.X86_64_V4)
+    assert targets.load("host").name == "x86-64-v3"
+    monkeypatch.setattr(targets.machine, "architecture", lambda: "aarch64")
+    assert targets.load("host").name == "aarch64-generic"
+
+
+def test_a_machine_without_a_target_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets.machine, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(targets.machine, "cpu_features", lambda: frozenset({"sse2"}))
+    with pytest.raises(InputError, match=r"no shipped target fits this x86_64 machine"):
+        targets.load("host")
+
+
+def test_an_unknown_name_gets_the_nearest_and_all() -> None:
+    with pytest.raises(InputError, match=r'did you mean "jetson-nano"\?.*known: host, aarch64'):
+        targets.load("jetson-nanno")
+
+
+GOOD: dict[str, Any] = targets.load("x86-64-v3").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"devise": "cpu"}, r'unknown key "devise"; did you mean "device"\?'),
+        ({"device": "npu"}, r"device must be one of cpu, cuda"),
+        ({"device": "cuda"}, r"a cuda target needs a \[host\] table"),
+        ({"tvm": {}}, r'\[tvm\] has no "kind"'),
+        ({"tvm": "llvm"}, r"tvm: wants a table, got 'llvm'"),
+        ({"toolchain": {"triple": "x"}}, r'\[toolchain\]: the key "glibc" is missing'),
+        ({"precisions": {}}, r"must have exactly fp32, fp16, int8"),
+        ({"channel_multiple": True}, r"channel_multiple: wants a whole number, got True"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        targets.Target.from_dict({**GOOD, **change}, where="my.toml")
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    text = (targets.resources.folder("targets") / "raspberry-pi-4.toml").read_text()
+    path = tmp_path / "my-board.toml"
+    path.write_text(text)
+    assert targets.load(path).name == "my-board"
+    assert targets.load(str(path)).mcpu == "cortex-a72"
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such target file"):
+        targets.load(tmp_path / "gone.toml")
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(InputError, match=r"bad.toml: not a TOML file: .*line 1"):
+        targets.load(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot be read"):
+        targets.load(tmp_path / "binary.toml")

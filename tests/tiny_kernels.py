@@ -1,0 +1,181 @@
+"""Tiny TIR tasks for tests of the tuning room; run as a program it tunes them.
+
+TVM is imported in a process of its own, as everywhere: tests start
+``python tests/tiny_kernels.py '{"folder": ..., "tracker": ..., ...}'`` and read the events, one
+JSON line each, from its standard output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TARGET = {
+    "name": "tiny",
+    "device": "cpu",
+    "tvm": {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3", "num-cores": 2},
+}
+
+
+def matmul(size: int) -> Any:
+    """The module of a float32 matrix product of two ``(size, size)`` matrices."""
+    from tvm import te
+    from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
+
+    a = te.placeholder((size, size), name="A")
+    b = te.placeholder((size, size), name="B")
+    k = te.reduce_axis((0, size), name="k")
+    c = te.compute((size, size), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    return _normalize_mod(te.create_prim_func([a, b, c]))
+
+
+def calling(function: str) -> Any:
+    """The module of a kernel that calls a C function without arguments for each element."""
+    import tvm
+    from tvm import te
+    from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
+
+    a = te.placeholder((4,), name="A")
+    b = te.compute(
+        (4,),
+        lambda i: a[i] + tvm.tirx.call_extern("int32", function).astype("float32"),
+        name="B",
+    )
+    return _normalize_mod(te.create_prim_func([a, b]))
+
+
+class TileSpace:
+    """All tilings of the first block's two outer loops: small, quick, enumerable."""
+
+    def __init__(self, mod: Any, tiles: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> None:
+        self._mod = mod
+        self._points = list(itertools.product(tiles, tiles))
+        self.size = len(self._points)
+
+    def propose(self, n: int, known: set[str], history: Any, rng: Any) -> list[Any]:
+        from tvm.s_tir import Schedule
+
+        from tvmkd.tuning.space import candidate
+
+        found = []
+        for number in rng.permutation(len(self._points)):
+            inner_i, inner_j = self._points[number]
+            schedule = Schedule(self._mod)
+            block = schedule.get_sblock("C")
+            i, j, *_ = schedule.get_loops(block)
+            i_out, i_in = schedule.split(i, [None, inner_i])
+            j_out, j_in = schedule.split(j, [None, inner_j])
+            schedule.reorder(i_out, j_out, i_in, j_in)
+            new = candidate(schedule)
+            if new.key not in known:
+                found.append(new)
+            if len(found) == n:
+                break
+        return found
+
+
+class LoneSpace:
+    """One candidate, the module as it is."""
+
+    size = 1
+
+    def __init__(self, mod: Any) -> None:
+        self._mod = mod
+
+    def propose(self, n: int, known: set[str], history: Any, rng: Any) -> list[Any]:
+        from tvm.s_tir import Schedule
+
+        from tvmkd.tuning.space import candidate
+
+        new = candidate(Schedule(self._mod))
+        return [] if new.key in known else [new]
+
+
+def task(spec: str) -> Any:
+    """A task by name: ``matmul:64`` (tiles), ``evolve:64`` (evolution), ``call:pause``."""
+    import tvm
+
+    from tvmkd.tuning.records import task_key
+    from tvmkd.tuning.space import Task
+
+    kind, _, what = spec.partition(":")
+    target = tvm.target.Target(TARGET["tvm"])
+    mod = calling(what) if kind == "call" else matmul(int(what))
+    flop = 4.0 if kind == "call" else 2.0 * int(what) ** 3
+    space: Any = {"call": LoneSpace, "matmul": TileSpace}.get(kind, lambda _: None)(mod)
+    return Task(spec, task_key(mod), mod, target, 1, flop, kind, space)
+
+
+def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.Popen[str]:
+    """Starts tuning in a process of its own; see :func:`main` for ``settings``."""
+    params = {"folder": str(folder), "tracker": tracker, **settings}
+    return subprocess.Popen(
+        [sys.executable, __file__, json.dumps(params)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def events(process: subprocess.Popen[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Waits for the end and returns every event; the last is ``result`` or ``failed``."""
+    out, err = process.communicate(timeout=240)
+    found = [tuple(json.loads(line)) for line in out.splitlines()]
+    assert found, err
+    return found  # type: ignore[return-value]
+
+
+def tune(folder: Path, tracker: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """Tunes and returns the summary."""
+    name, data = events(start(folder, tracker, **settings))[-1]
+    assert name == "result", data
+    return data
+
+
+def main() -> None:
+    """Tunes ``params["tasks"]`` (names for :func:`task`) into ``params["folder"]``."""
+    from tvmkd.stacks.tvm_process import import_compiler
+
+    params = json.loads(sys.argv[1])
+    import_compiler()
+    from tvmkd.errors import TvmkdError
+    from tvmkd.tuning.loop import tune_into
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # SIGINT too: it is ignored where the tests run as a shell's background job.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+
+    def emit(name: str, data: dict[str, Any]) -> None:
+        print(json.dumps([name, data]), flush=True)
+
+    try:
+        result = tune_into(
+            Path(params["folder"]),
+            [task(spec) for spec in params.get("tasks", ["matmul:64"])],
+            {**TARGET, **params.get("target", {})},
+            params["tracker"],
+            trials=params.get("trials", 8),
+            seed=params.get("seed", 0),
+            emit=emit,
+            stack=params.get("stack", "tiny"),
+            options=params.get("options"),
+        )
+        emit("result", result)
+    except TvmkdError as error:
+        emit("failed", {"type": type(error).__name__, "message": str(error)})
+    except KeyboardInterrupt:
+        emit("failed", {"type": "Interrupted", "message": ""})
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

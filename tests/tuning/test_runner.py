@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tvmkd.boards.fleet import Fleet, start_tracker
+from tvmkd.errors import MissingError
+from tvmkd.tuning.runner import BoardRunner, RunJob, figure
+
+
+@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=12))
+def test_the_figure_is_a_low_value_but_not_an_outlier(seconds: list[float]) -> None:
+    value = figure(seconds)
+    assert value is not None
+    assert value in seconds
+    below = sum(other < value for other in seconds)
+    assert below <= (len(seconds) - 1) // 4
+
+
+def test_no_repeats_make_no_figure() -> None:
+    assert figure(None) is None
+    assert figure([]) is None
+
+
+@pytest.mark.rpc
+def test_opening_says_what_the_board_is(fleet: Fleet) -> None:
+    with BoardRunner(fleet.address()) as runner:
+        (facts,) = runner.open()
+    assert facts["board"].startswith("127.0.0.1:")
+    assert facts["threads"] == 1
+    assert facts["cores"] >= 1
+
+
+@pytest.mark.rpc
+def test_a_file_that_is_no_library_is_that_candidates_error(fleet: Fleet, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.so"
+    bad.write_bytes(b"not a library")
+    with BoardRunner(fleet.address()) as runner:
+        runner.open()
+        results = runner.run([RunJob(bad, [("float32", [4])])] * 2)
+        assert [result.error_kind for result in results] == ["run_error", "run_error"]
+        assert runner.lost == 0
+
+
+@pytest.mark.rpc
+def test_a_key_without_boards_is_named_at_once(fleet: Fleet) -> None:
+    address = {**fleet.address(), "key": "nobody"}
+    started = time.monotonic()
+    with (
+        BoardRunner(address) as runner,
+        pytest.raises(MissingError, match=r"no board under key 'nobody'.*keys there: tests"),
+    ):
+        runner.open()
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.rpc
+def test_a_board_that_somebody_else_holds_is_waited_for_and_then_named(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tvmkd.tuning.runner.OPEN_SECONDS", 2.0)
+    with BoardRunner(fleet.address()) as first, BoardRunner(fleet.address()) as second:
+        first.open()
+        with pytest.raises(MissingError, match=r"no board answered for 2 s: .*became free"):
+            second.open()
+
+
+def test_no_tracker_is_one_clear_line() -> None:
+    tracker = start_tracker()
+    port = tracker.wait_until_listening()
+    tracker.end()
+    address = {"host": "127.0.0.1", "port": port, "key": "k"}
+    with (
+        BoardRunner(address) as runner,
+        pytest.raises(MissingError, match=f"no tracker at 127.0.0.1:{port}"),
+    ):
+        runner.open()

@@ -1,0 +1,479 @@
+"""Artifacts: a folder with ``model.so`` and a ``manifest.json`` that says what it is.
+
+`write` makes one in one step, `read` checks one, `load` makes one callable on numpy arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tvmkd import __version__
+from tvmkd.errors import InputError, MissingError, full_disk
+from tvmkd.targets import Target
+from tvmkd.text import listing, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+LIBRARY = "model.so"
+
+
+class TensorSpec(BaseModel):
+    """One input or output: its name, its shape (a string is a free dimension) and numpy dtype."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+
+
+class FileEntry(BaseModel):
+    """One file of the artifact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    size: int
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` holds.
+
+    Attributes:
+        schema_version: 1.
+        name: the model's name.
+        created: UTC, ISO 8601.
+        tvmkd_version: of the tvmkd that built it.
+        target: a `Target` as plain data.
+        stack: the compiler stack, ``relax``.
+        stack_version: the compiler's version.
+        onnx_sha256: of the model that was compiled.
+        inputs, outputs: in the order of the compiled function.
+        files: every file of the folder but the manifest.
+        coverage: which tasks run tuned.
+        records: the record folders that were used, with their hashes.
+        check: the numeric comparison with ONNX Runtime that the build passed.
+        metadata: the ONNX file's ``metadata_props``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    created: str
+    tvmkd_version: str
+    target: dict[str, Any]
+    stack: str
+    stack_version: str
+    onnx_sha256: str
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    files: dict[str, FileEntry]
+    coverage: dict[str, Any] = Field(default_factory=dict)
+    records: list[dict[str, Any]] = Field(default_factory=list)
+    check: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_destination(folder: Path) -> None:
+    """Makes sure that `write` may put an artifact at ``folder``: call it before the long work.
+
+    Raises:
+        InputError: something is there that is neither an artifact nor an empty folder.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if folder.is_dir() and (_is_artifact(folder) or not any(folder.iterdir())):
+        return
+    raise InputError(
+        f"{folder}: is there already and is not an artifact of tvmkd, so it is left alone; "
+        "give another output folder"
+    )
+
+
+def _is_artifact(folder: Path) -> bool:
+    # A damaged manifest still marks the folder as ours, as long as the library is beside it.
+    return (folder / MANIFEST).is_file() and (folder / LIBRARY).is_file()
+
+
+def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
+    """Assembles an artifact beside ``folder`` and then gives it its name.
+
+    Args:
+        folder: the artifact's final place; an older artifact there is replaced.
+        files: name in the artifact -> the file to copy; must hold ``model.so``.
+        fields: the `Manifest` fields but those known here (``schema_version``, ``created``,
+            ``tvmkd_version``, ``files``).
+
+    Raises:
+        InputError: ``folder`` holds something that is not an artifact, or the disk is full.
+        OSError: it cannot be written. Nothing is left behind, the old one stays.
+    """
+    if LIBRARY not in files:
+        raise ValueError(f"an artifact needs {LIBRARY}")
+    check_destination(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        # What is inside is for everyone whom the umask allows; mkdtemp makes it for us alone.
+        umask = os.umask(0)
+        os.umask(umask)
+        work.chmod(0o777 & ~umask)
+        new, old = work / "new", work / "old"
+        new.mkdir()
+        entries = {}
+        for name, source in files.items():
+            place = new / name
+            shutil.copyfile(source, place)
+            shutil.copymode(source, place)
+            entries[name] = FileEntry(sha256=sha256(place), size=place.stat().st_size)
+        manifest = Manifest(
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            tvmkd_version=__version__,
+            files=entries,
+            **fields,
+        )
+        with (new / MANIFEST).open("w", encoding="utf-8") as stream:
+            stream.write(manifest.model_dump_json(indent=2) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A folder cannot be replaced by a rename, so the old one steps aside first.
+        if folder.exists():
+            folder.replace(old)
+        try:
+            new.replace(folder)
+        except OSError:
+            if old.exists():
+                old.replace(folder)
+            raise
+        return manifest
+    except OSError as error:
+        raise full_disk(error, folder) or error from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def read(folder: Path, verify: bool = True) -> Manifest:
+    """Reads an artifact's manifest; ``verify`` also checks every file's size and hash.
+
+    Raises:
+        InputError: not an artifact, a manifest that is damaged or of an unknown schema, a file
+            that is missing or was changed.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder}: not an artifact (no {MANIFEST}); make one with tvmkd build"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; build the artifact again") from None
+    manifest = _parse(text, path)
+    if verify:
+        for name, entry in manifest.files.items():
+            _verify(folder / name, entry)
+    return manifest
+
+
+def _parse(text: str, path: Path) -> Manifest:
+    import json
+
+    try:
+        data = json.loads(text)
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: the manifest is corrupt; build the artifact again") from None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: has schema {version!r} and this tvmkd {__version__} reads schema "
+            f"{SCHEMA_VERSION}; build the artifact again or install the tvmkd that made it"
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: the manifest is corrupt ({where}: {first['msg'].lower()}); "
+            "build the artifact again"
+        ) from None
+    for name in [LIBRARY, *manifest.files]:
+        if name not in manifest.files or Path(name).name != name:
+            raise InputError(f"{path}: the manifest is corrupt (files: {name!r}); build it again")
+    return manifest
+
+
+def _verify(path: Path, entry: FileEntry) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise InputError(f"{path}: is missing; build the artifact again") from None
+    if size != entry.size:
+        raise InputError(
+            f"{path}: has {size} bytes where the manifest says {entry.size}: it was changed or cut "
+            "short; build the artifact again or copy it again"
+        )
+    if sha256(path) != entry.sha256:
+        raise InputError(
+            f"{path}: does not have the SHA-256 that the manifest says: it was changed; "
+            "build the artifact again or copy it again"
+        )
+
+
+def check_machine(manifest: Manifest, folder: Path) -> None:
+    """Makes sure that the artifact can run on this machine.
+
+    Raises:
+        InputError: wrong architecture, or CPU features that the code needs are missing.
+    """
+    target = Target.from_dict(manifest.target, where=f"{folder / MANIFEST}: target")
+    reason = target.runs_here()
+    if reason is None and target.device != "cpu":
+        reason = f'it runs on "{target.device}" and only CPU artifacts run in this process'
+    if reason is not None:
+        raise InputError(
+            f"{folder}: cannot run here: {reason}; build it for a target that fits "
+            "(tvmkd targets lists them)"
+        )
+
+
+class _Staged:
+    """A place for one input that kernels can read: 64-byte aligned, made once.
+
+    A fresh TVM tensor costs 16 us a call on the machine this was measured on, which is half the
+    run time of a small model; copying into a place that is there costs under one.
+    """
+
+    ALIGNMENT = 64
+
+    def __init__(self, spec: TensorSpec, runtime: Any) -> None:
+        import numpy as np
+
+        self.dtype = np.dtype(spec.dtype)
+        self.shape = tuple(int(size) for size in spec.shape)
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
+        raw = np.zeros(size + self.ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % self.ALIGNMENT
+        self._array = raw[start : start + size].view(self.dtype).reshape(self.shape)
+        self._tensor = runtime.from_dlpack(self._array)
+
+    @classmethod
+    def of(cls, spec: TensorSpec, runtime: Any) -> _Staged | None:
+        """None where the shape is not fixed or the dtype does not travel by DLPack."""
+        if any(isinstance(size, str) for size in spec.shape):
+            return None
+        try:
+            return cls(spec, runtime)
+        except (TypeError, ValueError, BufferError, RuntimeError):
+            return None
+
+    def fill(self, array: Array) -> Any:
+        """Copies ``array`` in and returns the tensor."""
+        self._array[...] = array
+        return self._tensor
+
+    def holds(self, array: Array) -> bool:
+        """Whether ``array`` lies in this place."""
+        import numpy as np
+
+        return bool(np.may_share_memory(array, self._array))
+
+
+def _takes(place: _Staged | None, array: Array) -> bool:
+    return (
+        place is not None
+        and getattr(array, "shape", None) == place.shape
+        and getattr(array, "dtype", None) == place.dtype
+    )
+
+
+def _as_array(output: Any) -> Array:
+    """A TVM output as numpy without a copy: its memory belongs to nobody else any more."""
+    import numpy as np
+
+    try:
+        array: Array = np.from_dlpack(output)
+        return array if array.flags.writeable else array.copy()
+    except (TypeError, ValueError, BufferError, RuntimeError):  # bfloat16, an empty tensor
+        copied: Array = output.numpy()
+        return copied
+
+
+class Artifact:
+    """A compiled model that is ready to run; made by `load`.
+
+    Not for two threads at a time: the virtual machine and the input buffers are shared by its
+    calls. Load the artifact once a thread (the code pages are shared all the same).
+
+    Attributes:
+        manifest: what the artifact says of itself.
+        path: its folder.
+    """
+
+    def __init__(self, manifest: Manifest, path: Path, machine: Any, runtime: Any) -> None:
+        self.manifest = manifest
+        self.path = path
+        self._main = machine["main"]
+        # Kept: the function lives no longer than the virtual machine that owns it.
+        self._machine = machine
+        self._tensor = runtime.tensor
+        self._names = [spec.name for spec in manifest.inputs]
+        self._staged = [_Staged.of(spec, runtime) for spec in manifest.inputs]
+
+    def __repr__(self) -> str:
+        return f"<tvmkd.Artifact {self.manifest.name} for {self.manifest.target['name']}>"
+
+    def __call__(self, *arrays: Array, **by_name: Array) -> Array | tuple[Array, ...]:
+        """Runs the model once.
+
+        Args:
+            arrays: one array an input, in the manifest's order; or
+            by_name: one an input, by its name.
+
+        Returns:
+            The output, or a tuple of them where the model has more than one.
+
+        Raises:
+            InputError: a wrong number of inputs, an unknown name, a wrong shape or dtype.
+        """
+        if arrays and by_name:
+            raise InputError(f"{self._who()}: give the inputs in order or by name, not both")
+        outputs = self.run(self._ordered(by_name) if by_name else list(arrays))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
+        """Runs the model on one array an input, in order; returns the outputs as a list.
+
+        Raises:
+            InputError: a wrong number of inputs, a wrong shape or dtype.
+        """
+        if len(arrays) == len(self._staged) and all(map(_takes, self._staged, arrays)):
+            places = cast("list[_Staged]", self._staged)
+            outputs = self._main(*map(_Staged.fill, places, arrays))
+        else:
+            self._check(arrays)
+            outputs = self._main(*(self._tensor(array) for array in arrays))
+        found = [outputs] if hasattr(outputs, "numpy") else list(outputs)
+        return [self._own(_as_array(output)) for output in found]
+
+    def _own(self, output: Array) -> Array:
+        """An output that no later call writes to: a model may hand its input through."""
+        places = [place for place in self._staged if place is not None]
+        return output.copy() if any(place.holds(output) for place in places) else output
+
+    def _who(self) -> str:
+        return f"artifact {self.manifest.name}"
+
+    def _ordered(self, by_name: Mapping[str, Array]) -> list[Array]:
+        for name in by_name:
+            if name not in self._names:
+                raise InputError(
+                    f'{self._who()}: there is no input "{name}"{suggest(name, self._names)} '
+                    f"(inputs: {listing(self._names)})"
+                )
+        missing = [name for name in self._names if name not in by_name]
+        if missing:
+            raise InputError(f"{self._who()}: these inputs are missing: {listing(missing)}")
+        return [by_name[name] for name in self._names]
+
+    def _check(self, arrays: Sequence[Array]) -> None:
+        specs = self.manifest.inputs
+        if len(arrays) != len(specs):
+            raise InputError(
+                f"{self._who()}: takes {len(specs)} inputs ({listing(self._names)}), "
+                f"got {len(arrays)}"
+            )
+        free: dict[str, int] = {}
+        for spec, array in zip(specs, arrays, strict=True):
+            shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+            where = f'{self._who()}: input "{spec.name}"'
+            if shape is None or dtype is None:
+                raise InputError(f"{where}: wants a numpy array, got {type(array).__name__}")
+            if str(dtype) != spec.dtype:
+                raise InputError(
+                    f"{where}: wants dtype {spec.dtype}, got {dtype}; "
+                    f'convert it with .astype("{spec.dtype}")'
+                )
+            fits = len(shape) == len(spec.shape) and all(
+                (free.setdefault(want, size) if isinstance(want, str) else want) == size
+                for want, size in zip(spec.shape, shape, strict=True)
+            )
+            if not fits:
+                got = " x ".join(map(str, shape)) or "a scalar"
+                raise InputError(
+                    f"{where}: wants shape {' x '.join(map(str, spec.shape))}, got {got}"
+                )
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Keeps tvm_ffi from importing torch as a side effect: seconds and 500 MB for nothing here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop("torch", None)
+
+
+def load(path: str | Path) -> Artifact:
+    """Checks the artifact at ``path`` and loads it into this process.
+
+    The number of threads is TVM's: set ``TVM_NUM_THREADS`` before the first call.
+
+    Raises:
+        InputError: not an artifact, damaged, changed, or not made for this machine.
+        MissingError: TVM is not installed.
+    """
+    folder = Path(path)
+    manifest = read(folder)
+    check_machine(manifest, folder)
+    try:
+        with _without_torch():
+            import tvm
+            from tvm import relax
+    except ImportError as error:
+        raise MissingError(
+            f"TVM cannot be imported ({error}); install it: "
+            "pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1"
+        ) from None
+    try:
+        library = tvm.runtime.load_module(str(folder / LIBRARY))
+        machine = relax.VirtualMachine(library, tvm.cpu())
+        return Artifact(manifest, folder, machine, tvm.runtime)
+    except Exception as error:  # TVM raises what it likes here
+        line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise InputError(
+            f"{folder / LIBRARY}: TVM {tvm.__version__} cannot load it (built with "
+            f"{manifest.stack} {manifest.stack_version}): {line[0]}; build the artifact again"
+        ) from None

@@ -1,0 +1,87 @@
+"""ONNX Runtime on the CPU.
+
+Options: ``optimization`` = "all" (default) or "disabled" (what the reference outputs come from);
+``allow_spinning`` (default True, as ONNX Runtime's own default).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.errors import InputError, MissingError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+class OrtEngine(Engine):
+    """``InferenceSession.run`` with the CPU provider and the given number of threads."""
+
+    session: onnxruntime.InferenceSession
+
+    def open(self) -> None:
+        """Reads the model, which is all that `signature` needs."""
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise MissingError("onnxruntime is not installed: pip install onnxruntime") from None
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if self.spec.options.get("optimization", "all") == "disabled":
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        spinning = "1" if self.spec.options.get("allow_spinning", True) else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        path = self.path()
+        try:
+            self.session = ort.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no base class of their own
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+
+    def signature(self) -> dict[str, list[dict[str, Any]]]:
+        """``{"inputs", "outputs"}``: name, shape (int, or str where dynamic) and numpy dtype."""
+        return {
+            "inputs": [_tensor(value) for value in self.session.get_inputs()],
+            "outputs": [_tensor(value) for value in self.session.get_outputs()],
+        }
+
+    def prepare(self, example: Inputs) -> None:
+        """Opens the session."""
+        del example
+        self.open()
+
+    def bind(self, inputs: Inputs) -> Callable[[], Any]:
+        """``session.run(None, inputs)``."""
+        return functools.partial(self.session.run, None, dict(inputs))
+
+    def facts(self) -> dict[str, Any]:
+        """Version, provider and session options."""
+        import onnxruntime as ort
+
+        options = self.session.get_session_options()
+        return {
+            "version": ort.__version__,
+            "provider": self.session.get_providers()[0],
+            "intra_op_threads": options.intra_op_num_threads,
+            "graph_optimization": str(options.graph_optimization_level).rpartition(".")[2],
+        }
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    kind = value.type
+    dtype = _DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
+    shape = [size if isinstance(size, int) else str(size or "?") for size in value.shape]
+    return {"name": value.name, "shape": shape, "dtype": dtype}

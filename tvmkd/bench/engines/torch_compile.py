@@ -1,0 +1,42 @@
+"""``torch.compile`` (Inductor) on the CPU, from the same checkpoint as the eager engine.
+
+Options: those of the eager engine, and ``mode`` as `torch.compile` takes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvmkd.bench.engines.base import Inputs
+from tvmkd.bench.engines.torch_eager import TorchEngine
+from tvmkd.errors import MissingError
+
+
+class TorchCompileEngine(TorchEngine):
+    """The eager module, compiled for the example's shapes."""
+
+    def prepare(self, example: Inputs) -> None:
+        """Compiles, by calling once; a failure leaves the engine out, never falls back to eager."""
+        eager = self.load()
+        import torch
+
+        self.module = torch.compile(
+            eager, mode=self.spec.options.get("mode"), dynamic=False, fullgraph=True
+        )
+        try:
+            self.infer(example)
+        except Exception as error:
+            text = str(error).strip() or type(error).__name__
+            if "compiler" in text.lower() and "found" in text.lower():
+                raise MissingError(
+                    "torch.compile needs a C++ compiler: apt-get install g++"
+                ) from None
+            raise
+
+    def facts(self) -> dict[str, Any]:
+        """Version, threads and mode."""
+        return {
+            **super().facts(),
+            "backend": "inductor",
+            "mode": self.spec.options.get("mode") or "default",
+        }

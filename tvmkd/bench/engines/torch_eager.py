@@ -1,0 +1,105 @@
+"""PyTorch, eager, on the CPU: a checkpoint of `tvmkd distill`.
+
+An ONNX file alone is not enough for this engine: there is no module to call, and a module made
+from the graph would not be the code that its author runs.
+
+Options: ``model`` (a name that `tvmkd.models.build` understands) and ``kwargs``, needed for a file
+of bare weights, and for a checkpoint whose model is somebody's own code; ``search_in``, folders to
+look for that code in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.errors import InputError, MissingError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchEngine(Engine):
+    """``module(*tensors)`` under ``torch.inference_mode``."""
+
+    module: Callable[..., Any]
+
+    def prepare(self, example: Inputs) -> None:
+        """Builds the module and loads its weights."""
+        self.module = self.load()
+        self.infer(example)
+
+    def load(self) -> torch.nn.Module:
+        """The checkpoint's module in evaluation mode.
+
+        Raises:
+            MissingError: there is no torch, or no checkpoint was given.
+            InputError: the file is not a checkpoint, or does not say which module it is for.
+        """
+        if self.spec.path is None:
+            raise MissingError(
+                "PyTorch needs the module and its weights, which an ONNX file does not hold: "
+                "give the checkpoint (--checkpoint CKPT)"
+            )
+        path = self.path()
+        try:
+            import torch
+        except ImportError:
+            raise MissingError("torch is not installed: pip install torch") from None
+        torch.set_num_threads(self.threads)
+        from tvmkd import models
+        from tvmkd.distill import checkpoint as files
+
+        spec, kwargs = self.spec.options.get("model"), self.spec.options.get("kwargs")
+        content = files.read(path)
+        if isinstance(content, dict) and content.get("format") == files.FORMAT:
+            saved = files.load(path)
+            named = str(saved.model["spec"])
+            if spec is None and not models.is_builtin(named):
+                raise InputError(
+                    f'{path}: was made by "{named}", and running it runs that code: '
+                    f"if you trust it, name it (--model {named})"
+                )
+            spec, kwargs = spec or named, saved.model["kwargs"] if kwargs is None else kwargs
+        elif spec is None:
+            raise InputError(f"{path}: holds weights only; name their model (--model NAME)")
+        # The weights are in the file: nothing is to be downloaded for it.
+        kept = {key: value for key, value in (kwargs or {}).items() if key != "weights"}
+        folders = [Path(folder) for folder in self.spec.options.get("search_in", ())]
+        module = models.build(spec, search_in=folders, **kept)
+        files.load_weights(module, path, f'"{spec}"')
+        return module.eval()
+
+    def bind(self, inputs: Inputs) -> Callable[[], Any]:
+        """Wraps the arrays as tensors (no copy), runs, and hands the outputs back as arrays."""
+        import torch
+
+        arrays = tuple(inputs.values())
+        module, from_numpy, inference_mode = self.module, torch.from_numpy, torch.inference_mode
+
+        def call() -> Any:
+            with inference_mode():
+                result = module(*[from_numpy(array) for array in arrays])
+            return to_numpy(result)
+
+        return call
+
+    def facts(self) -> dict[str, Any]:
+        """Version and threads."""
+        import torch
+
+        return {"version": str(torch.__version__), "intra_op_threads": torch.get_num_threads()}
+
+
+def to_numpy(result: Any) -> Any:
+    """A module's tensors as arrays, in the container they came in."""
+    if hasattr(result, "numpy"):
+        array: np.ndarray = result.numpy()
+        return array
+    if isinstance(result, dict):
+        return {key: to_numpy(value) for key, value in result.items()}
+    return [to_numpy(value) for value in result]

@@ -1,0 +1,143 @@
+"""The process an engine lives in: ``python -m tvmkd.bench.host``, driven over `tvmkd.wire`.
+
+Affinity is set before anything with threads of its own is imported, so that every thread of the
+engine inherits it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from tvmkd import wire
+from tvmkd.bench.loop import lead_in, time_calls, warm_up
+from tvmkd.bench.spec import EngineSpec
+from tvmkd.errors import TvmkdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from tvmkd.bench.engines.base import Engine
+
+LEAD_IN_NS = 20_000_000
+PR_SET_PDEATHSIG = 1
+
+
+class Host:
+    """One engine and the call that is timed."""
+
+    engine: Engine
+    call: Callable[[], Any]
+
+    def prepare(self, params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
+        """Loads the engine and the inputs.
+
+        Params: ``spec``, ``threads``, ``cpus`` (list of CPU numbers or None), ``inputs`` (paths of
+        ``.npz`` files, one a sample), ``names`` (of their arrays), ``outputs`` (folder that gets
+        one ``.npz`` a sample).
+        """
+        if params["cpus"]:
+            os.sched_setaffinity(0, params["cpus"])
+        import numpy as np
+
+        from tvmkd.bench import engines
+
+        samples = [_read(path, params["names"]) for path in params["inputs"]]
+        spec = EngineSpec.from_dict(params["spec"])
+        start = perf_counter()
+        self.engine = engines.create(spec, params["threads"])
+        try:
+            self.engine.prepare(samples[0])
+            seconds = perf_counter() - start
+            for number, sample in enumerate(samples):
+                outputs = self.engine.infer(sample)
+                np.savez(os.path.join(params["outputs"], f"{number:03}.npz"), *outputs)
+        except TvmkdError:
+            raise
+        except Exception as error:
+            # The engine's own words, on one line: this is the reason it is left out.
+            reason = " ".join(str(error).split())[:300]
+            raise TvmkdError(f"{type(error).__name__}: {reason}") from error
+        self.call = self.engine.bind(samples[0])
+        return {"seconds": seconds, "size_bytes": self.engine.size_bytes()}
+
+    def signature(self, params: dict[str, Any], _: wire.Event) -> Any:
+        """Inputs and outputs of an ONNX file, read by ONNX Runtime. Params: ``path``."""
+        from tvmkd.bench.engines.ort import OrtEngine
+
+        spec = EngineSpec("signature", "onnxruntime", params["path"])
+        engine = OrtEngine(spec, threads=1)
+        engine.open()
+        return engine.signature()
+
+    def warm_up(self, params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
+        """Calls until stable. Params: ``limit_s``."""
+        return warm_up(self.call, params["limit_s"])
+
+    def time(self, params: dict[str, Any], _: wire.Event) -> list[float]:
+        """Milliseconds of each call, after a lead-in that is not measured.
+
+        Params: ``count``, and ``limit_s``, after which it ends with the calls it has.
+        """
+        lead_in(self.call, LEAD_IN_NS)
+        times = time_calls(self.call, params["count"], int(params["limit_s"] * 1e9))
+        return [round(nanoseconds / 1e6, 6) for nanoseconds in times]
+
+    def facts(self, _params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
+        """The engine's facts and the memory that the process held at most."""
+        return {**self.engine.facts(), "peak_rss_bytes": peak_memory()}
+
+
+def peak_memory() -> int | None:
+    """The most memory this process has held, in bytes; None where the kernel does not say.
+
+    Not `getrusage`: its figure lives through exec, so a child starts with its parent's.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(found[0]) * 1024 if found else None
+
+
+def _read(path: str, names: list[str]) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as saved:
+        return {name: saved[f"arr_{i}"] for i, name in enumerate(names)}
+
+
+def die_with_parent() -> None:
+    """Asks Linux to end this process when its parent ends, however that happens.
+
+    An idle engine is stopped (SIGSTOP) and would never see that its stdin was closed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Serves until stdin closes."""
+    die_with_parent()
+    host = Host()
+    wire.serve(
+        {
+            "prepare": host.prepare,
+            "signature": host.signature,
+            "warm_up": host.warm_up,
+            "time": host.time,
+            "facts": host.facts,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What the engines are fed: given arrays checked against the model, or seeded random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvmkd.errors import InputError
+
+Sample = Mapping[str, np.ndarray]
+
+
+def resolve(
+    signature: Sequence[Mapping[str, Any]], dims: Mapping[str, int], onnx: Path
+) -> list[dict[str, Any]]:
+    """The signature with every dynamic size replaced by ``dims``.
+
+    Raises:
+        InputError: a dynamic size that ``dims`` does not name.
+    """
+    result = []
+    for tensor in signature:
+        shape = []
+        for size in tensor["shape"]:
+            if isinstance(size, str):
+                if size not in dims:
+                    raise InputError(
+                        f"{onnx}: input {tensor['name']!r} has the dynamic size {size!r}: "
+                        f"give it one (--dim {size}=1)"
+                    )
+                size = dims[size]
+            shape.append(size)
+        result.append({**tensor, "shape": shape})
+    return result
+
+
+def random_samples(tensors: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Sample]:
+    """``count`` seeded samples: normal values for floats, 0 and 1 for integers and booleans."""
+    rng = np.random.default_rng(seed)
+    samples: list[Sample] = []
+    for _ in range(count):
+        sample = {}
+        for tensor in tensors:
+            dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
+            if dtype.kind == "f":
+                sample[tensor["name"]] = rng.standard_normal(shape).astype(dtype)
+            else:
+                sample[tensor["name"]] = rng.integers(0, 2, shape).astype(dtype)
+        samples.append(sample)
+    return samples
+
+
+def check(samples: Sequence[Sample], signature: Sequence[Mapping[str, Any]]) -> list[Sample]:
+    """The samples with their arrays contiguous and in the model's order.
+
+    Raises:
+        InputError: none were given, or a name, dtype, rank or fixed size is not the model's, or
+            samples differ in shape from each other (an engine is compiled for one shape).
+    """
+    if not samples:
+        raise InputError("inputs: no samples were given")
+    names = [tensor["name"] for tensor in signature]
+    result: list[Sample] = []
+    for number, sample in enumerate(samples):
+        if set(sample) != set(names):
+            raise InputError(
+                f"inputs: sample {number} has {', '.join(sorted(sample)) or 'nothing'}; "
+                f"the model takes {', '.join(names)}"
+            )
+        for tensor in signature:
+            array, name = sample[tensor["name"]], tensor["name"]
+            if array.dtype != np.dtype(tensor["dtype"]):
+                raise InputError(
+                    f"inputs: {name!r} is {array.dtype}; the model takes {tensor['dtype']}"
+                )
+            fits = len(array.shape) == len(tensor["shape"]) and all(
+                isinstance(want, str) or have == want
+                for have, want in zip(array.shape, tensor["shape"], strict=False)
+            )
+            if not fits or array.shape != samples[0][name].shape:
+                raise InputError(
+                    f"inputs: {name!r} of sample {number} has shape {list(array.shape)}; "
+                    f"the model takes {tensor['shape']}"
+                )
+        result.append({name: np.ascontiguousarray(sample[name]) for name in names})
+    return result

@@ -1,0 +1,115 @@
+"""The machine a comparison ran on: what it is, which CPUs to use, what else it was busy with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from tvmkd import machine as host
+
+CPUS = Path("/sys/devices/system/cpu")
+
+
+def facts() -> dict[str, Any]:
+    """Machine, CPU, kernel, governor, turbo. What cannot be read is None, never guessed."""
+    memory = host.memory_bytes()
+    return {
+        "machine": host.architecture(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": host.cpu_model(),
+        "cpus": len(available_cpus()),
+        "memory_bytes": None if memory is None else memory[0],
+        "governor": host.governor(),
+        "turbo": _turbo(),
+        "python": platform.python_version(),
+    }
+
+
+def weather() -> dict[str, Any]:
+    """What changes while measuring: hottest sensor in °C, clock in MHz, one-minute load."""
+    return {
+        "temperature_c": _temperature(),
+        "mhz": _mhz(),
+        "load_1min": round(os.getloadavg()[0], 2),
+    }
+
+
+def available_cpus() -> list[int]:
+    """The CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def choose_cpus(threads: int) -> list[int]:
+    """``threads`` CPUs to pin every engine to.
+
+    The fastest kind first (big before little), then one per physical core before its siblings,
+    and high numbers before low ones: interrupts tend to land on CPU 0. Fewer than asked for where
+    the machine has fewer.
+    """
+    used_cores: set[str] = set()
+    ranked: list[tuple[bool, int, int]] = []
+    for cpu in sorted(available_cpus(), reverse=True):
+        core = _line(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+        capacity = int(_line(CPUS / f"cpu{cpu}/cpu_capacity") or 1024)
+        ranked.append((core in used_cores, -capacity, -cpu))
+        used_cores.add(core)
+    ranked.sort(key=lambda item: (item[1], item[0], item[2]))
+    return sorted(-cpu for _, _, cpu in ranked[:threads])
+
+
+def work_elsewhere(pid: int) -> float | None:
+    """CPU seconds that everything but the process ``pid`` has spent since boot.
+
+    What the hypervisor stole counts too. None where the kernel does not say.
+    """
+    whole = (_text(Path("/proc/stat")) or "").partition("\n")[0].split()
+    own = (_text(Path(f"/proc/{pid}/stat")) or "").rpartition(")")[2].split()
+    if len(whole) < 9 or whole[0] != "cpu" or len(own) < 13:
+        return None
+    user, nice, system, _, _, irq, softirq, steal = (int(value) for value in whole[1:9])
+    ours = int(own[11]) + int(own[12])
+    return (user + nice + system + irq + softirq + steal - ours) / os.sysconf("SC_CLK_TCK")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _line(path: Path) -> str | None:
+    text = _text(path)
+    return None if text is None else text.strip() or None
+
+
+def _turbo() -> bool | None:
+    no_turbo = _line(CPUS / "intel_pstate/no_turbo")
+    if no_turbo is not None:
+        return no_turbo == "0"
+    boost = _line(CPUS / "cpufreq/boost")
+    return None if boost is None else boost == "1"
+
+
+def _temperature() -> float | None:
+    found = []
+    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
+        text = _line(zone)
+        # Zones of parts that are switched off read as zero or far below.
+        if text is not None and text.lstrip("-").isdigit() and int(text) > 0:
+            found.append(int(text) / 1000)
+    return max(found, default=None)
+
+
+def _mhz() -> float | None:
+    khz = _line(CPUS / "cpu0/cpufreq/scaling_cur_freq")
+    if khz is not None:
+        return int(khz) / 1000
+    for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("cpu MHz"):
+            return float(line.partition(":")[2])
+    return None

@@ -1,0 +1,162 @@
+"""An engine's process as the parent sees it: prepared, then stopped except while it is timed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvmkd.bench import machine
+from tvmkd.bench.spec import EngineSpec
+from tvmkd.wire import Child
+
+ANSWER_TIMEOUT_S = 60.0
+
+
+class EngineProcess:
+    """One engine in its own process. A context manager.
+
+    Between its turns the whole process group is stopped (SIGSTOP): thread pools spin for a while
+    after a call in the hope of the next one (TVM's, ONNX Runtime's and OpenMP's all do), and that
+    would be measured in the next engine's time. On its turn it is continued and makes a few calls
+    that do not count before the ones that do.
+    """
+
+    def __init__(self, spec: EngineSpec, threads: int, cpus: Sequence[int]) -> None:
+        self.spec = spec
+        self.threads = threads
+        self._cpus = list(cpus)
+        self._child = Child([sys.executable, "-m", "tvmkd.bench.host"], env=environment(threads))
+        self._closed = False
+        self.other_cpu: list[float] = []
+        """For each turn, how many CPUs' worth of work other processes did meanwhile."""
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._signal(signal.SIGCONT)
+        self._child.close(grace=0.5)
+
+    @property
+    def pid(self) -> int:
+        """The engine's process id."""
+        return self._child.pid
+
+    def prepare(
+        self, inputs: Sequence[Path], names: Sequence[str], folder: Path, timeout: float
+    ) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
+        """Loads the engine and runs every sample once.
+
+        Args:
+            inputs: ``.npz`` files, one a sample, with the arrays in the order of ``names``.
+            names: the model's input names.
+            folder: where the engine may write its outputs.
+            timeout: seconds for all of it.
+
+        Returns:
+            ``{"seconds", "size_bytes"}`` and the outputs as sample -> output -> array.
+
+        Raises:
+            TvmkdError: why the engine cannot be used.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.awake():
+            done = self._child.call(
+                "prepare",
+                {
+                    "spec": self.spec.to_dict(),
+                    "threads": self.threads,
+                    "cpus": self._cpus,
+                    "inputs": [str(path) for path in inputs],
+                    "names": list(names),
+                    "outputs": str(folder),
+                },
+                timeout=timeout,
+            )
+        outputs = []
+        for number in range(len(inputs)):
+            with np.load(folder / f"{number:03}.npz", allow_pickle=False) as saved:
+                outputs.append([saved[f"arr_{i}"] for i in range(len(saved.files))])
+        return done, outputs
+
+    def signature(self, onnx: Path) -> Any:
+        """Inputs and outputs of an ONNX file, as `OrtEngine.signature`."""
+        return self._child.call("signature", {"path": str(onnx)}, timeout=ANSWER_TIMEOUT_S)
+
+    def warm_up(self, limit_s: float) -> dict[str, Any]:
+        """Calls until stable, as `tvmkd.bench.loop.warm_up`."""
+        with self.awake():
+            result: dict[str, Any] = self._child.call(
+                "warm_up", {"limit_s": limit_s}, timeout=limit_s * 3 + ANSWER_TIMEOUT_S
+            )
+        return result
+
+    def time(self, count: int, limit_s: float) -> list[float]:
+        """Milliseconds of each of ``count`` calls, or of those that fit in ``limit_s``.
+
+        Notes in `other_cpu` what other processes did meanwhile.
+        """
+        with self.awake():
+            before = machine.work_elsewhere(self.pid)
+            start = time.monotonic()
+            samples: list[float] = self._child.call(
+                "time",
+                {"count": count, "limit_s": limit_s},
+                timeout=limit_s * 3 + ANSWER_TIMEOUT_S,
+            )
+            wall = time.monotonic() - start
+            after = machine.work_elsewhere(self.pid)
+        if before is not None and after is not None and wall > 0:
+            self.other_cpu.append(max(0.0, after - before) / wall)
+        return samples
+
+    def facts(self) -> dict[str, Any]:
+        """The engine's facts and its peak memory."""
+        with self.awake():
+            facts: dict[str, Any] = self._child.call("facts", timeout=ANSWER_TIMEOUT_S)
+        return facts
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """The process runs inside, and is stopped on the way out."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Every way of saying how many threads, said the same.
+
+    TVM would bind its threads to CPUs of its own choosing, outside the set that all engines share,
+    so its binding is off. Inductor would keep a pool of compiler processes.
+    """
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "TVM_NUM_THREADS": count,
+        "TVM_BIND_THREADS": "0",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    }

@@ -1,0 +1,193 @@
+"""The comparison as data. ``schema_version`` changes when a reader of the old one would misread."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from tvmkd.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+class Tensor(BaseModel):
+    """One input or output of the model."""
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+
+
+class Model(BaseModel):
+    """What was run."""
+
+    path: str
+    sha256: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Context(BaseModel):
+    """Where it was run. What could not be read is None."""
+
+    machine: str
+    system: str
+    cpu: str
+    cpus: int
+    memory_bytes: int | None = None
+    governor: str | None = None
+    turbo: bool | None = None
+    temperature_c: list[float | None] = Field(description="before and after")
+    mhz: list[float | None] = Field(description="before and after")
+    load_1min: list[float] = Field(description="before and after")
+    python: str
+    versions: dict[str, str] = Field(default_factory=dict, description="engine name -> version")
+
+
+class Method(BaseModel):
+    """How it was run: everything a sceptic needs to run it again."""
+
+    threads: int
+    pinned_cpus: list[int]
+    rounds: int
+    order: str
+    seconds: float = Field(description="asked for, per engine, warm-up not counted")
+    seed: int | None = Field(description="of the random inputs; None: inputs were given")
+    samples_checked: int = Field(description="inputs on which outputs were compared")
+    reference: str
+    measured: str
+    idle: str
+
+
+class Budget(BaseModel):
+    """What the model may take."""
+
+    model_ms: float
+
+
+class Engine(BaseModel):
+    """One engine's figures. Times in milliseconds."""
+
+    name: str
+    kind: str
+    precision: str
+    threads: int
+    samples_ms: list[float]
+    round_sizes: list[int] = Field(description="how samples_ms divides into rounds")
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    mean: float
+    min: float
+    max: float
+    ci95: tuple[float, float] = Field(description="of the median")
+    max_abs_error: float = Field(description="against the reference, over all outputs")
+    relative_error: float = Field(description="max_abs_error / the output's largest magnitude")
+    build_seconds: float = Field(description="to load or compile, imports not counted")
+    size_bytes: int | None = None
+    warm_up: dict[str, Any]
+    other_cpu: float | None = Field(
+        default=None, description="CPUs' worth of work by other processes while this one was timed"
+    )
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+    def rounds(self) -> list[list[float]]:
+        """``samples_ms`` by round."""
+        result, start = [], 0
+        for size in self.round_sizes:
+            result.append(self.samples_ms[start : start + size])
+            start += size
+        return result
+
+
+class LeftOut(BaseModel):
+    """An engine that was asked for and has no figures."""
+
+    name: str
+    kind: str
+    why: Literal["missing", "failed", "disagrees"]
+    reason: str
+
+
+class Pair(BaseModel):
+    """``name``'s median over ``against``'s: under 1 is faster."""
+
+    name: str
+    against: str
+    ratio: float
+    ci95: tuple[float, float]
+    decided: bool = Field(description="the difference is more than noise")
+
+
+class Verdict(BaseModel):
+    """Who won."""
+
+    fastest: str | None = None
+    pairs: list[Pair] = Field(
+        default_factory=list, description="each other engine over the fastest"
+    )
+    sentence: str
+
+
+class Comparison(BaseModel):
+    """One run of `tvmkd compare`."""
+
+    schema_version: Literal[1] = 1
+    tool: str
+    created: str = Field(description="UTC, ISO 8601")
+    model: Model
+    context: Context
+    method: Method
+    budget: Budget | None = None
+    engines: list[Engine]
+    left_out: list[LeftOut] = Field(default_factory=list)
+    verdict: Verdict
+    warnings: list[str] = Field(default_factory=list)
+
+    def engine(self, name: str) -> Engine | None:
+        """The engine of that name, or None."""
+        return next((engine for engine in self.engines if engine.name == name), None)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the JSON in one piece: a reader never sees half of it."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            draft.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Comparison:
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: missing, not JSON, another schema version, or not a comparison.
+        """
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; `tvmkd compare --json` writes one") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: not a comparison in JSON: {error}") from None
+        if not isinstance(data, dict) or "schema_version" not in data:
+            raise InputError(f"{path}: not a comparison: it has no schema_version")
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: schema version {data['schema_version']}, this tvmkd reads "
+                f"{SCHEMA_VERSION}: run `tvmkd compare` again"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: not a comparison: {where}: {first['msg']}") from None

@@ -1,0 +1,133 @@
+"""The comparison in a terminal, and progress that keeps still while an engine is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.bench.schema import Comparison, Engine
+from tvmkd.console import console, warn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tvmkd.bench.measure import Progress
+
+
+def show(comparison: Comparison, to: Console | None = None) -> None:
+    """Prints the table, what was left out, the warnings and the verdict."""
+    to = to or console()
+    if comparison.engines:
+        to.print(table(comparison))
+    for item in comparison.left_out:
+        to.print(f"{item.name} was left out ({item.why}): {item.reason}", markup=False)
+    for warning in comparison.warnings:
+        to.print("[yellow]note:[/yellow] ", end="")
+        to.print(warning, markup=False)
+    to.print(comparison.verdict.sentence, markup=False, style="bold")
+
+
+def table(comparison: Comparison) -> Table:
+    """Engines from fastest to slowest, times in ms."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    method = comparison.method
+    caption = "ms for one call, numpy in and out; median with its 95% interval"
+    if comparison.budget is not None and any(
+        engine.p99 > comparison.budget.model_ms for engine in comparison.engines
+    ):
+        caption += f"\n! p99 over the budget of {comparison.budget.model_ms:g} ms"
+    result = Table(
+        title=f"{comparison.context.cpu}, {threads(method.threads)}",
+        caption=caption,
+        box=SIMPLE_HEAD,
+    )
+    result.add_column("engine", style="bold", no_wrap=True)
+    for name in ("median", "±", "p90", "p99", "× fastest", "size", "error"):
+        result.add_column(name, justify="right", no_wrap=True)
+    ordered = sorted(comparison.engines, key=lambda engine: engine.p50)
+    ratios = {pair.name: pair for pair in comparison.verdict.pairs}
+    for engine in ordered:
+        over = comparison.budget is not None and engine.p99 > comparison.budget.model_ms
+        pair = ratios.get(engine.name)
+        against = "1" if pair is None else f"{pair.ratio:.2f}"
+        if pair is not None and not pair.decided:
+            against += " level"
+        result.add_row(
+            engine.name,
+            milliseconds(engine.p50),
+            milliseconds(half_width(engine)),
+            milliseconds(engine.p90),
+            milliseconds(engine.p99) + (" !" if over else ""),
+            against,
+            size(engine.size_bytes),
+            f"{engine.max_abs_error:.0e}",
+            style="red" if over else None,
+        )
+    return result
+
+
+@contextmanager
+def following() -> Iterator[Progress]:
+    """A callback for `compare` that draws a bar.
+
+    The bar is redrawn only when the callback is called, which is never while an engine is timed:
+    an animation would take the CPU from it.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console(),
+        auto_refresh=False,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("compare", total=None)
+
+        def tell(event: str, data: dict[str, Any]) -> None:
+            if event == "check":
+                bar.update(task, description=f"checking {data['engine']}")
+            elif event == "warm":
+                bar.update(task, description=f"warming up {data['engine']}")
+            elif event == "round":
+                text = f"timing {', '.join(data['engines'])} in turns"
+                bar.update(task, description=text, total=data["rounds"], completed=data["round"])
+            elif event == "left_out":
+                warn(f"{data['engine']} is left out: {data['reason']}")
+            bar.refresh()
+
+        yield tell
+
+
+def threads(count: int) -> str:
+    """``1 thread`` or ``N threads``."""
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def half_width(engine: Engine) -> float:
+    """Half the width of the median's interval, in ms."""
+    return (engine.ci95[1] - engine.ci95[0]) / 2
+
+
+def milliseconds(value: float) -> str:
+    """Three figures that mean something, never an exponent."""
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def size(value: int | None) -> str:
+    """Bytes in the unit that suits."""
+    if value is None:
+        return "–"
+    if value >= 1e6:
+        return f"{value / 1e6:.1f} MB"
+    return f"{value / 1e3:.0f} kB"

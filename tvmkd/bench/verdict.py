@@ -1,0 +1,66 @@
+"""Who won, by how much, and whether that is more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tvmkd.bench.schema import Engine, Pair, Verdict
+from tvmkd.bench.stats import ratio_ci
+
+LEVEL = 0.03
+"""Differences below this are called level even where they can be resolved: the same artifact
+started twice came out 2% apart, through where its memory happened to lie."""
+
+
+def pair(ours: Engine, theirs: Engine) -> Pair:
+    """``ours`` over ``theirs``, from their paired rounds."""
+    ratio, interval = ratio_ci(ours.rounds(), theirs.rounds())
+    outside = interval[0] > 1 or interval[1] < 1
+    return Pair(
+        name=ours.name,
+        against=theirs.name,
+        ratio=ratio,
+        ci95=interval,
+        decided=outside and abs(ratio - 1) > LEVEL,
+    )
+
+
+def decide(engines: Sequence[Engine]) -> Verdict:
+    """The fastest by median, and every other engine against it."""
+    if not engines:
+        return Verdict(sentence="No engine could be measured.")
+    first, *others = sorted(engines, key=lambda engine: engine.p50)
+    pairs = [pair(other, first) for other in others]
+    if not pairs:
+        return Verdict(
+            fastest=first.name,
+            sentence=f"{first.name} takes {first.p50:.3g} ms (median); nothing to compare with.",
+        )
+    level = [item for item in pairs if not item.decided]
+    if level:
+        names = _listed([first.name, *(item.name for item in level)])
+        low, high = level[0].ci95
+        why = "within noise" if low <= 1 <= high else "too close to choose by"
+        sentence = (
+            f"{names} are level: {level[0].name} / {first.name} = {level[0].ratio:.3f} "
+            f"(95% CI {low:.3f} to {high:.3f}), {why}."
+        )
+        beaten = [item for item in pairs if item.decided]
+        if beaten:
+            sentence += f" Next is {beaten[0].name}, at {beaten[0].ratio:.2f}× the time."
+        return Verdict(fastest=first.name, pairs=pairs, sentence=sentence)
+    next_one = pairs[0]
+    low, high = next_one.ci95
+    return Verdict(
+        fastest=first.name,
+        pairs=pairs,
+        sentence=(
+            f"{first.name} is {next_one.ratio:.2f}× as fast as {next_one.name}: "
+            f"{first.p50:.3g} ms against {others[0].p50:.3g} ms "
+            f"(median; 95% CI of the ratio {low:.2f} to {high:.2f})."
+        ),
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

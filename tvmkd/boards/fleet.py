@@ -1,0 +1,146 @@
+"""A tracker and boards on this very machine, as real processes: for the demo and for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tvmkd.boards.connect import boards
+from tvmkd.errors import MissingError
+
+START_SECONDS = 60.0
+
+
+class Process:
+    """A server of ours in its own process group: started, waited for, ended as a group."""
+
+    def __init__(self, argv: Sequence[str], env: dict[str, str] | None = None) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
+        self._process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        self.port = 0
+
+    @property
+    def pid(self) -> int:
+        """The process id (and that of the group)."""
+        return self._process.pid
+
+    def wait_until_listening(self, timeout: float = START_SECONDS) -> int:
+        """Waits for the line that says which port it listens at, and returns the port."""
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            line = self._process.stdout.readline() if selector.select(timeout) else b""
+        if not line:
+            self._log.seek(0)
+            said = self._log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            self.end()
+            raise MissingError(f"a local server did not start: {' '.join(said) or 'no answer'}")
+        self.port = int(json.loads(line)["port"])
+        return self.port
+
+    def end(self) -> None:
+        """Ends the process (SIGTERM: it may tidy up for a second), then its whole group."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+
+def start_tracker(host: str = "127.0.0.1", port: int = 0) -> Process:
+    """Starts a tracker process that ends with this one."""
+    argv = [sys.executable, "-m", "tvmkd.boards.tracker", "--host", host, "--port", str(port)]
+    return Process([*argv, "--die-with-parent"])
+
+
+def start_server(
+    tracker: str, key: str, *, host: str = "127.0.0.1", port: int = 0, threads: int | None = None
+) -> Process:
+    """Starts a board server process that ends with this one.
+
+    Args:
+        tracker: ``HOST:PORT``.
+        threads: how many threads a kernel gets there (``TVM_NUM_THREADS``; None: TVM decides).
+    """
+    argv = [sys.executable, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
+    env = {} if threads is None else {"TVM_NUM_THREADS": str(threads)}
+    return Process([*argv, "--tracker", tracker, "--key", key, "--die-with-parent"], env)
+
+
+@dataclass
+class Fleet:
+    """The running processes of :func:`local_fleet` and how to reach them."""
+
+    host: str
+    port: int
+    key: str
+    tracker: Process
+    servers: list[Process] = field(default_factory=list)
+
+    def address(self) -> dict[str, Any]:
+        """``{"host", "port", "key"}``, as a tuning worker wants it."""
+        return {"host": self.host, "port": self.port, "key": self.key}
+
+
+@contextlib.contextmanager
+def running_fleet(
+    count: int = 1, key: str = "local", threads: int | None = None
+) -> Iterator[Fleet]:
+    """Like :func:`local_fleet`, but hands out the processes too."""
+    tracker = start_tracker()
+    fleet = Fleet("127.0.0.1", 0, key, tracker)
+    try:
+        fleet.port = tracker.wait_until_listening()
+        where = f"{fleet.host}:{fleet.port}"
+        fleet.servers = [start_server(where, key, threads=threads) for _ in range(count)]
+        for server in fleet.servers:
+            server.wait_until_listening()
+        deadline = time.monotonic() + START_SECONDS
+        while len(boards(fleet.host, fleet.port)) < count:
+            if time.monotonic() > deadline:
+                raise MissingError("the local servers did not register with the local tracker")
+            time.sleep(0.05)
+        yield fleet
+    finally:
+        for process in [*fleet.servers, tracker]:
+            process.end()
+
+
+@contextlib.contextmanager
+def local_fleet(
+    count: int = 1, key: str = "local", threads: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """A tracker and ``count`` boards on this machine while the block runs.
+
+    Args:
+        threads: threads a kernel gets on each board (None: TVM decides).
+
+    Yields:
+        ``{"host", "port", "key"}``.
+
+    Raises:
+        MissingError: a process did not start.
+    """
+    with running_fleet(count, key, threads) as fleet:
+        yield fleet.address()

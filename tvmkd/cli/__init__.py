@@ -1,0 +1,135 @@
+"""The command line. One file a verb, imported only when the verb runs or shows its help."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from tvmkd import __version__
+from tvmkd.errors import TvmkdError, full_disk
+from tvmkd.text import suggest
+
+# Verb: the first line of its help, so that `tvmkd --help` imports none of them.
+VERBS = {
+    "run": "Run the whole pipeline that a tvmkd.toml describes.",
+    "demo": "Run the pipeline on the digits that ship with it.",
+    "distill": "Train the teacher and distil the student of a tvmkd.toml.",
+    "export": "Export a checkpoint to ONNX, checked against PyTorch.",
+    "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
+    "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
+    "compare": "Measure engines head to head on one ONNX model.",
+    "gate": "Say yes or no to a comparison.",
+    "targets": "List the targets, or show one.",
+    "doctor": "Check this machine and say what is missing.",
+}
+
+# Verbs that keep what they have done and go on from there.
+RESUMABLE = {"run", "demo", "distill", "tune"}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the pipeline."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, with its module imported."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"tvmkd.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest verb where there is none of that name."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f'there is no command "{args[0]}"{suggest(args[0], VERBS)}')
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tvmkd")
+def group() -> None:
+    """Distil a PyTorch student, tune and compile it with TVM for an edge board, and measure it.
+
+    Start with `tvmkd demo`, or `tvmkd doctor` where something does not work.
+
+    Exit codes: 0 done, 1 the gate said no, 2 wrong usage, 4 bad input, 5 something needed is
+    missing, 130 interrupted.
+    """
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, wound down in the same way as Ctrl-C."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tvmkd`` command. Ends the process with the exit code."""
+    sys.exit(execute(sys.argv[1:] if argv is None else argv))
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code; every expected error is one line."""
+    with contextlib.suppress(ValueError):  # not the main thread: someone else looks after signals
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = group.main(list(argv), prog_name="tvmkd", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except TvmkdError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        return _interrupted(argv, 143 if isinstance(stop, _Terminated) else 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`tvmkd ... | head`): nothing to say to anyone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        full = full_disk(error)
+        if full is None:
+            raise
+        return _fail(str(full), full.exit_code)
+
+
+def _fail(message: str, code: int) -> int:
+    # Plain, not through rich: it must stay one line, whatever the terminal's width. Only what
+    # points at a place in what was typed, with a caret under it, takes three.
+    text = message if message.rstrip().endswith("^") else " ".join(message.split())
+    print(f"tvmkd: error: {text}", file=sys.stderr)
+    return code
+
+
+def _interrupted(argv: Sequence[str], code: int) -> int:
+    verb = next((word for word in argv if word in VERBS), "")
+    again = shlex.join(["tvmkd", *argv])
+    if verb in RESUMABLE:
+        note = f"what was done is kept; continue with: {again}"
+    else:
+        note = f"nothing was left half-written; start again with: {again}"
+    print(f"\ntvmkd: interrupted: {note}", file=sys.stderr)
+    return code

@@ -1,0 +1,94 @@
+"""What several verbs share: argument types, options, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tvmkd.errors import InputError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# No `exists=True`: a missing file is bad input (exit code 4), not wrong usage.
+PATH = click.Path(path_type=Path)
+
+
+def dimension(text: str) -> tuple[str, int]:
+    """Reads ``NAME=SIZE``, the size of a free dimension, for click."""
+    name, _, size = text.partition("=")
+    if not name or not size.isdigit() or int(size) < 1:
+        raise click.BadParameter(f'"{text}" is not NAME=SIZE, for example batch=1')
+    return name, int(size)
+
+
+def tracker(text: str) -> tuple[str, int] | None:
+    """Reads ``HOST[:PORT]`` for click; None for ``local``, a fleet of our own on this machine."""
+    if text == "local":
+        return None
+    from tvmkd.config import parse_tracker
+
+    try:
+        return parse_tracker(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def environment_tracker() -> str:
+    """What ``--rpc-tracker`` is where it is not given: TVM's own variables, or ``local``."""
+    host = os.environ.get("TVM_TRACKER_HOST")
+    if not host:
+        return "local"
+    port = os.environ.get("TVM_TRACKER_PORT")
+    return f"{host}:{port}" if port else host
+
+
+def dims_option(command: Command) -> Command:
+    """``--dim NAME=SIZE``, several times."""
+    return click.option(
+        "--dim",
+        "dims",
+        type=dimension,
+        metavar="NAME=SIZE",
+        multiple=True,
+        help="Size of a free dimension of the model; once for each.",
+    )(command)
+
+
+def target_option(command: Command) -> Command:
+    """``--target``."""
+    return click.option(
+        "--target",
+        "target_name",
+        default="host",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="A name that `tvmkd targets` lists, or the path of a target file.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+    )(command)
+
+
+def existing(path: Path, what: str) -> Path:
+    """``path`` if there is something.
+
+    Raises:
+        InputError: there is nothing; says so with ``what`` it should be.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such {what}")
+    return path
+
+
+def print_json(value: Any) -> None:
+    """``value`` on standard output, indented."""
+    click.echo(json.dumps(value, indent=2, default=str))

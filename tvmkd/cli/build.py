@@ -1,0 +1,68 @@
+"""``tvmkd build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvmkd.cli._options import PATH, dims_option, json_option, print_json, target_option
+
+
+@click.command()
+@click.argument("onnx", type=PATH)
+@target_option
+@click.option(
+    "--records",
+    type=PATH,
+    multiple=True,
+    help="A folder of records that `tvmkd tune` wrote; several times. Those that ship with tvmkd "
+    "are used as well.",
+)
+@click.option("-o", "--output", type=PATH, required=True, help="The artifact folder to write.")
+@click.option("--untuned", is_flag=True, help="Use no records at all: something to compare with.")
+@click.option(
+    "--inputs", type=PATH, help="An .npz of real inputs for the check against ONNX Runtime."
+)
+@dims_option
+@json_option
+def command(
+    onnx: Path,
+    target_name: str,
+    records: tuple[Path, ...],
+    output: Path,
+    untuned: bool,
+    inputs: Path | None,
+    dims: tuple[tuple[str, int], ...],
+    as_json: bool,
+) -> None:
+    """Compile an ONNX model to an artifact: model.so and its manifest.
+
+    The artifact gets its name only once its outputs agree with ONNX Runtime's. Where a tuned kernel
+    is wrong, its record is set aside and the next best one taken.
+
+    \b
+    Examples:
+      tvmkd build model.onnx -o out/
+      tvmkd build model.onnx --target jetson-nano-cpu --records records/nano -o out/nano
+      tvmkd build model.onnx --untuned -o out/untuned --json
+    """
+    if untuned and records:
+        raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
+    from tvmkd import steps, targets
+
+    manifest = steps.build(
+        onnx,
+        targets.load(target_name),
+        list(records),
+        output,
+        shipped=not untuned,
+        inputs=inputs,
+        dims=dict(dims),
+    )
+    if as_json:
+        print_json(manifest)
+    else:
+        for line in steps.coverage_lines(manifest):
+            click.echo(line)
+        click.echo(f"artifact: {output}")

@@ -1,0 +1,97 @@
+"""``tvmkd tune``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from tvmkd.cli._options import (
+    PATH,
+    dims_option,
+    environment_tracker,
+    json_option,
+    print_json,
+    target_option,
+    tracker,
+)
+
+
+@click.command()
+@click.argument("onnx", type=PATH)
+@target_option
+@click.option(
+    "--rpc-tracker",
+    type=tracker,
+    default=environment_tracker,
+    metavar="HOST[:PORT]",
+    help="The TVM tracker that the boards are at; default: TVM_TRACKER_HOST and TVM_TRACKER_PORT, "
+    'or "local": a tracker and a board of our own on this machine.',
+)
+@click.option(
+    "--rpc-key",
+    default=lambda: os.environ.get("TVM_TRACKER_KEY", "local"),
+    metavar="KEY",
+    help="The key of the boards; default: TVM_TRACKER_KEY.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    required=True,
+    help="Kernels to measure in all, those of earlier calls included.",
+)
+@click.option("--records", type=PATH, required=True, help="The folder of records; made or gone on.")
+@click.option(
+    "--boards",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help='How many boards to measure on at once; "local" starts that many.',
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@dims_option
+@json_option
+def command(
+    onnx: Path,
+    target_name: str,
+    rpc_tracker: tuple[str, int] | None,
+    rpc_key: str,
+    trials: int,
+    records: Path,
+    boards: int,
+    seed: int,
+    dims: tuple[tuple[str, int], ...],
+    as_json: bool,
+) -> None:
+    """Tune an ONNX model's kernels on boards over TVM RPC.
+
+    What was measured is kept however it ends. The same command again goes on from there, and never
+    measures a kernel twice.
+
+    \b
+    Examples:
+      tvmkd tune model.onnx --target host --trials 256 --records records/
+      tvmkd tune model.onnx --target jetson-nano-cpu --rpc-tracker 127.0.0.1:9190 --rpc-key nano \\
+          --trials 1000 --records records/nano
+    """
+    from tvmkd import steps, targets
+
+    summary = steps.tune(
+        onnx,
+        targets.load(target_name),
+        records,
+        trials=trials,
+        tracker=rpc_tracker,
+        key=rpc_key,
+        boards=boards,
+        seed=seed,
+        dims=dict(dims),
+    )
+    if as_json:
+        print_json(summary)
+    else:
+        click.echo(
+            f"{records}: {summary['trials']} trials of {len(summary['tasks'])} tasks, "
+            f"{summary['fresh']} of them new"
+        )

@@ -1,0 +1,252 @@
+"""The ``tvmkd.toml`` schema. Unknown keys are errors that name the key and the nearest valid one.
+
+Paths in the file are relative to the folder that tvmkd is started in.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tvmkd.errors import InputError
+from tvmkd.text import suggest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+EngineName = Literal["torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm"]
+
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+DEFAULT_TRACKER_PORT = 9190
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Project(_Section):
+    """``[project]``: the run's name, where its files go, and the seed of what has no own one."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    out: Path = Path()  # runs/NAME where it is not given
+    seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_out(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "name" in data and "out" not in data:
+            return {**data, "out": f"runs/{data['name']}"}
+        return data
+
+
+class Data(_Section):
+    """``[data]``: the embedded digits, or a folder of images, one sub-folder a class.
+
+    A folder that holds ``train`` and ``test`` (and perhaps ``val``) is taken as it is split;
+    one that holds the classes themselves is split here by the fractions and ``split_seed``.
+    """
+
+    dataset: Literal["digits", "folder"] = "digits"
+    path: Path | None = None
+    image_size: Annotated[int, Field(ge=8, le=4096)] = 32
+    batch_size: Count = 64
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    split_seed: Seed = 0
+    workers: Annotated[int, Field(ge=0)] = 0  # threads that decode images; 0: one a core
+    channels: Literal[1, 3] | None = None  # None: gray if all images looked at are gray
+    augment: Literal["none", "affine", "flip"] = "affine"  # flip: affine, and mirrored
+
+    @model_validator(mode="after")
+    def _complete(self) -> Data:
+        if self.dataset == "folder" and self.path is None:
+            raise ValueError('dataset = "folder" needs a path')
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError("val_fraction and test_fraction leave nothing to train on")
+        return self
+
+
+class Teacher(_Section):
+    """``[teacher]``: trained here, or read from ``checkpoint`` (then not trained)."""
+
+    model: str = "residual"
+    args: dict[str, Any] = Field(default_factory=dict)
+    epochs: Annotated[int, Field(ge=0)] = 10  # 0: used as the callable returns it
+    lr: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    checkpoint: Path | None = None
+
+
+class Student(_Section):
+    """``[student]``: a registered name, ``module:callable`` or ``torchvision:NAME``."""
+
+    model: str = "depthwise"
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class Distill(_Section):
+    """``[distill]``: the loss and the loop; ``baseline`` also trains without a teacher."""
+
+    loss: Literal["kd", "dkd", "ce"] = "kd"
+    alpha: Fraction = 0.1  # the weight of the labels; 1 - alpha is the teacher's
+    temperature: Positive = 4.0
+    beta: Annotated[float, Field(ge=0.0)] = 8.0
+    epochs: Count = 10
+    lr: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
+    baseline: bool = True
+    latency_weight: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("the seeds must differ")
+        return seeds
+
+
+class Export(_Section):
+    """``[export]``: the ONNX file."""
+
+    batch: Count = 1
+    dynamic_batch: bool = False
+    opset: Annotated[int, Field(ge=18, le=23)] = 18
+
+
+class TargetRef(_Section):
+    """``[target]``: a name that ``tvmkd targets`` lists, or the path of a target file."""
+
+    name: str = "host"
+
+
+class Tune(_Section):
+    """``[tune]``: trials over TVM RPC; ``tracker = "local"`` starts a fleet on this machine."""
+
+    trials: Count = 256
+    tracker: str = "local"
+    key: str = "local"
+    seed: Seed = 0
+    boards: Count = 1
+
+    @field_validator("tracker")
+    @classmethod
+    def _tracker(cls, text: str) -> str:
+        if text != "local":
+            parse_tracker(text)
+        return text
+
+
+class Compare(_Section):
+    """``[compare]``: which engines, on how many threads, for how long each."""
+
+    engines: Annotated[list[EngineName], Field(min_length=1)] = Field(
+        default_factory=lambda: list(ENGINES)
+    )
+    threads: Count | None = None  # None: the physical cores
+    seconds: Positive = 3.0
+    rounds: Count = 8
+
+
+class Gate(_Section):
+    """``[gate]``: expressions such as ``tvm.p99 < 20ms``, all of which must hold."""
+
+    require: list[str] = Field(default_factory=list)
+
+
+class Config(_Section):
+    """A whole ``tvmkd.toml``."""
+
+    project: Project
+    data: Data = Field(default_factory=Data)
+    teacher: Teacher = Field(default_factory=Teacher)
+    student: Student = Field(default_factory=Student)
+    distill: Distill = Field(default_factory=Distill)
+    export: Export = Field(default_factory=Export)
+    target: TargetRef = Field(default_factory=TargetRef)
+    tune: Tune = Field(default_factory=Tune)
+    compare: Compare = Field(default_factory=Compare)
+    gate: Gate = Field(default_factory=Gate)
+
+
+def parse_tracker(text: str) -> tuple[str, int]:
+    """Splits ``HOST[:PORT]`` (port 9190 where none is given; IPv6 hosts in brackets).
+
+    Raises:
+        ValueError: no host, or the port is not a number from 1 to 65535.
+    """
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else rest
+    else:
+        host, _, port = text.partition(":")
+    number = port or str(DEFAULT_TRACKER_PORT)
+    if not host or not number.isdigit() or not 0 < int(number) < 65536:
+        raise ValueError(f'"{text}" is not a tracker address: give HOST or HOST:PORT')
+    return host, int(number)
+
+
+def read(path: Path) -> Config:
+    """Reads and checks a ``tvmkd.toml``.
+
+    Raises:
+        InputError: missing, not TOML, an unknown key (with the nearest one) or a wrong value; the
+            line names the file and the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; give --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    return parse(data, str(path))
+
+
+def parse(data: dict[str, Any], where: str = "tvmkd.toml") -> Config:
+    """Checks plain data against the schema.
+
+    Raises:
+        InputError: as `read`; ``where`` stands at the head of the line.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        # A misspelt key also shows as a missing one: the misspelling is what helps.
+        problems = error.errors(include_url=False)
+        first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+        more = error.error_count() - 1
+        tail = f" (and {more} more)" if more else ""
+        raise InputError(f"{where}: {_explain(first)}{tail}") from None
+
+
+def _explain(problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        known = _keys(place[:-1])
+        kind = "section" if len(place) == 1 else "key"
+        hint = suggest(place[-1], known) or f"; known: {', '.join(known)}"
+        return f'unknown {kind} "{name}"{hint}'
+    if problem["type"] == "missing":
+        return f'"{name}" is missing; add it'
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _keys(place: list[str]) -> list[str]:
+    model: Any = Config
+    for part in place:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

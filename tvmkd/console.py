@@ -1,0 +1,76 @@
+"""What a person sees: progress on stderr, so that stdout stays free for results and ``--json``."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+@functools.lru_cache(maxsize=1)
+def console() -> Console:
+    """The one console of the process, on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """One plain line for the person watching (rich markup is not interpreted)."""
+    console().print(message, markup=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One line that starts with ``warning:``."""
+    console().print("[yellow]warning:[/yellow] ", end="")
+    console().print(message, markup=False, soft_wrap=True)
+
+
+def progress(*, transient: bool = False) -> Progress:
+    """A context manager with a spinner, a bar, a count, the time left (then taken) and a note."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+        console=console(),
+        transient=transient,
+    )
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner for work without a count; call what it gives with a new text for the next step.
+
+    Where nobody watches (no terminal) each text is one line.
+    """
+    screen = console()
+    if not screen.is_terminal:
+        say(text)
+        yield say
+        return
+    with screen.status(escape(text)) as status:
+        yield lambda step: status.update(escape(step))
+
+
+def escape(text: str) -> str:
+    """``text`` with rich's markup made plain."""
+    from rich.markup import escape as plain
+
+    return plain(text)

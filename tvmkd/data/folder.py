@@ -1,0 +1,200 @@
+"""Any folder of images, one sub-folder a class: split already, or split here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tvmkd.data import augment
+from tvmkd.data.pictures import Decoder, is_gray
+from tvmkd.data.splits import Images, Splits, TensorImages
+from tvmkd.errors import InputError
+
+if TYPE_CHECKING:
+    from tvmkd.config import Data
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+CACHE_BYTES = 1 << 30  # up to here all three splits are decoded once and kept, as bytes
+HASH_BYTES = 4 << 30  # up to here the data hash covers what is in the files, not their sizes alone
+# The usual constants: pretrained teachers expect them.
+NORMS = {1: ([0.449], [0.226]), 3: ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
+
+Listing = list[tuple[Path, int]]
+"""Files with their class numbers, in a fixed order."""
+
+
+class FileImages:
+    """Images that are decoded each time they are asked for, by a few threads."""
+
+    in_memory = False
+
+    def __init__(self, files: Listing, decoder: Decoder, threads: int) -> None:
+        self.labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+        self._paths = [path for path, _ in files]
+        self._decoder = decoder
+        self._norms = NORMS[decoder.channels]
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tvmkd-decode")
+
+    def pixels(self, indices: Tensor) -> Tensor:
+        """uint8 ``[n, C, H, W]``. Pillow lets other threads run while it decodes."""
+        paths = [self._paths[index] for index in indices.tolist()]
+        side = self._decoder.size
+        pixels = np.empty((len(paths), self._decoder.channels, side, side), np.uint8)
+        for place, picture in enumerate(self._pool.map(self._decoder, paths)):
+            pixels[place] = picture
+        return torch.from_numpy(pixels)
+
+    def get(self, indices: Tensor) -> Tensor:
+        """The images at ``indices``: float32 ``[n, C, H, W]``, normalised."""
+        pixels = self.pixels(indices)
+        return TensorImages(pixels, self.labels[indices], *self._norms).get(
+            torch.arange(len(pixels))
+        )
+
+    def in_ram(self) -> TensorImages:
+        """The same images, all decoded now."""
+        pixels = self.pixels(torch.arange(len(self._paths)))
+        self._pool.shutdown()
+        return TensorImages(pixels, self.labels, *self._norms)
+
+
+def load_folder(cfg: Data) -> Splits:
+    """The images under ``cfg.path``, which is laid out in one of two ways.
+
+    ``path/train/CLASS/*`` and ``path/test/CLASS/*``, perhaps with ``path/val/CLASS/*``: where only
+    one of ``val`` and ``test`` is there it is the test split, and a validation split is taken from
+    ``train``. Or ``path/CLASS/*``: split here, each class by the fractions, from ``split_seed``.
+    Images are scaled until the shorter side fits, and the middle is cut out.
+
+    Raises:
+        InputError: no such folder, fewer than two classes, an empty class or split, splits whose
+            classes differ, or an image that cannot be read (the line names the file).
+    """
+    assert cfg.path is not None
+    root = cfg.path
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; set [data] path")
+    classes, parts = _splits(cfg, root)
+    for name, files in parts.items():
+        if not files:
+            raise InputError(
+                f"{root}: no images for the {name} split; add images or change "
+                "[data] val_fraction and test_fraction"
+            )
+    everything = [entry for files in parts.values() for entry in files]
+    channels = cfg.channels or _channels([path for path, _ in everything])
+    decoder = Decoder(cfg.image_size, channels)
+    threads = cfg.workers or os.cpu_count() or 1
+    images: dict[str, Images] = {}
+    fits = len(everything) * channels * cfg.image_size**2 <= CACHE_BYTES
+    for name, files in parts.items():
+        lazy = FileImages(files, decoder, threads)
+        images[name] = lazy.in_ram() if fits else lazy
+    mean, std = NORMS[channels]
+    return Splits(
+        **images,
+        classes=tuple(classes),
+        channels=channels,
+        size=(cfg.image_size, cfg.image_size),
+        preprocessing={
+            "color": "gray" if channels == 1 else "RGB",
+            "scale": 1 / 255,
+            "resize_shorter_side": cfg.image_size,
+            "crop_center": [cfg.image_size, cfg.image_size],
+            "interpolation": "bilinear, antialiased",
+            "mean": mean,
+            "std": std,
+            "layout": "NCHW",
+        },
+        sha256=_digest(root, parts, (cfg.image_size, channels)),
+        augment=augment.named(cfg.augment),
+    )
+
+
+def _splits(cfg: Data, root: Path) -> tuple[list[str], dict[str, Listing]]:
+    """Class names, and the files of ``train``, ``val`` and ``test``."""
+    rng = np.random.default_rng(cfg.split_seed)
+    if not (root / "train").is_dir():
+        classes, files = _scan(root)
+        test, rest = _take(files, cfg.test_fraction, rng)
+        val, train = _take(rest, cfg.val_fraction / (1 - cfg.test_fraction), rng)
+        return classes, {"train": train, "val": val, "test": test}
+    classes, train = _scan(root / "train")
+    held = {name: _scan(root / name) for name in ("val", "test") if (root / name).is_dir()}
+    for name, (others, _) in held.items():
+        if others != classes:
+            odd = sorted(set(others) ^ set(classes))
+            raise InputError(
+                f"{root / name}: its classes are not those of {root / 'train'}: "
+                f"only one of them has {', '.join(odd[:5])}"
+            )
+    if not held:
+        test, train = _take(train, cfg.test_fraction, rng)
+    else:
+        test = held.get("test", held.get("val", ([], [])))[1]
+    if len(held) == 2:
+        return classes, {"train": train, "val": held["val"][1], "test": test}
+    val, train = _take(train, cfg.val_fraction, rng)
+    return classes, {"train": train, "val": val, "test": test}
+
+
+def _scan(folder: Path) -> tuple[list[str], Listing]:
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+    if len(names) < 2:
+        raise InputError(
+            f"{folder}: {len(names)} sub-folders; a data set has one for each of its classes, "
+            "at least two, with images in it"
+        )
+    files: Listing = []
+    for label, name in enumerate(names):
+        found = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+        if not found:
+            raise InputError(f"{folder / name}: no images; known are {', '.join(sorted(SUFFIXES))}")
+        files += [(path, label) for path in found]
+    return names, files
+
+
+def _take(files: Listing, fraction: float, rng: np.random.Generator) -> tuple[Listing, Listing]:
+    """Takes ``fraction`` of each class (at least one image, if it has two): taken, left."""
+    labels = np.array([label for _, label in files])
+    taken: set[int] = set()
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = max(1, round(len(members) * fraction)) if len(members) > 1 else 0
+        taken.update(int(index) for index in members[: min(count, len(members) - 1)])
+    return (
+        [entry for index, entry in enumerate(files) if index in taken],
+        [entry for index, entry in enumerate(files) if index not in taken],
+    )
+
+
+def _channels(paths: Sequence[Path]) -> int:
+    """1 if all of some thirty images, evenly spread, are gray."""
+    picks = {round(place) for place in np.linspace(0, len(paths) - 1, 32)}
+    return 1 if all(is_gray(paths[index]) for index in sorted(picks)) else 3
+
+
+def _digest(root: Path, parts: dict[str, Listing], facts: tuple[Any, ...]) -> str:
+    total = sum(path.stat().st_size for files in parts.values() for path, _ in files)
+    digest = hashlib.sha256(repr(facts).encode())
+    for name, files in parts.items():
+        for path, label in files:
+            line = f"{name}\0{label}\0{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+            if total <= HASH_BYTES:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""From a config's ``[data]`` to splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvmkd.data.splits import Splits
+
+if TYPE_CHECKING:
+    from tvmkd.config import Data
+
+
+def load(cfg: Data) -> Splits:
+    """Loads the dataset that ``[data]`` names; the same config gives the same splits.
+
+    Raises:
+        InputError: the folder holds no images, no classes, or an image that cannot be read.
+    """
+    if cfg.dataset == "digits":
+        from tvmkd.data.digits import load_digits
+
+        return load_digits(cfg)
+    from tvmkd.data.folder import load_folder
+
+    return load_folder(cfg)

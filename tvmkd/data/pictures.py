@@ -1,0 +1,75 @@
+"""One picture file to one array of bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tvmkd.errors import InputError
+
+# What Pillow raises for files that are damaged, cut short, far too big or no image at all.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes a file, scales it until the shorter side is ``size``, and cuts out the middle."""
+
+    size: int
+    channels: int
+
+    def __call__(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """uint8 ``[channels, size, size]``.
+
+        Raises:
+            InputError: the file is no image, or damaged; the line names it.
+        """
+        try:
+            with Image.open(path) as opened:
+                # JPEG decodes straight to a smaller size where that is enough.
+                opened.draft(None, (self.size * 2, self.size * 2))
+                picture = ImageOps.exif_transpose(_eight_bits(opened))
+                picture = picture.convert("L" if self.channels == 1 else "RGB")
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from None
+        width, height = picture.size
+        scale = self.size / min(width, height)
+        fitted = picture.resize(
+            (max(self.size, round(width * scale)), max(self.size, round(height * scale))),
+            Image.Resampling.BILINEAR,
+        )
+        left, top = (fitted.width - self.size) // 2, (fitted.height - self.size) // 2
+        pixels = np.asarray(fitted.crop((left, top, left + self.size, top + self.size)))
+        return np.ascontiguousarray(pixels.reshape(self.size, self.size, -1).transpose(2, 0, 1))
+
+
+def is_gray(path: Path) -> bool:
+    """Whether the file holds one channel of brightness.
+
+    Raises:
+        InputError: the file is no image; the line names it.
+    """
+    try:
+        with Image.open(path) as opened:
+            return opened.mode in {"1", "L", "LA"} or opened.mode.startswith("I")
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    if not picture.mode.startswith("I"):
+        return picture
+    # Pillow cuts 16-bit brightness off at 255 when it converts; its high byte is what is meant.
+    values = np.asarray(picture).astype(np.int64)
+    return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if str(path) in text:  # Pillow names the file itself for some kinds
+        text = "not an image, or damaged"
+    return InputError(f"{path}: cannot be read as an image: {text}; replace or remove it")

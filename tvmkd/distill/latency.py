@@ -1,0 +1,76 @@
+"""The latency term: λ times what a latency model says about the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tvmkd import console
+from tvmkd.models.macs import macs
+
+Estimate = Callable[[nn.Module], "Tensor | float"]
+"""A latency model: from a network to a number (any unit; λ takes it to that of the loss)."""
+
+
+class LatencyTerm:
+    """``weight · estimate(model)``, as a loss where it can be one, else as a mark for choosing.
+
+    An estimate that is a tensor through which a gradient reaches the model's weights (soft channel
+    masks, a predictor fed with them) is added to the loss. A plain number, such as a count of
+    multiply-accumulates, moves no weight: adding it would only look like doing something. It is
+    left out of the loss, the person is told once, and it counts where one student is chosen.
+
+    Args:
+        estimate: the latency model.
+        weight: λ, at least 0.
+    """
+
+    def __init__(self, estimate: Estimate, weight: float) -> None:
+        self.weight = weight
+        self._estimate = estimate
+        self._trains: bool | None = None
+
+    def trains(self, model: nn.Module) -> bool:
+        """Whether a gradient flows from the term to the weights of ``model``; asked once."""
+        if self._trains is None:
+            self._trains = self.weight > 0 and _reaches(self._estimate(model), model)
+            if self.weight > 0 and not self._trains:
+                console.warn(
+                    "the latency estimate does not depend on the weights: it adds no gradient "
+                    "and is used only to choose among students"
+                )
+        return self._trains
+
+    def loss(self, model: nn.Module) -> Tensor | None:
+        """The term as a scalar with a gradient, or None where there is none."""
+        if not self.trains(model):
+            return None
+        value = self._estimate(model)
+        assert isinstance(value, Tensor)
+        return self.weight * value
+
+    def penalty(self, model: nn.Module) -> float:
+        """The term as a number, to take from the accuracy of a student when one is chosen."""
+        if self.weight == 0:
+            return 0.0
+        value = self._estimate(model)
+        return self.weight * float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def _reaches(value: Tensor | float, model: nn.Module) -> bool:
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        return False
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(value, weights, allow_unused=True)
+    return any(gradient is not None for gradient in gradients)
+
+
+def mega_macs(shape: Sequence[int]) -> Estimate:
+    """The simplest latency model: millions of multiply-accumulates for an input of ``shape``."""
+
+    def estimate(model: nn.Module) -> float:
+        return macs(model, shape) / 1e6
+
+    return estimate

@@ -1,0 +1,370 @@
+"""The whole of it: a teacher, students over several seeds with and without it, and the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tvmkd import __version__, data, models
+from tvmkd.data.splits import Splits
+from tvmkd.distill import checkpoint as files
+from tvmkd.distill import losses
+from tvmkd.distill.evaluate import evaluate
+from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
+from tvmkd.distill.losses import Loss
+from tvmkd.distill.probe import logits_of, probe
+from tvmkd.distill.team import Team, assemble
+from tvmkd.distill.trainer import AfterCheckpoint, Job, Report, Settings, fit, to_device
+from tvmkd.models.macs import macs, parameters
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tvmkd.config import Config
+
+Kind = Literal["distilled", "baseline"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student: how it was trained and how often it is right (0 to 1)."""
+
+    kind: Kind
+    seed: int
+    val_accuracy: float
+    test_accuracy: float
+    checkpoint: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model's name and size. MACs and parameters are those of one image."""
+
+    model: str
+    macs: int
+    parameters: int
+    test_accuracy: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `distill` leaves behind.
+
+    Attributes:
+        checkpoint: the chosen student, ready for export: of the distilled ones the best on the
+            validation split (less the latency term, if there is one).
+        metrics: the JSON file with all of this.
+        teacher: None where the loss needs none.
+    """
+
+    checkpoint: Path
+    metrics: Path
+    teacher: Network | None
+    student: Network
+    runs: list[Run]
+    chosen: Run
+
+    def accuracies(self, kind: Kind) -> list[float]:
+        """Test accuracies (0 to 1) of one kind of student, in the order of the seeds."""
+        return [run.test_accuracy for run in self.runs if run.kind == kind]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """For each kind of student: mean, sample standard deviation, lowest, highest, count."""
+        found = {kind: self.accuracies(kind) for kind in ("distilled", "baseline")}
+        return {
+            kind: {
+                "mean": statistics.fmean(scores),
+                "std": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+                "min": min(scores),
+                "max": max(scores),
+                "count": len(scores),
+            }
+            for kind, scores in found.items()
+            if scores
+        }
+
+    def lines(self) -> list[str]:
+        """The numbers as lines of text, for a terminal."""
+        rows = []
+        if self.teacher is not None and self.teacher.test_accuracy is not None:
+            rows.append(("teacher", self.teacher, f"{self.teacher.test_accuracy:.1%}"))
+        for kind, score in self.summary().items():
+            spread = f" ± {100 * score['std']:.1f} over {score['count']} seeds"
+            text = f"{score['mean']:.1%}{spread if score['count'] > 1 else ''}"
+            rows.append((kind, self.student, text))
+        width = max(len(network.model) for _, network, _ in rows)
+        return [
+            f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
+            for label, network, text in rows
+        ]
+
+
+def distill(
+    cfg: Config,
+    out_dir: Path,
+    progress: Progress | None = None,
+    *,
+    search_in: Sequence[Path] = (),
+    estimate: Estimate | None = None,
+    after_checkpoint: AfterCheckpoint | None = None,
+    checkpoint_seconds: float = 5.0,
+) -> Result:
+    """Trains the teacher (unless it comes with weights), then a student for each seed.
+
+    Under torchrun all processes call this and share the work. Whatever is in ``out_dir`` from an
+    earlier call with the same settings is used: finished trainings are skipped, and an unfinished
+    one goes on from its last checkpoint.
+
+    Args:
+        cfg: uses ``project.seed`` and the sections data, teacher, student and distill.
+        out_dir: gets ``teacher.pt``, ``students/KIND-SEED.pt``, ``student.pt``, ``metrics.json``.
+        progress: shows a bar for each training.
+        search_in: folders to look in for a ``module:callable``, such as that of the config file.
+        estimate: latency model for the latency term; by default, millions of MACs.
+        after_checkpoint: called by the leading process after each checkpoint of a student.
+        checkpoint_seconds: least time between two checkpoints of one training.
+
+    Raises:
+        InputError: the data, a model or a checkpoint cannot be used.
+    """
+    with assemble() as team:
+        return _Session(
+            cfg=cfg,
+            out=out_dir,
+            team=team,
+            splits=data.load(cfg.data),
+            progress=progress if team.leader else None,
+            search_in=tuple(search_in),
+            estimate=estimate,
+            after_checkpoint=after_checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+        ).run()
+
+
+@dataclass(frozen=True)
+class _Session:
+    cfg: Config
+    out: Path
+    team: Team
+    splits: Splits
+    progress: Progress | None
+    search_in: tuple[Path, ...]
+    estimate: Estimate | None
+    after_checkpoint: AfterCheckpoint | None
+    checkpoint_seconds: float
+
+    def run(self) -> Result:
+        cfg = self.cfg.distill
+        # Both are built before either is trained: a mistake in the student's name shows at once.
+        student = self._size("student", self.cfg.student.model, self.cfg.student.args)
+        teacher: tuple[nn.Module, Network] | None = None
+        if cfg.loss != "ce":
+            teacher = self._teacher()
+        kinds: list[Kind] = [] if teacher is None else ["distilled"]
+        if cfg.baseline or teacher is None:
+            kinds.append("baseline")
+        runs = [
+            self._student(kind, seed, teacher[0] if teacher else None)
+            for kind in kinds
+            for seed in cfg.seeds
+        ]
+        wanted = [run for run in runs if run.kind == kinds[0]]
+        penalty = self._latency()
+        chosen = max(wanted, key=lambda run: run.val_accuracy - self._penalty(penalty, run))
+        result = Result(
+            checkpoint=self.out / "student.pt",
+            metrics=self.out / "metrics.json",
+            teacher=teacher[1] if teacher else None,
+            student=student,
+            runs=runs,
+            chosen=chosen,
+        )
+        if self.team.leader:
+            self._write(result)
+        self.team.wait()
+        return result
+
+    def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        model = models.build(spec, search_in=self.search_in, **self._kwargs(spec, args))
+        probe(model, self.splits, f'{role} "{spec}"')
+        return model
+
+    def _kwargs(self, spec: str, args: dict[str, Any]) -> dict[str, Any]:
+        known = models.arguments(spec, len(self.splits.classes), self.splits.channels)
+        return {**known, **args}
+
+    def _size(self, role: str, spec: str, args: dict[str, Any]) -> Network:
+        model = self._build(role, spec, args, 0)
+        return Network(spec, macs(model, self.splits.shape), parameters(model))
+
+    def _teacher(self) -> tuple[nn.Module, Network]:
+        cfg, seed = self.cfg.teacher, self.cfg.project.seed
+        model = self._build("teacher", cfg.model, cfg.args, seed)
+        seconds = 0.0
+        if cfg.checkpoint is not None:
+            files.load_weights(model, cfg.checkpoint, f'teacher "{cfg.model}"')
+        elif cfg.epochs > 0:
+            job = Job(
+                name="teacher",
+                model={"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)},
+                loss=losses.cross_entropy,
+                loss_id={"loss": "ce"},
+                settings=Settings(
+                    cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed
+                ),
+                path=self.out / "teacher.pt",
+                checkpoint_seconds=self.checkpoint_seconds,
+            )
+            seconds = self._fit(model, job).seconds
+        size = Network(cfg.model, macs(model, self.splits.shape), parameters(model))
+        to_device(model, self.team.device).eval().requires_grad_(False)
+        score = evaluate(model, self.splits.test, self.cfg.data.batch_size, self.team)
+        return model, replace(size, test_accuracy=score, seconds=seconds)
+
+    def _student(self, kind: Kind, seed: int, teacher: nn.Module | None) -> Run:
+        cfg, spec = self.cfg.distill, self.cfg.student
+        model = self._build("student", spec.model, spec.args, seed)
+        loss: Loss = losses.cross_entropy
+        loss_id: dict[str, Any] = {"loss": "ce"}
+        if kind == "distilled" and teacher is not None:
+            loss, loss_id = self._distillation(teacher)
+        job = Job(
+            name=f"{kind} student (seed {seed})",
+            model={"spec": spec.model, "kwargs": self._kwargs(spec.model, spec.args)},
+            loss=loss,
+            loss_id=loss_id,
+            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            path=self.out / "students" / f"{kind}-{seed}.pt",
+            latency=self._latency(),
+            checkpoint_seconds=self.checkpoint_seconds,
+            after_checkpoint=self.after_checkpoint,
+        )
+        state = self._fit(model, job)
+        size = self.cfg.data.batch_size
+        return Run(
+            kind=kind,
+            seed=seed,
+            val_accuracy=evaluate(model, self.splits.val, size, self.team),
+            test_accuracy=evaluate(model, self.splits.test, size, self.team),
+            checkpoint=job.path,
+            seconds=state.seconds,
+        )
+
+    def _distillation(self, teacher: nn.Module) -> tuple[Loss, dict[str, Any]]:
+        cfg = self.cfg.distill
+        identity = {
+            "loss": cfg.loss,
+            "alpha": cfg.alpha,
+            "beta": cfg.beta if cfg.loss == "dkd" else None,
+            "temperature": cfg.temperature,
+            "teacher": files.fingerprint(teacher.state_dict()),
+        }
+
+        def loss(images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+            with torch.no_grad():
+                soft = logits_of(teacher(images))
+            if cfg.loss == "dkd":
+                return losses.dkd(
+                    logits,
+                    soft,
+                    labels,
+                    alpha=cfg.alpha,
+                    beta=cfg.beta,
+                    temperature=cfg.temperature,
+                )
+            return losses.kd(logits, soft, labels, alpha=cfg.alpha, temperature=cfg.temperature)
+
+        return loss, identity
+
+    def _latency(self) -> LatencyTerm | None:
+        weight = self.cfg.distill.latency_weight
+        if weight == 0:
+            return None
+        return LatencyTerm(self.estimate or mega_macs(self.splits.shape), weight)
+
+    def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
+        if term is None:
+            return 0.0
+        spec = self.cfg.student
+        model = self._build("student", spec.model, spec.args, run.seed)
+        files.load_weights(model, run.checkpoint, "student")
+        return term.penalty(model)
+
+    def _fit(self, model: nn.Module, job: Job) -> files.Checkpoint:
+        report: Report = _silent
+        if self.progress is not None:
+            bar, progress = (
+                self.progress.add_task(job.name, total=job.settings.epochs, note=""),
+                self.progress,
+            )
+
+            def report(done: int, note: str) -> None:
+                progress.update(bar, completed=done, note=note)
+
+        return fit(model, self.splits, job, self.team, report)
+
+    def _write(self, result: Result) -> None:
+        trained = files.load(result.chosen.checkpoint)
+        score = result.summary()[result.chosen.kind]
+        files.save(
+            result.checkpoint,
+            replace(
+                trained,
+                optimizer=None,
+                meta={
+                    "student": result.student.model,
+                    "teacher": result.teacher.model if result.teacher else "none",
+                    "loss": self.cfg.distill.loss,
+                    "metric": f"test accuracy {result.chosen.test_accuracy:.4f} (seed "
+                    f"{result.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
+                    f"{score['count']} seeds)",
+                    "classes": json.dumps(self.splits.classes),
+                    "preprocessing": json.dumps(self.splits.preprocessing),
+                    "data_sha256": self.splits.sha256,
+                    "input_shape": ",".join(str(side) for side in self.splits.shape),
+                    "tvmkd_version": __version__,
+                },
+            ),
+        )
+        report = {
+            "schema_version": 1,
+            "tvmkd_version": __version__,
+            "data": {
+                "sha256": self.splits.sha256,
+                "classes": list(self.splits.classes),
+                "shape": list(self.splits.shape),
+                "images": {
+                    name: len(getattr(self.splits, name).labels)
+                    for name in ("train", "val", "test")
+                },
+                "preprocessing": self.splits.preprocessing,
+            },
+            "distill": self.cfg.distill.model_dump(mode="json"),
+            "teacher": asdict(result.teacher) if result.teacher else None,
+            "student": asdict(result.student),
+            "runs": [_relative(run, self.out) for run in result.runs],
+            "summary": result.summary(),
+            "chosen": _relative(result.chosen, self.out),
+        }
+        temporary = result.metrics.with_name(f".{result.metrics.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, result.metrics)
+
+
+def _relative(run: Run, folder: Path) -> dict[str, Any]:
+    return {**asdict(run), "checkpoint": run.checkpoint.relative_to(folder).as_posix()}
+
+
+def _silent(done: int, note: str) -> None:
+    del done, note

@@ -1,0 +1,207 @@
+"""The door that every ONNX file goes through, ours or from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from tvmkd.artifact import sha256
+from tvmkd.errors import InputError
+from tvmkd.export.graph import operators, unsupported
+from tvmkd.export.weights import check_external, check_finite
+from tvmkd.text import listing, suggest
+
+_PROTOBUF_LIMIT = 1 << 31
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: numpy's name of its type, and its shape (a string is a free size)."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of an ONNX file that passed.
+
+    Attributes:
+        sha256: of the file; with external data, of the file's and the data's hashes.
+        opset: version of ONNX's own operator set.
+        operators: how many nodes of each operator, ``Conv`` or ``com.example::Custom``.
+        metadata: the ``metadata_props``.
+        external: files with weights beside it.
+    """
+
+    path: Path
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    sha256: str
+    opset: int
+    operators: dict[str, int]
+    metadata: dict[str, str]
+    external: tuple[Path, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "external": [str(path) for path in self.external],
+        }
+
+
+def check(
+    path: Path, dims: Mapping[str, int] | None = None, supported: Set[str] | None = None
+) -> ModelInfo:
+    """Makes sure that an ONNX file can be compiled, as far as that shows in the file.
+
+    Args:
+        dims: sizes for dimensions that the file leaves free: by their name in the file, or by
+            ``INPUT.AXIS`` (``image.0``) where they have none.
+        supported: operators that the compiler takes, by ONNX name (``domain::Name`` outside
+            ONNX's own domain); None: any that ONNX knows.
+
+    Raises:
+        InputError: missing, not ONNX, cut short or otherwise invalid, external data missing, an
+            unsupported operator (with the names of its nodes), a free dimension without a size,
+            or weights that are NaN or infinite.
+    """
+    model = _parse(path)
+    external = check_external(model, path)
+    if not model.graph.node or not model.graph.output:
+        raise InputError(f"{path}: a damaged ONNX file: its graph has no nodes or no outputs")
+    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if "ai.onnx" not in versions:
+        raise InputError(f"{path}: a damaged ONNX file: it does not say its operator set")
+    problem = unsupported(model, supported)
+    if problem:
+        raise InputError(f"{path}: {problem}")
+    inputs = _fix(model, path, dict(dims or {}))
+    _validate(path)
+    check_finite(model, path)
+    outputs = _inferred(model, path)
+    return ModelInfo(
+        path=path,
+        inputs=tuple(_tensor(entry) for entry in inputs),
+        outputs=tuple(_tensor(entry) for entry in outputs),
+        sha256=_digest(path, external),
+        opset=versions["ai.onnx"],
+        operators=operators(model),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        external=tuple(external),
+    )
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give an ONNX file")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; give an ONNX file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        # An ONNX file starts with its version: the tag 0x08 and a small number.
+        if len(data) > 2 and data[0] == 0x08 and data[1] < 0x20:
+            raise InputError(
+                f"{path}: cut short or damaged ({len(data)} bytes): fetch or export it again"
+            ) from None
+        raise InputError(f"{path}: not an ONNX file") from None
+    if not data or not model.ir_version or not model.HasField("graph"):
+        what = "an empty file" if not data else "not an ONNX file, or cut short"
+        raise InputError(f"{path}: {what}; fetch or export it again")
+    return model
+
+
+def _validate(path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # onnx raises ValidationError, and C++ errors of other kinds
+        text = " ".join(str(error).split())
+        raise InputError(f"{path}: not a valid ONNX model: {text[:300]}") from None
+
+
+def _fix(model: onnx.ModelProto, path: Path, dims: dict[str, int]) -> list[onnx.ValueInfoProto]:
+    """Puts ``dims`` into the inputs of ``model`` and returns those that are not weights."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [entry for entry in model.graph.input if entry.name not in weights]
+    wanted: dict[str, str] = {}
+    for entry in inputs:
+        if not entry.type.HasField("tensor_type"):
+            raise InputError(f'{path}: input "{entry.name}" is not a tensor')
+        if not entry.type.tensor_type.HasField("shape"):
+            raise InputError(f'{path}: input "{entry.name}" has no shape; export it with one')
+        for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value"):
+                if dim.dim_value < 1:
+                    raise InputError(
+                        f'{path}: input "{entry.name}" has size {dim.dim_value} on axis {axis}'
+                    )
+                continue
+            by_axis = f"{entry.name}.{axis}"
+            name = dim.dim_param or by_axis
+            key = by_axis if by_axis in dims else name
+            wanted.setdefault(key, f'axis {axis} of input "{entry.name}"')
+            if key in dims:
+                if dims[key] < 1:
+                    raise InputError(f"{path}: size {dims[key]} for {key}: it is at least 1")
+                dim.dim_value = dims[key]
+    for name in dims:
+        if name not in wanted:
+            known = f"; free are: {listing(wanted)}" if wanted else "; it has none"
+            raise InputError(
+                f'{path}: there is no free dimension "{name}"{suggest(name, wanted) or known}'
+            )
+    free = {name: where for name, where in wanted.items() if name not in dims}
+    if free:
+        places = ", ".join(f'"{name}" ({where})' for name, where in free.items())
+        example = " ".join(f"--dim {name}=1" for name in free)
+        raise InputError(f"{path}: free dimensions {places}: give their sizes, as in {example}")
+    return inputs
+
+
+def _inferred(model: onnx.ModelProto, path: Path) -> list[onnx.ValueInfoProto]:
+    """The outputs, with the shapes that follow from those of the inputs."""
+    if model.ByteSize() > _PROTOBUF_LIMIT - (1 << 20):
+        return list(model.graph.output)
+    # Sizes that stood there before `dims` went in would contradict what follows from them.
+    del model.graph.value_info[:]
+    for entry in model.graph.output:
+        for dim in entry.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.ClearField("dim_param")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # InferenceError, and C++ errors of other kinds
+        text = " ".join(str(error).split())
+        raise InputError(f"{path}: its shapes contradict each other: {text[:300]}") from None
+    return list(inferred.graph.output)
+
+
+def _tensor(entry: onnx.ValueInfoProto) -> Tensor:
+    kind = entry.type.tensor_type
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in kind.shape.dim
+    )
+    return Tensor(entry.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
+
+
+def _digest(path: Path, external: list[Path]) -> str:
+    if not external:
+        return sha256(path)
+    return hashlib.sha256("\n".join(map(sha256, [path, *external])).encode()).hexdigest()

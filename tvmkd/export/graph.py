@@ -1,0 +1,91 @@
+"""Walking an ONNX graph: every node, those inside branches, loops and functions too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+
+import onnx
+
+_SHOWN = 5
+_OURS = {"", "ai.onnx"}
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node of the graph, of the bodies of its control flow, and of its functions."""
+    yield from _walk(model.graph.node)
+    for function in model.functions:
+        yield from _walk(function.node)
+
+
+def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph and the bodies of its control flow."""
+    yield model.graph
+    for node in nodes(model):
+        yield from _bodies(node)
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator, the most frequent first; functions count by what is in
+    them.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    counts = Counter(_name(node) for node in nodes(model) if (node.domain, node.op_type) not in own)
+    return dict(counts.most_common())
+
+
+def unsupported(model: onnx.ModelProto, supported: Set[str] | None) -> str | None:
+    """One line that names operators outside ``supported`` and their nodes, or None.
+
+    Without ``supported``: those that ONNX does not know in the version that the model asks for.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    places: dict[str, list[str]] = {}
+    for position, node in enumerate(nodes(model)):
+        if (node.domain, node.op_type) in own:
+            continue
+        name = _name(node)
+        if supported is None:
+            # A Constant is data, and known in every version.
+            fine = _known(node, versions)
+        else:
+            fine = name in supported or name == "Constant"
+        if not fine:
+            places.setdefault(name, []).append(node.name or f"#{position}")
+    if not places:
+        return None
+    parts = []
+    for name, where in sorted(places.items()):
+        more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
+        parts.append(f"{name} (nodes: {', '.join(where[:_SHOWN])}{more})")
+    kind = "operator" if len(places) == 1 else "operators"
+    return f"unsupported {kind} {'; '.join(parts)}: rewrite this part of the model"
+
+
+def _known(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
+    domain = "" if node.domain in _OURS else node.domain
+    version = versions.get(domain, versions.get("ai.onnx", 0) if not domain else 0)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return False
+    return not schema.deprecated
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in _OURS else f"{node.domain}::{node.op_type}"
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _walk(entries: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in entries:
+        yield node
+        for body in _bodies(node):
+            yield from _walk(body.node)

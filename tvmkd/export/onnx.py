@@ -1,0 +1,189 @@
+"""From a network to an ONNX file that gives the same answers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tvmkd import __version__, models
+from tvmkd.distill import checkpoint as files
+from tvmkd.errors import InputError, full_disk
+from tvmkd.export.parity import parity
+
+OPSETS = range(18, 24)
+EXTERNAL_ABOVE = 1 << 30  # bytes of weights; protobuf itself ends at 2 GiB
+INPUT, BATCH = "input", "batch"
+
+
+def export(
+    source: Path | nn.Module,
+    out: Path,
+    example_shape: Sequence[int] | None = None,
+    *,
+    dynamic_batch: bool = False,
+    opset: int = 18,
+    model: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    search_in: Sequence[Path] = (),
+    metadata: Mapping[str, str] | None = None,
+    external_above: int = EXTERNAL_ABOVE,
+) -> Path:
+    """Exports a network to ``out`` and compares the file with PyTorch before it gets that name.
+
+    Weights beyond ``external_above`` bytes go to ``NAME.onnx.data`` beside it.
+
+    Args:
+        source: a network; or the file of a checkpoint, or of plain weights with ``model``.
+        example_shape: shape of the one float32 input, batch first; may be left out for a
+            checkpoint of ours.
+        dynamic_batch: leave the batch free (named ``batch``) instead of as in ``example_shape``.
+        opset: ONNX operator set, 18 to 23.
+        model: what builds the network: needed for plain weights, and for a checkpoint whose model
+            is a ``module:callable``, because a file must not choose what code runs here.
+        model_args: keyword arguments for ``model``; by default those in the checkpoint.
+        search_in: folders to look in for a ``module:callable``.
+        metadata: strings for the file's ``metadata_props``, added to those of the checkpoint.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: the checkpoint cannot be used, the network cannot be exported, or its ONNX file
+            answers differently or with NaN.
+    """
+    if opset not in OPSETS:
+        raise InputError(f"opset {opset}: this exporter writes {OPSETS[0]} to {OPSETS[-1]}")
+    properties = {"tvmkd_version": __version__}
+    if isinstance(source, Path):
+        name = str(source)
+        network, known, shape = _restore(source, model, model_args, search_in)
+        properties |= known
+        example_shape = example_shape or shape
+        if example_shape is None:
+            raise InputError(f"{source}: does not say its input; give --input-shape 1,3,224,224")
+    else:
+        name, network = type(source).__name__, copy.deepcopy(source)
+        if example_shape is None:
+            raise InputError(f"{name}: give the shape of its input")
+    properties |= metadata or {}
+    network = network.cpu().float().to(memory_format=torch.contiguous_format).eval()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+            # Under its final name already: the file refers to its external data by name.
+            path = Path(folder) / out.name
+            program = _convert(network, tuple(example_shape), dynamic_batch, opset, name)
+            program.model.metadata_props.update(properties)
+            size = sum(w.numel() * w.element_size() for w in network.state_dict().values())
+            program.save(str(path), external_data=size > external_above)
+            parity(network, path, tuple(example_shape), dynamic_batch, name)
+            _publish(path, out)
+    except OSError as error:
+        raise full_disk(error, out) or InputError(f"{out}: cannot be written: {error}") from None
+    return out
+
+
+def _restore(
+    path: Path, spec: str | None, args: Mapping[str, Any] | None, search_in: Sequence[Path]
+) -> tuple[nn.Module, dict[str, str], tuple[int, ...] | None]:
+    """The network in a file, its metadata, and the shape of its input where the file says so."""
+    content = files.read(path)
+    ours = isinstance(content, dict) and content.get("format") == files.FORMAT
+    if not ours:
+        if spec is None:
+            raise InputError(f"{path}: holds weights only; give --model MODULE:CALLABLE")
+        network = models.build(spec, search_in=search_in, **(args or {}))
+        files.load_weights(network, path, f'"{spec}"')
+        return network, {"student": spec}, None
+    saved = files.load(path)
+    named = str(saved.model["spec"])
+    if spec is None and not models.is_builtin(named):
+        raise InputError(
+            f'{path}: was made by "{named}", and exporting it runs that code: '
+            f"if you trust it, give --model {named}"
+        )
+    kwargs = saved.model["kwargs"] if args is None else args
+    if args is None and named.startswith("torchvision:"):
+        # The weights are in the checkpoint: nothing is to be downloaded for it.
+        kwargs = {key: v for key, v in kwargs.items() if not key.startswith("weights")}
+    network = models.build(spec or named, search_in=search_in, **kwargs)
+    files.load_weights(network, path, f'"{spec or named}"')
+    text = saved.meta.get("input_shape", "")
+    shape = tuple(int(side) for side in text.split(",")) if text else None
+    hidden = {"training", "input_shape"}
+    known = {key: value for key, value in saved.meta.items() if key not in hidden}
+    return network, {"student": named, **known}, shape
+
+
+def _convert(
+    network: nn.Module, shape: tuple[int, ...], dynamic: bool, opset: int, name: str
+) -> torch.onnx.ONNXProgram:
+    # A traced batch of 1 would be taken for a constant.
+    example = torch.zeros((max(2, shape[0]), *shape[1:]) if dynamic else shape)
+    axes = ({0: torch.export.Dim(BATCH)},) if dynamic else None
+    try:
+        with torch.no_grad():
+            outputs = network(example)
+        count = 1 if isinstance(outputs, Tensor) else len(outputs)
+        labels = ["logits"] if count == 1 else [f"output{index}" for index in range(count)]
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=axes,
+                input_names=[INPUT],
+                output_names=labels,
+                verbose=False,
+            )
+    except Exception as error:  # a network may fail in any way, and the exporter wraps it
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = str(cause).strip().splitlines() or [""]
+        raise InputError(
+            f"{name}: cannot be exported for an input of shape {list(example.shape)}: "
+            f"{type(cause).__name__}: {lines[0][:300]}"
+        ) from error
+    assert program is not None
+    return program
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks about itself; what matters comes out as an error."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _publish(path: Path, out: Path) -> None:
+    """Gives the file and its external data their final names, the data first."""
+    data = path.with_name(f"{path.name}.data")
+    final = out.with_name(f"{out.name}.data")
+    if data.exists():
+        os.replace(data, final)
+        os.replace(path, out)
+    else:
+        os.replace(path, out)
+        # What an earlier, larger model left there belongs to nobody now.
+        final.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""From a name to a model: a registered name, ``torchvision:NAME``, or any ``module:callable``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tvmkd.errors import InputError, TvmkdError
+from tvmkd.text import suggest
+
+REGISTERED = {
+    "depthwise": "tvmkd.models.depthwise:DepthwiseNet",
+    "residual": "tvmkd.models.residual:ResidualNet",
+}
+
+
+def is_builtin(spec: str) -> bool:
+    """Whether ``spec`` names a model of ours or of torchvision: building it runs nobody's code."""
+    return spec in REGISTERED or spec.startswith("torchvision:")
+
+
+def arguments(spec: str, classes: int, channels: int) -> dict[str, Any]:
+    """What follows from the data and need not be repeated in ``args``: the number of classes, and
+    of image channels where the model takes any. A ``module:callable`` gets only what it is given.
+    """
+    if spec in REGISTERED:
+        return {"classes": classes, "channels": channels}
+    return {"num_classes": classes} if spec.startswith("torchvision:") else {}
+
+
+def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.Module:
+    """Builds the model that ``spec`` names, in whatever random state torch is in.
+
+    Args:
+        spec: ``residual``, ``depthwise``, ``torchvision:NAME`` or ``module:callable``. A module is
+            looked for in the current folder, then in ``search_in``, then where Python looks.
+        kwargs: passed to the callable.
+
+    Raises:
+        InputError: no such model, its module does not import, the callable refuses ``kwargs`` or
+            returns something that is no ``nn.Module``.
+    """
+    kind, _, name = spec.partition(":")
+    if spec in REGISTERED:
+        kind, _, name = REGISTERED[spec].partition(":")
+        factory: Callable[..., Any] = getattr(importlib.import_module(kind), name)
+    elif kind == "torchvision" and name:
+        factory = _torchvision(name)
+    elif kind and name:
+        factory = _callable(spec, kind, name, search_in)
+    else:
+        hint = suggest(spec, REGISTERED)
+        raise InputError(
+            f'model "{spec}": not known{hint or "; known: " + ", ".join(REGISTERED)}; '
+            "or give torchvision:NAME or module:callable"
+        )
+    try:
+        model = factory(**kwargs)
+    except TvmkdError:
+        raise
+    except Exception as error:  # whatever the user's code raises, in one line
+        given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
+        raise InputError(f'model "{spec}" with {given}: {_where(error)}') from error
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f'model "{spec}" returns {type(model).__name__}; it has to return a torch.nn.Module'
+        )
+    return model
+
+
+def _torchvision(name: str) -> Callable[..., Any]:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise InputError(f'model "torchvision:{name}": not known{suggest(name, names)}')
+
+    def factory(**kwargs: Any) -> Any:
+        return models.get_model(name, **kwargs)
+
+    return factory
+
+
+def _callable(spec: str, module: str, name: str, search_in: Sequence[Path]) -> Callable[..., Any]:
+    # They stay on the path: a factory may import its neighbours only when it is called.
+    for folder in reversed([Path.cwd(), *search_in]):
+        if str(folder.resolve()) not in sys.path:
+            sys.path.insert(0, str(folder.resolve()))
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module + ".").startswith(error.name + "."):
+            raise InputError(f'model "{spec}": {_where(error)}') from error
+        places = ", ".join(dict.fromkeys(str(place.resolve()) for place in (Path(), *search_in)))
+        raise InputError(
+            f'model "{spec}": there is no module {error.name} in {places} or installed'
+        ) from None
+    except Exception as error:  # a user's module may fail in any way
+        raise InputError(f'model "{spec}": {_where(error)}') from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f'model "{spec}": {module} has no {name}{suggest(part, vars(found))}')
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f'model "{spec}": {name} is not callable')
+    factory: Callable[..., Any] = found
+    return factory
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__))
+    last = next((f for f in reversed(frames) if f.filename != ours), None)
+    place = f" ({Path(last.filename).name}:{last.lineno})" if last and last.lineno else ""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}{place}"

@@ -1,0 +1,438 @@
+"""The stages of a ``tvmkd.toml``, in order: each one skipped when nothing it reads has changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvmkd import console, machine, state, steps, targets
+from tvmkd.artifact import MANIFEST
+from tvmkd.config import Config, parse_tracker
+from tvmkd.errors import InputError
+from tvmkd.state import RunFolder, file_hash
+
+STAGES = ("distill", "export", "tune", "build", "compare", "report", "gate")
+SAMPLES = 8  # real images that builds are checked on and engines compared on
+
+
+def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1]) -> dict[str, Any]:
+    """Runs the stages up to and with ``until`` and returns what each of them gave, by name.
+
+    Also writes it to ``summary.json`` in the run's folder. A gate that says no is a result
+    (``["gate"]["passed"]``), not an error.
+
+    Args:
+        cfg: the whole config.
+        search_in: folders to look for a ``module:callable`` in, such as the config file's.
+        until: the last stage to run.
+
+    Raises:
+        InputError: something that the config names cannot be used, or the folder is someone else's.
+        MissingError: a tracker or a board is not there.
+    """
+    # Both are mistakes that should not wait for a training to come to light.
+    target = targets.load(cfg.target.name)
+    if cfg.gate.require:
+        from tvmkd.bench import gate
+
+        for text in cfg.gate.require:
+            gate.parse(text)
+    with RunFolder(cfg.project.out) as folder:
+        pipeline = Pipeline(cfg, target, folder, search_in)
+        for name in STAGES[: STAGES.index(until) + 1]:
+            getattr(pipeline, name)()
+        state.write_json(folder.path / "summary.json", pipeline.results)
+        return pipeline.results
+
+
+class Pipeline:
+    """One run: a method a stage, in the order of `STAGES`."""
+
+    def __init__(
+        self, cfg: Config, target: targets.Target, folder: RunFolder, search_in: Sequence[Path]
+    ) -> None:
+        self.cfg = cfg
+        self.target = target
+        self.folder = folder
+        self.search_in = search_in
+        self.results: dict[str, Any] = {}
+        self.student = self._path("student.pt")
+        self.onnx = self._path("student.onnx")
+        self.teacher_onnx = self._path("teacher.onnx")
+        self.inputs = self._path("inputs.npz")
+        self.artifact = self._path("artifact")
+        self.untuned = self._path("artifact-untuned")
+        self.comparison = self._path("comparison.json")
+        self.report_path = self._path("report.html")
+
+    def _path(self, name: str) -> Path:
+        return self.folder.path / name
+
+    def _stage(
+        self,
+        name: str,
+        reads: Mapping[str, Any],
+        files: Sequence[Path],
+        work: Callable[[], dict[str, Any]],
+        together: bool = False,
+    ) -> None:
+        """Does ``work``, unless it was done with the same ``reads`` and left the same ``files``.
+
+        Never skipped where it is done ``together`` with other processes, which wait for this one.
+        """
+        head = f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}"
+        key = state.key(name, **reads)
+        done = self.folder.done(name, key)
+        if done is not None and not together:
+            console.say(f"{head}: nothing it reads has changed, skipped")
+            self.results[name] = done
+            return
+        console.say(head)
+        with state.timed() as seconds:
+            result = work()
+        self.folder.finish(name, key, files, result, seconds[0])
+        self.results[name] = result
+        console.say(f"{head}: done in {seconds[0]:.0f} s")
+
+    # The stages.
+
+    def distill(self) -> None:
+        """Teacher and students: ``student.pt``, ``metrics.json``."""
+        cfg = self.cfg
+        given = cfg.teacher.checkpoint
+        reads = {
+            "seed": cfg.project.seed,
+            "data": cfg.data.model_dump(mode="json"),
+            "images": state.listing_hash(cfg.data.path),
+            "teacher": cfg.teacher.model_dump(mode="json"),
+            "weights": file_hash(given) if given is not None and given.is_file() else None,
+            "student": cfg.student.model_dump(mode="json"),
+            "distill": cfg.distill.model_dump(mode="json"),
+            "code": [
+                state.source_hash(section.model, self.search_in)
+                for section in (cfg.teacher, cfg.student)
+            ],
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd.distill import distill
+
+            with console.progress() as progress:
+                result = distill(cfg, self.folder.path, progress, search_in=self.search_in)
+            for line in result.lines():
+                console.say(f"  {line}")
+            metrics: dict[str, Any] = json.loads(result.metrics.read_text(encoding="utf-8"))
+            return metrics
+
+        together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        self._stage("distill", reads, [self.student, self._path("metrics.json")], work, together)
+
+    def export(self) -> None:
+        """``student.onnx``, a few real inputs, and the teacher's ONNX where it has one."""
+        cfg = self.cfg.export
+        teacher = self._teacher_weights()
+        reads = {
+            "student": file_hash(self.student),
+            "teacher": file_hash(teacher) if teacher is not None else None,
+            "export": cfg.model_dump(mode="json"),
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd import data
+            from tvmkd.export import check, export
+
+            metrics = self.results["distill"]["data"]
+            shape = (cfg.batch, *metrics["shape"][1:])
+            with console.working("exporting the student, and checking it against PyTorch") as step:
+                export(
+                    self.student,
+                    self.onnx,
+                    shape,
+                    dynamic_batch=cfg.dynamic_batch,
+                    opset=cfg.opset,
+                    model=_own_code(self.cfg.student.model),
+                    search_in=self.search_in,
+                )
+                info = check(self.onnx, self.dims)
+                step("picking real inputs")
+                pictures = data.load(self.cfg.data).sample(SAMPLES * cfg.batch)
+                _save(self.inputs, info.inputs[0].name, pictures)
+                self.teacher_onnx.unlink(missing_ok=True)
+                if teacher is not None:
+                    step("exporting the teacher, to time it too")
+                    try:
+                        self._export_teacher(teacher, shape, len(metrics["classes"]))
+                    except InputError as error:
+                        console.warn(f"the teacher is not timed: {error}")
+            return {"onnx": str(self.onnx), **info.to_dict(), "samples": len(pictures)}
+
+        self._stage("export", reads, [self.onnx, self.inputs], work)
+
+    def _export_teacher(self, weights: Path, shape: tuple[int, ...], classes: int) -> None:
+        from tvmkd import models
+        from tvmkd.export import export
+
+        cfg = self.cfg.teacher
+        model, args = _own_code(cfg.model), None
+        if cfg.checkpoint is not None:
+            # A file from elsewhere may hold nothing but weights.
+            model = cfg.model
+            args = {**models.arguments(cfg.model, classes, shape[1]), **cfg.args}
+        export(
+            weights,
+            self.teacher_onnx,
+            shape,
+            opset=self.cfg.export.opset,
+            model=model,
+            model_args=args,
+            search_in=self.search_in,
+        )
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Sizes of the student's free dimensions: its batch, where that is left free."""
+        return {"batch": self.cfg.export.batch} if self.cfg.export.dynamic_batch else {}
+
+    def _teacher_weights(self) -> Path | None:
+        """The teacher's checkpoint, where it was trained or given."""
+        if self.cfg.distill.loss == "ce":
+            return None
+        path = self.cfg.teacher.checkpoint or self._path("teacher.pt")
+        return path if path.is_file() else None
+
+    def _samples(self) -> list[dict[str, Any]]:
+        """The real inputs, one batch a sample."""
+        import numpy as np
+
+        batch = self.cfg.export.batch
+        with np.load(self.inputs, allow_pickle=False) as saved:
+            ((name, pictures),) = saved.items()
+        count = len(pictures) // batch
+        return [{name: pictures[n * batch : (n + 1) * batch]} for n in range(count)]
+
+    def tune(self) -> None:
+        """The folder of records."""
+        cfg = self.cfg.tune
+        reads = {
+            "onnx": file_hash(self.onnx),
+            "target": self.target.to_dict(),
+            "tune": cfg.model_dump(mode="json"),
+            "tvm": _version("apache-tvm"),
+        }
+        records = self.records
+
+        def work() -> dict[str, Any]:
+            return steps.tune(
+                self.onnx,
+                self.target,
+                records,
+                trials=cfg.trials,
+                tracker=None if cfg.tracker == "local" else parse_tracker(cfg.tracker),
+                key=cfg.key,
+                boards=cfg.boards,
+                seed=cfg.seed,
+                dims=self.dims,
+            )
+
+        self._stage("tune", reads, [records / name for name in steps.DATABASE], work)
+
+    @property
+    def records(self) -> Path:
+        """The records on this target. A model that is trained again has the same kernels."""
+        return self._path("records") / self.target.name
+
+    def build(self) -> None:
+        """The artifact, and the untuned one where the comparison wants it."""
+        both = "tvm:untuned" in self.cfg.compare.engines
+        shipped = steps.shipped_records(self.target)
+        reads = {
+            "onnx": file_hash(self.onnx),
+            "target": self.target.to_dict(),
+            "records": [file_hash(self.records / name) for name in steps.DATABASE],
+            "shipped": file_hash(shipped) if shipped is not None else None,
+            "inputs": file_hash(self.inputs),
+            "untuned": both,
+            "tvm": _version("apache-tvm"),
+        }
+
+        def work() -> dict[str, Any]:
+            manifest = steps.build(
+                self.onnx,
+                self.target,
+                [self.records],
+                self.artifact,
+                inputs=self.inputs,
+                dims=self.dims,
+            )
+            for line in steps.coverage_lines(manifest):
+                console.say(f"  {line}")
+            if both:
+                steps.build(
+                    self.onnx,
+                    self.target,
+                    [],
+                    self.untuned,
+                    shipped=False,
+                    inputs=self.inputs,
+                    dims=self.dims,
+                )
+            return {"coverage": manifest["coverage"], "check": manifest["check"]}
+
+        files = [self.artifact, self.untuned] if both else [self.artifact]
+        self._stage("build", reads, files, work)
+
+    def compare(self) -> None:
+        """``comparison.json``, with every engine that the config names."""
+        cfg = self.cfg.compare
+        budget = self.target.budget.get("model_ms")
+        artifacts = [path for path in (self.artifact, self.untuned) if (path / MANIFEST).is_file()]
+        reads = {
+            "compare": cfg.model_dump(mode="json"),
+            "budget": budget,
+            "files": [file_hash(path) for path in (self.onnx, self.student, self.inputs)],
+            "artifacts": [file_hash(path / MANIFEST) for path in artifacts],
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd.bench import EngineSpec, compare, table
+
+            paths: dict[str, Path] = {
+                "torch": self.student,
+                "torch.compile": self.student,
+                "onnxruntime": self.onnx,
+                "tvm:untuned": self.untuned,
+                "tvm": self.artifact,
+            }
+            # The config names the code, so a checkpoint of it may be run.
+            code = {
+                "model": self.cfg.student.model,
+                "search_in": [str(folder) for folder in self.search_in],
+            }
+            with table.following() as tell:
+                result = compare(
+                    [
+                        EngineSpec(name, name, paths[name], options=code if "torch" in name else {})
+                        for name in cfg.engines
+                    ],
+                    self.onnx,
+                    self._samples(),
+                    threads=cfg.threads or machine.physical_cores(),
+                    seconds=cfg.seconds,
+                    rounds=cfg.rounds,
+                    budget_ms=budget,
+                    progress=tell,
+                )
+            result.save(self.comparison)
+            table.show(result)
+            return {
+                "teacher_ms": self._time_teacher(),
+                "threads": result.method.threads,
+                "engines": {
+                    engine.name: {"p50": engine.p50, "p99": engine.p99, "ci95": engine.ci95}
+                    for engine in result.engines
+                },
+                "left_out": {item.name: item.reason for item in result.left_out},
+                "verdict": result.verdict.sentence,
+            }
+
+        self._stage("compare", reads, [self.comparison], work)
+
+    def _time_teacher(self) -> float | None:
+        """The teacher's median in ONNX Runtime, ms, to place it beside the student."""
+        if not self.teacher_onnx.is_file():
+            return None
+        from tvmkd.bench import EngineSpec, compare
+
+        cfg = self.cfg.compare
+        with console.working("timing the teacher in ONNX Runtime"):
+            result = compare(
+                [EngineSpec("onnxruntime", "onnxruntime", self.teacher_onnx)],
+                self.teacher_onnx,
+                threads=cfg.threads or machine.physical_cores(),
+                seconds=min(1.0, cfg.seconds),
+                rounds=2,
+            )
+        return result.engines[0].p50 if result.engines else None
+
+    def report(self) -> None:
+        """``report.html``."""
+        trials = self.records / "trials.jsonl"
+        reads = {
+            "comparison": file_hash(self.comparison),
+            "metrics": file_hash(self._path("metrics.json")),
+            "artifact": file_hash(self.artifact / MANIFEST),
+            "trials": file_hash(trials) if trials.is_file() else None,
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd.bench import report
+            from tvmkd.bench.schema import Comparison
+
+            report.write(
+                self.report_path,
+                Comparison.load(self.comparison),
+                accuracy=self._accuracy(),
+                records_dir=self.records if trials.is_file() else None,
+                kernels=steps.kernel_times(self.artifact, self.inputs),
+                metadata={"target": self.target.description, "run": self.cfg.project.name},
+            )
+            return {"path": str(self.report_path)}
+
+        self._stage("report", reads, [self.report_path], work)
+
+    def _accuracy(self) -> list[dict[str, Any]]:
+        """Models to place against each other, the one that was compared last."""
+        metrics, measured = self.results["distill"], self.results["compare"]
+        engines = measured["engines"]
+        fastest = min(engines, key=lambda name: float(engines[name]["p50"]), default=None)
+        latency = engines.get("tvm", engines.get(fastest, {})).get("p50")
+        rows = []
+        teacher = metrics["teacher"]
+        if teacher is not None and teacher["test_accuracy"] is not None:
+            rows.append(("teacher", teacher["test_accuracy"], measured["teacher_ms"]))
+        for kind, label in (("baseline", "student, not distilled"), ("distilled", "student")):
+            score = metrics["summary"].get(kind)
+            if score is not None:
+                rows.append((label, score["mean"], latency))
+        keys = ("name", "accuracy", "latency_ms")
+        return [dict(zip(keys, row, strict=True)) for row in rows]
+
+    def gate(self) -> None:
+        """What the gate says: cheap, so it is asked every time."""
+        from tvmkd.bench import gate
+        from tvmkd.bench.schema import Comparison
+
+        checks = gate.evaluate(Comparison.load(self.comparison), self.cfg.gate.require)
+        self.results["gate"] = {
+            "passed": all(check.holds for check in checks),
+            "checks": [dataclasses.asdict(check) for check in checks],
+        }
+
+
+def _own_code(spec: str) -> str | None:
+    """``spec`` where it is a ``module:callable``, which an export runs only when told to."""
+    return spec if ":" in spec and not spec.startswith("torchvision:") else None
+
+
+def _save(path: Path, name: str, array: Any) -> None:
+    """One array as an ``.npz``, in one step."""
+    import numpy as np
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    try:
+        np.savez(draft, **{name: array})
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

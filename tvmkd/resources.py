@@ -1,0 +1,28 @@
+"""Where the data that ships with tvmkd lies: target files, tuning records, the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent
+
+# name: (place in an installed wheel, place in a checkout or an editable install)
+_PLACES = {
+    "targets": (_PACKAGE / "_targets", _CHECKOUT / "targets"),
+    "schedules": (_PACKAGE / "_schedules", _CHECKOUT / "schedules"),
+    "demo": (_PACKAGE / "demo", _PACKAGE / "demo"),
+}
+
+
+def folder(name: str) -> Path:
+    """The folder of shipped data called ``name``: ``targets``, ``schedules`` or ``demo``.
+
+    Raises:
+        KeyError: there is no such kind of data.
+        FileNotFoundError: the installation is broken: the folder is not there.
+    """
+    for place in _PLACES[name]:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"tvmkd is installed without its {name} (looked in {_PLACES[name][0]})")

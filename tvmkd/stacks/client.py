@@ -1,0 +1,192 @@
+"""The parent's side of a compiler stack: typed calls to its worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvmkd.errors import TvmkdError
+from tvmkd.wire import Child, Event
+
+INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
+
+
+class StackClient:
+    """A compiler stack in a process of its own. Use as a context manager.
+
+    The worker starts at the first call. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
+    during a call is passed on to the worker, which gets a few seconds to end the call itself;
+    then the ``KeyboardInterrupt`` goes on its way and the worker is ended.
+
+    Args:
+        name: the stack, for example ``"relax"``.
+        python: the interpreter that has this stack installed (default: this one).
+    """
+
+    def __init__(self, name: str = "relax", python: str | os.PathLike[str] | None = None) -> None:
+        self.name = name
+        self._python = os.fspath(python) if python is not None else sys.executable
+        self._child: Child | None = None
+
+    def __enter__(self) -> StackClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, once it runs."""
+        return None if self._child is None else self._child.pid
+
+    def close(self) -> None:
+        """Ends the worker and everything it started."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _call(
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        silence: float | None = None,
+        on_event: Event | None = None,
+    ) -> Any:
+        if self._child is None:
+            argv = [self._python, "-m", "tvmkd.stacks.worker", self.name]
+            self._child = Child(argv, env={"PYTHONUNBUFFERED": "1"})
+        try:
+            return self._child.call(
+                method, params, timeout=timeout, silence=silence, on_event=on_event
+            )
+        except KeyboardInterrupt:
+            self._wind_down(on_event)
+            raise
+
+    def _wind_down(self, on_event: Event | None) -> None:
+        """Lets an interrupted call end by itself, and then ends the worker."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.interrupt()
+        deadline = time.monotonic() + INTERRUPT_GRACE
+        with contextlib.suppress(TvmkdError, KeyboardInterrupt):
+            # `available` is cheap; its answer comes only after the interrupted call has ended.
+            child.call(
+                "available", timeout=max(0.1, deadline - time.monotonic()), on_event=on_event
+            )
+        child.close(grace=0.5)
+
+    def available(self) -> dict[str, Any]:
+        """``{"version", "llvm", "reason"}``: ``reason`` is None where the stack can be used."""
+        result: dict[str, Any] = self._call("available", {}, timeout=120)
+        return result
+
+    def lower(
+        self, onnx: Path, target: Mapping[str, Any], dims: Mapping[str, int] | None = None
+    ) -> dict[str, Any]:
+        """The tuning tasks of an ONNX file.
+
+        Args:
+            target: ``Target.to_dict()``.
+            dims: sizes for dynamic dimensions by name.
+
+        Returns:
+            ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
+            "outputs", "notes"}``.
+        """
+        params = {"onnx": os.fspath(onnx), "target": dict(target), "dims": dict(dims or {})}
+        result: dict[str, Any] = self._call("lower", params, timeout=900)
+        return result
+
+    def tune(
+        self,
+        onnx: Path,
+        target: Mapping[str, Any],
+        records: Path,
+        *,
+        trials: int,
+        tracker: Mapping[str, Any],
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+        dims: Mapping[str, int] | None = None,
+        silence: float | None = 900,
+        on_event: Event | None = None,
+    ) -> dict[str, Any]:
+        """Tunes into the folder ``records``, ``trials`` more trials in all.
+
+        Args:
+            tracker: ``{"host", "port", "key"}``.
+            silence: seconds without any event after which the worker is given up.
+            on_event: gets ``tasks``, ``trial``, ``estimate`` and ``note`` events.
+
+        Returns:
+            a summary, ``{"trials", "tasks", ...}``.
+        """
+        params = {
+            "onnx": os.fspath(onnx),
+            "target": dict(target),
+            "records": os.fspath(records),
+            "trials": trials,
+            "tracker": dict(tracker),
+            "seed": seed,
+            "options": dict(options or {}),
+            "dims": dict(dims or {}),
+        }
+        result: dict[str, Any] = self._call("tune", params, silence=silence, on_event=on_event)
+        return result
+
+    def build(
+        self,
+        onnx: Path,
+        target: Mapping[str, Any],
+        records: Sequence[Path],
+        out: Path,
+        *,
+        real_inputs: Path | None = None,
+        check: bool = True,
+        dims: Mapping[str, int] | None = None,
+        on_event: Event | None = None,
+    ) -> dict[str, Any]:
+        """Builds an artifact folder at ``out`` and returns its manifest as a dictionary.
+
+        Args:
+            records: folders of records, the first one also takes what is set aside.
+            real_inputs: an ``.npz`` of real inputs for the numeric check.
+            check: compare with ONNX Runtime before the artifact gets its name.
+            on_event: gets ``stage`` and ``set_aside`` events.
+        """
+        params = {
+            "onnx": os.fspath(onnx),
+            "target": dict(target),
+            "records": [os.fspath(folder) for folder in records],
+            "out": os.fspath(out),
+            "real_inputs": None if real_inputs is None else os.fspath(real_inputs),
+            "check": check,
+            "dims": dict(dims or {}),
+        }
+        result: dict[str, Any] = self._call("build", params, on_event=on_event)
+        return result
+
+    def profile(
+        self, artifact: Path, inputs: Path | None = None, repeats: int = 10
+    ) -> list[dict[str, Any]]:
+        """Times an artifact kernel by kernel.
+
+        Returns:
+            ``[{"kernel", "task_key", "calls", "us", "share", ...}]``.
+        """
+        params = {
+            "artifact": os.fspath(artifact),
+            "inputs": None if inputs is None else os.fspath(inputs),
+            "repeats": repeats,
+        }
+        result: list[dict[str, Any]] = self._call("profile", params, timeout=900)
+        return result

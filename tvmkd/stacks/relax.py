@@ -1,0 +1,113 @@
+"""The Relax stack: ONNX to Relax to tuned TIR kernels to one shared library. Runs in a worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvmkd.errors import UsageError
+from tvmkd.stacks import relax_build, relax_import, relax_profile
+from tvmkd.stacks.base import Emit, Params
+from tvmkd.stacks.relax_tasks import tasks_of
+from tvmkd.tuning.space import Task
+
+
+def tvm_target(target: dict[str, Any]) -> tvm.target.Target:
+    """The TVM target of a tvmkd target (``Target.to_dict()``)."""
+    host = target.get("host")
+    return tvm.target.Target(target["tvm"], host) if host else tvm.target.Target(target["tvm"])
+
+
+def threads_of(target: dict[str, Any]) -> int:
+    """How many threads a kernel may use there."""
+    return int(target["tvm"].get("num-cores") or 1)
+
+
+class RelaxStack:
+    """Implements :class:`tvmkd.stacks.base.Stack`."""
+
+    def available(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """TVM's version and its LLVM's."""
+        llvm = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
+        return {
+            "version": tvm.__version__,
+            "llvm": int(llvm()) if llvm is not None else None,
+            "reason": None if llvm is not None else "this TVM was built without LLVM",
+        }
+
+    def _tasks(self, params: Params) -> tuple[relax_import.Model, list[Task]]:
+        name, device = params["target"]["name"], params["target"]["device"]
+        if device != "cpu":
+            raise UsageError(
+                f"{name}: code for {device} devices cannot be built yet; "
+                "`tvmkd targets` lists CPU targets"
+            )
+        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        target = tvm_target(params["target"])
+        model.fused = relax_import.fuse(model.mod, target)
+        return model, tasks_of(model.fused, target, threads_of(params["target"]))
+
+    def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """The tasks of a model, its inputs and its outputs."""
+        model, tasks = self._tasks(params)
+        return {
+            "tasks": [task.summary() for task in tasks],
+            "inputs": model.inputs,
+            "outputs": model.outputs,
+            "notes": [
+                f"{task.name}: no template knows it; searched by evolution"
+                for task in tasks
+                if task.template is None
+            ],
+        }
+
+    def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """Tunes a model's tasks into a records folder."""
+        from tvmkd.tuning.loop import tune_into
+
+        model, tasks = self._tasks(params)
+        return tune_into(
+            Path(params["records"]),
+            tasks,
+            params["target"],
+            params["tracker"],
+            trials=int(params["trials"]),
+            seed=int(params.get("seed", 0)),
+            emit=emit,
+            stack="relax",
+            stack_version=tvm.__version__,
+            onnx_sha256=model.sha256,
+            options=params.get("options") or {},
+        )
+
+    def build(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """Builds an artifact that agrees with ONNX Runtime."""
+        emit("stage", {"text": "lowering"})
+        model, tasks = self._tasks(params)
+        return relax_build.build(
+            model,
+            tasks,
+            params["target"],
+            tvm_target(params["target"]),
+            [Path(folder) for folder in params["records"]],
+            Path(params["out"]),
+            real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,
+            check=bool(params.get("check", True)),
+            emit=emit,
+        )
+
+    def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:
+        """Times an artifact's kernels one by one."""
+        inputs = params.get("inputs")
+        return relax_profile.profile(
+            Path(params["artifact"]),
+            Path(inputs) if inputs else None,
+            int(params.get("repeats", 10)),
+        )
+
+
+# Every thread of the target is one of the worker's too: TVM takes half of what it finds.
+os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))

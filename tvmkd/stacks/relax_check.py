@@ -1,0 +1,192 @@
+"""Is a compiled model right? Its outputs against ONNX Runtime's, run in a process of its own.
+
+A wrong kernel may crash or hang as well as lie, so the library under test never runs in the
+worker: ``python -m tvmkd.stacks.relax_check`` loads it, and its death is an answer too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvmkd import wire
+from tvmkd.errors import TvmkdError
+
+Arrays = Mapping[str, np.ndarray]
+TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 1e-1}
+"""Largest error allowed, as a share of the reference output's largest magnitude.
+
+Tuned kernels add in another order than ONNX Runtime does; in FP32 that moves the outputs of the
+networks measured here by 1e-6 of their range, and a wrong kernel moves them by 1e-1 and more.
+"""
+RANDOM_SAMPLES = 3
+TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a library's outputs compare with the reference.
+
+    Attributes:
+        agrees: within tolerance on every sample.
+        error: the largest error as a share of the output's range; infinite where it crashed.
+        reason: what was wrong, for people; empty where it agrees.
+    """
+
+    agrees: bool
+    error: float
+    reason: str = ""
+
+
+class Reference:
+    """ONNX Runtime's outputs (FP32, CPU) for a set of samples, computed once.
+
+    Args:
+        onnx: the model.
+        inputs: name, shape and dtype of each input.
+        real: real inputs, stacked along a first axis of samples (see `real_samples`).
+        seed: of the random samples.
+    """
+
+    def __init__(
+        self,
+        onnx: Path,
+        inputs: Sequence[Mapping[str, Any]],
+        real: Sequence[Arrays] = (),
+        seed: int = 0,
+    ) -> None:
+        import onnxruntime
+
+        rng = np.random.default_rng(seed)
+        self.names = [spec["name"] for spec in inputs]
+        self.samples: list[Arrays] = [*real]
+        self.samples += [
+            {spec["name"]: _random(spec, rng) for spec in inputs} for _ in range(RANDOM_SAMPLES)
+        ]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            str(onnx), options, providers=["CPUExecutionProvider"]
+        )
+        self.outputs = [session.run(None, dict(sample)) for sample in self.samples]
+        self.tolerance = max(
+            TOLERANCE.get(str(out.dtype), 1e-3) for outs in self.outputs for out in outs
+        )
+
+    def judge(self, library: Path) -> Verdict:
+        """Runs ``library`` on the samples and compares."""
+        import sys
+
+        with tempfile.TemporaryDirectory() as folder:
+            inputs, answers = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+            arrays = {
+                f"{i}.{j}": sample[name]
+                for i, sample in enumerate(self.samples)
+                for j, name in enumerate(self.names)
+            }
+            np.savez(inputs, **arrays)  # type: ignore[arg-type]
+            try:
+                with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax_check"]) as child:
+                    child.call(
+                        "run",
+                        {
+                            "library": str(library),
+                            "inputs": str(inputs),
+                            "outputs": str(answers),
+                            "shape": [len(self.samples), len(self.names)],
+                        },
+                        timeout=TIMEOUT,
+                    )
+            except TvmkdError as error:
+                return Verdict(False, float("inf"), str(error))
+            with np.load(answers) as found:
+                return self._compare({name: found[name] for name in found.files})
+
+    def _compare(self, found: Arrays) -> Verdict:
+        worst = 0.0
+        for i, outputs in enumerate(self.outputs):
+            for j, wanted in enumerate(outputs):
+                got = found.get(f"{i}.{j}")
+                if got is None or got.shape != wanted.shape:
+                    shape = None if got is None else got.shape
+                    reason = f"output {j} has shape {shape}, ONNX Runtime gives {wanted.shape}"
+                    return Verdict(False, float("inf"), reason)
+                worst = max(worst, _error(got, wanted))
+        if worst <= self.tolerance:
+            return Verdict(True, worst)
+        return Verdict(
+            False, worst, f"outputs differ by {worst:.2g} of their range (allowed {self.tolerance})"
+        )
+
+
+def _random(spec: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    dtype = np.dtype(spec["dtype"])
+    whole = dtype.kind in "iub"
+    drawn = rng.integers(0, 2, spec["shape"]) if whole else rng.standard_normal(spec["shape"])
+    return np.asarray(drawn, dtype)
+
+
+def _error(got: np.ndarray, wanted: np.ndarray) -> float:
+    if not np.array_equal(np.isfinite(got), np.isfinite(wanted)):
+        return float("inf")
+    finite = np.isfinite(wanted)
+    if not finite.any():
+        return 0.0
+    got, wanted = got[finite].astype(np.float64), wanted[finite].astype(np.float64)
+    scale = max(float(np.abs(wanted).max()), 1e-30)
+    return float(np.abs(got - wanted).max()) / scale
+
+
+def real_samples(
+    path: Path | None, inputs: Sequence[Mapping[str, Any]], most: int = 8
+) -> list[Arrays]:
+    """Up to ``most`` samples out of an ``.npz`` of real inputs, cut to the model's batch size.
+
+    Each array holds its input's batches one after another along the first axis.
+    """
+    if path is None:
+        return []
+    with np.load(path) as stored:
+        arrays = {spec["name"]: stored[spec["name"]] for spec in inputs}
+    samples: list[Arrays] = []
+    for start in range(most):
+        sample = {}
+        for spec in inputs:
+            batch = spec["shape"][0]
+            part = arrays[spec["name"]][start * batch : (start + 1) * batch]
+            if list(part.shape) != list(spec["shape"]):
+                return samples
+            sample[spec["name"]] = part.astype(spec["dtype"])
+        samples.append(sample)
+    return samples
+
+
+def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+    """Child side: loads the library and runs it on every sample."""
+    from tvmkd.stacks.tvm_process import without_torch
+
+    without_torch()
+    import tvm
+    from tvm import relax
+
+    machine = relax.VirtualMachine(tvm.runtime.load_module(params["library"]), tvm.cpu())
+    answers = {}
+    samples, inputs = params["shape"]
+    with np.load(params["inputs"]) as stored:
+        for i in range(samples):
+            result = machine["main"](
+                *[tvm.runtime.tensor(stored[f"{i}.{j}"]) for j in range(inputs)]
+            )
+            many = [result] if hasattr(result, "numpy") else list(result)
+            answers.update({f"{i}.{j}": out.numpy() for j, out in enumerate(many)})
+    np.savez(params["outputs"], **answers)
+    return {}
+
+
+if __name__ == "__main__":
+    wire.serve({"run": _run})

@@ -1,0 +1,68 @@
+"""The process that a compiler stack runs in: ``python -m tvmkd.stacks.worker NAME``.
+
+It answers the methods of :class:`tvmkd.stacks.base.Stack` over stdin and stdout. SIGINT and
+SIGTERM end the call in progress cleanly (it answers *Interrupted*); a parent that is gone takes
+this process with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from tvmkd import wire
+from tvmkd.errors import UsageError
+from tvmkd.stacks.base import METHODS, Emit, Params, Stack
+from tvmkd.stacks.tvm_process import die_with_parent, import_compiler
+from tvmkd.tuning.builder import prestart
+
+STACKS = {"relax": "tvmkd.stacks.relax:RelaxStack"}
+
+
+@functools.lru_cache(maxsize=1)
+def _stack(name: str) -> Stack:
+    """The stack called ``name``. Imported at the first call, so that its failure is an answer."""
+    if name not in STACKS:
+        raise UsageError(f"unknown stack {name!r}; known: {', '.join(sorted(STACKS))}")
+    module, attribute = STACKS[name].split(":")
+    import_compiler()
+    stack: Stack = getattr(importlib.import_module(module), attribute)()
+    return stack
+
+
+def handlers(name: str) -> dict[str, wire.Handler]:
+    """The handlers of the worker for :func:`tvmkd.wire.serve`."""
+
+    def handler(method: str) -> wire.Handler:
+        def call(params: Params, emit: Emit) -> Any:
+            if method == "tune":
+                prestart()  # it imports the compiler while this process lowers the model
+            return getattr(_stack(name), method)(params, emit)
+
+        return call
+
+    return {method: handler(method) for method in METHODS}
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Serves until stdin closes."""
+    die_with_parent()
+    # SIGINT too: a shell starts background jobs with it ignored, and the parent asks by it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        wire.serve(handlers(sys.argv[1]))
+    except KeyboardInterrupt:  # between two calls: nothing to answer, just go
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

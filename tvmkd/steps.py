@@ -1,0 +1,196 @@
+"""Tuning and building as plain functions: what a verb and the pipeline both call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvmkd import artifact, console, machine, resources
+from tvmkd.errors import InputError, TvmkdError, UsageError
+from tvmkd.targets import Target
+from tvmkd.text import listing
+from tvmkd.tuning.records import holds_records
+
+STACK = "relax"
+DATABASE = ("database_workload.json", "database_tuning_record.json")
+
+
+def tune(
+    onnx: Path,
+    target: Target,
+    records: Path,
+    *,
+    trials: int,
+    tracker: tuple[str, int] | None,
+    key: str,
+    boards: int = 1,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Tunes until ``records`` holds ``trials`` trials, with a live table.
+
+    Args:
+        onnx: the model.
+        target: what to tune for.
+        records: the session's folder, made where it is not there.
+        trials: in all, those of earlier calls included.
+        tracker: host and port; None starts a tracker and boards of our own here.
+        key: of the boards.
+        boards: how many to measure on at once (and to start where ``tracker`` is None).
+        seed: of the search.
+        dims: sizes of the free dimensions.
+
+    Returns:
+        the session's summary.
+
+    Raises:
+        UsageError: the target does not run here and no tracker was given.
+        InputError: the model or the records folder cannot be used.
+        MissingError: no tracker there, or no board under the key.
+    """
+    from tvmkd.export.check import check
+    from tvmkd.stacks.client import StackClient
+    from tvmkd.tuning import table
+    from tvmkd.tuning.session import check_made_for
+
+    check(onnx, dims or {})
+    check_made_for(records, target.to_dict(), STACK)
+    reason = target.runs_here()
+    if tracker is None and reason is not None:
+        raise UsageError(
+            f"{target.name}: cannot be tuned on this machine: {reason}; "
+            "give --rpc-tracker and --rpc-key of its boards"
+        )
+    with contextlib.ExitStack() as stack:
+        if tracker is None:
+            from tvmkd.boards.fleet import local_fleet
+
+            threads = machine.physical_cores()
+            address = stack.enter_context(local_fleet(boards, key, threads=threads))
+        else:
+            from tvmkd.boards.connect import check as check_boards
+
+            check_boards(*tracker, key)
+            address = {"host": tracker[0], "port": tracker[1], "key": key}
+        client = stack.enter_context(StackClient(STACK))
+        follow = stack.enter_context(table.following())
+        return client.tune(
+            onnx,
+            target.to_dict(),
+            records,
+            trials=trials,
+            tracker=address,
+            seed=seed,
+            options={"boards": boards},
+            dims=dims,
+            on_event=follow,
+        )
+
+
+def shipped_records(target: Target) -> Path | None:
+    """The folder of records that ships with tvmkd for ``target``, if there is one."""
+    folder = resources.folder("schedules") / STACK / target.name
+    return folder if holds_records(folder) else None
+
+
+def build(
+    onnx: Path,
+    target: Target,
+    records: Sequence[Path],
+    out: Path,
+    *,
+    shipped: bool = True,
+    inputs: Path | None = None,
+    dims: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
+
+    Args:
+        onnx: the model.
+        target: what to compile for.
+        records: folders of records, the best of all of them for each kernel.
+        out: the artifact's folder; an older artifact there is replaced.
+        shipped: also use the records that ship with tvmkd.
+        inputs: an ``.npz`` of real inputs for the check against ONNX Runtime.
+        dims: sizes of the free dimensions.
+
+    Raises:
+        InputError: the model, the records or the output folder cannot be used.
+    """
+    from tvmkd.export.check import check
+    from tvmkd.stacks.client import StackClient
+    from tvmkd.tuning.session import check_made_for
+
+    artifact.check_destination(out)
+    check(onnx, dims or {})
+    for folder in records:
+        if not holds_records(folder):
+            raise InputError(
+                f"{folder}: holds no tuning records (no {DATABASE[0]}); make them with tvmkd tune"
+            )
+        check_made_for(folder, target.to_dict(), STACK, same_cores=False)
+    folders = list(records)
+    own = shipped_records(target) if shipped else None
+    if own is not None:
+        folders.append(own)
+    with StackClient(STACK) as client, console.working(f"building for {target.name}") as step:
+
+        def on_event(name: str, data: dict[str, Any]) -> None:
+            if name == "stage":
+                step(str(data["text"]))
+            elif name == "set_aside":
+                console.warn(
+                    f"{data['task']}: a tuned kernel computes something else ({data['reason']}); "
+                    "its record is set aside and the next best one taken"
+                )
+
+        return client.build(
+            onnx,
+            target.to_dict(),
+            folders,
+            out,
+            real_inputs=inputs,
+            dims=dims,
+            on_event=on_event,
+        )
+
+
+def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any]]:
+    """An artifact's time by kernel, for a report; empty, with a warning, where it cannot be had."""
+    from tvmkd.stacks.client import StackClient
+
+    with console.working("timing the artifact kernel by kernel"):
+        try:
+            with StackClient(STACK) as client:
+                return client.profile(folder, inputs)
+        except TvmkdError as error:
+            console.warn(f"no figures by kernel: {error}")
+            return []
+
+
+def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
+    """What the manifest says of tuned and untuned tasks, as lines for people."""
+    coverage = manifest["coverage"]
+    count = f"{coverage['tuned']} of {coverage['tasks']} tasks"
+    lines = [f"tuned: {count}, {coverage['tuned_share']:.1%} of the estimated time"]
+    untuned = sorted(coverage["untuned"], key=lambda task: -float(task["share"]))
+    if untuned:
+        named = [f"{task['name']} ({task['share']:.1%})" for task in untuned[:most]]
+        more = [f"{len(untuned) - most} more"] if len(untuned) > most else []
+        lines.append(f"untuned: {listing(named + more)}")
+    lines += [
+        f"set aside, since it computed something else: a record of {entry['task']} "
+        f"({entry['reason']})"
+        for entry in coverage["set_aside"]
+    ]
+    check = manifest["check"]
+    if "max_error" in check:
+        lines.append(
+            f"checked: {check['samples']} inputs, {check['real_samples']} of them real, differ "
+            f"from ONNX Runtime by at most {check['max_error']:.1e} of the output's range"
+        )
+    else:
+        lines.append(f"not checked against ONNX Runtime: {check.get('skipped', 'no reason given')}")
+    return lines

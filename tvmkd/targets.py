@@ -1,0 +1,216 @@
+"""Targets: one board or host a TOML file, as data. ``load("jetson-nano")`` gives a `Target`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvmkd import machine, resources
+from tvmkd.errors import InputError
+from tvmkd.text import listing, suggest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEVICES = ("cpu", "cuda")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """How a shared library is linked for the target: GNU triple and the oldest glibc to run on."""
+
+    triple: str
+    glibc: str
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """The GPU side: ``sm_NN``, the newest PTX version the driver takes, the TensorRT release."""
+
+    arch: str
+    ptx_max: str
+    tensorrt: str
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Whether a precision pays on the target, and why."""
+
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine to compile for.
+
+    Attributes:
+        name: as in the file's name, ``jetson-nano``.
+        description: one line for people.
+        device: ``cpu`` or ``cuda``, where the kernels run.
+        tvm: the TVM target as a dict, ``num-cores`` resolved.
+        host: the TVM target of the host code where the device is not the CPU.
+        toolchain: how to link for it.
+        cuda: the GPU's facts, None on a CPU target.
+        precisions: fp32, fp16 and int8: whether each pays.
+        channel_multiple: channels are best rounded to a multiple of this.
+        budget: default budgets in ms: ``total_ms``, ``model_ms``.
+        power: the commands of the power modes, and ``watts``.
+    """
+
+    name: str
+    description: str
+    device: str
+    tvm: dict[str, Any]
+    toolchain: Toolchain
+    precisions: dict[str, Precision]
+    host: dict[str, Any] | None = None
+    cuda: Cuda | None = None
+    channel_multiple: int = 8
+    budget: dict[str, float] = field(default_factory=dict)
+    power: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> str:
+        """The CPU architecture, ``x86_64`` or ``aarch64``."""
+        return self.toolchain.triple.partition("-")[0]
+
+    @property
+    def mcpu(self) -> str:
+        """The CPU that the host code is compiled for (LLVM's name)."""
+        return str((self.host or self.tvm).get("mcpu", ""))
+
+    def runs_here(self) -> str | None:
+        """None when code for this target runs on this machine, else the reason why not."""
+        here = machine.architecture()
+        if here != self.architecture:
+            return f"it is built for {self.architecture} and this machine is {here}"
+        missing = machine.required_features(self.mcpu) - machine.cpu_features()
+        if missing:
+            return f"it needs CPU features that are missing here: {listing(sorted(missing))}"
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-safe data; `from_dict` gives the same target back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], where: str = "target") -> Target:
+        """Builds a target from plain data.
+
+        Raises:
+            InputError: a key is unknown or missing, or a value has the wrong type; names
+                ``where``, the key, and what is wanted.
+        """
+        values = _fields(cls, data, where)
+        for key, kind in (("toolchain", Toolchain), ("cuda", Cuda)):
+            if values.get(key) is not None:
+                table = _typed(values[key], dict, f"{where}: [{key}]")
+                values[key] = kind(**_fields(kind, table, f"{where}: [{key}]"))
+        precisions = _typed(values["precisions"], dict, f"{where}: [precisions]")
+        if set(precisions) != set(PRECISIONS):
+            raise InputError(f"{where}: [precisions] must have exactly {listing(PRECISIONS)}")
+        values["precisions"] = {
+            name: Precision(**_fields(Precision, precisions[name], f"{where}: precisions.{name}"))
+            for name in PRECISIONS
+        }
+        for key, wanted in (("tvm", dict), ("channel_multiple", int), ("budget", dict)):
+            if key in values:
+                _typed(values[key], wanted, f"{where}: {key}")
+        if "kind" not in values["tvm"]:
+            raise InputError(f'{where}: [tvm] has no "kind"; give for example kind = "llvm"')
+        if values["device"] not in DEVICES:
+            raise InputError(f"{where}: device must be one of {listing(DEVICES)}")
+        if values["device"] == "cuda" and values.get("host") is None:
+            raise InputError(f"{where}: a cuda target needs a [host] table for its CPU side")
+        for key in ("tvm", "host"):
+            table = values.get(key)
+            if table and table.get("num-cores") == "physical":
+                values[key] = {**table, "num-cores": machine.physical_cores()}
+        return cls(**values)
+
+
+def _fields(kind: type[Any], data: Any, where: str) -> dict[str, Any]:
+    data = _typed(data, dict, where)
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    for key in data:
+        if key not in known:
+            raise InputError(f'{where}: unknown key "{key}"{suggest(key, known)}')
+    for name, item in known.items():
+        optional = (
+            item.default is not dataclasses.MISSING
+            or item.default_factory is not dataclasses.MISSING
+        )
+        if name not in data and not optional:
+            raise InputError(f'{where}: the key "{name}" is missing')
+    return dict(data)
+
+
+def _typed(value: Any, wanted: type[Any], where: str) -> Any:
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        names = {dict: "a table", int: "a whole number"}
+        raise InputError(f"{where}: wants {names.get(wanted, wanted.__name__)}, got {value!r}")
+    return value
+
+
+def names() -> list[str]:
+    """The names that `load` knows: the shipped files, and ``host`` for this machine."""
+    return ["host", *sorted(path.stem for path in resources.folder("targets").glob("*.toml"))]
+
+
+def host_name() -> str:
+    """The shipped target that ``host`` stands for on this machine.
+
+    x86-64-v3 even where the CPU has AVX-512: the shipped schedules are for it.
+
+    Raises:
+        InputError: none of the shipped targets fits this machine.
+    """
+    here = machine.architecture()
+    if here == "aarch64":
+        return "aarch64-generic"
+    if here == "x86_64" and machine.cpu_features() >= machine.X86_64_V3:
+        return "x86-64-v3"
+    raise InputError(
+        f'target "host": no shipped target fits this {here} machine (on x86_64, AVX2 and FMA are '
+        "needed); write a target file and give its path"
+    )
+
+
+def load(name_or_path: str | Path) -> Target:
+    """The target of that name, or of the file at that path (ends in ``.toml`` or has a ``/``).
+
+    Raises:
+        InputError: unknown name (names the known ones and the closest), unreadable or wrong file.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
+        return _read(Path(text))
+    if text == "host":
+        text = host_name()
+    path = resources.folder("targets") / f"{text}.toml"
+    if not path.is_file():
+        known = names()
+        raise InputError(
+            f'unknown target "{text}"{suggest(text, known)} (known: {listing(known)}; '
+            "or give the path of a target file)"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Target:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such target file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the target file cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    return Target.from_dict({"name": path.stem, **data}, where=str(path))

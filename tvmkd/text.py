@@ -1,0 +1,18 @@
+"""Small helpers for messages that people read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "x"?`` where one of ``known`` is close to ``word``, else an empty string."""
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return f'; did you mean "{lowered[close[0]]}"?' if close else ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """``a, b, c``, or ``none`` for nothing."""
+    return ", ".join(names) or "none"

@@ -1,0 +1,1 @@
+"""Tuning: sessions and their records, the warm builder, the board runner, the search."""

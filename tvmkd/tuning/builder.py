@@ -1,0 +1,202 @@
+"""The warm builder: scheduled modules in, shared libraries out, each built in a forked child."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvmkd.errors import MissingError, WorkerDied
+from tvmkd.wire import Child
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What became of one build.
+
+    Attributes:
+        path: the shared library, or None.
+        error_kind: None, ``build_error``, ``build_crash`` or ``build_timeout``.
+        error: the message that goes with it.
+        seconds: wall time of the build.
+    """
+
+    path: Path | None
+    error_kind: str | None
+    error: str | None
+    seconds: float
+
+
+def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
+    """The command that links one object file into a shared library (``-o OUT IN`` is appended).
+
+    ``ld`` by itself for this machine's own architecture (6 ms; gcc takes 25 ms and adds nothing
+    a kernel needs), ``zig cc`` for any other.
+
+    Args:
+        toolchain: ``{"triple", "glibc"}`` of the target; None means this machine.
+
+    Raises:
+        MissingError: neither linker is installed.
+    """
+    triple = str((toolchain or {}).get("triple") or "")
+    machine = triple.split("-")[0]
+    if not machine or machine == os.uname().machine:
+        for name, command in (("ld", ["-shared"]), ("gcc", ["-shared"]), ("cc", ["-shared"])):
+            found = shutil.which(name)
+            if found:
+                return [found, *command]
+    zig = _zig()
+    glibc = (toolchain or {}).get("glibc")
+    target = f"{machine or os.uname().machine}-linux-gnu" + (f".{glibc}" if glibc else "")
+    return [*zig, "cc", "-target", target, "-shared"]
+
+
+def _zig() -> list[str]:
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingError("no linker for this target: install one with: pip install ziglang")
+    binary = Path(spec.submodule_search_locations[0]) / "zig"
+    return [os.fspath(binary)] if binary.exists() else [sys.executable, "-m", "ziglang"]
+
+
+_early: list[Child] = []  # zygotes that import already and belong to no builder yet
+
+
+def _spawn() -> Child:
+    # Threads started in the zygote would not survive a fork: keep every library at one.
+    env = {"TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return Child([sys.executable, "-m", "tvmkd.tuning.zygote"], env=env)
+
+
+def prestart() -> None:
+    """Starts a zygote for the next :class:`WarmBuilder`, so that it imports meanwhile."""
+    if not _early:
+        _early.append(_spawn())
+
+
+class WarmBuilder:
+    """Builds batches of scheduled modules. Use as a context manager.
+
+    The zygote process starts in the background at construction (or earlier: :func:`prestart`) and
+    is waited for at the first build. If it dies it is started again once per batch.
+
+    Args:
+        target: the TVM target, as ``tvm.ir.save_json`` writes it.
+        linker: see :func:`linker_for`.
+        workers: builds at a time (default: the CPUs this process may use).
+        timeout: seconds one build may take, linking included.
+        memory_mb: MiB of address space that one build may add to the zygote's own.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        linker: Sequence[str] | None = None,
+        workers: int | None = None,
+        timeout: float = 30.0,
+        memory_mb: int = 4096,
+    ) -> None:
+        self._target = target
+        self._linker = list(linker if linker is not None else linker_for(None))
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._timeout = timeout
+        self._memory = memory_mb << 20
+        self._child: Child | None = None
+        self._warm = False
+        self.folder = Path(tempfile.mkdtemp(prefix="tvmkd-build-"))
+        self._start()
+
+    def __enter__(self) -> WarmBuilder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id."""
+        return None if self._child is None else self._child.pid
+
+    def _start(self) -> None:
+        self._child = _early.pop() if _early else _spawn()
+        self._warm = False
+
+    def warm_up(self) -> None:
+        """Waits until the zygote has imported everything.
+
+        Raises:
+            WorkerDied: it did not start.
+        """
+        if self._child is None:
+            self._start()
+        if not self._warm:
+            assert self._child is not None
+            params = {"folder": os.fspath(self.folder), "target": self._target}
+            self._child.call("ready", params, timeout=300)
+            self._warm = True
+
+    def build(
+        self,
+        mods: Sequence[str],
+        on_result: Callable[[int, BuildResult], None] | None = None,
+    ) -> list[BuildResult]:
+        """Builds every module and returns one result for each, in order.
+
+        Args:
+            mods: scheduled modules, as ``tvm.ir.save_json`` writes them.
+            on_result: called with the index and the result as each build ends.
+
+        Raises:
+            WorkerDied: the zygote died twice (it is not the build's fault: builds are forks).
+        """
+        results: dict[int, BuildResult] = {}
+
+        def built(event: str, data: dict[str, Any]) -> None:
+            if event != "built":
+                return
+            index = remaining[data["index"]]
+            path = None if data["path"] is None else Path(data["path"])
+            result = BuildResult(path, data["error_kind"], data["error"], data["seconds"])
+            results[index] = result
+            if on_result is not None:
+                on_result(index, result)
+
+        for attempt in (1, 2):
+            remaining = [index for index in range(len(mods)) if index not in results]
+            try:
+                self.warm_up()
+                assert self._child is not None
+                params = {
+                    "jobs": [{"mod": mods[i], "target": self._target} for i in remaining],
+                    "workers": self._workers,
+                    "timeout": self._timeout,
+                    "linker": self._linker,
+                    "memory_bytes": self._memory,
+                }
+                # The zygote reports at the latest when a build times out.
+                self._child.call("build", params, silence=self._timeout + 30, on_event=built)
+                break
+            except WorkerDied:
+                self._end_child()
+                if attempt == 2:
+                    raise
+        return [results[index] for index in range(len(mods))]
+
+    def _end_child(self) -> None:
+        child, self._child, self._warm = self._child, None, False
+        if child is not None:
+            child.kill()
+            child.close()
+
+    def close(self) -> None:
+        """Ends the zygote and removes every library that it built."""
+        self._end_child()
+        shutil.rmtree(self.folder, ignore_errors=True)

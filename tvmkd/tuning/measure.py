@@ -1,0 +1,169 @@
+"""The process that holds a session to one board: ``python -m tvmkd.tuning.measure``.
+
+It answers ``connect``, ``measure`` and ``facts`` over :mod:`tvmkd.wire`. A process of its own,
+because a TVM RPC call cannot be interrupted: when a kernel hangs, the runner ends this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import time
+from typing import Any
+
+from tvmkd import wire
+from tvmkd.boards.connect import request
+from tvmkd.errors import MissingError
+from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
+
+FILL = "tvm.contrib.random.random_fill_for_measure"
+SLICE_SECONDS = 0.005  # one repeat runs the kernel often enough to take this long
+BUDGET_SECONDS = 0.06  # what all the repeats of a good candidate take together
+FIRST_REPEATS = 3
+MOST_REPEATS = 12
+CLEARLY_SLOWER = 1.25  # after the first repeats, a candidate this much slower gets no more
+
+
+class Measurer:
+    """One board's session, its argument buffers, and the measuring itself."""
+
+    def __init__(self) -> None:
+        self._tvm: Any = None
+        self._session: Any = None
+        self._opened = 0.0
+        self._params: dict[str, Any] = {}
+        self._args: tuple[str, list[Any]] | None = None
+        self._count = 0
+
+    def connect(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        """Opens a session: ``{"host", "port", "key", "timeout", "session_seconds"}``."""
+        if self._tvm is None:
+            self._tvm = import_runtime()
+        self._params = params
+        self._drop()
+        address = request(params["host"], params["port"], params["key"], params["timeout"])
+        host, port, match = address
+        try:
+            self._session = self._tvm.rpc.connect(
+                host, port, match, session_timeout=params["session_seconds"]
+            )
+        except Exception as error:
+            line = str(error).strip().splitlines()[-1]
+            raise MissingError(f"the board at {host}:{port} does not answer ({line})") from None
+        self._opened = time.monotonic()
+        return {"board": f"{host}:{port}"}
+
+    def _drop(self) -> None:
+        self._args = None
+        self._session = None
+
+    def facts(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        """What the board says of itself: TVM's thread count, and more if the server is ours.
+
+        Raises:
+            MissingError: the board's runtime lacks what measuring needs.
+        """
+        try:
+            self._session.get_function(FILL)
+        except Exception:
+            raise MissingError(
+                f"the board's TVM has no {FILL!r}: load libtvm_runtime_extra.so in its server "
+                f"(--load-library), or use: python -m tvmkd.boards.server"
+            ) from None
+        found: dict[str, Any] = {}
+        with contextlib.suppress(Exception):  # a server of upstream's has no such function
+            found = json.loads(self._session.get_function("tvmkd.board.facts")())
+        with contextlib.suppress(Exception):
+            found["threads"] = int(self._session.get_function("runtime.NumThreads")())
+        return found
+
+    def measure(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        """Times one library.
+
+        Args (in ``params``): ``path``; ``args``, a list of ``[dtype, shape]``; ``device``;
+        ``best``, the best seconds so far or None; ``reject``, the factor over ``best`` at which
+        one run is enough; ``limit``, the longest that one measurement may take.
+
+        Returns:
+            ``{"seconds": [...]}``, one mean per repeat, or ``{"error_kind", "error"}`` with
+            ``run_error`` (the candidate's own), ``session_lost``, or ``session_due`` (nothing was
+            run: open the session anew first).
+        """
+        age = time.monotonic() - self._opened
+        if self._session is not None and age + params["limit"] > self._params["session_seconds"]:
+            self._drop()  # the server would end it in the middle of a measurement
+        if self._session is None:
+            return {"error_kind": "session_due", "error": "no open session"}
+        try:
+            return {"seconds": self._time(params)}
+        except Exception as error:
+            message = str(error).strip()[-1000:]
+        try:
+            self._session.get_function("runtime.NumThreads")()
+        except Exception:
+            self._drop()
+            return {"error_kind": "session_lost", "error": message}
+        return {"error_kind": "run_error", "error": message}
+
+    def _buffers(self, device: Any, args: list[list[Any]]) -> list[Any]:
+        """Random inputs on the board, kept between the candidates of one task."""
+        signature = json.dumps(args)
+        if self._args is None or self._args[0] != signature:
+            self._args = None  # frees the old buffers first
+            fill = self._session.get_function(FILL)
+            buffers = []
+            for dtype, shape in args:
+                buffer = self._tvm.runtime.empty(tuple(shape), dtype, device)
+                fill(buffer)
+                buffers.append(buffer)
+            self._args = (signature, buffers)
+        return self._args[1]
+
+    def _time(self, params: dict[str, Any]) -> list[float]:
+        session = self._session
+        self._count += 1
+        name = f"k{self._count}.so"
+        session.upload(params["path"], target=name)
+        try:
+            module = session.load_module(name)
+            device = session.device(params["device"], 0)
+            buffers = self._buffers(device, params["args"])
+            return self._repeats(module, device, buffers, params["best"], params["reject"])
+        finally:
+            with contextlib.suppress(Exception):
+                session.remove(name)
+
+    @staticmethod
+    def _repeats(
+        module: Any, device: Any, buffers: list[Any], best: float | None, reject: float
+    ) -> list[float]:
+        def run(number: int, repeat: int) -> list[float]:
+            timer = module.time_evaluator("main", device, number=number, repeat=repeat)
+            return [float(value) for value in timer(*buffers).results]
+
+        first = run(1, 1)
+        if best is not None and first[0] > reject * best:
+            return first
+        once = max(first[0], 1e-8)
+        number = max(1, math.ceil(SLICE_SECONDS / once))
+        repeats = int(min(MOST_REPEATS, max(FIRST_REPEATS, BUDGET_SECONDS / (number * once))))
+        seconds = run(number, FIRST_REPEATS)
+        if best is not None and min(seconds) > CLEARLY_SLOWER * best:
+            return seconds
+        if repeats > FIRST_REPEATS:
+            seconds += run(number, repeats - FIRST_REPEATS)
+        return seconds
+
+
+def main() -> None:
+    """Serves until stdin closes."""
+    die_with_parent()
+    measurer = Measurer()
+    wire.serve({"connect": measurer.connect, "measure": measurer.measure, "facts": measurer.facts})
+    os._exit(0)  # a session's destructor may wait for a board that is gone
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""Tuning records on disk: MetaSchedule's own two files, and what tvmkd knows beside them.
+
+A records folder holds ``database_workload.json`` and ``database_tuning_record.json`` (JSON lines
+that ``tvm.s_tir.meta_schedule.database.JSONDatabase`` reads), ``session.json`` (what they were
+made for), ``trials.jsonl`` (every trial, failed ones too) and ``aside.jsonl`` (records that must
+not be used). Reading takes no lock and never changes a folder, so that a build may read while
+tuning goes on: a last line that is being written is left out.
+
+A task's key is TVM's structural hash of its module, a candidate's key is
+:func:`tvmkd.tuning.space.candidate_key` of its trace.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.errors import InputError
+from tvmkd.tuning.space import candidate_key
+
+if TYPE_CHECKING:
+    from tvm.s_tir.meta_schedule.database import Database
+
+WORKLOADS = "database_workload.json"
+RECORDS = "database_tuning_record.json"
+TRIALS = "trials.jsonl"
+ASIDE = "aside.jsonl"
+SIDECAR = "session.json"
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """One tuning record as it stands in a folder.
+
+    Attributes:
+        folder: where it was read.
+        task: the task's key, ``0x`` and 16 hex digits.
+        key: the candidate's key.
+        seconds: what it was measured at.
+        workload: the workload's JSON, ``[hash, module]``.
+        record: the record's JSON, ``[trace, seconds, target, arguments]``.
+    """
+
+    folder: Path
+    task: str
+    key: str
+    seconds: float
+    workload: list[Any]
+    record: list[Any]
+
+
+def task_key(mod: Any) -> str:
+    """The key of a module: TVM's structural hash, ``0x`` and 16 hex digits."""
+    from tvm.s_tir.meta_schedule.utils import shash2hex
+
+    return normal_key(shash2hex(mod))
+
+
+def normal_key(key: str) -> str:
+    """A structural hash in hex, written the one way (``0x`` and 16 digits)."""
+    return f"0x{int(key, 16):016x}"
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON values of a JSON-lines file; none where there is no file.
+
+    Where there is only ``PATH.gz``, that is read: records that ship are packed, since MetaSchedule
+    spends 65 KB on each workload (``gunzip`` gives its own tools what they read).
+
+    A last line without its newline is still being written, or was cut off: it is left out
+    unless it is whole.
+
+    Raises:
+        InputError: another line is damaged (names it).
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        packed = _packed(path)
+        if not packed.exists():
+            return []
+        data = gzip.decompress(packed.read_bytes())
+    values = []
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            raise InputError(
+                f"{path}: line {number} is damaged; remove that line to go on without it"
+            ) from None
+    return values
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(path.name + ".gz")
+
+
+def holds_records(folder: Path) -> bool:
+    """Whether a folder looks like one of records."""
+    return (folder / RECORDS).is_file() and (
+        (folder / WORKLOADS).is_file() or _packed(folder / WORKLOADS).is_file()
+    )
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Appends one JSON value as a line, in one write.
+
+    Raises:
+        InputError: the file cannot be written (a full disk, say).
+    """
+    data = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            start = os.fstat(descriptor).st_size
+            if os.write(descriptor, data) != len(data):  # a disk that filled up midway
+                os.ftruncate(descriptor, start)
+                raise OSError(28, "No space left on device")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; records so far are kept"
+        ) from None
+
+
+def repair(folder: Path) -> list[str]:
+    """Cuts off torn last lines and records without a workload; unpacks packed workloads.
+
+    Only for the process that holds the folder's lock. Returns what was done, one line each.
+    """
+    notes = []
+    packed = _packed(folder / WORKLOADS)
+    if packed.exists() and not (folder / WORKLOADS).exists():
+        # Appending needs the plain file, and it must hold what the records already point at.
+        _replace(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+        notes.append(f"{packed.name}: unpacked, to go on from it")
+    for name in (WORKLOADS, RECORDS, TRIALS, ASIDE):
+        path = folder / name
+        if not path.exists():
+            continue
+        data = path.read_bytes()
+        cut = data.rfind(b"\n") + 1
+        tail = data[cut:]
+        if not tail:
+            continue
+        try:
+            json.loads(tail)
+        except ValueError:
+            _replace(path, data[:cut])
+            notes.append(f"{name}: a torn last line was cut off")
+        else:
+            _replace(path, data + b"\n")
+    count = len(read_lines(folder / WORKLOADS))
+    records = read_lines(folder / RECORDS)
+    whole = [record for record in records if record[0] < count]
+    if len(whole) < len(records):
+        text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in whole)
+        _replace(folder / RECORDS, text.encode())
+        notes.append(f"{RECORDS}: {len(records) - len(whole)} without a workload cut off")
+    return notes
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def load(folder: Path) -> list[StoredRecord]:
+    """Every successful record of a folder, in the order of the file.
+
+    Raises:
+        InputError: the folder is none, or a line is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"no records folder at {folder}")
+    workloads = read_lines(folder / WORKLOADS)
+    found = []
+    for line in read_lines(folder / RECORDS):
+        try:
+            index, record = line
+            if index >= len(workloads):
+                continue  # its workload is being written
+            trace, seconds = record[0], record[1]
+            if not seconds:
+                continue  # upstream writes failed trials without a time
+            task = f"0x{int(workloads[index][0]):016x}"
+            mean = sum(seconds) / len(seconds)
+            stored = StoredRecord(
+                folder, task, candidate_key(trace), mean, workloads[index], record
+            )
+        except (ValueError, TypeError, IndexError, KeyError):
+            raise InputError(f"{folder / RECORDS}: not a MetaSchedule tuning record") from None
+        if mean < 1e9:  # upstream's figure for "failed"
+            found.append(stored)
+    return found
+
+
+def aside(folder: Path) -> set[tuple[str, str]]:
+    """Task key and candidate key of every record of a folder that was set aside."""
+    lines = read_lines(Path(folder) / ASIDE)
+    return {(normal_key(line["task"]), line["key"]) for line in lines}
+
+
+def set_aside(folder: Path, task: str, key: str, reason: str) -> None:
+    """Marks a record as one that no build may use. It is never measured again either."""
+    line = {"task": normal_key(task), "key": key, "reason": reason, "t": time.time()}
+    append_line(Path(folder) / ASIDE, line)
+
+
+def best(
+    folders: Sequence[Path], skip: Iterable[tuple[str, str]] = ()
+) -> dict[str, list[StoredRecord]]:
+    """The usable records of all ``folders`` by task key, best first.
+
+    Args:
+        folders: records folders. What one of them sets aside is left out of all of them.
+        skip: more ``(task key, candidate key)`` pairs to leave out.
+    """
+    excluded = {(normal_key(task), key) for task, key in skip}
+    for folder in folders:
+        excluded |= aside(folder)
+    grouped: dict[str, list[StoredRecord]] = {}
+    for folder in folders:
+        for record in load(folder):
+            if (record.task, record.key) not in excluded:
+                grouped.setdefault(record.task, []).append(record)
+    for group in grouped.values():
+        group.sort(key=lambda record: record.seconds)
+    return grouped
+
+
+def database(records: Iterable[StoredRecord]) -> Database:
+    """A MetaSchedule database in memory that holds ``records`` (in a worker: imports TVM)."""
+    from tvm.s_tir import meta_schedule as ms
+
+    result = ms.database.MemoryDatabase()
+    for stored in records:
+        workload = result.commit_workload(ms.database.Workload.from_json(stored.workload).mod)
+        result.commit_tuning_record(ms.database.TuningRecord.from_json(stored.record, workload))
+    return result
+
+
+def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
+    """Writes the ``keep`` best records of each workload into the folder ``out``.
+
+    Reads and writes JSON only. The two native files in ``out`` are replaced (the workloads packed
+    with gzip, see `read_lines`), the sidecar of the first folder is copied with the number of
+    trials behind each task. Returns the number of records written.
+    """
+    grouped = best(folders)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    workloads, lines = [], []
+    for index, task in enumerate(sorted(grouped)):
+        workloads.append(grouped[task][0].workload)
+        lines += [[index, record.record] for record in grouped[task][:keep]]
+    texts = {
+        name: "".join(json.dumps(value, separators=(",", ":")) + "\n" for value in values).encode()
+        for name, values in ((WORKLOADS, workloads), (RECORDS, lines))
+    }
+    # No time stamp inside: the same records give the same bytes.
+    _replace(_packed(out / WORKLOADS), gzip.compress(texts[WORKLOADS], 9, mtime=0))
+    (out / WORKLOADS).unlink(missing_ok=True)
+    _replace(out / RECORDS, texts[RECORDS])
+    sidecar = Path(folders[0]) / SIDECAR if folders else None
+    if sidecar is not None and sidecar.exists():
+        info = json.loads(sidecar.read_text())
+        counts = Counter(
+            normal_key(line["task"]) for folder in folders for line in read_lines(folder / TRIALS)
+        )
+        for task in info.get("tasks", []):
+            task["trials"] = counts[normal_key(task["key"])]
+        _replace(out / SIDECAR, (json.dumps(info, indent=1) + "\n").encode())
+    return len(lines)

@@ -1,0 +1,305 @@
+"""A tuning session: one folder, one writer, every trial written down the moment it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import tvmkd
+from tvmkd.errors import InputError
+from tvmkd.tuning import records
+from tvmkd.tuning.space import Candidate, Task, plain
+
+SCHEMA = 1
+
+
+class Session:
+    """An open records folder, locked for this process. Use as a context manager.
+
+    Made by :func:`open_session`.
+
+    Attributes:
+        folder: the folder.
+        info: what ``session.json`` holds.
+        notes: what had to be repaired at opening, one line each.
+    """
+
+    def __init__(self, folder: Path, lock: int, info: dict[str, Any], notes: list[str]) -> None:
+        self.folder = folder
+        self.info = info
+        self.notes = notes
+        self._lock = lock
+        self._workloads = {
+            f"0x{int(line[0]):016x}": index
+            for index, line in enumerate(records.read_lines(folder / records.WORKLOADS))
+        }
+        self._records = records.load(folder)
+        self._aside = records.aside(folder)
+        self._history: dict[str, list[tuple[str, float | None]]] = {}
+        self._counts: dict[str, int] = {}
+        for line in records.read_lines(folder / records.TRIALS):
+            task = records.normal_key(line["task"])
+            self._history.setdefault(task, []).append((line["key"], line.get("figure")))
+            self._counts[task] = self._counts.get(task, 0) + 1
+        for record in self._records:  # from elsewhere, or killed before its trial's line
+            history = self._history.setdefault(record.task, [])
+            if all(key != record.key for key, _ in history):
+                history.append((record.key, record.seconds))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the folder free for other processes."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def known_keys(self, task: str) -> set[str]:
+        """Keys of the candidates of a task that must not be measured (again)."""
+        task = records.normal_key(task)
+        known = {key for key, _ in self._history.get(task, [])}
+        return known | {key for other, key in self._aside if other == task}
+
+    def history(self, task: str) -> list[tuple[str, float | None]]:
+        """Key and seconds (None: failed) of every trial of a task, oldest first."""
+        return list(self._history.get(records.normal_key(task), []))
+
+    def trials(self, task: str) -> int:
+        """How many trials of a task were made in this folder, failed ones included."""
+        return self._counts.get(records.normal_key(task), 0)
+
+    def best(self, task: str) -> float | None:
+        """The best seconds of a task so far, without what was set aside."""
+        task = records.normal_key(task)
+        usable = [
+            seconds
+            for key, seconds in self._history.get(task, [])
+            if seconds is not None and (task, key) not in self._aside
+        ]
+        return min(usable, default=None)
+
+    def stored(self, task: str) -> list[records.StoredRecord]:
+        """The records of a task that were there at opening, without what was set aside."""
+        task = records.normal_key(task)
+        return [
+            record
+            for record in self._records
+            if record.task == task and (task, record.key) not in self._aside
+        ]
+
+    def describe(
+        self, tasks: Sequence[Task], boards: Sequence[Mapping[str, Any]], seed: int
+    ) -> None:
+        """Writes the tasks, the boards' facts and the seed into the sidecar."""
+        merged = {records.normal_key(task["key"]): task for task in self.info["tasks"]}
+        merged.update({records.normal_key(task.key): task.summary() for task in tasks})
+        self.info.update(tasks=list(merged.values()), boards=list(boards), seed=seed)
+        _write_info(self.folder, self.info)
+
+    def add(
+        self,
+        task: Task,
+        candidate: Candidate,
+        *,
+        figure: float | None,
+        seconds: Sequence[float] | None,
+        error_kind: str | None,
+        error: str | None,
+        board: str | None,
+        wall: float,
+    ) -> None:
+        """Writes one trial down. The record comes first: a trial without one would be lost.
+
+        Args:
+            figure: seconds that stand for the candidate (None: it failed). The native record
+                holds this one value, since upstream ranks records by the mean of theirs.
+            seconds: the raw repeats.
+            wall: seconds that building and measuring took.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        key = records.normal_key(task.key)
+        if figure is not None:
+            self._add_record(task, key, candidate, figure)
+        trial = sum(self._counts.values()) + 1
+        line = {
+            "task": key,
+            "key": candidate.key,
+            "status": "ok" if error_kind is None else error_kind,
+            "figure": figure,
+            "seconds": None if seconds is None else list(seconds),
+            "error": None if error is None else error[-500:],
+            "t": time.time(),
+            "trial": trial,
+            "board": board,
+            "wall": round(wall, 4),
+        }
+        records.append_line(self.folder / records.TRIALS, line)
+        self._history.setdefault(key, []).append((candidate.key, figure))
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def _add_record(self, task: Task, key: str, candidate: Candidate, figure: float) -> None:
+        from tvm.s_tir import meta_schedule as ms
+
+        workload = ms.database.Workload(task.mod)
+        if key not in self._workloads:
+            line = plain(workload.as_json())
+            if f"0x{int(line[0]):016x}" != key:
+                raise ValueError(f"task {task.name}: its key {key} is not its module's hash")
+            records.append_line(self.folder / records.WORKLOADS, line)
+            self._workloads[key] = len(self._workloads)
+        record = ms.database.TuningRecord(
+            candidate.schedule.trace,
+            workload,
+            [figure],
+            task.target,
+            ms.arg_info.ArgInfo.from_entry_func(candidate.schedule.mod, remove_preproc=True),
+        )
+        line = [self._workloads[key], plain(record.as_json())]
+        records.append_line(self.folder / records.RECORDS, line)
+
+
+def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    path = folder / records.SIDECAR
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(info, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
+def read_info(folder: Path) -> dict[str, Any] | None:
+    """What the sidecar of a records folder says, or None where there is none.
+
+    Raises:
+        InputError: it is no sidecar of ours, or of a newer tvmkd.
+    """
+    path = Path(folder) / records.SIDECAR
+    try:
+        info = json.loads(path.read_text())
+        schema = info["schema_version"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; move it away to start it anew") from None
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}; this tvmkd reads schema {SCHEMA}")
+    result: dict[str, Any] = info
+    return result
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise InputError(
+            f"another process (pid {owner or 'unknown'}) is tuning into {folder}; "
+            f"wait for it or choose another --records folder"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def check_made_for(
+    folder: Path, target: Mapping[str, Any], stack: str, *, same_cores: bool = True
+) -> None:
+    """Checks that a records folder was made for this target and stack.
+
+    Args:
+        same_cores: also ask for the same number of cores: times measured with other numbers of
+            threads do not compare. A build only wants schedules, and takes those of any number.
+
+    Raises:
+        InputError: it was made for another one (says which).
+    """
+    info = read_info(folder)
+    if info is None:
+        return
+    if info["stack"] != stack:
+        raise InputError(f"{folder} was made by the stack {info['stack']!r}, not {stack!r}")
+    made = info["target"]
+    old, new = dict(made.get("tvm") or {}), dict(target.get("tvm") or {})
+    if not same_cores:
+        old.pop("num-cores", None)
+        new.pop("num-cores", None)
+    if old != new:
+        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        differs = ", ".join(f"{name}: {old.get(name)!r} there" for name in names)
+        raise InputError(
+            f"{folder} holds records for the target {made.get('name')!r}, not "
+            f"{target.get('name')!r} ({differs}); choose another --records folder"
+        )
+
+
+def open_session(
+    folder: Path,
+    target: Mapping[str, Any],
+    stack: str,
+    *,
+    stack_version: str = "",
+    onnx_sha256: str | None = None,
+    seed: int = 0,
+) -> Session:
+    """Opens or makes a records folder, locks it, and repairs what a killed run left torn.
+
+    Args:
+        target: ``Target.to_dict()``.
+        stack: the stack's name, for example ``"relax"``.
+        onnx_sha256: the model at hand; a folder may serve several.
+
+    Raises:
+        InputError: another process has it, it was made for another target or stack, it is
+            damaged, or it cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}") from None
+    try:
+        check_made_for(folder, target, stack)
+        notes = records.repair(folder)
+        info = read_info(folder)
+        if info is None:
+            info = {
+                "schema_version": SCHEMA,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "target": dict(target),
+                "stack": stack,
+                "stack_version": stack_version,
+                "tvmkd_version": tvmkd.__version__,
+                "models": [],
+                "seed": seed,
+                "statistic": "lower quartile of the repeats",
+                "boards": [],
+                "tasks": [],
+            }
+        elif stack_version and info["stack_version"] != stack_version:
+            notes.append(f"these records are of {stack} {info['stack_version']}")
+        if onnx_sha256 and onnx_sha256 not in info["models"]:
+            info["models"].append(onnx_sha256)
+        _write_info(folder, info)
+        return Session(folder, lock, info, notes)
+    except BaseException:
+        os.close(lock)
+        raise

@@ -1,0 +1,134 @@
+"""What the templates share: finding blocks, inlining what is cheap, splitting loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import s_tir, tirx
+
+MAX_VECTOR = 64
+SPATIAL = 0
+"""``IterVar.DataPar``: the iteration type of an axis that is not summed over."""
+
+
+def blocks(sch: s_tir.Schedule) -> list[Any]:
+    """The blocks of ``main``, in program order."""
+    return list(sch.get_child_blocks(sch.get_sblock("root")))
+
+
+def is_reduction(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether a block has a reduction axis."""
+    return any(int(axis.iter_type) == tirx.IterVar.CommReduce for axis in sch.get(block).iter_vars)
+
+
+def named(sch: s_tir.Schedule, name: str) -> Any | None:
+    """The block called ``name``, None where there is none."""
+    for block in blocks(sch):
+        if sch.get(block).name_hint == name:
+            return block
+    return None
+
+
+def extents(sch: s_tir.Schedule, block: Any) -> list[int]:
+    """The extents of the loops round a block, outermost first."""
+    return [int(sch.get(loop).extent) for loop in sch.get_loops(block)]
+
+
+def is_output(sch: s_tir.Schedule, block: Any) -> bool:
+    """Whether nothing reads what a block writes."""
+    return not list(sch.get_consumers(block))
+
+
+def inline_cheap(sch: s_tir.Schedule, keep: Sequence[str] = ()) -> None:
+    """Inlines every elementwise block into its readers, but for outputs and those in ``keep``."""
+    for block in blocks(sch):
+        if is_reduction(sch, block) or is_output(sch, block) or sch.get(block).name_hint in keep:
+            continue
+        try:
+            sch.compute_inline(block)
+        except s_tir.ScheduleError:
+            continue
+
+
+def epilogue_of(sch: s_tir.Schedule, block: Any) -> Any:
+    """The one block that reads ``block``'s result; a copy is made where nothing does."""
+    consumers = list(sch.get_consumers(block))
+    if not consumers:
+        return sch.cache_write(block, 0, "local")
+    if len(consumers) > 1:
+        raise ValueError("more than one reader")
+    return consumers[0]
+
+
+def divisors(n: int, most: int) -> list[int]:
+    """The divisors of ``n`` up to ``most``."""
+    return [d for d in range(1, min(n, most) + 1) if n % d == 0]
+
+
+def vector_width(extent: int) -> int:
+    """How many neighbours to compute at once: whole registers, or all of a ragged row.
+
+    LLVM splits a vector of any width into registers and a tail; a predicate inside a vectorised
+    loop, the other way, turns it into scalar code.
+    """
+    for width in (16, 8, 4):
+        if extent % width == 0:
+            return width
+    return extent if extent <= MAX_VECTOR else max(divisors(extent, MAX_VECTOR))
+
+
+def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
+    """The extents of the axes that a block does not sum over."""
+    axes = sch.get(block).iter_vars
+    return [int(axis.dom.extent) for axis in axes if int(axis.iter_type) == SPATIAL]
+
+
+def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None = None) -> None:
+    """Schedules a block without reduction: rows over threads, the innermost axis in vectors."""
+    *outer, inner = sch.get_loops(block)
+    extent = int(sch.get(inner).extent)
+    left, lanes = sch.split(inner, [None, width or vector_width(extent)])
+    if parallel:
+        sch.parallel(sch.fuse(*outer, left) if outer else left)
+    sch.vectorize(lanes)
+
+
+def unroll_tile(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:
+    """Straight-line code for a register tile: the last loop in vectors, the others unrolled."""
+    for loop in loops[:-1]:
+        sch.unroll(loop)
+    sch.vectorize(loops[-1])
+
+
+def vectorize_rows(sch: s_tir.Schedule, block: Any) -> None:
+    """The innermost loop round a block in vectors."""
+    last = sch.get_loops(block)[-1]
+    _, lanes = sch.split(last, [None, vector_width(int(sch.get(last).extent))])
+    sch.vectorize(lanes)
+
+
+def sum_in_registers(
+    sch: s_tir.Schedule, total: Any, *, lanes: int | None = None, unroll_folds: bool = False
+) -> None:
+    """Makes a reduction that was computed at its reader keep a tile of sums in registers.
+
+    Args:
+        total: the reduction; the loops of its tile are the innermost ones round it.
+        lanes: split the innermost spatial loop into blocks of so many.
+        unroll_folds: unroll the loops of the reduction too.
+    """
+    sch.set_scope(total, 0, "local")
+    kinds = [int(axis.iter_type) for axis in sch.get(total).iter_vars]
+    inner = sch.get_loops(total)[-len(kinds) :]
+    space = [loop for loop, kind in zip(inner, kinds, strict=True) if kind == SPATIAL]
+    folds = [loop for loop, kind in zip(inner, kinds, strict=True) if kind != SPATIAL]
+    if lanes is not None:
+        space += sch.split(space.pop(), [None, lanes])
+    sch.reorder(*folds, *space)
+    if unroll_folds:
+        for loop in folds:
+            sch.unroll(loop)
+    unroll_tile(sch, space)
+    start = sch.decompose_reduction(total, folds[0])
+    unroll_tile(sch, sch.get_loops(start)[-len(space) :])
