@@ -176,7 +176,7 @@ def test_a_free_dimension_must_be_the_same_in_all_inputs(tmp_path: Path, library
 
 
 def test_another_machine_s_artifact_says_so(tmp_path: Path, library: Path) -> None:
-    nano = targets.load("jetson-nano-cpu").to_dict()
+    nano = targets.load("jetson-nano").to_dict()
     if targets.Target.from_dict(nano).runs_here() is None:
         pytest.skip("this machine is an aarch64 one")
     artifact.write(tmp_path / "nano", {"model.so": library}, **fields(target=nano))

@@ -96,10 +96,8 @@ def test_a_death_says_how_and_what_it_last_said(child: Child) -> None:
 
 
 def test_a_call_that_overruns_its_time_is_ended(child: Child) -> None:
-    start = time.monotonic()
     with pytest.raises(WorkerDied, match="slow: no answer in"):
         child.call("slow", timeout=1.0)
-    assert time.monotonic() - start < 10
 
 
 def test_silence_ends_a_call_but_events_keep_it_alive(child: Child) -> None:

@@ -62,6 +62,8 @@ class Target:
         channel_multiple: channels are best rounded to a multiple of this.
         budget: default budgets in ms: ``total_ms``, ``model_ms``.
         power: the commands of the power modes, and ``watts``.
+        thermal: ``pause_celsius``, at which tuning lets a board rest until it is down to
+            ``resume_celsius``; empty: never.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Target:
     channel_multiple: int = 8
     budget: dict[str, float] = field(default_factory=dict)
     power: dict[str, Any] = field(default_factory=dict)
+    thermal: dict[str, float] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -120,9 +123,14 @@ class Target:
             name: Precision(**_fields(Precision, precisions[name], f"{where}: precisions.{name}"))
             for name in PRECISIONS
         }
-        for key, wanted in (("tvm", dict), ("channel_multiple", int), ("budget", dict)):
+        kinds = {"tvm": dict, "channel_multiple": int, "budget": dict, "thermal": dict}
+        for key, wanted in kinds.items():
             if key in values:
                 _typed(values[key], wanted, f"{where}: {key}")
+        if values.get("thermal") and not _is_hysteresis(values["thermal"]):
+            raise InputError(
+                f"{where}: [thermal] wants resume_celsius below pause_celsius, both numbers"
+            )
         if "kind" not in values["tvm"]:
             raise InputError(f'{where}: [tvm] has no "kind"; give for example kind = "llvm"')
         if values["device"] not in DEVICES:
@@ -134,6 +142,15 @@ class Target:
             if table and table.get("num-cores") == "physical":
                 values[key] = {**table, "num-cores": machine.physical_cores()}
         return cls(**values)
+
+
+def _is_hysteresis(thermal: dict[str, Any]) -> bool:
+    numbers = [thermal.get("resume_celsius"), thermal.get("pause_celsius")]
+    if set(thermal) != {"resume_celsius", "pause_celsius"}:
+        return False
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in numbers):
+        return False
+    return bool(numbers[0] < numbers[1])
 
 
 def _fields(kind: type[Any], data: Any, where: str) -> dict[str, Any]:

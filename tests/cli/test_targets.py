@@ -24,7 +24,7 @@ def test_json_is_the_targets_themselves(tvmkd: Any) -> None:
 
 
 def test_one_target_shows_what_pays(tvmkd: Any) -> None:
-    out = tvmkd("targets", "jetson-nano").out
+    out = tvmkd("targets", "jetson-nano-gpu").out
     assert "glibc 2.27" in out
     assert "fp16        pays: sm_53" in out
     assert "int8        does not pay" in out

@@ -105,7 +105,7 @@ def test_what_is_no_tracker_address(tvmkd: Any, onnx: Path, tmp_path: Path) -> N
 
 def test_a_board_s_target_needs_a_tracker(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
     command = ("tune", onnx, "--trials", "1", "--records", tmp_path / "r")
-    done = tvmkd(*command, "--target", "jetson-nano-cpu")
+    done = tvmkd(*command, "--target", "jetson-nano")
     assert done.code == 2
     assert "give --rpc-tracker and --rpc-key of its boards" in done.line
 

@@ -134,7 +134,7 @@ def test_an_artifact_for_another_machine_is_built_unchecked(
     stack: StackClient, tmp_path: Path
 ) -> None:
     model = graphs.separable(tmp_path / "m.onnx")
-    manifest = stack.build(model, targets.load("jetson-nano-cpu").to_dict(), [], tmp_path / "out")
+    manifest = stack.build(model, targets.load("jetson-nano").to_dict(), [], tmp_path / "out")
     assert "aarch64" in manifest["check"]["skipped"]
     header = (tmp_path / "out" / "model.so").read_bytes()[:20]
     assert header[:4] == b"\x7fELF"
@@ -143,8 +143,10 @@ def test_an_artifact_for_another_machine_is_built_unchecked(
 
 def test_a_gpu_target_is_refused_in_one_line(stack: StackClient, tmp_path: Path) -> None:
     model = graphs.separable(tmp_path / "m.onnx")
-    with pytest.raises(UsageError, match="jetson-nano: code for cuda devices cannot be built yet"):
-        stack.build(model, targets.load("jetson-nano").to_dict(), [], tmp_path / "out")
+    with pytest.raises(
+        UsageError, match="jetson-nano-gpu: code for cuda devices cannot be built yet"
+    ):
+        stack.build(model, targets.load("jetson-nano-gpu").to_dict(), [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -49,13 +48,11 @@ def test_a_file_that_is_no_library_is_that_candidates_error(fleet: Fleet, tmp_pa
 @pytest.mark.rpc
 def test_a_key_without_boards_is_named_at_once(fleet: Fleet) -> None:
     address = {**fleet.address(), "key": "nobody"}
-    started = time.monotonic()
     with (
         BoardRunner(address) as runner,
         pytest.raises(MissingError, match=r"no board under key 'nobody'.*keys there: tests"),
     ):
         runner.open()
-    assert time.monotonic() - started < 15
 
 
 @pytest.mark.rpc

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import click
@@ -27,6 +27,8 @@ VERBS = {
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
     "compare": "Measure engines head to head on one ONNX model.",
     "gate": "Say yes or no to a comparison.",
+    "board": "Make, serve, list, check and emulate boards.",
+    "tracker": "Run a TVM tracker for boards to register with.",
     "targets": "List the targets, or show one.",
     "doctor": "Check this machine and say what is missing.",
 }
@@ -36,31 +38,40 @@ RESUMABLE = {"run", "demo", "distill", "tune"}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of this package, imported on demand."""
+    """A group whose commands are modules of a package, imported on demand.
+
+    Attributes:
+        verbs: each command and the first line of its help. The module has the command's name.
+        package: where the modules are.
+    """
+
+    verbs: Mapping[str, str] = VERBS
+    package = __name__
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs, in the order of the pipeline."""
-        return list(VERBS)
+        """The verbs, in the order of the table."""
+        return list(self.verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, with its module imported."""
-        if cmd_name not in VERBS:
+        if cmd_name not in self.verbs:
             return None
-        command: click.Command = importlib.import_module(f"tvmkd.cli.{cmd_name}").command
+        module = importlib.import_module(f"{self.package}.{cmd_name}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, with the nearest verb where there is none of that name."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f'there is no command "{args[0]}"{suggest(args[0], VERBS)}')
+        if args and args[0] not in self.verbs and not args[0].startswith("-"):
+            ctx.fail(f'there is no command "{args[0]}"{suggest(args[0], self.verbs)}')
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs, without importing one."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(self.verbs.items()))
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -44,7 +44,7 @@ def command(
     \b
     Examples:
       tvmkd build model.onnx -o out/
-      tvmkd build model.onnx --target jetson-nano-cpu --records records/nano -o out/nano
+      tvmkd build model.onnx --target jetson-nano --records records/nano -o out/nano
       tvmkd build model.onnx --untuned -o out/untuned --json
     """
     if untuned and records:

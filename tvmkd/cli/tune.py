@@ -72,7 +72,7 @@ def command(
     \b
     Examples:
       tvmkd tune model.onnx --target host --trials 256 --records records/
-      tvmkd tune model.onnx --target jetson-nano-cpu --rpc-tracker 127.0.0.1:9190 --rpc-key nano \\
+      tvmkd tune model.onnx --target jetson-nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano \\
           --trials 1000 --records records/nano
     """
     from tvmkd import steps, targets

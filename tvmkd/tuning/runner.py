@@ -104,6 +104,7 @@ class BoardRunner:
         self._reject = reject
         self._device = device
         self._closed = False
+        self._starting = threading.Lock()  # nothing is started once ``_closed`` is set
         self.lost = 0  # how often a session was lost and opened again
         self._boards = [_Board() for _ in range(boards)]
         # These threads live as long as the runner, since the children they start end with them.
@@ -184,8 +185,11 @@ class BoardRunner:
         while True:
             left = deadline - time.monotonic()
             try:
-                if board.child is None:
-                    board.child = Child([sys.executable, "-m", "tvmkd.tuning.measure"])
+                with self._starting:
+                    if self._closed:  # what kills the children of a run has been through already
+                        raise MissingError("measuring has ended")
+                    if board.child is None:
+                        board.child = Child([sys.executable, "-m", "tvmkd.tuning.measure"])
                 params = {
                     **self._tracker,
                     "timeout": max(1.0, min(left, 10.0)),
@@ -262,7 +266,8 @@ class BoardRunner:
 
     def close(self) -> None:
         """Ends every session and the processes that hold them."""
-        self._closed = True
+        with self._starting:
+            self._closed = True
         for board in self._boards:
             self._end(board)
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,30 @@
+"""``tvmkd board``: one file a verb."""
+
+from __future__ import annotations
+
+import click
+
+from tvmkd.cli import LazyGroup
+
+VERBS = {
+    "bundle": "Make the archive that turns a bare board into a TVM RPC server.",
+    "serve": "Run the RPC server here: this machine becomes a board.",
+    "list": "List the boards at a tracker.",
+    "doctor": "Check the boards under a key and say what to mend.",
+    "emulate": "Run emulated boards here, registered with a tracker.",
+}
+
+
+class BoardGroup(LazyGroup):
+    """The verbs of ``tvmkd board``."""
+
+    verbs = VERBS
+    package = __name__
+
+
+@click.command(cls=BoardGroup)
+def command() -> None:
+    """Make, serve, list, check and emulate boards.
+
+    A first board takes ten minutes: docs/first-board.md.
+    """
