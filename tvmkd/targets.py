@@ -145,12 +145,10 @@ class Target:
 
 
 def _is_hysteresis(thermal: dict[str, Any]) -> bool:
-    numbers = [thermal.get("resume_celsius"), thermal.get("pause_celsius")]
     if set(thermal) != {"resume_celsius", "pause_celsius"}:
         return False
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in numbers):
-        return False
-    return bool(numbers[0] < numbers[1])
+    low, high = thermal["resume_celsius"], thermal["pause_celsius"]
+    return type(low) in (int, float) and type(high) in (int, float) and low < high
 
 
 def _fields(kind: type[Any], data: Any, where: str) -> dict[str, Any]:
