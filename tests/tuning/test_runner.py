@@ -62,7 +62,7 @@ def test_a_board_that_somebody_else_holds_is_waited_for_and_then_named(
     monkeypatch.setattr("tvmkd.tuning.runner.OPEN_SECONDS", 2.0)
     with BoardRunner(fleet.address()) as first, BoardRunner(fleet.address()) as second:
         first.open()
-        with pytest.raises(MissingError, match=r"no board answered for 2 s: .*became free"):
+        with pytest.raises(MissingError, match=r"no board answered for 2 s: .*is busy"):
             second.open()
 
 

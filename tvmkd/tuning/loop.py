@@ -1,13 +1,17 @@
 """The tuning loop: choose a task, propose, build, measure, write down, again.
 
-Building and measuring never overlap: a build beside a measured kernel would be measured too.
+On boards of this very machine building and measuring never overlap: a build beside a measured
+kernel would be measured too. Boards elsewhere measure while the next candidates are built.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,14 @@ Emit = Callable[[str, dict[str, Any]], None]
 
 OPTIONS = {
     "batch": 16,  # most trials a task gets at a time
-    "boards": 1,  # boards measured on at once
+    "boards": None,  # boards measured on at once (None: all under the key)
     "build_timeout": 30.0,  # seconds
     "run_timeout": 10.0,  # seconds
     "board_wait": 90.0,  # seconds without any board after which tuning stops
     "workers": None,  # builds at a time (None: one a CPU)
+    "evaluator": "time",  # or "icount": instructions, on emulated boards that count them
 }
+AHEAD = 2  # candidates built or being measured, for each board elsewhere
 
 
 def options_with_defaults(options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -71,6 +77,17 @@ class _Run:
         return (time.monotonic() - self.started) / self.fresh * (self.total - self.done)
 
 
+@dataclass
+class _Batch:
+    """Candidates of one task on their way."""
+
+    index: int
+    task: Task
+    candidates: list[Candidate]
+    left: int  # how many are not finished
+    builds: dict[int, BuildResult] = field(default_factory=dict)
+
+
 def end_to_end(tasks: Sequence[Task], session: Session) -> float | None:
     """The model's time in seconds if it were the sum of its kernels' best; None: not all known."""
     total = 0.0
@@ -110,8 +127,6 @@ def tune(
     Raises:
         MissingError: no board answers any more; what was measured is kept.
     """
-    import numpy as np
-
     del target  # the session was opened for it
     settings = _checked(tasks, trials, options)
     done = sum(session.trials(task.key) for task in tasks)
@@ -120,36 +135,8 @@ def tune(
         emit("note", {"text": note})
     session.describe(tasks, runner.open(), seed)
     emit("tasks", {"tasks": [_status(task, session) for task in tasks]})
-    rng = np.random.default_rng([seed, done])
-    spaces = _spaces(tasks, session, seed)
     batch = max(1, min(settings["batch"], -(-trials // (2 * max(1, len(tasks))))))
-    scheduler = TaskScheduler([(task.weight, task.flop, task.kind) for task in tasks])
-    for index, task in enumerate(tasks):
-        earlier = len(session.history(task.key)) // batch
-        scheduler.resume(index, session.best(task.key), earlier)
-    while run.done < run.total:
-        chosen = scheduler.next(rng)
-        if chosen is None:
-            emit("note", {"text": "every task's space is exhausted"})
-            break
-        task = tasks[chosen]
-        count = min(batch, run.total - run.done)
-        known = session.known_keys(task.key)
-        proposed = spaces[chosen].propose(count, known, session.history(task.key), rng)
-        fresh = {each.key: each for each in proposed if each.key not in known}
-        if not fresh:
-            scheduler.drop(chosen)
-            continue
-        _trial_batch(task, list(fresh.values()), session, runner, builder, run)
-        scheduler.record(chosen, session.best(task.key))
-        estimate = end_to_end(tasks, session)
-        emit(
-            "estimate",
-            {
-                "end_to_end_us": None if estimate is None else estimate * 1e6,
-                "time_left_s": run.seconds_left(),
-            },
-        )
+    _Loop(tasks, session, runner, builder, run, seed, batch).run()
     estimate = end_to_end(tasks, session)
     return {
         "trials": run.done,
@@ -197,42 +184,169 @@ def _arguments(candidate: Candidate) -> list[tuple[str, list[int]]]:
     return found
 
 
-def _trial_batch(
-    task: Task,
-    candidates: Sequence[Candidate],
-    session: Session,
-    runner: BoardRunner,
-    builder: WarmBuilder,
-    run: _Run,
-) -> None:
-    """Builds and measures candidates, and writes each trial down as it ends."""
-    import tvm
+class _Loop:
+    """Keeps the boards supplied until the trials are made or every space is exhausted."""
 
-    builds: dict[int, BuildResult] = {}
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        session: Session,
+        runner: BoardRunner,
+        builder: WarmBuilder,
+        run: _Run,
+        seed: int,
+        batch: int,
+    ) -> None:
+        import numpy as np
 
-    def finish(index: int, kind: str | None, error: str | None, result: RunResult | None) -> None:
-        build = builds[index]
-        session.add(
+        self._tasks = tasks
+        self._session = session
+        self._runner = runner
+        self._builder = builder
+        self._run = run
+        self._batch = batch
+        self._rng = np.random.default_rng([seed, run.done])
+        self._spaces = _spaces(tasks, session, seed)
+        self._scheduler = TaskScheduler([(task.weight, task.flop, task.kind) for task in tasks])
+        for index, task in enumerate(tasks):
+            earlier = len(session.history(task.key)) // batch
+            self._scheduler.resume(index, session.best(task.key), earlier)
+        self._flying: dict[str, set[str]] = {task.key: set() for task in tasks}
+        self._measured: queue.SimpleQueue[tuple[_Batch, int, Future[RunResult]]]
+        self._measured = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Runs to the end.
+
+        Raises:
+            MissingError: no board answers any more; what was measured is written down.
+        """
+        supplied = True
+        while supplied or self._in_flight():
+            while supplied and self._wants_more():
+                supplied = self._supply()
+            if self._in_flight():
+                self._write_down(wait=True)
+            supplied = supplied and self._run.done + self._in_flight() < self._run.total
+
+    def _in_flight(self) -> int:
+        return sum(map(len, self._flying.values()))
+
+    def _wants_more(self) -> bool:
+        flying = self._in_flight()
+        if self._run.done + flying >= self._run.total:
+            return False
+        return flying == 0 or (
+            self._runner.remote and flying < max(self._batch, AHEAD * self._runner.boards)
+        )
+
+    def _supply(self) -> bool:
+        """Proposes and builds one task's candidates. False where every space is exhausted."""
+        chosen = self._scheduler.next(self._rng)
+        if chosen is None:
+            self._run.emit("note", {"text": "every task's space is exhausted"})
+            return False
+        task = self._tasks[chosen]
+        count = min(self._batch, self._run.total - self._run.done - self._in_flight())
+        known = self._session.known_keys(task.key) | self._flying[task.key]
+        history = self._session.history(task.key)
+        proposed = self._spaces[chosen].propose(count, known, history, self._rng)
+        fresh = {each.key: each for each in proposed if each.key not in known}
+        if fresh:
+            self._build(_Batch(chosen, task, list(fresh.values()), len(fresh)))
+        elif not self._flying[task.key]:
+            self._scheduler.drop(chosen)
+        else:
+            self._write_down(wait=True)  # what is in flight may tell the space where to go on
+        return True
+
+    def _build(self, batch: _Batch) -> None:
+        """Builds a batch and hands on what was built: at once, or only when all of it is done."""
+        import tvm
+
+        self._flying[batch.task.key].update(each.key for each in batch.candidates)
+        at_once = self._runner.remote
+        waiting: list[int] = []
+
+        def built(index: int, build: BuildResult) -> None:
+            batch.builds[index] = build
+            if build.path is None:
+                self._finish(batch, index, build.error_kind, build.error, None)
+            elif at_once:
+                self._measure(batch, index)
+            else:
+                waiting.append(index)
+            self._write_down(wait=False)
+
+        mods = [tvm.ir.save_json(each.schedule.mod) for each in batch.candidates]
+        self._builder.build(mods, built)
+        for index in sorted(waiting):
+            self._measure(batch, index)
+
+    def _measure(self, batch: _Batch, index: int) -> None:
+        path = batch.builds[index].path
+        assert path is not None
+        best = functools.partial(self._session.best, batch.task.key)
+        future = self._runner.submit(RunJob(path, _arguments(batch.candidates[index]), best))
+        future.add_done_callback(lambda done: self._measured.put((batch, index, done)))
+
+    def _write_down(self, *, wait: bool) -> None:
+        """Writes down what has been measured (``wait``: at least one trial)."""
+        self._runner.news(self._tell)
+        while True:
+            try:
+                # Woken now and then, so that what happens to the boards is told while it happens.
+                batch, index, future = self._measured.get(timeout=1.0 if wait else 0.0)
+            except queue.Empty:
+                self._runner.news(self._tell)
+                if not wait:
+                    return
+                continue
+            result = future.result()
+            self._finish(batch, index, result.error_kind, result.error, result)
+            wait = False
+
+    def _tell(self, name: str, data: dict[str, Any]) -> None:
+        if name == "board":
+            self._session.add_board(data)
+            name, data = "note", {"text": f"the board at {data['board']} has come"}
+        self._run.emit(name, data)
+
+    def _finish(
+        self,
+        batch: _Batch,
+        index: int,
+        kind: str | None,
+        error: str | None,
+        result: RunResult | None,
+    ) -> None:
+        task, candidate, build = batch.task, batch.candidates[index], batch.builds[index]
+        figure = None if result is None else result.figure
+        self._session.add(
             task,
-            candidates[index],
-            figure=None if result is None else result.figure,
+            candidate,
+            figure=figure,
             seconds=None if result is None else result.seconds,
             error_kind=kind,
             error=error,
             board=None if result is None else result.board,
             wall=build.seconds + (0.0 if result is None else result.wall),
+            facts={} if result is None else result.facts,
         )
+        if build.path is not None:
+            build.path.unlink(missing_ok=True)
+        self._flying[task.key].discard(candidate.key)
+        run = self._run
         run.done += 1
         run.fresh += 1
         if kind is not None:
             run.errors[kind] = run.errors.get(kind, 0) + 1
-        figure = None if result is None else result.figure
-        best = session.best(task.key)
+        best = self._session.best(task.key)
         run.emit(
             "trial",
             {
                 "task": task.key,
-                "key": candidates[index].key,
+                "key": candidate.key,
                 "status": "ok" if kind is None else "failed",
                 "us": None if figure is None else figure * 1e6,
                 "best_us": None if best is None else best * 1e6,
@@ -241,29 +355,17 @@ def _trial_batch(
                 "error_kind": kind,
             },
         )
-
-    def built(index: int, build: BuildResult) -> None:
-        builds[index] = build
-        if build.path is None:
-            finish(index, build.error_kind, build.error, None)
-
-    mods = [tvm.ir.save_json(each.schedule.mod) for each in candidates]
-    builder.build(mods, built)
-    good = [index for index in range(len(candidates)) if builds[index].path is not None]
-    jobs = []
-    for index in good:
-        path = builds[index].path
-        assert path is not None
-        jobs.append(RunJob(path, _arguments(candidates[index])))
-
-    def measured(position: int, result: RunResult) -> None:
-        finish(good[position], result.error_kind, result.error, result)
-
-    try:
-        runner.run(jobs, best=session.best(task.key), on_result=measured)
-    finally:
-        for job in jobs:
-            job.path.unlink(missing_ok=True)
+        batch.left -= 1
+        if batch.left == 0:
+            self._scheduler.record(batch.index, best)
+            estimate = end_to_end(self._tasks, self._session)
+            run.emit(
+                "estimate",
+                {
+                    "end_to_end_us": None if estimate is None else estimate * 1e6,
+                    "time_left_s": run.seconds_left(),
+                },
+            )
 
 
 def tune_into(
@@ -301,6 +403,7 @@ def tune_into(
                 stack_version=stack_version,
                 onnx_sha256=onnx_sha256,
                 seed=seed,
+                evaluator=settings["evaluator"],
             )
         )
         builder = stack_of.enter_context(
@@ -314,10 +417,12 @@ def tune_into(
         runner = stack_of.enter_context(
             BoardRunner(
                 tracker,
+                target,
                 boards=settings["boards"],
                 run_timeout=settings["run_timeout"],
                 board_wait=settings["board_wait"],
-                device=target.get("device", "cpu"),
+                evaluator=settings["evaluator"],
+                emulated=session.emulated,
             )
         )
         try:

@@ -1,7 +1,8 @@
 """The process that holds a session to one board: ``python -m tvmkd.tuning.measure``.
 
-It answers ``connect``, ``measure`` and ``facts`` over :mod:`tvmkd.wire`. A process of its own,
-because a TVM RPC call cannot be interrupted: when a kernel hangs, the runner ends this process.
+It answers ``connect``, ``facts``, ``telemetry``, ``measure`` and ``drop`` over :mod:`tvmkd.wire`. A
+process of its own, because a TVM RPC call cannot be interrupted: when a kernel hangs, the runner
+ends this process.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import contextlib
 import json
 import math
 import os
+import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tvmkd import wire
@@ -24,6 +27,18 @@ BUDGET_SECONDS = 0.06  # what all the repeats of a good candidate take together
 FIRST_REPEATS = 3
 MOST_REPEATS = 12
 CLEARLY_SLOWER = 1.25  # after the first repeats, a candidate this much slower gets no more
+WIDE_SPREAD = 0.25  # quartiles this far apart, as a share of the median, are measured anew
+SERIES = 3  # at most this often; the tightest series counts
+COUNT = "tvmkd.board.count_instructions"
+SECONDS_PER_INSTRUCTION = 1e-9  # an instruction count stands where a time would, as nanoseconds
+
+
+def spread(seconds: list[float]) -> float:
+    """The distance between the quartiles over the median; 0 for fewer than three values."""
+    if len(seconds) < 3:
+        return 0.0
+    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (high - low) / middle
 
 
 class Measurer:
@@ -36,15 +51,20 @@ class Measurer:
         self._params: dict[str, Any] = {}
         self._args: tuple[str, list[Any]] | None = None
         self._count = 0
+        self._telemetry: Callable[[], str] | None = None
 
-    def connect(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-        """Opens a session: ``{"host", "port", "key", "timeout", "session_seconds"}``."""
+    def connect(self, params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
+        """Opens a session: ``{"host", "port", "key", "timeout", "session_seconds"}``.
+
+        Emits ``named`` with the board's address as soon as the tracker has named one.
+        """
         if self._tvm is None:
             self._tvm = import_runtime()
         self._params = params
         self._drop()
         address = request(params["host"], params["port"], params["key"], params["timeout"])
         host, port, match = address
+        emit("named", {"board": f"{host}:{port}"})
         try:
             self._session = self._tvm.rpc.connect(
                 host, port, match, session_timeout=params["session_seconds"]
@@ -57,7 +77,13 @@ class Measurer:
 
     def _drop(self) -> None:
         self._args = None
+        self._telemetry = None
         self._session = None
+
+    def drop(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        """Gives the board back."""
+        self._drop()
+        return {}
 
     def facts(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         """What the board says of itself: TVM's thread count, and more if the server is ours.
@@ -77,6 +103,25 @@ class Measurer:
             found = json.loads(self._session.get_function("tvmkd.board.facts")())
         with contextlib.suppress(Exception):
             found["threads"] = int(self._session.get_function("runtime.NumThreads")())
+        with contextlib.suppress(Exception):
+            self._telemetry = self._session.get_function("tvmkd.board.telemetry")
+        return found
+
+    def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        """Temperature and clocks now; empty where the server cannot tell.
+
+        Raises:
+            MissingError: the session is lost.
+        """
+        if self._session is None:
+            raise MissingError("no open session")
+        if self._telemetry is None:
+            return {}
+        try:
+            found: dict[str, Any] = json.loads(self._telemetry())
+        except Exception as error:
+            self._drop()
+            raise MissingError(f"the session is lost ({str(error).strip()[-200:]})") from None
         return found
 
     def measure(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
@@ -84,12 +129,14 @@ class Measurer:
 
         Args (in ``params``): ``path``; ``args``, a list of ``[dtype, shape]``; ``device``;
         ``best``, the best seconds so far or None; ``reject``, the factor over ``best`` at which
-        one run is enough; ``limit``, the longest that one measurement may take.
+        one run is enough; ``limit``, the longest that one measurement may take; ``evaluator``,
+        ``"time"`` (the default) or ``"icount"``, the instructions of one run.
 
         Returns:
-            ``{"seconds": [...]}``, one mean per repeat, or ``{"error_kind", "error"}`` with
-            ``run_error`` (the candidate's own), ``session_lost``, or ``session_due`` (nothing was
-            run: open the session anew first).
+            ``{"seconds": [...], "facts": {...}}``, one mean per repeat, with ``spread``,
+            ``remeasured`` and what the board says of its heat after it; or
+            ``{"error_kind", "error"}`` with ``run_error`` (the candidate's own), ``session_lost``,
+            or ``session_due`` (nothing was run: open the session anew first).
         """
         age = time.monotonic() - self._opened
         if self._session is not None and age + params["limit"] > self._params["session_seconds"]:
@@ -97,7 +144,7 @@ class Measurer:
         if self._session is None:
             return {"error_kind": "session_due", "error": "no open session"}
         try:
-            return {"seconds": self._time(params)}
+            return self._time(params)
         except Exception as error:
             message = str(error).strip()[-1000:]
         try:
@@ -121,7 +168,7 @@ class Measurer:
             self._args = (signature, buffers)
         return self._args[1]
 
-    def _time(self, params: dict[str, Any]) -> list[float]:
+    def _time(self, params: dict[str, Any]) -> dict[str, Any]:
         session = self._session
         self._count += 1
         name = f"k{self._count}.so"
@@ -130,10 +177,39 @@ class Measurer:
             module = session.load_module(name)
             device = session.device(params["device"], 0)
             buffers = self._buffers(device, params["args"])
-            return self._repeats(module, device, buffers, params["best"], params["reject"])
+            if params.get("evaluator") == "icount":
+                count = int(session.get_function(COUNT)(module, "main", *buffers))
+                return {"seconds": [count * SECONDS_PER_INSTRUCTION], "facts": {}}
+            best = params["best"]
+            seconds, series = self._series(
+                lambda: self._repeats(module, device, buffers, best, params["reject"]),
+                best,
+                time.monotonic() + params["limit"] / 4,
+            )
+            facts = {"spread": round(spread(seconds), 4), "remeasured": series - 1}
+            if self._telemetry is not None:
+                now = json.loads(self._telemetry())
+                facts.update(celsius=now.get("celsius"), throttled=now.get("throttled"))
+            return {"seconds": seconds, "facts": facts}
         finally:
             with contextlib.suppress(Exception):
                 session.remove(name)
+
+    @staticmethod
+    def _series(
+        repeats: Callable[[], list[float]], best: float | None, deadline: float
+    ) -> tuple[list[float], int]:
+        """The tightest of up to `SERIES` series, and how many were made.
+
+        One is enough of a candidate that is clearly slower than the best, however it spreads.
+        """
+        found: list[list[float]] = []
+        while len(found) < SERIES:
+            found.append(repeats())
+            slow = best is not None and min(found[-1]) > CLEARLY_SLOWER * best
+            if slow or spread(found[-1]) <= WIDE_SPREAD or time.monotonic() > deadline:
+                break
+        return min(found, key=spread), len(found)
 
     @staticmethod
     def _repeats(
@@ -161,7 +237,8 @@ def main() -> None:
     """Serves until stdin closes."""
     die_with_parent()
     measurer = Measurer()
-    wire.serve({"connect": measurer.connect, "measure": measurer.measure, "facts": measurer.facts})
+    methods = ("connect", "facts", "telemetry", "measure", "drop")
+    wire.serve({name: getattr(measurer, name) for name in methods})
     os._exit(0)  # a session's destructor may wait for a board that is gone
 
 

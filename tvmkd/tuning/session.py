@@ -105,7 +105,22 @@ class Session:
         merged = {records.normal_key(task["key"]): task for task in self.info["tasks"]}
         merged.update({records.normal_key(task.key): task.summary() for task in tasks})
         self.info.update(tasks=list(merged.values()), boards=list(boards), seed=seed)
+        if boards:
+            emulated = any(board.get("emulated") for board in boards)
+            self.info["measured_on"] = "emulated" if emulated else "real"
         _write_info(self.folder, self.info)
+
+    def add_board(self, facts: Mapping[str, Any]) -> None:
+        """Writes the facts of a board that has come later into the sidecar."""
+        others = [board for board in self.info["boards"] if board["board"] != facts["board"]]
+        self.info["boards"] = [*others, dict(facts)]
+        _write_info(self.folder, self.info)
+
+    @property
+    def emulated(self) -> bool | None:
+        """Whether these records are of emulated boards; None where there are none yet."""
+        kind = self.info.get("measured_on")
+        return None if kind is None or not self._counts else kind == "emulated"
 
     def add(
         self,
@@ -118,6 +133,7 @@ class Session:
         error: str | None,
         board: str | None,
         wall: float,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes one trial down. The record comes first: a trial without one would be lost.
 
@@ -126,6 +142,7 @@ class Session:
                 holds this one value, since upstream ranks records by the mean of theirs.
             seconds: the raw repeats.
             wall: seconds that building and measuring took.
+            facts: of the measurement: ``spread``, ``remeasured``, ``celsius``, ``throttled``.
 
         Raises:
             InputError: the folder cannot be written to.
@@ -145,6 +162,7 @@ class Session:
             "trial": trial,
             "board": board,
             "wall": round(wall, 4),
+            **(facts or {}),
         }
         records.append_line(self.folder / records.TRIALS, line)
         self._history.setdefault(key, []).append((candidate.key, figure))
@@ -258,6 +276,7 @@ def open_session(
     stack_version: str = "",
     onnx_sha256: str | None = None,
     seed: int = 0,
+    evaluator: str = "time",
 ) -> Session:
     """Opens or makes a records folder, locks it, and repairs what a killed run left torn.
 
@@ -265,6 +284,7 @@ def open_session(
         target: ``Target.to_dict()``.
         stack: the stack's name, for example ``"relax"``.
         onnx_sha256: the model at hand; a folder may serve several.
+        evaluator: ``"time"`` or ``"icount"``: what the figures are.
 
     Raises:
         InputError: another process has it, it was made for another target or stack, it is
@@ -291,9 +311,16 @@ def open_session(
                 "models": [],
                 "seed": seed,
                 "statistic": "lower quartile of the repeats",
+                "evaluator": evaluator,
                 "boards": [],
                 "tasks": [],
             }
+        elif info.get("evaluator", "time") != evaluator:
+            made = {"time": "times", "icount": "instruction counts"}
+            raise InputError(
+                f"{folder} holds {made[info.get('evaluator', 'time')]}, and {made[evaluator]} "
+                "cannot be compared with them; choose another --records folder"
+            )
         elif stack_version and info["stack_version"] != stack_version:
             notes.append(f"these records are of {stack} {info['stack_version']}")
         if onnx_sha256 and onnx_sha256 not in info["models"]:
