@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tvmkd.boards.fleet import Fleet, start_tracker
 from tvmkd.errors import MissingError
-from tvmkd.tuning.runner import BoardRunner, RunJob, figure
+from tvmkd.tuning.jobs import RunJob, figure
+from tvmkd.tuning.runner import BoardRunner
 
 
 @given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=12))

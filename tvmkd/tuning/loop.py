@@ -18,7 +18,8 @@ from typing import Any
 
 from tvmkd.errors import TvmkdError, UsageError
 from tvmkd.tuning.builder import BuildResult, WarmBuilder, linker_for
-from tvmkd.tuning.runner import BoardRunner, RunJob, RunResult
+from tvmkd.tuning.jobs import RunJob, RunResult
+from tvmkd.tuning.runner import BoardRunner
 from tvmkd.tuning.scheduler import TaskScheduler
 from tvmkd.tuning.session import Session, open_session
 from tvmkd.tuning.space import Candidate, Space, Task, plain

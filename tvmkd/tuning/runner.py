@@ -6,95 +6,22 @@ import contextlib
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.boards import connect, match
+from tvmkd.boards import connect
 from tvmkd.errors import InputError, MissingError
 from tvmkd.tuning.health import Health
-from tvmkd.tuning.link import Attempt, BoardFailed, BoardLink, LinkClosed
+from tvmkd.tuning.jobs import RunJob, RunResult, Work
+from tvmkd.tuning.slot import Settings, Shared, Slot
 
 OPEN_SECONDS = 20.0  # how long the first connection may wait for a busy board
 SETTLE_SECONDS = 5.0  # how long the first board waits for the others at the start
 WATCH_SECONDS = 2.0  # how often the tracker is asked which boards there are
-FAIR_SECONDS = 5.0  # after which a session is given up where somebody else waits for a board
-COOL_SECONDS = 2.0  # how often a hot board is asked how it is
-ATTEMPTS = 2  # a lost session or no answer twice, on whatever board, is the candidate's doing
 
 Tell = Callable[[str, dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class RunJob:
-    """One kernel to measure.
-
-    Attributes:
-        path: its library.
-        args: dtype and shape of each argument.
-        best: gives the best figure of its task so far, in seconds, for rejecting early.
-    """
-
-    path: Path
-    args: list[tuple[str, list[int]]]
-    best: Callable[[], float | None] = lambda: None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What became of one measurement.
-
-    Attributes:
-        seconds: mean seconds per run, one value a repeat; None where it failed.
-        error_kind: None, ``run_error``, ``run_crash`` or ``run_timeout``.
-        error: the message that goes with it.
-        board: ``HOST:PORT`` of the board.
-        wall: seconds that the whole measurement took.
-        facts: ``spread`` of the repeats, how often they were ``remeasured``, and ``celsius`` and
-            ``throttled`` of the board after them, where it can tell.
-    """
-
-    seconds: list[float] | None
-    error_kind: str | None
-    error: str | None
-    board: str | None
-    wall: float
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def figure(self) -> float | None:
-        """The seconds that stand for this candidate: see :func:`figure`."""
-        return figure(self.seconds)
-
-
-def figure(seconds: Sequence[float] | None) -> float | None:
-    """The lower quartile of the repeats: what else runs on a board only ever adds time."""
-    if not seconds:
-        return None
-    ordered = sorted(seconds)
-    return ordered[(len(ordered) - 1) // 4]
-
-
-@dataclass
-class _Work:
-    """A job on its way, and the boards that it failed on."""
-
-    job: RunJob
-    future: Future[RunResult]
-    failed_on: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Slot:
-    """A thread that keeps one board busy."""
-
-    thread: threading.Thread
-    link: BoardLink
-    ready: bool = False  # it holds a board that works
-    since: float = 0.0  # when it got it
 
 
 class BoardRunner:
@@ -135,26 +62,18 @@ class BoardRunner:
         emulated: bool | None = None,
     ) -> None:
         self._tracker = dict(tracker)
-        self._target = dict(target or {})
         self._most = boards
-        self._run_timeout = run_timeout
-        self._session_seconds = max(session_seconds, 2 * run_timeout)
         self._board_wait = board_wait
-        self._reject = reject
-        self._evaluator = evaluator
-        self.emulated = emulated
-        self.lost = 0  # how often a session was lost and opened again
-        self.health = Health(self._target.get("thermal") or {})
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._news: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
-        self._lock = threading.Condition()
-        self._todo: deque[_Work] = deque()
-        self._slots: list[_Slot] = []
-        self._wanted = 0
-        self._others_wait = False
-        self._closed = False
-        self._trouble = ""
-        self._last_ready = time.monotonic()
+        thermal = dict(target or {}).get("thermal") or {}
+        settings = Settings(
+            self._tracker,
+            dict(target or {}),
+            run_timeout,
+            max(session_seconds, 2 * run_timeout),
+            reject,
+            evaluator,
+        )
+        self._shared = Shared(settings, Health(thermal), emulated)
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> BoardRunner:
@@ -177,36 +96,42 @@ class BoardRunner:
             InputError: the boards do not fit the target, or not each other.
         """
         there = connect.check(self._tracker["host"], self._tracker["port"], self._tracker["key"])
-        with self._lock:
-            self._wanted = min(len(there), self._most or len(there))
+        with self._shared.lock:
+            self._shared.wanted = min(len(there), self._most or len(there))
             self._add_slots()
 
             def settled() -> bool:
-                known = sum(slot.ready for slot in self._slots) + len(self.health.refusals())
-                return known >= self._wanted
+                ready = sum(slot.ready for slot in self._shared.slots)
+                return ready + len(self._shared.health.refusals()) >= self._shared.wanted
 
-            if not self._lock.wait_for(settled, min(SETTLE_SECONDS, OPEN_SECONDS)):
+            if not self._shared.lock.wait_for(settled, min(SETTLE_SECONDS, OPEN_SECONDS)):
                 rest = max(0.0, OPEN_SECONDS - SETTLE_SECONDS)
-                self._lock.wait_for(lambda: self._facts or settled(), rest)
-            if not self._facts:
+                self._shared.lock.wait_for(lambda: self._shared.facts or settled(), rest)
+            if not self._shared.facts:
                 self._refuse_to_start()
+            self._shared.started = True
         self._watcher = threading.Thread(target=self._watch, name="boards", daemon=True)
         self._watcher.start()
-        return [dict(facts) for facts in self._facts.values()]
+        return [dict(facts) for facts in self._shared.facts.values()]
 
     def _refuse_to_start(self) -> None:
-        refusals = self.health.refusals()
+        refusals = self._shared.health.refusals()
         if refusals:
             raise InputError(refusals[0])
-        why = self._trouble or f"every board under the key {self._tracker['key']!r} is busy"
+        why = self._shared.trouble or f"every board under the key {self._tracker['key']!r} is busy"
         raise MissingError(f"no board answered for {OPEN_SECONDS:.0f} s: {why}")
+
+    @property
+    def lost(self) -> int:
+        """How often a session was lost, or a measurement gave no answer."""
+        return self._shared.lost
 
     @property
     def boards(self) -> int:
         """How many boards are at work or expected to be."""
-        with self._lock:
-            refused = len(self.health.refusals())
-            return max(1, self._wanted - refused)
+        with self._shared.lock:
+            refused = len(self._shared.health.refusals())
+            return max(1, self._shared.wanted - refused)
 
     @property
     def remote(self) -> bool:
@@ -215,17 +140,19 @@ class BoardRunner:
         An emulated board is one of this machine's processes, but its times mean nothing anyway; a
         board with a declared delay only waits.
         """
-        return bool(self._facts) and all(_is_elsewhere(facts) for facts in self._facts.values())
+        return bool(self._shared.facts) and all(
+            _is_elsewhere(facts) for facts in self._shared.facts.values()
+        )
 
     def submit(self, job: RunJob) -> Future[RunResult]:
         """Measures ``job`` as soon as a board is free."""
         future: Future[RunResult] = Future()
-        with self._lock:
-            if self._closed:
+        with self._shared.lock:
+            if self._shared.closed:
                 raise MissingError("measuring has ended")
-            self._todo.append(_Work(job, future))
-            self._last_ready = max(self._last_ready, time.monotonic())
-            self._lock.notify_all()
+            self._shared.todo.append(Work(job, future))
+            self._shared.last_ready = max(self._shared.last_ready, time.monotonic())
+            self._shared.lock.notify_all()
         return future
 
     def run(
@@ -257,20 +184,20 @@ class BoardRunner:
         """
         while True:
             try:
-                event = self._news.get_nowait()
+                event = self._shared.news.get_nowait()
             except queue.Empty:
                 return
             tell(*event)
 
     def close(self) -> None:
         """Ends every session and the processes that hold them."""
-        with self._lock:
-            self._closed = True
-            self._lock.notify_all()
-            slots = list(self._slots)
-            for work in self._todo:
+        with self._shared.lock:
+            self._shared.closed = True
+            self._shared.lock.notify_all()
+            slots = list(self._shared.slots)
+            for work in self._shared.todo:
                 work.future.cancel()
-            self._todo.clear()
+            self._shared.todo.clear()
         for slot in slots:
             slot.link.close()
         for slot in slots:
@@ -282,9 +209,9 @@ class BoardRunner:
 
     def _watch(self) -> None:
         while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._closed, WATCH_SECONDS)
-                if self._closed:
+            with self._shared.lock:
+                self._shared.lock.wait_for(lambda: self._shared.closed, WATCH_SECONDS)
+                if self._shared.closed:
                     return
             with contextlib.suppress(MissingError):  # a tracker that is gone takes no board along
                 self._look()
@@ -296,246 +223,38 @@ class BoardRunner:
         named = f"server:{key}"
         there = sum(server.get("key") == named for server in state.get("server_info", []))
         pending = int(state.get("queue_info", {}).get(key, {}).get("pending", 0))
-        with self._lock:
-            before = self._wanted
-            self._wanted = min(there, self._most or there)
-            own = sum(not slot.ready for slot in self._slots)
-            self._others_wait = pending > own
+        with self._shared.lock:
+            before = self._shared.wanted
+            self._shared.wanted = min(there, self._most or there)
+            own = sum(not slot.ready for slot in self._shared.slots)
+            self._shared.others_wait = pending > own
             self._add_slots()
-            if self._wanted != before:
-                self._note(f"boards under the key {key!r}: {before} before, {self._wanted} now")
-            self._lock.notify_all()
+            if self._shared.wanted != before:
+                now = self._shared.wanted
+                self._shared.note(f"boards under the key {key!r}: {before} before, {now} now")
+            self._shared.lock.notify_all()
 
     def _add_slots(self) -> None:
         # One slot stays even without a board: it waits for the first that comes back.
-        while len(self._slots) < max(1, self._wanted) and not self._closed:
-            link = BoardLink(self._tracker, self._session_seconds)
-            thread = threading.Thread(name="board", daemon=True, target=lambda: None)
-            slot = _Slot(thread, link)
-            slot.thread = threading.Thread(target=self._serve, args=(slot,), daemon=True)
-            self._slots.append(slot)
+        while len(self._shared.slots) < max(1, self._shared.wanted) and not self._shared.closed:
+            slot = Slot(self._shared)
+            self._shared.slots.append(slot)
             slot.thread.start()
 
     def _give_up_if_alone(self) -> None:
-        with self._lock:
+        with self._shared.lock:
             now = time.monotonic()
-            if any(slot.ready for slot in self._slots) or not self._todo:
-                self._last_ready = now
-            if now - self._last_ready < self._board_wait:
+            if any(slot.ready for slot in self._shared.slots) or not self._shared.todo:
+                self._shared.last_ready = now
+            if now - self._shared.last_ready < self._board_wait:
                 return
+            why = self._shared.trouble or "none came"
             error = MissingError(
-                f"no board answered for {self._board_wait:.0f} s: {self._trouble or 'none came'}. "
-                "Upstream's Python server does not survive a kernel that crashes, `tvmkd board "
-                "serve` does"
+                f"no board answered for {self._board_wait:.0f} s: {why}. Upstream's Python "
+                "server does not survive a kernel that crashes, `tvmkd board serve` does"
             )
-            while self._todo:
-                self._todo.popleft().future.set_exception(error)
-
-    # A slot's thread: get a board, keep it busy, give it back.
-
-    def _serve(self, slot: _Slot) -> None:
-        try:
-            while self._stays(slot):
-                if slot.link.address is None and not self._get_board(slot):
-                    continue
-                work = self._next(slot)
-                if work is not None:
-                    self._do(slot, work)
-                self._be_fair(slot)
-        except LinkClosed:
-            pass
-        finally:
-            slot.link.end()
-            with self._lock:
-                slot.ready = False
-                self._slots.remove(slot)
-                self._lock.notify_all()
-
-    def _stays(self, slot: _Slot) -> bool:
-        with self._lock:
-            surplus = len(self._slots) > max(1, self._wanted)
-            return not self._closed and (slot.ready or not surplus)
-
-    def _pause(self, seconds: float) -> None:
-        with self._lock:
-            self._lock.wait_for(lambda: self._closed, seconds)
-
-    def _get_board(self, slot: _Slot) -> bool:
-        """Opens a session at a free board, if it is one to work with."""
-        with self._lock:
-            slot.ready = False
-        try:
-            address = slot.link.connect()
-            facts = {"board": address, **slot.link.facts()}
-        except BoardFailed as error:
-            self._trouble = str(error)
-            if error.address is not None:
-                self._failed(error.address, str(error))
-            return False
-        except MissingError as error:
-            self._trouble = str(error)
-            self._pause(0.5)
-            return False
-        try:
-            self._admit(address, facts)
-        except InputError as error:
-            if self.health.refuse(address, str(error)):
-                self._note(str(error))
-                with self._lock:
-                    self._lock.notify_all()
-        rest = self.health.rest(address)
-        if rest > 0:
-            # Kept, or the tracker would hand it out again at once.
-            self._pause(min(rest, self._session_seconds / 2))
-            return False
-        if not self._cool(slot):
-            return False
-        with self._lock:
-            slot.ready, slot.since = True, time.monotonic()
-            news = address not in self._facts
-            self._facts[address] = facts
-            self._last_ready = time.monotonic()
-            self._lock.notify_all()
-        if news and self._watcher is not None:
-            self._news.put(("board", facts))
-        return True
-
-    def _admit(self, address: str, facts: Mapping[str, Any]) -> None:
-        """Refuses a board that does not fit the target, or the boards there are.
-
-        Raises:
-            InputError: says why.
-        """
-        match.check_match(self._target, address, facts)
-        emulated = bool(facts.get("emulated"))
-        if self._evaluator == "icount" and not facts.get("icount"):
-            raise InputError(
-                f"the board at {address} counts no instructions; start emulated boards with: "
-                "tvmkd board emulate --icount"
-            )
-        with self._lock:
-            if self.emulated is None:
-                self.emulated = emulated
-            if self.emulated != emulated:
-                kinds = ("a real board", "an emulated one")
-                raise InputError(
-                    f"the board at {address} is {kinds[emulated]} and these records are of "
-                    f"{kinds[not emulated]}: times of the two are never mixed; give another "
-                    "--rpc-key or another --records folder"
-                )
-
-    def _cool(self, slot: _Slot) -> bool:
-        """Waits until a hot board is cool enough. False where it was lost meanwhile."""
-        resting = False
-        while not self._closed:
-            now = slot.link.telemetry()
-            if now is None:
-                return False
-            if not self.health.too_hot(now, resting=resting):
-                if resting:
-                    self._note(f"the board at {slot.link.address} has cooled down: it goes on")
-                return True
-            if not resting:
-                resting = True
-                slot.ready = False
-                self._note(
-                    f"the board at {slot.link.address} rests: it is at {now.get('celsius')} C"
-                    + (" and throttled" if now.get("throttled") else "")
-                )
-            self._last_ready = time.monotonic()  # it is there, only hot
-            self._pause(COOL_SECONDS)
-        return False
-
-    def _next(self, slot: _Slot) -> _Work | None:
-        """The next job; None where nothing came for a moment."""
-        with self._lock:
-            self._lock.wait_for(lambda: self._todo or self._closed, 1.0)
-            if self._closed or not self._todo:
-                return None
-            # A second try goes to another board where one is at work.
-            for index, work in enumerate(self._todo):
-                if slot.link.address not in work.failed_on or not self._others(slot):
-                    del self._todo[index]
-                    return work
-        self._pause(0.1)
-        return None
-
-    def _others(self, slot: _Slot) -> bool:
-        return any(other.ready for other in self._slots if other is not slot)
-
-    def _do(self, slot: _Slot, work: _Work) -> None:
-        address = slot.link.address
-        assert address is not None
-        started = time.monotonic()
-        params = {
-            "args": [[dtype, list(shape)] for dtype, shape in work.job.args],
-            "device": self._target.get("device", "cpu"),
-            "best": work.job.best() if self._evaluator == "time" else None,
-            "reject": self._reject,
-            "evaluator": self._evaluator,
-        }
-        delay = float(self._facts.get(address, {}).get("declared_delay_s") or 0.0)
-        try:
-            attempt = slot.link.measure(params, work.job.path, self._run_timeout + 6 * delay)
-        except LinkClosed:
-            work.future.cancel()
-            raise
-        if attempt.kind == "session_due":
-            self._put_back(work)
-        elif attempt.kind in {"run_crash", "run_timeout"}:
-            self._lost(work, attempt, address, time.monotonic() - started)
-        else:
-            self.health.succeeded(address)
-            self._finish(work, attempt, address, time.monotonic() - started)
-            if attempt.facts.get("throttled") or attempt.facts.get("celsius"):
-                self._cool_if_hot(slot, attempt.facts)
-
-    def _cool_if_hot(self, slot: _Slot, facts: Mapping[str, Any]) -> None:
-        if self.health.too_hot(facts, resting=False):
-            self._cool(slot)
-            slot.ready = slot.link.address is not None
-
-    def _put_back(self, work: _Work) -> None:
-        with self._lock:
-            self._todo.appendleft(work)
-            self._lock.notify_all()
-
-    def _lost(self, work: _Work, attempt: Attempt, address: str, wall: float) -> None:
-        """A session was lost, or there was no answer: the board's fault, or the candidate's?"""
-        self.lost += 1
-        work.failed_on.append(address)
-        if len(work.failed_on) >= ATTEMPTS:
-            for board in work.failed_on[:-1]:
-                self.health.forgiven(board)
-            self._finish(work, attempt, address, wall)
-            return
-        self._failed(address, attempt.error or "")
-        self._put_back(work)
-
-    def _failed(self, address: str, why: str) -> None:
-        rest = self.health.failed(address)
-        if rest is not None:
-            self._note(f"the board at {address} is left out for {rest:.0f} s: {why}")
-
-    def _finish(self, work: _Work, attempt: Attempt, address: str, wall: float) -> None:
-        work.future.set_result(
-            RunResult(attempt.seconds, attempt.kind, attempt.error, address, wall, attempt.facts)
-        )
-
-    def _be_fair(self, slot: _Slot) -> None:
-        """Gives the board back where somebody else waits for one: tuners take turns."""
-        with self._lock:
-            had = time.monotonic() - slot.since
-            if not self._others_wait or slot.link.address is None:
-                return
-            if self._todo and had < FAIR_SECONDS:
-                return
-            slot.ready = False
-            self._others_wait = False
-        slot.link.drop()
-
-    def _note(self, text: str) -> None:
-        self._news.put(("note", {"text": text}))
+            while self._shared.todo:
+                self._shared.todo.popleft().future.set_exception(error)
 
 
 def _is_elsewhere(facts: Mapping[str, Any]) -> bool:

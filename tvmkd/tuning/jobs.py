@@ -1,0 +1,68 @@
+"""What is measured and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """One kernel to measure.
+
+    Attributes:
+        path: its library.
+        args: dtype and shape of each argument.
+        best: gives the best figure of its task so far, in seconds, for rejecting early.
+    """
+
+    path: Path
+    args: list[tuple[str, list[int]]]
+    best: Callable[[], float | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of one measurement.
+
+    Attributes:
+        seconds: mean seconds per run, one value a repeat; None where it failed.
+        error_kind: None, ``run_error``, ``run_crash`` or ``run_timeout``.
+        error: the message that goes with it.
+        board: ``HOST:PORT`` of the board.
+        wall: seconds that the whole measurement took.
+        facts: ``spread`` of the repeats, how often they were ``remeasured``, and ``celsius`` and
+            ``throttled`` of the board after them, where it can tell.
+    """
+
+    seconds: list[float] | None
+    error_kind: str | None
+    error: str | None
+    board: str | None
+    wall: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def figure(self) -> float | None:
+        """The seconds that stand for this candidate: see :func:`figure`."""
+        return figure(self.seconds)
+
+
+def figure(seconds: Sequence[float] | None) -> float | None:
+    """The lower quartile of the repeats: what else runs on a board only ever adds time."""
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    return ordered[(len(ordered) - 1) // 4]
+
+
+@dataclass
+class Work:
+    """A job on its way, and the boards that it failed on."""
+
+    job: RunJob
+    future: Future[RunResult]
+    failed_on: list[str] = field(default_factory=list)
