@@ -136,7 +136,7 @@ class Tune(_Section):
     tracker: str = "local"
     key: str = "local"
     seed: Seed = 0
-    boards: Count = 1
+    boards: Count | None = None  # None: all under the key, and one on this machine
 
     @field_validator("tracker")
     @classmethod

@@ -25,7 +25,9 @@ def tune(
     trials: int,
     tracker: tuple[str, int] | None,
     key: str,
-    boards: int = 1,
+    boards: int | None = None,
+    evaluator: str = "time",
+    timeout: float = 10.0,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +40,10 @@ def tune(
         trials: in all, those of earlier calls included.
         tracker: host and port; None starts a tracker and boards of our own here.
         key: of the boards.
-        boards: how many to measure on at once (and to start where ``tracker`` is None).
+        boards: how many to measure on at once; None: all under the key. Where ``tracker`` is None,
+            how many to start; None: one, since boards on one machine take each other's cores.
+        evaluator: ``"time"``, or ``"icount"`` on emulated boards that count instructions.
+        timeout: seconds after which a measurement counts as hung.
         seed: of the search.
         dims: sizes of the free dimensions.
 
@@ -68,7 +73,7 @@ def tune(
             from tvmkd.boards.fleet import local_fleet
 
             threads = machine.physical_cores()
-            address = stack.enter_context(local_fleet(boards, key, threads=threads))
+            address = stack.enter_context(local_fleet(boards or 1, key, threads=threads))
         else:
             from tvmkd.boards.connect import check as check_boards
 
@@ -83,7 +88,7 @@ def tune(
             trials=trials,
             tracker=address,
             seed=seed,
-            options={"boards": boards},
+            options={"boards": boards, "evaluator": evaluator, "run_timeout": timeout},
             dims=dims,
             on_event=follow,
         )

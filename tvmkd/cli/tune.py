@@ -45,9 +45,23 @@ from tvmkd.cli._options import (
 @click.option(
     "--boards",
     type=click.IntRange(min=1),
-    default=1,
+    help='Measure on at most so many at once; default: all under the key. "local" starts that many, '
+    "one by default.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
     show_default=True,
-    help='How many boards to measure on at once; "local" starts that many.',
+    metavar="SECONDS",
+    help="After which a measurement counts as hung.",
+)
+@click.option(
+    "--evaluator",
+    type=click.Choice(["time", "icount"]),
+    default="time",
+    show_default=True,
+    help="icount: instructions instead of time, on emulated boards that count them.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @dims_option
@@ -59,15 +73,17 @@ def command(
     rpc_key: str,
     trials: int,
     records: Path,
-    boards: int,
+    boards: int | None,
+    timeout: float,
+    evaluator: str,
     seed: int,
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
     """Tune an ONNX model's kernels on boards over TVM RPC.
 
-    What was measured is kept however it ends. The same command again goes on from there, and never
-    measures a kernel twice.
+    Every board under the key is used, those that come later too. What was measured is kept however
+    it ends. The same command again goes on from there, and never measures a kernel twice.
 
     \b
     Examples:
@@ -85,6 +101,8 @@ def command(
         tracker=rpc_tracker,
         key=rpc_key,
         boards=boards,
+        evaluator=evaluator,
+        timeout=timeout,
         seed=seed,
         dims=dict(dims),
     )
