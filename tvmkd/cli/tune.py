@@ -45,8 +45,8 @@ from tvmkd.cli._options import (
 @click.option(
     "--boards",
     type=click.IntRange(min=1),
-    help='Measure on at most so many at once; default: all under the key. "local" starts that many, '
-    "one by default.",
+    help='Measure on at most so many at once; default: all under the key. "local" starts '
+    "that many, one by default.",
 )
 @click.option(
     "--timeout",
