@@ -49,6 +49,23 @@ def calling(function: str) -> Any:
     return _normalize_mod(te.create_prim_func([a, b]))
 
 
+def filling(mebibytes: int) -> Any:
+    """The module of a kernel that asks for memory and writes all of it."""
+    import tvm
+    from tvm import te
+    from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
+
+    size = tvm.tirx.const(mebibytes << 20, "int64")
+
+    def fill(i: Any) -> Any:
+        memory = tvm.tirx.call_extern("handle", "malloc", size)
+        filled = tvm.tirx.call_extern("handle", "memset", memory, 1, size)
+        return a[i] + tvm.tirx.call_extern("int32", "strnlen", filled, 1).astype("float32")
+
+    a = te.placeholder((4,), name="A")
+    return _normalize_mod(te.create_prim_func([a, te.compute((4,), fill, name="B")]))
+
+
 class TileSpace:
     """All tilings of the first block's two outer loops: small, quick, enumerable."""
 
@@ -97,7 +114,8 @@ class LoneSpace:
 
 
 def task(spec: str) -> Any:
-    """A task by name: ``matmul:64`` (tiles), ``evolve:64`` (evolution), ``call:pause``."""
+    """A task by name: ``matmul:64`` (tiles), ``evolve:64`` (evolution), ``call:pause``,
+    ``fill:4096`` (MiB of memory)."""
     import tvm
 
     from tvmkd.tuning.records import task_key
@@ -105,9 +123,14 @@ def task(spec: str) -> Any:
 
     kind, _, what = spec.partition(":")
     target = tvm.target.Target(TARGET["tvm"])
-    mod = calling(what) if kind == "call" else matmul(int(what))
-    flop = 4.0 if kind == "call" else 2.0 * int(what) ** 3
-    space: Any = {"call": LoneSpace, "matmul": TileSpace}.get(kind, lambda _: None)(mod)
+    if kind == "call":
+        mod, flop = calling(what), 4.0
+    elif kind == "fill":
+        mod, flop = filling(int(what)), 4.0
+    else:
+        mod, flop = matmul(int(what)), 2.0 * int(what) ** 3
+    kinds = {"call": LoneSpace, "fill": LoneSpace, "matmul": TileSpace}
+    space: Any = kinds.get(kind, lambda _: None)(mod)
     return Task(spec, task_key(mod), mod, target, 1, flop, kind, space)
 
 

@@ -1,0 +1,207 @@
+"""What goes wrong with boards, trackers and tuners: nothing is lost, nothing is measured twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_kernels
+
+from tvmkd.boards.connect import boards, check
+from tvmkd.boards.fleet import Fleet, running_fleet, start_server, start_tracker
+from tvmkd.tuning import records
+
+pytestmark = pytest.mark.rpc
+KILLS = 20
+
+
+@pytest.fixture
+def pair() -> Iterator[Fleet]:
+    with running_fleet(2, key="pair", threads=1) as running:
+        yield running
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    return records.read_lines(folder / records.TRIALS)
+
+
+def assert_sound(folder: Path, count: int) -> None:
+    """``count`` trials, none twice, none failed, and the native records are the same ones."""
+    lines = trials(folder)
+    keys = {(line["task"], line["key"]) for line in lines}
+    assert len(lines) == len(keys) == count
+    assert {line["status"] for line in lines} == {"ok"}
+    stored = [(record.task, record.key) for record in records.load(folder)]
+    assert Counter(stored) == Counter(keys)
+
+
+def after_trials(process: subprocess.Popen[str], count: int, act: Callable[[], None]) -> Any:
+    """Calls ``act`` once ``count`` trials are made, and returns the last event."""
+    assert process.stdout is not None
+    seen, last = 0, None
+    for line in process.stdout:
+        last = json.loads(line)
+        seen += last[0] == "trial"
+        if seen == count and last[0] == "trial":
+            act()
+    assert last is not None, process.communicate()[1]
+    process.communicate()
+    return last
+
+
+def finished(last: Any) -> dict[str, Any]:
+    assert last[0] == "result", last
+    result: dict[str, Any] = last[1]
+    return result
+
+
+def test_both_boards_work_and_one_that_is_killed_leaves_the_other(
+    pair: Fleet, tmp_path: Path
+) -> None:
+    process = tiny_kernels.start(tmp_path, pair.address(), trials=24, options={"batch": 4})
+    victim = pair.servers[0]
+    last = after_trials(process, 8, lambda: os.killpg(victim.pid, signal.SIGKILL))
+    assert finished(last)["errors"] == {}
+    assert_sound(tmp_path, 24)
+    by_board = Counter(line["board"] for line in trials(tmp_path))
+    assert set(by_board) == {f"127.0.0.1:{server.port}" for server in pair.servers}
+    assert by_board[f"127.0.0.1:{pair.servers[1].port}"] > 12
+
+
+def test_a_board_that_comes_later_gets_work(tmp_path: Path) -> None:
+    with running_fleet(1, key="pair", threads=1) as fleet:
+
+        def another() -> None:
+            fleet.servers.append(start_server(f"{fleet.host}:{fleet.port}", "pair", threads=1))
+            fleet.servers[-1].wait_until_listening()
+
+        settings: dict[str, Any] = {"trials": 60, "tasks": ["matmul:64", "matmul:96"]}
+        process = tiny_kernels.start(tmp_path, fleet.address(), options={"batch": 2}, **settings)
+        assert finished(after_trials(process, 2, another))["errors"] == {}
+        assert_sound(tmp_path, 60)
+        assert len({line["board"] for line in trials(tmp_path)}) == 2
+    info = json.loads((tmp_path / records.SIDECAR).read_text())
+    assert len(info["boards"]) == 2
+
+
+def test_a_frozen_board_is_nobodys_error(pair: Fleet, tmp_path: Path) -> None:
+    settings = {"trials": 16, "options": {"batch": 4, "run_timeout": 4.0}}
+    process = tiny_kernels.start(tmp_path, pair.address(), **settings)
+    frozen = pair.servers[0]
+    try:
+        last = after_trials(process, 4, lambda: os.killpg(frozen.pid, signal.SIGSTOP))
+    finally:
+        os.killpg(frozen.pid, signal.SIGCONT)
+    assert finished(last)["errors"] == {}
+    assert_sound(tmp_path, 16)
+
+
+def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
+    pair: Fleet, tmp_path: Path
+) -> None:
+    def restart() -> None:
+        os.killpg(pair.tracker.pid, signal.SIGKILL)
+        pair.tracker.end()
+        pair.tracker = start_tracker(port=pair.port)
+        pair.tracker.wait_until_listening()
+
+    process = tiny_kernels.start(tmp_path, pair.address(), trials=16, options={"batch": 4})
+    assert finished(after_trials(process, 4, restart))["errors"] == {}
+    assert_sound(tmp_path, 16)
+    assert len(check(pair.host, pair.port, "pair", timeout=30)) >= 1
+
+
+def test_two_tuners_take_turns_on_one_board(tmp_path: Path) -> None:
+    with running_fleet(1, key="one", threads=1) as fleet:
+        processes = [
+            tiny_kernels.start(tmp_path / name, fleet.address(), trials=12, options={"batch": 3})
+            for name in ("first", "second")
+        ]
+        for process in processes:
+            assert finished(tiny_kernels.events(process)[-1])["errors"] == {}
+    assert_sound(tmp_path / "first", 12)
+    assert_sound(tmp_path / "second", 12)
+
+
+def test_a_kernel_that_fills_memory_is_a_counted_error(tmp_path: Path, fleet: Fleet) -> None:
+    settings: dict[str, Any] = {"tasks": ["fill:4096", "matmul:32"], "trials": 4}
+    result = tiny_kernels.tune(tmp_path, fleet.address(), **settings)
+    assert list(result["errors"].values()) == [1]
+    assert set(result["errors"]) <= {"run_crash", "run_error"}
+    assert len(boards(fleet.host, fleet.port)) == 1
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="apt-get install faketime")
+def test_a_clock_that_jumps_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = subprocess.run(
+        ["faketime", "-m", "now", "printenv", "LD_PRELOAD"], capture_output=True, text=True
+    )
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    monkeypatch.setenv("LD_PRELOAD", found.stdout.strip())
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    with running_fleet(1, key="jumpy", threads=1) as fleet:
+        process = tiny_kernels.start(tmp_path / "r", fleet.address(), trials=16)
+        jumps = iter(["+3600", "-7200", "+100000"])
+        assert process.stdout is not None
+        last = None
+        for line in process.stdout:
+            last = json.loads(line)
+            if last[0] == "trial" and last[1]["trials_done"] % 4 == 0:
+                clock.write_text(next(jumps, "+0"))
+        process.communicate()
+    monkeypatch.undo()
+    assert last is not None
+    assert finished(last)["errors"] == {}
+    assert_sound(tmp_path / "r", 16)
+    stamps = [line["t"] for line in trials(tmp_path / "r")]
+    assert max(stamps) - min(stamps) > 3600, "the clock did jump"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
+    tmp_path: Path, fleet: Fleet
+) -> None:
+    settings: dict[str, Any] = {
+        "tasks": ["matmul:32", "matmul:48"],
+        "trials": 48,
+        "seed": 7,
+        "options": {"batch": 3, "workers": 1},
+    }
+    undisturbed = tiny_kernels.tune(tmp_path / "calm", fleet.address(), **settings)
+    assert_sound(tmp_path / "calm", 48)
+    chance = random.Random(20)
+    folder = tmp_path / "killed"
+    for _ in range(KILLS):
+        process = tiny_kernels.start(folder, fleet.address(), **settings)
+        assert process.stdout is not None
+        wanted = chance.choice(["started", "tasks", "trial", "trial", "trial"])
+        for line in process.stdout:
+            if json.loads(line)[0] == wanted:
+                break
+        time.sleep(chance.uniform(0.0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = tiny_kernels.tune(folder, fleet.address(), **settings)
+    assert last["trials"] == undisturbed["trials"]
+    assert_sound(folder, 48)
+    for name in (records.RECORDS, records.WORKLOADS, records.TRIALS):
+        calm = (tmp_path / "calm" / name).read_text().splitlines()
+        killed = (folder / name).read_text().splitlines()
+        assert len(killed) == len(calm)
+        assert all(json.loads(line) for line in killed)
