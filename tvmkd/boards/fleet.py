@@ -95,7 +95,7 @@ class Fleet:
     host: str
     port: int
     key: str
-    tracker: Process
+    tracker: Process | None
     servers: list[Process] = field(default_factory=list)
 
     def address(self) -> dict[str, Any]:
