@@ -113,7 +113,7 @@ class LoneSpace:
         return [] if new.key in known else [new]
 
 
-def task(spec: str) -> Any:
+def task(spec: str, tvm_target: dict[str, Any] | None = None) -> Any:
     """A task by name: ``matmul:64`` (tiles), ``evolve:64`` (evolution), ``call:pause``,
     ``fill:4096`` (MiB of memory)."""
     import tvm
@@ -122,7 +122,7 @@ def task(spec: str) -> Any:
     from tvmkd.tuning.space import Task
 
     kind, _, what = spec.partition(":")
-    target = tvm.target.Target(TARGET["tvm"])
+    target = tvm.target.Target(tvm_target or TARGET["tvm"])
     if kind == "call":
         mod, flop = calling(what), 4.0
     elif kind == "fill":
@@ -180,11 +180,12 @@ def main() -> None:
     def emit(name: str, data: dict[str, Any]) -> None:
         print(json.dumps([name, data]), flush=True)
 
+    target = {**TARGET, **params.get("target", {})}
     try:
         result = tune_into(
             Path(params["folder"]),
-            [task(spec) for spec in params.get("tasks", ["matmul:64"])],
-            {**TARGET, **params.get("target", {})},
+            [task(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])],
+            target,
             params["tracker"],
             trials=params.get("trials", 8),
             seed=params.get("seed", 0),

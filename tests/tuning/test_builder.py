@@ -124,7 +124,7 @@ def test_closing_leaves_no_folder(made: list[str]) -> None:
 def test_the_linker_goes_with_the_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert linker_for(None)[1:] == ["-shared"]
     cross = linker_for({"triple": "aarch64-linux-gnu", "glibc": "2.27"})
-    assert cross[-4:] == ["cc", "-target", "aarch64-linux-gnu.2.27", "-shared"]
+    assert cross[-2:] == ["ld.lld", "-shared"]
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingError, match="pip install ziglang"):
         linker_for({"triple": "aarch64-linux-gnu"})

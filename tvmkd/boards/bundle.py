@@ -139,13 +139,10 @@ def bundle(
     data = _archive(contents, executable={SERVER, "start.sh"})
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=out.parent, prefix=f".{out.name}-", delete=False
-        ) as to:
-            to.write(data)
-        os.chmod(to.name, 0o644)
-        os.replace(to.name, out)
+        temporary.write_bytes(data)
+        temporary.replace(out)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise InputError(f"{out}: cannot be written: {error.strerror}") from None
     return {
         "path": os.fspath(out),

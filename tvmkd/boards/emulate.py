@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tvmkd.boards import bundle, wheels
 from tvmkd.boards.connect import boards
@@ -116,6 +116,11 @@ def start_board(
     return Process([*command, "--die-with-parent"], env)
 
 
+def _end_all(fleet: Fleet) -> None:
+    for board in fleet.servers:
+        board.end()
+
+
 @contextlib.contextmanager
 def running_emulated_fleet(
     target: Target,
@@ -148,11 +153,10 @@ def running_emulated_fleet(
         host, port = tracker
         before = sum(board["key"] == key for board in boards(host, port))
         fleet = Fleet(host, port, key, own)
+        stack.callback(_end_all, fleet)
         for number in range(count):
             into = counts / f"{number}" if counts is not None else None
-            board = start_board(target, f"{host}:{port}", key, count_into=into)
-            stack.callback(board.end)
-            fleet.servers.append(board)
+            fleet.servers.append(start_board(target, f"{host}:{port}", key, count_into=into))
         for board in fleet.servers:
             board.wait_until_listening()
         deadline = time.monotonic() + START_SECONDS
@@ -175,3 +179,16 @@ def emulated_fleet(
     """Like :func:`running_emulated_fleet`, but yields ``{"host", "port", "key"}``."""
     with running_emulated_fleet(target, count, key, icount=icount, tracker=tracker) as fleet:
         yield fleet.address()
+
+
+def keep_alive(fleet: Fleet, tell: Callable[[str], None]) -> NoReturn:
+    """Starts boards of ``fleet`` again that have died, on the same port. Ends by an exception."""
+    while True:
+        for index, board in enumerate(fleet.servers):
+            if board.alive():
+                continue
+            tell(f"the emulated board at port {board.port} has died and is started again")
+            board.end()
+            fleet.servers[index] = board.again()
+            fleet.servers[index].wait_until_listening()
+        time.sleep(0.5)

@@ -25,16 +25,25 @@ class Process:
     """A server of ours in its own process group: started, waited for, ended as a group."""
 
     def __init__(self, argv: Sequence[str], env: dict[str, str] | None = None) -> None:
+        self._argv, self._env = list(argv), dict(env or {})
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end()
         self._process = subprocess.Popen(
-            list(argv),
+            self._argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self._env},
             start_new_session=True,
         )
         self.port = 0
+
+    def alive(self) -> bool:
+        """Whether the process itself still runs."""
+        return self._process.poll() is None
+
+    def again(self) -> Process:
+        """Another process by the same command; once this one has ended."""
+        return Process(self._argv, self._env)
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,48 @@
+"""``tvmkd board bundle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvmkd.cli._options import PATH, json_option, print_json
+
+
+@click.command()
+@click.option(
+    "--target",
+    "target_name",
+    required=True,
+    metavar="NAME|FILE",
+    help="The board: a name that `tvmkd targets` lists, or the path of a target file.",
+)
+@click.option("-o", "--output", type=PATH, required=True, help="The .tar.gz to write.")
+@json_option
+def command(target_name: str, output: Path, as_json: bool) -> None:
+    """Make the archive that turns a bare board into a TVM RPC server.
+
+    It holds our server, cross-compiled here, the runtime libraries out of TVM's own wheels, a start
+    script and a systemd unit. The board needs no Python and no compiler. What went in is kept in
+    the cache, so that the second time takes seconds.
+
+    \b
+    Examples:
+      tvmkd board bundle --target jetson-nano -o nano.tar.gz
+      scp nano.tar.gz user@nano: && ssh user@nano tar xzf nano.tar.gz
+      ssh user@nano tvmkd-board/start.sh 192.168.1.10:9190 nano
+    """
+    from tvmkd import console, targets
+    from tvmkd.boards import bundle
+
+    target = targets.load(target_name)
+    with console.working(f"bundling for {target.name}") as tell:
+        made = bundle.bundle(target, output, tell=tell)
+    if as_json:
+        print_json(made)
+        return
+    for name, file in made["files"].items():
+        needs = ", ".join(f"{kind} {version}" for kind, version in sorted(file["needs"].items()))
+        click.echo(f"{name:<28}{file['bytes'] / 1024:>8.0f} KiB  {needs}")
+    click.echo(f"{output}: {made['bytes'] / 2**20:.1f} MiB, sha256 {made['sha256']}")
+    click.echo("On the board: tar xzf the archive, then tvmkd-board/start.sh TRACKER_HOST:9190 KEY")
