@@ -22,6 +22,7 @@ struct options {
   const char* work_dir;
   const char* emulated; /* what emulates this board, or NULL */
   double most_seconds;  /* the longest session, whatever a client asks for; 0: no limit */
+  long memory_mib;      /* what a session may take; 0: most of what is free */
   bool die_with_parent;
 };
 

@@ -38,6 +38,7 @@ static const char USAGE[] =
     "  --allow CIDR            refuse clients from elsewhere, loopback excepted; several times\n"
     "  --custom-addr ADDRESS   the address that the tracker hands out for this board\n"
     "  --session-timeout S     the longest session, whatever the client asks for\n"
+    "  --session-memory MIB    what a session may take (80 % of what is free)\n"
     "  --work-dir DIR          for uploaded files (/tmp)\n"
     "  --emulated TEXT         say that this board is emulated, and by what\n"
     "  --die-with-parent       end when the process that started this one ends\n"
@@ -50,15 +51,15 @@ static int wrong(const char* message, const char* what) {
 }
 
 static int parse(int argc, char** argv, struct options* options) {
-  enum { HOST = 1, PORT, TRACKER, KEY, ALLOW, CUSTOM, LONGEST, WORK, EMULATED, DIE, VERSION, HELP };
+  enum { HOST = 1, PORT, TRACKER, KEY, ALLOW, CUSTOM, LONGEST, MEMORY, WORK, EMULATED, DIE, VERSION, HELP };
   static const struct option known[] = {
       {"host", 1, 0, HOST},          {"port", 1, 0, PORT},
       {"tracker", 1, 0, TRACKER},    {"key", 1, 0, KEY},
       {"allow", 1, 0, ALLOW},        {"custom-addr", 1, 0, CUSTOM},
-      {"session-timeout", 1, 0, LONGEST}, {"work-dir", 1, 0, WORK},
-      {"emulated", 1, 0, EMULATED},  {"die-with-parent", 0, 0, DIE},
-      {"version", 0, 0, VERSION},    {"help", 0, 0, HELP},
-      {0, 0, 0, 0}};
+      {"session-timeout", 1, 0, LONGEST}, {"session-memory", 1, 0, MEMORY},
+      {"work-dir", 1, 0, WORK},      {"emulated", 1, 0, EMULATED},
+      {"die-with-parent", 0, 0, DIE}, {"version", 0, 0, VERSION},
+      {"help", 0, 0, HELP},          {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
     char* colon;
@@ -68,6 +69,7 @@ static int parse(int argc, char** argv, struct options* options) {
       case KEY: options->key = optarg; break;
       case CUSTOM: options->custom_addr = optarg; break;
       case LONGEST: options->most_seconds = atof(optarg); break;
+      case MEMORY: options->memory_mib = atol(optarg); break;
       case WORK: options->work_dir = optarg; break;
       case EMULATED: options->emulated = optarg; break;
       case DIE: options->die_with_parent = true; break;

@@ -111,8 +111,9 @@ static uint64_t available_memory(void) {
 }
 
 /* A kernel that asks for more than there is fails by itself, and takes nobody along. */
-static void limit_memory(void) {
-  uint64_t most = available_memory() / 10 * 8;
+static void limit_memory(const struct options* options) {
+  uint64_t most = (uint64_t)options->memory_mib << 20;
+  if (most == 0) most = available_memory() / 10 * 8;
   struct rlimit limit = {most, most}, core = {0, 0};
   /* Data, not address space: CUDA reserves far more of the latter than it uses. */
   if (most > 0) setrlimit(RLIMIT_DATA, &limit);
@@ -137,7 +138,7 @@ static void run(int fd, const struct options* options) {
     say("cannot make %s: %s", folder, strerror(errno));
     _exit(1);
   }
-  limit_memory();
+  limit_memory(options);
   ffi_register("tvm.rpc.server.workpath", workpath);
   ffi_register("tvm.rpc.server.load_module", load_module);
   ffi_register("tvm.rpc.server.download_linked_module", download_linked);
