@@ -109,6 +109,7 @@ def build(
     shipped: bool = True,
     inputs: Path | None = None,
     dims: Mapping[str, int] | None = None,
+    board: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
 
@@ -120,9 +121,12 @@ def build(
         shipped: also use the records that ship with tvmkd.
         inputs: an ``.npz`` of real inputs for the check against ONNX Runtime.
         dims: sizes of the free dimensions.
+        board: ``{"host", "port", "key"}`` of a tracker with a board to check the artifact on, where
+            the target does not run on this machine.
 
     Raises:
-        InputError: the model, the records or the output folder cannot be used.
+        InputError: the model, the records, the output folder or the board cannot be used.
+        MissingError: there is no such board.
     """
     from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
@@ -136,6 +140,10 @@ def build(
                 f"{folder}: holds no tuning records (no {DATABASE[0]}); make them with tvmkd tune"
             )
         check_made_for(folder, target.to_dict(), STACK, same_cores=False)
+    if board is not None:
+        from tvmkd.boards.connect import check as check_boards
+
+        check_boards(board["host"], board["port"], board["key"])
     folders = list(records)
     own = shipped_records(target) if shipped else None
     if own is not None:
@@ -157,6 +165,7 @@ def build(
             folders,
             out,
             real_inputs=inputs,
+            board=board,
             dims=dims,
             on_event=on_event,
         )
@@ -190,12 +199,30 @@ def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
         f"({entry['reason']})"
         for entry in coverage["set_aside"]
     ]
+    lines += [
+        f"{entry['path']}: tuned on emulated boards, whose times mean nothing on real ones"
+        if not entry.get("icount")
+        else f"{entry['path']}: tuned by instruction counts of emulated boards"
+        for entry in manifest["records"]
+        if entry.get("emulated") and entry["used"]
+    ]
     check = manifest["check"]
     if "max_error" in check:
         lines.append(
-            f"checked: {check['samples']} inputs, {check['real_samples']} of them real, differ "
-            f"from ONNX Runtime by at most {check['max_error']:.1e} of the output's range"
+            f"checked{_where(check)}: {check['samples']} inputs, {check['real_samples']} of them "
+            f"real, differ from ONNX Runtime by at most {check['max_error']:.1e} of the output's "
+            "range"
         )
     else:
-        lines.append(f"not checked against ONNX Runtime: {check.get('skipped', 'no reason given')}")
+        lines.append(
+            f"not checked against ONNX Runtime: {check.get('skipped', 'no reason given')}; "
+            "--rpc-tracker and --rpc-key check it on a board"
+        )
     return lines
+
+
+def _where(check: Mapping[str, Any]) -> str:
+    on = check.get("on")
+    if not on:
+        return ""
+    return f" on {'an emulated board' if on.get('emulated') else 'the board'} at {on['board']}"

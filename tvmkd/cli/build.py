@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from tvmkd.cli._options import PATH, dims_option, json_option, print_json, target_option
+from tvmkd.cli._options import (
+    PATH,
+    dims_option,
+    json_option,
+    print_json,
+    target_option,
+    tracker,
+)
 
 
 @click.command()
@@ -24,6 +32,18 @@ from tvmkd.cli._options import PATH, dims_option, json_option, print_json, targe
 @click.option(
     "--inputs", type=PATH, help="An .npz of real inputs for the check against ONNX Runtime."
 )
+@click.option(
+    "--rpc-tracker",
+    type=tracker,
+    metavar="HOST[:PORT]",
+    help="The tracker of a board to check the artifact on, where the target does not run here.",
+)
+@click.option(
+    "--rpc-key",
+    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    metavar="KEY",
+    help="The key of that board; default: TVM_TRACKER_KEY.",
+)
 @dims_option
 @json_option
 def command(
@@ -33,22 +53,28 @@ def command(
     output: Path,
     untuned: bool,
     inputs: Path | None,
+    rpc_tracker: tuple[str, int] | None,
+    rpc_key: str | None,
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
     """Compile an ONNX model to an artifact: model.so and its manifest.
 
     The artifact gets its name only once its outputs agree with ONNX Runtime's. Where a tuned kernel
-    is wrong, its record is set aside and the next best one taken.
+    is wrong, its record is set aside and the next best one taken. Code for a board is checked on
+    one where a tracker is given.
 
     \b
     Examples:
       tvmkd build model.onnx -o out/
-      tvmkd build model.onnx --target jetson-nano --records records/nano -o out/nano
+      tvmkd build model.onnx --target jetson-nano --records records/nano -o out/nano \\
+          --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd build model.onnx --untuned -o out/untuned --json
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
+    if rpc_tracker is not None and rpc_key is None:
+        raise click.UsageError("--rpc-tracker goes with --rpc-key")
     from tvmkd import steps, targets
 
     manifest = steps.build(
@@ -59,6 +85,9 @@ def command(
         shipped=not untuned,
         inputs=inputs,
         dims=dict(dims),
+        board=None
+        if rpc_tracker is None
+        else {"host": rpc_tracker[0], "port": rpc_tracker[1], "key": rpc_key},
     )
     if as_json:
         print_json(manifest)

@@ -152,6 +152,7 @@ class StackClient:
         *,
         real_inputs: Path | None = None,
         check: bool = True,
+        board: Mapping[str, Any] | None = None,
         dims: Mapping[str, int] | None = None,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
@@ -161,6 +162,8 @@ class StackClient:
             records: folders of records, the first one also takes what is set aside.
             real_inputs: an ``.npz`` of real inputs for the numeric check.
             check: compare with ONNX Runtime before the artifact gets its name.
+            board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
+                target does not run on this machine.
             on_event: gets ``stage`` and ``set_aside`` events.
         """
         params = {
@@ -170,6 +173,7 @@ class StackClient:
             "out": os.fspath(out),
             "real_inputs": None if real_inputs is None else os.fspath(real_inputs),
             "check": check,
+            "board": None if board is None else dict(board),
             "dims": dict(dims or {}),
         }
         result: dict[str, Any] = self._call("build", params, on_event=on_event)

@@ -96,6 +96,7 @@ class RelaxStack:
             Path(params["out"]),
             real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,
             check=bool(params.get("check", True)),
+            board=params.get("board"),
             emit=emit,
         )
 

@@ -18,7 +18,7 @@ import tvm
 from tvm import s_tir
 
 from tvmkd import artifact, resources
-from tvmkd.errors import TvmkdError
+from tvmkd.errors import InputError, TvmkdError
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.relax_check import Reference, Verdict, real_samples
 from tvmkd.stacks.relax_import import Model
@@ -27,7 +27,7 @@ from tvmkd.targets import Target
 from tvmkd.tuning import records
 from tvmkd.tuning.builder import linker_for
 from tvmkd.tuning.records import StoredRecord
-from tvmkd.tuning.session import check_made_for
+from tvmkd.tuning.session import check_made_for, read_info
 from tvmkd.tuning.space import Task
 from tvmkd.tuning.templates.enumerated import EnumeratedSpace
 
@@ -111,6 +111,7 @@ def build(
     *,
     real_inputs: Path | None,
     check: bool,
+    board: Mapping[str, Any] | None,
     emit: Emit,
 ) -> dict[str, Any]:
     """Builds, checks and writes an artifact; returns its manifest as JSON.
@@ -119,28 +120,33 @@ def build(
         folders: records folders; what is set aside is written into the first one that is writable.
         real_inputs: ``.npz`` of real inputs, name to samples stacked along the first axis.
         check: compare with ONNX Runtime where the target's code runs on this machine.
+        board: ``{"host", "port", "key"}`` of the tracker of a board to compare on, where it does
+            not.
 
     Raises:
-        InputError: records of another target or stack.
+        InputError: records of another target or stack, or a board that does not fit the target.
+        MissingError: no board.
         TvmkdError: the model is wrong even without any record: TVM's fault, not the tuning's.
     """
     artifact.check_destination(out)
     for folder in folders:
         check_made_for(folder, target, "relax", same_cores=False)
+    _check_one_kind(folders)
     builder = Builder(model, tasks, tvm_target, target["toolchain"])
     found = records.best(folders)
     usable = {
         key: [record for record in _own_first(found.get(key, [])) if builder.fits(task, record)]
         for key, task in builder.tasks.items()
     }
-    runs_here = Target.from_dict(target).runs_here()
+    not_here = Target.from_dict(target).runs_here()
     aside: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory(prefix="tvmkd-build-") as work:
         library = Path(work) / LIBRARY
-        if check and runs_here is None:
+        if check and (not_here is None or board is not None):
             emit("stage", {"text": "asking ONNX Runtime"})
             real = real_samples(real_inputs, model.inputs)
-            reference = Reference(model.info.path, model.inputs, real)
+            there = None if not_here is None else board
+            reference = Reference(model.info.path, model.inputs, real, board=there, target=target)
             verdict, aside = _until_right(builder, usable, reference, library, folders, emit)
             checked: dict[str, Any] = {
                 "against": "onnxruntime fp32",
@@ -148,11 +154,12 @@ def build(
                 "real_samples": len(real),
                 "max_error": verdict.error,
                 "tolerance": reference.tolerance,
+                **({"on": reference.on} if reference.on else {}),
             }
         else:
             emit("stage", {"text": "compiling"})
             builder.library(_first(usable), library, defaults=True)
-            checked = {"skipped": runs_here or "not asked for"}
+            checked = {"skipped": not_here or "not asked for"}
         emit("stage", {"text": "writing the artifact"})
         chosen = _first(usable)
         manifest = artifact.write(
@@ -174,6 +181,7 @@ def build(
                     "path": os.fspath(folder),
                     "sha256": artifact.sha256(folder / records.RECORDS),
                     "used": sum(1 for record in chosen.values() if record.folder == folder),
+                    **_marks(folder),
                 }
                 for folder in folders
             ],
@@ -181,6 +189,26 @@ def build(
             metadata=model.info.metadata,
         )
     return manifest.model_dump(mode="json")
+
+
+def _marks(folder: Path) -> dict[str, Any]:
+    """That records are of emulated boards, or instruction counts; empty for real times."""
+    info = read_info(folder) or {}
+    marks = {"emulated": info.get("measured_on") == "emulated"}
+    marks["icount"] = info.get("evaluator") == "icount"
+    return {name: True for name, holds in marks.items() if holds}
+
+
+def _check_one_kind(folders: Sequence[Path]) -> None:
+    """Refuses to rank times of real boards beside those of emulated ones, or beside counts.
+
+    Raises:
+        InputError: the folders are of more than one kind.
+    """
+    kinds = {" and ".join(_marks(folder)) or "real times": folder for folder in folders}
+    if len(kinds) > 1:
+        named = "; ".join(f"{folder}: {kind}" for kind, folder in sorted(kinds.items()))
+        raise InputError(f"these records cannot be ranked together ({named}); give one kind")
 
 
 def _own_first(found: Sequence[StoredRecord]) -> list[StoredRecord]:

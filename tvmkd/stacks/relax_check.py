@@ -6,6 +6,7 @@ worker: ``python -m tvmkd.stacks.relax_check`` loads it, and its death is an ans
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from tvmkd import wire
-from tvmkd.errors import TvmkdError
+from tvmkd.boards.remote import RemoteModel
+from tvmkd.errors import InputError, MissingError, TvmkdError
 
 Arrays = Mapping[str, np.ndarray]
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 1e-1}
@@ -51,6 +53,11 @@ class Reference:
         inputs: name, shape and dtype of each input.
         real: real inputs, stacked along a first axis of samples (see `real_samples`).
         seed: of the random samples.
+        board: ``{"host", "port", "key"}`` of the tracker, where the library is to run on a board.
+        target: ``Target.to_dict()`` of what it is built for; goes with ``board``.
+
+    Attributes:
+        on: what the board says of itself, once it has run something there.
     """
 
     def __init__(
@@ -59,8 +66,13 @@ class Reference:
         inputs: Sequence[Mapping[str, Any]],
         real: Sequence[Arrays] = (),
         seed: int = 0,
+        board: Mapping[str, Any] | None = None,
+        target: Mapping[str, Any] | None = None,
     ) -> None:
         import onnxruntime
+
+        self._board, self._target = board, dict(target or {})
+        self.on: dict[str, Any] = {}
 
         rng = np.random.default_rng(seed)
         self.names = [spec["name"] for spec in inputs]
@@ -79,9 +91,21 @@ class Reference:
         )
 
     def judge(self, library: Path) -> Verdict:
-        """Runs ``library`` on the samples and compares."""
-        import sys
+        """Runs ``library`` on the samples and compares.
 
+        Raises:
+            MissingError: there is no board to run it on.
+            InputError: the board does not fit the target.
+        """
+        try:
+            found = self._run_here(library) if self._board is None else self._run_there(library)
+        except (MissingError, InputError):
+            raise
+        except TvmkdError as error:
+            return Verdict(False, float("inf"), str(error))
+        return self._compare(found)
+
+    def _run_here(self, library: Path) -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
             inputs, answers = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
             arrays = {
@@ -90,22 +114,26 @@ class Reference:
                 for j, name in enumerate(self.names)
             }
             np.savez(inputs, **arrays)  # type: ignore[arg-type]
-            try:
-                with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax_check"]) as child:
-                    child.call(
-                        "run",
-                        {
-                            "library": str(library),
-                            "inputs": str(inputs),
-                            "outputs": str(answers),
-                            "shape": [len(self.samples), len(self.names)],
-                        },
-                        timeout=TIMEOUT,
-                    )
-            except TvmkdError as error:
-                return Verdict(False, float("inf"), str(error))
+            params = {
+                "library": str(library),
+                "inputs": str(inputs),
+                "outputs": str(answers),
+                "shape": [len(self.samples), len(self.names)],
+            }
+            with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax_check"]) as child:
+                child.call("run", params, timeout=TIMEOUT)
             with np.load(answers) as found:
-                return self._compare({name: found[name] for name in found.files})
+                return {name: found[name] for name in found.files}
+
+    def _run_there(self, library: Path) -> dict[str, np.ndarray]:
+        assert self._board is not None
+        found = {}
+        with RemoteModel(library, self._target, self._board) as model:
+            self.on = {name: model.facts.get(name) for name in ("board", "cpu", "emulated")}
+            for i, sample in enumerate(self.samples):
+                outputs = model.run([sample[name] for name in self.names])
+                found.update({f"{i}.{j}": output for j, output in enumerate(outputs)})
+        return found
 
     def _compare(self, found: Arrays) -> Verdict:
         worst = 0.0

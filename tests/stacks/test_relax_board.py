@@ -1,0 +1,95 @@
+"""Code for a board, checked on one: an emulated Jetson Nano."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import pytest
+
+from tvmkd import steps, targets
+from tvmkd.boards import emulate
+from tvmkd.errors import InputError, MissingError
+from tvmkd.stacks.client import StackClient
+
+HERE = Path(__file__).parent
+NANO = targets.load("jetson-nano")
+pytestmark = [
+    pytest.mark.board,
+    pytest.mark.rpc,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(emulate.why_not() is not None, reason=str(emulate.why_not())),
+]
+
+
+@pytest.fixture(scope="module")
+def board() -> Iterator[dict[str, Any]]:
+    with emulate.emulated_fleet(NANO, 1, "nano") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackClient]:
+    with StackClient("relax") as client:
+        yield client
+
+
+def plant(model: Path, records: Path, *modes: str) -> None:
+    argv = [str(model), str(records), json.dumps(NANO.to_dict()), *modes]
+    subprocess.run([sys.executable, str(HERE / "plant.py"), *argv], check=True, timeout=200)
+
+
+@pytest.mark.parametrize("name", ["separable", "winograd"])
+def test_what_is_built_for_a_nano_is_right_on_one(
+    name: str, stack: StackClient, board: dict[str, Any], tmp_path: Path
+) -> None:
+    model = graphs.ALL[name](tmp_path / "m.onnx")
+    manifest = stack.build(model, NANO.to_dict(), [], tmp_path / "out", board=board)
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["check"]["on"]["emulated"] is True
+    assert "checked on an emulated board at 127.0.0.1" in "\n".join(steps.coverage_lines(manifest))
+
+
+def test_a_wrong_record_is_found_on_the_board(
+    stack: StackClient, board: dict[str, Any], tmp_path: Path
+) -> None:
+    model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good", "wrong")
+    manifest = stack.build(model, NANO.to_dict(), [records], tmp_path / "out", board=board)
+    (aside,) = manifest["coverage"]["set_aside"]
+    assert "differ" in aside["reason"]
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+
+
+def test_a_board_that_does_not_fit_or_is_not_there_is_no_kernels_fault(
+    stack: StackClient, board: dict[str, Any], tmp_path: Path
+) -> None:
+    model = graphs.separable(tmp_path / "m.onnx")
+    other = {**NANO.to_dict(), "toolchain": {"triple": "aarch64-linux-gnu", "glibc": "9.99"}}
+    with pytest.raises(InputError, match=r"does not fit the target 'jetson-nano': its glibc"):
+        stack.build(model, other, [], tmp_path / "out", board=board)
+    with pytest.raises(MissingError, match="no board under key 'nobody'"):
+        steps.build(model, NANO, [], tmp_path / "out", board={**board, "key": "nobody"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_of_emulated_boards_are_marked_and_not_ranked_with_real_ones(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    model = graphs.separable(tmp_path / "m.onnx")
+    for name, kind in (("real", "real"), ("emulated", "emulated")):
+        plant(model, tmp_path / name, "good")
+        path = tmp_path / name / "session.json"
+        info = json.loads(path.read_text())
+        path.write_text(json.dumps({**info, "measured_on": kind}))
+    folders = [tmp_path / "real", tmp_path / "emulated"]
+    with pytest.raises(InputError, match="cannot be ranked together"):
+        stack.build(model, NANO.to_dict(), folders, tmp_path / "out")
+    manifest = stack.build(model, NANO.to_dict(), folders[1:], tmp_path / "out")
+    assert manifest["records"][0]["emulated"] is True
+    assert "whose times mean nothing" in "\n".join(steps.coverage_lines(manifest))

@@ -1,0 +1,188 @@
+"""A compiled model on a board: sent there, run there and timed there, over TVM RPC.
+
+TVM and the session live in a child process, ``python -m tvmkd.boards.remote``: an RPC call cannot
+be interrupted, and whoever asks must not import TVM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvmkd import wire
+from tvmkd.boards.match import check_match
+from tvmkd.errors import MissingError
+
+WAIT_SECONDS = 60.0  # for a board that somebody else has
+LIBRARY = "model.so"
+
+Arrays = Sequence[np.ndarray]
+
+
+class RemoteModel:
+    """A compiled model's library on some board under a key. Use as a context manager.
+
+    Args:
+        library: ``model.so``.
+        target: ``Target.to_dict()`` of what it was built for.
+        tracker: ``{"host", "port", "key"}``.
+        run_timeout: seconds that one call may take, the upload included.
+
+    Raises:
+        MissingError: no tracker, or no board that is free and answers.
+        InputError: the board does not fit the target.
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        target: Mapping[str, Any],
+        tracker: Mapping[str, Any],
+        run_timeout: float = 600.0,
+    ) -> None:
+        self._timeout = run_timeout
+        self._folder = tempfile.TemporaryDirectory(prefix="tvmkd-remote-")
+        self._child = wire.Child([sys.executable, "-m", "tvmkd.boards.remote"])
+        try:
+            found = self._child.call(
+                "connect", {**tracker, "timeout": WAIT_SECONDS}, timeout=2 * WAIT_SECONDS
+            )
+            self.facts: dict[str, Any] = found
+            check_match(target, found["board"], found)
+            params = {"library": os.fspath(library), "device": target.get("device", "cpu")}
+            self._child.call("load", params, timeout=run_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RemoteModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the board is an emulated one: its times mean nothing then."""
+        return bool(self.facts.get("emulated"))
+
+    def run(self, arrays: Arrays) -> list[np.ndarray]:
+        """Runs the model once: one array an input, in the model's order; the outputs as arrays.
+
+        Raises:
+            TvmkdError: it failed, crashed or hung there.
+        """
+        inputs, outputs = (Path(self._folder.name) / name for name in ("in.npz", "out.npz"))
+        np.savez(inputs, *arrays)
+        params = {"inputs": os.fspath(inputs), "outputs": os.fspath(outputs)}
+        count = self._child.call("run", params, timeout=self._timeout)["outputs"]
+        with np.load(outputs) as found:
+            return [found[f"arr_{index}"] for index in range(count)]
+
+    def time(self, arrays: Arrays, count: int) -> list[float]:
+        """Seconds of each of ``count`` runs by the board's own clock, the network not in it."""
+        inputs = Path(self._folder.name) / "in.npz"
+        np.savez(inputs, *arrays)
+        params = {"inputs": os.fspath(inputs), "count": count}
+        seconds: list[float] = self._child.call("time", params, timeout=self._timeout)["seconds"]
+        return seconds
+
+    def telemetry(self) -> dict[str, Any]:
+        """Temperature and clocks of the board now; empty where it cannot tell."""
+        found: dict[str, Any] = self._child.call("telemetry", timeout=30)
+        return found
+
+    def close(self) -> None:
+        """Gives the board back."""
+        self._child.close(grace=0.5)
+        self._folder.cleanup()
+
+
+class _Session:
+    """The child's side."""
+
+    _inputs: tuple[tuple[str, int], list[Any]] | None = None
+
+    def connect(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        from tvmkd.boards.connect import request
+        from tvmkd.stacks.tvm_process import import_runtime
+
+        self._tvm = import_runtime()
+        host, port, match = request(*(params[name] for name in ("host", "port", "key", "timeout")))
+        try:
+            self._session = self._tvm.rpc.connect(host, port, match)
+        except Exception as error:
+            line = str(error).strip().splitlines()[-1]
+            raise MissingError(f"the board at {host}:{port} does not answer ({line})") from None
+        facts: dict[str, Any] = {"board": f"{host}:{port}"}
+        with contextlib.suppress(Exception):  # a server of upstream's has no such function
+            facts.update(json.loads(self._session.get_function("tvmkd.board.facts")()))
+        with contextlib.suppress(Exception):
+            facts["threads"] = int(self._session.get_function("runtime.NumThreads")())
+        return facts
+
+    def load(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        from tvm.runtime.vm import VirtualMachine
+
+        self._session.upload(params["library"], target=LIBRARY)
+        module = self._session.load_module(LIBRARY)
+        self._device = self._session.device(params["device"], 0)
+        self._machine = VirtualMachine(module, self._device)
+        return {}
+
+    def _arguments(self, path: str) -> list[Any]:
+        """The inputs on the board; sent again only when they have changed."""
+        state = (path, os.stat(path).st_mtime_ns)
+        if self._inputs is None or self._inputs[0] != state:
+            with np.load(path) as stored:
+                arrays = [stored[f"arr_{index}"] for index in range(len(stored.files))]
+            runtime = self._tvm.runtime
+            self._inputs = (state, [runtime.tensor(array, self._device) for array in arrays])
+            self._machine.set_input("main", *self._inputs[1])
+        return self._inputs[1]
+
+    def run(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        self._arguments(params["inputs"])
+        self._machine.invoke_stateful("main")
+        result = self._machine.get_outputs("main")
+        many = [result] if hasattr(result, "numpy") else list(result)
+        np.savez(params["outputs"], *[output.numpy() for output in many])
+        return {"outputs": len(many)}
+
+    def time(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        self._arguments(params["inputs"])
+        timer = self._machine.time_evaluator(
+            "invoke_stateful", self._device, number=1, repeat=params["count"]
+        )
+        return {"seconds": [float(value) for value in timer("main").results]}
+
+    def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+        with contextlib.suppress(Exception):
+            found: dict[str, Any] = json.loads(
+                self._session.get_function("tvmkd.board.telemetry")()
+            )
+            return found
+        return {}
+
+
+def main() -> None:
+    """Serves until stdin closes."""
+    from tvmkd.stacks.tvm_process import die_with_parent
+
+    die_with_parent()
+    session = _Session()
+    names = ("connect", "load", "run", "time", "telemetry")
+    wire.serve({name: getattr(session, name) for name in names})
+    os._exit(0)  # a session's destructor may wait for a board that is gone
+
+
+if __name__ == "__main__":
+    main()
