@@ -34,7 +34,7 @@ def test_tuning_by_instructions_finds_a_faster_kernel_and_finds_it_again(tmp_pat
             tiny_kernels.tune(tmp_path / name, address, options=COUNTS, **settings)
     one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
     assert len(one) == 16
-    assert min(one.values()) < 0.8 * max(one.values()), "the worst takes clearly more"
+    assert min(one.values()) < 0.9 * max(one.values()), "the worst takes clearly more"
     both = set(one) & set(two)
     assert both
     assert all(abs(one[key] - two[key]) <= 0.001 * one[key] for key in both)

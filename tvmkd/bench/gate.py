@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tvmkd.bench.schema import Comparison, Engine
 from tvmkd.bench.verdict import pair
-from tvmkd.errors import GateFailure, UsageError
+from tvmkd.errors import GateFailure, InputError, UsageError
 
 TIME, SIZE, NUMBER = "a time", "a size", "a number"
 UNITS = {
@@ -99,10 +99,16 @@ def evaluate(comparison: Comparison, requirements: Iterable[str]) -> list[Check]
     Raises:
         UsageError: one does not parse, names an engine that was never asked for, or compares a
             time with a size.
+        InputError: one asks for a time, and the times are of an emulated board.
     """
     parsed = [parse(text) for text in requirements]
     for requirement in parsed:
         _check_names(requirement, comparison)
+        if comparison.context.emulated and requirement.left.kind == TIME:
+            raise InputError(
+                f"{requirement.text!r}: this comparison was made on an emulated board, whose times "
+                "mean nothing: measure on a real one"
+            )
     return [_judge(requirement, comparison) for requirement in parsed]
 
 

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from tvmkd import wire
-from tvmkd.bench.loop import lead_in, time_calls, warm_up
+from tvmkd.bench.loop import lead_in, warm_up
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.errors import TvmkdError
 
@@ -66,6 +66,7 @@ class Host:
             reason = " ".join(str(error).split())[:300]
             raise TvmkdError(f"{type(error).__name__}: {reason}") from error
         self.call = self.engine.bind(samples[0])
+        self.engine.rest()
         return {"seconds": seconds, "size_bytes": self.engine.size_bytes()}
 
     def signature(self, params: dict[str, Any], _: wire.Event) -> Any:
@@ -79,7 +80,9 @@ class Host:
 
     def warm_up(self, params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
         """Calls until stable. Params: ``limit_s``."""
-        return warm_up(self.call, params["limit_s"])
+        found = warm_up(self.call, params["limit_s"], self.engine.times)
+        self.engine.rest()
+        return found
 
     def time(self, params: dict[str, Any], _: wire.Event) -> list[float]:
         """Milliseconds of each call, after a lead-in that is not measured.
@@ -87,7 +90,8 @@ class Host:
         Params: ``count``, and ``limit_s``, after which it ends with the calls it has.
         """
         lead_in(self.call, LEAD_IN_NS)
-        times = time_calls(self.call, params["count"], int(params["limit_s"] * 1e9))
+        times = self.engine.times(self.call, params["count"], int(params["limit_s"] * 1e9))
+        self.engine.rest()
         return [round(nanoseconds / 1e6, 6) for nanoseconds in times]
 
     def facts(self, _params: dict[str, Any], _: wire.Event) -> dict[str, Any]:

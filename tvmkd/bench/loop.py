@@ -10,6 +10,8 @@ from time import perf_counter_ns
 from typing import Any
 
 Call = Callable[[], Any]
+Times = Callable[[Call, int, "int | None"], list[int]]
+"""Nanoseconds of each of so many calls, within a limit in nanoseconds: `time_calls`."""
 
 STABLE_BLOCKS = 4
 STABLE_SPREAD = 0.03
@@ -57,7 +59,7 @@ def lead_in(call: Call, at_least_ns: int, calls: int = 2) -> int:
     return done
 
 
-def warm_up(call: Call, limit_s: float) -> dict[str, Any]:
+def warm_up(call: Call, limit_s: float, times_of: Times | None = None) -> dict[str, Any]:
     """Calls until it is stable: the medians of the last four blocks lie within 3% of each other.
 
     A block is about 50 ms of calls, and at least three.
@@ -65,6 +67,7 @@ def warm_up(call: Call, limit_s: float) -> dict[str, Any]:
     Args:
         call: what will be measured.
         limit_s: when to give up; the answer then says ``"stable": False``.
+        times_of: how calls are timed (None: `time_calls`).
 
     Returns:
         ``{"first_ms", "calls", "seconds", "stable", "spread", "call_seconds"}``, where ``spread``
@@ -72,14 +75,15 @@ def warm_up(call: Call, limit_s: float) -> dict[str, Any]:
         median.
     """
     begin = perf_counter_ns()
-    first = time_calls(call, 1)[0]
+    times_of = times_of or time_calls
+    first = times_of(call, 1, None)[0]
     medians: list[float] = []
     calls = 1
     estimate = float(first)
     while True:
         size = max(3, min(10_000, int(BLOCK_NS / max(estimate, 1.0))))
         left = int(limit_s * 1e9) - (perf_counter_ns() - begin)
-        times = time_calls(call, size, max(left, 0))
+        times = times_of(call, size, max(left, 0))
         estimate = float(median(times))
         calls += len(times)
         medians.append(estimate)

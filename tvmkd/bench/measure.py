@@ -18,7 +18,7 @@ import tvmkd
 from tvmkd.bench import inputs as feeding
 from tvmkd.bench import machine, schema, stats
 from tvmkd.bench.agree import TOLERANCE, Agreement, compare_outputs
-from tvmkd.bench.engines import check_kind
+from tvmkd.bench.engines import ON_BOARD, check_kind
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
@@ -32,6 +32,7 @@ MEASURED = (
     "one call as a user makes it, numpy arrays in and numpy arrays out, on one thread of control; "
     "conversions, copies and dropping the result are part of it"
 )
+ON_A_BOARD = "one run of the model by the board's own clock, inputs and outputs staying there"
 IDLE = (
     "engines that are not on turn are stopped (SIGSTOP), so that their spinning threads are still"
 )
@@ -140,13 +141,7 @@ def compare(
             ],
             outputs=signature["outputs"],
         ),
-        context=schema.Context(
-            **machine.facts(),
-            temperature_c=[before["temperature_c"], after["temperature_c"]],
-            mhz=[before["mhz"], after["mhz"]],
-            load_1min=[before["load_1min"], after["load_1min"]],
-            versions={e.name: str(e.facts["version"]) for e in engines if "version" in e.facts},
-        ),
+        context=_context(engines, before, after),
         method=schema.Method(
             threads=threads,
             pinned_cpus=cpus,
@@ -156,13 +151,13 @@ def compare(
             seed=seed if inputs is None else None,
             samples_checked=len(samples),
             reference=f"ONNX Runtime, FP32, graph optimisations off, {reference or onnx}",
-            measured=MEASURED,
+            measured=ON_A_BOARD if specs[0].kind == ON_BOARD else MEASURED,
             idle=IDLE,
         ),
         budget=None if budget_ms is None else schema.Budget(model_ms=budget_ms),
         engines=engines,
         left_out=left_out,
-        verdict=decide(engines),
+        verdict=_marked(decide(engines), engines),
         warnings=_warnings(engines) + _weak_check(wanted),
     )
 
@@ -233,7 +228,7 @@ class _Run:
             name=spec.name,
             kind=spec.kind,
             precision=spec.precision,
-            threads=self.process.threads,
+            threads=self.facts.get("board_threads") or self.process.threads,
             samples_ms=samples,
             round_sizes=self.sizes,
             **{f"p{q}": stats.percentile(samples, q) for q in (50, 90, 95, 99)},
@@ -271,6 +266,13 @@ def _check_call(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"compare: two engines are called {twice[0]!r}: give one another name")
+    on_board = [spec.name for spec in specs if spec.kind == ON_BOARD]
+    elsewhere = [spec.name for spec in specs if spec.kind != ON_BOARD]
+    if on_board and elsewhere:
+        raise UsageError(
+            f"compare: {listing(on_board)} run on a board and {listing(elsewhere)} here: a "
+            "comparison is made on one device"
+        )
     for spec in specs:
         check_kind(spec.kind)
         if spec.precision not in TOLERANCE:
@@ -325,8 +327,45 @@ def _reference(
     return signature, samples, wanted
 
 
+def _context(
+    engines: Sequence[schema.Engine], before: dict[str, Any], after: dict[str, Any]
+) -> schema.Context:
+    """The machine that the engines ran on: this one, or the board."""
+    facts = machine.facts()
+    boards = [engine.facts["board"] for engine in engines if "board" in engine.facts]
+    board = boards[0] if boards else None
+    temperature, mhz = (
+        [each[name] for each in (before, after)] for name in ("temperature_c", "mhz")
+    )
+    if board is not None:
+        heat = [value for engine in engines for value in engine.facts["celsius"]]
+        facts.update(
+            machine=board.get("machine") or "unknown",
+            system=f"Linux {board.get('kernel') or 'of an unknown version'}",
+            cpu=board.get("cpu") or "unknown",
+            cpus=board.get("cores") or 0,
+            memory_bytes=board.get("memory_bytes"),
+            governor=board.get("governor"),
+            turbo=None,
+        )
+        temperature, mhz = [heat[0], heat[-1]] if heat else [None, None], [None, None]
+    return schema.Context(
+        **facts,
+        temperature_c=temperature,
+        mhz=mhz,
+        load_1min=[before["load_1min"], after["load_1min"]],
+        versions={e.name: str(e.facts["version"]) for e in engines if "version" in e.facts},
+        board=board,
+        emulated=bool(board and board.get("emulated")),
+    )
+
+
 def _warnings(engines: Sequence[schema.Engine]) -> list[str]:
     found = []
+    if any(engine.facts.get("board", {}).get("emulated") for engine in engines):
+        found.append("EMULATED: QEMU's times say nothing about a real board")
+    if any(engine.facts.get("throttled") for engine in engines):
+        found.append("the board was throttled while it was measured: cool it and measure again")
     for engine in engines:
         if not engine.warm_up["stable"]:
             found.append(
@@ -338,7 +377,8 @@ def _warnings(engines: Sequence[schema.Engine]) -> list[str]:
                 f"{engine.name}: {len(engine.samples_ms)} calls are few for a p99: "
                 "take more seconds"
             )
-    busy = [engine for engine in engines if (engine.other_cpu or 0) > BUSY_WARNING]
+    here = [engine for engine in engines if "board" not in engine.facts]
+    busy = [engine for engine in here if (engine.other_cpu or 0) > BUSY_WARNING]
     if busy:
         most = max(engine.other_cpu or 0 for engine in busy)
         found.append(
@@ -346,6 +386,14 @@ def _warnings(engines: Sequence[schema.Engine]) -> list[str]:
             f"{listing(engine.name for engine in busy)} ran"
         )
     return found
+
+
+def _marked(verdict: schema.Verdict, engines: Sequence[schema.Engine]) -> schema.Verdict:
+    """The verdict; of emulated times it says so first."""
+    if any(engine.facts.get("board", {}).get("emulated") for engine in engines):
+        sentence = f"On an emulated board, whose times mean nothing: {verdict.sentence}"
+        return verdict.model_copy(update={"sentence": sentence})
+    return verdict
 
 
 def _weak_check(wanted: Sequence[Sequence[np.ndarray]]) -> list[str]:

@@ -46,6 +46,10 @@ class Context(BaseModel):
     load_1min: list[float] = Field(description="before and after")
     python: str
     versions: dict[str, str] = Field(default_factory=dict, description="engine name -> version")
+    board: dict[str, Any] | None = Field(
+        default=None, description="what the board said of itself, where the engines ran on one"
+    )
+    emulated: bool = Field(default=False, description="an emulated board: the times mean nothing")
 
 
 class Method(BaseModel):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvmkd.cli._options import PATH, dims_option, existing, json_option
+from tvmkd.cli._options import PATH, dims_option, existing, json_option, tracker
 
 if TYPE_CHECKING:
     from tvmkd.bench import EngineSpec
@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="What builds the checkpoint's network, where that is your own module:callable, or where "
     "the file holds weights only.",
+)
+@click.option(
+    "--rpc-tracker",
+    type=tracker,
+    metavar="HOST[:PORT]",
+    help="The tracker of a board: `tvm` and `tvm:untuned` run there, and nothing else does.",
+)
+@click.option(
+    "--rpc-key",
+    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    metavar="KEY",
+    help="The key of that one board; default: TVM_TRACKER_KEY.",
 )
 @click.option("--inputs", type=PATH, help="An .npz of one array an input; else seeded random ones.")
 @click.option("--threads", type=click.IntRange(min=1), help="For every engine; default: all cores.")
@@ -59,6 +71,8 @@ def command(
     untuned: Path | None,
     checkpoint: Path | None,
     model: str | None,
+    rpc_tracker: tuple[str, int] | None,
+    rpc_key: str | None,
     inputs: Path | None,
     threads: int | None,
     seconds: float,
@@ -80,7 +94,10 @@ def command(
       tvmkd compare model.onnx
       tvmkd compare model.onnx --artifact out/ --threads 2 -o result.json --report report.html
       tvmkd compare model.onnx --engine onnxruntime --engine tvm --artifact out/ --json
+      tvmkd compare model.onnx --artifact out/nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano
     """
+    if rpc_tracker is not None and rpc_key is None:
+        raise click.UsageError("--rpc-tracker goes with --rpc-key")
     for path, what in (
         (artifact, "artifact"),
         (untuned, "artifact"),
@@ -97,9 +114,12 @@ def command(
     for folder in (artifact, untuned):
         if folder is not None:
             artifacts.read(folder)
+    wanted = specs(engines, onnx, artifact, untuned, checkpoint, model)
+    if rpc_tracker is not None and rpc_key is not None:
+        wanted = on_board(wanted, rpc_tracker, rpc_key, named=bool(engines))
     with table.following() as tell:
         result = compare(
-            specs(engines, onnx, artifact, untuned, checkpoint, model),
+            wanted,
             onnx,
             None if inputs is None else [_read(inputs)],
             threads=threads,
@@ -116,7 +136,8 @@ def command(
         from tvmkd import steps
         from tvmkd.bench import report as html
 
-        kernels = steps.kernel_times(artifact, inputs) if artifact is not None else None
+        here = artifact if rpc_tracker is None else None
+        kernels = steps.kernel_times(here, inputs) if here is not None else None
         html.write(report, result, kernels=kernels)
     if as_json:
         click.echo(result.model_dump_json(indent=1))
@@ -148,6 +169,39 @@ def specs(
         EngineSpec(name, name, paths.get(name, onnx), options=code if "torch" in name else {})
         for name in names
     ]
+
+
+def on_board(
+    wanted: Sequence[EngineSpec], tracker_at: tuple[str, int], key: str, *, named: bool
+) -> list[EngineSpec]:
+    """The engines that run on the board under ``key``, as engines of a board.
+
+    Raises:
+        InputError: several boards have the key, or none of the engines can run on one.
+        UsageError: an engine that was named cannot.
+        MissingError: no tracker or no board.
+    """
+    import dataclasses
+
+    from tvmkd.bench.engines import ON_BOARD
+    from tvmkd.boards.connect import check
+    from tvmkd.errors import InputError, UsageError
+
+    host, port = tracker_at
+    count = len(check(host, port, key))
+    if count > 1:
+        raise InputError(
+            f"{count} boards have the key {key!r}, and a comparison is made on one: give that "
+            "board a key of its own"
+        )
+    address = {"host": host, "port": port, "key": key}
+    able = [spec for spec in wanted if spec.kind in {"tvm", "tvm:untuned"}]
+    if named and len(able) < len(wanted):
+        other = next(spec.name for spec in wanted if spec not in able)
+        raise UsageError(f"engine {other} cannot run on a board over RPC: only tvm, tvm:untuned")
+    if not able:
+        raise InputError("nothing to run on the board: give --artifact (or --untuned)")
+    return [dataclasses.replace(spec, kind=ON_BOARD, options={"tracker": address}) for spec in able]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,8 +16,12 @@ KINDS: dict[str, str] = {
     "torch": "tvmkd.bench.engines.torch_eager:TorchEngine",
     "torch.compile": "tvmkd.bench.engines.torch_compile:TorchCompileEngine",
     "tvm": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    "tvm@board": "tvmkd.bench.engines.tvm_board:BoardEngine",
     "tvm:untuned": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
 }
+
+ON_BOARD = "tvm@board"
+"""The kind that runs on a board over TVM RPC; a comparison has engines of this kind or none."""
 
 
 def check_kind(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd.bench.loop import time_calls
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.errors import InputError
 
@@ -44,6 +45,16 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """What a reader needs to judge the figures: versions, options. JSON-safe."""
+
+    def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
+        """Nanoseconds of each of ``count`` calls of what `bind` gave, as `loop.time_calls`.
+
+        For an engine elsewhere to override, whose calls are timed where they run.
+        """
+        return time_calls(call, count, limit_ns)
+
+    def rest(self) -> None:  # noqa: B027 - most engines are only stopped
+        """Its turn is over: gives back what another engine needs on its own."""
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
         """Lets go of what is held outside the process."""

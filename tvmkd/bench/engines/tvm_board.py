@@ -1,0 +1,94 @@
+"""A compiled artifact on a board, over TVM RPC, timed by the board's own clock.
+
+Options: ``tracker``, ``{"host", "port", "key"}``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.boards.remote import RemoteModel
+
+BLOCK = 20  # runs that one question to the board asks for
+
+
+class BoardEngine(Engine):
+    """The artifact's library, sent to a board at the start of each turn.
+
+    A board serves one client at a time, so it is given back after each turn: engines that are
+    compared take turns on it.
+    """
+
+    _model: RemoteModel | None = None
+
+    def prepare(self, example: Inputs) -> None:
+        """Reads the manifest and makes sure of the files' hashes."""
+        del example
+        from tvmkd import artifact
+
+        self._manifest = artifact.read(self.path())
+        self._telemetry: list[dict[str, Any]] = [self._board().telemetry()]
+
+    def _board(self) -> RemoteModel:
+        if self._model is None:
+            from tvmkd import artifact
+
+            library = Path(self.path()) / artifact.LIBRARY
+            self._model = RemoteModel(library, self._manifest.target, self.spec.options["tracker"])
+            self._facts = self._model.facts
+        return self._model
+
+    def rest(self) -> None:
+        """Gives the board back."""
+        model, self._model = self._model, None
+        if model is not None:
+            self._telemetry.append(model.telemetry())
+            model.close()
+
+    def bind(self, inputs: Inputs) -> Callable[[], Any]:
+        """Sends the inputs, runs, and fetches the outputs."""
+        arrays = [np.asarray(array) for array in inputs.values()]
+        self._arrays = arrays
+        return functools.partial(self._run, arrays)
+
+    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return self._board().run(arrays)
+
+    def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
+        """The board's own figures for each run: no network in them, and no fetching of outputs."""
+        del call  # what is timed is the run on the board
+        begin = perf_counter_ns()
+        found: list[int] = []
+        while len(found) < count:
+            seconds = self._board().time(self._arrays, min(BLOCK, count - len(found)))
+            found += [max(1, round(value * 1e9)) for value in seconds]
+            if limit_ns is not None and perf_counter_ns() - begin > limit_ns:
+                break
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Stack, version, target, coverage, and what the board says of itself."""
+        known = [now for now in self._telemetry if now]
+        return {
+            "version": self._manifest.stack_version,
+            "stack": self._manifest.stack,
+            "target": self._manifest.target.get("name"),
+            "coverage": self._manifest.coverage,
+            "onnx_sha256": self._manifest.onnx_sha256,
+            "board_threads": self._facts.get("threads"),
+            "board": self._facts,
+            "celsius": [now.get("celsius") for now in known],
+            "throttled": any(now.get("throttled") for now in known),
+        }
+
+    def close(self) -> None:
+        """Gives the board back."""
+        if self._model is not None:
+            self._model.close()
