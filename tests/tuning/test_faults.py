@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_nano
 import pytest
 import tiny_kernels
 
@@ -133,12 +134,43 @@ def test_two_tuners_take_turns_on_one_board(tmp_path: Path) -> None:
     assert_sound(tmp_path / "second", 12)
 
 
-def test_a_kernel_that_fills_memory_is_a_counted_error(tmp_path: Path, fleet: Fleet) -> None:
+def test_a_kernel_that_fills_memory_is_a_counted_error(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"tasks": ["fill:4096", "matmul:32"], "trials": 4}
-    result = tiny_kernels.tune(tmp_path, fleet.address(), **settings)
-    assert list(result["errors"].values()) == [1]
-    assert set(result["errors"]) <= {"run_crash", "run_error"}
-    assert len(boards(fleet.host, fleet.port)) == 1
+    with running_fleet(1, key="small", threads=1, memory=1024) as fleet:
+        result = tiny_kernels.tune(tmp_path, fleet.address(), **settings)
+        assert len(boards(fleet.host, fleet.port)) == 1
+    assert result["errors"] == {"run_crash": 1}
+
+
+def test_a_hot_board_rests_until_it_has_cooled_down(tmp_path: Path) -> None:
+    root = fake_nano.plant(tmp_path / "root", celsius=40.0)
+    target = {"thermal": {"pause_celsius": 80.0, "resume_celsius": 65.0}}
+    with running_fleet(1, key="hot", threads=1, root=str(root)) as fleet:
+        settings: dict[str, Any] = {"trials": 12, "options": {"batch": 2}, "target": target}
+        process = tiny_kernels.start(tmp_path / "r", fleet.address(), **settings)
+        assert process.stdout is not None
+        notes, last, seen = [], None, 0
+        for line in process.stdout:
+            last = json.loads(line)
+            seen += last[0] == "trial"
+            if last[0] == "trial" and seen == 4:
+                fake_nano.plant(root, celsius=91.0, throttled=True)
+            if last[0] == "note":
+                notes.append(last[1]["text"])
+                if "rests" in notes[-1]:
+                    assert seen < 12
+                    fake_nano.plant(root, celsius=50.0)
+        process.communicate()
+    assert finished(last)["errors"] == {}
+    assert any("rests: it is at 91.0 C and throttled" in note for note in notes)
+    assert any("has cooled down" in note for note in notes)
+    lines = trials(tmp_path / "r")
+    assert len(lines) == 12
+    assert [line["celsius"] for line in lines][:4] == [40.0] * 4
+    assert lines[-1]["celsius"] == 50.0
+    hot = [line for line in lines if line["celsius"] == 91.0]
+    assert hot, "the trial after which it rested"
+    assert all(line["throttled"] for line in hot)
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="apt-get install faketime")

@@ -84,16 +84,37 @@ def start_tracker(host: str = "127.0.0.1", port: int = 0) -> Process:
 
 
 def start_server(
-    tracker: str, key: str, *, host: str = "127.0.0.1", port: int = 0, threads: int | None = None
+    tracker: str,
+    key: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    threads: int | None = None,
+    delay: float | None = None,
+    memory: int | None = None,
+    allow: Sequence[str] = (),
+    root: str | None = None,
 ) -> Process:
     """Starts a board server process that ends with this one.
 
     Args:
         tracker: ``HOST:PORT``.
         threads: how many threads a kernel gets there (``TVM_NUM_THREADS``; None: TVM decides).
+        delay: seconds that each measurement takes longer there.
+        memory: MiB that a session may take there.
+        allow: networks that clients may come from.
+        root: a folder whose ``proc`` and ``sys`` it reads instead of this machine's.
     """
     argv = [sys.executable, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
     env = {} if threads is None else {"TVM_NUM_THREADS": str(threads)}
+    if delay is not None:
+        argv += ["--delay", str(delay)]
+    if memory is not None:
+        argv += ["--session-memory", str(memory)]
+    for network in allow:
+        argv += ["--allow", network]
+    if root is not None:
+        env["TVMKD_BOARD_ROOT"] = root
     return Process([*argv, "--tracker", tracker, "--key", key, "--die-with-parent"], env)
 
 
@@ -114,15 +135,20 @@ class Fleet:
 
 @contextlib.contextmanager
 def running_fleet(
-    count: int = 1, key: str = "local", threads: int | None = None
+    count: int = 1, key: str = "local", threads: int | None = None, **options: Any
 ) -> Iterator[Fleet]:
-    """Like :func:`local_fleet`, but hands out the processes too."""
+    """Like :func:`local_fleet`, but hands out the processes too.
+
+    ``options`` go to :func:`start_server`.
+    """
     tracker = start_tracker()
     fleet = Fleet("127.0.0.1", 0, key, tracker)
     try:
         fleet.port = tracker.wait_until_listening()
         where = f"{fleet.host}:{fleet.port}"
-        fleet.servers = [start_server(where, key, threads=threads) for _ in range(count)]
+        for _ in range(count):
+            server = start_server(where, key, threads=threads, **options)
+            fleet.servers.append(server)
         for server in fleet.servers:
             server.wait_until_listening()
         deadline = time.monotonic() + START_SECONDS

@@ -1,17 +1,20 @@
 """The RPC server process of a board: ``python -m tvmkd.boards.server --tracker H:P --key K``.
 
-Upstream's listening loop and protocol, with three differences: it runs in this process (one
-process group to end), a session whose client is gone is ended at once even if its kernel hangs,
-and a session that crashes does not take the server with it.
+Upstream's listening loop and protocol, with differences: it runs in this process (one process
+group to end), a session whose client is gone is ended at once even if its kernel hangs, a session
+that crashes or fills the memory does not take the server with it, and a client that says nothing,
+or that is not allowed to connect, holds nobody up.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import os
+import resource
 import select
 import shutil
 import signal
@@ -19,22 +22,75 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvmkd.boards.facts import facts
+from tvmkd.boards.access import is_allowed
+from tvmkd.boards.facts import facts, telemetry
 from tvmkd.boards.tracker import listen
 from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
+HANDSHAKE_SECONDS = 5.0  # what a client may take to say who it is
+MEMORY_SHARE = 0.8  # of what is free, for one session
 POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
 
 
-def _session(sock: socket.socket, folder: str) -> None:
+class _Listener:
+    """A listening socket that turns away who is not allowed, and waits for nobody for long."""
+
+    def __init__(self, sock: socket.socket, allowed: Sequence[str]) -> None:
+        self._sock = sock
+        self._allowed = list(allowed)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = self._sock.accept()
+        if not is_allowed(str(address[0]), self._allowed):
+            connection.close()
+            raise InterruptedError(f"{address[0]} is not in --allow")
+        connection.settimeout(HANDSHAKE_SECONDS)
+        return connection, address
+
+
+def _limit_memory(mebibytes: int | None) -> None:
+    """A kernel that asks for more than there is fails by itself. Data, not address space: CUDA
+    reserves far more of the latter than it uses."""
+    free = facts()["memory_available_bytes"]
+    most = mebibytes << 20 if mebibytes else int((free or 0) * MEMORY_SHARE)
+    if most:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _declare_delay(seconds: float) -> None:
+    """Makes every measurement take ``seconds`` longer, for benchmarks of what drives boards."""
+    import tvm
+
+    timer = tvm.get_global_func("runtime.RPCTimeEvaluator")
+
+    def delayed(*args: Any) -> Any:
+        evaluator = timer(*args)
+
+        def run(*inputs: Any) -> Any:
+            time.sleep(seconds)
+            return evaluator(*inputs)
+
+        return tvm.runtime.convert(run)
+
+    tvm.register_global_func("runtime.RPCTimeEvaluator", delayed, override=True)
+
+
+def _session(sock: socket.socket, folder: str, memory: int | None) -> None:
     """The child that serves one session. Never returns."""
     code = 1
     try:
         die_with_parent()
         os.chdir(folder)
+        _limit_memory(memory)
         from tvm.rpc import _ffi_api, server
         from tvm.support import utils
 
@@ -72,17 +128,20 @@ def _watch(pid: int, sock: socket.socket, limit: float | None) -> bool:
         os.close(ended)
 
 
-def _serving(sock: socket.socket, addr: Any, opts: dict[str, float], load_library: Any) -> None:
+def _serving(
+    memory: int | None, sock: socket.socket, _addr: Any, opts: dict[str, float], _library: Any
+) -> None:
     """Serves one session in a forked child (stands in for upstream's function of this name)."""
-    del addr, load_library
     from tvm.rpc import _ffi_api
+
+    sock.settimeout(None)
 
     folder = tempfile.mkdtemp(prefix="tvmkd-session-")
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
-        _session(sock, folder)
+        _session(sock, folder, memory)
     try:
         if _watch(pid, sock, opts.get("timeout")):
             with contextlib.suppress(Exception):  # the client may be gone as well
@@ -100,7 +159,15 @@ def _serving(sock: socket.socket, addr: Any, opts: dict[str, float], load_librar
         sock.close()
 
 
-def serve(host: str, port: int, tracker: tuple[str, int], key: str) -> None:
+def serve(
+    host: str,
+    port: int,
+    tracker: tuple[str, int],
+    key: str,
+    allowed: Sequence[str] = (),
+    delay: float | None = None,
+    memory: int | None = None,
+) -> None:
     """Serves sessions until ended; prints ``{"port": N}`` once it listens.
 
     Args:
@@ -108,19 +175,31 @@ def serve(host: str, port: int, tracker: tuple[str, int], key: str) -> None:
             code on this machine: TVM RPC has no authentication.
         tracker: the tracker's address.
         key: the name under which this board is asked for.
+        allowed: networks to accept clients from, besides the loopback; empty: from everywhere.
+        delay: seconds to add to each measurement, and to declare in the facts.
+        memory: MiB that a session may take; None: most of what is free.
     """
     sock = listen(host, port)
     tvm = import_runtime()
     from tvm.rpc import server
 
     server.logger.setLevel(logging.ERROR)
-    server._serving = _serving
-    tvm.register_global_func("tvmkd.board.facts", lambda: json.dumps(facts()), override=True)
+    server._serving = functools.partial(_serving, memory)
+    functions = {"facts": lambda: facts(delay), "telemetry": telemetry}
+    for name, function in functions.items():
+        answer = functools.partial(_answer, function)
+        tvm.register_global_func(f"tvmkd.board.{name}", answer, override=True)
+    if delay is not None:
+        _declare_delay(delay)
     # Leaves through the `finally` of the session at hand, which takes its folder along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     port = sock.getsockname()[1]
     print(json.dumps({"port": port}), flush=True)
-    server._listen_loop(sock, port, key, tracker, None, None)
+    server._listen_loop(_Listener(sock, allowed), port, key, tracker, None, None)
+
+
+def _answer(function: Callable[[], dict[str, Any]]) -> str:
+    return json.dumps(function())
 
 
 def main() -> None:
@@ -130,12 +209,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9090)
     parser.add_argument("--tracker", required=True, help="HOST:PORT of the tracker")
     parser.add_argument("--key", required=True)
+    parser.add_argument("--allow", action="append", default=[], help="a network, several times")
+    parser.add_argument("--delay", type=float, help="seconds to add to each measurement")
+    parser.add_argument("--session-memory", type=int, help="MiB that a session may take")
     parser.add_argument("--die-with-parent", action="store_true")
     options = parser.parse_args()
     if options.die_with_parent:
         die_with_parent()
-    tracker_host, tracker_port = options.tracker.rsplit(":", 1)
-    serve(options.host, options.port, (tracker_host, int(tracker_port)), options.key)
+    host, port = options.tracker.rsplit(":", 1)
+    tracker = (host, int(port))
+    limits = (options.delay, options.session_memory)
+    serve(options.host, options.port, tracker, options.key, options.allow, *limits)
 
 
 if __name__ == "__main__":

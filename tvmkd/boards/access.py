@@ -1,0 +1,63 @@
+"""Who can reach a server. TVM RPC has no passwords, so that is all the protection there is."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from tvmkd.errors import UsageError
+
+WARNING = (
+    "TVM RPC has no authentication: whoever reaches this port can run code here. "
+    "Prefer 127.0.0.1 and an SSH tunnel (--ssh USER@BOARD)"
+)
+
+
+def check_networks(allowed: Sequence[str]) -> None:
+    """Makes sure that each of ``--allow`` is an address or a network.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    for text in allowed:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError as error:
+            raise UsageError(f"--allow {text}: {error}; give for example 192.168.1.0/24") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at ``host``.
+
+    Raises:
+        UsageError: the name does not resolve.
+    """
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise UsageError(f"{host}: {error.strerror or error}") from None
+    return all(ipaddress.ip_address(each.split("%")[0]).is_loopback for each in found)
+
+
+def is_allowed(peer: str, allowed: Sequence[str]) -> bool:
+    """Whether a client may connect: from the loopback, or from one of ``allowed`` (empty: all)."""
+    if not allowed:
+        return True
+    address = ipaddress.ip_address(peer.split("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or any(
+        address in ipaddress.ip_network(text, strict=False) for text in allowed
+    )
+
+
+def reach(host: str, allowed: Sequence[str]) -> str:
+    """Who can reach what listens at ``host``, in words."""
+    if is_loopback(host):
+        return "only this machine can reach it"
+    if allowed:
+        return f"this machine and {', '.join(allowed)} can reach it"
+    if host in {"0.0.0.0", "::"}:
+        return "EVERY machine on every network of this one can reach it"
+    return f"every machine that can route to {host} can reach it"
