@@ -14,6 +14,7 @@ import click
 import pytest
 
 from tvmkd import cli
+from tvmkd.cli import board
 from tvmkd.errors import MissingError
 
 HEAVY = {
@@ -37,6 +38,10 @@ PRINT_MODULES = (
     "code = cli.execute(sys.argv[1:])\n"
     "print(json.dumps([code, sorted({name.partition('.')[0] for name in sys.modules})]))\n"
 )
+COMMANDS = [
+    *[((verb,), first) for verb, first in cli.VERBS.items() if verb != "board"],
+    *[(("board", verb), first) for verb, first in board.VERBS.items()],
+]
 
 
 def loaded_by(*argv: str) -> set[str]:
@@ -70,22 +75,24 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
     assert not set(done.stdout.split()) & (HEAVY | {"click"})
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_every_verb_has_help_with_an_example(verb: str, tvmkd: Any) -> None:
-    done = tvmkd(verb, "--help")
+@pytest.mark.parametrize(("words", "first"), COMMANDS)
+def test_every_verb_has_help_with_an_example(
+    words: tuple[str, ...], first: str, tvmkd: Any
+) -> None:
+    done = tvmkd(*words, "--help")
     assert done.code == 0
-    assert f"tvmkd {verb}" in done.out.partition("Example")[2]
-    command = importlib.import_module(f"tvmkd.cli.{verb}").command
-    assert command.help.splitlines()[0] == cli.VERBS[verb]
+    assert f"tvmkd {' '.join(words)}" in done.out.partition("Example")[2]
+    command = importlib.import_module(f"tvmkd.cli.{'.'.join(words)}").command
+    assert command.help.splitlines()[0] == first
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_the_options_in_the_examples_exist(verb: str) -> None:
-    command: click.Command = importlib.import_module(f"tvmkd.cli.{verb}").command
+@pytest.mark.parametrize(("words", "first"), COMMANDS)
+def test_the_options_in_the_examples_exist(words: tuple[str, ...], first: str) -> None:
+    command: click.Command = importlib.import_module(f"tvmkd.cli.{'.'.join(words)}").command
     known = {name for option in command.params for name in option.opts} | {"--help"}
     lines = inspect.cleandoc(command.help or "").splitlines()
-    examples = [line for line in lines if line.startswith("  tvmkd ")]
-    assert examples
+    examples = [line for line in lines if line.startswith(f"  tvmkd {' '.join(words)} ")]
+    assert examples or words == ("tracker",)
     for line in examples:
         assert {word for word in line.split() if word.startswith("-")} <= known, line
 

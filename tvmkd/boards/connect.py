@@ -50,7 +50,7 @@ def _tracker(host: str, port: int, timeout: float) -> Iterator[socket.socket]:
     except OSError as error:
         raise MissingError(
             f"no tracker at {where} ({error.strerror or error}); "
-            f"start one with: python -m tvmkd.boards.tracker --host {host} --port {port}"
+            f"start one with: tvmkd tracker --host {host} --port {port}"
         ) from None
     with sock:
         try:
@@ -123,7 +123,7 @@ def check(host: str, port: int, key: str, timeout: float = 5.0) -> list[dict[str
     there = f"keys there: {', '.join(keys)}" if keys else "no board is registered at all"
     raise MissingError(
         f"no board under key {key!r} at the tracker {host}:{port} ({there}); start one on the "
-        f"board with: python -m tvmkd.boards.server --tracker {host}:{port} --key {key}"
+        f"board with: tvmkd board serve --rpc-tracker {host}:{port} --rpc-key {key}"
     )
 
 

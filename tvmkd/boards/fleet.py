@@ -41,6 +41,20 @@ class Process:
         """Whether the process itself still runs."""
         return self._process.poll() is None
 
+    def wait(self) -> None:
+        """Waits until the process ends by itself.
+
+        Raises:
+            MissingError: it has; nobody asked it to.
+        """
+        self._process.wait()
+        raise MissingError(f"a local server has ended: {self._said() or 'it said nothing'}")
+
+    def _said(self) -> str:
+        self._log.seek(0)
+        said = self._log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        return " ".join(said)
+
     def again(self) -> Process:
         """Another process by the same command; once this one has ended."""
         return Process(self._argv, self._env)
@@ -57,10 +71,9 @@ class Process:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             line = self._process.stdout.readline() if selector.select(timeout) else b""
         if not line:
-            self._log.seek(0)
-            said = self._log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            said = self._said()
             self.end()
-            raise MissingError(f"a local server did not start: {' '.join(said) or 'no answer'}")
+            raise MissingError(f"a local server did not start: {said or 'no answer'}")
         self.port = int(json.loads(line)["port"])
         return self.port
 

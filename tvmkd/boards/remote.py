@@ -111,12 +111,13 @@ class _Session:
 
     _inputs: tuple[tuple[str, int], list[Any]] | None = None
 
-    def connect(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+    def connect(self, params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
         from tvmkd.boards.connect import request
         from tvmkd.stacks.tvm_process import import_runtime
 
         self._tvm = import_runtime()
         host, port, match = request(*(params[name] for name in ("host", "port", "key", "timeout")))
+        emit("named", {"board": f"{host}:{port}"})
         try:
             self._session = self._tvm.rpc.connect(host, port, match)
         except Exception as error:

@@ -19,7 +19,11 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, 0, 0, socket.IPPROTO_TCP)[0][0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        where = f"cannot listen at {host}:{port}: {error.strerror}"
+        raise OSError(error.errno, where) from None
     sock.listen(64)
     return sock
 

@@ -96,7 +96,7 @@ class Measurer:
         except Exception:
             raise MissingError(
                 f"the board's TVM has no {FILL!r}: load libtvm_runtime_extra.so in its server "
-                f"(--load-library), or use: python -m tvmkd.boards.server"
+                f"(--load-library), or use: tvmkd board serve"
             ) from None
         found: dict[str, Any] = {}
         with contextlib.suppress(Exception):  # a server of upstream's has no such function

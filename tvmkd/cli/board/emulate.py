@@ -39,10 +39,11 @@ def command(
     icount: bool,
     as_json: bool,
 ) -> None:
-    """Run emulated boards here until Ctrl-C.
+    """Run emulated boards here, registered with a tracker.
 
-    The server, the uploads and the AArch64 instructions are real; the times are not, and are marked
-    as emulated wherever they are written. A board that dies is started again.
+    They run until Ctrl-C. The server, the uploads and the AArch64 instructions are real; the times
+    are not, and are marked as emulated wherever they are written. A board that dies is started
+    again.
 
     \b
     Examples:
@@ -53,7 +54,7 @@ def command(
     from tvmkd.boards import emulate
 
     target = targets.load(target_name)
-    with contextlib.ExitStack() as stack:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         with console.working(f"starting {count} emulated {target.name}"):
             fleet = stack.enter_context(
                 emulate.running_emulated_fleet(
@@ -72,5 +73,4 @@ def command(
                 f"--records records/emulated{' --evaluator icount' if icount else ''}"
             )
             click.echo("Their times mean nothing. Ctrl-C ends them.")
-        with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-            emulate.keep_alive(fleet, lambda text: click.echo(text, err=True))
+        emulate.keep_alive(fleet, lambda text: click.echo(text, err=True))
