@@ -14,12 +14,14 @@ import takes longer than that make no trial at all. Everything else is upstream'
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from _common import Result, finish, from_ratios, parser
 from tvmkd import console, machine, targets, wire
 from tvmkd.boards.fleet import local_fleet
 from tvmkd.errors import WorkerDied
+from tvmkd.tuning.builder import linker_for
 
 BAR = 10.0
 STOCK_BUILD_TIMEOUT = 600.0
@@ -50,7 +53,17 @@ def rate(moments: list[float]) -> float:
     return 60.0 * len(moments) / max(moments) if moments else 0.0
 
 
-def run_tvmkd(onnx: Path, target: dict[str, Any], seconds: float) -> list[float]:
+Fleet = Callable[[], contextlib.AbstractContextManager[dict[str, Any]]]
+
+
+def here() -> contextlib.AbstractContextManager[dict[str, Any]]:
+    """A tracker and a server on this machine, with every core."""
+    return local_fleet(1, threads=machine.physical_cores())
+
+
+def run_tvmkd(
+    onnx: Path, target: dict[str, Any], seconds: float, fleet: Fleet = here
+) -> list[float]:
     """Tunes with tvmkd for ``seconds`` and returns when each trial ended."""
     from tvmkd.stacks.client import StackClient
 
@@ -68,7 +81,7 @@ def run_tvmkd(onnx: Path, target: dict[str, Any], seconds: float) -> list[float]
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        local_fleet(1, threads=machine.physical_cores()) as tracker,
+        fleet() as tracker,
         StackClient() as client,
         contextlib.suppress(Enough),
     ):
@@ -79,7 +92,7 @@ def run_tvmkd(onnx: Path, target: dict[str, Any], seconds: float) -> list[float]
     return moments
 
 
-def run_stock(onnx: Path, target: dict[str, Any], limit: float) -> list[float]:
+def run_stock(onnx: Path, target: dict[str, Any], limit: float, fleet: Fleet = here) -> list[float]:
     """One round of stock TVM's tuning in a process of its own; when each trial ended.
 
     Args:
@@ -87,7 +100,7 @@ def run_stock(onnx: Path, target: dict[str, Any], limit: float) -> list[float]:
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        local_fleet(1, threads=machine.physical_cores()) as tracker,
+        fleet() as tracker,
     ):
         log = Path(folder) / "moments"
         params = {
@@ -95,12 +108,14 @@ def run_stock(onnx: Path, target: dict[str, Any], limit: float) -> list[float]:
             "target": target,
             "tracker": tracker,
             "folder": folder,
+            "link": target["toolchain"]["triple"].split("-")[0] != os.uname().machine,
+            "linker": linker_for(target["toolchain"]),
             "log": str(log),
         }
         started = time.time()
         with (
             contextlib.suppress(WorkerDied),  # cut off
-            wire.Child([sys.executable, __file__, "--stock-child"]) as child,
+            wire.Child([sys.executable, os.path.abspath(__file__), "--stock-child"]) as child,
         ):
             child.call("tune", params, timeout=limit)
         lines = log.read_text().split() if log.exists() else []
@@ -121,7 +136,17 @@ def serve_stock() -> None:
         target = tvm.target.Target(params["target"]["tvm"])
         with target:
             mod = relax.get_pipeline("zero")(mod)
-        log, tracker = params["log"], params["tracker"]
+        log, tracker, linker = params["log"], params["tracker"], params["linker"]
+
+        def linked(module: Any) -> str:
+            # Upstream sends a .tar, which a board needs a compiler of its own to link.
+            import subprocess
+            import tempfile
+
+            folder = tempfile.mkdtemp()
+            module.write_to_file(f"{folder}/kernel.o")
+            subprocess.run([*linker, "-o", f"{folder}/kernel.so", f"{folder}/kernel.o"], check=True)
+            return f"{folder}/kernel.so"
 
         def counted(session: Any, rt_mod: Any, device: Any, config: Any, arguments: Any) -> Any:
             # Runs in upstream's own worker process: the moment a measurement is done.
@@ -144,15 +169,17 @@ def serve_stock() -> None:
             target=target,
             work_dir=params["folder"],
             max_trials_global=STOCK_TRIALS,
-            builder=ms.builder.LocalBuilder(timeout_sec=STOCK_BUILD_TIMEOUT),
+            builder=ms.builder.LocalBuilder(
+                timeout_sec=STOCK_BUILD_TIMEOUT, f_export=linked if params["link"] else None
+            ),
             runner=ms.runner.RPCRunner(config, f_run_evaluator=counted),
         )
 
     wire.serve({"tune": tune})
 
 
-def main() -> int:
-    """Runs both in turns and compares."""
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options of this benchmark and of the one on an emulated board."""
     made = parser(__doc__ or "")
     made.add_argument("--onnx", type=Path, help="tune this model instead of the demo's student")
     made.add_argument("--rounds", type=int, default=1, help="turns of each (default 1)")
@@ -161,21 +188,30 @@ def main() -> int:
         "--stock-limit", type=float, default=600, help="cut stock off after this (default 600 s)"
     )
     made.add_argument("--stock-child", action="store_true", help="for this program itself")
-    options = made.parse_args()
+    return made
+
+
+def main() -> int:
+    """Runs both in turns and compares."""
+    options = arguments(__doc__ or "").parse_args()
     if options.stock_child:
         serve_stock()
         return 0
-    target = targets.load("host").to_dict()
+    return compare(options, targets.load("host").to_dict(), here, BAR)
+
+
+def compare(options: Any, target: dict[str, Any], fleet: Fleet, bar: float) -> int:
+    """Runs both in turns on boards of ``fleet``; the exit code."""
     ours: list[float] = []
     stock: list[float] = []
     firsts: list[float | None] = []
     with tempfile.TemporaryDirectory() as folder:
         onnx = options.onnx or export_student(Path(folder) / "student.onnx")
         for number in range(options.rounds):
-            moments = run_tvmkd(onnx, target, options.seconds)
+            moments = run_tvmkd(onnx, target, options.seconds, fleet)
             ours.append(rate(moments))
             console.say(f"round {number + 1}: tvmkd {len(moments)} trials, {ours[-1]:.0f} a minute")
-            moments = run_stock(onnx, target, options.stock_limit)
+            moments = run_stock(onnx, target, options.stock_limit, fleet)
             stock.append(rate(moments))
             firsts.append(min(moments, default=None))
             console.say(
@@ -188,7 +224,7 @@ def main() -> int:
             from_ratios(
                 "trials a minute, tvmkd over stock tune_relax",
                 ratios,
-                BAR,
+                bar,
                 "higher",
                 f"stock's build timeout raised to {STOCK_BUILD_TIMEOUT:.0f} s (default 30 s)",
             )

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""Tuning trials a minute on one emulated Jetson Nano: tvmkd against stock ``tune_relax``.
+
+As bench_trials.py, with the board's server under QEMU and code for its Cortex-A57. Stock gets a
+linker for the board, since what it sends by default has to be linked there; everything else is
+upstream's default but its build timeout.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import bench_trials
+
+from tvmkd import targets
+from tvmkd.boards import emulate
+from tvmkd.errors import MissingError
+
+BAR = 3.0
+
+
+def main() -> int:
+    """Runs both in turns and compares."""
+    options = bench_trials.arguments(__doc__ or "").parse_args()
+    reason = emulate.why_not()
+    if reason is not None:
+        raise MissingError(reason)
+    nano = targets.load("jetson-nano")
+    fleet = functools.partial(emulate.emulated_fleet, nano, 1, "nano")
+    return bench_trials.compare(options, nano.to_dict(), fleet, BAR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
