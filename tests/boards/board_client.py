@@ -1,14 +1,13 @@
 """A plain TVM client of a board, in a process of its own: calls kernels of ``kernels.c``.
 
 ``python board_client.py HOST PORT KEY TIMEOUT LIBRARY CALL...`` where a call is ``name``,
-``name:NUMBER``, ``facts``, ``telemetry``, ``sleep:SECONDS``, ``count:name:NUMBER`` or ``vanish``.
+``name:NUMBER``, ``facts``, ``telemetry``, ``sleep:SECONDS``, ``count:name:NUMBER``, ``upload:MIB``.
 Prints what each call gives, one line each.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -70,8 +69,10 @@ def main() -> None:
                 what, _, number = number.partition(":")
                 count = session.get_function("tvmkd.board.count_instructions")
                 print(count(module, what, int(number)))
-            elif name == "vanish":
-                os.kill(os.getpid(), signal.SIGKILL)
+            elif name == "upload":
+                data = bytearray(int(number) << 20)
+                print("uploading", flush=True)
+                session.upload(data, "large")
             else:
                 function = module.get_function(name)
                 print(f"calling {name}", flush=True)

@@ -139,6 +139,16 @@ def test_a_client_that_says_nothing_or_half_a_word_holds_nobody_up(
         silent.close()
 
 
+def test_an_upload_that_is_cut_off_leaves_the_board_as_it_was(fleet: Fleet, kernels: Path) -> None:
+    process = board_client.start(fleet, kernels, "upload:400")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "uploading\n"
+    process.kill()
+    process.wait()
+    assert until(lambda: free(fleet))
+    assert board_client.ask(fleet, kernels, "twice:3")[-1] == "6"
+
+
 def test_folders_are_cleaned_up_even_after_a_killed_server(
     target: targets.Target, kernels: Path, tmp_path: Path
 ) -> None:

@@ -55,3 +55,18 @@ def test_earlier_batches_count() -> None:
     scheduler = TaskScheduler([(1, 0, "a"), (1, 0, "b")])
     scheduler.resume(0, 1.0, 5)
     assert scheduler.next(np.random.default_rng(0)) == 1
+
+
+def test_batches_on_their_way_count_so_that_many_boards_get_many_tasks() -> None:
+    rng = np.random.default_rng(0)
+    scheduler = TaskScheduler([(1, 1, "a")] * 6)
+    chosen = []
+    for _ in range(6):
+        index = scheduler.next(rng)
+        assert index is not None
+        scheduler.begin(index)
+        chosen.append(index)
+    assert sorted(chosen) == list(range(6))
+    scheduler.record(3, 1.0)
+    scheduler.record(4, 0.5)
+    assert scheduler.next(rng) == 3, "the one known to be slow, not one that is still on its way"

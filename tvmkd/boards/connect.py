@@ -17,12 +17,14 @@ from typing import Any
 from tvmkd.errors import MissingError
 
 TRACKER_MAGIC = 0x2F271
+MOST_BYTES = 1 << 24  # of one answer of a tracker
 CODE_SUCCESS = 0
 CODE_REQUEST = 4
 CODE_SUMMARY = 6
 
 
-def _receive(sock: socket.socket, size: int) -> bytes:
+def receive(sock: socket.socket, size: int) -> bytes:
+    """Exactly ``size`` bytes; ``OSError`` where fewer come."""
     parts = b""
     while len(parts) < size:
         part = sock.recv(size - len(parts))
@@ -32,14 +34,18 @@ def _receive(sock: socket.socket, size: int) -> bytes:
     return parts
 
 
-def _send_json(sock: socket.socket, message: Any) -> None:
+def send_json(sock: socket.socket, message: Any) -> None:
+    """A message of the tracker's protocol: its length, then JSON."""
     data = json.dumps(message).encode()
     sock.sendall(struct.pack("<i", len(data)) + data)
 
 
-def _receive_json(sock: socket.socket) -> Any:
-    (size,) = struct.unpack("<i", _receive(sock, 4))
-    return json.loads(_receive(sock, size))
+def receive_json(sock: socket.socket) -> Any:
+    """The answer to `send_json`; ``ValueError`` where it is no JSON."""
+    (size,) = struct.unpack("<i", receive(sock, 4))
+    if not 0 <= size <= MOST_BYTES:
+        raise OSError(f"an answer of {size} bytes")
+    return json.loads(receive(sock, size))
 
 
 @contextlib.contextmanager
@@ -55,7 +61,7 @@ def _tracker(host: str, port: int, timeout: float) -> Iterator[socket.socket]:
     with sock:
         try:
             sock.sendall(struct.pack("<i", TRACKER_MAGIC))
-            (magic,) = struct.unpack("<i", _receive(sock, 4))
+            (magic,) = struct.unpack("<i", receive(sock, 4))
         except OSError as error:
             raise MissingError(f"what listens at {where} is no TVM tracker ({error})") from None
         if magic != TRACKER_MAGIC:
@@ -72,8 +78,8 @@ def summary(host: str, port: int, timeout: float = 5.0) -> dict[str, Any]:
     """
     with _tracker(host, port, timeout) as sock:
         try:
-            _send_json(sock, [CODE_SUMMARY])
-            code, answer = _receive_json(sock)
+            send_json(sock, [CODE_SUMMARY])
+            code, answer = receive_json(sock)
         except (OSError, ValueError) as error:
             raise MissingError(f"the tracker at {host}:{port} does not answer ({error})") from None
     if code != CODE_SUCCESS:
@@ -135,8 +141,8 @@ def request(host: str, port: int, key: str, timeout: float) -> tuple[str, int, s
     """
     with _tracker(host, port, timeout) as sock:
         try:
-            _send_json(sock, [CODE_REQUEST, key, "", 1])
-            code, answer = _receive_json(sock)
+            send_json(sock, [CODE_REQUEST, key, "", 1])
+            code, answer = receive_json(sock)
         except TimeoutError:
             raise MissingError(
                 f"no board under key {key!r} at {host}:{port} became free in {timeout:.0f} s"

@@ -1,9 +1,8 @@
 """The RPC server process of a board: ``python -m tvmkd.boards.server --tracker H:P --key K``.
 
-Upstream's listening loop and protocol, with differences: it runs in this process (one process
-group to end), a session whose client is gone is ended at once even if its kernel hangs, a session
-that crashes or fills the memory does not take the server with it, and a client that says nothing,
-or that is not allowed to connect, holds nobody up.
+Upstream's protocol and session, with differences: it runs in this process (one process group to
+end), a session whose client is gone is ended at once even if its kernel hangs, and a session that
+crashes or fills the memory does not take the server with it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import argparse
 import contextlib
 import functools
 import json
-import logging
 import os
 import resource
 import select
@@ -25,34 +23,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvmkd.boards.access import is_allowed
 from tvmkd.boards.facts import facts, telemetry
+from tvmkd.boards.listening import listen_for_ever
 from tvmkd.boards.tracker import listen
 from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
-HANDSHAKE_SECONDS = 5.0  # what a client may take to say who it is
 MEMORY_SHARE = 0.8  # of what is free, for one session
 POLLRDHUP = getattr(select, "POLLRDHUP", 0x2000)
-
-
-class _Listener:
-    """A listening socket that turns away who is not allowed, and waits for nobody for long."""
-
-    def __init__(self, sock: socket.socket, allowed: Sequence[str]) -> None:
-        self._sock = sock
-        self._allowed = list(allowed)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        connection, address = self._sock.accept()
-        if not is_allowed(str(address[0]), self._allowed):
-            connection.close()
-            raise InterruptedError(f"{address[0]} is not in --allow")
-        connection.settimeout(HANDSHAKE_SECONDS)
-        return connection, address
 
 
 def _limit_memory(mebibytes: int | None) -> None:
@@ -132,13 +110,9 @@ def _watch(pid: int, sock: socket.socket, limit: float | None) -> bool:
         os.close(ended)
 
 
-def _serving(
-    memory: int | None, sock: socket.socket, _addr: Any, opts: dict[str, float], _library: Any
-) -> None:
-    """Serves one session in a forked child (stands in for upstream's function of this name)."""
+def _serving(memory: int | None, sock: socket.socket, limit: float | None) -> None:
+    """Serves one session in a forked child."""
     from tvm.rpc import _ffi_api
-
-    sock.settimeout(None)
 
     folder = tempfile.mkdtemp(prefix="tvmkd-session-")
     pid = os.fork()
@@ -147,11 +121,11 @@ def _serving(
         os.setpgid(0, 0)
         _session(sock, folder, memory)
     try:
-        if _watch(pid, sock, opts.get("timeout")):
+        if _watch(pid, sock, limit):
             with contextlib.suppress(Exception):  # the client may be gone as well
                 _ffi_api.ReturnException(
                     sock.fileno(),
-                    f"RPCSessionTimeoutError: the session's {opts['timeout']:.0f} s are over",
+                    f"RPCSessionTimeoutError: the session's {limit:.0f} s are over",
                 )
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -160,7 +134,6 @@ def _serving(
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         shutil.rmtree(folder, ignore_errors=True)
-        sock.close()
 
 
 def serve(
@@ -185,10 +158,6 @@ def serve(
     """
     sock = listen(host, port)
     tvm = import_runtime()
-    from tvm.rpc import server
-
-    server.logger.setLevel(logging.ERROR)
-    server._serving = functools.partial(_serving, memory)
     functions = {"facts": lambda: facts(delay), "telemetry": telemetry}
     for name, function in functions.items():
         answer = functools.partial(_answer, function)
@@ -197,9 +166,8 @@ def serve(
         _declare_delay(delay)
     # Leaves through the `finally` of the session at hand, which takes its folder along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    port = sock.getsockname()[1]
-    print(json.dumps({"port": port}), flush=True)
-    server._listen_loop(_Listener(sock, allowed), port, key, tracker, None, None)
+    print(json.dumps({"port": sock.getsockname()[1]}), flush=True)
+    listen_for_ever(sock, tracker, key, allowed, functools.partial(_serving, memory))
 
 
 def _answer(function: Callable[[], dict[str, Any]]) -> str:

@@ -254,6 +254,7 @@ class _Loop:
         proposed = self._spaces[chosen].propose(count, known, history, self._rng)
         fresh = {each.key: each for each in proposed if each.key not in known}
         if fresh:
+            self._scheduler.begin(chosen)
             self._build(_Batch(chosen, task, list(fresh.values()), len(fresh)))
         elif not self._flying[task.key]:
             self._scheduler.drop(chosen)

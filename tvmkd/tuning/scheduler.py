@@ -28,6 +28,7 @@ class _State:
     kind: str
     bests: list[float | None] = field(default_factory=list)  # after each batch
     start: float | None = None
+    flying: int = 0  # batches on their way
     done: bool = False
 
     @property
@@ -51,9 +52,16 @@ class TaskScheduler:
         state.start = best
         state.bests = [best] * batches
 
+    def begin(self, index: int) -> None:
+        """Tells that a batch of a task is on its way: until `record` it counts as one without a
+        gain, so that the next batches go to other tasks."""
+        self._states[index].flying += 1
+
     def record(self, index: int, best: float | None) -> None:
         """Tells the best seconds of a task after one more batch (None: no success yet)."""
-        self._states[index].bests.append(best)
+        state = self._states[index]
+        state.bests.append(best)
+        state.flying = max(0, state.flying - 1)
 
     def drop(self, index: int) -> None:
         """A task whose space is exhausted gets no more batches."""
@@ -64,7 +72,7 @@ class TaskScheduler:
         open_tasks = [i for i, state in enumerate(self._states) if not state.done]
         if not open_tasks:
             return None
-        fresh = [i for i in open_tasks if not self._states[i].bests]
+        fresh = [i for i in open_tasks if not self._states[i].bests and not self._states[i].flying]
         if fresh:
             return fresh[0]
         if rng.random() < EPSILON:
@@ -74,11 +82,11 @@ class TaskScheduler:
     def _gain(self, index: int) -> float:
         """Seconds of end-to-end time that one more batch for this task may save."""
         state = self._states[index]
-        batches = len(state.bests)
+        batches = len(state.bests) + state.flying
         best = state.best
         if best is None:
-            return float("inf") if batches < GIVE_UP else 0.0
-        earlier = state.bests[-1 - WINDOW] if batches > WINDOW else None
+            return float("inf") if batches < GIVE_UP and not state.flying else 0.0
+        earlier = state.bests[-1 - WINDOW] if len(state.bests) > WINDOW else None
         falling = 0.0 if earlier is None else (earlier - best) / WINDOW
         hope = best / batches
         peers = [

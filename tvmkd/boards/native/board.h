@@ -39,6 +39,7 @@ double now(void);
 void say(const char* format, ...) __attribute__((format(printf, 1, 2)));
 bool send_all(int fd, const void* data, size_t size, double deadline);
 bool receive_all(int fd, void* data, size_t size, double deadline);
+void keep_alive(int fd); /* and no delay of small packets */
 int listen_at(const char* host, int* port);
 int connect_to(const char* host, int port, double deadline);
 bool is_allowed(const struct options* options, const struct sockaddr_storage* peer);

@@ -150,8 +150,7 @@ static void serve(int listening, struct tracker* tracker, const struct options* 
     if (!is_allowed(options, &peer)) {
       say("a client was refused: it is not in --allow");
     } else {
-      int yes = 1;
-      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+      keep_alive(fd); /* a client that lost its power is noticed too */
       seconds = greet(fd, tracker, options);
     }
     if (seconds >= 0) {

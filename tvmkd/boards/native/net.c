@@ -69,6 +69,15 @@ bool receive_all(int fd, void* data, size_t size, double deadline) {
   return true;
 }
 
+void keep_alive(int fd) {
+  int yes = 1, idle = 15, interval = 5, count = 3;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 static struct addrinfo* resolve(const char* host, int port) {
   char service[16];
   snprintf(service, sizeof service, "%d", port);
@@ -118,8 +127,7 @@ int connect_to(const char* host, int port, double deadline) {
       fd = -1;
     } else {
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-      int yes = 1;
-      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+      keep_alive(fd);
     }
   }
   if (found != NULL) freeaddrinfo(found);
