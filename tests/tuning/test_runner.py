@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvmkd.boards.fleet import Fleet, start_tracker
+from tvmkd import targets
+from tvmkd.boards import emulate
+from tvmkd.boards.fleet import Fleet, start_server, start_tracker
 from tvmkd.errors import MissingError
 from tvmkd.tuning.jobs import RunJob, figure
 from tvmkd.tuning.runner import BoardRunner
@@ -77,3 +80,26 @@ def test_no_tracker_is_one_clear_line() -> None:
         pytest.raises(MissingError, match=f"no tracker at 127.0.0.1:{port}"),
     ):
         runner.open()
+
+
+@pytest.mark.rpc
+@pytest.mark.board
+@pytest.mark.skipif(emulate.why_not() is not None, reason=str(emulate.why_not()))
+def test_a_refused_board_gets_no_work_however_long_it_goes_on(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.so"
+    bad.write_bytes(b"not a library")
+    with emulate.running_emulated_fleet(targets.load("jetson-nano"), 1, "mixed") as fleet:
+        real = start_server(f"{fleet.host}:{fleet.port}", "mixed", threads=1)
+        try:
+            port = real.wait_until_listening()
+            seen = set()
+            settings = {"run_timeout": 0.5, "session_seconds": 3.0, "emulated": False}
+            with BoardRunner(fleet.address(), **settings) as runner:  # type: ignore[arg-type]
+                runner.open()
+                end = time.monotonic() + 6.0  # four times as long as a refused board is held
+                while time.monotonic() < end:
+                    (result,) = runner.run([RunJob(bad, [("float32", [4])])])
+                    seen.add(result.board)
+            assert seen == {f"127.0.0.1:{port}"}
+        finally:
+            real.end()

@@ -78,7 +78,7 @@ class Slot:
     def _serve(self) -> None:
         try:
             while self._stays():
-                if self.link.address is None and not self._get_board():
+                if not (self.ready and self.link.address) and not self._get_board():
                     continue
                 work = self._next()
                 if work is not None:
