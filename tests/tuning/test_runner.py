@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tvmkd import targets
 from tvmkd.boards import emulate
+from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Fleet, start_server, start_tracker
 from tvmkd.errors import MissingError
 from tvmkd.tuning.jobs import RunJob, figure
@@ -92,6 +93,8 @@ def test_a_refused_board_gets_no_work_however_long_it_goes_on(tmp_path: Path) ->
         real = start_server(f"{fleet.host}:{fleet.port}", "mixed", threads=1)
         try:
             port = real.wait_until_listening()
+            while boards(fleet.host, fleet.port)[0]["free"] < 2:
+                time.sleep(0.05)
             seen = set()
             settings = {"run_timeout": 0.5, "session_seconds": 3.0, "emulated": False}
             with BoardRunner(fleet.address(), **settings) as runner:  # type: ignore[arg-type]
