@@ -5,7 +5,6 @@ import statistics
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -258,7 +257,6 @@ def test_two_processes_under_torchrun(tmp_path):
         )
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    start = time.monotonic()
     done = subprocess.run(
         [*command, str(script)], capture_output=True, text=True, timeout=200, check=False
     )
@@ -274,4 +272,3 @@ def test_two_processes_under_torchrun(tmp_path):
     stamp = (tmp_path / "out" / "students" / "distilled-0.pt").stat().st_mtime_ns
     subprocess.run([*command, str(script)], capture_output=True, timeout=200, check=True)
     assert (tmp_path / "out" / "students" / "distilled-0.pt").stat().st_mtime_ns == stamp
-    assert time.monotonic() - start < 400

@@ -75,5 +75,6 @@ def assemble() -> Iterator[Team]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Team(dist.get_rank(), size, device)
+        dist.barrier()  # one that leaves early breaks the connections of those still at work
     finally:
         dist.destroy_process_group()
