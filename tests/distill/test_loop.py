@@ -256,14 +256,17 @@ def test_two_processes_under_torchrun(tmp_path):
             """
         )
     )
+    # Gloo aborts a process now and then (2 of 9 starts here); torchrun then starts both again, and
+    # what they had done is kept.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command.append("--max-restarts=3")
     done = subprocess.run(
         [*command, str(script)], capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     scores = [line for line in done.stdout.splitlines() if line.startswith("SCORE")]
-    assert len(scores) == 2
-    assert scores[0] == scores[1], "both processes have to see the same numbers"
+    assert len(scores) >= 2
+    assert len(set(scores)) == 1, "both processes have to see the same numbers"
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     found = metrics["chosen"]["test_accuracy"]
     assert f"SCORE {found:.6f}" in scores[0]
