@@ -91,6 +91,8 @@ class Target:
 
     def runs_here(self) -> str | None:
         """None when code for this target runs on this machine, else the reason why not."""
+        if self.device != "cpu":
+            return f"its kernels run on {self.device}, and here only on a board's server"
         here = machine.architecture()
         if here != self.architecture:
             return f"it is built for {self.architecture} and this machine is {here}"

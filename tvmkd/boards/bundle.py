@@ -25,6 +25,7 @@ from tvmkd.targets import Target
 
 NATIVE = Path(__file__).parent / "native"
 SERVER = "tvmkd-board"
+CUDA = "libtvm_runtime_cuda.so"
 SOURCES = ("main", "net", "text", "tracker", "session", "facts", "count")
 FILES = (SERVER, *wheels.NAMES)
 SUMS = "SHA256SUMS"
@@ -50,21 +51,43 @@ def zig() -> list[str]:
 
 
 def _compile(target: Target, libraries: Path, out: Path) -> None:
-    include = wheels.installed("tvm_ffi", "include")
-    toolchain = target.toolchain
-    command = [*zig(), "cc", "-target", f"{toolchain.triple}.{toolchain.glibc}"]
-    if target.mcpu and target.mcpu != "generic":
-        command.append(f"-mcpu={target.mcpu.replace('-', '_')}")
-    command += ["-std=gnu11", "-O2", "-s", "-Wall", "-Wextra", "-Werror", f"-I{include}"]
+    command = _compiler(target, "cc", out) + ["-std=gnu11", f"-L{libraries}"]
     command += [f'-DTVMKD_VERSION="{tvmkd.__version__}"', f'-DTVM_VERSION="{wheels.TVM_VERSION}"']
     command += [os.fspath(NATIVE / f"{name}.c") for name in SOURCES]
     # The runtime registers its functions as it is loaded: nothing refers to it by name.
-    command += ["-o", os.fspath(out), f"-L{libraries}", "-ltvm_ffi", "-Wl,--no-as-needed"]
-    command += ["-ltvm_runtime", "-ltvm_runtime_extra", "-ldl", "-Wl,-rpath,$ORIGIN"]
+    command += ["-ltvm_ffi", "-Wl,--no-as-needed", "-ltvm_runtime", "-ltvm_runtime_extra", "-ldl"]
+    _run(command, SERVER)
+
+
+def _compile_cuda(target: Target, libraries: Path, out: Path) -> None:
+    """TVM's device runtime for the board's GPU, over the driver alone: no CUDA toolkit is used."""
+    command = _compiler(target, "c++", out) + ["-std=c++17", "-shared", "-fPIC", f"-L{libraries}"]
+    command += ["-fvisibility=hidden", "-isystem", os.fspath(wheels.installed("tvm", "include"))]
+    command += [os.fspath(NATIVE / "cuda.cc"), "-ltvm_ffi", "-ltvm_runtime", "-ldl"]
+    _run(command, CUDA)
+
+
+def _compiler(target: Target, language: str, out: Path) -> list[str]:
+    toolchain = target.toolchain
+    command = [*zig(), language, "-target", f"{toolchain.triple}.{toolchain.glibc}"]
+    if target.mcpu and target.mcpu != "generic":
+        command.append(f"-mcpu={target.mcpu.replace('-', '_')}")
+    command += ["-O2", "-s", "-Wall", "-Wextra", "-Werror", "-Wl,-rpath,$ORIGIN"]
+    # The headers of others as a system's: their warnings are not ours.
+    command += ["-isystem", os.fspath(wheels.installed("tvm_ffi", "include"))]
+    return [*command, "-o", os.fspath(out)]
+
+
+def _run(command: list[str], what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line]
-        raise TvmkdError(f"{SERVER} cannot be compiled: {(lines or ['no message'])[0].strip()}")
+        raise TvmkdError(f"{what} cannot be compiled: {(lines or ['no message'])[0].strip()}")
+
+
+def files(target: Target) -> tuple[str, ...]:
+    """The names of what is made for a target: with a GPU in it one more."""
+    return (*FILES, CUDA) if target.device == "cuda" else FILES
 
 
 def _digest(path: Path) -> str:
@@ -86,8 +109,8 @@ def runtime(target: Target, tell: Tell = _quiet) -> Path:
         InputError: something in it would not load on the target's system.
     """
     made = {
-        "sources": [_digest(path) for path in sorted(NATIVE.glob("*.[ch]"))],
-        "target": [target.toolchain.triple, target.toolchain.glibc, target.mcpu],
+        "sources": [_digest(path) for path in sorted(NATIVE.glob("*.[ch]*"))],
+        "target": [target.toolchain.triple, target.toolchain.glibc, target.mcpu, target.device],
         "versions": [tvmkd.__version__, wheels.TVM_VERSION, wheels.FFI_VERSION],
     }
     key = hashlib.sha256(repr(made).encode()).hexdigest()[:16]
@@ -98,21 +121,21 @@ def runtime(target: Target, tell: Tell = _quiet) -> Path:
         for name in wheels.NAMES:
             shutil.copy(libraries / name, folder / name)
         _compile(target, folder, folder / SERVER)
+        if CUDA in files(target):
+            tell("compiling the runtime for the GPU (the first time takes a minute)")
+            _compile_cuda(target, folder, folder / CUDA)
         tell("checking which symbols they need")
-        symbols.check([folder / name for name in FILES], target.toolchain.glibc)
+        symbols.check([folder / name for name in files(target)], target.toolchain.glibc)
 
     return wheels.make_once(wheels.cache() / f"runtime-{target.architecture}-{key}", fill)
 
 
-def bundle(
-    target: Target, out: Path, *, cuda_runtime: Path | None = None, tell: Tell = _quiet
-) -> dict[str, Any]:
+def bundle(target: Target, out: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
     """Writes the archive for a board: the same bytes for the same content.
 
     Args:
         target: the board.
         out: the ``.tar.gz`` to write.
-        cuda_runtime: ``libtvm_runtime_cuda.so`` built for the board's own CUDA.
         tell: gets what is being done.
 
     Returns:
@@ -125,9 +148,7 @@ def bundle(
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"{out}: cannot be written: its folder is missing or it is one itself")
     folder = runtime(target, tell)
-    paths = {name: folder / name for name in FILES}
-    if cuda_runtime is not None:
-        paths["libtvm_runtime_cuda.so"] = cuda_runtime
+    paths = {name: folder / name for name in files(target)}
     needs = symbols.check(paths.values(), target.toolchain.glibc)
     contents = {name: path.read_bytes() for name, path in paths.items()}
     for name in ("start.sh", "tvmkd-board.service", "README.txt"):

@@ -133,9 +133,14 @@ class _Session:
     def load(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         from tvm.runtime.vm import VirtualMachine
 
+        self._device = self._session.device(params["device"], 0)
+        if not self._device.exist:
+            raise MissingError(
+                f"the board finds no GPU there ({params['device']}): no driver (libcuda.so.1), or "
+                "a server whose bundle is for a target without a GPU"
+            )
         self._session.upload(params["library"], target=LIBRARY)
         module = self._session.load_module(LIBRARY)
-        self._device = self._session.device(params["device"], 0)
         self._machine = VirtualMachine(module, self._device)
         return {}
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import tvm
 
-from tvmkd.errors import UsageError
-from tvmkd.stacks import relax_build, relax_import, relax_profile
+from tvmkd.stacks import nvrtc, relax_build, relax_cuda, relax_import, relax_profile
 from tvmkd.stacks.base import Emit, Params
 from tvmkd.stacks.relax_tasks import tasks_of
 from tvmkd.tuning.space import Task
@@ -39,16 +38,17 @@ class RelaxStack:
         }
 
     def _tasks(self, params: Params) -> tuple[relax_import.Model, list[Task]]:
-        name, device = params["target"]["name"], params["target"]["device"]
-        if device != "cpu":
-            raise UsageError(
-                f"{name}: code for {device} devices cannot be built yet; "
-                "`tvmkd targets` lists CPU targets"
-            )
+        spec = params["target"]
+        target = tvm_target(spec)
+        if spec["device"] == "cuda":
+            nvrtc.install(spec["cuda"], spec["tvm"].get("registers_per_block"))
+            model = relax_import.read(params["onnx"], params.get("dims") or {})
+            relax_cuda.refuse_int8(model.info.path, spec)
+            model.fused = relax_cuda.fuse(model.mod, target)
+            return model, tasks_of(model.fused, target, None)
         model = relax_import.read(params["onnx"], params.get("dims") or {})
-        target = tvm_target(params["target"])
         model.fused = relax_import.fuse(model.mod, target)
-        return model, tasks_of(model.fused, target, threads_of(params["target"]))
+        return model, tasks_of(model.fused, target, threads_of(spec))
 
     def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
         """The tasks of a model, its inputs and its outputs."""

@@ -19,6 +19,7 @@ from tvm import s_tir
 
 from tvmkd import artifact, resources
 from tvmkd.errors import InputError, TvmkdError
+from tvmkd.stacks import nvrtc, relax_cuda
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.relax_check import Reference, Verdict, real_samples
 from tvmkd.stacks.relax_import import Model
@@ -71,7 +72,8 @@ class Builder:
 
         Args:
             defaults: give tasks without a record their template's first schedule; without it they
-                are compiled as they stand, slow and plain, which is the yardstick of `suspect`.
+                are compiled as they stand, slow and plain, which is the yardstick of `suspect`
+                (on a GPU by dlight's rules: there is no code without threads).
         """
         modules: dict[str, tvm.IRModule] = {}
         for key, task in self.tasks.items():
@@ -81,8 +83,11 @@ class Builder:
                 schedule = task.template.default()
                 if schedule is not None:
                     modules[key] = schedule.mod
+        whole = put_back(self._fused, modules)
+        if self._target.kind.name == "cuda":
+            whole = relax_cuda.with_default_schedules(whole, self._target)
         with self._target:
-            executable = tvm.compile(put_back(self._fused, modules), self._target)
+            executable = tvm.compile(whole, self._target)
         executable.export_library(str(path), fcompile=self._linker)
         return path
 
@@ -312,10 +317,17 @@ def _kernel_facts(
             "kind": by_key[key].kind,
             "flop": by_key[key].flop,
             "measured_us": chosen[key].seconds * 1e6 if key in chosen else None,
+            **({"ptxas": facts} if (facts := nvrtc.facts(name.name_hint)) else {}),
         }
         for name, _, key in kernels(fused)
         if key in by_key
     }
+
+
+def _default_schedule(task: Task) -> str:
+    if task.target.kind.name == "cuda":
+        return "dlight default"
+    return "template default" if task.template is not None else "none"
 
 
 def coverage(
@@ -354,7 +366,7 @@ def coverage(
                 "name": task.name,
                 "kind": task.kind,
                 "share": estimate(task) / total,
-                "schedule": "template default" if task.template is not None else "none",
+                "schedule": _default_schedule(task),
             }
             for task in untuned
         ],

@@ -60,11 +60,19 @@ def kind_of(mod: tvm.IRModule) -> str:
     if packed.PACKED in names:
         rank = len(ArgInfo.from_prim_func(mod["main"])[0].shape)
         return "conv2d" if rank == 4 else "dense"
+    for kind, parts in {"conv2d": ("conv2d",), "dense": ("matmul", "dense")}.items():
+        if any(part in name for name in names for part in parts):
+            depthwise = kind == "conv2d" and any("depthwise" in name for name in names)
+            return "depthwise" if depthwise else kind
     return "reduction" if any(is_reduction(schedule, b) for b in found) else "elementwise"
 
 
-def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int) -> list[Task]:
-    """The distinct kernels that ``main`` runs, the costliest first."""
+def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) -> list[Task]:
+    """The distinct kernels that ``main`` runs, the costliest first.
+
+    Args:
+        threads: that a kernel may use; None on a GPU, for which there are no templates.
+    """
     counts = calls(mod)
     found: dict[str, Task] = {}
     for name, alone, key in kernels(mod):
@@ -82,7 +90,7 @@ def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int) -> list
             weight=weight,
             flop=float(estimate_tir_flops(alone)),
             kind=kind_of(alone),
-            template=template_for(alone, threads),
+            template=None if threads is None else template_for(alone, threads),
         )
     return sorted(found.values(), key=lambda task: -task.flop * task.weight)
 

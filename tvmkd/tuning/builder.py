@@ -83,6 +83,7 @@ class WarmBuilder:
         workers: builds at a time (default: the CPUs this process may use).
         timeout: seconds one build may take, linking included.
         memory_mb: MiB of address space that one build may add to the zygote's own.
+        cuda: ``arch``, ``ptx_max`` and ``registers_per_block`` of a GPU target, or None.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class WarmBuilder:
         workers: int | None = None,
         timeout: float = 30.0,
         memory_mb: int = 4096,
+        cuda: Mapping[str, Any] | None = None,
     ) -> None:
+        self._cuda = None if cuda is None else dict(cuda)
         self._target = target
         self._linker = list(linker if linker is not None else linker_for(None))
         self._workers = workers or len(os.sched_getaffinity(0))
@@ -129,7 +132,7 @@ class WarmBuilder:
             self._start()
         if not self._warm:
             assert self._child is not None
-            params = {"folder": os.fspath(self.folder), "target": self._target}
+            params = {"folder": os.fspath(self.folder), "target": self._target, "cuda": self._cuda}
             self._child.call("ready", params, timeout=300)
             self._warm = True
 

@@ -185,6 +185,14 @@ def _arguments(candidate: Candidate) -> list[tuple[str, list[int]]]:
     return found
 
 
+def _gpu(target: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What compiling for the target's GPU takes, or None."""
+    if target.get("device") != "cuda":
+        return None
+    limit = target["tvm"].get("registers_per_block")
+    return {**target["cuda"], "registers_per_block": limit}
+
+
 class _Loop:
     """Keeps the boards supplied until the trials are made or every space is exhausted."""
 
@@ -414,6 +422,7 @@ def tune_into(
                 linker=linker_for(target.get("toolchain")),
                 workers=settings["workers"],
                 timeout=settings["build_timeout"],
+                cuda=_gpu(target),
             )
         )
         runner = stack_of.enter_context(

@@ -46,16 +46,21 @@ class _Worker:
 
 
 def compile_object(mod_json: str, target_json: str, path: Path) -> None:
-    """Compiles a scheduled module (TVM's JSON) for a target (JSON) into an object file."""
+    """Compiles a scheduled module (TVM's JSON) for a target (JSON) into an object file.
+
+    Code for a GPU goes into another beside it, ``STEM.dev.o``.
+    """
     import tvm
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
     mod = tvm.ir.load_json(mod_json)
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     library = tvm.tirx.build(mod, target=tvm.ir.load_json(target_json))
-    if library.imports:
-        raise ValueError("device code in a CPU build: this builder links host objects only")
     library.write_to_file(os.fspath(path))
+    if library.imports:
+        host = library.get_function("_get_target_string")()
+        packed = tvm.runtime._ffi_api.ModulePackImportsToLLVM(library, False, host, "")
+        packed.write_to_file(os.fspath(path.with_suffix(".dev.o")))
 
 
 def _limit_memory(extra_bytes: int) -> None:
@@ -68,7 +73,9 @@ def _limit_memory(extra_bytes: int) -> None:
 
 def _link(linker: list[str], stem: Path) -> None:
     """Links ``STEM.o``. Where the linker dies of a signal, so does this process."""
+    device = Path(f"{stem}.dev.o")
     command = [*linker, "-o", f"{stem}.so", f"{stem}.o"]
+    command += [os.fspath(device)] if device.exists() else []
     _, status = os.waitpid(os.posix_spawnp(command[0], command, os.environ), 0)
     if os.WIFSIGNALED(status):
         os.kill(os.getpid(), os.WTERMSIG(status))
@@ -136,10 +143,16 @@ class Zygote:
         from tvm import te
 
         a = te.placeholder((64,), name="a")
+        if params.get("cuda"):
+            from tvmkd.stacks import nvrtc
+
+            nvrtc.install(params["cuda"], params["cuda"].get("registers_per_block"))
         warm = te.create_prim_func([a, te.compute((64,), lambda i: te.exp(a[i]), name="b")])
         mod = tvm.IRModule({"main": warm.with_attr("global_symbol", "main")})
         warmed = self._folder / "warm.o"
-        compile_object(tvm.ir.save_json(mod), params["target"], warmed)
+        # The host's side of a GPU target: without threads there is nothing to compile for a GPU.
+        target = tvm.ir.load_json(params["target"])
+        compile_object(tvm.ir.save_json(mod), tvm.ir.save_json(target.host or target), warmed)
         warmed.unlink()
         gc.collect()
         gc.freeze()  # a collection in a child would copy every page it touches
@@ -221,7 +234,7 @@ class Zygote:
     @staticmethod
     def _result(worker: _Worker, kind: str | None, message: str | None) -> dict[str, Any]:
         path = f"{worker.stem}.so"
-        for name in (f"{worker.stem}.o", f"{worker.stem}.log", *([path] if kind else [])):
+        for name in (f"{worker.stem}.o", f"{worker.stem}.dev.o", f"{worker.stem}.log", *([path] if kind else [])):
             Path(name).unlink(missing_ok=True)
         return {
             "index": worker.index,

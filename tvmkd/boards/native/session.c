@@ -92,13 +92,6 @@ static int download_linked(void* self, const TVMFFIAny* args, int32_t count, TVM
   return code;
 }
 
-/* NVRTC and ptxas have been over it on the host: what arrives is PTX already. */
-static int keep_code(void* self, const TVMFFIAny* args, int32_t count, TVMFFIAny* result) {
-  (void)self;
-  if (count < 1) return ffi_raise("nothing to compile");
-  return TVMFFIAnyViewToOwnedAny(&args[0], result);
-}
-
 static uint64_t available_memory(void) {
   unsigned long long kilobytes = 0;
   char line[128];
@@ -142,7 +135,6 @@ static void run(int fd, const struct options* options) {
   ffi_register("tvm.rpc.server.workpath", workpath);
   ffi_register("tvm.rpc.server.load_module", load_module);
   ffi_register("tvm.rpc.server.download_linked_module", download_linked);
-  ffi_register("tvm_callback_cuda_compile", keep_code);
   TVMFFIAny socket = ffi_int(fd), result;
   _exit(ffi_call("rpc.ServerLoop", &socket, 1, &result) == 0 ? 0 : 1);
 }
