@@ -256,8 +256,6 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
     """
     target = Target.from_dict(manifest.target, where=f"{folder / MANIFEST}: target")
     reason = target.runs_here()
-    if reason is None and target.device != "cpu":
-        reason = f'it runs on "{target.device}" and only CPU artifacts run in this process'
     if reason is not None:
         raise InputError(
             f"{folder}: cannot run here: {reason}; build it for a target that fits "

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tvmkd import steps, targets
-from tvmkd.boards import bundle, emulate
+from tvmkd.boards import bundle, doctor, emulate
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Process, start_tracker
 from tvmkd.boards.remote import RemoteModel
@@ -143,6 +143,14 @@ def test_the_drivers_reasons_reach_the_host(board: dict[str, Any], tmp_path: Pat
     with RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board) as remote:  # noqa: SIM117
         with pytest.raises(TvmkdError, match="CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*too new"):
             remote.run([SAMPLE])
+
+
+def test_the_doctor_tries_the_gpu_itself(board: dict[str, Any], tmp_path: Path) -> None:
+    checks = {check.name: check for check in doctor.trial(NANO, board)}
+    # The driver computes nothing, and that is noticed.
+    assert checks["kernel"].status == "fail"
+    assert "a matrix product on the GPU is WRONG" in checks["kernel"].finding
+    assert set(launches(tmp_path)) == {"main_kernel"}
 
 
 def test_a_board_without_a_gpu_says_so(board_without_gpu: dict[str, Any], tmp_path: Path) -> None:

@@ -39,6 +39,11 @@ def test_instructions_repeat_over_sessions_and_grow_with_the_work(tmp_path: Path
     assert 2 < per_round < 20, "a load, an addition, a store, a comparison and a jump"
 
 
+def test_a_gpu_is_not_emulated() -> None:
+    with pytest.raises(UsageError, match="an emulated board has no GPU"):
+        emulate.start_board(targets.load("jetson-nano-gpu"), "127.0.0.1:1", "k")
+
+
 def test_the_command_keeps_boards_alive_and_leaves_none(tmp_path: Path) -> None:
     argv = ["-m", "tvmkd", "board", "emulate", "--count", "2", "--rpc-key", "n", "--json"]
     process = subprocess.Popen(

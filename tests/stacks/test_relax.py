@@ -15,7 +15,7 @@ import pytest
 
 import tvmkd
 from tvmkd import targets
-from tvmkd.errors import InputError, UsageError
+from tvmkd.errors import InputError
 from tvmkd.stacks.client import StackClient
 
 HERE = Path(__file__).parent
@@ -139,15 +139,6 @@ def test_an_artifact_for_another_machine_is_built_unchecked(
     header = (tmp_path / "out" / "model.so").read_bytes()[:20]
     assert header[:4] == b"\x7fELF"
     assert header[18] == 0xB7  # EM_AARCH64
-
-
-def test_a_gpu_target_is_refused_in_one_line(stack: StackClient, tmp_path: Path) -> None:
-    model = graphs.separable(tmp_path / "m.onnx")
-    with pytest.raises(
-        UsageError, match="jetson-nano-gpu: code for cuda devices cannot be built yet"
-    ):
-        stack.build(model, targets.load("jetson-nano-gpu").to_dict(), [], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_real_inputs_join_the_check(stack: StackClient, tmp_path: Path) -> None:

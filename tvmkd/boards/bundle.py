@@ -51,7 +51,7 @@ def zig() -> list[str]:
 
 
 def _compile(target: Target, libraries: Path, out: Path) -> None:
-    command = _compiler(target, "cc", out) + ["-std=gnu11", f"-L{libraries}"]
+    command = [*_compiler(target, "cc", out), "-std=gnu11", f"-L{libraries}"]
     command += [f'-DTVMKD_VERSION="{tvmkd.__version__}"', f'-DTVM_VERSION="{wheels.TVM_VERSION}"']
     command += [os.fspath(NATIVE / f"{name}.c") for name in SOURCES]
     # The runtime registers its functions as it is loaded: nothing refers to it by name.
@@ -61,7 +61,7 @@ def _compile(target: Target, libraries: Path, out: Path) -> None:
 
 def _compile_cuda(target: Target, libraries: Path, out: Path) -> None:
     """TVM's device runtime for the board's GPU, over the driver alone: no CUDA toolkit is used."""
-    command = _compiler(target, "c++", out) + ["-std=c++17", "-shared", "-fPIC", f"-L{libraries}"]
+    command = [*_compiler(target, "c++", out), "-std=c++17", "-shared", "-fPIC", f"-L{libraries}"]
     command += ["-fvisibility=hidden", "-isystem", os.fspath(wheels.installed("tvm", "include"))]
     command += [os.fspath(NATIVE / "cuda.cc"), "-ltvm_ffi", "-ltvm_runtime", "-ldl"]
     _run(command, CUDA)

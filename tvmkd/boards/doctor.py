@@ -15,7 +15,7 @@ from typing import Any
 from tvmkd import wire
 from tvmkd.boards import match
 from tvmkd.doctor import GIB, Check
-from tvmkd.errors import TvmkdError
+from tvmkd.errors import MissingError, TvmkdError
 from tvmkd.targets import Target
 
 MEMORY_WANTED = GIB // 2
@@ -92,8 +92,7 @@ def trial(target: Target, tracker: Mapping[str, Any]) -> Iterator[Check]:
     Args:
         tracker: ``{"host", "port", "key"}``.
     """
-    params = {"target": dict(target.host or target.tvm), "tracker": dict(tracker)}
-    params["toolchain"] = target.to_dict()["toolchain"]
+    params = {"target": target.to_dict(), "tracker": dict(tracker)}
     try:
         with wire.Child([sys.executable, "-m", "tvmkd.boards.doctor"]) as child:
             found = child.call("trial", params, timeout=TRIAL_SECONDS)
@@ -102,7 +101,8 @@ def trial(target: Target, tracker: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("kernel", "fail", " ".join(str(error).split()), fix)
         return
     right = found["error"] < 1e-4
-    text = f"a matrix product is {'right' if right else 'WRONG'} (error {found['error']:.1e})"
+    product = "a matrix product" + (" on the GPU" if target.device == "cuda" else "")
+    text = f"{product} is {'right' if right else 'WRONG'} (error {found['error']:.1e})"
     fix = "" if right else "the board's TVM or memory is broken: unpack the bundle anew"
     yield Check("kernel", "ok" if right else "fail", f"{text}, at {found['board']}", fix)
     trip = statistics.median(found["round_trips_ms"])
@@ -128,26 +128,33 @@ def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     from tvm import te
 
     from tvmkd.boards.connect import request
+    from tvmkd.stacks import nvrtc, relax_cuda
     from tvmkd.tuning.builder import linker_for
+    from tvmkd.tuning.zygote import compile_object
 
     a, b = (te.placeholder((SIZE, SIZE), name=name) for name in "ab")
     k = te.reduce_axis((0, SIZE), name="k")
     c = te.compute((SIZE, SIZE), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
     kernel = te.create_prim_func([a, b, c]).with_attr("global_symbol", "main")
-    library = tvm.tirx.build(
-        tvm.IRModule({"main": kernel}), target=tvm.target.Target(params["target"])
-    )
-    tracker = params["tracker"]
+    mod, spec, tracker = tvm.IRModule({"main": kernel}), params["target"], params["tracker"]
+    target = tvm.target.Target(*filter(None, (spec["tvm"], spec["host"])))
+    gpu = nvrtc.settings(spec)
+    if gpu is not None:
+        nvrtc.install(gpu)
+        mod = relax_cuda.with_default_schedules(mod, target)
     with tempfile.TemporaryDirectory() as folder:
         stem = Path(folder) / "kernel"
-        library.write_to_file(f"{stem}.o")
-        command = [*linker_for(params["toolchain"]), "-o", f"{stem}.so", f"{stem}.o"]
+        compile_object(tvm.ir.save_json(mod), tvm.ir.save_json(target), Path(f"{stem}.o"))
+        objects = map(os.fspath, sorted(Path(folder).glob("*.o")))
+        command = [*linker_for(spec["toolchain"]), "-o", f"{stem}.so", *objects]
         subprocess.run(command, check=True, capture_output=True)
         host, port, key = request(tracker["host"], tracker["port"], tracker["key"], 30.0)
         session = tvm.rpc.connect(host, port, key, session_timeout=120)
         session.upload(f"{stem}.so", target="kernel.so")
         module = session.load_module("kernel.so")
-    device = session.cpu(0)
+    device = session.device(spec["device"], 0)
+    if not device.exist:
+        raise MissingError("the board finds no GPU: see docs/cuda.md")
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((SIZE, SIZE)).astype("float32") for _ in "ab")
     arguments = [tvm.runtime.tensor(array, device) for array in (left, right, np.zeros_like(left))]

@@ -198,12 +198,18 @@ def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[
 _checked: dict[str, KernelFacts] = {}  # every kernel that this process has compiled
 
 
-def install(cuda: Mapping[str, Any], registers_per_block: int | None = None) -> None:
+def settings(target: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What :func:`install` needs of a target (``Target.to_dict()``); None: it has no GPU."""
+    if target.get("device") != "cuda":
+        return None
+    return {**target["cuda"], "registers_per_block": target["tvm"].get("registers_per_block")}
+
+
+def install(cuda: Mapping[str, Any]) -> None:
     """From now on TVM's CUDA kernels become checked PTX in this process.
 
     Args:
-        cuda: ``arch`` and ``ptx_max`` of a target's ``[cuda]``.
-        registers_per_block: see :func:`check`.
+        cuda: see :func:`settings`.
 
     Raises:
         MissingError: NVRTC or ptxas is not installed.
@@ -216,7 +222,7 @@ def install(cuda: Mapping[str, Any], registers_per_block: int | None = None) -> 
 
     def compiled(source: str, _target: object) -> str:
         text = ptx(source, cuda["arch"], cuda["ptx_max"])
-        _checked.update(check(text, cuda["arch"], registers_per_block))
+        _checked.update(check(text, cuda["arch"], cuda["registers_per_block"]))
         return text
 
     tvm.register_global_func("tvm_callback_cuda_postproc", compiled, override=True)
@@ -232,7 +238,6 @@ def facts(kernel: str) -> dict[str, Any]:
     found = [
         asdict(each)
         for name, each in _checked.items()
-        if name == prefix
-        or (name.startswith(f"{prefix}_") and name[len(prefix) + 1 :].isdigit())
+        if name == prefix or (name.startswith(f"{prefix}_") and name[len(prefix) + 1 :].isdigit())
     ]
     return {key: max(each[key] or 0 for each in found) for key in found[0]} if found else {}

@@ -40,8 +40,9 @@ class RelaxStack:
     def _tasks(self, params: Params) -> tuple[relax_import.Model, list[Task]]:
         spec = params["target"]
         target = tvm_target(spec)
-        if spec["device"] == "cuda":
-            nvrtc.install(spec["cuda"], spec["tvm"].get("registers_per_block"))
+        gpu = nvrtc.settings(spec)
+        if gpu is not None:
+            nvrtc.install(gpu)
             model = relax_import.read(params["onnx"], params.get("dims") or {})
             relax_cuda.refuse_int8(model.info.path, spec)
             model.fused = relax_cuda.fuse(model.mod, target)

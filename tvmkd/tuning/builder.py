@@ -83,7 +83,7 @@ class WarmBuilder:
         workers: builds at a time (default: the CPUs this process may use).
         timeout: seconds one build may take, linking included.
         memory_mb: MiB of address space that one build may add to the zygote's own.
-        cuda: ``arch``, ``ptx_max`` and ``registers_per_block`` of a GPU target, or None.
+        cuda: see :func:`tvmkd.stacks.nvrtc.settings`.
     """
 
     def __init__(

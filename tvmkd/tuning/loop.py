@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.errors import TvmkdError, UsageError
+from tvmkd.stacks import nvrtc
 from tvmkd.tuning.builder import BuildResult, WarmBuilder, linker_for
 from tvmkd.tuning.jobs import RunJob, RunResult
 from tvmkd.tuning.runner import BoardRunner
@@ -183,14 +184,6 @@ def _arguments(candidate: Candidate) -> list[tuple[str, list[int]]]:
         _, dtype, shape = plain(info.as_json())
         found.append((str(dtype), [int(size) for size in shape]))
     return found
-
-
-def _gpu(target: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What compiling for the target's GPU takes, or None."""
-    if target.get("device") != "cuda":
-        return None
-    limit = target["tvm"].get("registers_per_block")
-    return {**target["cuda"], "registers_per_block": limit}
 
 
 class _Loop:
@@ -422,7 +415,7 @@ def tune_into(
                 linker=linker_for(target.get("toolchain")),
                 workers=settings["workers"],
                 timeout=settings["build_timeout"],
-                cuda=_gpu(target),
+                cuda=nvrtc.settings(target),
             )
         )
         runner = stack_of.enter_context(

@@ -146,7 +146,7 @@ class Zygote:
         if params.get("cuda"):
             from tvmkd.stacks import nvrtc
 
-            nvrtc.install(params["cuda"], params["cuda"].get("registers_per_block"))
+            nvrtc.install(params["cuda"])
         warm = te.create_prim_func([a, te.compute((64,), lambda i: te.exp(a[i]), name="b")])
         mod = tvm.IRModule({"main": warm.with_attr("global_symbol", "main")})
         warmed = self._folder / "warm.o"
@@ -234,7 +234,8 @@ class Zygote:
     @staticmethod
     def _result(worker: _Worker, kind: str | None, message: str | None) -> dict[str, Any]:
         path = f"{worker.stem}.so"
-        for name in (f"{worker.stem}.o", f"{worker.stem}.dev.o", f"{worker.stem}.log", *([path] if kind else [])):
+        done = [f"{worker.stem}.{end}" for end in ("o", "dev.o", "log")]
+        for name in done + ([path] if kind else []):
             Path(name).unlink(missing_ok=True)
         return {
             "index": worker.index,
