@@ -141,7 +141,7 @@ def test_the_drivers_reasons_reach_the_host(board: dict[str, Any], tmp_path: Pat
     young = dataclasses.replace(NANO, cuda=dataclasses.replace(NANO.cuda, ptx_max="8.0"))
     steps.build(network(tmp_path / "m.onnx"), young, [], tmp_path / "out")
     with RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board) as remote:  # noqa: SIM117
-        with pytest.raises(TvmkdError, match="CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*too new"):
+        with pytest.raises(TvmkdError, match=r"CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*too new"):
             remote.run([SAMPLE])
 
 

@@ -52,7 +52,7 @@ def why_no_counts() -> str | None:
 def _cpu(target: Target) -> str:
     if target.device != "cpu":
         raise UsageError(
-            f"{target.name}: an emulated board has no GPU; emulate one with a CPU only"
+            f"{target.name}: an emulated board has no GPU; emulate its CPU"
         )
     if target.architecture != "aarch64":
         raise UsageError(
