@@ -51,9 +51,7 @@ def why_no_counts() -> str | None:
 
 def _cpu(target: Target) -> str:
     if target.device != "cpu":
-        raise UsageError(
-            f"{target.name}: an emulated board has no GPU; emulate its CPU"
-        )
+        raise UsageError(f"{target.name}: an emulated board has no GPU; emulate its CPU")
     if target.architecture != "aarch64":
         raise UsageError(
             f"{target.name}: only AArch64 boards are emulated, and this is {target.architecture}; "
