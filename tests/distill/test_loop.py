@@ -244,7 +244,7 @@ def test_two_processes_under_torchrun(tmp_path):
     script.write_text(
         textwrap.dedent(
             f"""
-            import sys
+            import os, sys
             sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
             from pathlib import Path
             from small import small
@@ -252,27 +252,26 @@ def test_two_processes_under_torchrun(tmp_path):
             result = distill(
                 small(distill={{"seeds": [0], "epochs": 4}}), Path({str(tmp_path / "out")!r})
             )
-            print(f"SCORE {{result.chosen.test_accuracy:.6f}} {{result.teacher.test_accuracy:.6f}}")
+            # A file each: what two processes print at once may share a line.
+            Path({str(tmp_path)!r}, "score" + os.environ["RANK"]).write_text(
+                f"{{result.chosen.test_accuracy:.6f}} {{result.teacher.test_accuracy:.6f}}"
+            )
             """
         )
     )
-    # Gloo aborts a process now and then (2 of 9 starts here); torchrun then starts both again, and
-    # what they had done is kept.
+    # Gloo may abort a process when it starts or ends on a loaded machine; torchrun then starts both
+    # again, and what they had done is kept.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command.append("--max-restarts=3")
-    for _ in range(4):
-        done = subprocess.run(
-            [*command, str(script)], capture_output=True, text=True, timeout=200, check=False
-        )
-        if done.returncode == 0:
-            break
+    done = subprocess.run(
+        [*command, str(script)], capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr[:6000]
-    scores = [line for line in done.stdout.splitlines() if line.startswith("SCORE")]
-    assert len(scores) >= 2
+    scores = [(tmp_path / f"score{rank}").read_text() for rank in range(2)]
     assert len(set(scores)) == 1, "both processes have to see the same numbers"
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     found = metrics["chosen"]["test_accuracy"]
-    assert f"SCORE {found:.6f}" in scores[0]
+    assert scores[0].startswith(f"{found:.6f} ")
     assert found * 1200 == pytest.approx(round(found * 1200)), "each image is counted once"
     # A second start finds everything done.
     stamp = (tmp_path / "out" / "students" / "distilled-0.pt").stat().st_mtime_ns
