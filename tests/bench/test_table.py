@@ -9,9 +9,12 @@ from rich.console import Console
 from tvmkd.bench import table
 
 
-def _shown(width: int = 110) -> str:
+def _shown(width: int = 110, emulated: bool = False) -> str:
     stream = io.StringIO()
-    table.show(samples.five(), Console(file=stream, width=width))
+    made = samples.five()
+    context = made.context.model_copy(update={"emulated": emulated})
+    made = made.model_copy(update={"context": context})
+    table.show(made, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -23,6 +26,11 @@ def test_engines_stand_from_fast_to_slow_with_what_matters() -> None:
     assert "tensorrt was left out (missing): tensorrt is not <installed>" in text
     assert "other processes used 0.31 CPUs" in text
     assert "tvm is 1.27× as fast as onnxruntime" in text
+
+
+def test_emulated_times_say_so() -> None:
+    assert "emulated" not in _shown()
+    assert "ms (emulated) for one call" in _shown(emulated=True)
 
 
 def test_it_fits_a_terminal_of_80_columns() -> None:

@@ -35,7 +35,8 @@ def table(comparison: Comparison) -> Table:
     from rich.table import Table
 
     method = comparison.method
-    caption = "ms for one call, numpy in and out; median with its 95% interval"
+    unit = milliseconds_unit(comparison)
+    caption = f"{unit} for one call, numpy in and out; median with its 95% interval"
     if comparison.budget is not None and any(
         engine.p99 > comparison.budget.model_ms for engine in comparison.engines
     ):
@@ -113,6 +114,11 @@ def threads(count: int) -> str:
 def half_width(engine: Engine) -> float:
     """Half the width of the median's interval, in ms."""
     return (engine.ci95[1] - engine.ci95[0]) / 2
+
+
+def milliseconds_unit(comparison: Comparison) -> str:
+    """The unit of a comparison's times, so that no emulated one is read as a real one."""
+    return "ms (emulated)" if comparison.context.emulated else "ms"
 
 
 def milliseconds(value: float) -> str:

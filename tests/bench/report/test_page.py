@@ -75,6 +75,19 @@ def test_everything_a_person_chooses_by_is_there(page: str) -> None:
         assert text in page, text
 
 
+def test_what_an_emulated_board_took_is_marked_wherever_a_time_stands() -> None:
+    real = samples.five()
+    emulated = real.model_copy(
+        update={"context": real.context.model_copy(update={"emulated": True})}
+    )
+    assert "emulated" not in report.render(real)
+    page = report.render(emulated)
+    assert '<span class="pill bad">emulated</span>' in page
+    assert "Times in ms (emulated)" in page
+    assert not re.search(r"[\d.]+ ms</b>", page)
+    assert page.count("ms (emulated) for one call") == 4
+
+
 def test_only_what_there_is_gets_a_section() -> None:
     page = report.render(samples.five(budget_ms=None))
     for title in ("Accuracy against latency", "<h2>Tuning", "Where the time goes"):

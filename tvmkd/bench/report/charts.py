@@ -10,7 +10,7 @@ import numpy as np
 
 from tvmkd.bench.report.svg import Canvas, Scale, number
 from tvmkd.bench.schema import Comparison, Engine
-from tvmkd.bench.table import milliseconds
+from tvmkd.bench.table import milliseconds, milliseconds_unit
 
 WIDE, NARROW = 940, 330
 BINS = 160
@@ -52,7 +52,7 @@ def budget(comparison: Comparison, width: int) -> Canvas:
     )
     canvas = Canvas(width, bottom + 42, "Median and p99 of each engine", what)
     scale = Scale(0, high, left, right)
-    _x_axis(canvas, scale, top - 4, bottom, "ms for one call")
+    _x_axis(canvas, scale, top - 4, bottom, f"{milliseconds_unit(comparison)} for one call")
     for index, engine in enumerate(engines):
         css = _css(engine.name, comparison)
         y = top + row * index + (8 if width == WIDE else 22)
@@ -103,7 +103,8 @@ def distribution(comparison: Comparison, width: int) -> Canvas:
         ),
     )
     scale = Scale(low, high, left, right, log)
-    _x_axis(canvas, scale, top, bottom, "ms for one call" + (", logarithmic" if log else ""))
+    label = f"{milliseconds_unit(comparison)} for one call"
+    _x_axis(canvas, scale, top, bottom, label + (", logarithmic" if log else ""))
     for index, engine in enumerate(engines):
         css = _css(engine.name, comparison)
         base = top + row * (index + 1) - 12

@@ -10,7 +10,7 @@ from typing import Any
 from tvmkd.bench.report import charts
 from tvmkd.bench.report.records import History
 from tvmkd.bench.schema import Comparison, Engine
-from tvmkd.bench.table import half_width, milliseconds, size, threads
+from tvmkd.bench.table import half_width, milliseconds, milliseconds_unit, size, threads
 
 KERNELS_SHOWN = 14
 TASKS_SHOWN = 14
@@ -25,9 +25,11 @@ def header(comparison: Comparison) -> str:
     method, context = comparison.method, comparison.context
     headline, _, detail = comparison.verdict.sentence.partition(": ")
     detail = f'<p class="because">{escape(detail)}</p>' if detail else ""
+    mark = '<span class="pill bad">emulated</span>' if context.emulated else ""
     return (
-        f'<header><p class="eyebrow">{escape(_model_name(comparison))} · {escape(context.cpu)} · '
-        f"{threads(method.threads)}</p><h1>{escape(headline)}</h1>{detail}</header>"
+        f'<header><p class="eyebrow">{mark}{escape(_model_name(comparison))} · '
+        f"{escape(context.cpu)} · {threads(method.threads)}</p>"
+        f"<h1>{escape(headline)}</h1>{detail}</header>"
     )
 
 
@@ -36,9 +38,10 @@ def tiles(comparison: Comparison, best_accuracy: tuple[str, float] | None) -> st
     if not comparison.engines:
         return ""
     fastest = comparison.engine(comparison.verdict.fastest or "") or comparison.engines[0]
+    unit = milliseconds_unit(comparison)
     found = [
-        ("", f"{milliseconds(fastest.p50)} ms", f"median of {fastest.name}, the fastest"),
-        ("", f"{milliseconds(fastest.p99)} ms", f"p99 of {len(fastest.samples_ms)} calls"),
+        ("", f"{milliseconds(fastest.p50)} {unit}", f"median of {fastest.name}, the fastest"),
+        ("", f"{milliseconds(fastest.p99)} {unit}", f"p99 of {len(fastest.samples_ms)} calls"),
     ]
     if comparison.budget is not None:
         share = fastest.p99 / comparison.budget.model_ms
@@ -109,8 +112,8 @@ def _table(comparison: Comparison) -> str:
     return _grid(
         COLUMNS,
         rows,
-        "Times in ms. Memory is the process's peak; load is opening or compiling; the error is "
-        "against ONNX Runtime in FP32.",
+        f"Times in {milliseconds_unit(comparison)}. Memory is the process's peak; load is opening "
+        "or compiling; the error is against ONNX Runtime in FP32.",
     )
 
 
