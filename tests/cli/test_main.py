@@ -14,7 +14,7 @@ import click
 import pytest
 
 from tvmkd import cli
-from tvmkd.cli import board
+from tvmkd.cli import board, stack
 from tvmkd.errors import MissingError
 
 HEAVY = {
@@ -39,8 +39,9 @@ PRINT_MODULES = (
     "print(json.dumps([code, sorted({name.partition('.')[0] for name in sys.modules})]))\n"
 )
 COMMANDS = [
-    *[((verb,), first) for verb, first in cli.VERBS.items() if verb != "board"],
+    *[((verb,), first) for verb, first in cli.VERBS.items() if verb not in {"board", "stack"}],
     *[(("board", verb), first) for verb, first in board.VERBS.items()],
+    *[(("stack", verb), first) for verb, first in stack.VERBS.items()],
 ]
 
 

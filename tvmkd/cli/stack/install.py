@@ -1,0 +1,44 @@
+"""``tvmkd stack install``."""
+
+from __future__ import annotations
+
+import click
+
+from tvmkd.cli._options import json_option, print_json
+
+
+@click.command()
+@click.argument("stack")
+@click.option(
+    "--python",
+    metavar="PYTHON",
+    help="The CPython 3.10 to make the environment from; by default one is looked for.",
+)
+@json_option
+def command(stack: str, python: str | None, as_json: bool) -> None:
+    """Install a compiler stack into an environment of its own.
+
+    STACK is `relay`, the classic TVM: a virtual environment of CPython 3.10 in the user's data
+    folder, from the one build that the package index has (TVM 0.16, x86-64 Linux, glibc 2.34 or
+    newer). Called again, it tries what is there, in seconds. A TVM 0.14 to 0.19 of your own needs
+    no installing: set TVMKD_RELAY_PYTHON to its Python.
+
+    \b
+    Examples:
+      tvmkd stack install relay
+      tvmkd stack install relay --python ~/.pyenv/versions/3.10.13/bin/python
+    """
+    from tvmkd import console
+    from tvmkd.errors import UsageError
+    from tvmkd.stacks import install, interpreters
+
+    interpreters.check_stack(stack)
+    if stack != install.STACK:
+        raise UsageError(f"{stack} comes with tvmkd itself; check it with tvmkd doctor")
+    with console.working(f"looking for the {stack} stack") as tell:
+        record = install.install(python, say=tell)
+    if as_json:
+        print_json(record)
+        return
+    click.echo(f"{stack}: TVM {record['tvm']}, LLVM {record['llvm']}")
+    click.echo(f"  {record['python']}")
