@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,37 @@ class LoneSpace:
         return [] if new.key in known else [new]
 
 
+def relay_task(spec: str, tvm_target: dict[str, Any]) -> Any:
+    """``matmul:64`` or ``call:pause`` for AutoScheduler; the latter beside a product of 4x4."""
+    import tvm
+    from tvm import auto_scheduler, te
+    from tvm.auto_scheduler.workload_registry import register_workload_tensors
+
+    from tvmkd.tuning.autoscheduler_log import task_key
+    from tvmkd.tuning.space import Task
+
+    kind, _, what = spec.partition(":")
+    size = int(what) if kind == "matmul" else 4
+    a, b = (te.placeholder((size, size), name=name) for name in "AB")
+    k = te.reduce_axis((0, size), name="k")
+    c = te.compute((size, size), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    if kind == "call":
+        c = te.compute(
+            c.shape,
+            lambda i, j: c[i, j] + tvm.tir.call_extern("int32", what).astype("float32"),
+            name="D",
+        )
+    key = register_workload_tensors(auto_scheduler.ComputeDAG([a, b, c]).workload_key(), [a, b, c])
+    search = auto_scheduler.SearchTask(
+        workload_key=key,
+        target=tvm.target.Target(tvm_target),
+        hardware_params=auto_scheduler.HardwareParams(
+            2, 32, 64, 0, 0, 0, 0, 0, tvm.target.Target(tvm_target)
+        ),
+    )
+    return Task(spec, task_key(key), search, search.target, 1, 2.0 * size**3, kind)
+
+
 def task(spec: str, tvm_target: dict[str, Any] | None = None) -> Any:
     """A task by name: ``matmul:64`` (tiles), ``evolve:64`` (evolution), ``call:pause``,
     ``fill:4096`` (MiB of memory)."""
@@ -136,9 +168,13 @@ def task(spec: str, tvm_target: dict[str, Any] | None = None) -> Any:
 
 def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.Popen[str]:
     """Starts tuning in a process of its own; see :func:`main` for ``settings``."""
+    from tvmkd.stacks import interpreters
+
     params = {"folder": str(folder), "tracker": tracker, **settings}
+    runs = interpreters.find(settings.get("stack", "relax"))
     return subprocess.Popen(
-        [sys.executable, __file__, json.dumps(params)],
+        [runs.python, __file__, json.dumps(params)],
+        env={**os.environ, **runs.environment()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -163,10 +199,11 @@ def tune(folder: Path, tracker: dict[str, Any], **settings: Any) -> dict[str, An
 
 def main() -> None:
     """Tunes ``params["tasks"]`` (names for :func:`task`) into ``params["folder"]``."""
-    from tvmkd.stacks.tvm_process import import_compiler
+    from tvmkd.tuning import dialect
 
     params = json.loads(sys.argv[1])
-    import_compiler()
+    stack = params.get("stack", "relax")
+    dialect.of(stack).import_compiler()
     from tvmkd.errors import TvmkdError
     from tvmkd.tuning.loop import tune_into
 
@@ -181,16 +218,17 @@ def main() -> None:
         print(json.dumps([name, data]), flush=True)
 
     target = {**TARGET, **params.get("target", {})}
+    make = relay_task if stack == "relay" else task
     try:
         result = tune_into(
             Path(params["folder"]),
-            [task(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])],
+            [make(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])],
             target,
             params["tracker"],
             trials=params.get("trials", 8),
             seed=params.get("seed", 0),
             emit=emit,
-            stack=params.get("stack", "tiny"),
+            stack=stack,
             options=params.get("options"),
         )
         emit("result", result)

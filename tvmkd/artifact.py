@@ -5,27 +5,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tvmkd import __version__
-from tvmkd.errors import InputError, MissingError, full_disk
+from tvmkd import __version__, programs
+from tvmkd.errors import InputError, full_disk
 from tvmkd.targets import Target
 from tvmkd.text import listing, suggest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from tvmkd.programs import Program
 
     Array = NDArray[np.generic]
 
@@ -62,7 +62,7 @@ class Manifest(BaseModel):
         created: UTC, ISO 8601.
         tvmkd_version: of the tvmkd that built it.
         target: a `Target` as plain data.
-        stack: the compiler stack, ``relax``.
+        stack: the compiler stack, ``relax`` or ``relay``.
         stack_version: the compiler's version.
         onnx_sha256: of the model that was compiled.
         inputs, outputs: in the order of the compiled function.
@@ -263,88 +263,22 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
         )
 
 
-class _Staged:
-    """A place for one input that kernels can read: 64-byte aligned, made once.
-
-    A fresh TVM tensor costs 16 us a call on the machine this was measured on, which is half the
-    run time of a small model; copying into a place that is there costs under one.
-    """
-
-    ALIGNMENT = 64
-
-    def __init__(self, spec: TensorSpec, runtime: Any) -> None:
-        import numpy as np
-
-        self.dtype = np.dtype(spec.dtype)
-        self.shape = tuple(int(size) for size in spec.shape)
-        size = int(np.prod(self.shape)) * self.dtype.itemsize
-        raw = np.zeros(size + self.ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % self.ALIGNMENT
-        self._array = raw[start : start + size].view(self.dtype).reshape(self.shape)
-        self._tensor = runtime.from_dlpack(self._array)
-
-    @classmethod
-    def of(cls, spec: TensorSpec, runtime: Any) -> _Staged | None:
-        """None where the shape is not fixed or the dtype does not travel by DLPack."""
-        if any(isinstance(size, str) for size in spec.shape):
-            return None
-        try:
-            return cls(spec, runtime)
-        except (TypeError, ValueError, BufferError, RuntimeError):
-            return None
-
-    def fill(self, array: Array) -> Any:
-        """Copies ``array`` in and returns the tensor."""
-        self._array[...] = array
-        return self._tensor
-
-    def holds(self, array: Array) -> bool:
-        """Whether ``array`` lies in this place."""
-        import numpy as np
-
-        return bool(np.may_share_memory(array, self._array))
-
-
-def _takes(place: _Staged | None, array: Array) -> bool:
-    return (
-        place is not None
-        and getattr(array, "shape", None) == place.shape
-        and getattr(array, "dtype", None) == place.dtype
-    )
-
-
-def _as_array(output: Any) -> Array:
-    """A TVM output as numpy without a copy: its memory belongs to nobody else any more."""
-    import numpy as np
-
-    try:
-        array: Array = np.from_dlpack(output)
-        return array if array.flags.writeable else array.copy()
-    except (TypeError, ValueError, BufferError, RuntimeError):  # bfloat16, an empty tensor
-        copied: Array = output.numpy()
-        return copied
-
-
 class Artifact:
     """A compiled model that is ready to run; made by `load`.
 
-    Not for two threads at a time: the virtual machine and the input buffers are shared by its
-    calls. Load the artifact once a thread (the code pages are shared all the same).
+    Not for two threads at a time: the executor and the input buffers are shared by its calls. Load
+    the artifact once a thread (the code pages are shared all the same).
 
     Attributes:
         manifest: what the artifact says of itself.
         path: its folder.
     """
 
-    def __init__(self, manifest: Manifest, path: Path, machine: Any, runtime: Any) -> None:
+    def __init__(self, manifest: Manifest, path: Path, program: Program) -> None:
         self.manifest = manifest
         self.path = path
-        self._main = machine["main"]
-        # Kept: the function lives no longer than the virtual machine that owns it.
-        self._machine = machine
-        self._tensor = runtime.tensor
+        self._program = program
         self._names = [spec.name for spec in manifest.inputs]
-        self._staged = [_Staged.of(spec, runtime) for spec in manifest.inputs]
 
     def __repr__(self) -> str:
         return f"<tvmkd.Artifact {self.manifest.name} for {self.manifest.target['name']}>"
@@ -373,19 +307,9 @@ class Artifact:
         Raises:
             InputError: a wrong number of inputs, a wrong shape or dtype.
         """
-        if len(arrays) == len(self._staged) and all(map(_takes, self._staged, arrays)):
-            places = cast("list[_Staged]", self._staged)
-            outputs = self._main(*map(_Staged.fill, places, arrays))
-        else:
+        if not self._program.takes(arrays):
             self._check(arrays)
-            outputs = self._main(*(self._tensor(array) for array in arrays))
-        found = [outputs] if hasattr(outputs, "numpy") else list(outputs)
-        return [self._own(_as_array(output)) for output in found]
-
-    def _own(self, output: Array) -> Array:
-        """An output that no later call writes to: a model may hand its input through."""
-        places = [place for place in self._staged if place is not None]
-        return output.copy() if any(place.holds(output) for place in places) else output
+        return self._program.run(arrays)
 
     def _who(self) -> str:
         return f"artifact {self.manifest.name}"
@@ -431,47 +355,26 @@ class Artifact:
                 )
 
 
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """Keeps tvm_ffi from importing torch as a side effect: seconds and 500 MB for nothing here."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.modules.pop("torch", None)
-
-
 def load(path: str | Path) -> Artifact:
     """Checks the artifact at ``path`` and loads it into this process.
+
+    One of the relay stack runs in this process where its TVM is that of this interpreter, else in
+    a process of its own, which costs about a millisecond a call.
 
     The number of threads is TVM's: set ``TVM_NUM_THREADS`` before the first call.
 
     Raises:
         InputError: not an artifact, damaged, changed, or not made for this machine.
-        MissingError: TVM is not installed.
+        MissingError: the TVM that it needs is not installed.
     """
     folder = Path(path)
     manifest = read(folder)
     check_machine(manifest, folder)
     try:
-        with _without_torch():
-            import tvm
-            from tvm import relax
-    except ImportError as error:
-        raise MissingError(
-            f"TVM cannot be imported ({error}); install it: "
-            "pip install apache-tvm==0.27.0.post1 apache-tvm-ffi==0.1.14.post1"
-        ) from None
-    try:
-        library = tvm.runtime.load_module(str(folder / LIBRARY))
-        machine = relax.VirtualMachine(library, tvm.cpu())
-        return Artifact(manifest, folder, machine, tvm.runtime)
-    except Exception as error:  # TVM raises what it likes here
-        line = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        program = programs.open_program(manifest.stack, folder / LIBRARY, manifest.inputs)
+    except programs.LoadError as error:
         raise InputError(
-            f"{folder / LIBRARY}: TVM {tvm.__version__} cannot load it (built with "
-            f"{manifest.stack} {manifest.stack_version}): {line[0]}; build the artifact again"
+            f"{folder / LIBRARY}: {error.tvm} cannot load it (built with {manifest.stack} "
+            f"{manifest.stack_version}): {error}; build the artifact again"
         ) from None
+    return Artifact(manifest, folder, program)

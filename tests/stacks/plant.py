@@ -61,7 +61,7 @@ def main(model: str, folder: str, target_json: str, *modes: str) -> None:
             add(first, wrong(first), 1e-9)
         if "misfit" in modes:
             line = candidate(other.template.default())
-            session._add_record(first, first.key, line, 1e-9)
+            session._recorder.add(first, line, 1e-9)
 
 
 main(*sys.argv[1:])

@@ -49,7 +49,7 @@ def client(tmp_path: Path) -> Any:
     code.write_text(WORKER)
     script.write_text(f"#!/bin/sh\nexec {sys.executable} {code}\n")
     script.chmod(0o755)
-    with StackClient("relax", python=script) as running:
+    with StackClient("relay", python=script) as running:
         yield running
 
 

@@ -3,8 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import relay_stack
+from grounds import Ground
 
 from tvmkd.boards.fleet import Fleet, running_fleet
+from tvmkd.stacks import interpreters
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +15,15 @@ def fleet() -> Iterator[Fleet]:
     """A tracker and one board of this machine, for the tests that leave them alone."""
     with running_fleet(1, key="tests", threads=1) as running:
         yield running
+
+
+@pytest.fixture(scope="session", params=interpreters.STACKS)
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Each stack in turn: what a tuning run guarantees does not depend on it."""
+    stack = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        if stack == "relay":
+            patch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
+        runs = interpreters.find(stack)
+        with running_fleet(1, key=f"tests-{stack}", threads=1, runs=runs) as running:
+            yield Ground(stack, running, runs)

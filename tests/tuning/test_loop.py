@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tiny_kernels
+from grounds import Ground
 
 from tvmkd.boards.fleet import Fleet, running_fleet
 from tvmkd.errors import UsageError
@@ -34,8 +35,10 @@ def assert_sound(folder: Path, count: int) -> None:
     assert {(record.task, record.key) for record in records.load(folder)} == good
 
 
-def start_and_wait_for_trials(folder: Path, fleet: Fleet, count: int, **settings: Any) -> Any:
-    process = tiny_kernels.start(folder, fleet.address(), **settings)
+def start_and_wait_for_trials(
+    folder: Path, ground: Ground, count: int, fleet: Fleet | None = None, **settings: Any
+) -> Any:
+    process = ground.start(folder, fleet, **settings)
     assert process.stdout is not None
     seen = 0
     for line in process.stdout:
@@ -62,21 +65,21 @@ def left_behind(mark: str) -> list[str]:
 
 
 def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
-    tmp_path: Path, fleet: Fleet
+    tmp_path: Path, ground: Ground
 ) -> None:
     folder = tmp_path / "records"
     settings = {"tasks": ["matmul:32", "matmul:48"], "options": {"batch": 4}}
-    first = tiny_kernels.tune(folder, fleet.address(), trials=9, **settings)
+    first = ground.tune(folder, trials=9, **settings)
     assert first["fresh"] == 9
     assert first["errors"] == {}
     assert all(task["best_us"] > 0 for task in first["tasks"])
     assert first["end_to_end_us"] == pytest.approx(sum(t["best_us"] for t in first["tasks"]))
     assert_sound(folder, 9)
-    second = tiny_kernels.tune(folder, fleet.address(), trials=14, **settings)
+    second = ground.tune(folder, trials=14, **settings)
     assert second["trials"] == 14
     assert second["fresh"] == 5
     assert_sound(folder, 14)
-    assert tiny_kernels.tune(folder, fleet.address(), trials=14, **settings)["fresh"] == 0
+    assert ground.tune(folder, trials=14, **settings)["fresh"] == 0
     info = json.loads((folder / records.SIDECAR).read_text())
     assert [task["name"] for task in info["tasks"]] == settings["tasks"]
     assert info["boards"][0]["threads"] == 1
@@ -84,13 +87,13 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-def test_the_same_seed_proposes_the_same_candidates(tmp_path: Path, fleet: Fleet) -> None:
+def test_the_same_seed_proposes_the_same_candidates(tmp_path: Path, ground: Ground) -> None:
     keys = []
     for name in ("one", "two"):
-        tiny_kernels.tune(tmp_path / name, fleet.address(), trials=4, seed=3)
+        ground.tune(tmp_path / name, trials=4, seed=3)
         keys.append({line["key"] for line in trials(tmp_path / name)})
     assert keys[0] == keys[1]
-    tiny_kernels.tune(tmp_path / "three", fleet.address(), trials=4, seed=4)
+    ground.tune(tmp_path / "three", trials=4, seed=4)
     assert {line["key"] for line in trials(tmp_path / "three")} != keys[0]
 
 
@@ -101,12 +104,12 @@ def test_an_exhausted_space_ends_the_run(tmp_path: Path, fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_loses_at_most_the_trials_in_flight(
-    tmp_path: Path, fleet: Fleet, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ground: Ground, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = f"{os.getpid()}-{number}"
     monkeypatch.setenv("TVMKD_TEST_MARK", mark)
     process = start_and_wait_for_trials(
-        tmp_path, fleet, 5, trials=30, options={"batch": 4, "workers": 1}
+        tmp_path, ground, 5, trials=30, options={"batch": 4, "workers": 1}
     )
     monkeypatch.delenv("TVMKD_TEST_MARK")
     assert len(left_behind(mark)) >= 2  # the zygote and the process with the session
@@ -117,54 +120,57 @@ def test_a_signal_loses_at_most_the_trials_in_flight(
     while left_behind(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_behind(mark) == []
-    result = tiny_kernels.tune(tmp_path, fleet.address(), trials=12)
+    result = ground.tune(tmp_path, trials=12)
     assert result["trials"] >= 12
     assert_sound(tmp_path, result["trials"])
 
 
-def test_torn_last_lines_are_cut_off_and_measured_anew(tmp_path: Path, fleet: Fleet) -> None:
-    tiny_kernels.tune(tmp_path, fleet.address(), trials=4)
-    for name in (records.RECORDS, records.TRIALS):
-        path = tmp_path / name
+def test_torn_last_lines_are_cut_off_and_measured_anew(tmp_path: Path, ground: Ground) -> None:
+    ground.tune(tmp_path, trials=4)
+    native = records.native(tmp_path)[-1]
+    for path in (native, tmp_path / records.TRIALS):
         path.write_bytes(path.read_bytes()[:-40])
-    found = tiny_kernels.events(tiny_kernels.start(tmp_path, fleet.address(), trials=6))
+    found = tiny_kernels.events(ground.start(tmp_path, trials=6))
     notes = [data["text"] for name, data in found if name == "note"]
-    assert any(records.RECORDS in note for note in notes)
+    assert any(native.name in note for note in notes)
     assert any(records.TRIALS in note for note in notes)
     assert found[-1][1]["fresh"] == 3
     assert_sound(tmp_path, 6)
 
 
 def test_a_hung_kernel_is_a_counted_error_and_is_not_tried_again(
-    tmp_path: Path, fleet: Fleet
+    tmp_path: Path, ground: Ground
 ) -> None:
     settings = {"tasks": ["call:pause", "matmul:32"], "options": {"run_timeout": 2.0}}
-    result = tiny_kernels.tune(tmp_path, fleet.address(), trials=4, **settings)
-    assert result["errors"] == {"run_timeout": 1}
+    result = ground.tune(tmp_path, trials=4, **settings)
+    # Relax has one candidate of it, AutoScheduler as many as it is asked for: three, then it waits.
+    assert result["errors"] == {"run_timeout": {"relax": 1, "relay": 3}[ground.stack]}
     assert_sound(tmp_path, 4)
-    again = tiny_kernels.tune(tmp_path, fleet.address(), trials=6, **settings)
+    again = ground.tune(tmp_path, trials=6, **settings)
     assert again["errors"] == {}
     assert_sound(tmp_path, 6)
 
 
-def test_a_crashing_kernel_is_a_counted_error(tmp_path: Path, fleet: Fleet) -> None:
-    result = tiny_kernels.tune(
-        tmp_path, fleet.address(), tasks=["call:abort", "matmul:32"], trials=3
-    )
-    assert result["errors"] == {"run_crash": 1}
+def test_a_crashing_kernel_is_a_counted_error(tmp_path: Path, ground: Ground) -> None:
+    result = ground.tune(tmp_path, tasks=["call:abort", "matmul:32"], trials=3)
+    assert result["errors"] == {"run_crash": {"relax": 1, "relay": 2}[ground.stack]}
     assert_sound(tmp_path, 3)
 
 
-def test_a_server_that_dies_and_comes_back_costs_no_candidate(tmp_path: Path) -> None:
+def test_a_server_that_dies_and_comes_back_costs_no_candidate(
+    tmp_path: Path, ground: Ground
+) -> None:
     from tvmkd.boards.fleet import start_server
 
-    with running_fleet(1, key="mortal", threads=1) as fleet:
+    with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
         process = start_and_wait_for_trials(
-            tmp_path, fleet, 3, trials=16, options={"batch": 2, "board_wait": 30}
+            tmp_path, ground, 3, fleet, trials=16, options={"batch": 2, "board_wait": 30}
         )
         fleet.servers[0].end()
         time.sleep(1.0)
-        fleet.servers.append(start_server(f"{fleet.host}:{fleet.port}", "mortal", threads=1))
+        fleet.servers.append(
+            start_server(f"{fleet.host}:{fleet.port}", "mortal", threads=1, runs=ground.runs)
+        )
         name, data = tiny_kernels.events(process)[-1]
     assert name == "result", data
     assert data["errors"] == {}
@@ -172,10 +178,10 @@ def test_a_server_that_dies_and_comes_back_costs_no_candidate(tmp_path: Path) ->
     assert_sound(tmp_path, 16)
 
 
-def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path) -> None:
-    with running_fleet(1, key="mortal", threads=1) as fleet:
+def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path, ground: Ground) -> None:
+    with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
         process = start_and_wait_for_trials(
-            tmp_path, fleet, 3, trials=30, options={"batch": 2, "board_wait": 3}
+            tmp_path, ground, 3, fleet, trials=30, options={"batch": 2, "board_wait": 3}
         )
         fleet.servers[0].end()
         name, data = tiny_kernels.events(process)[-1]
@@ -189,19 +195,17 @@ def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_tracker_that_is_gone_ends_the_run_only_when_a_board_is_needed_anew(
-    tmp_path: Path,
+    tmp_path: Path, ground: Ground
 ) -> None:
-    with running_fleet(1, key="mortal", threads=1) as fleet:
+    with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
         process = start_and_wait_for_trials(
-            tmp_path, fleet, 2, trials=6, options={"batch": 2, "board_wait": 3}
+            tmp_path, ground, 2, fleet, trials=6, options={"batch": 2, "board_wait": 3}
         )
         fleet.tracker.end()
         name, _ = tiny_kernels.events(process)[-1]
         assert name == "result"  # the open session needs no tracker
         assert_sound(tmp_path, 6)
-        name, data = tiny_kernels.events(tiny_kernels.start(tmp_path, fleet.address(), trials=9))[
-            -1
-        ]
+        name, data = tiny_kernels.events(ground.start(tmp_path, fleet, trials=9))[-1]
     assert name == "failed"
     assert data["type"] == "MissingError"
     assert "no tracker at" in data["message"]
@@ -223,5 +227,5 @@ def test_wrong_arguments_are_refused_before_anything_starts(
     arguments: dict[str, Any] = {"tasks": [object()], "trials": 1, "options": None, **change}
     tasks = arguments.pop("tasks")
     with pytest.raises(UsageError, match=message):
-        tune_into(folder, tasks, {}, {}, seed=0, emit=lambda *_: None, stack="tiny", **arguments)
+        tune_into(folder, tasks, {}, {}, seed=0, emit=lambda *_: None, stack="relax", **arguments)
     assert not folder.exists()

@@ -130,7 +130,7 @@ def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     from tvmkd.boards.connect import request
     from tvmkd.stacks import nvrtc, relax_cuda
     from tvmkd.tuning.builder import linker_for
-    from tvmkd.tuning.zygote import compile_object
+    from tvmkd.tuning.metaschedule import compile_object
 
     a, b = (te.placeholder((SIZE, SIZE), name=name) for name in "ab")
     k = te.reduce_axis((0, SIZE), name="k")

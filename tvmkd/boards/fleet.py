@@ -17,6 +17,7 @@ from typing import Any
 
 from tvmkd.boards.connect import boards
 from tvmkd.errors import MissingError
+from tvmkd.stacks.interpreters import Interpreter
 
 START_SECONDS = 60.0
 
@@ -107,6 +108,7 @@ def start_server(
     memory: int | None = None,
     allow: Sequence[str] = (),
     root: str | None = None,
+    runs: Interpreter | None = None,
 ) -> Process:
     """Starts a board server process that ends with this one.
 
@@ -117,9 +119,13 @@ def start_server(
         memory: MiB that a session may take there.
         allow: networks that clients may come from.
         root: a folder whose ``proc`` and ``sys`` it reads instead of this machine's.
+        runs: the interpreter of the stack whose kernels it runs (None: this one).
     """
-    argv = [sys.executable, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
-    env = {} if threads is None else {"TVM_NUM_THREADS": str(threads)}
+    runs = runs or Interpreter("relax", sys.executable, "this environment")
+    argv = [runs.python, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
+    env = dict(runs.environment())
+    if threads is not None:
+        env["TVM_NUM_THREADS"] = str(threads)
     if delay is not None:
         argv += ["--delay", str(delay)]
     if memory is not None:
@@ -177,12 +183,16 @@ def running_fleet(
 
 @contextlib.contextmanager
 def local_fleet(
-    count: int = 1, key: str = "local", threads: int | None = None
+    count: int = 1,
+    key: str = "local",
+    threads: int | None = None,
+    runs: Interpreter | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A tracker and ``count`` boards on this machine while the block runs.
 
     Args:
         threads: threads a kernel gets on each board (None: TVM decides).
+        runs: the interpreter of the stack whose kernels they run (None: this one).
 
     Yields:
         ``{"host", "port", "key"}``.
@@ -190,5 +200,5 @@ def local_fleet(
     Raises:
         MissingError: a process did not start.
     """
-    with running_fleet(count, key, threads) as fleet:
+    with running_fleet(count, key, threads, runs=runs) as fleet:
         yield fleet.address()

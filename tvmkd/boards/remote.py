@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 from tvmkd import wire
 from tvmkd.boards.match import check_match
 from tvmkd.errors import MissingError
+from tvmkd.stacks import interpreters
+from tvmkd.stacks.tvm_process import new_tensor
 
 WAIT_SECONDS = 60.0  # for a board that somebody else has
 LIBRARY = "model.so"
@@ -34,6 +35,7 @@ class RemoteModel:
         library: ``model.so``.
         target: ``Target.to_dict()`` of what it was built for.
         tracker: ``{"host", "port", "key"}``.
+        stack: that built it.
         run_timeout: seconds that one call may take, the upload included.
 
     Raises:
@@ -46,18 +48,26 @@ class RemoteModel:
         library: Path,
         target: Mapping[str, Any],
         tracker: Mapping[str, Any],
+        stack: str = "relax",
         run_timeout: float = 600.0,
     ) -> None:
         self._timeout = run_timeout
         self._folder = tempfile.TemporaryDirectory(prefix="tvmkd-remote-")
-        self._child = wire.Child([sys.executable, "-m", "tvmkd.boards.remote"])
+        python = interpreters.find(stack)
+        self._child = wire.Child(
+            [python.python, "-m", "tvmkd.boards.remote"], env=python.environment()
+        )
         try:
             found = self._child.call(
                 "connect", {**tracker, "timeout": WAIT_SECONDS}, timeout=2 * WAIT_SECONDS
             )
             self.facts: dict[str, Any] = found
             check_match(target, found["board"], found)
-            params = {"library": os.fspath(library), "device": target.get("device", "cpu")}
+            params = {
+                "library": os.fspath(library),
+                "device": target.get("device", "cpu"),
+                "stack": stack,
+            }
             self._child.call("load", params, timeout=run_timeout)
         except BaseException:
             self.close()
@@ -106,6 +116,52 @@ class RemoteModel:
         self._folder.cleanup()
 
 
+class _Machine:
+    """A Relax virtual machine there."""
+
+    def __init__(self, tvm: Any, module: Any, device: Any) -> None:
+        from tvm.runtime.vm import VirtualMachine
+
+        self._machine, self._device = VirtualMachine(module, device), device
+
+    def set_inputs(self, tensors: list[Any]) -> None:
+        self._machine.set_input("main", *tensors)
+
+    def run(self) -> list[np.ndarray]:
+        self._machine.invoke_stateful("main")
+        result = self._machine.get_outputs("main")
+        many = [result] if hasattr(result, "numpy") else list(result)
+        return [output.numpy() for output in many]
+
+    def time(self, count: int) -> list[float]:
+        timer = self._machine.time_evaluator(
+            "invoke_stateful", self._device, number=1, repeat=count
+        )
+        return [float(value) for value in timer("main").results]
+
+
+class _Graph:
+    """A Relay graph executor there."""
+
+    def __init__(self, tvm: Any, module: Any, device: Any) -> None:
+        from tvm.contrib.graph_executor import GraphModule
+
+        self._graph, self._device = GraphModule(module["default"](device)), device
+
+    def set_inputs(self, tensors: list[Any]) -> None:
+        for index, tensor in enumerate(tensors):
+            self._graph.set_input(index, tensor)
+
+    def run(self) -> list[np.ndarray]:
+        self._graph.run()
+        count = range(self._graph.get_num_outputs())
+        return [self._graph.get_output(index).numpy() for index in count]
+
+    def time(self, count: int) -> list[float]:
+        timer = self._graph.module.time_evaluator("run", self._device, number=1, repeat=count)
+        return [float(value) for value in timer().results]
+
+
 class _Session:
     """The child's side."""
 
@@ -131,8 +187,6 @@ class _Session:
         return facts
 
     def load(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-        from tvm.runtime.vm import VirtualMachine
-
         self._device = self._session.device(params["device"], 0)
         if not self._device.exist:
             raise MissingError(
@@ -141,7 +195,8 @@ class _Session:
             )
         self._session.upload(params["library"], target=LIBRARY)
         module = self._session.load_module(LIBRARY)
-        self._machine = VirtualMachine(module, self._device)
+        kind = _Graph if params["stack"] == "relay" else _Machine
+        self._machine = kind(self._tvm, module, self._device)
         return {}
 
     def _arguments(self, path: str) -> list[Any]:
@@ -150,25 +205,20 @@ class _Session:
         if self._inputs is None or self._inputs[0] != state:
             with np.load(path) as stored:
                 arrays = [stored[f"arr_{index}"] for index in range(len(stored.files))]
-            runtime = self._tvm.runtime
-            self._inputs = (state, [runtime.tensor(array, self._device) for array in arrays])
-            self._machine.set_input("main", *self._inputs[1])
+            tensors = [new_tensor(self._tvm, array, self._device) for array in arrays]
+            self._inputs = (state, tensors)
+            self._machine.set_inputs(tensors)
         return self._inputs[1]
 
     def run(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         self._arguments(params["inputs"])
-        self._machine.invoke_stateful("main")
-        result = self._machine.get_outputs("main")
-        many = [result] if hasattr(result, "numpy") else list(result)
-        np.savez(params["outputs"], *[output.numpy() for output in many])
-        return {"outputs": len(many)}
+        outputs = self._machine.run()
+        np.savez(params["outputs"], *outputs)
+        return {"outputs": len(outputs)}
 
     def time(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         self._arguments(params["inputs"])
-        timer = self._machine.time_evaluator(
-            "invoke_stateful", self._device, number=1, repeat=params["count"]
-        )
-        return {"seconds": [float(value) for value in timer("main").results]}
+        return {"seconds": self._machine.time(params["count"])}
 
     def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         with contextlib.suppress(Exception):

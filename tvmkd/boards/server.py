@@ -26,7 +26,7 @@ from typing import Any
 from tvmkd.boards.facts import facts, telemetry
 from tvmkd.boards.listening import listen_for_ever
 from tvmkd.boards.tracker import listen
-from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
+from tvmkd.stacks.tvm_process import die_with_parent, import_runtime, register
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
 MEMORY_SHARE = 0.8  # of what is free, for one session
@@ -63,7 +63,7 @@ def _declare_delay(seconds: float) -> None:
 
         return tvm.runtime.convert(run)
 
-    tvm.register_global_func("runtime.RPCTimeEvaluator", delayed, override=True)
+    register(tvm, "runtime.RPCTimeEvaluator", delayed)
 
 
 def _session(sock: socket.socket, folder: str, memory: int | None) -> None:
@@ -74,8 +74,8 @@ def _session(sock: socket.socket, folder: str, memory: int | None) -> None:
         os.chdir(folder)
         _limit_memory(memory)
         from tvm.rpc import _ffi_api, server
-        from tvm.support import utils
 
+        utils = sys.modules[server._server_env.__module__].utils
         server._server_env([], utils.TempDirectory(os.path.join(folder, "work")))
         _ffi_api.ServerLoop(sock.fileno())
         code = 0
@@ -160,8 +160,7 @@ def serve(
     tvm = import_runtime()
     functions = {"facts": lambda: facts(delay), "telemetry": telemetry}
     for name, function in functions.items():
-        answer = functools.partial(_answer, function)
-        tvm.register_global_func(f"tvmkd.board.{name}", answer, override=True)
+        register(tvm, f"tvmkd.board.{name}", functools.partial(_answer, function))
     if delay is not None:
         _declare_delay(delay)
     # Leaves through the `finally` of the session at hand, which takes its folder along.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.errors import TvmkdError
+from tvmkd.errors import TvmkdError, UsageError
+from tvmkd.stacks import interpreters
 from tvmkd.wire import Child, Event
 
 INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
@@ -25,12 +25,20 @@ class StackClient:
 
     Args:
         name: the stack, for example ``"relax"``.
-        python: the interpreter that has this stack installed (default: this one).
+        python: the interpreter that has this stack installed (default: see
+            :func:`tvmkd.stacks.interpreters.find`).
+
+    Attributes:
+        interpreter: what the worker runs in.
+
+    Raises:
+        InputError: ``python`` is no program.
+        MissingError: no interpreter is known for this stack.
     """
 
     def __init__(self, name: str = "relax", python: str | os.PathLike[str] | None = None) -> None:
         self.name = name
-        self._python = os.fspath(python) if python is not None else sys.executable
+        self.interpreter = interpreters.find(name, python)
         self._child: Child | None = None
 
     def __enter__(self) -> StackClient:
@@ -60,8 +68,9 @@ class StackClient:
         on_event: Event | None = None,
     ) -> Any:
         if self._child is None:
-            argv = [self._python, "-m", "tvmkd.stacks.worker", self.name]
-            self._child = Child(argv, env={"PYTHONUNBUFFERED": "1"})
+            argv = [self.interpreter.python, "-m", "tvmkd.stacks.worker", self.name]
+            env = {"PYTHONUNBUFFERED": "1", **self.interpreter.environment()}
+            self._child = Child(argv, env=env)
         try:
             return self._child.call(
                 method, params, timeout=timeout, silence=silence, on_event=on_event
@@ -90,19 +99,45 @@ class StackClient:
         return result
 
     def lower(
-        self, onnx: Path, target: Mapping[str, Any], dims: Mapping[str, int] | None = None
+        self,
+        onnx: Path,
+        target: Mapping[str, Any],
+        dims: Mapping[str, int] | None = None,
+        *,
+        show: bool = False,
+        byoc: str | None = None,
     ) -> dict[str, Any]:
         """The tuning tasks of an ONNX file.
 
         Args:
             target: ``Target.to_dict()``.
             dims: sizes for dynamic dimensions by name.
+            show: also the lowered module as text.
+            byoc: ``"tensorrt"``: in place of the tasks, what TensorRT takes of the model. The relay
+                stack only.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
-            "outputs", "notes"}``.
+            "outputs", "notes", "module"}``, and with ``byoc`` also ``"byoc": {"available",
+            "version", "regions", "operators", "offloaded", "left", "mac_share"}``: ``available`` is
+            None where it can be built too, else the reason why not; for the others see
+            :func:`tvmkd.stacks.relay_tensorrt.coverage`.
+
+        Raises:
+            UsageError: ``byoc`` is of another stack.
         """
-        params = {"onnx": os.fspath(onnx), "target": dict(target), "dims": dict(dims or {})}
+        if byoc is not None and (self.name, byoc) != ("relay", "tensorrt"):
+            raise UsageError(
+                f"the {self.name} stack hands nothing to {byoc}: TensorRT is the relay stack's "
+                "(--stack relay --byoc tensorrt)"
+            )
+        params = {
+            "onnx": os.fspath(onnx),
+            "target": dict(target),
+            "dims": dict(dims or {}),
+            "show": show,
+            "byoc": byoc,
+        }
         result: dict[str, Any] = self._call("lower", params, timeout=900)
         return result
 
@@ -153,6 +188,7 @@ class StackClient:
         real_inputs: Path | None = None,
         check: bool = True,
         board: Mapping[str, Any] | None = None,
+        byoc: str | None = None,
         dims: Mapping[str, int] | None = None,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
@@ -164,6 +200,7 @@ class StackClient:
             check: compare with ONNX Runtime before the artifact gets its name.
             board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
                 target does not run on this machine.
+            byoc: ``"tensorrt"`` hands what it takes to TensorRT; of the relay stack.
             on_event: gets ``stage`` and ``set_aside`` events.
         """
         params = {
@@ -174,6 +211,7 @@ class StackClient:
             "real_inputs": None if real_inputs is None else os.fspath(real_inputs),
             "check": check,
             "board": None if board is None else dict(board),
+            "byoc": byoc,
             "dims": dict(dims or {}),
         }
         result: dict[str, Any] = self._call("build", params, on_event=on_event)

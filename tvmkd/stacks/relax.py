@@ -8,7 +8,7 @@ from typing import Any
 
 import tvm
 
-from tvmkd.stacks import nvrtc, relax_build, relax_cuda, relax_import, relax_profile
+from tvmkd.stacks import build, nvrtc, relax_build, relax_cuda, relax_import, relax_profile
 from tvmkd.stacks.base import Emit, Params
 from tvmkd.stacks.relax_tasks import tasks_of
 from tvmkd.tuning.space import Task
@@ -63,6 +63,7 @@ class RelaxStack:
                 for task in tasks
                 if task.template is None
             ],
+            "module": model.fused.script() if params.get("show") and model.fused else None,
         }
 
     def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
@@ -88,11 +89,12 @@ class RelaxStack:
         """Builds an artifact that agrees with ONNX Runtime."""
         emit("stage", {"text": "lowering"})
         model, tasks = self._tasks(params)
-        return relax_build.build(
+        target = params["target"]
+        builder = relax_build.RelaxBuilder(model, tasks, tvm_target(target), target["toolchain"])
+        return build.build(
+            builder,
             model,
-            tasks,
-            params["target"],
-            tvm_target(params["target"]),
+            target,
             [Path(folder) for folder in params["records"]],
             Path(params["out"]),
             real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,

@@ -57,7 +57,7 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
 
 
 def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
-    from tvmkd.stacks.relax_check import _random, real_samples
+    from tvmkd.stacks.check import random_sample, real_samples
     from tvmkd.stacks.tvm_process import without_torch
 
     without_torch()
@@ -66,8 +66,7 @@ def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
 
     specs = params["specs"]
     real = real_samples(Path(params["inputs"]) if params["inputs"] else None, specs, most=1)
-    rng = np.random.default_rng(0)
-    sample = real[0] if real else {spec["name"]: _random(spec, rng) for spec in specs}
+    sample = real[0] if real else random_sample(specs, np.random.default_rng(0))
     args = [tvm.runtime.tensor(sample[spec["name"]]) for spec in specs]
     machine = relax.VirtualMachine(tvm.runtime.load_module(params["library"]), tvm.cpu())
     started: list[float] = []

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,19 +78,58 @@ def import_compiler() -> Any:
     return tvm
 
 
+@contextlib.contextmanager
+def empty_folder() -> Iterator[None]:
+    """An empty working folder while the block runs.
+
+    A Relay TVM makes ``.pkl_memoize_py3`` in the working folder as it is imported, and unpickles
+    what it finds there: whoever wrote that file would run code here.
+    """
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="tvmkd-import-") as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
 def import_runtime() -> Any:
-    """Imports TVM with its runtime only (no compiler library) and returns the ``tvm`` module."""
+    """Imports TVM with its runtime only (no compiler library) and returns the ``tvm`` module.
+
+    Of either generation; `register` and `new_tensor` bridge what differs.
+    """
     without_torch()
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import tvm
-    import tvm.rpc
+    with empty_folder():
+        import tvm
+        import tvm.rpc
+
+    if not hasattr(tvm, "register_global_func"):
+        from tvmkd.stacks import relay_process
+
+        relay_process.load_module_with_one_argument()
 
     # Upstream loads it only beside the compiler; it holds the random fill that measuring needs.
     extra = os.path.join(os.path.dirname(tvm.__file__), "lib", "libtvm_runtime_extra.so")
     if os.path.exists(extra):
         ctypes.CDLL(extra, ctypes.RTLD_GLOBAL)
     return tvm
+
+
+def register(tvm: Any, name: str, function: Any) -> None:
+    """Makes a Python function one of TVM's global ones, in place of one of that name."""
+    put = getattr(tvm, "register_global_func", None) or tvm.register_func
+    put(name, function, override=True)
+
+
+def new_tensor(tvm: Any, value: Any, device: Any) -> Any:
+    """A tensor on ``device``: a copy of an array, or an empty one of a ``(shape, dtype)``."""
+    old = not hasattr(tvm.runtime, "tensor")
+    if isinstance(value, tuple):
+        return (tvm.nd if old else tvm.runtime).empty(*value, device)
+    return tvm.nd.array(value, device) if old else tvm.runtime.tensor(value, device)
 
 
 def die_with_parent(sig: int = signal.SIGKILL) -> None:

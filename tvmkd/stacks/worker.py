@@ -15,12 +15,16 @@ from types import FrameType
 from typing import Any
 
 from tvmkd import wire
-from tvmkd.errors import UsageError
+from tvmkd.errors import MissingError, UsageError
 from tvmkd.stacks.base import METHODS, Emit, Params, Stack
-from tvmkd.stacks.tvm_process import die_with_parent, import_compiler
+from tvmkd.stacks.tvm_process import die_with_parent
+from tvmkd.tuning import dialect
 from tvmkd.tuning.builder import prestart
 
-STACKS = {"relax": "tvmkd.stacks.relax:RelaxStack"}
+STACKS = {
+    "relax": "tvmkd.stacks.relax:RelaxStack",
+    "relay": "tvmkd.stacks.relay:RelayStack",
+}
 
 
 @functools.lru_cache(maxsize=1)
@@ -29,8 +33,14 @@ def _stack(name: str) -> Stack:
     if name not in STACKS:
         raise UsageError(f"unknown stack {name!r}; known: {', '.join(sorted(STACKS))}")
     module, attribute = STACKS[name].split(":")
-    import_compiler()
-    stack: Stack = getattr(importlib.import_module(module), attribute)()
+    try:
+        dialect.of(name).import_compiler()
+        stack: Stack = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, OSError) as error:
+        last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise MissingError(
+            f"{sys.executable} cannot run the {name} stack ({last}); tvmkd stack list says more"
+        ) from None
     return stack
 
 
@@ -40,7 +50,7 @@ def handlers(name: str) -> dict[str, wire.Handler]:
     def handler(method: str) -> wire.Handler:
         def call(params: Params, emit: Emit) -> Any:
             if method == "tune":
-                prestart()  # it imports the compiler while this process lowers the model
+                prestart(name)  # it imports the compiler while this process lowers the model
             return getattr(_stack(name), method)(params, emit)
 
         return call

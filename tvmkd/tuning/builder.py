@@ -1,4 +1,4 @@
-"""The warm builder: scheduled modules in, shared libraries out, each built in a forked child."""
+"""The warm builder: candidates in, shared libraries out, each built in a forked child."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class BuildResult:
 
     Attributes:
         path: the shared library, or None.
+        args: dtype and shape of each argument of its function ``main``.
         error_kind: None, ``build_error``, ``build_crash`` or ``build_timeout``.
         error: the message that goes with it.
         seconds: wall time of the build.
@@ -31,6 +32,7 @@ class BuildResult:
     error_kind: str | None
     error: str | None
     seconds: float
+    args: list[tuple[str, list[int]]] = field(default_factory=list)
 
 
 def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
@@ -56,29 +58,30 @@ def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
     return [*zig(), "ld.lld", "-shared"]
 
 
-_early: list[Child] = []  # zygotes that import already and belong to no builder yet
+_early: dict[str, Child] = {}  # by stack: zygotes that import already and belong to no builder yet
 
 
-def _spawn() -> Child:
+def _spawn(stack: str) -> Child:
     # Threads started in the zygote would not survive a fork: keep every library at one.
     env = {"TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return Child([sys.executable, "-m", "tvmkd.tuning.zygote"], env=env)
+    return Child([sys.executable, "-m", "tvmkd.tuning.zygote", stack], env=env)
 
 
-def prestart() -> None:
+def prestart(stack: str) -> None:
     """Starts a zygote for the next :class:`WarmBuilder`, so that it imports meanwhile."""
-    if not _early:
-        _early.append(_spawn())
+    if stack not in _early:
+        _early[stack] = _spawn(stack)
 
 
 class WarmBuilder:
-    """Builds batches of scheduled modules. Use as a context manager.
+    """Builds batches of candidates. Use as a context manager.
 
     The zygote process starts in the background at construction (or earlier: :func:`prestart`) and
     is waited for at the first build. If it dies it is started again once per batch.
 
     Args:
-        target: the TVM target, as ``tvm.ir.save_json`` writes it.
+        setup: what builds have to know: see :meth:`tvmkd.tuning.dialect.Dialect.setup`.
+        stack: whose candidates they are.
         linker: see :func:`linker_for`.
         workers: builds at a time (default: the CPUs this process may use).
         timeout: seconds one build may take, linking included.
@@ -88,7 +91,8 @@ class WarmBuilder:
 
     def __init__(
         self,
-        target: str,
+        setup: Any,
+        stack: str = "relax",
         *,
         linker: Sequence[str] | None = None,
         workers: int | None = None,
@@ -97,7 +101,8 @@ class WarmBuilder:
         cuda: Mapping[str, Any] | None = None,
     ) -> None:
         self._cuda = None if cuda is None else dict(cuda)
-        self._target = target
+        self._setup = setup
+        self._stack = stack
         self._linker = list(linker if linker is not None else linker_for(None))
         self._workers = workers or len(os.sched_getaffinity(0))
         self._timeout = timeout
@@ -119,7 +124,7 @@ class WarmBuilder:
         return None if self._child is None else self._child.pid
 
     def _start(self) -> None:
-        self._child = _early.pop() if _early else _spawn()
+        self._child = _early.pop(self._stack, None) or _spawn(self._stack)
         self._warm = False
 
     def warm_up(self) -> None:
@@ -132,19 +137,19 @@ class WarmBuilder:
             self._start()
         if not self._warm:
             assert self._child is not None
-            params = {"folder": os.fspath(self.folder), "target": self._target, "cuda": self._cuda}
+            params = {"folder": os.fspath(self.folder), "setup": self._setup, "cuda": self._cuda}
             self._child.call("ready", params, timeout=300)
             self._warm = True
 
     def build(
         self,
-        mods: Sequence[str],
+        sources: Sequence[str],
         on_result: Callable[[int, BuildResult], None] | None = None,
     ) -> list[BuildResult]:
-        """Builds every module and returns one result for each, in order.
+        """Builds every candidate and returns one result for each, in order.
 
         Args:
-            mods: scheduled modules, as ``tvm.ir.save_json`` writes them.
+            sources: see :meth:`tvmkd.tuning.dialect.Dialect.source`.
             on_result: called with the index and the result as each build ends.
 
         Raises:
@@ -157,18 +162,19 @@ class WarmBuilder:
                 return
             index = remaining[data["index"]]
             path = None if data["path"] is None else Path(data["path"])
-            result = BuildResult(path, data["error_kind"], data["error"], data["seconds"])
+            taken = [(dtype, shape) for dtype, shape in data["args"] or []]
+            result = BuildResult(path, data["error_kind"], data["error"], data["seconds"], taken)
             results[index] = result
             if on_result is not None:
                 on_result(index, result)
 
         for attempt in (1, 2):
-            remaining = [index for index in range(len(mods)) if index not in results]
+            remaining = [index for index in range(len(sources)) if index not in results]
             try:
                 self.warm_up()
                 assert self._child is not None
                 params = {
-                    "jobs": [{"mod": mods[i], "target": self._target} for i in remaining],
+                    "sources": [sources[i] for i in remaining],
                     "workers": self._workers,
                     "timeout": self._timeout,
                     "linker": self._linker,
@@ -181,7 +187,7 @@ class WarmBuilder:
                 self._end_child()
                 if attempt == 2:
                     raise
-        return [results[index] for index in range(len(mods))]
+        return [results[index] for index in range(len(sources))]
 
     def _end_child(self) -> None:
         child, self._child, self._warm = self._child, None, False

@@ -18,12 +18,14 @@ from typing import Any
 
 from tvmkd.errors import TvmkdError, UsageError
 from tvmkd.stacks import nvrtc
+from tvmkd.tuning import dialect
 from tvmkd.tuning.builder import BuildResult, WarmBuilder, linker_for
+from tvmkd.tuning.dialect import Dialect
 from tvmkd.tuning.jobs import RunJob, RunResult
 from tvmkd.tuning.runner import BoardRunner
 from tvmkd.tuning.scheduler import TaskScheduler
 from tvmkd.tuning.session import Session, open_session
-from tvmkd.tuning.space import Candidate, Space, Task, plain
+from tvmkd.tuning.space import Candidate, Task
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -138,7 +140,8 @@ def tune(
     session.describe(tasks, runner.open(), seed)
     emit("tasks", {"tasks": [_status(task, session) for task in tasks]})
     batch = max(1, min(settings["batch"], -(-trials // (2 * max(1, len(tasks))))))
-    _Loop(tasks, session, runner, builder, run, seed, batch).run()
+    stack = dialect.of(session.info["stack"])
+    _Loop(tasks, stack, session, runner, builder, run, seed, batch).run()
     estimate = end_to_end(tasks, session)
     return {
         "trials": run.done,
@@ -160,38 +163,13 @@ def _status(task: Task, session: Session) -> dict[str, Any]:
     }
 
 
-def _spaces(tasks: Sequence[Task], session: Session, seed: int) -> list[Space]:
-    model = None
-    spaces: list[Space] = []
-    for task in tasks:
-        if task.template is not None:
-            spaces.append(task.template)
-            continue
-        from tvmkd.tuning.evolution import EvolutionSpace, cost_model
-
-        if model is None:
-            model = cost_model(seed)
-        spaces.append(EvolutionSpace(task, session.stored(task.key), model))
-    return spaces
-
-
-def _arguments(candidate: Candidate) -> list[tuple[str, list[int]]]:
-    """Dtype and shape of what the built kernel takes (weights as the schedule lays them out)."""
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-
-    found = []
-    for info in ArgInfo.from_entry_func(candidate.schedule.mod, remove_preproc=True):
-        _, dtype, shape = plain(info.as_json())
-        found.append((str(dtype), [int(size) for size in shape]))
-    return found
-
-
 class _Loop:
     """Keeps the boards supplied until the trials are made or every space is exhausted."""
 
     def __init__(
         self,
         tasks: Sequence[Task],
+        stack: Dialect,
         session: Session,
         runner: BoardRunner,
         builder: WarmBuilder,
@@ -202,13 +180,14 @@ class _Loop:
         import numpy as np
 
         self._tasks = tasks
+        self._stack = stack
         self._session = session
         self._runner = runner
         self._builder = builder
         self._run = run
         self._batch = batch
         self._rng = np.random.default_rng([seed, run.done])
-        self._spaces = _spaces(tasks, session, seed)
+        self._spaces = stack.spaces(tasks, session, seed)
         self._scheduler = TaskScheduler([(task.weight, task.flop, task.kind) for task in tasks])
         for index, task in enumerate(tasks):
             earlier = len(session.history(task.key)) // batch
@@ -265,8 +244,6 @@ class _Loop:
 
     def _build(self, batch: _Batch) -> None:
         """Builds a batch and hands on what was built: at once, or only when all of it is done."""
-        import tvm
-
         self._flying[batch.task.key].update(each.key for each in batch.candidates)
         at_once = self._runner.remote
         waiting: list[int] = []
@@ -281,16 +258,15 @@ class _Loop:
                 waiting.append(index)
             self._write_down(wait=False)
 
-        mods = [tvm.ir.save_json(each.schedule.mod) for each in batch.candidates]
-        self._builder.build(mods, built)
+        self._builder.build(list(map(self._stack.source, batch.candidates)), built)
         for index in sorted(waiting):
             self._measure(batch, index)
 
     def _measure(self, batch: _Batch, index: int) -> None:
-        path = batch.builds[index].path
-        assert path is not None
+        build = batch.builds[index]
+        assert build.path is not None
         best = functools.partial(self._session.best, batch.task.key)
-        future = self._runner.submit(RunJob(path, _arguments(batch.candidates[index]), best))
+        future = self._runner.submit(RunJob(build.path, build.args, best))
         future.add_done_callback(lambda done: self._measured.put((batch, index, done)))
 
     def _write_down(self, *, wait: bool) -> None:
@@ -395,8 +371,6 @@ def tune_into(
     """
     settings = _checked(tasks, trials, options)
     emit("started", {})
-    import tvm
-
     with contextlib.ExitStack() as stack_of:
         session = stack_of.enter_context(
             open_session(
@@ -411,7 +385,8 @@ def tune_into(
         )
         builder = stack_of.enter_context(
             WarmBuilder(
-                tvm.ir.save_json(tasks[0].target),
+                dialect.of(stack).setup(tasks),
+                stack,
                 linker=linker_for(target.get("toolchain")),
                 workers=settings["workers"],
                 timeout=settings["build_timeout"],

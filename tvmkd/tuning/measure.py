@@ -19,7 +19,7 @@ from typing import Any
 from tvmkd import wire
 from tvmkd.boards.connect import request
 from tvmkd.errors import MissingError
-from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
+from tvmkd.stacks.tvm_process import die_with_parent, import_runtime, new_tensor
 
 FILL = "tvm.contrib.random.random_fill_for_measure"
 SLICE_SECONDS = 0.005  # one repeat runs the kernel often enough to take this long
@@ -162,7 +162,7 @@ class Measurer:
             fill = self._session.get_function(FILL)
             buffers = []
             for dtype, shape in args:
-                buffer = self._tvm.runtime.empty(tuple(shape), dtype, device)
+                buffer = new_tensor(self._tvm, (tuple(shape), dtype), device)
                 fill(buffer)
                 buffers.append(buffer)
             self._args = (signature, buffers)

@@ -1,12 +1,13 @@
-"""Tuning records on disk: MetaSchedule's own two files, and what tvmkd knows beside them.
+"""Tuning records on disk: TVM's own files, and what tvmkd knows beside them.
 
-A records folder holds ``database_workload.json`` and ``database_tuning_record.json`` (JSON lines
-that ``tvm.s_tir.meta_schedule.database.JSONDatabase`` reads), ``session.json`` (what they were
-made for), ``trials.jsonl`` (every trial, failed ones too) and ``aside.jsonl`` (records that must
-not be used). Reading takes no lock and never changes a folder, so that a build may read while
-tuning goes on: a last line that is being written is left out.
+A records folder of the relax stack holds ``database_workload.json`` and
+``database_tuning_record.json`` (JSON lines that MetaSchedule's ``JSONDatabase`` reads), one of the
+relay stack ``autoscheduler.json`` (see :mod:`tvmkd.tuning.autoscheduler_log`). Both hold
+``session.json`` (what they were made for), ``trials.jsonl`` (every trial, failed ones too) and
+``aside.jsonl`` (records that must not be used). Reading takes no lock and never changes a folder,
+so that a build may read while tuning goes on: a last line that is being written is left out.
 
-A task's key is TVM's structural hash of its module, a candidate's key is
+In the relax stack a task's key is TVM's structural hash of its module, and a candidate's key is
 :func:`tvmkd.tuning.space.candidate_key` of its trace.
 """
 
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.errors import InputError
+from tvmkd.tuning import autoscheduler_log
+from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.space import candidate_key
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ RECORDS = "database_tuning_record.json"
 TRIALS = "trials.jsonl"
 ASIDE = "aside.jsonl"
 SIDECAR = "session.json"
+FAILED = 1e9  # seconds: upstream's figure for a trial that failed
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,9 @@ class StoredRecord:
         task: the task's key, ``0x`` and 16 hex digits.
         key: the candidate's key.
         seconds: what it was measured at.
-        workload: the workload's JSON, ``[hash, module]``.
-        record: the record's JSON, ``[trace, seconds, target, arguments]``.
+        workload: the workload's JSON, ``[hash, module]``; AutoScheduler: ``[workload key]``.
+        record: the record's JSON, ``[trace, seconds, target, arguments]``; AutoScheduler: the line
+            of its log.
     """
 
     folder: Path
@@ -53,7 +58,7 @@ class StoredRecord:
     key: str
     seconds: float
     workload: list[Any]
-    record: list[Any]
+    record: Any
 
 
 def task_key(mod: Any) -> str:
@@ -109,9 +114,17 @@ def _packed(path: Path) -> Path:
 
 def holds_records(folder: Path) -> bool:
     """Whether a folder looks like one of records."""
-    return (folder / RECORDS).is_file() and (
-        (folder / WORKLOADS).is_file() or _packed(folder / WORKLOADS).is_file()
-    )
+    return bool(native(folder))
+
+
+def native(folder: Path) -> list[Path]:
+    """The files of a folder that TVM's own tools read; none where it is no folder of records."""
+    if (folder / LOG).is_file():
+        return [folder / LOG]
+    for workloads in (folder / WORKLOADS, _packed(folder / WORKLOADS)):
+        if workloads.is_file() and (folder / RECORDS).is_file():
+            return [workloads, folder / RECORDS]
+    return []
 
 
 def append_line(path: Path, value: Any) -> None:
@@ -148,7 +161,7 @@ def repair(folder: Path) -> list[str]:
         _replace(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
         packed.unlink()
         notes.append(f"{packed.name}: unpacked, to go on from it")
-    for name in (WORKLOADS, RECORDS, TRIALS, ASIDE):
+    for name in (WORKLOADS, RECORDS, LOG, TRIALS, ASIDE):
         path = folder / name
         if not path.exists():
             continue
@@ -193,6 +206,10 @@ def load(folder: Path) -> list[StoredRecord]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"no records folder at {folder}")
+    return [*_database(folder), *_log(folder)]
+
+
+def _database(folder: Path) -> list[StoredRecord]:
     workloads = read_lines(folder / WORKLOADS)
     found = []
     for line in read_lines(folder / RECORDS):
@@ -210,8 +227,20 @@ def load(folder: Path) -> list[StoredRecord]:
             )
         except (ValueError, TypeError, IndexError, KeyError):
             raise InputError(f"{folder / RECORDS}: not a MetaSchedule tuning record") from None
-        if mean < 1e9:  # upstream's figure for "failed"
+        if mean < FAILED:
             found.append(stored)
+    return found
+
+
+def _log(folder: Path) -> list[StoredRecord]:
+    found = []
+    for line in read_lines(folder / LOG):
+        try:
+            workload, task, key, seconds = autoscheduler_log.read(line)
+        except (ValueError, TypeError, IndexError, KeyError):
+            raise InputError(f"{folder / LOG}: not an AutoScheduler tuning record") from None
+        if seconds is not None and seconds < FAILED:
+            found.append(StoredRecord(folder, task, key, seconds, [workload], line))
     return found
 
 
@@ -260,28 +289,31 @@ def database(records: Iterable[StoredRecord]) -> Database:
     return result
 
 
+def _lines(values: Iterable[Any]) -> bytes:
+    return "".join(json.dumps(value, separators=(",", ":")) + "\n" for value in values).encode()
+
+
 def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
     """Writes the ``keep`` best records of each workload into the folder ``out``.
 
-    Reads and writes JSON only. The two native files in ``out`` are replaced (the workloads packed
-    with gzip, see `read_lines`), the sidecar of the first folder is copied with the number of
-    trials behind each task. Returns the number of records written.
+    Reads and writes JSON only. The native files in ``out`` are replaced (MetaSchedule's workloads
+    packed with gzip, see `read_lines`), the sidecar of the first folder is copied with the number
+    of trials behind each task. Returns the number of records written.
     """
     grouped = best(folders)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    workloads, lines = [], []
-    for index, task in enumerate(sorted(grouped)):
-        workloads.append(grouped[task][0].workload)
-        lines += [[index, record.record] for record in grouped[task][:keep]]
-    texts = {
-        name: "".join(json.dumps(value, separators=(",", ":")) + "\n" for value in values).encode()
-        for name, values in ((WORKLOADS, workloads), (RECORDS, lines))
-    }
-    # No time stamp inside: the same records give the same bytes.
-    _replace(_packed(out / WORKLOADS), gzip.compress(texts[WORKLOADS], 9, mtime=0))
-    (out / WORKLOADS).unlink(missing_ok=True)
-    _replace(out / RECORDS, texts[RECORDS])
+    kept = [record for task in sorted(grouped) for record in grouped[task][:keep]]
+    logged = [record.record for record in kept if isinstance(record.record, dict)]
+    if logged:
+        _replace(out / LOG, _lines(logged))
+    else:
+        order = sorted(grouped)
+        # No time stamp inside: the same records give the same bytes.
+        packed = gzip.compress(_lines(grouped[task][0].workload for task in order), 9, mtime=0)
+        _replace(_packed(out / WORKLOADS), packed)
+        (out / WORKLOADS).unlink(missing_ok=True)
+        _replace(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
     sidecar = Path(folders[0]) / SIDECAR if folders else None
     if sidecar is not None and sidecar.exists():
         info = json.loads(sidecar.read_text())
@@ -291,4 +323,4 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
         for task in info.get("tasks", []):
             task["trials"] = counts[normal_key(task["key"])]
         _replace(out / SIDECAR, (json.dumps(info, indent=1) + "\n").encode())
-    return len(lines)
+    return len(kept)

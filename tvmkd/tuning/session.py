@@ -14,8 +14,8 @@ from typing import Any
 
 import tvmkd
 from tvmkd.errors import InputError
-from tvmkd.tuning import records
-from tvmkd.tuning.space import Candidate, Task, plain
+from tvmkd.tuning import dialect, records
+from tvmkd.tuning.space import Candidate, Task
 
 SCHEMA = 1
 
@@ -36,10 +36,7 @@ class Session:
         self.info = info
         self.notes = notes
         self._lock = lock
-        self._workloads = {
-            f"0x{int(line[0]):016x}": index
-            for index, line in enumerate(records.read_lines(folder / records.WORKLOADS))
-        }
+        self._recorder = dialect.of(info["stack"]).recorder(folder)
         self._records = records.load(folder)
         self._aside = records.aside(folder)
         self._history: dict[str, list[tuple[str, float | None]]] = {}
@@ -149,7 +146,7 @@ class Session:
         """
         key = records.normal_key(task.key)
         if figure is not None:
-            self._add_record(task, key, candidate, figure)
+            self._recorder.add(task, candidate, figure)
         trial = sum(self._counts.values()) + 1
         line = {
             "task": key,
@@ -167,26 +164,6 @@ class Session:
         records.append_line(self.folder / records.TRIALS, line)
         self._history.setdefault(key, []).append((candidate.key, figure))
         self._counts[key] = self._counts.get(key, 0) + 1
-
-    def _add_record(self, task: Task, key: str, candidate: Candidate, figure: float) -> None:
-        from tvm.s_tir import meta_schedule as ms
-
-        workload = ms.database.Workload(task.mod)
-        if key not in self._workloads:
-            line = plain(workload.as_json())
-            if f"0x{int(line[0]):016x}" != key:
-                raise ValueError(f"task {task.name}: its key {key} is not its module's hash")
-            records.append_line(self.folder / records.WORKLOADS, line)
-            self._workloads[key] = len(self._workloads)
-        record = ms.database.TuningRecord(
-            candidate.schedule.trace,
-            workload,
-            [figure],
-            task.target,
-            ms.arg_info.ArgInfo.from_entry_func(candidate.schedule.mod, remove_preproc=True),
-        )
-        line = [self._workloads[key], plain(record.as_json())]
-        records.append_line(self.folder / records.RECORDS, line)
 
 
 def _write_info(folder: Path, info: Mapping[str, Any]) -> None:

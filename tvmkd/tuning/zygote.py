@@ -1,16 +1,17 @@
 """The warm process that builds kernels: it imports TVM once and forks workers for each batch.
 
-``python -m tvmkd.tuning.zygote`` answers ``ready`` and ``build`` over :mod:`tvmkd.wire`. A worker
-builds one kernel after the other, so that the copying of pages that a fork costs is paid once. It
-ends with the first build that fails in any way, and the next build gets a fresh one: a build that
-hangs is killed, one that crashes takes only itself along, and none inherits the state of a
-failure.
+``python -m tvmkd.tuning.zygote STACK`` answers ``ready`` and ``build`` over :mod:`tvmkd.wire`. A
+worker builds one kernel after the other, so that the copying of pages that a fork costs is paid
+once. It ends with the first build that fails in any way, and the next build gets a fresh one: a
+build that hangs is killed, one that crashes takes only itself along, and none inherits the state of
+a failure.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import select
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import wire
-from tvmkd.stacks.tvm_process import die_with_parent, import_compiler
+from tvmkd.stacks.tvm_process import die_with_parent
+from tvmkd.tuning import dialect
+from tvmkd.tuning.dialect import Dialect
 
 EXIT_BUILD_FAILED = 3
 ERROR_LIMIT = 2000  # characters of a build's error that are kept
@@ -43,24 +46,6 @@ class _Worker:
     index: int = -1
     stem: Path = Path()
     started: float = 0.0
-
-
-def compile_object(mod_json: str, target_json: str, path: Path) -> None:
-    """Compiles a scheduled module (TVM's JSON) for a target (JSON) into an object file.
-
-    Code for a GPU goes into another beside it, ``STEM.dev.o``.
-    """
-    import tvm
-    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
-
-    mod = tvm.ir.load_json(mod_json)
-    mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
-    library = tvm.tirx.build(mod, target=tvm.ir.load_json(target_json))
-    library.write_to_file(os.fspath(path))
-    if library.imports:
-        host = library.get_function("_get_target_string")()
-        packed = tvm.runtime._ffi_api.ModulePackImportsToLLVM(library, False, host, "")
-        packed.write_to_file(os.fspath(path.with_suffix(".dev.o")))
 
 
 def _limit_memory(extra_bytes: int) -> None:
@@ -83,7 +68,7 @@ def _link(linker: list[str], stem: Path) -> None:
         os._exit(EXIT_BUILD_FAILED)  # it has said why
 
 
-def _work(ask: int, answer: int, params: dict[str, Any]) -> None:
+def _work(stack: Dialect, setup: Any, ask: int, answer: int, params: dict[str, Any]) -> None:
     """A worker: builds what it is asked for until something fails. Never returns."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -98,9 +83,10 @@ def _work(ask: int, answer: int, params: dict[str, Any]) -> None:
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 os.close(log)
-                job = params["jobs"][int(number)]
-                compile_object(job["mod"], job["target"], Path(f"{stem}.o"))
+                source = params["sources"][int(number)]
+                taken = stack.compile_object(source, setup, Path(f"{stem}.o"))
                 _link(params["linker"], Path(stem))
+                Path(f"{stem}.args").write_text(json.dumps(taken))
                 os.write(answer, b".")
     except BaseException:
         with contextlib.suppress(BaseException):
@@ -128,7 +114,9 @@ def _verdict(status: int, stem: Path) -> tuple[str, str]:
 class Zygote:
     """The handlers of the process, and the folder that its builds go to."""
 
-    def __init__(self) -> None:
+    def __init__(self, stack: Dialect) -> None:
+        self._stack = stack
+        self._setup: Any = None
         self._folder: Path | None = None
         self._workers: list[_Worker] = []
         self._count = 0
@@ -139,28 +127,15 @@ class Zygote:
         Returns ``{"threads"}``: 1, or else forking would not be safe.
         """
         self._folder = Path(params["folder"])
-        import tvm
-        from tvm import te
-
-        a = te.placeholder((64,), name="a")
-        if params.get("cuda"):
-            from tvmkd.stacks import nvrtc
-
-            nvrtc.install(params["cuda"])
-        warm = te.create_prim_func([a, te.compute((64,), lambda i: te.exp(a[i]), name="b")])
-        mod = tvm.IRModule({"main": warm.with_attr("global_symbol", "main")})
-        warmed = self._folder / "warm.o"
-        # The host's side of a GPU target: without threads there is nothing to compile for a GPU.
-        target = tvm.ir.load_json(params["target"])
-        compile_object(tvm.ir.save_json(mod), tvm.ir.save_json(target.host or target), warmed)
-        warmed.unlink()
+        self._setup = params["setup"]
+        self._stack.warm_up(self._setup, params.get("cuda"), self._folder)
         gc.collect()
         gc.freeze()  # a collection in a child would copy every page it touches
         return {"threads": len(os.listdir("/proc/self/task"))}
 
     def build(self, params: dict[str, Any], emit: Emit) -> dict[str, Any]:
-        """Builds ``jobs``, at most ``workers`` at a time; emits ``built`` for each as it ends."""
-        todo = list(range(len(params["jobs"])))[::-1]
+        """Builds ``sources``, ``workers`` at a time; emits ``built`` for each as it ends."""
+        todo = list(range(len(params["sources"])))[::-1]
         poll = select.poll()
         try:
             while todo or self._workers:
@@ -196,7 +171,7 @@ class Zygote:
         if pid == 0:
             os.close(ask)
             os.close(answer)
-            _work(ask_read, answer_write, params)
+            _work(self._stack, self._setup, ask_read, answer_write, params)
         os.close(ask_read)
         os.close(answer_write)  # before the next fork, or its child would keep this open
         with contextlib.suppress(OSError):  # the child does it too: whoever comes first
@@ -234,12 +209,14 @@ class Zygote:
     @staticmethod
     def _result(worker: _Worker, kind: str | None, message: str | None) -> dict[str, Any]:
         path = f"{worker.stem}.so"
-        done = [f"{worker.stem}.{end}" for end in ("o", "dev.o", "log")]
+        taken = None if kind else json.loads(Path(f"{worker.stem}.args").read_text())
+        done = [f"{worker.stem}.{end}" for end in ("o", "dev.o", "log", "args")]
         for name in done + ([path] if kind else []):
             Path(name).unlink(missing_ok=True)
         return {
             "index": worker.index,
             "path": path if kind is None else None,
+            "args": taken,
             "error_kind": kind,
             "error": message,
             "seconds": time.monotonic() - worker.started,
@@ -259,7 +236,8 @@ class Zygote:
 
 def main() -> None:
     """Serves until stdin closes or the parent is gone; leaves no build folder behind."""
-    zygote = Zygote()
+    stack = dialect.of(sys.argv[1])
+    zygote = Zygote(stack)
 
     def leave(_number: int, _frame: object) -> None:
         zygote.clean()
@@ -267,7 +245,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     die_with_parent(signal.SIGTERM)
-    import_compiler()
+    stack.import_compiler()
     try:
         wire.serve({"ready": zygote.ready, "build": zygote.build})
     finally:

@@ -1,7 +1,7 @@
 """Is a compiled model right? Its outputs against ONNX Runtime's, run in a process of its own.
 
 A wrong kernel may crash or hang as well as lie, so the library under test never runs in the
-worker: ``python -m tvmkd.stacks.relax_check`` loads it, and its death is an answer too.
+worker: ``python -m tvmkd.stacks.check`` loads it, and its death is an answer too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd import wire
+from tvmkd import programs, wire
+from tvmkd.artifact import TensorSpec
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.errors import InputError, MissingError, TvmkdError
 
@@ -49,6 +50,7 @@ class Reference:
     """ONNX Runtime's outputs (FP32, CPU) for a set of samples, computed once.
 
     Args:
+        stack: of the libraries that are judged.
         onnx: the model.
         inputs: name, shape and dtype of each input.
         real: real inputs, stacked along a first axis of samples (see `real_samples`).
@@ -62,6 +64,7 @@ class Reference:
 
     def __init__(
         self,
+        stack: str,
         onnx: Path,
         inputs: Sequence[Mapping[str, Any]],
         real: Sequence[Arrays] = (),
@@ -71,15 +74,13 @@ class Reference:
     ) -> None:
         import onnxruntime
 
+        self._stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._board, self._target = board, dict(target or {})
         self.on: dict[str, Any] = {}
-
         rng = np.random.default_rng(seed)
         self.names = [spec["name"] for spec in inputs]
         self.samples: list[Arrays] = [*real]
-        self.samples += [
-            {spec["name"]: _random(spec, rng) for spec in inputs} for _ in range(RANDOM_SAMPLES)
-        ]
+        self.samples += [random_sample(inputs, rng) for _ in range(RANDOM_SAMPLES)]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(
@@ -115,12 +116,14 @@ class Reference:
             }
             np.savez(inputs, **arrays)  # type: ignore[arg-type]
             params = {
+                "stack": self._stack,
+                "specs": self._inputs,
                 "library": str(library),
                 "inputs": str(inputs),
                 "outputs": str(answers),
-                "shape": [len(self.samples), len(self.names)],
+                "samples": len(self.samples),
             }
-            with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax_check"]) as child:
+            with wire.Child([sys.executable, "-m", "tvmkd.stacks.check"]) as child:
                 child.call("run", params, timeout=TIMEOUT)
             with np.load(answers) as found:
                 return {name: found[name] for name in found.files}
@@ -128,7 +131,7 @@ class Reference:
     def _run_there(self, library: Path) -> dict[str, np.ndarray]:
         assert self._board is not None
         found = {}
-        with RemoteModel(library, self._target, self._board) as model:
+        with RemoteModel(library, self._target, self._board, self._stack) as model:
             self.on = {name: model.facts.get(name) for name in ("board", "cpu", "emulated")}
             for i, sample in enumerate(self.samples):
                 outputs = model.run([sample[name] for name in self.names])
@@ -150,6 +153,13 @@ class Reference:
         return Verdict(
             False, worst, f"outputs differ by {worst:.2g} of their range (allowed {self.tolerance})"
         )
+
+
+def random_sample(
+    inputs: Sequence[Mapping[str, Any]], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """A seeded input of each shape and dtype, by name."""
+    return {spec["name"]: _random(spec, rng) for spec in inputs}
 
 
 def _random(spec: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
@@ -196,23 +206,14 @@ def real_samples(
 
 def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     """Child side: loads the library and runs it on every sample."""
-    from tvmkd.stacks.tvm_process import without_torch
-
-    without_torch()
-    import tvm
-    from tvm import relax
-
-    machine = relax.VirtualMachine(tvm.runtime.load_module(params["library"]), tvm.cpu())
+    specs = [TensorSpec(**spec) for spec in params["specs"]]
+    program = programs.open_program(params["stack"], Path(params["library"]), specs)
     answers = {}
-    samples, inputs = params["shape"]
     with np.load(params["inputs"]) as stored:
-        for i in range(samples):
-            result = machine["main"](
-                *[tvm.runtime.tensor(stored[f"{i}.{j}"]) for j in range(inputs)]
-            )
-            many = [result] if hasattr(result, "numpy") else list(result)
-            answers.update({f"{i}.{j}": out.numpy() for j, out in enumerate(many)})
-    np.savez(params["outputs"], **answers)
+        for i in range(params["samples"]):
+            outputs = program.run([stored[f"{i}.{j}"] for j in range(len(specs))])
+            answers.update({f"{i}.{j}": output for j, output in enumerate(outputs)})
+    np.savez(params["outputs"], **answers)  # type: ignore[arg-type]
     return {}
 
 
