@@ -15,9 +15,11 @@ from tvmkd.artifact import MANIFEST
 from tvmkd.config import Config, parse_tracker
 from tvmkd.errors import InputError
 from tvmkd.state import RunFolder, file_hash
+from tvmkd.tuning.records import RECORDS, WORKLOADS
 
 STAGES = ("distill", "export", "tune", "build", "compare", "report", "gate")
 SAMPLES = 8  # real images that builds are checked on and engines compared on
+DATABASE = (WORKLOADS, RECORDS)
 
 
 def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1]) -> dict[str, Any]:
@@ -239,7 +241,7 @@ class Pipeline:
                 dims=self.dims,
             )
 
-        self._stage("tune", reads, [records / name for name in steps.DATABASE], work)
+        self._stage("tune", reads, [records / name for name in DATABASE], work)
 
     @property
     def records(self) -> Path:
@@ -253,7 +255,7 @@ class Pipeline:
         reads = {
             "onnx": file_hash(self.onnx),
             "target": self.target.to_dict(),
-            "records": [file_hash(self.records / name) for name in steps.DATABASE],
+            "records": [file_hash(self.records / name) for name in DATABASE],
             "shipped": file_hash(shipped) if shipped is not None else None,
             "inputs": file_hash(self.inputs),
             "untuned": both,

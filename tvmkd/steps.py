@@ -13,8 +13,7 @@ from tvmkd.targets import Target
 from tvmkd.text import listing
 from tvmkd.tuning.records import holds_records
 
-STACK = "relax"
-DATABASE = ("database_workload.json", "database_tuning_record.json")
+STACK = "relax"  # where none is named
 
 
 def tune(
@@ -30,6 +29,8 @@ def tune(
     timeout: float = 10.0,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
+    stack: str = STACK,
+    stack_python: Path | None = None,
 ) -> dict[str, Any]:
     """Tunes until ``records`` holds ``trials`` trials, with a live table.
 
@@ -46,6 +47,8 @@ def tune(
         timeout: seconds after which a measurement counts as hung.
         seed: of the search.
         dims: sizes of the free dimensions.
+        stack: the compiler stack.
+        stack_python: the interpreter that has it; None: see `tvmkd.stacks.interpreters.find`.
 
     Returns:
         the session's summary.
@@ -53,7 +56,7 @@ def tune(
     Raises:
         UsageError: the target does not run here and no tracker was given.
         InputError: the model or the records folder cannot be used.
-        MissingError: no tracker there, or no board under the key.
+        MissingError: no tracker there, no board under the key, or no such stack.
     """
     from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
@@ -61,26 +64,28 @@ def tune(
     from tvmkd.tuning.session import check_made_for
 
     check(onnx, dims or {})
-    check_made_for(records, target.to_dict(), STACK)
+    check_made_for(records, target.to_dict(), stack)
     reason = target.runs_here()
     if tracker is None and reason is not None:
         raise UsageError(
             f"{target.name}: cannot be tuned on this machine: {reason}; "
             "give --rpc-tracker and --rpc-key of its boards"
         )
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as opened:
+        client = opened.enter_context(StackClient(stack, stack_python))
         if tracker is None:
             from tvmkd.boards.fleet import local_fleet
 
             threads = machine.physical_cores()
-            address = stack.enter_context(local_fleet(boards or 1, key, threads=threads))
+            address = opened.enter_context(
+                local_fleet(boards or 1, key, threads=threads, runs=client.interpreter)
+            )
         else:
             from tvmkd.boards.connect import check as check_boards
 
             check_boards(*tracker, key)
             address = {"host": tracker[0], "port": tracker[1], "key": key}
-        client = stack.enter_context(StackClient(STACK))
-        follow = stack.enter_context(table.following())
+        follow = opened.enter_context(table.following())
         return client.tune(
             onnx,
             target.to_dict(),
@@ -94,9 +99,9 @@ def tune(
         )
 
 
-def shipped_records(target: Target) -> Path | None:
+def shipped_records(target: Target, stack: str = STACK) -> Path | None:
     """The folder of records that ships with tvmkd for ``target``, if there is one."""
-    folder = resources.folder("schedules") / STACK / target.name
+    folder = resources.folder("schedules") / stack / target.name
     return folder if holds_records(folder) else None
 
 
@@ -110,6 +115,9 @@ def build(
     inputs: Path | None = None,
     dims: Mapping[str, int] | None = None,
     board: Mapping[str, Any] | None = None,
+    stack: str = STACK,
+    stack_python: Path | None = None,
+    byoc: str | None = None,
 ) -> dict[str, Any]:
     """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
 
@@ -123,10 +131,13 @@ def build(
         dims: sizes of the free dimensions.
         board: ``{"host", "port", "key"}`` of a tracker with a board to check the artifact on, where
             the target does not run on this machine.
+        stack: the compiler stack.
+        stack_python: the interpreter that has it; None: see `tvmkd.stacks.interpreters.find`.
+        byoc: ``"tensorrt"`` hands what it takes to TensorRT; of the relay stack.
 
     Raises:
         InputError: the model, the records, the output folder or the board cannot be used.
-        MissingError: there is no such board.
+        MissingError: there is no such board, or no such stack.
     """
     from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
@@ -136,19 +147,20 @@ def build(
     check(onnx, dims or {})
     for folder in records:
         if not holds_records(folder):
-            raise InputError(
-                f"{folder}: holds no tuning records (no {DATABASE[0]}); make them with tvmkd tune"
-            )
-        check_made_for(folder, target.to_dict(), STACK, same_cores=False)
+            raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
+        check_made_for(folder, target.to_dict(), stack, same_cores=False)
     if board is not None:
         from tvmkd.boards.connect import check as check_boards
 
         check_boards(board["host"], board["port"], board["key"])
     folders = list(records)
-    own = shipped_records(target) if shipped else None
+    own = shipped_records(target, stack) if shipped else None
     if own is not None:
         folders.append(own)
-    with StackClient(STACK) as client, console.working(f"building for {target.name}") as step:
+    with (
+        StackClient(stack, stack_python) as client,
+        console.working(f"building for {target.name}") as step,
+    ):
 
         def on_event(name: str, data: dict[str, Any]) -> None:
             if name == "stage":
@@ -166,6 +178,7 @@ def build(
             out,
             real_inputs=inputs,
             board=board,
+            byoc=byoc,
             dims=dims,
             on_event=on_event,
         )
@@ -177,7 +190,7 @@ def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any
 
     with console.working("timing the artifact kernel by kernel"):
         try:
-            with StackClient(STACK) as client:
+            with StackClient(artifact.read(folder).stack) as client:
                 return client.profile(folder, inputs)
         except TvmkdError as error:
             console.warn(f"no figures by kernel: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd import artifact
 from tvmkd.bench import machine
+from tvmkd.bench.engines import ARTIFACTS
 from tvmkd.bench.spec import EngineSpec
+from tvmkd.errors import TvmkdError
+from tvmkd.stacks import interpreters
+from tvmkd.stacks.interpreters import Interpreter
 from tvmkd.wire import Child
 
 ANSWER_TIMEOUT_S = 60.0
@@ -33,7 +37,9 @@ class EngineProcess:
         self.spec = spec
         self.threads = threads
         self._cpus = list(cpus)
-        self._child = Child([sys.executable, "-m", "tvmkd.bench.host"], env=environment(threads))
+        runs = _interpreter(spec)
+        argv = [runs.python, "-m", "tvmkd.bench.host"]
+        self._child = Child(argv, env={**environment(threads), **runs.environment()})
         self._closed = False
         self.other_cpu: list[float] = []
         """For each turn, how many CPUs' worth of work other processes did meanwhile."""
@@ -143,6 +149,17 @@ class EngineProcess:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)
+
+
+def _interpreter(spec: EngineSpec) -> Interpreter:
+    """This one, or that of the stack which built the artifact.
+
+    What is wrong with an artifact, or that its stack is not there, the engine says itself.
+    """
+    if spec.kind in ARTIFACTS and spec.path is not None:
+        with contextlib.suppress(TvmkdError):
+            return interpreters.find(artifact.read(Path(spec.path), verify=False).stack)
+    return interpreters.find("relax")
 
 
 def environment(threads: int) -> dict[str, str]:

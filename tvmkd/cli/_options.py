@@ -71,6 +71,33 @@ def target_option(command: Command) -> Command:
     )(command)
 
 
+def stack_options(*, both: bool = False) -> Callable[[Command], Command]:
+    """``--stack`` and ``--stack-python``.
+
+    Args:
+        both: whether ``--stack both`` makes sense.
+    """
+    names = ["relax", "relay"] + (["both"] if both else [])
+
+    def decorate(command: Command) -> Command:
+        command = click.option(
+            "--stack-python",
+            type=PATH,
+            metavar="PYTHON",
+            help="The interpreter that has the relay stack's TVM; default: TVMKD_RELAY_PYTHON, or "
+            "what `tvmkd stack install relay` made.",
+        )(command)
+        return click.option(
+            "--stack",
+            type=click.Choice(names),
+            default="relax",
+            show_default=True,
+            help="The compiler stack: relax (MetaSchedule) or relay (AutoScheduler).",
+        )(command)
+
+    return decorate
+
+
 def json_option(command: Command) -> Command:
     """``--json``."""
     return click.option(

@@ -12,6 +12,7 @@ from tvmkd.cli._options import (
     dims_option,
     json_option,
     print_json,
+    stack_options,
     target_option,
     tracker,
 )
@@ -44,11 +45,20 @@ from tvmkd.cli._options import (
     metavar="KEY",
     help="The key of that board; default: TVM_TRACKER_KEY.",
 )
+@stack_options()
+@click.option(
+    "--byoc",
+    type=click.Choice(["tensorrt"]),
+    help="Hand what it takes to TensorRT; with --stack relay.",
+)
 @dims_option
 @json_option
 def command(
     onnx: Path,
     target_name: str,
+    stack: str,
+    stack_python: Path | None,
+    byoc: str | None,
     records: tuple[Path, ...],
     output: Path,
     untuned: bool,
@@ -70,11 +80,14 @@ def command(
       tvmkd build model.onnx --target jetson-nano --records records/nano -o out/nano \\
           --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd build model.onnx --untuned -o out/untuned --json
+      tvmkd build model.onnx --stack relay --records records/relay -o out/relay
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
+    if byoc and stack != "relay":
+        raise click.UsageError("--byoc goes with --stack relay")
     from tvmkd import steps, targets
 
     manifest = steps.build(
@@ -85,6 +98,9 @@ def command(
         shipped=not untuned,
         inputs=inputs,
         dims=dict(dims),
+        stack=stack,
+        stack_python=stack_python,
+        byoc=byoc,
         board=None
         if rpc_tracker is None
         else {"host": rpc_tracker[0], "port": rpc_tracker[1], "key": rpc_key},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime, tvm, tvm:untuned, or package.module:Class; several "
-    "times. Without it: all that have what they need.",
+    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
+    "package.module:Class; several times. Without it: all that have what they need.",
 )
-@click.option("--artifact", type=PATH, help="The artifact folder that `tvm` runs.")
+@click.option(
+    "--artifact",
+    "artifacts",
+    type=PATH,
+    multiple=True,
+    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`.",
+)
 @click.option("--untuned", type=PATH, help="The artifact folder that `tvm:untuned` runs.")
 @click.option("--checkpoint", type=PATH, help="The checkpoint that torch and torch.compile run.")
 @click.option(
@@ -67,7 +73,7 @@ if TYPE_CHECKING:
 def command(
     onnx: Path,
     engines: tuple[str, ...],
-    artifact: Path | None,
+    artifacts: tuple[Path, ...],
     untuned: Path | None,
     checkpoint: Path | None,
     model: str | None,
@@ -94,27 +100,27 @@ def command(
       tvmkd compare model.onnx
       tvmkd compare model.onnx --artifact out/ --threads 2 -o result.json --report report.html
       tvmkd compare model.onnx --engine onnxruntime --engine tvm --artifact out/ --json
+      tvmkd compare model.onnx --artifact out/relax --artifact out/relay
       tvmkd compare model.onnx --artifact out/nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano
     """
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
     for path, what in (
-        (artifact, "artifact"),
+        *((folder, "artifact") for folder in artifacts),
         (untuned, "artifact"),
         (checkpoint, "checkpoint"),
         (inputs, "file of inputs"),
     ):
         if path is not None:
             existing(path, what)
-    from tvmkd import artifact as artifacts
+    from tvmkd import artifact
     from tvmkd.bench import compare, table
     from tvmkd.export.check import check
 
     check(onnx, dict(dims))
-    for folder in (artifact, untuned):
-        if folder is not None:
-            artifacts.read(folder)
-    wanted = specs(engines, onnx, artifact, untuned, checkpoint, model)
+    if untuned is not None:
+        artifact.read(untuned)
+    wanted = specs(engines, onnx, by_stack(artifacts), untuned, checkpoint, model)
     if rpc_tracker is not None and rpc_key is not None:
         wanted = on_board(wanted, rpc_tracker, rpc_key, named=bool(engines))
     with table.following() as tell:
@@ -136,8 +142,8 @@ def command(
         from tvmkd import steps
         from tvmkd.bench import report as html
 
-        here = artifact if rpc_tracker is None else None
-        kernels = steps.kernel_times(here, inputs) if here is not None else None
+        here = artifacts if rpc_tracker is None else ()
+        kernels = steps.kernel_times(here[0], inputs) if here else None
         html.write(report, result, kernels=kernels)
     if as_json:
         click.echo(result.model_dump_json(indent=1))
@@ -145,10 +151,31 @@ def command(
         table.show(result)
 
 
+def by_stack(artifacts: Sequence[Path]) -> dict[str, Path]:
+    """Which artifact each engine runs: ``tvm`` the first, ``tvm:STACK`` the one of that stack.
+
+    Raises:
+        InputError: one is no artifact, or two are of the same stack.
+    """
+    from tvmkd import artifact
+    from tvmkd.errors import InputError
+
+    found: dict[str, Path] = {}
+    for folder in artifacts:
+        name = f"tvm:{artifact.read(folder).stack}"
+        if name in found:
+            raise InputError(
+                f"{found[name]} and {folder} are both of the stack {name[4:]}: give one of each"
+            )
+        found[name] = folder
+        found.setdefault("tvm", folder)
+    return found
+
+
 def specs(
     engines: Sequence[str],
     onnx: Path,
-    artifact: Path | None,
+    artifacts: Mapping[str, Path],
     untuned: Path | None,
     checkpoint: Path | None,
     model: str | None = None,
@@ -161,14 +188,20 @@ def specs(
         "torch.compile": checkpoint,
         "onnxruntime": onnx,
         "tvm:untuned": untuned,
-        "tvm": artifact,
+        # Two artifacts are told apart by their stacks, one alone needs no telling.
+        **{name: path for name, path in artifacts.items() if engines or _shown(name, artifacts)},
     }
     names = list(engines) or [name for name, path in paths.items() if path is not None]
+    known = {"tvm": None, "tvm:relax": None, "tvm:relay": None, **paths}
     code = {} if model is None else {"model": model, "search_in": [os.getcwd()]}
     return [
-        EngineSpec(name, name, paths.get(name, onnx), options=code if "torch" in name else {})
+        EngineSpec(name, name, known.get(name, onnx), options=code if "torch" in name else {})
         for name in names
     ]
+
+
+def _shown(name: str, artifacts: Mapping[str, Path]) -> bool:
+    return (name == "tvm") == (len(set(artifacts.values())) == 1)
 
 
 def on_board(
@@ -183,7 +216,7 @@ def on_board(
     """
     import dataclasses
 
-    from tvmkd.bench.engines import ON_BOARD
+    from tvmkd.bench.engines import ARTIFACTS, ON_BOARD
     from tvmkd.boards.connect import check
     from tvmkd.errors import InputError, UsageError
 
@@ -195,10 +228,10 @@ def on_board(
             "board a key of its own"
         )
     address = {"host": host, "port": port, "key": key}
-    able = [spec for spec in wanted if spec.kind in {"tvm", "tvm:untuned"}]
+    able = [spec for spec in wanted if spec.kind in ARTIFACTS]
     if named and len(able) < len(wanted):
         other = next(spec.name for spec in wanted if spec not in able)
-        raise UsageError(f"engine {other} cannot run on a board over RPC: only tvm, tvm:untuned")
+        raise UsageError(f"engine {other} cannot run on a board over RPC: only tvm engines")
     if not able:
         raise InputError("nothing to run on the board: give --artifact (or --untuned)")
     return [dataclasses.replace(spec, kind=ON_BOARD, options={"tracker": address}) for spec in able]

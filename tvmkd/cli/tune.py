@@ -13,6 +13,7 @@ from tvmkd.cli._options import (
     environment_tracker,
     json_option,
     print_json,
+    stack_options,
     target_option,
     tracker,
 )
@@ -64,11 +65,14 @@ from tvmkd.cli._options import (
     help="icount: instructions instead of time, on emulated boards that count them.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@stack_options(both=True)
 @dims_option
 @json_option
 def command(
     onnx: Path,
     target_name: str,
+    stack: str,
+    stack_python: Path | None,
     rpc_tracker: tuple[str, int] | None,
     rpc_key: str,
     trials: int,
@@ -85,6 +89,10 @@ def command(
     Every board under the key is used, those that come later too. What was measured is kept however
     it ends. The same command again goes on from there, and never measures a kernel twice.
 
+    With `--stack both` each stack gets all the trials, one after the other, in RECORDS/relax and
+    RECORDS/relay; at a tracker of yours the relay stack asks for the boards under KEY-relay, since
+    a server runs the kernels of one generation of TVM only.
+
     \b
     Examples:
       tvmkd tune model.onnx --target host --trials 256 --records records/
@@ -92,24 +100,34 @@ def command(
           --trials 1000 --records records/nano
     """
     from tvmkd import steps, targets
+    from tvmkd.stacks.interpreters import STACKS
 
-    summary = steps.tune(
-        onnx,
-        targets.load(target_name),
-        records,
-        trials=trials,
-        tracker=rpc_tracker,
-        key=rpc_key,
-        boards=boards,
-        evaluator=evaluator,
-        timeout=timeout,
-        seed=seed,
-        dims=dict(dims),
-    )
+    target = targets.load(target_name)
+    summaries = {}
+    for name in STACKS if stack == "both" else (stack,):
+        summaries[name] = steps.tune(
+            onnx,
+            target,
+            records / name if stack == "both" else records,
+            trials=trials,
+            tracker=rpc_tracker,
+            key=f"{rpc_key}-relay" if stack == "both" and name == "relay" else rpc_key,
+            boards=boards,
+            evaluator=evaluator,
+            timeout=timeout,
+            seed=seed,
+            dims=dict(dims),
+            stack=name,
+            stack_python=stack_python if name == "relay" else None,
+        )
     if as_json:
-        print_json(summary)
-    else:
+        print_json(summaries if stack == "both" else summaries[stack])
+        return
+    for name, summary in summaries.items():
+        place = records / name if stack == "both" else records
+        best = summary["end_to_end_us"]
+        kernels = "" if best is None else f", kernels add up to {best / 1e3:.3g} ms"
         click.echo(
-            f"{records}: {summary['trials']} trials of {len(summary['tasks'])} tasks, "
-            f"{summary['fresh']} of them new"
+            f"{place}: {summary['trials']} trials of {len(summary['tasks'])} tasks, "
+            f"{summary['fresh']} of them new, in {summary['seconds']:.0f} s{kernels}"
         )

@@ -17,8 +17,13 @@ KINDS: dict[str, str] = {
     "torch.compile": "tvmkd.bench.engines.torch_compile:TorchCompileEngine",
     "tvm": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm@board": "tvmkd.bench.engines.tvm_board:BoardEngine",
+    "tvm:relax": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    "tvm:relay": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm:untuned": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
 }
+
+ARTIFACTS = frozenset({"tvm", "tvm:relax", "tvm:relay", "tvm:untuned"})
+"""The kinds that run an artifact on this machine, in the interpreter of the stack that built it."""
 
 ON_BOARD = "tvm@board"
 """The kind that runs on a board over TVM RPC; a comparison has engines of this kind or none."""

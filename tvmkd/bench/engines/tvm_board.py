@@ -41,7 +41,9 @@ class BoardEngine(Engine):
             from tvmkd import artifact
 
             library = Path(self.path()) / artifact.LIBRARY
-            self._model = RemoteModel(library, self._manifest.target, self.spec.options["tracker"])
+            tracker = self.spec.options["tracker"]
+            stack = self._manifest.stack
+            self._model = RemoteModel(library, self._manifest.target, tracker, stack)
             self._facts = self._model.facts
         return self._model
 

@@ -1,0 +1,131 @@
+"""ONNX to a Relay module in the layout that AutoScheduler tunes best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relay
+
+from tvmkd.errors import InputError
+from tvmkd.export.check import ModelInfo, check
+from tvmkd.export.legalise import legalise
+
+NHWC = {
+    "nn.conv2d": ["NHWC", "default"],
+    "nn.conv2d_transpose": ["NHWC", "default"],
+    "image.resize2d": ["NHWC"],
+}
+
+
+@dataclass
+class Model:
+    """An ONNX file in Relay.
+
+    Attributes:
+        info: what is known of the file.
+        mod: weights as constants, NCHW as in the file.
+        inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``.
+    """
+
+    info: ModelInfo
+    mod: tvm.IRModule
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self.info.sha256
+
+
+def supported() -> set[str]:
+    """The ONNX operators that Relay imports."""
+    from tvm.relay.frontend.onnx import _get_convert_map
+
+    return {*_get_convert_map(17), "Constant", "If", "Loop", "Scan"}
+
+
+def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
+    """Reads an ONNX file into Relay.
+
+    Args:
+        dims: sizes of free dimensions, as `tvmkd.export.check.check` takes them.
+
+    Raises:
+        InputError: the file cannot be used, or holds what Relay cannot import (named).
+    """
+    info = check(Path(path), dims or {})
+    model = legalise(_with_sizes(onnx.load(str(path)), info), str(path))
+    _refuse_unknown(model, path)
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}
+    try:
+        mod, params = relay.frontend.from_onnx(model, shape=shapes, freeze_params=True)
+        mod = relay.transform.InferType()(relay.transform.DynamicToStatic()(mod))
+    except Exception as error:  # the importer raises what it likes: its last line says why
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
+    if params:
+        mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
+    main = mod["main"]
+    kind = main.ret_type if main.ret_type is not None else main.body.checked_type
+    fields = list(kind.fields) if isinstance(kind, relay.TupleType) else [kind]
+    outputs = []
+    for tensor, field in zip(info.outputs, fields, strict=True):
+        if any(not isinstance(size, tvm.tir.IntImm) for size in field.shape):
+            raise InputError(
+                f'{path}: the shape of output "{tensor.name}" depends on the data; the relay stack '
+                "builds for fixed shapes"
+            )
+        shape = [int(size) for size in field.shape]
+        outputs.append({"name": tensor.name, "shape": shape, "dtype": str(field.dtype)})
+    inputs = [
+        {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+        for tensor in info.inputs
+    ]
+    return Model(info, mod, inputs, outputs)
+
+
+def _with_sizes(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
+    """Writes the sizes that free dimensions were given into the inputs."""
+    shapes = {tensor.name: tensor.shape for tensor in info.inputs}
+    for entry in model.graph.input:
+        dims = entry.type.tensor_type.shape.dim
+        for dim, size in zip(dims, shapes.get(entry.name, ()), strict=False):
+            if isinstance(size, int):
+                dim.dim_value = size
+    return model
+
+
+def _refuse_unknown(model: onnx.ModelProto, path: str | Path) -> None:
+    from tvmkd.export.graph import unsupported
+
+    problem = unsupported(model, supported())
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
+    """The module with constants folded and convolutions in NHWC, ready to be tuned.
+
+    All of it at optimisation level 3: below it, biases and activations do not fuse afterwards.
+    """
+    passes = tvm.transform.Sequential(
+        [
+            relay.transform.SimplifyInference(),
+            relay.transform.FoldConstant(),
+            relay.transform.FoldScaleAxis(),
+            relay.transform.CanonicalizeOps(),
+            relay.transform.FoldConstant(),
+            relay.transform.RemoveUnusedFunctions(),
+            relay.transform.ConvertLayout(NHWC),
+            relay.transform.FoldConstant(),
+            relay.transform.InferType(),
+        ]
+    )
+    with tvm.transform.PassContext(opt_level=3):
+        return passes(mod)

@@ -1,0 +1,122 @@
+"""Importing a Relay TVM (0.14 to 0.19), and the shims that some of its builds need.
+
+Each shim says what is wrong without it and is put in only where the fault is still there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+from typing import Any
+
+from tvmkd.errors import MissingError
+from tvmkd.stacks.tvm_process import empty_folder
+
+
+def import_compiler() -> Any:
+    """Imports TVM with Relay and AutoScheduler, shims in place; returns the ``tvm`` module.
+
+    Raises:
+        MissingError: this interpreter's TVM has no Relay.
+    """
+    # Training aborts in this process ("free(): invalid pointer") where TVM's library comes first.
+    import xgboost  # noqa: F401
+
+    # One thread: numpy's pool would otherwise be there before a fork.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # TVM downloads AutoTVM's logs for ARM otherwise.
+    os.environ["TOPHUB_LOCATION"] = "NONE"
+    with empty_folder():
+        import tvm
+
+        try:
+            import tvm.auto_scheduler
+            import tvm.relay
+        except ImportError as error:
+            raise MissingError(
+                f"TVM {tvm.__version__} has no Relay ({error}): it was removed in 0.20; "
+                "tvmkd stack install relay gets one that has it"
+            ) from None
+    for name in ("auto_scheduler", "te_compiler", "autotvm", "strategy", "tvm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    tvm.autotvm.GLOBAL_SCOPE.silent = True
+    install()
+    return tvm
+
+
+def install() -> None:
+    """Puts in the shims that this TVM needs."""
+    load_module_with_one_argument()
+    dense_that_can_be_rewritten()
+
+
+def load_module_with_one_argument() -> bool:
+    """hhb-tvm 3.2.3: its RPC client sends ``load_module`` three arguments, servers take one.
+
+    Returns:
+        whether the shim was needed.
+    """
+    from tvm.rpc.client import RPCSession
+
+    if "options" not in inspect.signature(RPCSession.load_module).parameters:
+        return False
+
+    def load_module(self: Any, path: str) -> Any:
+        return self.get_function("tvm.rpc.server.load_module")(path)
+
+    RPCSession.load_module = load_module
+    return True
+
+
+def dense_that_can_be_rewritten() -> bool:
+    """AutoScheduler cannot rewrite the weights' layout of dense in upstream 0.9 to 0.19.
+
+    ``topi.nn.matmul`` asks for ``len(tensor_b).shape``, and since its compute takes any number of
+    axes they are called i0 and i1 where the rewrite looks for i and j
+    (``name_it != name_to_arg.end()``).
+
+    Returns:
+        whether the shim was needed.
+    """
+    from tvm import auto_scheduler, te, topi
+    from tvm.topi.nn import dense as upstream
+
+    if "len(tensor_b).shape" not in inspect.getsource(sys.modules["tvm.topi.nn.dense"].matmul):
+        return False
+
+    def dense(
+        data: Any,
+        weight: Any,
+        bias: Any = None,
+        out_dtype: Any = None,
+        auto_scheduler_rewritten_layout: str = "",
+        meta_schedule_original_shape: Any = None,
+    ) -> Any:
+        layout = auto_scheduler_rewritten_layout
+        if meta_schedule_original_shape or len(data.shape) != 2:
+            return upstream(data, weight, bias, out_dtype, layout, meta_schedule_original_shape)
+        kind = out_dtype or data.dtype
+        columns, depth = (
+            weight.shape
+            if not layout
+            else (auto_scheduler.get_shape_from_rewritten_layout(layout, ["j", "k"]))
+        )
+        if layout:
+            auto_scheduler.remove_index_check(weight)
+        k = te.reduce_axis((0, depth), name="k")
+        result = te.compute(
+            (data.shape[0], columns),
+            lambda i, j: te.sum(data[i, k].astype(kind) * weight[j, k].astype(kind), axis=k),
+            name="T_matmul_NT",
+            tag="dense",
+            attrs={"layout_free_placeholders": [weight]},
+        )
+        if bias is not None:
+            result = topi.add(result, bias.astype(kind))
+        return auto_scheduler.rewrite_compute_body(result, layout) if layout else result
+
+    if topi.nn.dense is upstream:
+        topi.nn.dense = dense
+    return True
