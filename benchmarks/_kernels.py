@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tvmkd import artifact as artifacts
+from tvmkd.boards.bundle import zig
 from tvmkd.stacks.client import StackClient
-from tvmkd.tuning.builder import _zig
 
 PEAK_SOURCE = """
 typedef float vector __attribute__((vector_size(32)));
@@ -43,7 +44,7 @@ def core_peak() -> float:
         source, library = Path(folder) / "peak.c", Path(folder) / "peak.so"
         source.write_text(PEAK_SOURCE)
         flags = ["-O3", "-mavx2", "-mfma", "-ffast-math", "-shared", "-fPIC"]
-        subprocess.run([*_zig(), "cc", *flags, "-o", library, source], check=True)
+        subprocess.run([*zig(), "cc", *flags, "-o", library, source], check=True)
         run = ctypes.CDLL(str(library)).peak
         run.restype, run.argtypes = ctypes.c_float, [ctypes.c_long]
         rounds, best = 2_000_000, float("inf")
@@ -95,7 +96,7 @@ def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[st
     fused behind them counts with them in both; of a Winograd convolution the product stands for
     all three kernels. ``peer_us`` is None for other kernels.
     """
-    with StackClient() as stack:
+    with StackClient(artifacts.read(artifact).stack) as stack:
         rows = stack.profile(artifact, repeats=40)
     matched = _match(onnx.load(str(path)), onnxruntime_profile(path, threads))
     heavy = [r for r in rows if r.get("kind") in HEAVY]

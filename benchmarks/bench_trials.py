@@ -62,7 +62,7 @@ def here() -> contextlib.AbstractContextManager[dict[str, Any]]:
 
 
 def run_tvmkd(
-    onnx: Path, target: dict[str, Any], seconds: float, fleet: Fleet = here
+    onnx: Path, target: dict[str, Any], seconds: float, fleet: Fleet = here, stack: str = "relax"
 ) -> list[float]:
     """Tunes with tvmkd for ``seconds`` and returns when each trial ended."""
     from tvmkd.stacks.client import StackClient
@@ -82,7 +82,7 @@ def run_tvmkd(
     with (
         tempfile.TemporaryDirectory() as folder,
         fleet() as tracker,
-        StackClient() as client,
+        StackClient(stack) as client,
         contextlib.suppress(Enough),
     ):
         started = time.monotonic()

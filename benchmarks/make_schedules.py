@@ -4,7 +4,7 @@
     python benchmarks/make_schedules.py --target x86-64-v3 --trials-per-task 48 --work /tmp/records
 
 Tuning goes into WORK and resumes there. The best records of each kernel, over all networks, go to
-schedules/relax/TARGET. Run it on an otherwise idle machine.
+schedules/STACK/TARGET. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from _networks import NETWORKS, onnx_file
 
 from tvmkd import steps, targets
 from tvmkd.stacks.client import StackClient
+from tvmkd.stacks.interpreters import STACKS
 from tvmkd.tuning import records
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--stack", choices=STACKS, default="relax")
     options.add_argument("--target", default="x86-64-v3")
     options.add_argument("--trials-per-task", type=int, default=48)
     options.add_argument("--work", type=Path, required=True)
     options.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     args = options.parse_args()
     target = targets.load(args.target)
-    folder = args.work / target.name
+    folder = args.work / args.stack / target.name
     for name in args.models:
         onnx = onnx_file(name, args.work)
-        with StackClient() as stack:
+        with StackClient(args.stack) as stack:
             tasks = stack.lower(onnx, target.to_dict())["tasks"]
         trials = args.trials_per_task * len(tasks)
         print(f"{name}: {len(tasks)} tasks, up to {trials} trials")
-        steps.tune(onnx, target, folder, trials=trials, tracker=None, key="local")
-    out = Path(__file__).resolve().parents[1] / "schedules" / steps.STACK / target.name
+        steps.tune(onnx, target, folder, trials=trials, tracker=None, key="local", stack=args.stack)
+    out = Path(__file__).resolve().parents[1] / "schedules" / args.stack / target.name
     print(f"{records.compact([folder], out, keep=2)} records in {out}")
 
 
