@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import relay_stack
 
 from tvmkd import steps, targets
 from tvmkd.tuning import records
@@ -29,25 +30,34 @@ def networks() -> Any:
 
 NETWORKS = networks()
 CASES = [
-    pytest.param(name, marks=[] if name == NETWORKS.STUDENT else [pytest.mark.slow])
+    pytest.param("relax", name, marks=[] if name == NETWORKS.STUDENT else [pytest.mark.slow])
     for name in NETWORKS.NETWORKS
+]
+CASES += [
+    pytest.param("relay", name, marks=[pytest.mark.slow])
+    for name in (NETWORKS.STUDENT, "mobilenet_v3_small", "resnet18")
 ]
 
 
 @pytest.mark.skipif(TARGET.runs_here() is not None, reason=f"x86-64-v3: {TARGET.runs_here()}")
-@pytest.mark.parametrize("name", CASES)
-def test_a_build_without_a_trial_is_tuned(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stack", "name"), CASES)
+def test_a_build_without_a_trial_is_tuned(
+    stack: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if stack == "relay":
+        monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
     onnx = NETWORKS.onnx_file(name, tmp_path)
     # A machine with another number of cores than the one the records were made on.
     cores = TARGET.tvm["num-cores"] + 2
     target = dataclasses.replace(TARGET, tvm={**TARGET.tvm, "num-cores": cores})
-    manifest = steps.build(onnx, target, [], tmp_path / "out")
+    manifest = steps.build(onnx, target, [], tmp_path / "out", stack=stack)
     assert manifest["coverage"]["tuned_share"] == 1.0, manifest["coverage"]["untuned"]
     assert manifest["check"]["max_error"] < 1e-4
 
 
-def test_no_record_that_ships_is_set_aside() -> None:
-    folder = steps.shipped_records(TARGET)
+@pytest.mark.parametrize("stack", ["relax", "relay"])
+def test_no_record_that_ships_is_set_aside(stack: str) -> None:
+    folder = steps.shipped_records(TARGET, stack)
     assert folder is not None
     assert not records.aside(folder)
     assert len(records.best([folder])) >= 100

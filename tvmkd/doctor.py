@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tvmkd import __version__, machine, targets
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd.errors import InputError, MissingError, TvmkdError
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -46,6 +46,7 @@ def checks() -> Iterator[Check]:
     yield _zig()
     yield _tracker()
     yield _tvm()
+    yield _relay()
 
 
 def _python() -> Check:
@@ -165,3 +166,19 @@ def _tvm() -> Check:
     return Check(
         "tvm worker", "ok", f"TVM {answer['version']}, LLVM {answer.get('llvm', 'unknown')}"
     )
+
+
+def _relay() -> Check:
+    from tvmkd.stacks import interpreters
+    from tvmkd.stacks.survey import survey
+
+    try:
+        interpreters.find("relay")
+    except MissingError as error:
+        return Check("relay stack", "ok", f"not used: {str(error).partition(';')[0]}")
+    except TvmkdError as error:
+        return Check("relay stack", "warn", str(error), "tvmkd stack install relay")
+    (row,) = survey(["relay"])
+    if row["reason"] is not None:
+        return Check("relay stack", "warn", row["reason"], row["fix"] or "tvmkd stack list")
+    return Check("relay stack", "ok", f"TVM {row['tvm']}, LLVM {row['llvm']}, {row['python']}")

@@ -165,6 +165,8 @@ def build(
         def on_event(name: str, data: dict[str, Any]) -> None:
             if name == "stage":
                 step(str(data["text"]))
+            elif name == "note":
+                console.warn(str(data["text"]))
             elif name == "set_aside":
                 console.warn(
                     f"{data['task']}: a tuned kernel computes something else ({data['reason']}); "

@@ -133,6 +133,16 @@ def check(host: str, port: int, key: str, timeout: float = 5.0) -> list[dict[str
     )
 
 
+def refused(error: Exception) -> str:
+    """Why TVM's own client could not open a session, in words."""
+    if "pending_request_bytes_" in str(error):
+        return (
+            "it speaks the RPC of another generation of TVM: a server runs the kernels of one "
+            "stack only, see tvmkd board serve --stack"
+        )
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 def request(host: str, port: int, key: str, timeout: float) -> tuple[str, int, str]:
     """Asks the tracker for a free board: ``(host, port, match key)``.
 

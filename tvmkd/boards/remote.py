@@ -168,7 +168,7 @@ class _Session:
     _inputs: tuple[tuple[str, int], list[Any]] | None = None
 
     def connect(self, params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
-        from tvmkd.boards.connect import request
+        from tvmkd.boards.connect import refused, request
         from tvmkd.stacks.tvm_process import import_runtime
 
         self._tvm = import_runtime()
@@ -177,8 +177,8 @@ class _Session:
         try:
             self._session = self._tvm.rpc.connect(host, port, match)
         except Exception as error:
-            line = str(error).strip().splitlines()[-1]
-            raise MissingError(f"the board at {host}:{port} does not answer ({line})") from None
+            why = refused(error)
+            raise MissingError(f"the board at {host}:{port} does not answer ({why})") from None
         facts: dict[str, Any] = {"board": f"{host}:{port}"}
         with contextlib.suppress(Exception):  # a server of upstream's has no such function
             facts.update(json.loads(self._session.get_function("tvmkd.board.facts")()))

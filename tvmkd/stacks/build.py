@@ -121,6 +121,11 @@ def build(
     artifact.check_destination(out)
     for folder in folders:
         check_made_for(folder, target, builder.stack, same_cores=False)
+        info = read_info(folder) or {}
+        made = info.get("stack_version")
+        if made and made != builder.version:
+            text = f"{folder}: made with TVM {made}, this is {builder.version}: what does not fit"
+            emit("note", {"text": f"{text} is passed over"})
     _check_one_kind(folders)
     found = records.best(folders)
     usable = {

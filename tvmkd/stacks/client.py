@@ -201,7 +201,7 @@ class StackClient:
             board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
                 target does not run on this machine.
             byoc: ``"tensorrt"`` hands what it takes to TensorRT; of the relay stack.
-            on_event: gets ``stage`` and ``set_aside`` events.
+            on_event: gets ``stage``, ``note`` and ``set_aside`` events.
         """
         params = {
             "onnx": os.fspath(onnx),

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from tvmkd.errors import MissingError
+from tvmkd.stacks import relay_threads
 from tvmkd.stacks.tvm_process import empty_folder
 
 
@@ -28,6 +29,7 @@ def import_compiler() -> Any:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # TVM downloads AutoTVM's logs for ARM otherwise.
     os.environ["TOPHUB_LOCATION"] = "NONE"
+    relay_threads.preload()
     with empty_folder():
         import tvm
 

@@ -16,7 +16,6 @@ VECTOR_BYTES = {"x86-64-v4": 64, "x86-64-v3": 32}
 NEON_BYTES = 16
 KINDS = (  # what stands in a task's computation, and its kind
     ("DepthwiseConv2d", "depthwise"),
-    ("winograd", "winograd"),
     ("conv2d_transpose", "conv2d_transpose"),
     ("conv2d", "conv2d"),
     ("T_matmul", "dense"),

@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from tvmkd.stacks import relay_threads
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -102,6 +104,7 @@ def import_runtime() -> Any:
     without_torch()
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    relay_threads.preload()
     with empty_folder():
         import tvm
         import tvm.rpc

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvmkd import wire
-from tvmkd.boards.connect import request
+from tvmkd.boards.connect import refused, request
 from tvmkd.errors import MissingError
 from tvmkd.stacks.tvm_process import die_with_parent, import_runtime, new_tensor
 
@@ -70,8 +70,8 @@ class Measurer:
                 host, port, match, session_timeout=params["session_seconds"]
             )
         except Exception as error:
-            line = str(error).strip().splitlines()[-1]
-            raise MissingError(f"the board at {host}:{port} does not answer ({line})") from None
+            why = refused(error)
+            raise MissingError(f"the board at {host}:{port} does not answer ({why})") from None
         self._opened = time.monotonic()
         return {"board": f"{host}:{port}"}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.tuning.autoscheduler_log import candidate_key
+from tvmkd.tuning.register_tiles import retiled
 from tvmkd.tuning.space import Candidate, History, Task
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ POPULATION = 128
 GENERATIONS = 3
 SAMPLES = 24  # fresh ones that a round starts from
 SEEDS = 24  # of the best measured ones beside them
+TILED = 32  # with tiles that fill the registers
 WARM_UP = 24  # samples before the cost model is asked
-EPSILON = 0.1  # share of a batch that is drawn at random
+EPSILON = 0.25  # share of a batch that is drawn at random, of the tiled ones where there are any
 ROUNDS = 3  # proposals in a row that may bring nothing new before a space counts as exhausted
 
 
@@ -112,12 +114,14 @@ class SketchSpace:
         chosen: dict[str, Candidate],
     ) -> None:
         sampled = list(self._policy.sample_initial_population())
+        tiled = self._tiled(sampled, rng)
         good = sorted((seconds, key) for key, seconds in history if seconds is not None)
         seeds = [self._inputs[key].state for _, key in good[:SEEDS] if key in self._inputs]
-        found = list(self._policy.evolutionary_search(sampled + seeds, 3 * n))
-        lucky = [sampled[index] for index in rng.permutation(len(sampled))]
+        found = list(self._policy.evolutionary_search(sampled + tiled + seeds, 3 * n))
+        drawn = tiled or sampled
+        lucky = [drawn[index] for index in rng.permutation(len(drawn))]
         share = max(1, round(EPSILON * n))
-        for states, most in ((found, n - share), (lucky, n), (found, n)):
+        for states, most in ((found, n - share), (lucky, n), (found, n), (sampled, n)):
             for state in states:
                 if len(chosen) >= most:
                     break
@@ -125,6 +129,23 @@ class SketchSpace:
                 if new.key not in known and new.key not in chosen:
                     chosen[new.key] = new
                     self._inputs[new.key] = measured
+
+    def _tiled(self, sampled: list[Any], rng: np.random.Generator) -> list[Any]:
+        """Sampled states with tiles that fill the registers; none for a GPU or without tiling."""
+        import tvm
+
+        found: list[Any] = []
+        if self._task.target.kind.name != "llvm":
+            return found
+        for index in rng.choice(len(sampled), TILED):
+            line = retiled(candidate(self._task.mod, sampled[index])[0].schedule, rng)
+            if line is None:
+                continue
+            try:
+                found.append(restore(line).state)
+            except tvm.error.TVMError:  # steps that do not go with these sizes
+                continue
+        return found
 
 
 def candidate(search_task: Any, state: Any) -> tuple[Candidate, Any]:

@@ -1,0 +1,37 @@
+"""What a space of AutoScheduler's sketches proposes, as JSON; for the relay stack's interpreter."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tvmkd.tuning import dialect
+
+stack = dialect.of("relay")
+stack.import_compiler()
+
+import numpy as np  # noqa: E402
+import tiny_kernels  # noqa: E402
+
+from tvmkd.tuning.sketch import SketchSpace, cost_model  # noqa: E402
+
+
+def rounds(seed: int) -> list[list[str]]:
+    """The keys of four rounds of eight, each told the "times" of those before it."""
+    task = tiny_kernels.relay_task("matmul:64", tiny_kernels.TARGET["tvm"])
+    space, rng = SketchSpace(task, [], cost_model(seed)), np.random.default_rng(seed)
+    history, found = [], []
+    for _ in range(4):
+        known = {key for key, _ in history}
+        proposed = space.propose(8, known, history, rng)
+        found.append([each.key for each in proposed])
+        for each in proposed:
+            stack.source(each)
+            history.append((each.key, 1e-6 * (1 + int(each.key[:4], 16) % 97)))
+    return found
+
+
+print(json.dumps([rounds(1), rounds(1), rounds(2)]))
