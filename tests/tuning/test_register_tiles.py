@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvmkd.tuning.register_tiles import REGISTERS, retiled
+from tvmkd.tuning.register_tiles import REGISTERS, odd_vectors, retiled
 
 SIZES = (1, 56, 56, 64)
 
@@ -26,7 +26,7 @@ def splits(found: Any, levels: int) -> list[list[int]]:
     return [s[4] for s in found["i"][1][1] if s[0] == "SP" and len(s[4]) == levels]
 
 
-@pytest.mark.parametrize("sizes", [SIZES, (1, 14, 14, 96), (1, 7, 7, 512), (1, 112, 112, 16)])
+@pytest.mark.parametrize("sizes", [SIZES, (1, 14, 14, 96), (1, 8, 8, 512), (1, 112, 112, 16)])
 def test_the_innermost_tile_fills_the_registers(sizes: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -42,6 +42,13 @@ def test_the_innermost_tile_fills_the_registers(sizes: tuple[int, ...]) -> None:
             assert size % length == 0
 
 
+def test_what_cannot_fill_them_does_not_spill_them() -> None:
+    for seed in range(50):
+        found = retiled(line(1, 7, 7, 512), np.random.default_rng(seed))
+        *rows, columns = (lengths[-1] for lengths in splits(found, 3))
+        assert prod(rows) * columns // 8 <= REGISTERS[1]
+
+
 def test_an_axis_that_no_vector_divides_still_gets_a_tile() -> None:
     found = retiled(line(1, 13, 11, 58), np.random.default_rng(0))
     assert 58 % splits(found, 3)[-1][-1] == 0
@@ -54,6 +61,18 @@ def test_the_line_itself_stays_and_the_same_seed_gives_the_same() -> None:
     assert before == kept
     assert one == retiled(before, np.random.default_rng(1))
     assert one != retiled(before, np.random.default_rng(2))
+
+
+@pytest.mark.parametrize(
+    ("extent", "inner", "odd"),
+    [(72, 2, True), (40, 5, True), (64, 1, False), (64, 4, False), (64, 16, False), (58, 2, False)],
+)
+def test_vectors_of_two_or_five_are_odd(extent: int, inner: int, odd: bool) -> None:
+    found = line(1, 14, 14, extent)
+    found["i"][1][1][4][4][-1] = inner
+    assert odd_vectors(found) is odd
+    found["i"][1][1] = []
+    assert odd_vectors(found) is False
 
 
 def test_what_has_no_tiles_gets_none() -> None:

@@ -21,12 +21,42 @@ FLOAT_BYTES = 4
 DEPTH = (4, 64)  # how much of a long reduction is done before the next tile
 KERNEL = 7  # a reduction up to this long is a convolution's window
 UNROLL = (16, 64, 512)
+QUAD = 4  # values in the smallest vector worth having
 SPATIAL_LEVELS, REDUCTION_LEVELS = 3, 1  # lengths in the split of each, tiling structure SSRSRS
 
 
 def divisors(number: int) -> list[int]:
     """All of them, from 1 up."""
     return [each for each in range(1, number + 1) if number % each == 0]
+
+
+def odd_vectors(line: Any) -> bool:
+    """Whether the innermost tile is vectorised over a number of values that no vector has.
+
+    Two, five or six at a time are slow, and wrong more often than not: LLVM 17 miscompiled five of
+    the 264 best schedules of five networks, all of them such. Where an axis has no other divisors
+    they are all there is.
+    """
+    found = _tiling(line["i"][1][1])
+    if found is None:
+        return False
+    _, (*_, columns), _ = found
+    extent, inner = columns[3], columns[4][-1]
+    return inner > 1 and inner % QUAD != 0 and extent % QUAD == 0
+
+
+def _tiling(steps: list[Any]) -> tuple[int, list[Any], list[Any]] | None:
+    """The stage with multi-level tiling, and its splits of spatial axes and of reductions."""
+    splits = [step for step in steps if step[0] == "SP"]
+    levels = Counter(step[1] for step in splits if len(step[4]) == SPATIAL_LEVELS)
+    if not levels:
+        return None
+    stage = levels.most_common(1)[0][0]
+    spatial = [s for s in splits if s[1] == stage and len(s[4]) == SPATIAL_LEVELS]
+    reductions = [s for s in splits if s[1] == stage and len(s[4]) == REDUCTION_LEVELS]
+    if len(spatial) < 2 or not all(isinstance(step[3], int) for step in spatial + reductions):
+        return None
+    return stage, spatial, reductions
 
 
 def retiled(line: Any, rng: np.random.Generator) -> Any | None:
@@ -39,15 +69,10 @@ def retiled(line: Any, rng: np.random.Generator) -> Any | None:
     line = copy.deepcopy(line)
     lanes = max(1, line["i"][0][2][1] // FLOAT_BYTES)
     steps = line["i"][1][1]
-    splits = [step for step in steps if step[0] == "SP"]
-    levels = Counter(step[1] for step in splits if len(step[4]) == SPATIAL_LEVELS)
-    if not levels:
+    found = _tiling(steps)
+    if found is None:
         return None
-    stage = levels.most_common(1)[0][0]
-    spatial = [s for s in splits if s[1] == stage and len(s[4]) == SPATIAL_LEVELS]
-    reductions = [s for s in splits if s[1] == stage and len(s[4]) == REDUCTION_LEVELS]
-    if len(spatial) < 2 or not all(isinstance(step[3], int) for step in spatial + reductions):
-        return None
+    stage, spatial, reductions = found
     *rows, columns = spatial
     vectors = _columns(columns, lanes, rng)
     for step in reversed(rows):

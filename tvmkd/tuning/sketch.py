@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.tuning.autoscheduler_log import candidate_key
-from tvmkd.tuning.register_tiles import retiled
+from tvmkd.tuning.register_tiles import odd_vectors, retiled
 from tvmkd.tuning.space import Candidate, History, Task
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class SketchSpace:
                 if len(chosen) >= most:
                     break
                 new, measured = candidate(self._task.mod, state)
+                if odd_vectors(new.schedule):
+                    continue
                 if new.key not in known and new.key not in chosen:
                     chosen[new.key] = new
                     self._inputs[new.key] = measured
