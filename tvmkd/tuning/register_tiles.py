@@ -42,7 +42,7 @@ def odd_vectors(line: Any) -> bool:
         return False
     _, (*_, columns), _ = found
     extent, inner = columns[3], columns[4][-1]
-    return inner > 1 and inner % QUAD != 0 and extent % QUAD == 0
+    return bool(inner > 1 and inner % QUAD and extent % QUAD == 0)
 
 
 def _tiling(steps: list[Any]) -> tuple[int, list[Any], list[Any]] | None:
