@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.errors import TvmkdError, UsageError
+from tvmkd.errors import MissingError, TvmkdError, UsageError, WorkerDied
 from tvmkd.stacks import interpreters
 from tvmkd.wire import Child, Event
 
@@ -78,6 +78,14 @@ class StackClient:
         except KeyboardInterrupt:
             self._wind_down(on_event)
             raise
+        except WorkerDied as error:
+            _, absent, module = str(error).partition("ModuleNotFoundError: ")
+            if not absent:
+                raise
+            raise MissingError(
+                f"{self.interpreter.python} cannot run the {self.name} stack ({module}); tvmkd "
+                "stack list says more"
+            ) from None
 
     def _wind_down(self, on_event: Event | None) -> None:
         """Lets an interrupted call end by itself, and then ends the worker."""
