@@ -307,9 +307,10 @@ class Artifact:
         Raises:
             InputError: a wrong number of inputs, a wrong shape or dtype.
         """
-        if not self._program.takes(arrays):
+        fit = self._program.takes(arrays)
+        if not fit:
             self._check(arrays)
-        return self._program.run(arrays)
+        return self._program.run(arrays, fit)
 
     def _who(self) -> str:
         return f"artifact {self.manifest.name}"

@@ -40,8 +40,12 @@ class Program(Protocol):
     def takes(self, arrays: Sequence[Array]) -> bool:
         """Whether arrays are just what the model takes. If it says no, they may still be."""
 
-    def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Runs the model on one array an input; the outputs belong to the caller."""
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
+        """Runs the model on one array an input; the outputs belong to the caller.
+
+        Args:
+            fit: what `takes` has said of these arrays; the quick way where it is True.
+        """
 
 
 class LoadError(Exception):
@@ -161,10 +165,9 @@ class RelaxProgram:
         """Whether there is a place for each."""
         return self._places.take(arrays)
 
-    def run(self, arrays: Sequence[Array]) -> list[Array]:
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
         """Runs ``main``."""
-        taken = self.takes(arrays)
-        outputs = self._main(*(self._places.fill(arrays) if taken else map(self._tensor, arrays)))
+        outputs = self._main(*(self._places.fill(arrays) if fit else map(self._tensor, arrays)))
         found = [outputs] if hasattr(outputs, "numpy") else list(outputs)
         return [self._places.own(_as_array(output)) for output in found]
 
@@ -196,9 +199,9 @@ class RelayProgram:
         """Whether there is a place for each."""
         return self._places.take(arrays)
 
-    def run(self, arrays: Sequence[Array]) -> list[Array]:
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
         """Runs the graph."""
-        if self.takes(arrays):
+        if fit:
             self._places.fill(arrays)
         else:
             for name, array in zip(self._names, arrays, strict=True):

@@ -119,7 +119,7 @@ class RemoteModel:
 class _Machine:
     """A Relax virtual machine there."""
 
-    def __init__(self, tvm: Any, module: Any, device: Any) -> None:
+    def __init__(self, module: Any, device: Any) -> None:
         from tvm.runtime.vm import VirtualMachine
 
         self._machine, self._device = VirtualMachine(module, device), device
@@ -143,7 +143,7 @@ class _Machine:
 class _Graph:
     """A Relay graph executor there."""
 
-    def __init__(self, tvm: Any, module: Any, device: Any) -> None:
+    def __init__(self, module: Any, device: Any) -> None:
         from tvm.contrib.graph_executor import GraphModule
 
         self._graph, self._device = GraphModule(module["default"](device)), device
@@ -196,7 +196,7 @@ class _Session:
         self._session.upload(params["library"], target=LIBRARY)
         module = self._session.load_module(LIBRARY)
         kind = _Graph if params["stack"] == "relay" else _Machine
-        self._machine = kind(self._tvm, module, self._device)
+        self._machine = kind(module, self._device)
         return {}
 
     def _arguments(self, path: str) -> list[Any]:

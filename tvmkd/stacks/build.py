@@ -92,6 +92,23 @@ class Builder(Protocol):
         """What a profile needs to know of each kernel, by the name that it has in the library."""
 
 
+def build_as_asked(
+    builder: Builder, model: Model, params: Mapping[str, Any], emit: Emit
+) -> dict[str, Any]:
+    """:func:`build` with the parameters of :meth:`tvmkd.stacks.client.StackClient.build`."""
+    return build(
+        builder,
+        model,
+        params["target"],
+        [Path(folder) for folder in params["records"]],
+        Path(params["out"]),
+        real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,
+        check=bool(params.get("check", True)),
+        board=params.get("board"),
+        emit=emit,
+    )
+
+
 def build(
     builder: Builder,
     model: Model,

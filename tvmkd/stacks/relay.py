@@ -103,17 +103,7 @@ class RelayStack:
         builder = relay_build.RelayBuilder(
             model, lowered, tasks, goal, target["toolchain"], tensorrt=version
         )
-        return build.build(
-            builder,
-            model,
-            target,
-            [Path(folder) for folder in params["records"]],
-            Path(params["out"]),
-            real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,
-            check=bool(params.get("check", True)),
-            board=params.get("board"),
-            emit=emit,
-        )
+        return build.build_as_asked(builder, model, params, emit)
 
     def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""

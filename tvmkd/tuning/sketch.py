@@ -56,7 +56,6 @@ class SketchSpace:
         self._inputs: dict[str, Any] = {}  # measure inputs by candidate key
         self._told = 0  # how much of the history the model has been told
         self._stored = stored
-        self._dead = 0  # rounds in a row without anything new
 
     def _start(self, rng: np.random.Generator) -> None:
         from tvm.auto_scheduler import SketchPolicy
