@@ -166,8 +166,11 @@ def task(spec: str, tvm_target: dict[str, Any] | None = None) -> Any:
     return Task(spec, task_key(mod), mod, target, 1, flop, kind, space)
 
 
-def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.Popen[str]:
-    """Starts tuning in a process of its own; see :func:`main` for ``settings``."""
+def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.Popen[bytes]:
+    """Starts tuning in a process of its own; see :func:`main` for ``settings``.
+
+    Its output has no buffer: what a reader of lines has read ahead, ``communicate`` would miss.
+    """
     from tvmkd.stacks import interpreters
 
     params = {"folder": str(folder), "tracker": tracker, **settings}
@@ -177,16 +180,16 @@ def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.
         env={**os.environ, **runs.environment()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,
         start_new_session=True,
     )
 
 
-def events(process: subprocess.Popen[str]) -> list[tuple[str, dict[str, Any]]]:
+def events(process: subprocess.Popen[bytes]) -> list[tuple[str, dict[str, Any]]]:
     """Waits for the end and returns every event; the last is ``result`` or ``failed``."""
     out, err = process.communicate(timeout=240)
     found = [tuple(json.loads(line)) for line in out.splitlines()]
-    assert found, err
+    assert found, err.decode()
     return found  # type: ignore[return-value]
 
 

@@ -46,7 +46,7 @@ def assert_sound(folder: Path, count: int) -> None:
     assert Counter(stored) == Counter(keys)
 
 
-def after_trials(process: subprocess.Popen[str], count: int, act: Callable[[], None]) -> Any:
+def after_trials(process: subprocess.Popen[bytes], count: int, act: Callable[[], None]) -> Any:
     """Calls ``act`` once ``count`` trials are made, and returns the last event."""
     assert process.stdout is not None
     seen, last = 0, None
