@@ -19,6 +19,7 @@ patched = "options" not in inspect.signature(RPCSession.load_module).parameters
 import tvm.topi
 print(patched, relay_process.load_module_with_one_argument())
 print(relay_process.dense_that_can_be_rewritten(), tvm.topi.nn.dense.__module__)
+print(relay_process.scales_of_run_time_stay_out_of_weights())
 """
 
 
@@ -32,6 +33,7 @@ def test_shims_are_in_place_and_are_put_in_once() -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    load_module, dense = done.stdout.splitlines()
+    load_module, dense, scales = done.stdout.splitlines()
     assert load_module == "True False"  # hhb-tvm's was replaced, and stays replaced
     assert dense == "True tvmkd.stacks.relay_process"
+    assert scales == "False"  # put in at the import
