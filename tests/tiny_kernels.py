@@ -114,8 +114,44 @@ class LoneSpace:
         return [] if new.key in known else [new]
 
 
+class WrongSpace:
+    """Of a task: the computation of another task, which takes the same arguments and is faster."""
+
+    size = 1
+
+    def __init__(self, task: Any, other: Any) -> None:
+        self._task, self._other = task, other
+
+    def propose(self, n: int, known: set[str], history: Any, rng: Any) -> list[Any]:
+        from tvmkd.tuning.sketch import candidate
+
+        new, _ = candidate(self._other.mod, self._other.mod.compute_dag.get_init_state())
+        return [] if new.key in known else [new]
+
+
+def plant_wrong(stack: Any, first: Any, other: Any) -> None:
+    """Has the space of ``first`` propose ``other``'s computation at the end of its first batch."""
+    real = stack.spaces
+
+    class Planted:
+        def __init__(self, space: Any) -> None:
+            self.size, self._space = space.size, space
+            self._wrong = WrongSpace(first, other)
+
+        def propose(self, n: int, known: set[str], history: Any, rng: Any) -> list[Any]:
+            wrong = self._wrong.propose(1, known, history, rng)
+            return [*self._space.propose(n - len(wrong), known, history, rng), *wrong]
+
+    def spaces(tasks: Any, session: Any, seed: int) -> list[Any]:
+        found = real(tasks, session, seed)
+        return [Planted(space) if task is first else space for task, space in zip(tasks, found)]
+
+    stack.spaces = spaces
+
+
 def relay_task(spec: str, tvm_target: dict[str, Any]) -> Any:
-    """``matmul:64`` or ``call:pause`` for AutoScheduler; the latter beside a product of 4x4."""
+    """``matmul:64`` for AutoScheduler, ``times:64`` for the elementwise product, or ``call:pause``,
+    which runs beside a matrix product of 4x4."""
     import tvm
     from tvm import auto_scheduler, te
     from tvm.auto_scheduler.workload_registry import register_workload_tensors
@@ -124,10 +160,12 @@ def relay_task(spec: str, tvm_target: dict[str, Any]) -> Any:
     from tvmkd.tuning.space import Task
 
     kind, _, what = spec.partition(":")
-    size = int(what) if kind == "matmul" else 4
+    size = 4 if kind == "call" else int(what)
     a, b = (te.placeholder((size, size), name=name) for name in "AB")
     k = te.reduce_axis((0, size), name="k")
     c = te.compute((size, size), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="C")
+    if kind == "times":
+        c = te.compute((size, size), lambda i, j: a[i, j] * b[i, j], name="E")
     if kind == "call":
         c = te.compute(
             c.shape,
@@ -222,10 +260,13 @@ def main() -> None:
 
     target = {**TARGET, **params.get("target", {})}
     make = relay_task if stack == "relay" else task
+    made = [make(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])]
+    if params.get("plant_wrong"):
+        plant_wrong(dialect.of(stack), *made)
     try:
         result = tune_into(
             Path(params["folder"]),
-            [make(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])],
+            made,
             target,
             params["tracker"],
             trials=params.get("trials", 8),

@@ -18,15 +18,10 @@ import numpy as np
 from tvmkd import programs, wire
 from tvmkd.artifact import TensorSpec
 from tvmkd.boards.remote import RemoteModel
+from tvmkd.closeness import TOLERANCE, error_of_range
 from tvmkd.errors import InputError, MissingError, TvmkdError
 
 Arrays = Mapping[str, np.ndarray]
-TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "int8": 1e-1}
-"""Largest error allowed, as a share of the reference output's largest magnitude.
-
-Tuned kernels add in another order than ONNX Runtime does; in FP32 that moves the outputs of the
-networks measured here by 1e-6 of their range, and a wrong kernel moves them by 1e-1 and more.
-"""
 RANDOM_SAMPLES = 3
 TIMEOUT = 120.0
 
@@ -147,7 +142,7 @@ class Reference:
                     shape = None if got is None else got.shape
                     reason = f"output {j} has shape {shape}, ONNX Runtime gives {wanted.shape}"
                     return Verdict(False, float("inf"), reason)
-                worst = max(worst, _error(got, wanted))
+                worst = max(worst, error_of_range(got, wanted))
         if worst <= self.tolerance:
             return Verdict(True, worst)
         return Verdict(
@@ -167,17 +162,6 @@ def _random(spec: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
     whole = dtype.kind in "iub"
     drawn = rng.integers(0, 2, spec["shape"]) if whole else rng.standard_normal(spec["shape"])
     return np.asarray(drawn, dtype)
-
-
-def _error(got: np.ndarray, wanted: np.ndarray) -> float:
-    if not np.array_equal(np.isfinite(got), np.isfinite(wanted)):
-        return float("inf")
-    finite = np.isfinite(wanted)
-    if not finite.any():
-        return 0.0
-    got, wanted = got[finite].astype(np.float64), wanted[finite].astype(np.float64)
-    scale = max(float(np.abs(wanted).max()), 1e-30)
-    return float(np.abs(got - wanted).max()) / scale
 
 
 def real_samples(

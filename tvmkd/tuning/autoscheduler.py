@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 __all__ = [
     "compile_object",
     "import_compiler",
+    "plain_loops",
     "recorder",
     "setup",
     "source",
     "spaces",
     "warm_up",
 ]
+
+
+PLAIN = "plain"  # in a source: the computation that the line stands for, not its schedule
 
 
 class Recorder:
@@ -67,6 +71,16 @@ def source(candidate: Candidate) -> str:
     return json.dumps(candidate.schedule)
 
 
+def plain_loops(task: Task, candidate: Candidate) -> str | None:
+    """The candidate's line with the task's own computation in it, marked; none for a GPU."""
+    if task.target.kind.name not in ("llvm", "c"):
+        return None
+    (_, *place), state = candidate.schedule["i"]
+    return json.dumps(
+        {**candidate.schedule, "i": [[task.mod.workload_key, *place], state], PLAIN: 1}
+    )
+
+
 def warm_up(setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
     """Registers the computations and compiles a small kernel."""
     import tvm
@@ -87,14 +101,20 @@ def warm_up(setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
 def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     """Compiles a line of the log into an object file."""
     import tvm
+    from tvm.auto_scheduler.compute_dag import LayoutRewriteOption
 
     from tvmkd.tuning.sketch import restore
 
     del setup
-    measured = restore(json.loads(source))
+    line = json.loads(source)
+    plain = line.pop(PLAIN, False)
+    measured = restore(line)
     task = measured.task
-    schedule, args = task.compute_dag.apply_steps_from_state(
-        measured.state, layout_rewrite=task.layout_rewrite_option
-    )
+    dag, state, rewrite = task.compute_dag, measured.state, task.layout_rewrite_option
+    if plain:
+        if rewrite == LayoutRewriteOption.REWRITE_FOR_PRE_TRANSFORMED:
+            dag = dag.rewrite_layout_from_state(state)
+        state, rewrite = dag.get_init_state(), LayoutRewriteOption.NO_REWRITE
+    schedule, args = dag.apply_steps_from_state(state, layout_rewrite=rewrite)
     tvm.build(schedule, args, target=task.target, name="main").save(os.fspath(path))
     return [(str(arg.dtype), [int(size) for size in arg.shape]) for arg in args]

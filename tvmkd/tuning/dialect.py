@@ -47,6 +47,13 @@ class Dialect(Protocol):
     def source(self, candidate: Candidate) -> str:
         """A candidate as text, for `compile_object` in another process."""
 
+    def plain_loops(self, task: Task, candidate: Candidate) -> str | None:
+        """The task's own computation in plain loops, as text for `compile_object`.
+
+        It takes the candidate's arguments, weights laid out as the candidate has them. None where
+        there is no such thing: then the build alone finds out what is wrong.
+        """
+
     def warm_up(self, setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
         """Compiles something once, in a builder's process, so that every fork of it starts warm."""
 

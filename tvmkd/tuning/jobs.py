@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 
+WRONG = "wrong_output"
+"""The error kind of a kernel that computes something else than it should."""
+
+
 @dataclass(frozen=True)
 class RunJob:
-    """One kernel to measure.
+    """One kernel to measure, or to compare with another.
 
     Attributes:
         path: its library.
         args: dtype and shape of each argument.
         best: gives the best figure of its task so far, in seconds, for rejecting early.
+        plain: a library that computes the same in plain loops: nothing is timed, the outputs of
+            the two are compared.
     """
 
     path: Path
     args: list[tuple[str, list[int]]]
     best: Callable[[], float | None] = lambda: None
+    plain: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class RunResult:
 
     Attributes:
         seconds: mean seconds per run, one value a repeat; None where it failed.
-        error_kind: None, ``run_error``, ``run_crash`` or ``run_timeout``.
+        error_kind: None, ``run_error``, ``run_crash``, ``run_timeout`` or :data:`WRONG`.
         error: the message that goes with it.
         board: ``HOST:PORT`` of the board.
         wall: seconds that the whole measurement took.

@@ -22,7 +22,8 @@ class Attempt:
     """What one try of measuring a library gave.
 
     Attributes:
-        kind: None, ``run_error``, ``run_crash`` (the session was lost) or ``run_timeout``.
+        kind: None, ``run_error``, ``run_crash`` (the session was lost), ``run_timeout``, or
+            ``wrong_output`` of one that was compared.
         error: the message that goes with it.
         seconds: mean seconds per run, one value a repeat; None where it failed.
         facts: ``spread``, ``remeasured`` and the telemetry after it.

@@ -2,12 +2,15 @@
 
 On boards of this very machine building and measuring never overlap: a build beside a measured
 kernel would be measured too. Boards elsewhere measure while the next candidates are built.
+
+A compiler that miscompiles makes kernels that are wrong, and some of them fast. So before a new
+best counts, it is compared on the board with plain loops that compute the same, where the stack
+can make them. Until then it and its peers in the batch are held back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +24,7 @@ from tvmkd.stacks import nvrtc
 from tvmkd.tuning import dialect
 from tvmkd.tuning.builder import BuildResult, WarmBuilder, linker_for
 from tvmkd.tuning.dialect import Dialect
-from tvmkd.tuning.jobs import RunJob, RunResult
+from tvmkd.tuning.jobs import WRONG, RunJob, RunResult
 from tvmkd.tuning.runner import BoardRunner
 from tvmkd.tuning.scheduler import TaskScheduler
 from tvmkd.tuning.session import Session, open_session
@@ -90,6 +93,8 @@ class _Batch:
     candidates: list[Candidate]
     left: int  # how many are not finished
     builds: dict[int, BuildResult] = field(default_factory=dict)
+    held: dict[int, RunResult] = field(default_factory=dict)  # faster than the task's best so far
+    plain: Path | None = None  # the library that the fastest of them is compared with
 
 
 def end_to_end(tasks: Sequence[Task], session: Session) -> float | None:
@@ -195,6 +200,8 @@ class _Loop:
         self._flying: dict[str, set[str]] = {task.key: set() for task in tasks}
         self._measured: queue.SimpleQueue[tuple[_Batch, int, Future[RunResult]]]
         self._measured = queue.SimpleQueue()
+        self._settled: list[_Batch] = []  # measured, their best to be proven
+        self._no_proof: set[str] = set()  # tasks whose plain loops did not run
 
     def run(self) -> None:
         """Runs to the end.
@@ -206,8 +213,10 @@ class _Loop:
         while supplied or self._in_flight():
             while supplied and self._wants_more():
                 supplied = self._supply()
+                self._prove_settled()
             if self._in_flight():
                 self._write_down(wait=True)
+                self._prove_settled()
             supplied = supplied and self._run.done + self._in_flight() < self._run.total
 
     def _in_flight(self) -> int:
@@ -252,6 +261,7 @@ class _Loop:
             batch.builds[index] = build
             if build.path is None:
                 self._finish(batch, index, build.error_kind, build.error, None)
+                self._settle(batch)
             elif at_once:
                 self._measure(batch, index)
             else:
@@ -265,8 +275,16 @@ class _Loop:
     def _measure(self, batch: _Batch, index: int) -> None:
         build = batch.builds[index]
         assert build.path is not None
-        best = functools.partial(self._session.best, batch.task.key)
-        future = self._runner.submit(RunJob(build.path, build.args, best))
+        self._submit(batch, index, RunJob(build.path, build.args, lambda: self._best(batch)))
+
+    def _best(self, batch: _Batch) -> float | None:
+        """The best seconds of a batch's task so far, proven or not."""
+        figures = [self._session.best(batch.task.key)]
+        figures += [result.figure for result in list(batch.held.values())]
+        return min((figure for figure in figures if figure is not None), default=None)
+
+    def _submit(self, batch: _Batch, index: int, job: RunJob) -> None:
+        future = self._runner.submit(job)
         future.add_done_callback(lambda done: self._measured.put((batch, index, done)))
 
     def _write_down(self, *, wait: bool) -> None:
@@ -282,8 +300,71 @@ class _Loop:
                     return
                 continue
             result = future.result()
-            self._finish(batch, index, result.error_kind, result.error, result)
+            if index in batch.held:
+                self._proven(batch, index, result)
+            elif self._is_new_best(batch.task, result):
+                batch.held[index] = result
+            else:
+                self._finish(batch, index, result.error_kind, result.error, result)
+            self._settle(batch)
             wait = False
+
+    def _is_new_best(self, task: Task, result: RunResult) -> bool:
+        best = self._session.best(task.key)
+        return result.figure is not None and (best is None or result.figure < best)
+
+    def _settle(self, batch: _Batch) -> None:
+        """Notes what is due once all of a batch is measured."""
+        if batch.held and batch.left == len(batch.held):
+            self._settled.append(batch)  # not here: the builder may be at work
+        elif batch.left == 0:
+            self._end(batch)
+
+    def _prove_settled(self) -> None:
+        """Has the fastest kernel of each batch at hand compared with plain loops."""
+        while self._settled:
+            batch = self._settled.pop()
+            index = min(batch.held, key=lambda index: batch.held[index].figure or 0.0)
+            if not self._prove(batch, index):
+                self._release(batch)
+                self._settle(batch)
+
+    def _prove(self, batch: _Batch, index: int) -> bool:
+        """Whether the kernel is on its way to be compared."""
+        key = batch.task.key
+        source = self._stack.plain_loops(batch.task, batch.candidates[index])
+        if source is None or key in self._no_proof:
+            return False
+        (plain,) = self._builder.build([source])
+        if plain.path is None:
+            self._cannot_prove(batch.task, plain.error)
+            return False
+        build, batch.plain = batch.builds[index], plain.path
+        assert build.path is not None
+        self._submit(batch, index, RunJob(build.path, build.args, plain=plain.path))
+        return True
+
+    def _proven(self, batch: _Batch, index: int, answer: RunResult) -> None:
+        """Counts a wrong kernel as failed; else lets the batch go."""
+        assert batch.plain is not None
+        batch.plain.unlink(missing_ok=True)
+        if answer.error_kind == WRONG:
+            measured = batch.held.pop(index)
+            self._finish(batch, index, WRONG, answer.error, measured)
+            return
+        if answer.error_kind is not None:
+            self._cannot_prove(batch.task, answer.error)
+        self._release(batch)
+
+    def _cannot_prove(self, task: Task, why: str | None) -> None:
+        self._no_proof.add(task.key)
+        last = ((why or "").strip().splitlines() or ["no reason given"])[-1]
+        text = f"{task.name}: its kernels are not compared with plain loops, which do not run"
+        self._run.emit("note", {"text": f"{text} ({last})"})
+
+    def _release(self, batch: _Batch) -> None:
+        for index in sorted(batch.held):
+            self._finish(batch, index, None, None, batch.held.pop(index))
 
     def _tell(self, name: str, data: dict[str, Any]) -> None:
         if name == "board":
@@ -300,12 +381,12 @@ class _Loop:
         result: RunResult | None,
     ) -> None:
         task, candidate, build = batch.task, batch.candidates[index], batch.builds[index]
-        figure = None if result is None else result.figure
+        figure = None if result is None or kind is not None else result.figure
         self._session.add(
             task,
             candidate,
             figure=figure,
-            seconds=None if result is None else result.seconds,
+            seconds=None if result is None or kind is not None else result.seconds,
             error_kind=kind,
             error=error,
             board=None if result is None else result.board,
@@ -335,16 +416,17 @@ class _Loop:
             },
         )
         batch.left -= 1
-        if batch.left == 0:
-            self._scheduler.record(batch.index, best)
-            estimate = end_to_end(self._tasks, self._session)
-            run.emit(
-                "estimate",
-                {
-                    "end_to_end_us": None if estimate is None else estimate * 1e6,
-                    "time_left_s": run.seconds_left(),
-                },
-            )
+
+    def _end(self, batch: _Batch) -> None:
+        self._scheduler.record(batch.index, self._session.best(batch.task.key))
+        estimate = end_to_end(self._tasks, self._session)
+        self._run.emit(
+            "estimate",
+            {
+                "end_to_end_us": None if estimate is None else estimate * 1e6,
+                "time_left_s": self._run.seconds_left(),
+            },
+        )
 
 
 def tune_into(

@@ -13,13 +13,14 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tvmkd import wire
 from tvmkd.boards.connect import refused, request
 from tvmkd.errors import MissingError
 from tvmkd.stacks.tvm_process import die_with_parent, import_runtime, new_tensor
+from tvmkd.tuning.jobs import WRONG
 
 FILL = "tvm.contrib.random.random_fill_for_measure"
 SLICE_SECONDS = 0.005  # one repeat runs the kernel often enough to take this long
@@ -130,13 +131,14 @@ class Measurer:
         Args (in ``params``): ``path``; ``args``, a list of ``[dtype, shape]``; ``device``;
         ``best``, the best seconds so far or None; ``reject``, the factor over ``best`` at which
         one run is enough; ``limit``, the longest that one measurement may take; ``evaluator``,
-        ``"time"`` (the default) or ``"icount"``, the instructions of one run.
+        ``"time"`` (the default) or ``"icount"``, the instructions of one run; ``plain``, a library
+        to compare outputs with instead (see :mod:`tvmkd.tuning.proof`).
 
         Returns:
             ``{"seconds": [...], "facts": {...}}``, one mean per repeat, with ``spread``,
             ``remeasured`` and what the board says of its heat after it; or
-            ``{"error_kind", "error"}`` with ``run_error`` (the candidate's own), ``session_lost``,
-            or ``session_due`` (nothing was run: open the session anew first).
+            ``{"error_kind", "error"}`` with ``run_error`` (the candidate's own), ``wrong_output``,
+            ``session_lost``, or ``session_due`` (nothing was run: open the session anew first).
         """
         age = time.monotonic() - self._opened
         if self._session is not None and age + params["limit"] > self._params["session_seconds"]:
@@ -144,7 +146,7 @@ class Measurer:
         if self._session is None:
             return {"error_kind": "session_due", "error": "no open session"}
         try:
-            return self._time(params)
+            return self._prove(params) if params.get("plain") else self._time(params)
         except Exception as error:
             message = str(error).strip()[-1000:]
         try:
@@ -168,13 +170,31 @@ class Measurer:
             self._args = (signature, buffers)
         return self._args[1]
 
-    def _time(self, params: dict[str, Any]) -> dict[str, Any]:
-        session = self._session
+    @contextlib.contextmanager
+    def _loaded(self, path: str) -> Iterator[Any]:
+        """A library's module on the board."""
         self._count += 1
         name = f"k{self._count}.so"
-        session.upload(params["path"], target=name)
+        self._session.upload(path, target=name)
         try:
-            module = session.load_module(name)
+            yield self._session.load_module(name)
+        finally:
+            with contextlib.suppress(Exception):
+                self._session.remove(name)
+
+    def _prove(self, params: dict[str, Any]) -> dict[str, Any]:
+        from tvmkd.tuning import proof
+
+        device = self._session.device(params["device"], 0)
+        with self._loaded(params["path"]) as kernel, self._loaded(params["plain"]) as plain:
+            fault = proof.fault(self._tvm, device, kernel, plain, params["args"])
+        if fault is not None:
+            return {"error_kind": WRONG, "error": fault}
+        return {"seconds": None, "facts": {}}
+
+    def _time(self, params: dict[str, Any]) -> dict[str, Any]:
+        session = self._session
+        with self._loaded(params["path"]) as module:
             device = session.device(params["device"], 0)
             buffers = self._buffers(device, params["args"])
             if params.get("evaluator") == "icount":
@@ -191,9 +211,6 @@ class Measurer:
                 now = json.loads(self._telemetry())
                 facts.update(celsius=now.get("celsius"), throttled=now.get("throttled"))
             return {"seconds": seconds, "facts": facts}
-        finally:
-            with contextlib.suppress(Exception):
-                session.remove(name)
 
     @staticmethod
     def _series(

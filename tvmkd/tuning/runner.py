@@ -15,7 +15,7 @@ from tvmkd.boards import connect
 from tvmkd.errors import InputError, MissingError
 from tvmkd.tuning.health import Health
 from tvmkd.tuning.jobs import RunJob, RunResult, Work
-from tvmkd.tuning.slot import Settings, Shared, Slot
+from tvmkd.tuning.slot import PLAIN_LOOPS_TAKE, Settings, Shared, Slot
 
 OPEN_SECONDS = 20.0  # how long the first connection may wait for a busy board
 SETTLE_SECONDS = 5.0  # how long the first board waits for the others at the start
@@ -69,7 +69,7 @@ class BoardRunner:
             self._tracker,
             dict(target or {}),
             run_timeout,
-            max(session_seconds, 2 * run_timeout),
+            max(session_seconds, 2 * PLAIN_LOOPS_TAKE * run_timeout),
             reject,
             evaluator,
         )

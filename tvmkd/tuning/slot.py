@@ -18,6 +18,7 @@ from tvmkd.tuning.link import Attempt, BoardFailed, BoardLink, LinkClosed
 
 FAIR_SECONDS = 5.0  # after which a session is given up where somebody else waits for a board
 COOL_SECONDS = 2.0  # how often a hot board is asked how it is
+PLAIN_LOOPS_TAKE = 3  # times the limit of a measurement: they are slow, and run once
 ATTEMPTS = 2  # a lost session or no answer twice, on whatever board, is the candidate's doing
 
 
@@ -211,9 +212,12 @@ class Slot:
             "best": work.job.best() if self._settings.evaluator == "time" else None,
             "reject": self._settings.reject,
             "evaluator": self._settings.evaluator,
+            "plain": None if work.job.plain is None else str(work.job.plain),
         }
         delay = float(self._shared.facts.get(address, {}).get("declared_delay_s") or 0.0)
         limit = self._settings.run_timeout + 6 * delay
+        if work.job.plain is not None:
+            limit *= PLAIN_LOOPS_TAKE
         try:
             attempt = self.link.measure(params, work.job.path, limit)
         except LinkClosed:
