@@ -143,8 +143,8 @@ def plant_wrong(stack: Any, first: Any, other: Any) -> None:
             return [*self._space.propose(n - len(wrong), known, history, rng), *wrong]
 
     def spaces(tasks: Any, session: Any, seed: int) -> list[Any]:
-        found = real(tasks, session, seed)
-        return [Planted(space) if task is first else space for task, space in zip(tasks, found)]
+        found = zip(tasks, real(tasks, session, seed), strict=True)
+        return [Planted(space) if task is first else space for task, space in found]
 
     stack.spaces = spaces
 

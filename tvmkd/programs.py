@@ -172,21 +172,47 @@ class RelaxProgram:
         return [self._places.own(_as_array(output)) for output in found]
 
 
-class RelayProgram:
+def relay_program(library: Path, specs: Sequence[Spec]) -> Program:
+    """A Relay library, by what it is: a graph executor's or a virtual machine's."""
+    from tvmkd.stacks.tvm_process import importing
+
+    with importing():
+        import tvm
+        import tvm.contrib.graph_executor
+        import tvm.runtime.vm
+
+    module = tvm.runtime.load_module(str(library))
+    return (RelayMachine if module.type_key == "VMExecutable" else RelayGraph)(tvm, module, specs)
+
+
+class RelayMachine:
+    """A Relay virtual machine's library: what is built where shapes depend on the data."""
+
+    def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
+        del specs
+        self._array = tvm.nd.array
+        self._machine = tvm.runtime.vm.VirtualMachine(module, tvm.cpu())
+
+    def takes(self, arrays: Sequence[Array]) -> bool:
+        """Never for sure: it has no places of its own."""
+        del arrays
+        return False
+
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
+        """Runs ``main``."""
+        del fit
+        outputs = self._machine.invoke("main", *map(self._array, arrays))
+        found = [outputs] if hasattr(outputs, "numpy") else list(outputs)
+        return [output.numpy() for output in found]
+
+
+class RelayGraph:
     """A Relay graph executor's library."""
 
-    def __init__(self, library: Path, specs: Sequence[Spec]) -> None:
-        from tvmkd.stacks import relay_threads
-        from tvmkd.stacks.tvm_process import empty_folder
-
-        relay_threads.preload()
-        with empty_folder():
-            import tvm
-            from tvm.contrib.graph_executor import GraphModule
-
+    def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
         self._array = tvm.nd.array
         self._names = [spec.name for spec in specs]
-        self._graph = GraphModule(tvm.runtime.load_module(str(library))["default"](tvm.cpu()))
+        self._graph = tvm.contrib.graph_executor.GraphModule(module["default"](tvm.cpu()))
         self._run = self._graph.module["run"]
         # The executor writes its outputs to the same places each time: looked up once.
         outputs = map(self._graph.get_output, range(self._graph.get_num_outputs()))
@@ -231,7 +257,7 @@ def _has_relay() -> bool:
 
 PROGRAMS: dict[str, Callable[[Path, Sequence[Spec]], Program]] = {
     "relax": RelaxProgram,
-    "relay": RelayProgram,
+    "relay": relay_program,
 }
 
 

@@ -222,6 +222,32 @@ def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> N
     np.testing.assert_array_equal(loaded(x)[0], first)
 
 
+def test_shapes_that_depend_on_the_data_take_a_virtual_machine(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    model, records = graphs.positions(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good")
+    manifest = stack.build(model, TARGET, [records], tmp_path / "out")
+    assert manifest["check"]["max_error"] == 0
+    assert manifest["coverage"]["tuned_share"] == 1.0
+    (output,) = manifest["outputs"]
+    rows, axes = output["shape"]
+    assert isinstance(rows, str)
+    assert axes == 4
+    loaded, session = tvmkd.load(tmp_path / "out"), onnxruntime.InferenceSession(str(model))
+    counts = set()
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((1, 3, 12, 12)).astype(np.float32)
+        [wanted] = session.run(None, {"x": x})
+        np.testing.assert_array_equal(loaded(x), wanted)
+        counts.add(len(wanted))
+    assert len(counts) > 1
+    with pytest.raises(InputError, match="only a graph executor's kernels"):
+        stack.profile(tmp_path / "out")
+
+
 def test_import_leaves_nothing_in_the_working_folder(separable: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

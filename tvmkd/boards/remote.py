@@ -18,7 +18,7 @@ import numpy as np
 
 from tvmkd import wire
 from tvmkd.boards.match import check_match
-from tvmkd.errors import MissingError
+from tvmkd.errors import InputError, MissingError
 from tvmkd.stacks import interpreters
 from tvmkd.stacks.tvm_process import new_tensor
 
@@ -146,7 +146,14 @@ class _Graph:
     def __init__(self, module: Any, device: Any) -> None:
         from tvm.contrib.graph_executor import GraphModule
 
-        self._graph, self._device = GraphModule(module["default"](device)), device
+        try:
+            create = module["default"]
+        except AttributeError:
+            raise InputError(
+                "shapes of this model depend on the data, so that a virtual machine runs it: not "
+                "over RPC; copy the artifact to the board and run it there with tvmkd.load"
+            ) from None
+        self._graph, self._device = GraphModule(create(device)), device
 
     def set_inputs(self, tensors: list[Any]) -> None:
         for index, tensor in enumerate(tensors):

@@ -1,4 +1,7 @@
-"""Builds libraries of the relay stack: a graph executor, its kernels scheduled by records."""
+"""Builds libraries of the relay stack, their kernels scheduled by records.
+
+A graph executor runs them; a virtual machine where shapes depend on the data.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ class RelayBuilder:
     ) -> None:
         self.tasks = {task.key: task for task in tasks}
         self._plain = model.mod
+        self._machine = model.needs_machine
         self._lowered = lowered
         self._target = target
         self._tensorrt = tensorrt
@@ -61,7 +65,11 @@ class RelayBuilder:
         config = {"relay.backend.use_auto_scheduler": tuned}
         context = _Noting(best)
         with context, tvm.transform.PassContext(opt_level=3, config=config):
-            library = relay.build(self._lowered if tuned else self._plain, target=self._target)
+            mod = self._lowered if tuned else self._plain
+            if self._machine:
+                library = relay.vm.compile(mod, target=self._target).mod
+            else:
+                library = relay.build(mod, target=self._target)
         self._names = context.names
         library.export_library(str(path), fcompile=self._linker)
         return path

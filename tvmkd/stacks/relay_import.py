@@ -29,7 +29,8 @@ class Model:
     Attributes:
         info: what is known of the file.
         mod: weights as constants, NCHW as in the file.
-        inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``.
+        inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``; a size that
+            depends on the data is a string.
     """
 
     info: ModelInfo
@@ -41,6 +42,22 @@ class Model:
     def sha256(self) -> str:
         """Of the file."""
         return self.info.sha256
+
+    @property
+    def needs_machine(self) -> bool:
+        """Whether it takes a virtual machine: shapes depend on the data, or there is a branch."""
+        found = [len(self.mod.get_global_vars()) > 1]  # loops become functions
+
+        def look(expr: Any) -> None:
+            typed = isinstance(expr, (relay.Call, relay.Var, relay.TupleGetItem))
+            found.append(isinstance(expr, relay.If) or (typed and _is_dynamic(expr.checked_type)))
+
+        relay.analysis.post_order_visit(self.mod["main"], look)
+        return any(found)
+
+
+def _is_dynamic(kind: Any) -> bool:
+    return bool(relay.ty.is_dynamic(kind))
 
 
 def supported() -> set[str]:
@@ -76,12 +93,10 @@ def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
     fields = list(kind.fields) if isinstance(kind, relay.TupleType) else [kind]
     outputs = []
     for tensor, field in zip(info.outputs, fields, strict=True):
-        if any(not isinstance(size, tvm.tir.IntImm) for size in field.shape):
-            raise InputError(
-                f'{path}: the shape of output "{tensor.name}" depends on the data; the relay stack '
-                "builds for fixed shapes"
-            )
-        shape = [int(size) for size in field.shape]
+        shape = [
+            int(size) if isinstance(size, tvm.tir.IntImm) else f"{tensor.name}.{axis}"
+            for axis, size in enumerate(field.shape)
+        ]
         outputs.append({"name": tensor.name, "shape": shape, "dtype": str(field.dtype)})
     inputs = [
         {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}

@@ -12,8 +12,7 @@ import sys
 from typing import Any
 
 from tvmkd.errors import MissingError
-from tvmkd.stacks import relay_threads
-from tvmkd.stacks.tvm_process import empty_folder
+from tvmkd.stacks.tvm_process import importing
 
 
 def import_compiler() -> Any:
@@ -29,8 +28,7 @@ def import_compiler() -> Any:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # TVM downloads AutoTVM's logs for ARM otherwise.
     os.environ["TOPHUB_LOCATION"] = "NONE"
-    relay_threads.preload()
-    with empty_folder():
+    with importing():
         import tvm
 
         try:

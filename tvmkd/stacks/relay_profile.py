@@ -12,6 +12,7 @@ import tvm
 from tvm.contrib.debugger.debug_executor import GraphModuleDebug
 
 from tvmkd import artifact
+from tvmkd.errors import InputError
 from tvmkd.stacks.check import random_sample, real_samples
 
 
@@ -30,6 +31,11 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
     specs = [spec.model_dump() for spec in manifest.inputs]
     samples = real_samples(inputs, specs, 1) or [random_sample(specs, np.random.default_rng(0))]
     library = tvm.runtime.load_module(str(folder / artifact.LIBRARY))
+    if library.type_key == "VMExecutable":
+        raise InputError(
+            f"{folder}: a virtual machine runs it, since its shapes depend on the data; only a "
+            "graph executor's kernels can be timed one by one"
+        )
     graph = library["get_graph_json"]()
     device = tvm.cpu()
     create = library["debug_create"]

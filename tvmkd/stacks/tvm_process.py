@@ -81,12 +81,16 @@ def import_compiler() -> Any:
 
 
 @contextlib.contextmanager
-def empty_folder() -> Iterator[None]:
-    """An empty working folder while the block runs.
+def importing() -> Iterator[None]:
+    """To import a TVM of either generation in: what has to be there before, and an empty folder.
 
     A Relay TVM makes ``.pkl_memoize_py3`` in the working folder as it is imported, and unpickles
     what it finds there: whoever wrote that file would run code here.
+
+    Raises:
+        MissingError: what has to be there cannot be made.
     """
+    relay_threads.preload()
     before = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="tvmkd-import-") as folder:
         os.chdir(folder)
@@ -104,8 +108,7 @@ def import_runtime() -> Any:
     without_torch()
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    relay_threads.preload()
-    with empty_folder():
+    with importing():
         import tvm
         import tvm.rpc
 

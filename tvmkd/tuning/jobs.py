@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 WRONG = "wrong_output"
 """The error kind of a kernel that computes something else than it should."""
 

@@ -198,8 +198,8 @@ class _Loop:
             earlier = len(session.history(task.key)) // batch
             self._scheduler.resume(index, session.best(task.key), earlier)
         self._flying: dict[str, set[str]] = {task.key: set() for task in tasks}
-        self._measured: queue.SimpleQueue[tuple[_Batch, int, Future[RunResult]]]
-        self._measured = queue.SimpleQueue()
+        # Not SimpleQueue: in Python 3.10 its `get` with a timeout of 0 may wait for ever.
+        self._measured: queue.Queue[tuple[_Batch, int, Future[RunResult]]] = queue.Queue()
         self._settled: list[_Batch] = []  # measured, their best to be proven
         self._no_proof: set[str] = set()  # tasks whose plain loops did not run
 
@@ -293,7 +293,7 @@ class _Loop:
         while True:
             try:
                 # Woken now and then, so that what happens to the boards is told while it happens.
-                batch, index, future = self._measured.get(timeout=1.0 if wait else 0.0)
+                batch, index, future = self._measured.get(block=wait, timeout=1.0)
             except queue.Empty:
                 self._runner.news(self._tell)
                 if not wait:
