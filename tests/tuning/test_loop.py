@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import tiny_kernels
-from grounds import Ground
+from grounds import Ground, faults
 
 from tvmkd.boards.fleet import Fleet, running_fleet
 from tvmkd.errors import UsageError
 from tvmkd.tuning import records
+from tvmkd.tuning.jobs import WRONG
 from tvmkd.tuning.loop import tune_into
 
 pytestmark = pytest.mark.rpc
@@ -71,7 +72,7 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
     settings = {"tasks": ["matmul:32", "matmul:48"], "options": {"batch": 4}}
     first = ground.tune(folder, trials=9, **settings)
     assert first["fresh"] == 9
-    assert first["errors"] == {}
+    assert faults(first["errors"]) == {}
     assert all(task["best_us"] > 0 for task in first["tasks"])
     assert first["end_to_end_us"] == pytest.approx(sum(t["best_us"] for t in first["tasks"]))
     assert_sound(folder, 9)
@@ -144,16 +145,16 @@ def test_a_hung_kernel_is_a_counted_error_and_is_not_tried_again(
     settings = {"tasks": ["call:pause", "matmul:32"], "options": {"run_timeout": 2.0}}
     result = ground.tune(tmp_path, trials=4, **settings)
     # Relax has one candidate of it, AutoScheduler as many as it is asked for: three, then it waits.
-    assert result["errors"] == {"run_timeout": {"relax": 1, "relay": 3}[ground.stack]}
+    assert faults(result["errors"]) == {"run_timeout": {"relax": 1, "relay": 3}[ground.stack]}
     assert_sound(tmp_path, 4)
     again = ground.tune(tmp_path, trials=6, **settings)
-    assert again["errors"] == {}
+    assert faults(again["errors"]) == {}
     assert_sound(tmp_path, 6)
 
 
 def test_a_crashing_kernel_is_a_counted_error(tmp_path: Path, ground: Ground) -> None:
     result = ground.tune(tmp_path, tasks=["call:abort", "matmul:32"], trials=3)
-    assert result["errors"] == {"run_crash": {"relax": 1, "relay": 2}[ground.stack]}
+    assert faults(result["errors"]) == {"run_crash": {"relax": 1, "relay": 2}[ground.stack]}
     assert_sound(tmp_path, 3)
 
 
@@ -173,7 +174,7 @@ def test_a_server_that_dies_and_comes_back_costs_no_candidate(
         )
         name, data = tiny_kernels.events(process)[-1]
     assert name == "result", data
-    assert data["errors"] == {}
+    assert faults(data["errors"]) == {}
     assert data["sessions_lost"] >= 1
     assert_sound(tmp_path, 16)
 
@@ -190,7 +191,7 @@ def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path, ground: G
     assert "no board" in data["message"]
     lines = trials(tmp_path)
     assert lines
-    assert {line["status"] for line in lines} == {"ok"}
+    assert {line["status"] for line in lines} <= {"ok", WRONG}
 
 
 @pytest.mark.slow
