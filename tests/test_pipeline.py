@@ -10,8 +10,9 @@ from typing import Any
 
 import nets
 import pytest
+import relay_stack
 
-from tvmkd import config, pipeline
+from tvmkd import artifact, config, pipeline
 from tvmkd.cli import run as run_verb
 from tvmkd.errors import InputError, UsageError
 
@@ -89,6 +90,23 @@ def test_everything_is_there_at_the_end(workplace: Path) -> None:
     assert "<svg" in (run / "report.html").read_text()
     state = json.loads((run / "state.json").read_text())
     assert set(state["stages"]) == set(pipeline.STAGES) - {"gate"}
+
+
+@pytest.mark.slow
+@pytest.mark.rpc
+def test_the_other_stack_tunes_and_builds_where_the_config_says_so(
+    workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
+    ran = stages_that_ran(workplace, capfd, tune={"stack": "relay"})
+    assert ran == {"tune", "build", "compare", "report"}
+    assert artifact.read(workplace / "run" / "artifact").stack == "relay"
+    results = json.loads((workplace / "run" / "summary.json").read_text())
+    assert results["tune"]["trials"] == 6
+    assert set(results["compare"]["engines"]) == {"onnxruntime", "tvm:untuned", "tvm"}
+    stages_that_ran(workplace, capfd)
+    back = json.loads((workplace / "run" / "summary.json").read_text())
+    assert back["tune"]["fresh"] == 0  # each stack's records are kept
 
 
 @pytest.mark.slow

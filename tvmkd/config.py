@@ -130,8 +130,12 @@ class TargetRef(_Section):
 
 
 class Tune(_Section):
-    """``[tune]``: trials over TVM RPC; ``tracker = "local"`` starts a fleet on this machine."""
+    """``[tune]``: trials over TVM RPC; ``tracker = "local"`` starts a fleet on this machine.
 
+    ``stack`` is the compiler's: what is tuned by it is built by it.
+    """
+
+    stack: Literal["relax", "relay"] = "relax"
     trials: Count = 256
     tracker: str = "local"
     key: str = "local"

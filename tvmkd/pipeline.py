@@ -15,11 +15,12 @@ from tvmkd.artifact import MANIFEST
 from tvmkd.config import Config, parse_tracker
 from tvmkd.errors import InputError
 from tvmkd.state import RunFolder, file_hash
+from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.records import RECORDS, WORKLOADS
 
 STAGES = ("distill", "export", "tune", "build", "compare", "report", "gate")
 SAMPLES = 8  # real images that builds are checked on and engines compared on
-DATABASE = (WORKLOADS, RECORDS)
+DATABASE = {"relax": (WORKLOADS, RECORDS), "relay": (LOG,)}
 
 
 def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1]) -> dict[str, Any]:
@@ -37,8 +38,11 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
         InputError: something that the config names cannot be used, or the folder is someone else's.
         MissingError: a tracker or a board is not there.
     """
-    # Both are mistakes that should not wait for a training to come to light.
+    from tvmkd.stacks import interpreters
+
+    # Mistakes that should not wait for a training to come to light.
     target = targets.load(cfg.target.name)
+    interpreters.find(cfg.tune.stack)
     if cfg.gate.require:
         from tvmkd.bench import gate
 
@@ -224,7 +228,7 @@ class Pipeline:
             "onnx": file_hash(self.onnx),
             "target": self.target.to_dict(),
             "tune": cfg.model_dump(mode="json"),
-            "tvm": _version("apache-tvm"),
+            "tvm": self._compiler(),
         }
         records = self.records
 
@@ -239,27 +243,42 @@ class Pipeline:
                 boards=cfg.boards,
                 seed=cfg.seed,
                 dims=self.dims,
+                stack=cfg.stack,
             )
 
-        self._stage("tune", reads, [records / name for name in DATABASE], work)
+        self._stage("tune", reads, self._database(), work)
 
     @property
     def records(self) -> Path:
         """The records on this target. A model that is trained again has the same kernels."""
-        return self._path("records") / self.target.name
+        stack = self.cfg.tune.stack
+        mark = "" if stack == steps.STACK else f"-{stack}"
+        return self._path("records") / f"{self.target.name}{mark}"
+
+    def _database(self) -> list[Path]:
+        return [self.records / name for name in DATABASE[self.cfg.tune.stack]]
+
+    def _compiler(self) -> str:
+        """Which TVM it is: what another one made is made anew."""
+        if self.cfg.tune.stack == steps.STACK:
+            return _version("apache-tvm")
+        from tvmkd.stacks import interpreters
+
+        return interpreters.find(self.cfg.tune.stack).python
 
     def build(self) -> None:
         """The artifact, and the untuned one where the comparison wants it."""
         both = "tvm:untuned" in self.cfg.compare.engines
-        shipped = steps.shipped_records(self.target)
+        stack = self.cfg.tune.stack
+        shipped = steps.shipped_records(self.target, stack)
         reads = {
             "onnx": file_hash(self.onnx),
             "target": self.target.to_dict(),
-            "records": [file_hash(self.records / name) for name in DATABASE],
+            "records": [file_hash(path) for path in self._database()],
             "shipped": file_hash(shipped) if shipped is not None else None,
             "inputs": file_hash(self.inputs),
             "untuned": both,
-            "tvm": _version("apache-tvm"),
+            "tvm": self._compiler(),
         }
 
         def work() -> dict[str, Any]:
@@ -270,6 +289,7 @@ class Pipeline:
                 self.artifact,
                 inputs=self.inputs,
                 dims=self.dims,
+                stack=stack,
             )
             for line in steps.coverage_lines(manifest):
                 console.say(f"  {line}")
@@ -282,6 +302,7 @@ class Pipeline:
                     shipped=False,
                     inputs=self.inputs,
                     dims=self.dims,
+                    stack=stack,
                 )
             return {"coverage": manifest["coverage"], "check": manifest["check"]}
 
