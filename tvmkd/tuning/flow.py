@@ -207,7 +207,7 @@ class Flow:
             result = future.result()
             if index in batch.held:
                 self._proven(batch, index, result)
-            elif self._is_new_best(batch.task, result):
+            elif self._is_new_best(batch.task, result) and self._plain_loops(batch, index):
                 batch.held[index] = result
             else:
                 self._finish(batch, index, result.error_kind, result.error, result)
@@ -217,6 +217,12 @@ class Flow:
     def _is_new_best(self, task: Task, result: RunResult) -> bool:
         best = self._session.best(task.key)
         return result.figure is not None and (best is None or result.figure < best)
+
+    def _plain_loops(self, batch: _Batch, index: int) -> str | None:
+        """The source of what a candidate is to be compared with; None where there is none."""
+        if batch.task.key in self._no_proof:
+            return None
+        return self._stack.plain_loops(batch.task, batch.candidates[index])
 
     def _settle(self, batch: _Batch) -> None:
         """Notes what is due once all of a batch is measured."""
@@ -236,9 +242,8 @@ class Flow:
 
     def _prove(self, batch: _Batch, index: int) -> bool:
         """Whether the kernel is on its way to be compared."""
-        key = batch.task.key
-        source = self._stack.plain_loops(batch.task, batch.candidates[index])
-        if source is None or key in self._no_proof:
+        source = self._plain_loops(batch, index)
+        if source is None:
             return False
         (plain,) = self._builder.build([source])
         if plain.path is None:
