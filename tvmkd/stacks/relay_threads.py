@@ -61,7 +61,7 @@ def _compile(path: Path) -> None:
 
     compiler = next(([found] for name in ("gcc", "cc") if (found := shutil.which(name))), None)
     command = compiler or [*zig(), "cc"]
-    flags = ["-O2", "-shared", "-fPIC", "-o", os.fspath(path), os.fspath(SOURCE), "-ldl"]
+    flags = ["-O2", "-shared", "-fPIC", "-pthread", "-o", os.fspath(path), os.fspath(SOURCE)]
     done = subprocess.run([*command, *flags], capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
