@@ -10,6 +10,7 @@ from typing import Any
 
 import graphs
 import numpy as np
+import onnx
 import pytest
 import relay_stack
 
@@ -158,6 +159,36 @@ def test_records_of_another_target_or_stack_are_refused(
         )
     with StackClient("relax") as other, pytest.raises(InputError, match="stack 'relay', not"):
         other.build(separable, TARGET, [records], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_of_another_tvm_are_used_where_they_fit_and_said_to_be(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    sidecar = records / record_files.SIDECAR
+    info = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**info, "stack_version": "0.18.0"}))
+    said = []
+    manifest = stack.build(
+        separable,
+        TARGET,
+        [records],
+        tmp_path / "out",
+        on_event=lambda name, data: said.append(data.get("text", "")) if name == "note" else None,
+    )
+    assert any("made with TVM 0.18.0, this is 0.16" in text for text in said)
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+
+
+def test_an_opset_that_is_too_new_is_refused_at_once(stack: StackClient, tmp_path: Path) -> None:
+    model = onnx.load(graphs.separable(tmp_path / "m.onnx"))
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    for ask in (stack.lower, lambda *given: stack.build(*given, [], tmp_path / "out")):
+        with pytest.raises(InputError, match=r"new.onnx: .*opset 99"):
+            ask(tmp_path / "new.onnx", TARGET)
     assert not (tmp_path / "out").exists()
 
 
