@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from tvmkd import config, data
-from tvmkd.data.digits import TEST, TRAIN, VAL
+from tvmkd.data.digits import TEST, TRAIN, VAL, split_indices
 
 
 def test_the_split_is_fixed_and_has_no_image_twice():
@@ -41,3 +41,12 @@ def test_real_inputs_for_checks():
     sample = data.load(config.Data()).sample(5)
     assert sample.shape == (5, 1, 32, 32)
     assert sample.dtype == "float32"
+
+
+def test_indices_are_those_of_the_split():
+    from sklearn.datasets import load_digits
+
+    labels = load_digits().target
+    splits = data.load(config.Data())
+    for name, picks in zip(("train", "val", "test"), split_indices(labels), strict=True):
+        assert getattr(splits, name).labels.tolist() == labels[sorted(picks)].tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tvmkd.data.pictures import Decoder, is_gray
+from tvmkd.data.pictures import Decoder, is_gray, upright_size, whole
 from tvmkd.errors import InputError
 
 
@@ -63,3 +63,36 @@ def test_unreadable_files_are_named(tmp_path):
         with pytest.raises(InputError, match=f"{path.name}: cannot be read as an image") as caught:
             Decoder(8, 1)(path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_whole_picture_is_in_colour_and_not_scaled(tmp_path):
+    Image.new("L", (13, 9), 200).save(tmp_path / "a.png")
+    found = whole(tmp_path / "a.png", (13, 9))
+    assert found.shape == (3, 9, 13)
+    assert found.dtype == np.uint8
+    assert found.min() == found.max() == 200
+    with pytest.raises(InputError, match=r"a\.png: is 13 x 9 pixels, but was annotated as 9 x 13"):
+        whole(tmp_path / "a.png", (9, 13))
+
+
+def test_a_whole_picture_is_turned_as_it_was_annotated(tmp_path):
+    pixels = np.zeros((6, 12), np.uint8)
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert upright_size(path) == (6, 12)
+    upright = whole(path, (6, 12))
+    assert upright[:, :, 5].min() == 255
+    assert upright[:, :, 0].max() == 0
+    as_stored = whole(path, (12, 6))
+    assert as_stored[:, 0].min() == 255
+
+
+def test_whole_pictures_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    for path in (tmp_path / "text.png", tmp_path / "gone.png"):
+        for read in (lambda path: whole(path, (8, 8)), upright_size):
+            with pytest.raises(InputError, match=f"{path.name}: cannot be read as an image"):
+                read(path)

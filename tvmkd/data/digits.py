@@ -27,14 +27,11 @@ def load_digits(cfg: Data) -> Splits:
     The split is the same for every config: 256 to train, 341 to validate, 1,200 to test.
     """
     from sklearn.datasets import load_digits as sklearn_digits
-    from sklearn.model_selection import train_test_split
 
     raw = sklearn_digits()
     pixels = np.ascontiguousarray(raw.images, dtype=np.float32)
     labels = np.ascontiguousarray(raw.target, dtype=np.int64)
-    everything = np.arange(len(labels))
-    rest, test = train_test_split(everything, test_size=TEST, stratify=labels, random_state=0)
-    train, val = train_test_split(rest, train_size=TRAIN, stratify=labels[rest], random_state=0)
+    train, val, test = split_indices(labels)
 
     digest = hashlib.sha256()
     for part in (pixels, labels, train, val, test, np.array(cfg.image_size)):
@@ -73,3 +70,17 @@ def load_digits(cfg: Data) -> Splits:
         sha256=digest.hexdigest(),
         augment=augment.named(cfg.augment),
     )
+
+
+def split_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of scikit-learn's digits are in ``train``, ``val`` and ``test``: int64 indices.
+
+    Args:
+        labels: int64 ``[1797]``, as scikit-learn has them.
+    """
+    from sklearn.model_selection import train_test_split
+
+    everything = np.arange(len(labels))
+    rest, test = train_test_split(everything, test_size=TEST, stratify=labels, random_state=0)
+    train, val = train_test_split(rest, train_size=TRAIN, stratify=labels[rest], random_state=0)
+    return train, val, test

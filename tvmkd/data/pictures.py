@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from tvmkd.errors import InputError
 
@@ -45,6 +45,52 @@ class Decoder:
         left, top = (fitted.width - self.size) // 2, (fitted.height - self.size) // 2
         pixels = np.asarray(fitted.crop((left, top, left + self.size, top + self.size)))
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, -1).transpose(2, 0, 1))
+
+
+def whole(path: Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The whole picture in colour: uint8 ``[3, H, W]``.
+
+    A picture is turned upright as its EXIF says, unless only the unturned one has the size that it
+    should have: what was annotated then is the file's own grid of pixels.
+
+    Args:
+        path: the file.
+        size: the ``(width, height)`` that it should have.
+
+    Raises:
+        InputError: the file is no image, damaged, or of another size; the line names it.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = _eight_bits(opened)
+            upright = ImageOps.exif_transpose(picture)
+            if upright.size == size or picture.size != size:
+                picture = upright
+            pixels = np.array(picture.convert("RGB"))
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    height, width = pixels.shape[:2]
+    if (width, height) != size:
+        raise InputError(
+            f"{path}: is {width} x {height} pixels, but was annotated as {size[0]} x {size[1]}; "
+            "annotate it again, or bring back the image that was annotated"
+        )
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """``(width, height)`` of a picture that is turned as its EXIF says, without decoding it.
+
+    Raises:
+        InputError: the file is no image; the line names it.
+    """
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
+            return (height, width) if turned else (width, height)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from None
 
 
 def is_gray(path: Path) -> bool:
