@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tvmkd.data.detection import drawing
-from tvmkd.data.detection.drawing import MOST, draw
+from tvmkd.data.detection.drawing import FAINT, MOST, VISIBLE, draw
 from tvmkd.data.detection.materials import Materials, materials
 
 
@@ -77,20 +77,27 @@ def test_the_same_seed_draws_the_same_scene(scenes):
     assert not np.array_equal(again.pixels, other.pixels)
 
 
-def test_what_has_its_backgrounds_colour_is_difficult(monkeypatch):
-    """Ink that is far from the mean of a ground of two colours has one of these colours."""
-    ground = np.zeros((64, 64, 3), np.uint8)
-    ground[::2] = 200
-    stock = materials("test")
-    monkeypatch.setattr(drawing, "_sensor", lambda canvas, rng: canvas.copy())
-    monkeypatch.setattr(drawing, "_clutter", lambda canvas, stock, rng: canvas)
+def test_how_much_of_the_ink_is_visible():
+    ink = np.ones((20, 20), np.float32)
+    seen = set()
+    for seed in range(60):
+        under = np.full((20, 20, 3), 100, np.float32)
+        visible = drawing._print(under, ink, np.random.default_rng(seed))
+        change = float(np.abs(under - 100).max())  # 0.85 to 1 of the ink's distance
+        assert visible == (1 if change > VISIBLE else 0) or 0.85 * VISIBLE <= change <= VISIBLE
+        seen.add(visible)
+    assert seen == {0.0, 1.0}
 
-    def difficult(canvas):
-        monkeypatch.setattr(drawing, "crop", lambda regions, size, rng: canvas.astype(np.float32))
-        scenes = [draw(stock, 64, np.random.default_rng(seed), least=1) for seed in range(40)]
-        return np.mean([scene.difficult[0] for scene in scenes if len(scene.boxes) == 1])
 
-    assert difficult(ground) > difficult(np.full_like(ground, 100)) == 0
+def test_ink_of_the_colour_of_half_of_its_ground_is_half_visible():
+    ink = np.ones((20, 20), np.float32)
+    seen = set()
+    for seed in range(60):
+        under = np.zeros((20, 20, 3), np.float32)
+        under[10:] = 230
+        seen.add(drawing._print(under, ink, np.random.default_rng(seed)))
+    assert 0.5 in seen
+    assert FAINT > 0.5, "and that is difficult"
 
 
 def test_small_scenes_hold_digits_too():
