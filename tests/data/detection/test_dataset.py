@@ -62,3 +62,15 @@ def test_damaged_and_exchanged_images_are_named(tmp_path):
         images[0]
     with pytest.raises(InputError, match=r"other\.png: is 16 x 24 pixels, .* as 24 x 16"):
         images[1]
+
+
+def test_a_detector_of_torchvision_learns_from_it(tmp_path):
+    """Its loss takes the targets as they are, those of a negative too."""
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    entries = [annotation(picture(tmp_path / f"{n}.png", n), n, n) for n in range(3)]
+    images, targets = collate(list(DetectionImages(entries, crowds=False)))
+    torch.manual_seed(0)
+    net = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2)
+    losses = net(images, targets)
+    assert all(0 < float(loss.detach()) < 1e4 for loss in losses.values())
