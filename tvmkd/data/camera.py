@@ -1,0 +1,240 @@
+"""Images as a camera would have taken them: an augmentation, and corrupted test sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tvmkd.data import optics, sensor
+from tvmkd.errors import InputError, UsageError
+from tvmkd.text import listing, suggest
+
+Range = tuple[float, float]
+"""The lowest and the highest value; each image draws its own, evenly."""
+
+# In the order in which light goes through a camera.
+EFFECTS = (
+    "skew",
+    "motion",
+    "defocus",
+    "exposure",
+    "white_balance",
+    "shot_noise",
+    "read_noise",
+    "jpeg",
+)
+SEVERITIES = (1, 2, 3, 4, 5)
+
+_DRAWS = (
+    "skew",
+    "motion",
+    "angle",
+    "defocus",
+    "exposure",
+    "red",
+    "blue",
+    "full_well",
+    "read_noise",
+    "jpeg",
+)
+# For severities 1 to 5. What is in pixels is a fraction of the shorter side here, so that a
+# severity looks alike at every size. Since all effects come together, each is weaker than its
+# namesake in ImageNet-C.
+_PRESETS = {
+    "skew": (0.02, 0.04, 0.06, 0.09, 0.12),
+    "motion": (0.02, 0.04, 0.06, 0.09, 0.12),
+    "defocus": (0.005, 0.012, 0.02, 0.03, 0.04),
+    "exposure": (0.25, 0.5, 0.75, 1.0, 1.5),
+    "white_balance": (0.03, 0.06, 0.1, 0.15, 0.2),
+    "full_well": (4000.0, 2000.0, 1000.0, 500.0, 250.0),
+    "read_noise": (2.0, 3.0, 4.0, 6.0, 8.0),
+    "jpeg": (90.0, 75.0, 60.0, 45.0, 30.0),
+}
+_CHUNK = 64  # images that are corrupted at a time: the noise of a whole test set may not fit
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A simulated camera; which effects are on, and the range of each.
+
+    Skew, blur, exposure, white balance and noise work on linear light (the curve is sRGB's), then
+    it is clipped, quantised to 8 bit, and compressed. Without any effect only the 8 bit are left.
+
+    Args:
+        effects: some of `EFFECTS`.
+        skew: rolling shutter, how far to the right the last row moves, pixels.
+        motion: length of the motion blur, pixels.
+        angle: its direction, degrees counterclockwise from a row.
+        defocus: radius of the blur disk, pixels.
+        exposure: stops.
+        white_balance: gain of red and, drawn by itself, of blue; green has 1. Gray images have no
+            white balance.
+        full_well: electrons at white, above 0: the fewer, the more shot noise; read noise is
+            measured by it too. Drawn evenly on a logarithmic scale.
+        read_noise: electrons rms.
+        jpeg: quality, 1 to 100.
+
+    Raises:
+        UsageError: an effect that is none.
+    """
+
+    effects: tuple[str, ...] = EFFECTS
+    skew: Range = (-2.0, 2.0)
+    motion: Range = (0.0, 3.0)
+    angle: Range = (0.0, 180.0)
+    defocus: Range = (0.0, 1.0)
+    exposure: Range = (-0.7, 0.7)
+    white_balance: Range = (0.9, 1.1)
+    full_well: Range = (300.0, 5000.0)
+    read_noise: Range = (1.0, 5.0)
+    jpeg: Range = (60.0, 95.0)
+
+    def __post_init__(self) -> None:
+        for name in self.effects:
+            if name not in EFFECTS:
+                hint = suggest(name, EFFECTS) or f"; known: {listing(EFFECTS)}"
+                raise UsageError(f'a camera has no effect "{name}"{hint}')
+
+    @classmethod
+    def severity(cls, number: int, side: int = 32) -> Camera:
+        """All effects at one of five strengths, as Hendrycks and Dietterich grade corruptions.
+
+        Blur, noise and compression have one strength; skew, exposure and white balance vary about
+        none, ever farther ("Benchmarking Neural Network Robustness to Common Corruptions and
+        Perturbations", ICLR 2019).
+
+        Args:
+            number: 1 (hardly visible) to 5.
+            side: the shorter side of the images, pixels.
+
+        Raises:
+            UsageError: another severity.
+        """
+        if number not in SEVERITIES:
+            raise UsageError(f"severity {number}: give one from 1 to 5")
+        level = {name: values[number - 1] for name, values in _PRESETS.items()}
+        skew, motion, radius = (level[name] * side for name in ("skew", "motion", "defocus"))
+        return cls(
+            skew=(-skew, skew),
+            motion=(motion, motion),
+            defocus=(radius, radius),
+            exposure=(-level["exposure"], level["exposure"]),
+            white_balance=(1 - level["white_balance"], 1 + level["white_balance"]),
+            full_well=(level["full_well"], level["full_well"]),
+            read_noise=(level["read_noise"], level["read_noise"]),
+            jpeg=(level["jpeg"], level["jpeg"]),
+        )
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Photographs images.
+
+        Args:
+            images: sRGB values of 0 to 1 (what is beyond is clipped), any float type, on the CPU,
+                ``[n, 1 or 3, H, W]``.
+            generator: where all randomness is from.
+
+        Returns:
+            The same shape and type, in steps of 1/255.
+
+        Raises:
+            InputError: another shape.
+        """
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise InputError(
+                f"images of shape {list(images.shape)}: a camera takes [n, C, H, W] with 1 channel "
+                "or 3"
+            )
+        # Draws of fixed size, so that switching one effect off leaves the others as they are. How
+        # many numbers noise takes depends on the light: each kind has a generator of its own.
+        table = torch.rand(len(images), len(_DRAWS), generator=generator)
+        seeds = torch.randint(1 << 62, (2,), generator=generator).tolist()
+        if len(images) == 0:
+            return images.clone()
+        draws = dict(zip(_DRAWS, table.unbind(1), strict=True))
+        shot, read = (torch.Generator().manual_seed(seed) for seed in seeds)
+        light = sensor.to_linear(images.float().clamp(0, 1))
+        if "skew" in self.effects:
+            light = optics.skew(light, _within(self.skew, draws["skew"]))
+        if "motion" in self.effects:
+            angle = _within(self.angle, draws["angle"])
+            length = _within(self.motion, draws["motion"])
+            light = optics.blur(light, optics.motion_kernels(length, angle))
+        if "defocus" in self.effects:
+            radius = _within(self.defocus, draws["defocus"])
+            light = optics.blur(light, optics.disk_kernels(radius))
+        if "exposure" in self.effects:
+            light = sensor.expose(light, _within(self.exposure, draws["exposure"]))
+        if "white_balance" in self.effects and images.shape[1] == 3:
+            red, blue = (_within(self.white_balance, draws[name]) for name in ("red", "blue"))
+            light = sensor.white_balance(light, torch.stack([red, torch.ones_like(red), blue], 1))
+        low, high = torch.tensor(self.full_well).log().tolist()
+        full_well = _within((low, high), draws["full_well"]).exp()
+        if "shot_noise" in self.effects:
+            light = sensor.shot_noise(light, full_well, shot)
+        if "read_noise" in self.effects:
+            electrons = _within(self.read_noise, draws["read_noise"])
+            light = sensor.read_noise(light, electrons, full_well, read)
+        pixels = sensor.quantise(sensor.to_srgb(light.clamp(0, 1)))
+        if "jpeg" in self.effects:
+            pixels = sensor.jpeg(pixels, _within(self.jpeg, draws["jpeg"]))
+        return (pixels.float() / 255).to(images.dtype)
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A camera for images that have their mean taken off and are divided by their deviation.
+
+    Args:
+        camera: the camera.
+        mean: what was taken off each channel, on the scale of 0 to 1.
+        std: what each channel was divided by, on the same scale.
+    """
+
+    camera: Camera
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Normalised images ``[n, C, H, W]`` to normalised photographs of them."""
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (self.camera(images * std + mean, generator) - mean) / std
+
+
+def corrupt(images: Tensor, severity: int, seed: int = 0) -> Tensor:
+    """A test set as a camera of some severity sees it; the same seed gives the same pictures.
+
+    Args:
+        images: not normalised: uint8 (0 to 255) or any float type (0 to 1), ``[n, 1 or 3, H, W]``.
+        severity: 1 to 5, see `Camera.severity`.
+        seed: of all that is random.
+
+    Returns:
+        The same shape and type.
+
+    Raises:
+        InputError: another shape, or values that are not on that scale (normalised ones, say).
+        UsageError: another severity.
+    """
+    side = min(images.shape[-2:], default=0)
+    camera = Camera.severity(severity, side)
+    whole = images.dtype == torch.uint8
+    if images.numel() and not whole:
+        low, high = (float(value) for value in images.aminmax())
+        if not (low >= -0.01 and high <= 1.01):
+            raise InputError(
+                f"images with values from {low:g} to {high:g}: give uint8, or floats of 0 to 1 "
+                "that are not normalised"
+            )
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for chunk in torch.split(images, _CHUNK):
+        values = camera(chunk / 255 if whole else chunk, generator)
+        parts.append((values * 255).round().to(torch.uint8) if whole else values)
+    return torch.cat(parts)
+
+
+def _within(limits: Range, draw: Tensor) -> Tensor:
+    low, high = limits
+    return low + (high - low) * draw

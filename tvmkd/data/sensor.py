@@ -1,0 +1,85 @@
+"""What a sensor and its processor do to light: exposure, white balance, noise, 8 bit and JPEG.
+
+Light is linear, float32 ``[n, C, H, W]``, 1 at white. Pixels are encoded with the curve of sRGB
+(IEC 61966-2-1), which is what picture files hold. Each image has a strength of its own: the other
+tensors are float32 ``[n]`` unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_linear(encoded: Tensor) -> Tensor:
+    """sRGB values of 0 to 1 to linear light of 0 to 1 (IEC 61966-2-1)."""
+    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(light: Tensor) -> Tensor:
+    """Linear light of 0 to 1 to sRGB values of 0 to 1 (IEC 61966-2-1)."""
+    curve = 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(light <= 0.0031308, light * 12.92, curve)
+
+
+def expose(light: Tensor, stops: Tensor) -> Tensor:
+    """``2 ** stops`` times the light, clipped at white, where the pixels are full."""
+    return (light * _each(torch.exp2(stops))).clamp(max=1)
+
+
+def white_balance(light: Tensor, gains: Tensor) -> Tensor:
+    """Each channel times its gain, float32 ``[n, C]``; not clipped."""
+    return light * gains[:, :, None, None]
+
+
+def shot_noise(light: Tensor, full_well: Tensor, generator: torch.Generator) -> Tensor:
+    """The electrons of each pixel, drawn from a Poisson distribution.
+
+    In units of white the variance is ``light / full_well`` (EMVA Standard 1288, release 4.0).
+
+    Args:
+        light: the images; what is below black counts as black.
+        full_well: electrons at white.
+        generator: where the randomness is from.
+    """
+    electrons = light.clamp(min=0) * _each(full_well)
+    return torch.poisson(electrons, generator=generator) / _each(full_well)
+
+
+def read_noise(
+    light: Tensor, electrons: Tensor, full_well: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Gaussian noise of the amplifier, the same at every level (EMVA Standard 1288, release 4.0).
+
+    Args:
+        light: the images.
+        electrons: its strength, electrons rms.
+        full_well: electrons at white.
+        generator: where the randomness is from.
+    """
+    return light + torch.randn(light.shape, generator=generator) * _each(electrons / full_well)
+
+
+def quantise(encoded: Tensor) -> Tensor:
+    """Values to 8 bit: uint8, clipped at 0 and 1 before."""
+    return (encoded.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
+    """Pixels, uint8 ``[n, 1 or 3, H, W]``, through a JPEG file each and back.
+
+    Args:
+        pixels: the images.
+        quality: libjpeg's, 1 to 100; rounded. Color is kept at half the resolution.
+    """
+    from torchvision import io
+
+    files = [
+        io.encode_jpeg(picture, quality=int(level))
+        for picture, level in zip(pixels, quality.round().tolist(), strict=True)
+    ]
+    return torch.stack([io.decode_jpeg(file) for file in files])
+
+
+def _each(strength: Tensor) -> Tensor:
+    return strength[:, None, None, None]
