@@ -29,6 +29,27 @@ def test_a_name_is_enough() -> None:
         ({**NAMED, "tune": {"tracker": "h:x"}}, r'"h:x" is not a tracker address'),
         ({**NAMED, "data": {"dataset": "folder"}}, r'dataset = "folder" needs a path'),
         ({**NAMED, "data": {"val_fraction": 0.6, "test_fraction": 0.5}}, r"leave nothing to train"),
+        (
+            {**NAMED, "data": {"camera": {"motoin": [0, 1]}}},
+            r'unknown key "data.camera.motoin"; did you mean "motion"\?',
+        ),
+        (
+            {**NAMED, "data": {"camera": {"jpeg": [90, 60]}}},
+            r"data.camera.jpeg: a range is \[lowest, highest\], got \[90, 60\]",
+        ),
+        (
+            {**NAMED, "data": {"camera": {"full_well": [0, 60]}}},
+            r"data.camera.full_well.0: .*greater than or equal to 1, got 0",
+        ),
+        (
+            {**NAMED, "data": {"camera": {"effects": ["shake"]}}},
+            r"data.camera.effects.0: .*'motion'.*, got 'shake'",
+        ),
+        (
+            {**NAMED, "data": {"augment": "flip", "camera": {"jpeg": [1, 2]}}},
+            r'\[data.camera\] has no effect with augment = "flip"; set "camera"',
+        ),
+        ({**NAMED, "data": {"augment": "camrea"}}, r"data.augment: .*'camera\+affine'"),
         ({**NAMED, "distill": {"alpha": 1.5}}, r"distill.alpha: .*less than or equal to 1"),
         ({**NAMED, "distill": {"seeds": []}}, r"distill.seeds: .*at least 1 item"),
         ({**NAMED, "distill": {"seeds": [1, 1]}}, r"distill.seeds: the seeds must differ"),
@@ -41,6 +62,19 @@ def test_a_mistake_is_one_line_that_names_it(data: dict[str, Any], message: str)
         config.parse(data, "my.toml")
     assert str(caught.value).startswith("my.toml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_camera_and_its_ranges() -> None:
+    wanted = {"augment": "camera+affine", "camera": {"motion": [0, 5], "effects": ["motion"]}}
+    cfg = config.parse({**NAMED, "data": wanted})
+    assert cfg.data.camera.motion == (0.0, 5.0)
+    assert cfg.data.camera.effects == ("motion",)
+    assert cfg.data.camera.defocus == config.Camera().defocus
+    assert config.parse({**NAMED, "data": {"augment": "camera"}}).data.camera == config.Camera()
+    # What a config dumps can be read again, with a camera or without.
+    for name in ("none", "camera"):
+        dumped = config.Data(augment=name).model_dump(mode="json")
+        assert config.Data.model_validate(dumped).augment == name
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

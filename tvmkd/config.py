@@ -24,6 +24,19 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 EngineName = Literal["torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm"]
+AugmentName = Literal["none", "affine", "flip", "camera", "camera+affine", "camera+flip"]
+Effect = Literal[
+    "skew", "motion", "defocus", "exposure", "white_balance", "shot_noise", "read_noise", "jpeg"
+]
+# The ends of a camera's ranges: beyond them nothing is left of a picture.
+Pixels = Annotated[float, Field(ge=-256.0, le=256.0)]
+Length = Annotated[float, Field(ge=0.0, le=256.0)]
+Degrees = Annotated[float, Field(ge=-360.0, le=360.0)]
+Stops = Annotated[float, Field(ge=-8.0, le=8.0)]
+Gain = Annotated[float, Field(gt=0.0, le=8.0)]
+Electrons = Annotated[float, Field(ge=1.0, le=1e6)]
+Rms = Annotated[float, Field(ge=0.0, le=1e4)]
+Quality = Annotated[float, Field(ge=1.0, le=100.0)]
 
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DEFAULT_TRACKER_PORT = 9190
@@ -48,6 +61,42 @@ class Project(_Section):
         return data
 
 
+class Camera(_Section):
+    """``[data.camera]``: the effects of ``augment = "camera"``, and ``[lowest, highest]`` of each.
+
+    Pixels are those of the image that the model sees.
+    """
+
+    # The defaults are those of tvmkd.data.camera, which would load torch here; a test compares.
+    effects: tuple[Effect, ...] = get_args(Effect)
+    skew: tuple[Pixels, Pixels] = (-2.0, 2.0)  # rolling shutter: how far the last row moves
+    motion: tuple[Length, Length] = (0.0, 3.0)  # pixels
+    angle: tuple[Degrees, Degrees] = (0.0, 180.0)  # of the motion, counterclockwise from a row
+    defocus: tuple[Length, Length] = (0.0, 1.0)  # radius of the blur, pixels
+    exposure: tuple[Stops, Stops] = (-0.7, 0.7)
+    white_balance: tuple[Gain, Gain] = (0.9, 1.1)  # red and blue, each by itself
+    full_well: tuple[Electrons, Electrons] = (300.0, 5000.0)  # at white; fewer: more shot noise
+    read_noise: tuple[Rms, Rms] = (1.0, 5.0)  # electrons rms
+    jpeg: tuple[Quality, Quality] = (60.0, 95.0)
+
+    @field_validator(
+        "skew",
+        "motion",
+        "angle",
+        "defocus",
+        "exposure",
+        "white_balance",
+        "full_well",
+        "read_noise",
+        "jpeg",
+    )
+    @classmethod
+    def _ordered(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError("a range is [lowest, highest]")
+        return limits
+
+
 class Data(_Section):
     """``[data]``: the embedded digits, or a folder of images, one sub-folder a class.
 
@@ -64,7 +113,8 @@ class Data(_Section):
     split_seed: Seed = 0
     workers: Annotated[int, Field(ge=0)] = 0  # threads that decode images; 0: one a core
     channels: Literal[1, 3] | None = None  # None: gray if all images looked at are gray
-    augment: Literal["none", "affine", "flip"] = "affine"  # flip: affine, and mirrored
+    augment: AugmentName = "affine"  # flip: affine, and mirrored
+    camera: Camera = Field(default_factory=Camera)
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
@@ -72,6 +122,11 @@ class Data(_Section):
             raise ValueError('dataset = "folder" needs a path')
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError("val_fraction and test_fraction leave nothing to train on")
+        if "camera" not in self.augment and self.camera != Camera():
+            raise ValueError(
+                f'[data.camera] has no effect with augment = "{self.augment}"; set '
+                '"camera", "camera+affine" or "camera+flip"'
+            )
         return self
 
 

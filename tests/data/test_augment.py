@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from tvmkd import config, data
 from tvmkd.data import augment
-from tvmkd.data.augment import Affine
+from tvmkd.data.augment import Affine, Chain
+from tvmkd.data.camera import Camera, Normalised
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -45,7 +48,40 @@ def test_a_shift_has_the_stated_size():
     assert 1.5 < float((columns - 10).abs().max()) <= 0.2 * 21 / 2 + 0.1
 
 
+def named(name: str, **options):
+    return augment.named(config.Data(augment=name, **options), [0.4], [0.2])
+
+
 def test_names():
-    assert augment.named("none") is None
-    assert augment.named("affine") == Affine(flip=False)
-    assert augment.named("flip") == Affine(flip=True)
+    camera = Normalised(Camera(), (0.4,), (0.2,))
+    assert named("none") is None
+    assert named("affine") == Affine(flip=False)
+    assert named("flip") == Affine(flip=True)
+    assert named("camera") == camera
+    assert named("camera+affine") == Chain((Affine(flip=False), camera))
+    assert named("camera+flip") == Chain((Affine(flip=True), camera))
+
+
+def test_the_camera_has_the_ranges_of_the_config():
+    ranges = config.Camera(effects=("jpeg",), jpeg=(10, 20))
+    assert named("camera", camera=ranges).camera == Camera(effects=("jpeg",), jpeg=(10, 20))
+
+
+def test_a_chain_is_its_steps_in_order():
+    images = torch.rand(3, 1, 9, 9)
+    draws = generator(2)
+    expected = Affine(shift=0)(Affine(turn=0)(images, draws), draws)
+    found = Chain((Affine(turn=0), Affine(shift=0)))(images, generator(2))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["camera", "camera+affine"])
+def test_the_digits_are_photographed_in_training(name):
+    splits = data.load(config.Data(augment=name))
+    images = splits.train.get(torch.arange(16))
+    found = splits.augment(images, generator())
+    assert found.shape == images.shape
+    facts = splits.preprocessing
+    pixels = (found * facts["std"][0] + facts["mean"][0]) * 255
+    torch.testing.assert_close(pixels, pixels.round(), rtol=0, atol=1e-2)
+    assert not torch.equal(found, images)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - what torch users call it
 from torch import Tensor
+
+from tvmkd.data.camera import Camera, Normalised
+from tvmkd.data.splits import Augment
+
+if TYPE_CHECKING:
+    from tvmkd.config import Data
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,39 @@ class Affine:
         return F.grid_sample(images, grid, align_corners=False, padding_mode="border")
 
 
-def named(name: str) -> Affine | None:
-    """The augmentation that a config names: ``none``, ``affine`` or ``flip``."""
-    return None if name == "none" else Affine(flip=name == "flip")
+@dataclass(frozen=True)
+class Chain:
+    """Changes one after the other.
+
+    Args:
+        steps: the changes, the first one first.
+    """
+
+    steps: tuple[Augment, ...]
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Float images ``[n, C, H, W]`` to changed ones; all randomness is from ``generator``."""
+        for step in self.steps:
+            images = step(images, generator)
+        return images
+
+
+def named(cfg: Data, mean: Sequence[float], std: Sequence[float]) -> Augment | None:
+    """The augmentation that ``[data] augment`` names, for normalised images.
+
+    Args:
+        cfg: ``augment``, and the camera's ranges.
+        mean: what is taken off each channel, on the scale of 0 to 1.
+        std: what each channel is divided by, on the same scale.
+    """
+    names = cfg.augment.split("+")
+    steps: list[Augment] = []
+    # Whatever the name puts first: the scene moves, and then the camera takes it.
+    if "affine" in names or "flip" in names:
+        steps.append(Affine(flip="flip" in names))
+    if "camera" in names:
+        camera = Camera(**cfg.camera.model_dump())
+        steps.append(Normalised(camera, tuple(mean), tuple(std)))
+    if len(steps) > 1:
+        return Chain(tuple(steps))
+    return steps[0] if steps else None

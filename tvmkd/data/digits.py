@@ -68,7 +68,7 @@ def load_digits(cfg: Data) -> Splits:
             "layout": "NCHW",
         },
         sha256=digest.hexdigest(),
-        augment=augment.named(cfg.augment),
+        augment=augment.named(cfg, [MEAN], [STD]),
     )
 
 

@@ -115,7 +115,7 @@ def load_folder(cfg: Data) -> Splits:
             "layout": "NCHW",
         },
         sha256=_digest(root, parts, (cfg.image_size, channels)),
-        augment=augment.named(cfg.augment),
+        augment=augment.named(cfg, mean, std),
     )
 
 
