@@ -14,7 +14,7 @@ import click
 import pytest
 
 from tvmkd import cli
-from tvmkd.cli import board, stack
+from tvmkd.cli import board, data, stack
 from tvmkd.errors import MissingError
 
 HEAVY = {
@@ -39,8 +39,13 @@ PRINT_MODULES = (
     "print(json.dumps([code, sorted({name.partition('.')[0] for name in sys.modules})]))\n"
 )
 COMMANDS = [
-    *[((verb,), first) for verb, first in cli.VERBS.items() if verb not in {"board", "stack"}],
+    *[
+        ((verb,), first)
+        for verb, first in cli.VERBS.items()
+        if verb not in {"board", "data", "stack"}
+    ],
     *[(("board", verb), first) for verb, first in board.VERBS.items()],
+    *[(("data", verb), first) for verb, first in data.VERBS.items()],
     *[(("stack", verb), first) for verb, first in stack.VERBS.items()],
 ]
 

@@ -28,6 +28,7 @@ VERBS = {
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
     "compare": "Measure engines head to head on one ONNX model.",
     "gate": "Say yes or no to a comparison.",
+    "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",
     "board": "Make, serve, list, check and emulate boards.",
     "tracker": "Run a TVM tracker for boards to register with.",

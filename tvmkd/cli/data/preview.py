@@ -1,0 +1,58 @@
+"""``tvmkd data preview``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tvmkd.cli._options import PATH
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=PATH,
+    metavar="FILE",
+    help="The tvmkd.toml with the images and the camera; without one, the digits.",
+)
+@click.option("-o", "--output", type=PATH, required=True, help="The PNG file to write.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of all that is random.",
+)
+@click.option(
+    "--severity",
+    type=click.IntRange(min=1, max=5),
+    help="Show this strength of all effects in place of the config's ranges.",
+)
+def command(config: Path | None, output: Path, seed: int, severity: int | None) -> None:
+    """Draw what a camera makes of some training images.
+
+    A row for each effect alone and one for all of them together; a column for each image. In its
+    own row an effect does what it does to that image among the others.
+
+    \b
+    Examples:
+      tvmkd data preview -o preview.png
+      tvmkd data preview --config tvmkd.toml -o preview.png --seed 3
+      tvmkd data preview --severity 5 -o worst.png
+    """
+    from tvmkd import config as configs
+
+    cfg = configs.read(config).data if config is not None else configs.Data()
+    from tvmkd import console, data
+    from tvmkd.data import preview
+    from tvmkd.data.camera import Camera
+
+    with console.working("loading the images"):
+        splits = data.load(cfg)
+    if severity is None:
+        camera = Camera(**cfg.camera.model_dump())
+    else:
+        camera = Camera.severity(severity, min(splits.size))
+    rows, columns = preview.save(output, splits, camera, seed)
+    click.echo(f"{output}: {rows} rows of {columns} images")

@@ -1,0 +1,130 @@
+"""A picture of what each effect of a camera does to some training images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from tvmkd.data.camera import Camera
+from tvmkd.data.splits import Splits
+from tvmkd.errors import InputError, full_disk
+
+COLUMNS = 8
+CELL = (96, 256)  # an image is drawn at least and at most about so large, pixels
+GAP, LINE, MARGIN = 4, 16, 150
+
+# What is written beside an effect's row: the field that holds its range, and the unit.
+_UNITS = {
+    "skew": ("skew", "px"),
+    "motion": ("motion", "px"),
+    "defocus": ("defocus", "px"),
+    "exposure": ("exposure", "stops"),
+    "white_balance": ("white_balance", "of green"),
+    "shot_noise": ("full_well", "e- at white"),
+    "read_noise": ("read_noise", "e- rms"),
+    "jpeg": ("jpeg", "of 100"),
+}
+
+
+def save(path: Path, splits: Splits, camera: Camera, seed: int = 0) -> tuple[int, int]:
+    """Draws a grid of labelled images and writes it as a PNG file.
+
+    The columns are images evenly spread over the training split, under the names of their classes.
+    The rows are the images as they are, each effect of ``camera`` alone, and all together.
+
+    Args:
+        path: the file.
+        splits: the images; ``preprocessing`` has the mean and the deviation to put back.
+        camera: which effects, and how strong.
+        seed: of all that is random.
+
+    Returns:
+        How many rows and how many columns there are.
+
+    Raises:
+        InputError: the file cannot be written, or an image cannot be read.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written: it is a folder; give the PNG file")
+    images, names = _examples(splits)
+    rows = [(["original"], images)]
+    rows += [
+        (_label(camera, effect, splits.channels), _shot(camera, (effect,), images, seed))
+        for effect in camera.effects
+    ]
+    rows.append((["all together"], _shot(camera, camera.effects, images, seed)))
+    picture = draw(rows, names)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            picture.save(draft, format="PNG")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
+    return len(rows), len(names)
+
+
+def draw(rows: Sequence[tuple[list[str], Tensor]], names: Sequence[str]) -> Image.Image:
+    """Draws a grid.
+
+    Args:
+        rows: for each row the lines of its label and its images, values of 0 to 1,
+            ``[n, 1 or 3, H, W]``. Small images are enlarged pixel by pixel, large ones reduced.
+        names: what stands above each column.
+    """
+    height, width = rows[0][1].shape[2:]
+    longer = max(height, width)
+    factor = max(1, CELL[0] // longer) if longer <= CELL[1] else CELL[1] / longer
+    cell = (max(1, round(width * factor)), max(1, round(height * factor)))
+    kind = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
+    step = (cell[0] + GAP, max(cell[1], 2 * LINE) + GAP)
+    size = (MARGIN + len(names) * step[0], LINE + GAP + len(rows) * step[1])
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, name in enumerate(names):
+        room = name
+        while len(room) > 1 and pen.textlength(room, font=font) > cell[0]:
+            room = room[:-1]
+        pen.text((MARGIN + column * step[0], 2), room, fill="black", font=font)
+    for row, (label, images) in enumerate(rows):
+        top = LINE + GAP + row * step[1]
+        pen.multiline_text((GAP, top), "\n".join(label), fill="black", font=font)
+        pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        for column, image in enumerate(pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)):
+            tile = Image.fromarray(image.contiguous().numpy()).resize(cell, kind)
+            sheet.paste(tile, (MARGIN + column * step[0], top))
+    return sheet
+
+
+def _examples(splits: Splits) -> tuple[Tensor, list[str]]:
+    """Training images, not normalised, and the names of their classes."""
+    labels = splits.train.labels
+    picks = torch.linspace(0, len(labels) - 1, min(COLUMNS, len(labels))).round().long()
+    mean, std = (
+        torch.tensor(splits.preprocessing[key]).view(1, -1, 1, 1) for key in ("mean", "std")
+    )
+    names = [splits.classes[label] for label in labels[picks].tolist()]
+    return splits.train.get(picks) * std + mean, names
+
+
+def _shot(camera: Camera, effects: tuple[str, ...], images: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return replace(camera, effects=effects)(images, generator)
+
+
+def _label(camera: Camera, effect: str, channels: int) -> list[str]:
+    field, unit = _UNITS[effect]
+    low, high = (f"{round(value, 2):.7g}" for value in getattr(camera, field))
+    text = low if low == high else f"{low} to {high}"
+    if effect == "white_balance" and channels == 1:
+        return [effect.replace("_", " "), "nothing for gray"]
+    return [effect.replace("_", " "), f"{text} {unit}"]
