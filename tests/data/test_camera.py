@@ -118,6 +118,16 @@ def test_an_effect_that_is_off_leaves_the_others_as_they_are(off, strengths):
         assert all(torch.equal(*pair) for pair in zip(seen, every[effect], strict=True)), effect
 
 
+def test_the_next_batch_draws_the_same_whatever_this_one_was():
+    states = []
+    for effects, images in ((EFFECTS, pictures()), ((), pictures()), (EFFECTS, pictures() * 0)):
+        draws = generator()
+        Camera(effects=effects)(images, draws)
+        states.append(draws.get_state())
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+
+
 def test_noise_alone_is_the_noise_among_others():
     wall = torch.full((2, 1, 64, 64), 0.6)
     camera = Camera(exposure=(0.0, 0.0), full_well=(300.0, 300.0), read_noise=(5.0, 5.0))
