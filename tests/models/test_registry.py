@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tvmkd import models
-from tvmkd.errors import InputError
+from tvmkd.errors import InputError, UsageError
+from tvmkd.models.registry import REGISTERED
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +18,29 @@ def clean_path(monkeypatch, tmp_path):
 
 
 def test_registered_names():
-    for name in ("residual", "depthwise"):
-        kwargs = models.arguments(name, classes=7, channels=3)
+    for name in REGISTERED:
+        kwargs = models.arguments(name, classes=7, channels=3, size=16, multiple=16)
         model = models.build(name, **kwargs).eval()
         assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 7)
         assert models.is_builtin(name)
+
+
+def test_a_model_gets_what_it_takes_of_what_is_known():
+    def known(spec):
+        return models.arguments(spec, classes=7, channels=3, size=28, multiple=16)
+
+    assert known("residual") == {"classes": 7, "channels": 3}
+    assert known("depthwise") == {"classes": 7, "channels": 3, "multiple": 16}
+    for name in ("bottleneck", "mobilevit", "mlp"):
+        assert known(name) == {"classes": 7, "channels": 3, "size": 28, "multiple": 16}
+    assert known("torchvision:resnet18") == {"num_classes": 7}
+    assert known("somewhere:net") == {}
+    assert models.arguments("mlp", 7, 3) == {"classes": 7, "channels": 3}
+
+
+def test_an_argument_out_of_range_names_the_model():
+    with pytest.raises(UsageError, match=r'^model "mlp": width = 0: wants a number above 0'):
+        models.build("mlp", width=0)
 
 
 def test_torchvision():

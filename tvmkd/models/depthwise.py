@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from tvmkd.errors import UsageError
+from tvmkd.models.scaling import Scale
 
 
 def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -20,21 +21,40 @@ def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     )
 
 
+def _scaled(blocks: Sequence[Sequence[int]], scale: Scale) -> Iterator[tuple[int, int]]:
+    """Blocks of the scaled network. What is repeated is a stage: a block and those after it that
+    neither halve nor widen.
+    """
+    stages: list[list[int]] = []
+    for width, stride in blocks:
+        if stages and stride == 1 and width == stages[-1][0]:
+            stages[-1][2] += 1
+        else:
+            stages.append([width, stride, 1])
+    for width, stride, count in stages:
+        for index in range(scale.repeats(count)):
+            yield scale.channels(width), stride if index == 0 else 1
+
+
 class DepthwiseNet(nn.Module):
     """A depthwise-separable classifier: ``[N, channels, H, W]`` float32 to ``[N, classes]`` logits.
 
     Convolution, depthwise convolution, ReLU, one global average and one dense layer: operators
-    that every compiler and board has a fast path for. All widths are multiples of 8, so that
-    channel blocks fill vector registers.
+    that every compiler and board has a fast path for. All widths are multiples, so that channel
+    blocks fill vector registers.
 
     Args:
         classes: number of classes.
         channels: channels of the image (1 gray, 3 RGB).
         stem: channels of the first convolution, which halves the resolution.
         blocks: ``(channels, stride)`` of each separable block.
+        width: multiplier of the channels in ``stem`` and ``blocks``.
+        depth: multiplier of the blocks of each resolution and width.
+        multiple: what the channels, multiplied, are rounded to.
 
     Raises:
-        UsageError: a width is not a positive multiple of 8.
+        UsageError: a width in ``stem`` or ``blocks`` is not a positive multiple of 8, or another
+            argument is out of range.
     """
 
     def __init__(
@@ -43,20 +63,24 @@ class DepthwiseNet(nn.Module):
         channels: int = 1,
         stem: int = 16,
         blocks: Sequence[Sequence[int]] = ((32, 1), (64, 2), (64, 1), (128, 2), (128, 1)),
+        width: float = 1.0,
+        depth: float = 1.0,
+        multiple: int = 8,
     ) -> None:
         super().__init__()
-        for width in (stem, *(width for width, _ in blocks)):
-            if width < 8 or width % 8:
-                raise UsageError(f"DepthwiseNet: {width} channels: widths are multiples of 8")
+        scale = Scale(width, depth, multiple)
+        for count in (stem, *(count for count, _ in blocks)):
+            if count < 8 or count % 8:
+                raise UsageError(f"DepthwiseNet: {count} channels: widths are multiples of 8")
+        inputs = scale.channels(stem)
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, stem, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(stem),
+            nn.Conv2d(channels, inputs, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(inputs),
             nn.ReLU(),
         ]
-        inputs = stem
-        for width, stride in blocks:
-            layers.append(_separable(inputs, width, stride))
-            inputs = width
+        for outputs, stride in _scaled(blocks, scale):
+            layers.append(_separable(inputs, outputs, stride))
+            inputs = outputs
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(inputs, classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,12 +12,15 @@ from typing import Any
 
 from torch import nn
 
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd.errors import InputError, TvmkdError, UsageError
 from tvmkd.text import suggest
 
 REGISTERED = {
     "depthwise": "tvmkd.models.depthwise:DepthwiseNet",
     "residual": "tvmkd.models.residual:ResidualNet",
+    "bottleneck": "tvmkd.models.bottleneck:BottleneckNet",
+    "mobilevit": "tvmkd.models.mobilevit:MobileVitNet",
+    "mlp": "tvmkd.models.mlp:MixerNet",
 }
 
 
@@ -25,31 +29,48 @@ def is_builtin(spec: str) -> bool:
     return spec in REGISTERED or spec.startswith("torchvision:")
 
 
-def arguments(spec: str, classes: int, channels: int) -> dict[str, Any]:
-    """What follows from the data and need not be repeated in ``args``: the number of classes, and
-    of image channels where the model takes any. A ``module:callable`` gets only what it is given.
+def arguments(
+    spec: str,
+    classes: int,
+    channels: int,
+    *,
+    size: int | None = None,
+    multiple: int | None = None,
+) -> dict[str, Any]:
+    """What follows from the data and the target, and need not be repeated in ``args``.
+
+    Args:
+        spec: as for `build`. A registered model gets those of the following that it takes,
+            torchvision's only the number of classes, a ``module:callable`` only what it is given.
+        classes: number of classes.
+        channels: channels of the image.
+        size: pixels a side of the image, if it is known.
+        multiple: what the target wants channel counts to be a multiple of, if that matters.
     """
-    if spec in REGISTERED:
-        return {"classes": classes, "channels": channels}
-    return {"num_classes": classes} if spec.startswith("torchvision:") else {}
+    if spec not in REGISTERED:
+        return {"num_classes": classes} if spec.startswith("torchvision:") else {}
+    known = {"classes": classes, "channels": channels, "size": size, "multiple": multiple}
+    taken = inspect.signature(_registered(spec)).parameters
+    return {key: value for key, value in known.items() if key in taken and value is not None}
 
 
 def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.Module:
     """Builds the model that ``spec`` names, in whatever random state torch is in.
 
     Args:
-        spec: ``residual``, ``depthwise``, ``torchvision:NAME`` or ``module:callable``. A module is
+        spec: a name in `REGISTERED`, ``torchvision:NAME`` or ``module:callable``. A module is
             looked for in the current folder, then in ``search_in``, then where Python looks.
         kwargs: passed to the callable.
 
     Raises:
         InputError: no such model, its module does not import, the callable refuses ``kwargs`` or
             returns something that is no ``nn.Module``.
+        UsageError: an argument of a registered model is out of range.
     """
     kind, _, name = spec.partition(":")
+    factory: Callable[..., Any]
     if spec in REGISTERED:
-        kind, _, name = REGISTERED[spec].partition(":")
-        factory: Callable[..., Any] = getattr(importlib.import_module(kind), name)
+        factory = _registered(spec)
     elif kind == "torchvision" and name:
         factory = _torchvision(name)
     elif kind and name:
@@ -62,6 +83,8 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
         )
     try:
         model = factory(**kwargs)
+    except UsageError as error:
+        raise UsageError(f'model "{spec}": {error}') from None
     except TvmkdError:
         raise
     except Exception as error:  # whatever the user's code raises, in one line
@@ -72,6 +95,12 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
             f'model "{spec}" returns {type(model).__name__}; it has to return a torch.nn.Module'
         )
     return model
+
+
+def _registered(spec: str) -> Callable[..., Any]:
+    module, _, name = REGISTERED[spec].partition(":")
+    factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return factory
 
 
 def _torchvision(name: str) -> Callable[..., Any]:

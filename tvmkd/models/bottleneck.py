@@ -1,0 +1,140 @@
+"""Inverted residual bottlenecks with squeeze-and-excitation: MobileNetV3's blocks, fewer of them.
+
+Howard et al., 2019, "Searching for MobileNetV3" (arXiv:1905.02244), section 5. The layers are
+torchvision's; its ``mobilenet_v3_small`` is for 224 pixels and rounds to multiples of 8 only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
+
+from tvmkd.models.scaling import Scale, strides
+
+
+class Stage(NamedTuple):
+    """A row of the paper's tables: blocks of one resolution."""
+
+    channels: int
+    expansion: int
+    kernel: int
+    blocks: int
+    squeeze: bool
+    activation: type[nn.Module]
+
+
+# As in the paper, hard-swish only where the channels are many and the positions few.
+STAGES = (
+    Stage(16, 1, 3, 1, True, nn.ReLU),
+    Stage(24, 3, 3, 2, False, nn.ReLU),
+    Stage(40, 4, 5, 2, True, nn.Hardswish),
+    Stage(64, 4, 5, 2, True, nn.Hardswish),
+)
+STEM, HEAD = 16, 256
+
+
+class InvertedResidual(nn.Module):
+    """Widens, convolves each channel, weighs the channels, narrows; a shortcut where shapes agree.
+
+    Args:
+        inputs: channels of the input.
+        hidden: channels in between; where they are ``inputs``, nothing is widened.
+        outputs: channels of the output.
+        kernel: pixels a side of the depthwise convolution.
+        stride: of the depthwise convolution.
+        squeeze: channels of squeeze-and-excitation, None for none.
+        activation: a module's class that takes ``inplace``.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        squeeze: int | None = None,
+        activation: type[nn.Module] = nn.Hardswish,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        if hidden != inputs:
+            layers.append(Conv2dNormActivation(inputs, hidden, 1, activation_layer=activation))
+        layers.append(
+            Conv2dNormActivation(
+                hidden, hidden, kernel, stride, groups=hidden, activation_layer=activation
+            )
+        )
+        if squeeze is not None:
+            layers.append(SqueezeExcitation(hidden, squeeze, scale_activation=nn.Hardsigmoid))
+        layers.append(Conv2dNormActivation(hidden, outputs, 1, activation_layer=None))
+        self.block = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``[N, inputs, H, W]`` to ``[N, outputs, H / stride, W / stride]``."""
+        y: Tensor = self.block(x)
+        return x + y if self.shortcut else y
+
+
+class BottleneckNet(nn.Module):
+    """A MobileNetV3-like classifier: ``[N, channels, H, W]`` float32 to ``[N, classes]`` logits.
+
+    Args:
+        classes: number of classes.
+        channels: channels of the image (1 gray, 3 RGB).
+        size: pixels a side of the images it is meant for, 8 and more: decides which stages halve
+            the resolution. No weight has a shape that depends on it.
+        width: multiplier of channel counts.
+        depth: multiplier of the blocks of each stage.
+        multiple: channel counts are rounded to a multiple of this.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 1,
+        size: int = 32,
+        width: float = 1.0,
+        depth: float = 1.0,
+        multiple: int = 8,
+    ) -> None:
+        super().__init__()
+        scale = Scale(width, depth, multiple)
+        first, *others = strides(size, 1 + len(STAGES))
+        inputs = scale.channels(STEM)
+        layers: list[nn.Module] = [
+            Conv2dNormActivation(channels, inputs, 3, first, activation_layer=nn.Hardswish)
+        ]
+        for stage, stride in zip(STAGES, others, strict=True):
+            outputs = scale.channels(stage.channels)
+            for index in range(scale.repeats(stage.blocks)):
+                hidden = scale.rounded(stage.expansion * inputs)
+                layers.append(
+                    InvertedResidual(
+                        inputs,
+                        hidden,
+                        outputs,
+                        kernel=stage.kernel,
+                        stride=stride if index == 0 else 1,
+                        squeeze=scale.rounded(hidden / 4) if stage.squeeze else None,
+                        activation=stage.activation,
+                    )
+                )
+                inputs = outputs
+        outputs = scale.channels(HEAD)
+        layers.append(Conv2dNormActivation(inputs, outputs, 1, activation_layer=nn.Hardswish))
+        self.features = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(outputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch of images."""
+        logits: Tensor = self.head(self.pool(self.features(x)).flatten(1))
+        return logits

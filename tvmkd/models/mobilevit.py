@@ -1,0 +1,190 @@
+"""Convolutions that see near and attention that sees far: a small network in MobileViT's manner.
+
+Mehta & Rastegari, 2022, "MobileViT" (arXiv:2110.02178). Hard-swish takes the place of its SiLU,
+which needs an exponential at every position, and there are two of its blocks instead of three.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from tvmkd.models.bottleneck import InvertedResidual
+from tvmkd.models.scaling import Scale, check_image, strides
+
+HEADS = 4
+EXPANSION = 2
+# Channels and blocks of the stages of convolutions, then (channels, features, layers) of the hybrid
+# ones. A hybrid stage starts with one bottleneck, which may halve the resolution.
+CONVOLUTIONS = ((24, 1), (32, 2))
+HYBRIDS = ((48, 64, 2), (64, 80, 2))
+STEM, HEAD = 16, 256
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al., 2017) as two matrix products and a softmax.
+
+    Written out: how a fused operator is taken apart on export is up to the exporter, and compilers
+    know these three.
+
+    Args:
+        features: of each token; a multiple of ``heads``.
+        heads: how many ways the features are split.
+    """
+
+    def __init__(self, features: int, heads: int = HEADS) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mix = nn.Linear(features, 3 * features)
+        self.out = nn.Linear(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``[N, tokens, features]`` to the same shape."""
+        tokens, features = x.shape[1:]
+        split = (-1, tokens, self.heads, features // self.heads)
+        query, key, value = (part.reshape(split) for part in self.mix(x).chunk(3, dim=-1))
+        # The small factor is scaled, not the tokens × tokens scores.
+        query = query.transpose(1, 2) * split[-1] ** -0.5
+        weights = (query @ key.permute(0, 2, 3, 1)).softmax(-1)
+        mixed = (weights @ value.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.out(mixed.reshape(-1, tokens, features))
+        return out
+
+
+class TransformerLayer(nn.Module):
+    """Attention and a two-layer perceptron, each after a normalisation and beside a shortcut."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.attend = nn.Sequential(nn.LayerNorm(features), Attention(features))
+        self.transform = nn.Sequential(
+            nn.LayerNorm(features),
+            nn.Linear(features, EXPANSION * features),
+            nn.Hardswish(),
+            nn.Linear(EXPANSION * features, features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``[N, tokens, features]`` to the same shape."""
+        x = x + self.attend(x)
+        out: Tensor = x + self.transform(x)
+        return out
+
+
+class MobileVitBlock(nn.Module):
+    """A local view by convolutions and a global one by a transformer, put together.
+
+    The map is cut into patches of 2×2 and attention goes over the positions that are alike in
+    every patch, as in the paper; a map of odd side is one of 1×1 patches.
+
+    Args:
+        channels: of the map.
+        features: of a token.
+        layers: of the transformer.
+        side: positions a side of the map.
+    """
+
+    def __init__(self, channels: int, features: int, layers: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.patch = 1 if side % 2 else 2
+        self.local = nn.Sequential(
+            Conv2dNormActivation(channels, channels, 3, activation_layer=nn.Hardswish),
+            nn.Conv2d(channels, features, 1, bias=False),
+        )
+        self.transformer = nn.Sequential(
+            *(TransformerLayer(features) for _ in range(layers)), nn.LayerNorm(features)
+        )
+        self.project = Conv2dNormActivation(features, channels, 1, activation_layer=nn.Hardswish)
+        self.fuse = Conv2dNormActivation(2 * channels, channels, 3, activation_layer=nn.Hardswish)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``[N, channels, side, side]`` to the same shape."""
+        y = self._fold(self.transformer(self._unfold(self.local(x))))
+        out: Tensor = self.fuse(torch.cat([x, self.project(y)], dim=1))
+        return out
+
+    def _unfold(self, x: Tensor) -> Tensor:
+        """From ``[N, features, side, side]`` to ``[N · patch², patches, features]``."""
+        features, patch, grid = x.shape[1], self.patch, self.side // self.patch
+        cut = x.reshape(-1, features, grid, patch, grid, patch)
+        return cut.permute(0, 3, 5, 2, 4, 1).reshape(-1, grid * grid, features)
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """The inverse of `_unfold`."""
+        features, patch, grid = x.shape[2], self.patch, self.side // self.patch
+        cut = x.reshape(-1, patch, patch, grid, grid, features)
+        return cut.permute(0, 5, 3, 1, 4, 2).reshape(-1, features, self.side, self.side)
+
+
+class MobileVitNet(nn.Module):
+    """A hybrid classifier: ``[N, channels, size, size]`` float32 to ``[N, classes]`` logits.
+
+    Args:
+        classes: number of classes.
+        channels: channels of the image (1 gray, 3 RGB).
+        size: pixels a side, 8 and more; all shapes are fixed by it.
+        width: multiplier of channel counts and of the features of tokens.
+        depth: multiplier of blocks and of transformer layers.
+        multiple: channel counts are rounded to a multiple of this; the features of tokens to one
+            that the heads divide as well.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 1,
+        size: int = 32,
+        width: float = 1.0,
+        depth: float = 1.0,
+        multiple: int = 8,
+    ) -> None:
+        super().__init__()
+        scale = Scale(width, depth, multiple)
+        tokens = Scale(width, depth, math.lcm(multiple, HEADS))
+        first, *others = strides(size, 1 + len(CONVOLUTIONS) + len(HYBRIDS))
+        inputs, side = scale.channels(STEM), math.ceil(size / first)
+        layers: list[nn.Module] = [
+            Conv2dNormActivation(channels, inputs, 3, first, activation_layer=nn.Hardswish)
+        ]
+
+        def bottleneck(count: int, stride: int) -> int:
+            outputs = scale.channels(count)
+            hidden = scale.rounded(EXPANSION * inputs)
+            layers.append(InvertedResidual(inputs, hidden, outputs, stride=stride))
+            return outputs
+
+        for (count, blocks), stride in zip(CONVOLUTIONS, others[: len(CONVOLUTIONS)], strict=True):
+            side = math.ceil(side / stride)
+            for index in range(scale.repeats(blocks)):
+                inputs = bottleneck(count, stride if index == 0 else 1)
+        for (count, features, depths), stride in zip(
+            HYBRIDS, others[len(CONVOLUTIONS) :], strict=True
+        ):
+            side = math.ceil(side / stride)
+            inputs = bottleneck(count, stride)
+            layers.append(
+                MobileVitBlock(inputs, tokens.channels(features), tokens.repeats(depths), side)
+            )
+        outputs = scale.channels(HEAD)
+        layers.append(Conv2dNormActivation(inputs, outputs, 1, activation_layer=nn.Hardswish))
+        self.size = size
+        self.features = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(outputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch of images.
+
+        Raises:
+            InputError: the images have another size than ``size``.
+        """
+        check_image(x, self.size)
+        logits: Tensor = self.head(self.pool(self.features(x)).flatten(1))
+        return logits
