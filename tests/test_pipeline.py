@@ -193,6 +193,33 @@ def test_mistakes_show_before_anything_is_trained(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_registered_student_is_rounded_for_the_target(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tvmkd.distill import checkpoint
+
+    def run(target: str, student: str) -> dict[str, Any]:
+        cfg = parsed(
+            tmp_path,
+            teacher={"model": "residual", "args": {"widths": [8], "depth": 1}},
+            student={"model": student, "args": {"width": 0.25} if student == "mlp" else {}},
+            distill={"loss": "ce", "epochs": 1},
+            target={"name": target},
+        )
+        (tmp_path / "plain_net.py").write_text(nets.MODULE.replace("width):", "width=8):"))
+        pipeline.run(cfg, search_in=[tmp_path], until="distill")
+        kwargs: dict[str, Any] = checkpoint.load(tmp_path / "run" / "student.pt").model["kwargs"]
+        return kwargs
+
+    known = {"classes": 10, "channels": 1, "size": 32, "width": 0.25}
+    assert run("raspberry-pi-4", "mlp") == {**known, "multiple": 8}
+    assert run("x86-64-v4", "mlp") == {**known, "multiple": 16}
+    assert run("x86-64-v4", "plain_net:net") == {}
+    capfd.readouterr()
+    assert run("raspberry-pi-4", "plain_net:net") == {}
+    assert "distill: nothing it reads has changed, skipped" in capfd.readouterr().err
+
+
 def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")

@@ -119,6 +119,8 @@ class Pipeline:
             "weights": file_hash(given) if given is not None and given.is_file() else None,
             "student": cfg.student.model_dump(mode="json"),
             "distill": cfg.distill.model_dump(mode="json"),
+            # Only a registered student, whose name has no colon, is rounded to it.
+            "multiple": None if ":" in cfg.student.model else self.target.channel_multiple,
             "code": [
                 state.source_hash(section.model, self.search_in)
                 for section in (cfg.teacher, cfg.student)
@@ -129,7 +131,13 @@ class Pipeline:
             from tvmkd.distill import distill
 
             with console.progress() as progress:
-                result = distill(cfg, self.folder.path, progress, search_in=self.search_in)
+                result = distill(
+                    cfg,
+                    self.folder.path,
+                    progress,
+                    search_in=self.search_in,
+                    multiple=self.target.channel_multiple,
+                )
             for line in result.lines():
                 console.say(f"  {line}")
             metrics: dict[str, Any] = json.loads(result.metrics.read_text(encoding="utf-8"))
@@ -188,7 +196,8 @@ class Pipeline:
         if cfg.checkpoint is not None:
             # A file from elsewhere may hold nothing but weights.
             model = cfg.model
-            args = {**models.arguments(cfg.model, classes, shape[1]), **cfg.args}
+            known = models.arguments(cfg.model, classes, shape[1], size=shape[-1])
+            args = {**known, **cfg.args}
         export(
             weights,
             self.teacher_onnx,

@@ -76,6 +76,20 @@ def test_distill_stops_after_distilling(tvmkd: Any, tmp_path: Path, ran: Any) ->
     assert ran[0][1]["until"] == "distill"
 
 
+def test_every_process_under_torchrun_builds_the_same_student(
+    tvmkd: Any, tmp_path: Path, ran: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd import distill
+
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(distill, "distill", lambda cfg, out, **options: calls.append(options))
+    monkeypatch.setenv("RANK", "1")
+    path = write(tmp_path, '[project]\nname = "mine"\n[target]\nname = "x86-64-v4"\n')
+    assert tvmkd("distill", "--config", path).code == 0
+    assert calls == [{"search_in": [tmp_path], "multiple": 16}]
+    assert not ran
+
+
 def test_the_demo_is_a_run_of_the_shipped_config(tvmkd: Any, tmp_path: Path, ran: Any) -> None:
     assert tvmkd("demo", "-o", tmp_path / "out").code == 0
     ((cfg, options),) = ran

@@ -234,8 +234,25 @@ def test_bad_input_is_one_line(tmp_path, changes, message):
 
 def test_a_mistake_in_the_student_shows_before_the_teacher_is_trained(tmp_path):
     with pytest.raises(InputError):
-        distill(small(student={"args": {"stem": 8, "depth": 2}}), tmp_path)
+        distill(small(student={"args": {"stem": 8, "layers": 2}}), tmp_path)
     assert not (tmp_path / "teacher.pt").exists()
+
+
+def test_the_student_is_rounded_for_the_target_and_the_teacher_is_not(tmp_path):
+    cfg = small(
+        teacher={"model": "mlp", "args": {"width": 0.25}, "epochs": 1},
+        student={"model": "bottleneck", "args": {"width": 0.25}},
+        distill={"seeds": [0], "baseline": False, "epochs": 1},
+    )
+    result = distill(cfg, tmp_path, multiple=16)
+    data = {"classes": 10, "channels": 1, "size": 8, "width": 0.25}
+    assert checkpoint.load(result.checkpoint).model["kwargs"] == {**data, "multiple": 16}
+    assert checkpoint.load(tmp_path / "teacher.pt").model["kwargs"] == data
+    # The args of the config have the last word.
+    own = {"args": {"stem": 8, "blocks": [[8, 1]], "multiple": 8}}
+    cfg = small(student=own, distill={"seeds": [0], "loss": "ce", "epochs": 1})
+    result = distill(cfg, tmp_path / "b", multiple=16)
+    assert checkpoint.load(result.checkpoint).model["kwargs"]["multiple"] == 8
 
 
 @pytest.mark.slow

@@ -36,8 +36,11 @@ def command(config: Path, as_json: bool) -> int:
     cfg = configs.read(config)
     if int(os.environ.get("RANK", "0")) > 0:
         # The leader looks after the run's folder; the others only lend a hand.
+        from tvmkd import targets
         from tvmkd.distill import distill
 
-        distill(cfg, cfg.project.out, search_in=[config.parent])
+        # The same as in the pipeline, or the processes would train different students.
+        multiple = targets.load(cfg.target.name).channel_multiple
+        distill(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
         return 0
     return carry_out(cfg, [config.parent], "distill", as_json)

@@ -115,6 +115,7 @@ def distill(
     progress: Progress | None = None,
     *,
     search_in: Sequence[Path] = (),
+    multiple: int | None = None,
     estimate: Estimate | None = None,
     after_checkpoint: AfterCheckpoint | None = None,
     checkpoint_seconds: float = 5.0,
@@ -130,6 +131,8 @@ def distill(
         out_dir: gets ``teacher.pt``, ``students/KIND-SEED.pt``, ``student.pt``, ``metrics.json``.
         progress: shows a bar for each training.
         search_in: folders to look in for a ``module:callable``, such as that of the config file.
+        multiple: what the target wants channel counts to be a multiple of; a registered student
+            is rounded to it, unless its args say otherwise. The teacher is not: it stays here.
         estimate: latency model for the latency term; by default, millions of MACs.
         after_checkpoint: called by the leading process after each checkpoint of a student.
         checkpoint_seconds: least time between two checkpoints of one training.
@@ -145,6 +148,7 @@ def distill(
             splits=data.load(cfg.data),
             progress=progress if team.leader else None,
             search_in=tuple(search_in),
+            multiple=multiple,
             estimate=estimate,
             after_checkpoint=after_checkpoint,
             checkpoint_seconds=checkpoint_seconds,
@@ -159,6 +163,7 @@ class _Session:
     splits: Splits
     progress: Progress | None
     search_in: tuple[Path, ...]
+    multiple: int | None
     estimate: Estimate | None
     after_checkpoint: AfterCheckpoint | None
     checkpoint_seconds: float
@@ -196,12 +201,18 @@ class _Session:
 
     def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        model = models.build(spec, search_in=self.search_in, **self._kwargs(spec, args))
+        model = models.build(spec, search_in=self.search_in, **self._kwargs(role, spec, args))
         probe(model, self.splits, f'{role} "{spec}"')
         return model
 
-    def _kwargs(self, spec: str, args: dict[str, Any]) -> dict[str, Any]:
-        known = models.arguments(spec, len(self.splits.classes), self.splits.channels)
+    def _kwargs(self, role: str, spec: str, args: dict[str, Any]) -> dict[str, Any]:
+        known = models.arguments(
+            spec,
+            len(self.splits.classes),
+            self.splits.channels,
+            size=self.splits.shape[-1],
+            multiple=self.multiple if role == "student" else None,
+        )
         return {**known, **args}
 
     def _size(self, role: str, spec: str, args: dict[str, Any]) -> Network:
@@ -217,7 +228,7 @@ class _Session:
         elif cfg.epochs > 0:
             job = Job(
                 name="teacher",
-                model={"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)},
+                model={"spec": cfg.model, "kwargs": self._kwargs("teacher", cfg.model, cfg.args)},
                 loss=losses.cross_entropy,
                 loss_id={"loss": "ce"},
                 settings=Settings(
@@ -241,7 +252,7 @@ class _Session:
             loss, loss_id = self._distillation(teacher)
         job = Job(
             name=f"{kind} student (seed {seed})",
-            model={"spec": spec.model, "kwargs": self._kwargs(spec.model, spec.args)},
+            model={"spec": spec.model, "kwargs": self._kwargs("student", spec.model, spec.args)},
             loss=loss,
             loss_id=loss_id,
             settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
