@@ -80,10 +80,10 @@ def by_hand(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Se
 def ours(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings) -> float:
     """The same through tvmkd, checkpoints and all. Returns the validation accuracy."""
 
-    def loss(images: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(batch: losses.Batch, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            soft = teacher(images)
-        return losses.kd(logits, soft, labels, alpha=ALPHA, temperature=TEMPERATURE)
+            soft = teacher(batch.images)
+        return losses.kd(logits, soft, batch.labels, alpha=ALPHA, temperature=TEMPERATURE)
 
     with tempfile.TemporaryDirectory() as folder:
         job = Job(

@@ -53,6 +53,14 @@ def test_a_name_is_enough() -> None:
         ({**NAMED, "distill": {"alpha": 1.5}}, r"distill.alpha: .*less than or equal to 1"),
         ({**NAMED, "distill": {"seeds": []}}, r"distill.seeds: .*at least 1 item"),
         ({**NAMED, "distill": {"seeds": [1, 1]}}, r"distill.seeds: the seeds must differ"),
+        (
+            {**NAMED, "distill": {"loss": "ce", "curriculum": "linear", "hard_mining": 1.0}},
+            r'loss = "ce" has no teacher, and hard_mining, curriculum needs one',
+        ),
+        (
+            {**NAMED, "distill": {"features": [{"loss": "hint", "studnet": "a", "teacher": "b"}]}},
+            r'unknown key "distill.features.0.studnet"; did you mean "student"\?',
+        ),
         ({**NAMED, "compare": {"engines": ["tmv"]}}, r"compare.engines.0: .*got 'tmv'"),
         ({"project": {"name": "../up"}}, r"project.name: "),
     ],

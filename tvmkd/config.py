@@ -148,10 +148,23 @@ class Student(_Section):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
+class Feature(_Section):
+    """``[[distill.features]]``: one more loss, between what two modules compute on the way.
+
+    ``student`` and ``teacher`` are their paths in the networks, as ``named_modules()`` has them.
+    """
+
+    loss: Literal["hint", "attention", "contrastive", "self-attention"]
+    student: str
+    teacher: str
+    weight: Positive = 1.0
+    schedule: Literal["constant", "decay", "ramp"] = "constant"
+
+
 class Distill(_Section):
     """``[distill]``: the loss and the loop; ``baseline`` also trains without a teacher."""
 
-    loss: Literal["kd", "dkd", "ce"] = "kd"
+    loss: Literal["kd", "dkd", "ce"] = "dkd"
     alpha: Fraction = 0.1  # the weight of the labels; 1 - alpha is the teacher's
     temperature: Positive = 4.0
     beta: Annotated[float, Field(ge=0.0)] = 8.0
@@ -161,6 +174,23 @@ class Distill(_Section):
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     baseline: bool = True
     latency_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    features: list[Feature] = Field(default_factory=list)
+    hard_mining: Annotated[float, Field(ge=0.0)] = 0.0  # more weight to what the teacher knows
+    curriculum: Literal["none", "linear", "root", "step"] = "none"  # what it is sure of comes first
+    curriculum_start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3  # share of the first epoch
+    curriculum_full_at: Fraction = 0.7  # progress from which on all images are drawn from
+
+    @model_validator(mode="after")
+    def _needs_teacher(self) -> Distill:
+        asked = {
+            "features": bool(self.features),
+            "hard_mining": self.hard_mining > 0,
+            "curriculum": self.curriculum != "none",
+        }
+        named = [name for name, holds in asked.items() if holds]
+        if self.loss == "ce" and named:
+            raise ValueError(f'loss = "ce" has no teacher, and {", ".join(named)} needs one')
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -307,5 +337,6 @@ def _explain(problem: Any) -> str:
 def _keys(place: list[str]) -> list[str]:
     model: Any = Config
     for part in place:
-        model = model.model_fields[part].annotation
+        # A number is a place in a list, whose items' model stands in the list's annotation.
+        model = get_args(model)[0] if part.isdigit() else model.model_fields[part].annotation
     return list(model.model_fields)

@@ -118,6 +118,46 @@ def test_a_damaged_checkpoint_is_trained_again(tmp_path, capsys):
     assert "starts again" in capsys.readouterr().err
 
 
+TOOLBOX = {
+    "seeds": [0],
+    "baseline": False,
+    "hard_mining": 2.0,
+    "curriculum": "root",
+    "features": [
+        {"loss": "hint", "student": "features.3", "teacher": "blocks.0", "schedule": "decay"},
+        {"loss": "attention", "student": "features.3", "teacher": "blocks.0", "weight": 10.0},
+    ],
+}
+
+
+def test_the_whole_toolbox_trains_and_goes_on_after_a_stop(tmp_path):
+    whole = distill(small(distill=TOOLBOX), tmp_path / "a").chosen
+
+    class Stop(Exception):
+        pass
+
+    def stop(path, epoch, model):
+        raise Stop
+
+    with pytest.raises(Stop):
+        distill(small(distill=TOOLBOX), tmp_path / "b", after_checkpoint=stop, checkpoint_seconds=0)
+    again = distill(small(distill=TOOLBOX), tmp_path / "b").chosen
+    assert weights(again.checkpoint) == weights(whole.checkpoint)
+    plain = small(distill={**TOOLBOX, "features": []})
+    assert weights(distill(plain, tmp_path / "c").chosen.checkpoint) != weights(whole.checkpoint)
+
+
+def test_without_augmentation_the_teacher_is_asked_once(tmp_path):
+    cfg = small(data={"augment": "none"}, distill={"seeds": [0, 1], "baseline": False})
+    distill(cfg, tmp_path)
+    (kept,) = (tmp_path / "teacher").iterdir()
+    assert kept.name.startswith("logits-")
+    before = kept.stat().st_mtime_ns
+    longer = {"seeds": [0], "baseline": False, "epochs": 4}
+    distill(small(data={"augment": "none"}, distill=longer), tmp_path)
+    assert kept.stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize("stop", ["teacher.pt", "students/distilled-0.pt"])
 def test_killed_and_started_again_ends_the_same(finished, tmp_path, stop):
     """SIGKILL after the first checkpoint of the teacher, then of the student."""

@@ -56,3 +56,14 @@ def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(batch):
         losses.dkd(teacher, teacher, labels, alpha=0.0, beta=8.0, temperature=4.0),
     ):
         assert abs(float(soft)) < 1e-5
+
+
+@pytest.mark.parametrize("loss", [losses.kd, losses.dkd])
+def test_weights_choose_among_the_images(batch, loss):
+    student, teacher, labels = batch
+    settings = {"alpha": 0.3, "temperature": 2.0, **({"beta": 2.0} if loss is losses.dkd else {})}
+    weights = torch.tensor([6.0, 0, 0, 0, 0, 0])
+    alone = loss(student[:1], teacher[:1], labels[:1], **settings)
+    torch.testing.assert_close(loss(student, teacher, labels, weights=weights, **settings), alone)
+    even = loss(student, teacher, labels, weights=torch.ones(6), **settings)
+    torch.testing.assert_close(even, loss(student, teacher, labels, **settings))

@@ -10,8 +10,9 @@ from torch import nn
 
 from tvmkd import data
 from tvmkd.data import TensorImages
-from tvmkd.distill import losses, trainer
+from tvmkd.distill import checkpoint, losses, trainer
 from tvmkd.distill.latency import LatencyTerm
+from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.team import Team
 from tvmkd.distill.trainer import Job, Settings, fit
 from tvmkd.errors import InputError
@@ -137,9 +138,76 @@ def test_nan_in_the_data_ends_it(tmp_path, splits):
     spoiled = TensorImages(
         torch.full((64, 1, 8, 8), torch.nan), torch.zeros(64).long(), [0.0], [1.0]
     )
-    with pytest.raises(InputError, match="student: the loss is nan in epoch 1"):
+    with pytest.raises(InputError, match=r"student: the loss is nan in batch 1 of 1 of epoch 1"):
         fit(network(), replace(splits, train=spoiled), job(tmp_path / "a.pt"), ALONE, quiet)
     assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_loss_that_breaks_late_keeps_the_last_good_checkpoint(tmp_path, splits):
+    def loss(batch, logits):
+        broken = batch.progress >= 0.5 and 7 in batch.indices.tolist()
+        return losses.cross_entropy(batch, logits) * (torch.nan if broken else 1.0)
+
+    path = tmp_path / "a.pt"
+    with pytest.raises(
+        InputError, match=r"in batch \d+ of \d+ of epoch 2 \(training images"
+    ) as told:
+        fit(network(), splits, job(path, loss=loss, checkpoint_seconds=0.0), ALONE, quiet)
+    assert str(path) in str(told.value)
+    kept = checkpoint.load(path)
+    assert kept.epoch == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept.state.values())
+
+
+class Scaled(nn.Module):
+    """A loss with a weight of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch, logits):
+        hard = losses.cross_entropy(batch, logits)
+        return self.log_scale.exp() * hard + self.log_scale.pow(2)
+
+
+def test_the_weights_of_a_loss_are_trained_and_go_on_after_a_stop(splits, tmp_path):
+    whole, loss = network(), Scaled()
+    fit(whole, splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
+    assert float(loss.log_scale) != 0.0
+
+    class Stop(Exception):
+        pass
+
+    def stop(path, epoch, model):
+        raise Stop
+
+    halves, again = network(), Scaled()
+    settings = {"loss": again, "checkpoint_seconds": 0.0}
+    with pytest.raises(Stop):
+        fit(halves, splits, job(tmp_path / "b.pt", after_checkpoint=stop, **settings), ALONE, quiet)
+    halves, again = network(), Scaled()
+    fit(halves, splits, job(tmp_path / "b.pt", loss=again), ALONE, quiet)
+    torch.testing.assert_close(again.log_scale, loss.log_scale)
+    torch.testing.assert_close(halves.state_dict(), whole.state_dict())
+
+
+def test_a_curriculum_chooses_what_an_epoch_draws_from(splits, tmp_path):
+    count = len(splits.train.labels)
+    sure = torch.linspace(1, 0, count)
+    seen = []
+
+    def loss(batch, logits):
+        seen.append((batch.progress, batch.indices))
+        return losses.cross_entropy(batch, logits)
+
+    pacing = Curriculum(sure, "linear", start=0.25, full_at=0.5)
+    fit(network(), splits, job(tmp_path / "a.pt", loss=loss, curriculum=pacing), ALONE, quiet)
+    first = torch.cat([indices for progress, indices in seen if progress < 0.5])
+    second = torch.cat([indices for progress, indices in seen if progress >= 0.5])
+    assert int(first.max()) < round(0.25 * count)
+    assert int(second.max()) > count // 2
+    assert len(first) == len(second)
 
 
 @pytest.mark.gpu
@@ -147,9 +215,9 @@ def test_nan_in_the_data_ends_it(tmp_path, splits):
 def test_mixed_precision_on_a_gpu(splits, tmp_path):
     seen = []
 
-    def loss(images, logits, labels):
+    def loss(batch, logits):
         seen.append(logits.dtype)
-        return losses.cross_entropy(images, logits, labels)
+        return losses.cross_entropy(batch, logits)
 
     team = Team(0, 1, torch.device("cuda", 0))
     state = fit(network(), splits, job(tmp_path / "a.pt", loss=loss), team, quiet)

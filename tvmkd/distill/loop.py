@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from tvmkd import __version__, data, models
 from tvmkd.data.splits import Splits
+from tvmkd.distill import answers, losses
 from tvmkd.distill import checkpoint as files
-from tvmkd.distill import losses
 from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.losses import Loss
-from tvmkd.distill.probe import logits_of, probe
+from tvmkd.distill.objective import Distillation
+from tvmkd.distill.pacing import Curriculum
+from tvmkd.distill.probe import probe
 from tvmkd.distill.team import Team, assemble
 from tvmkd.distill.trainer import AfterCheckpoint, Job, Report, Settings, fit, to_device
 from tvmkd.models.macs import macs, parameters
@@ -248,8 +250,9 @@ class _Session:
         model = self._build("student", spec.model, spec.args, seed)
         loss: Loss = losses.cross_entropy
         loss_id: dict[str, Any] = {"loss": "ce"}
+        curriculum: Curriculum | None = None
         if kind == "distilled" and teacher is not None:
-            loss, loss_id = self._distillation(teacher)
+            loss, loss_id, curriculum = self._distillation(model, teacher)
         job = Job(
             name=f"{kind} student (seed {seed})",
             model={"spec": spec.model, "kwargs": self._kwargs("student", spec.model, spec.args)},
@@ -258,10 +261,15 @@ class _Session:
             settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
             path=self.out / "students" / f"{kind}-{seed}.pt",
             latency=self._latency(),
+            curriculum=curriculum,
             checkpoint_seconds=self.checkpoint_seconds,
             after_checkpoint=self.after_checkpoint,
         )
-        state = self._fit(model, job)
+        try:
+            state = self._fit(model, job)
+        finally:
+            if isinstance(loss, Distillation):
+                loss.close()
         size = self.cfg.data.batch_size
         return Run(
             kind=kind,
@@ -272,31 +280,31 @@ class _Session:
             seconds=state.seconds,
         )
 
-    def _distillation(self, teacher: nn.Module) -> tuple[Loss, dict[str, Any]]:
-        cfg = self.cfg.distill
-        identity = {
-            "loss": cfg.loss,
-            "alpha": cfg.alpha,
-            "beta": cfg.beta if cfg.loss == "dkd" else None,
-            "temperature": cfg.temperature,
-            "teacher": files.fingerprint(teacher.state_dict()),
-        }
-
-        def loss(images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-            with torch.no_grad():
-                soft = logits_of(teacher(images))
-            if cfg.loss == "dkd":
-                return losses.dkd(
-                    logits,
-                    soft,
-                    labels,
-                    alpha=cfg.alpha,
-                    beta=cfg.beta,
-                    temperature=cfg.temperature,
-                )
-            return losses.kd(logits, soft, labels, alpha=cfg.alpha, temperature=cfg.temperature)
-
-        return loss, identity
+    def _distillation(
+        self, student: nn.Module, teacher: nn.Module
+    ) -> tuple[Distillation, dict[str, Any], Curriculum | None]:
+        """The loss, what it is made from, and the order of the images where there is one."""
+        cfg, splits = self.cfg.distill, self.splits
+        fingerprint = files.fingerprint(teacher.state_dict())
+        shapes = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
+        identity = {**cfg.model_dump(mode="json", exclude=shapes), "teacher": fingerprint}
+        known: Tensor | None = None
+        if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
+            place = self.out / "teacher"
+            known = answers.logits(teacher, fingerprint, splits, place, self.team)
+        curriculum = None
+        if cfg.curriculum != "none":
+            assert known is not None
+            sure = answers.confidence(known, splits.train.labels)
+            curriculum = Curriculum(
+                sure, cfg.curriculum, cfg.curriculum_start, cfg.curriculum_full_at
+            )
+        cached = known if splits.augment is None else None
+        return (
+            Distillation(cfg, student, teacher, splits.shape, cached),
+            identity,
+            curriculum,
+        )
 
     def _latency(self) -> LatencyTerm | None:
         weight = self.cfg.distill.latency_weight

@@ -34,6 +34,13 @@ class Team:
         device_ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=device_ids)
 
+    def average_gradients(self, weights: Sequence[nn.Parameter]) -> None:
+        """Averages the gradients of weights that no wrapped model holds."""
+        for weight in weights:
+            if self.size > 1 and weight.grad is not None:
+                dist.all_reduce(weight.grad)
+                weight.grad /= self.size
+
     def total(self, values: Sequence[float]) -> list[float]:
         """Sums each value over the team."""
         if self.size == 1:

@@ -7,7 +7,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from tvmkd.distill import checkpoint as files
 from tvmkd.distill.checkpoint import Checkpoint
 from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.latency import LatencyTerm
-from tvmkd.distill.losses import Loss
+from tvmkd.distill.losses import Batch, Loss
+from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import logits_of
 from tvmkd.distill.team import Team
 from tvmkd.errors import InputError
@@ -51,7 +52,9 @@ class Job:
     Attributes:
         name: for messages: "teacher", "student (seed 1)".
         model: ``{"spec", "kwargs"}`` that the network was built from.
-        loss_id: what the loss is, so that a checkpoint from another loss is not continued.
+        loss: a module's own weights are trained beside the network's.
+        loss_id: what the loss is, so that a checkpoint from another loss is not continued; what
+            the curriculum is made from goes in here too.
         path: the checkpoint.
         checkpoint_seconds: a checkpoint is written at the end of an epoch if the last one is at
             least this old, and always after the last epoch. 0: every epoch.
@@ -64,6 +67,7 @@ class Job:
     settings: Settings
     path: Path
     latency: LatencyTerm | None = None
+    curriculum: Curriculum | None = None
     checkpoint_seconds: float = 5.0
     after_checkpoint: AfterCheckpoint | None = None
 
@@ -76,14 +80,18 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
     that was killed and started again ends where an undisturbed one would have ended.
 
     Raises:
-        InputError: the loss is no longer a number, or the checkpoint cannot be written.
+        InputError: the loss is no longer a number (says in which batch; the last checkpoint is
+            kept), or the checkpoint cannot be written.
     """
     settings, device = job.settings, team.device
     steps = _steps(splits, settings, team)
     identity = _identity(job, splits, team)
     to_device(network, device)
     model = team.wrap(network)
-    optimizer = torch.optim.AdamW(_groups(network, settings.weight_decay), lr=settings.lr)
+    own = job.loss.to(device) if isinstance(job.loss, nn.Module) else None
+    own_weights = [] if own is None else list(own.parameters())
+    groups = _groups([*network.parameters(), *own_weights], settings.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr)
     half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
     scaler = torch.amp.GradScaler(device.type, enabled=half)
     state = _resume(job, identity)
@@ -94,6 +102,8 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
         assert state.optimizer is not None
         optimizer.load_state_dict(state.optimizer["optimizer"])
         scaler.load_state_dict(state.optimizer["scaler"])
+        if own is not None:
+            own.load_state_dict(state.optimizer["loss"])
     # Nobody writes before everybody has read.
     team.wait()
     report(state.epoch, _note(state))
@@ -101,9 +111,9 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
     before = state.seconds
     for epoch in range(state.epoch, settings.epochs):
         generator = _seed_epoch(settings.seed, epoch, team)
-        order = _order(splits, settings, steps, epoch, team)
+        order = _order(splits, job, steps, epoch, team)
         model.train()
-        total = torch.zeros((), device=device)
+        found = torch.zeros(steps, device=device)
         for step, (images, labels) in enumerate(batches(splits.train, order)):
             if splits.augment is not None:
                 images = splits.augment(images, generator)
@@ -114,19 +124,25 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
                 group["lr"] = rate
             with _precision(device, half):
                 logits = logits_of(model(images))
-                loss = job.loss(images, logits, labels)
+                progress = (epoch * steps + step) / (settings.epochs * steps)
+                loss = job.loss(Batch(images, labels, order[step], progress), logits)
                 extra = job.latency.loss(network) if job.latency else None
                 loss = loss if extra is None else loss + extra
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(scaler.scale(loss))
+            team.average_gradients(own_weights)
             scaler.step(optimizer)
             scaler.update()
-            total += loss.detach()
-        mean = team.total([float(total) / steps])[0] / team.size
+            found[step] = loss.detach()
+        mean = team.total([float(found.mean())])[0] / team.size
         if not math.isfinite(mean):
+            # Looked at once an epoch: each look would wait for the GPU.
+            bad = int((~torch.isfinite(found)).int().argmax())
+            last = f"; {job.path} is that of an earlier epoch" if job.path.exists() else ""
             raise InputError(
-                f"{job.name}: the loss is {mean} in epoch {epoch + 1}; lower its lr "
-                f"({settings.lr:g}), or look for bad values in the data"
+                f"{job.name}: the loss is {float(found[bad])} in batch {bad + 1} of {steps} of "
+                f"epoch {epoch + 1} (training images {_some(order[bad])}); lower its lr "
+                f"({settings.lr:g}), or look for bad values in the data{last}"
             )
         state.epoch = epoch + 1
         entry = {"epoch": float(state.epoch), "loss": mean}
@@ -141,6 +157,7 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
             state.optimizer = {
                 "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
+                "loss": {} if own is None else own.state_dict(),
             }
             files.save(job.path, state)
             if job.after_checkpoint is not None:
@@ -185,8 +202,13 @@ def _resume(job: Job, identity: str) -> Checkpoint | None:
     return found
 
 
-def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
+def _some(indices: Tensor, most: int = 6) -> str:
+    more = ", ..." if len(indices) > most else ""
+    return ", ".join(str(int(index)) for index in indices[:most]) + more
+
+
+def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    weights = [weight for weight in parameters if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": decay},
         {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
@@ -215,11 +237,15 @@ def _steps(splits: Splits, settings: Settings, team: Team) -> int:
     return max(1, count // size)
 
 
-def _order(splits: Splits, settings: Settings, steps: int, epoch: int, team: Team) -> list[Tensor]:
+def _order(splits: Splits, job: Job, steps: int, epoch: int, team: Team) -> list[Tensor]:
     """This process's share of each batch of an epoch. All processes draw the same shuffle."""
+    settings = job.settings
     (number,) = np.random.SeedSequence([settings.seed, epoch]).generate_state(1)
     generator = torch.Generator().manual_seed(int(number))
-    order = torch.randperm(len(splits.train.labels), generator=generator)
+    if job.curriculum is not None:
+        order = job.curriculum.order(epoch / settings.epochs, generator)
+    else:
+        order = torch.randperm(len(splits.train.labels), generator=generator)
     chunks = torch.split(order, settings.batch_size)[:steps]
     return [chunk[team.rank :: team.size] for chunk in chunks]
 
