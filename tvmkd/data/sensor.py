@@ -7,6 +7,9 @@ tensors are float32 ``[n]`` unless said otherwise.
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,13 +75,16 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
         pixels: the images.
         quality: libjpeg's, 1 to 100; rounded. Color is kept at half the resolution.
     """
-    from torchvision import io
+    from PIL import Image
 
-    files = [
-        io.encode_jpeg(picture, quality=int(level))
-        for picture, level in zip(pixels, quality.round().tolist(), strict=True)
-    ]
-    return torch.stack([io.decode_jpeg(file) for file in files])
+    found = []
+    for picture, level in zip(pixels, quality.round().tolist(), strict=True):
+        values = picture.squeeze(0) if len(picture) == 1 else picture.permute(1, 2, 0)
+        file = io.BytesIO()
+        Image.fromarray(values.numpy()).save(file, "JPEG", quality=int(level))
+        read = torch.from_numpy(np.array(Image.open(file)))
+        found.append(read[None] if read.ndim == 2 else read.permute(2, 0, 1))
+    return torch.stack(found)
 
 
 def _each(strength: Tensor) -> Tensor:
