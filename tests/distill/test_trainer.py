@@ -78,16 +78,16 @@ def test_dropout_is_the_same_after_a_stop(splits, tmp_path):
 
 
 def test_every_batch_is_whole_and_no_image_comes_twice(splits):
-    order = trainer._order(splits, SETTINGS, 4, 0, ALONE)
+    order = trainer._order(splits, job(None), 4, 0, ALONE)
     assert [len(batch) for batch in order] == [64] * 4
     assert len(torch.unique(torch.cat(order))) == 256
-    assert not torch.equal(order[0], trainer._order(splits, SETTINGS, 4, 1, ALONE)[0])
+    assert not torch.equal(order[0], trainer._order(splits, job(None), 4, 1, ALONE)[0])
 
 
 def test_a_team_shares_each_batch_out(splits):
-    whole = trainer._order(splits, SETTINGS, 4, 0, ALONE)
+    whole = trainer._order(splits, job(None), 4, 0, ALONE)
     parts = [
-        trainer._order(splits, SETTINGS, 4, 0, Team(rank, 3, torch.device("cpu")))
+        trainer._order(splits, job(None), 4, 0, Team(rank, 3, torch.device("cpu")))
         for rank in range(3)
     ]
     for step in range(4):
@@ -118,7 +118,7 @@ def test_the_learning_rate_goes_up_then_down():
 
 def test_biases_and_norms_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    decayed, free = trainer._groups(model, 0.5)
+    decayed, free = trainer._groups(list(model.parameters()), 0.5)
     assert [weight.ndim for weight in decayed["params"]] == [4]
     assert decayed["weight_decay"] == 0.5
     assert [weight.ndim for weight in free["params"]] == [1, 1, 1]
@@ -174,7 +174,7 @@ class Scaled(nn.Module):
 def test_the_weights_of_a_loss_are_trained_and_go_on_after_a_stop(splits, tmp_path):
     whole, loss = network(), Scaled()
     fit(whole, splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
-    assert float(loss.log_scale) != 0.0
+    assert loss.log_scale.item() != 0.0
 
     class Stop(Exception):
         pass

@@ -286,8 +286,8 @@ class _Session:
         """The loss, what it is made from, and the order of the images where there is one."""
         cfg, splits = self.cfg.distill, self.splits
         fingerprint = files.fingerprint(teacher.state_dict())
-        shapes = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
-        identity = {**cfg.model_dump(mode="json", exclude=shapes), "teacher": fingerprint}
+        elsewhere = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
+        identity = {**cfg.model_dump(mode="json", exclude=elsewhere), "teacher": fingerprint}
         known: Tensor | None = None
         if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
             place = self.out / "teacher"
