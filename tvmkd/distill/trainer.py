@@ -138,11 +138,11 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
         if not math.isfinite(mean):
             # Looked at once an epoch: each look would wait for the GPU.
             bad = int((~torch.isfinite(found)).int().argmax())
-            last = f"; {job.path} is that of an earlier epoch" if job.path.exists() else ""
+            kept_one = f"; {job.path} is of an earlier epoch" if job.path.exists() else ""
             raise InputError(
                 f"{job.name}: the loss is {float(found[bad])} in batch {bad + 1} of {steps} of "
                 f"epoch {epoch + 1} (training images {_some(order[bad])}); lower its lr "
-                f"({settings.lr:g}), or look for bad values in the data{last}"
+                f"({settings.lr:g}), or look for bad values in the data{kept_one}"
             )
         state.epoch = epoch + 1
         entry = {"epoch": float(state.epoch), "loss": mean}
