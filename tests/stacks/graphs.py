@@ -40,10 +40,10 @@ class Graph:
         weight = self.weight(outer, inner // groups, kernel, kernel)
         return self.add("Conv", weight, self.weight(outer), group=groups, **attrs)
 
-    def save(self, path: Path, *outputs: str, kind: int = TensorProto.FLOAT) -> Path:
+    def save(self, path: Path, *outputs: str) -> Path:
         infos = [onnx.ValueInfoProto(name=name) for name in (outputs or (self.last,))]
         for info in infos:
-            info.type.tensor_type.elem_type = kind
+            info.type.tensor_type.elem_type = TensorProto.FLOAT
         graph = helper.make_graph(self.nodes, "graph", self.inputs, infos, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         onnx.save(onnx.shape_inference.infer_shapes(model), path)
@@ -122,13 +122,16 @@ def stranger(path: Path) -> Path:
 
 
 def positions(path: Path) -> Path:
-    """Where a convolution is above zero: how many places there are depends on the data."""
+    """Where the image is above zero: how many places there are depends on the data.
+
+    Beside a convolution, whose own zeros would depend on the order of its sums.
+    """
     g = Graph(1, 3, 12, 12)
-    g.conv(3, 16)
-    g.add("Relu")
+    sums = g.conv(3, 16)
+    g.add("Relu", data="x")
     g.add("NonZero")
     g.add("Transpose", perm=[1, 0])
-    return g.save(path, kind=TensorProto.INT64)
+    return g.save(path, sums, g.add("Cast", to=TensorProto.FLOAT))
 
 
 def winograd(path: Path) -> Path:

@@ -261,19 +261,21 @@ def test_shapes_that_depend_on_the_data_take_a_virtual_machine(
     model, records = graphs.positions(tmp_path / "m.onnx"), tmp_path / "records"
     plant(model, records, "good")
     manifest = stack.build(model, TARGET, [records], tmp_path / "out")
-    assert manifest["check"]["max_error"] == 0
+    assert manifest["check"]["max_error"] < 1e-4
     assert manifest["coverage"]["tuned_share"] == 1.0
-    (output,) = manifest["outputs"]
-    rows, axes = output["shape"]
+    _, positions = manifest["outputs"]
+    rows, axes = positions["shape"]
     assert isinstance(rows, str)
     assert axes == 4
     loaded, session = tvmkd.load(tmp_path / "out"), onnxruntime.InferenceSession(str(model))
     counts = set()
     for seed in range(3):
         x = np.random.default_rng(seed).standard_normal((1, 3, 12, 12)).astype(np.float32)
-        [wanted] = session.run(None, {"x": x})
-        np.testing.assert_array_equal(loaded(x), wanted)
-        counts.add(len(wanted))
+        wanted: Any = session.run(None, {"x": x})
+        sums, places = loaded(x)
+        np.testing.assert_allclose(sums, wanted[0], atol=1e-5)
+        np.testing.assert_array_equal(places, wanted[1])
+        counts.add(len(places))
     assert len(counts) > 1
     with pytest.raises(InputError, match="only a graph executor's kernels"):
         stack.profile(tmp_path / "out")
