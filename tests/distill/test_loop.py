@@ -147,6 +147,13 @@ def test_the_whole_toolbox_trains_and_goes_on_after_a_stop(tmp_path):
     assert weights(distill(plain, tmp_path / "c").chosen.checkpoint) != weights(whole.checkpoint)
 
 
+def test_a_path_that_leads_nowhere_is_told_before_any_training(tmp_path):
+    lost = {"loss": "hint", "student": "feature.3", "teacher": "blocks.0"}
+    with pytest.raises(InputError, match=r'there is no module "feature.3" in it; did you mean'):
+        distill(small(distill={"features": [lost]}), tmp_path)
+    assert not (tmp_path / "teacher.pt").exists()
+
+
 def test_without_augmentation_the_teacher_is_asked_once(tmp_path):
     cfg = small(data={"augment": "none"}, distill={"seeds": [0, 1], "baseline": False})
     distill(cfg, tmp_path)

@@ -9,7 +9,7 @@ from torch import nn
 from tvmkd.config import Distill
 from tvmkd.distill import losses, mining
 from tvmkd.distill.losses import Batch
-from tvmkd.distill.objective import Distillation, attends
+from tvmkd.distill.objective import Distillation, attends, check
 from tvmkd.errors import InputError
 
 SHAPE = (1, 1, 8, 8)
@@ -130,6 +130,10 @@ def test_a_path_that_does_not_exist_or_fit_is_refused(pair, change, message: str
         make(pair, features=[{**HINT, **change}])
 
 
+def look(pair: tuple[nn.Module, nn.Module], features: list[dict[str, Any]]) -> None:
+    check(Distill.model_validate({"features": features}), *pair, SHAPE)
+
+
 class Attending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -147,8 +151,9 @@ def test_hints_across_families_are_warned_of(pair, capsys: pytest.CaptureFixture
     assert attends(mixed[1])
     assert not attends(mixed[0])
     with pytest.raises(InputError, match="same number of axes"):
-        make(mixed, features=[{**HINT, "teacher": "inner"}])
+        look(mixed, [{**HINT, "teacher": "inner"}])
     assert "Hao et al., 2023" in capsys.readouterr().err
-    make(mixed, features=[{"loss": "contrastive", "student": "0", "teacher": "inner"}])
-    make(pair, features=[HINT])
+    look(mixed, [{"loss": "contrastive", "student": "0", "teacher": "inner"}])
+    look(pair, [HINT])
+    assert not pair[0][0]._forward_hooks
     assert "Hao" not in capsys.readouterr().err

@@ -20,7 +20,7 @@ from tvmkd.distill import checkpoint as files
 from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.losses import Loss
-from tvmkd.distill.objective import Distillation
+from tvmkd.distill.objective import Distillation, check
 from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import probe
 from tvmkd.distill.team import Team, assemble
@@ -176,6 +176,7 @@ class _Session:
         student = self._size("student", self.cfg.student.model, self.cfg.student.args)
         teacher: tuple[nn.Module, Network] | None = None
         if cfg.loss != "ce":
+            self._check_features()
             teacher = self._teacher()
         kinds: list[Kind] = [] if teacher is None else ["distilled"]
         if cfg.baseline or teacher is None:
@@ -220,6 +221,13 @@ class _Session:
     def _size(self, role: str, spec: str, args: dict[str, Any]) -> Network:
         model = self._build(role, spec, args, 0)
         return Network(spec, macs(model, self.splits.shape), parameters(model))
+
+    def _check_features(self) -> None:
+        if self.cfg.distill.features:
+            mine, other = self.cfg.student, self.cfg.teacher
+            student = self._build("student", mine.model, mine.args, 0)
+            teacher = self._build("teacher", other.model, other.args, 0)
+            check(self.cfg.distill, student, teacher, self.splits.shape)
 
     def _teacher(self) -> tuple[nn.Module, Network]:
         cfg, seed = self.cfg.teacher, self.cfg.project.seed

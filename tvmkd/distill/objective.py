@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,13 +45,18 @@ class Distillation(nn.Module):
         super().__init__()
         self._cfg = cfg
         self._answers = None if cfg.features else answers
+        alpha, beta, temperature = cfg.alpha, cfg.beta, cfg.temperature
+        self._logits: Callable[..., Tensor] = (
+            functools.partial(losses.dkd, alpha=alpha, beta=beta, temperature=temperature)
+            if cfg.loss == "dkd"
+            else functools.partial(losses.kd, alpha=alpha, temperature=temperature)
+        )
         # Behind a function: a teacher that were a part of this module would be trained with it.
         self._teacher: Callable[[Tensor], Tensor] = lambda images: logits_of(teacher(images))
         self._mine = Taps(student, [term.student for term in cfg.features], "student")
         self._other = Taps(teacher, [term.teacher for term in cfg.features], "teacher")
         self.terms = nn.ModuleList()
         if cfg.features:
-            _warn_of_families(cfg.features, student, teacher)
             self._make_terms(student, teacher, shape)
 
     def _make_terms(self, student: nn.Module, teacher: nn.Module, shape: Sequence[int]) -> None:
@@ -73,25 +79,7 @@ class Distillation(nn.Module):
             else:
                 soft = self._teacher(batch.images)
         weights = mining.weights(logits, soft, cfg.hard_mining) if cfg.hard_mining > 0 else None
-        if cfg.loss == "dkd":
-            total = losses.dkd(
-                logits,
-                soft,
-                batch.labels,
-                alpha=cfg.alpha,
-                beta=cfg.beta,
-                temperature=cfg.temperature,
-                weights=weights,
-            )
-        else:
-            total = losses.kd(
-                logits,
-                soft,
-                batch.labels,
-                alpha=cfg.alpha,
-                temperature=cfg.temperature,
-                weights=weights,
-            )
+        total: Tensor = self._logits(logits, soft, batch.labels, weights=weights)
         for term, module in zip(cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
             if factor > 0:
@@ -103,6 +91,17 @@ class Distillation(nn.Module):
         """Takes the hooks off both networks."""
         self._mine.close()
         self._other.close()
+
+
+def check(cfg: Distill, student: nn.Module, teacher: nn.Module, shape: Sequence[int]) -> None:
+    """Whether the losses on features fit two networks, trained or not; warns where they may hurt.
+
+    Raises:
+        InputError: as :class:`Distillation`.
+    """
+    if cfg.features:
+        _warn_of_families(cfg.features, student, teacher)
+        Distillation(cfg, student, teacher, shape).close()
 
 
 def attends(network: nn.Module) -> bool:
