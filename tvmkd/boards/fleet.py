@@ -74,7 +74,9 @@ class Process:
         if not line:
             said = self._said()
             self.end()
-            raise MissingError(f"a local server did not start: {said or 'no answer'}")
+            raise MissingError(
+                f"a local server did not start in {self._argv[0]}: {said or 'no answer'}"
+            )
         self.port = int(json.loads(line)["port"])
         return self.port
 
