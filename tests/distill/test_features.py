@@ -72,7 +72,7 @@ def test_contrast_wants_the_same_image_and_no_other() -> None:
 
 def test_contrast_of_one_image_is_nothing() -> None:
     loss = features.make("contrastive", (1, 4), (1, 6))
-    assert float(loss(torch.randn(1, 4), torch.randn(1, 6))) == pytest.approx(0.0, abs=1e-6)
+    assert loss(torch.randn(1, 4), torch.randn(1, 6)).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_self_attention_is_a_divergence_over_the_mean_of_the_heads() -> None:
