@@ -455,12 +455,8 @@ def _save(path: Path, name: str, array: Any) -> None:
     """One array as an ``.npz``, in one step."""
     import numpy as np
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    try:
-        np.savez(draft, **{name: array})
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with state.draft(path, ".npz") as written:
+        np.savez(written, **{name: array})
 
 
 def _version(package: str) -> str:

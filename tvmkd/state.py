@@ -23,18 +23,28 @@ FILE = "state.json"
 FORMAT = "tvmkd.run"
 
 
+@contextlib.contextmanager
+def draft(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
+    """A temporary name beside ``path``, which gets its own at the end, or goes where that fails.
+
+    Args:
+        suffix: of the temporary name, for libraries that add theirs where it is missing.
+    """
+    written = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    try:
+        yield written
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as JSON to a temporary name, then gives it its own."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft(path) as written, written.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def key(stage: str, **reads: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from tvmkd.data.camera import Camera
 from tvmkd.data.splits import Splits
 from tvmkd.errors import InputError, full_disk
+from tvmkd.state import draft
 
 COLUMNS = 8
 CELL = (96, 256)  # an image is drawn at least and at most about so large, pixels
@@ -60,14 +60,10 @@ def save(path: Path, splits: Splits, camera: Camera, seed: int = 0) -> tuple[int
     ]
     rows.append((["all together"], _shot(camera, camera.effects, images, seed)))
     picture = draw(rows, names)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            picture.save(draft, format="PNG")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with draft(path) as written:
+            picture.save(written, format="PNG")
     except OSError as error:
         raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
     return len(rows), len(names)

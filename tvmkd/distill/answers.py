@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from tvmkd.data.splits import Splits, batches
 from tvmkd.distill.probe import logits_of
 from tvmkd.distill.team import Team
 from tvmkd.errors import InputError, full_disk
+from tvmkd.state import draft
 
 BATCH = 256
 
@@ -71,12 +71,9 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, found: np.ndarray) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.npy")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(draft, found)
-        draft.replace(path)
+        with draft(path, ".npy") as written:
+            np.save(written, found)
     except OSError as error:
         raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
-    finally:
-        draft.unlink(missing_ok=True)

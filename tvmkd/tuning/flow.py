@@ -291,12 +291,13 @@ class Flow:
         result: RunResult | None,
     ) -> None:
         task, candidate, build = batch.task, batch.candidates[index], batch.builds[index]
-        figure = None if result is None or kind is not None else result.figure
+        good = result if kind is None else None
+        figure = None if good is None else good.figure
         self._session.add(
             task,
             candidate,
             figure=figure,
-            seconds=None if result is None or kind is not None else result.seconds,
+            seconds=None if good is None else good.seconds,
             error_kind=kind,
             error=error,
             board=None if result is None else result.board,
