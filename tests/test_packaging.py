@@ -22,7 +22,7 @@ def test_every_room_is_listed() -> None:
         str(path.parent.relative_to(ROOT)).replace("/", ".")
         for path in (ROOT / "tvmkd").rglob("*.py")
     }
-    data = {"tvmkd.demo"}
+    data = {"tvmkd.demo", "tvmkd.recipes"}
     assert {name for name in listed if name.startswith("tvmkd")} - data == rooms
 
 
@@ -46,7 +46,7 @@ def test_a_wheel_holds_targets_schedules_and_the_demo(tmp_path: Path) -> None:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".toml", ".json", ".gz"}:
                 assert f"tvmkd/_{folder}/{path.relative_to(ROOT / folder)}" in names
-    assert {"tvmkd/demo/tvmkd.toml", "tvmkd/py.typed"} <= names
+    assert {"tvmkd/demo/tvmkd.toml", "tvmkd/recipes/classification.toml", "tvmkd/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     # And they are found from there, with no checkout in sight.
     script = (

@@ -1,4 +1,4 @@
-"""Where the data that ships with tvmkd lies: target files, tuning records, the demo."""
+"""Where the data that ships with tvmkd lies: target files, tuning records, the demo, recipes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ _PLACES = {
     "targets": (_PACKAGE / "_targets", _CHECKOUT / "targets"),
     "schedules": (_PACKAGE / "_schedules", _CHECKOUT / "schedules"),
     "demo": (_PACKAGE / "demo", _PACKAGE / "demo"),
+    "recipes": (_PACKAGE / "recipes", _PACKAGE / "recipes"),
 }
 
 
 def folder(name: str) -> Path:
-    """The folder of shipped data called ``name``: ``targets``, ``schedules`` or ``demo``.
+    """The folder of shipped data called ``name``: targets, schedules, demo or recipes.
 
     Raises:
         KeyError: there is no such kind of data.

@@ -9,6 +9,10 @@ import click
 
 from tvmkd.cli._options import PATH, json_option
 
+# As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
+RECIPES = ("classification",)
+_DEFAULT = click.core.ParameterSource.DEFAULT
+
 
 @click.command()
 @click.option(
@@ -18,8 +22,14 @@ from tvmkd.cli._options import PATH, json_option
     show_default=True,
     help="The file that describes the run.",
 )
+@click.option(
+    "--recipe",
+    type=click.Choice(RECIPES),
+    help="A file that ships with tvmkd, in place of --config.",
+)
+@click.option("--copy", "-o", type=PATH, help="Only write the recipe there, to be changed.")
 @json_option
-def command(config: Path, as_json: bool) -> int:
+def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) -> int:
     """Train the teacher and distil the student of a tvmkd.toml.
 
     The chosen student is OUT/student.pt, all numbers are in OUT/metrics.json. Goes on where it was
@@ -28,11 +38,25 @@ def command(config: Path, as_json: bool) -> int:
     \b
     Examples:
       tvmkd distill --config tvmkd.toml
+      tvmkd distill --recipe classification
+      tvmkd distill --recipe classification --copy tvmkd.toml
       torchrun --nproc-per-node 2 -m tvmkd distill --config tvmkd.toml
     """
     from tvmkd import config as configs
+    from tvmkd import console, resources
     from tvmkd.cli.run import carry_out
+    from tvmkd.errors import UsageError
 
+    if recipe is not None:
+        if click.get_current_context().get_parameter_source("config") is not _DEFAULT:
+            raise UsageError("give --recipe or --config, not both")
+        config = resources.folder("recipes") / f"{recipe}.toml"
+    if copy is not None:
+        if recipe is None:
+            raise UsageError("--copy copies a recipe: give --recipe NAME")
+        _copy(config, copy)
+        console.say(f"{copy}: the recipe {recipe}; start it with: tvmkd distill --config {copy}")
+        return 0
     cfg = configs.read(config)
     if int(os.environ.get("RANK", "0")) > 0:
         # The leader looks after the run's folder; the others only lend a hand.
@@ -44,3 +68,15 @@ def command(config: Path, as_json: bool) -> int:
         distill(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
         return 0
     return carry_out(cfg, [config.parent], "distill", as_json)
+
+
+def _copy(recipe: Path, place: Path) -> None:
+    from tvmkd.errors import InputError
+
+    try:
+        with place.open("x", encoding="utf-8") as file:
+            file.write(recipe.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise InputError(f"{place}: exists already; give another name") from None
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written: {error.strerror}") from None
