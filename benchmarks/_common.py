@@ -26,22 +26,26 @@ class Result:
     Attributes:
         name: what is compared, "tvmkd over peer".
         ratio: the figure.
-        bar: the limit.
+        bar: the limit; None where the figure is only told.
         better: "lower" (the ratio must be at most the bar) or "higher" (at least).
         ratios: the single measurements behind the figure.
         note: what a reader has to know.
+        details: further JSON-safe facts behind the figure.
     """
 
     name: str
     ratio: float
-    bar: float
+    bar: float | None
     better: str = "lower"
     ratios: list[float] = field(default_factory=list)
     note: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
         """Whether the bar is met."""
+        if self.bar is None:
+            return True
         return self.ratio <= self.bar if self.better == "lower" else self.ratio >= self.bar
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,13 +78,12 @@ def finish(results: Sequence[Result], path: Path | None, **more: Any) -> int:
     width = max((len(result.name) for result in results), default=0)
     print(f"{'':{width}}  {'ratio':>8}  {'bar':>8}  spread")
     for result in results:
-        sign = "≤" if result.better == "lower" else "≥"
+        verdict = "" if result.bar is None else "holds" if result.holds else "MISSED"
         spread = ""
         if len(result.ratios) > 1:
             spread = f"{min(result.ratios):.3f} to {max(result.ratios):.3f}"
         print(
-            f"{result.name:{width}}  {result.ratio:8.3f}  {sign} {result.bar:6.3g}  {spread:16}  "
-            f"{'holds' if result.holds else 'MISSED'}"
+            f"{result.name:{width}}  {result.ratio:8.3f}  {_bar(result):>8}  {spread:16}  {verdict}"
         )
         if result.note:
             print(f"{'':{width}}  {result.note}")
@@ -98,3 +101,9 @@ def finish(results: Sequence[Result], path: Path | None, **more: Any) -> int:
         draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         os.replace(draft, path)
     return 0 if all(result.holds for result in results) else 1
+
+
+def _bar(result: Result) -> str:
+    if result.bar is None:
+        return ""
+    return f"{'≤' if result.better == 'lower' else '≥'} {result.bar:6.3g}"
