@@ -200,6 +200,17 @@ class Distill(_Section):
         return seeds
 
 
+class EarlyExit(_Section):
+    """``[early_exit]``: the student answers after some of its modules already, where it is sure.
+
+    ``exits`` are paths of modules, as ``named_modules()`` of the student has them.
+    """
+
+    exits: Annotated[list[str], Field(min_length=1, max_length=4)]
+    weight: Positive = 0.5  # of each branch's loss, against 1 of the last exit
+    max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0  # accuracy, on the validation split
+
+
 class Export(_Section):
     """``[export]``: the ONNX file."""
 
@@ -260,6 +271,7 @@ class Config(_Section):
     teacher: Teacher = Field(default_factory=Teacher)
     student: Student = Field(default_factory=Student)
     distill: Distill = Field(default_factory=Distill)
+    early_exit: EarlyExit | None = None
     export: Export = Field(default_factory=Export)
     target: TargetRef = Field(default_factory=TargetRef)
     tune: Tune = Field(default_factory=Tune)
@@ -339,4 +351,6 @@ def _keys(place: list[str]) -> list[str]:
     for part in place:
         # A number is a place in a list, whose items' model stands in the list's annotation.
         model = get_args(model)[0] if part.isdigit() else model.model_fields[part].annotation
+        if type(None) in get_args(model):
+            model = get_args(model)[0]
     return list(model.model_fields)

@@ -18,7 +18,8 @@ from tvmkd.state import RunFolder, file_hash
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.records import RECORDS, WORKLOADS
 
-STAGES = ("distill", "export", "tune", "build", "compare", "report", "gate")
+STAGES = ("distill", "early_exit", "export", "tune", "build", "compare", "report", "gate")
+OPTIONAL = ("early_exit",)  # done where the config has a section of that name
 SAMPLES = 8  # real images that builds are checked on and engines compared on
 DATABASE = {"relax": (WORKLOADS, RECORDS), "relay": (LOG,)}
 
@@ -51,7 +52,8 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
     with RunFolder(cfg.project.out) as folder:
         pipeline = Pipeline(cfg, target, folder, search_in)
         for name in STAGES[: STAGES.index(until) + 1]:
-            getattr(pipeline, name)()
+            if name in pipeline.stages:
+                getattr(pipeline, name)()
         state.write_json(folder.path / "summary.json", pipeline.results)
         return pipeline.results
 
@@ -67,6 +69,9 @@ class Pipeline:
         self.folder = folder
         self.search_in = search_in
         self.results: dict[str, Any] = {}
+        self.stages = [
+            name for name in STAGES if name not in OPTIONAL or getattr(cfg, name) is not None
+        ]
         self.student = self._path("student.pt")
         self.onnx = self._path("student.onnx")
         self.teacher_onnx = self._path("teacher.onnx")
@@ -91,7 +96,7 @@ class Pipeline:
 
         Never skipped where it is done ``together`` with other processes, which wait for this one.
         """
-        head = f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}"
+        head = f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}"
         key = state.key(name, **reads)
         done = self.folder.done(name, key)
         if done is not None and not together:
@@ -119,6 +124,7 @@ class Pipeline:
             "weights": file_hash(given) if given is not None and given.is_file() else None,
             "student": cfg.student.model_dump(mode="json"),
             "distill": cfg.distill.model_dump(mode="json"),
+            "exits": cfg.early_exit.model_dump(exclude={"max_drop"}) if cfg.early_exit else None,
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else self.target.channel_multiple,
             "code": [
@@ -145,6 +151,39 @@ class Pipeline:
 
         together = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self._stage("distill", reads, [self.student, self._path("metrics.json")], work, together)
+
+    def early_exit(self) -> None:
+        """``exits/``: the student in pieces, each compiled, and how sure each exit has to be."""
+        section, out = self.cfg.early_exit, self._path("early-exit")
+        assert section is not None
+        reads = {
+            "student": file_hash(self.student),
+            "section": section.model_dump(mode="json"),
+            "data": self.results["distill"]["data"]["sha256"],
+            "target": self.target.to_dict(),
+            "stack": self.cfg.tune.stack,
+            "threads": self.cfg.compare.threads,
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd import data
+            from tvmkd.early_exit import produce
+
+            out.mkdir(exist_ok=True)
+            found = produce.produce(
+                self.student,
+                data.load(self.cfg.data),
+                section,
+                self.target,
+                out,
+                threads=self.cfg.compare.threads,
+                stack=self.cfg.tune.stack,
+            )
+            for line in produce.lines(found):
+                console.say(f"  {line}")
+            return found
+
+        self._stage("early_exit", reads, [out / "exits"], work)
 
     def export(self) -> None:
         """``student.onnx``, a few real inputs, and the teacher's ONNX where it has one."""

@@ -31,7 +31,7 @@ def test_a_recipe_is_run(tvmkd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pipeline, "run", run)
     assert tvmkd("distill", "--recipe", "classification", "--json").code == 0
-    assert ran == [("classification", "distill")]
+    assert ran == [("classification", distill.LAST)]
 
 
 def test_a_recipe_is_copied_and_nothing_is_written_over(tvmkd: Any, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_an_unknown_stage_is_wrong_usage(tvmkd: Any, tmp_path: Path) -> None:
 
 def test_distill_stops_after_distilling(tvmkd: Any, tmp_path: Path, ran: Any) -> None:
     assert tvmkd("distill", "--config", write(tmp_path)).code == 0
-    assert ran[0][1]["until"] == "distill"
+    assert ran[0][1]["until"] == "early_exit"
 
 
 def test_every_process_under_torchrun_builds_the_same_student(

@@ -10,7 +10,8 @@ import click
 from tvmkd.cli._options import PATH, json_option
 
 # As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
-RECIPES = ("classification",)
+RECIPES = ("classification", "early-exit")
+LAST = "early_exit"  # the last stage that makes a student, where the config has it
 _DEFAULT = click.core.ParameterSource.DEFAULT
 
 
@@ -67,7 +68,7 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
         multiple = targets.load(cfg.target.name).channel_multiple
         distill(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
         return 0
-    return carry_out(cfg, [config.parent], "distill", as_json)
+    return carry_out(cfg, [config.parent], LAST, as_json)
 
 
 def _copy(recipe: Path, place: Path) -> None:

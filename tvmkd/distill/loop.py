@@ -25,6 +25,8 @@ from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import probe
 from tvmkd.distill.team import Team, assemble
 from tvmkd.distill.trainer import AfterCheckpoint, Job, Report, Settings, fit, to_device
+from tvmkd.early_exit.loss import ExitLoss
+from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ class _Session:
     def run(self) -> Result:
         cfg = self.cfg.distill
         # Both are built before either is trained: a mistake in the student's name shows at once.
-        student = self._size("student", self.cfg.student.model, self.cfg.student.args)
+        student = self._size("student", *self._student_model)
         teacher: tuple[nn.Module, Network] | None = None
         if cfg.loss != "ce":
             self._check_features()
@@ -202,6 +204,20 @@ class _Session:
         self.team.wait()
         return result
 
+    @property
+    def _student_model(self) -> tuple[str, dict[str, Any]]:
+        """What the student is built from: its section's model, with exits where they are asked."""
+        spec, exits = self.cfg.student, self.cfg.early_exit
+        if exits is None:
+            return spec.model, spec.args
+        base = self._kwargs("student", spec.model, spec.args)
+        return "early-exit", {
+            "base": spec.model,
+            "args": base,
+            "exits": exits.exits,
+            "shape": list(self.splits.shape),
+        }
+
     def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> nn.Module:
         torch.manual_seed(seed)
         model = models.build(spec, search_in=self.search_in, **self._kwargs(role, spec, args))
@@ -224,8 +240,8 @@ class _Session:
 
     def _check_features(self) -> None:
         if self.cfg.distill.features:
-            mine, other = self.cfg.student, self.cfg.teacher
-            student = self._build("student", mine.model, mine.args, 0)
+            other = self.cfg.teacher
+            student = self._build("student", *self._student_model, 0)
             teacher = self._build("teacher", other.model, other.args, 0)
             check(self.cfg.distill, student, teacher, self.splits.shape)
 
@@ -254,16 +270,21 @@ class _Session:
         return model, replace(size, test_accuracy=score, seconds=seconds)
 
     def _student(self, kind: Kind, seed: int, teacher: nn.Module | None) -> Run:
-        cfg, spec = self.cfg.distill, self.cfg.student
-        model = self._build("student", spec.model, spec.args, seed)
+        cfg, (spec, args) = self.cfg.distill, self._student_model
+        model = self._build("student", spec, args, seed)
         loss: Loss = losses.cross_entropy
         loss_id: dict[str, Any] = {"loss": "ce"}
         curriculum: Curriculum | None = None
         if kind == "distilled" and teacher is not None:
             loss, loss_id, curriculum = self._distillation(model, teacher)
+        exits = self.cfg.early_exit
+        if exits is not None:
+            assert isinstance(model, EarlyExitNet)
+            loss = ExitLoss(model, loss, exits.weight, cfg.alpha, cfg.temperature)
+            loss_id = {**loss_id, "branches": [exits.weight, cfg.alpha, cfg.temperature]}
         job = Job(
             name=f"{kind} student (seed {seed})",
-            model={"spec": spec.model, "kwargs": self._kwargs("student", spec.model, spec.args)},
+            model={"spec": spec, "kwargs": self._kwargs("student", spec, args)},
             loss=loss,
             loss_id=loss_id,
             settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
@@ -276,7 +297,7 @@ class _Session:
         try:
             state = self._fit(model, job)
         finally:
-            if isinstance(loss, Distillation):
+            if isinstance(loss, (Distillation, ExitLoss)):
                 loss.close()
         size = self.cfg.data.batch_size
         return Run(
@@ -323,8 +344,7 @@ class _Session:
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
         if term is None:
             return 0.0
-        spec = self.cfg.student
-        model = self._build("student", spec.model, spec.args, run.seed)
+        model = self._build("student", *self._student_model, run.seed)
         files.load_weights(model, run.checkpoint, "student")
         return term.penalty(model)
 

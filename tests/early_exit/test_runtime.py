@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tvmkd import early_exit
+from tvmkd.early_exit.calibrate import NEVER
+from tvmkd.early_exit.runtime import EXITS, EarlyExit, Plan
+from tvmkd.errors import InputError
+
+
+class Piece:
+    """Gives logits and what it was given, plus one."""
+
+    def __init__(self, *logits: float, last: bool = False) -> None:
+        self.logits, self.last, self.calls = np.array([logits], np.float32), last, 0
+
+    def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        self.calls += 1
+        return [self.logits] if self.last else [self.logits, arrays[0] + 1]
+
+
+def pieces() -> list[Any]:
+    return [Piece(np.log(3.0), 0.0), Piece(2.0, 0.0), Piece(0.0, 5.0, last=True)]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "left"),
+    [((0.7, 0.7), 0), ((0.76, 0.7), 1), ((0.76, 0.99), 2), ((NEVER, NEVER), 2), ((0.0, 0.0), 0)],
+)
+def test_it_stops_at_the_first_exit_that_is_sure(
+    thresholds: tuple[float, float], left: int
+) -> None:
+    stages = pieces()
+    logits, index = EarlyExit(stages, thresholds)(np.zeros((1, 2), np.float32))
+    assert index == left
+    assert logits is stages[left].logits
+    assert [stage.calls for stage in stages] == [int(i <= left) for i in range(3)]
+
+
+def folder(place: Path) -> Path:
+    """A folder with a plan, whose pieces hold nothing but a manifest."""
+    for name in "01":
+        (place / name).mkdir(parents=True)
+        (place / name / "manifest.json").write_text(f'{{"name": "{name}"}}')
+    Plan.of(place, ["0", "1"], [0.9]).save(place)
+    return place
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    place = folder(tmp_path / "exits")
+    assert Plan.read(place) == Plan.of(place, ["0", "1"], [0.9])
+
+
+def changed(place: Path, **fields: Any) -> None:
+    path = place / EXITS
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"schema_version": 9}, "version 9"),
+        ({"thresholds": []}, "do not fit its pieces"),
+        ({"thresholds": [float("nan")]}, "do not fit its pieces"),
+        ({"thresholds": ["x"]}, "damaged"),
+        ({"pieces": [{"folder": "../0", "sha256": ""}] * 2}, "is not there"),
+        ({"pieces": [{"folder": "0", "sha256": ""}] * 2}, "not the piece"),
+        ({"pieces": 3}, "damaged"),
+    ],
+)
+def test_a_damaged_plan_is_one_line(tmp_path: Path, fields: dict[str, Any], line: str) -> None:
+    place = folder(tmp_path / "exits")
+    changed(place, **fields)
+    with pytest.raises(InputError, match=re.escape(line)) as caught:
+        early_exit.load(place)
+    assert str(place) in str(caught.value)
+
+
+def test_a_piece_that_was_swapped_is_noticed(tmp_path: Path) -> None:
+    place = folder(tmp_path / "exits")
+    shutil.copy(place / "1/manifest.json", place / "0/manifest.json")
+    with pytest.raises(InputError, match="not the piece"):
+        early_exit.load(place)
+
+
+def test_no_plan_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"exits.json: there is none; tvmkd distill"):
+        early_exit.load(tmp_path)
+
+
+def test_running_needs_no_torch() -> None:
+    code = "import sys, tvmkd.early_exit; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -1,0 +1,12 @@
+"""Early exit: a network in pieces, of which an easy image runs only the first.
+
+from tvmkd import early_exit
+network = early_exit.load("runs/early-exit/exits")
+logits, exit_index = network(image)
+"""
+
+from __future__ import annotations
+
+from tvmkd.early_exit.runtime import EarlyExit, load
+
+__all__ = ["EarlyExit", "load"]

@@ -1,0 +1,202 @@
+"""From a trained network with exits to its pieces, their thresholds, and what they cost."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tvmkd import console, machine, models, steps
+from tvmkd.data.splits import Images, Splits, batches
+from tvmkd.distill import checkpoint
+from tvmkd.early_exit import calibrate, clock
+from tvmkd.early_exit.cut import cut
+from tvmkd.early_exit.runtime import Plan
+from tvmkd.errors import UsageError
+from tvmkd.export.onnx import export
+from tvmkd.models.early_exit import EarlyExitNet
+
+if TYPE_CHECKING:
+    from tvmkd.config import EarlyExit as Section
+    from tvmkd.targets import Target
+
+IMAGES = 200  # of the test split, to time on
+SAMPLES = 8  # real inputs that each piece is checked on
+
+
+def produce(
+    student: Path,
+    splits: Splits,
+    section: Section,
+    target: Target,
+    out: Path,
+    *,
+    threads: int | None = None,
+    stack: str = steps.STACK,
+) -> dict[str, Any]:
+    """Cuts, compiles, times, calibrates and times again.
+
+    Args:
+        student: checkpoint of an `EarlyExitNet`.
+        splits: thresholds come from its validation split, figures from its test split.
+        section: ``[early_exit]``.
+        target: what to compile for; it has to run here, since thresholds rest on measured times.
+        out: gets ``exits/`` (the pieces and ``exits.json``), ``whole/`` and the ONNX files.
+        threads: of TVM; None: the physical cores.
+        stack: the compiler stack.
+
+    Returns:
+        JSON-safe: ``thresholds``; for each exit its ``rate``, ``ms`` up to and with it and own
+        ``accuracy``; ``accuracy`` with exits and ``full_accuracy`` without, on the test split;
+        ``whole_ms``, ``expected_ms``, ``worst_ms`` from times of the pieces, and ``mean_ms``,
+        ``mean_whole_ms`` of the network run image by image; ``agreement`` with PyTorch, 0 to 1.
+
+    Raises:
+        UsageError: the target does not run here.
+        InputError: the network cannot be cut, exported or compiled.
+    """
+    reason = target.runs_here()
+    if reason is not None:
+        raise UsageError(
+            f"[early_exit] times its pieces, and {target.name} does not run here: {reason}; "
+            "calibrate on the board's own machine, or give target host"
+        )
+    network = _restore(student)
+    threads = threads or machine.physical_cores()
+    final, whole, images = out / "exits", out / "whole", out / "images.npy"
+    with tempfile.TemporaryDirectory(dir=out, prefix=".exits.") as draft:
+        folder = Path(draft)
+        with console.working("cutting the network at its exits") as step:
+            paths = cut(network, folder, splits.shape)
+            export(student, out / "whole.onnx", splits.shape)
+            samples = _samples(network, splits)
+        names = [path.stem for path in paths]
+        for path, values in zip(paths, samples, strict=True):
+            _build(path, values, target, folder / path.stem, stack)
+        _build(out / "whole.onnx", samples[0], target, whole, stack)
+        with console.working("timing the pieces, and the network whole") as step:
+            np.save(images, splits.sample(IMAGES))
+            times = clock.pieces_ms([folder / name for name in names], whole, images, threads)
+            step("calibrating the exits on the validation split")
+            upto = np.cumsum(times["pieces"])
+            val, test = (_logits(network, part) for part in (splits.val, splits.test))
+            chosen = calibrate.calibrate(
+                val, splits.val.labels.numpy(), upto.tolist(), section.max_drop
+            )
+            Plan.of(folder, names, chosen.thresholds).save(folder)
+            step("timing image by image")
+            run = clock.network_ms(folder, whole, images, threads)
+        shutil.rmtree(final, ignore_errors=True)
+        shutil.copytree(folder, final)
+    _warn_of_unused(chosen, network)
+    labels = splits.test.labels.numpy()
+    found = calibrate.apply(test, labels, chosen.thresholds)
+    picks = torch.linspace(0, len(labels) - 1, len(run["exits"])).round().long().numpy()
+    guesses = np.stack([logits.argmax(axis=1) for logits in test])
+    exits = calibrate.leave([calibrate.confidence(part) for part in test[:-1]], chosen.thresholds)
+    agree = guesses[exits, np.arange(len(labels))][picks] == np.array(run["classes"])
+    return {
+        "exits": [
+            {
+                "after": path,
+                "threshold": threshold,
+                "rate": rate,
+                "ms": float(ms),
+                "accuracy": float((guess == labels).mean()),
+            }
+            for path, threshold, rate, ms, guess in zip(
+                (*network.exits, "the end"),
+                (*chosen.thresholds, None),
+                found.rates,
+                upto,
+                guesses,
+                strict=True,
+            )
+        ],
+        "accuracy": found.accuracy,
+        "full_accuracy": found.full_accuracy,
+        "val_accuracy": chosen.accuracy,
+        "val_full_accuracy": chosen.full_accuracy,
+        "whole_ms": times["whole"],
+        "expected_ms": float(np.dot(found.rates, upto)),
+        "worst_ms": float(upto[-1]),
+        "mean_ms": float(np.mean(run["early"])),
+        "mean_whole_ms": float(np.mean(run["whole"])),
+        "agreement": float(agree.mean()),
+    }
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """What `produce` found, for a terminal."""
+    rows = [
+        f"exit after {entry['after']}: {entry['rate']:6.1%} of the images, "
+        f"{entry['ms']:.3f} ms, right {entry['accuracy']:.1%} by itself"
+        for entry in found["exits"]
+    ]
+    faster = found["mean_whole_ms"] / found["mean_ms"]
+    ways = (
+        f"run image by image: {found['mean_ms']:.3f} ms against {found['mean_whole_ms']:.3f} ms, "
+        f"{faster:.2f} times as fast; right {found['accuracy']:.1%} against "
+        f"{found['full_accuracy']:.1%}"
+    )
+    times = (
+        f"expected {found['expected_ms']:.3f} ms, worst case {found['worst_ms']:.3f} ms, "
+        f"without exits {found['whole_ms']:.3f} ms"
+    )
+    return [*rows, times, ways]
+
+
+def _restore(student: Path) -> EarlyExitNet:
+    saved = checkpoint.load(student)
+    network = models.build(saved.model["spec"], **saved.model["kwargs"])
+    assert isinstance(network, EarlyExitNet)
+    network.load_state_dict(saved.state)
+    return network.eval()
+
+
+def _samples(network: EarlyExitNet, splits: Splits) -> list[np.ndarray]:
+    """Real inputs of each piece: ``[SAMPLES, ...]``."""
+    pictures = splits.sample(SAMPLES)
+    with torch.no_grad():
+        network(torch.from_numpy(pictures))
+        return [pictures, *(found.numpy() for found in network.features)]
+
+
+def _build(path: Path, values: np.ndarray, target: Target, out: Path, stack: str) -> None:
+    from tvmkd.export import check
+
+    with tempfile.TemporaryDirectory(prefix="tvmkd-inputs-") as folder:
+        inputs = Path(folder) / "inputs.npz"
+        named: dict[str, Any] = {check(path).inputs[0].name: values}
+        np.savez(inputs, **named)
+        steps.build(path, target, [], out, inputs=inputs, stack=stack)
+
+
+def _logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:
+    """Of each exit, the last one last: ``[N, classes]`` over a split."""
+    parts: list[list[torch.Tensor]] = []
+    order = torch.split(torch.arange(len(images.labels)), 128)
+    with torch.inference_mode():
+        for pictures, _ in batches(images, order):
+            last = network(pictures)
+            parts.append([*network.branch_logits, last])
+    joined: Sequence[torch.Tensor] = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return [found.numpy() for found in joined]
+
+
+def _warn_of_unused(chosen: calibrate.Calibration, network: EarlyExitNet) -> None:
+    never = [
+        path
+        for path, threshold in zip(network.exits, chosen.thresholds, strict=True)
+        if threshold >= calibrate.NEVER
+    ]
+    if never:
+        console.warn(
+            f"the exit after {' and that after '.join(never)} is never taken: no threshold on it "
+            "keeps to max_drop, or it saves nothing; train longer, or put it later"
+        )

@@ -1,0 +1,119 @@
+"""Runs the pieces of a network one after the other, until an exit is sure. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tvmkd import artifact, state
+from tvmkd.artifact import MANIFEST, Artifact
+from tvmkd.early_exit.calibrate import NEVER
+from tvmkd.errors import InputError
+
+EXITS = "exits.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One artifact of the network: its folder's name, and the sha256 of its manifest."""
+
+    folder: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``exits.json`` says: the pieces as they run, and a threshold for each but the last."""
+
+    pieces: tuple[Piece, ...]
+    thresholds: tuple[float, ...]
+
+    def save(self, folder: Path) -> None:
+        """Writes it to ``folder``, whose artifacts are there."""
+        state.write_json(folder / EXITS, {"schema_version": VERSION, **asdict(self)})
+
+    @classmethod
+    def of(cls, folder: Path, names: Sequence[str], thresholds: Sequence[float]) -> Plan:
+        """The plan for the artifacts ``names`` in ``folder``."""
+        pieces = tuple(Piece(name, artifact.sha256(folder / name / MANIFEST)) for name in names)
+        return cls(pieces, tuple(thresholds))
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """Reads and checks a folder's plan.
+
+        Raises:
+            InputError: there is none, it is damaged, or an artifact is not the one it was made for.
+        """
+        path = folder / EXITS
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            pieces = tuple(Piece(str(p["folder"]), str(p["sha256"])) for p in data["pieces"])
+            thresholds = tuple(float(value) for value in data["thresholds"])
+            version = data["schema_version"]
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is none; tvmkd distill with [early_exit]") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged: {error!r}; distil again") from None
+        if version != VERSION:
+            raise InputError(f"{path}: version {version}; this tvmkd reads {VERSION}")
+        if len(pieces) != len(thresholds) + 1 or not all(0 <= t <= NEVER for t in thresholds):
+            raise InputError(f"{path}: damaged: its thresholds do not fit its pieces")
+        for piece in pieces:
+            manifest = folder / piece.folder / MANIFEST
+            if Path(piece.folder).name != piece.folder or not manifest.is_file():
+                raise InputError(f"{path}: its piece {piece.folder} is not there")
+            if artifact.sha256(manifest) != piece.sha256:
+                raise InputError(f"{manifest}: not the piece that {path} was made for")
+        return cls(pieces, thresholds)
+
+
+class EarlyExit:
+    """A network in pieces. One image at a time: images of a batch would not leave together.
+
+    Args:
+        pieces: artifacts as they run: each but the last gives ``(logits, features)``.
+        thresholds: confidence, the largest softmax probability, from which on an exit is taken.
+    """
+
+    def __init__(self, pieces: Sequence[Artifact], thresholds: Sequence[float]) -> None:
+        self.pieces = list(pieces)
+        self.thresholds = list(thresholds)
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, int]:
+        """Classifies one image.
+
+        Args:
+            image: as the first piece takes it, float32 ``[1, C, H, W]``.
+
+        Returns:
+            logits ``[1, classes]``, and the exit that they are from, counted from 0.
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        values = image
+        for index, threshold in enumerate(self.thresholds):
+            logits, values = self.pieces[index].run([values])
+            row = logits[0]
+            # 1 / sum(exp(row - max)) is the largest softmax probability.
+            if threshold < NEVER and float(np.exp(row - row.max()).sum()) * threshold <= 1.0:
+                return logits, index
+        return self.pieces[-1].run([values])[0], len(self.thresholds)
+
+
+def load(folder: str | Path) -> EarlyExit:
+    """Checks and loads the pieces in a folder that ``tvmkd distill`` wrote.
+
+    Raises:
+        InputError: it holds no plan, or a piece is damaged, changed, or not for this machine.
+        MissingError: the TVM that a piece needs is not installed.
+    """
+    plan = Plan.read(Path(folder))
+    pieces = [artifact.load(Path(folder) / piece.folder) for piece in plan.pieces]
+    return EarlyExit(pieces, plan.thresholds)
