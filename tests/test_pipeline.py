@@ -89,7 +89,7 @@ def test_everything_is_there_at_the_end(workplace: Path) -> None:
     assert results["compare"]["teacher_ms"] > 0
     assert "<svg" in (run / "report.html").read_text()
     state = json.loads((run / "state.json").read_text())
-    assert set(state["stages"]) == set(pipeline.STAGES) - {"gate"}
+    assert set(state["stages"]) == set(pipeline.STAGES) - {"gate", *pipeline.OPTIONAL}
 
 
 @pytest.mark.slow
