@@ -208,7 +208,7 @@ class EarlyExit(_Section):
 
     exits: Annotated[list[str], Field(min_length=1, max_length=4)]
     weight: Positive = 0.5  # of each branch's loss, against 1 of the last exit
-    max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0  # accuracy, on the validation split
+    max_drop: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0  # validation images lost, a share
 
 
 class Export(_Section):

@@ -54,6 +54,14 @@ def test_an_exit_that_is_surest_where_it_is_wrong_is_never_taken() -> None:
     assert found.rates == (0.0, 1.0)
 
 
+def test_luck_does_not_pay_for_what_is_lost() -> None:
+    # The branch is right where the last exit is wrong, and wrong where it is right: as accurate.
+    branch = logits(5.0, -3.0, 0.1, 0.1)
+    found = calibrate.calibrate([branch, logits(-1, 1, 1, 1)], LABELS, [1.0, 2.0], 0.0)
+    assert found.rates == (0.25, 0.75)
+    assert found.accuracy == 1.0 > found.full_accuracy
+
+
 def test_an_exit_that_costs_more_than_going_on_is_never_taken() -> None:
     sure = logits(5, 5, 5, 5)
     found = calibrate.calibrate([sure, sure], LABELS, [3.0, 2.0], 0.0)

@@ -72,13 +72,15 @@ def calibrate(
 
     Each image is judged by itself, as it will be on the board, where it comes alone. Candidates are
     quantiles of each exit's own confidences, so that an exit with another idea of being sure is
-    treated no worse; all their combinations are looked at.
+    treated no worse; all their combinations are looked at. What is lost are images that the last
+    exit has right and an earlier one wrong; the other way round counts for nothing, since luck on
+    the validation split would be spent there and missed on the board.
 
     Args:
         logits: of each exit, the last included, ``[N, classes]``, on the validation split.
         labels: int64 ``[N]``.
         costs: of running up to and with each exit; any unit, ascending.
-        max_drop: accuracy that may be lost against the last exit alone, 0 to 1.
+        max_drop: share of the images that may be lost so, 0 to 1.
 
     Returns:
         thresholds `NEVER` for an exit that cannot be taken without losing more.
@@ -90,15 +92,13 @@ def calibrate(
         for found in sure
     ]
     right = np.stack([found.argmax(axis=1) == labels for found in logits])
-    least = float(right[-1].mean()) - max_drop
     images = np.arange(len(labels))
-    best: tuple[float, float] | None = None
-    chosen: tuple[float, ...] = (NEVER,) * len(sure)
+    least, chosen = float(costs[-1]), (NEVER,) * len(sure)
     for thresholds in itertools.product(*choices):
         exits = leave(sure, thresholds)
-        accuracy = float(right[exits, images].mean())
+        lost = float((right[-1] & ~right[exits, images]).mean())
         cost = float(np.asarray(costs)[exits].mean())
         # A hair of slack: means of the same count may differ in the last bit.
-        if accuracy >= least - 1e-9 and (best is None or (cost, -accuracy) < best):
-            best, chosen = (cost, -accuracy), thresholds
+        if lost <= max_drop + 1e-9 and cost < least:
+            least, chosen = cost, thresholds
     return apply(logits, labels, chosen)
