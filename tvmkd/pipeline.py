@@ -18,8 +18,8 @@ from tvmkd.state import RunFolder, file_hash
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.records import RECORDS, WORKLOADS
 
-STAGES = ("distill", "early_exit", "export", "tune", "build", "compare", "report", "gate")
-OPTIONAL = ("early_exit",)  # done where the config has a section of that name
+STAGES = ("distill", "prune", "early_exit", "export", "tune", "build", "compare", "report", "gate")
+OPTIONAL = ("prune", "early_exit")  # done where the config has a section of that name
 SAMPLES = 8  # real images that builds are checked on and engines compared on
 DATABASE = {"relax": (WORKLOADS, RECORDS), "relay": (LOG,)}
 
@@ -72,7 +72,7 @@ class Pipeline:
         self.stages = [
             name for name in STAGES if name not in OPTIONAL or getattr(cfg, name) is not None
         ]
-        self.student = self._path("student.pt")
+        self.student = self._path("student.pt" if cfg.prune is None else "pruned.pt")
         self.onnx = self._path("student.onnx")
         self.teacher_onnx = self._path("teacher.onnx")
         self.inputs = self._path("inputs.npz")
@@ -150,7 +150,28 @@ class Pipeline:
             return metrics
 
         together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        self._stage("distill", reads, [self.student, self._path("metrics.json")], work, together)
+        files = [self._path("student.pt"), self._path("metrics.json")]
+        self._stage("distill", reads, files, work, together)
+
+    def prune(self) -> None:
+        """``pruned.pt``: the student with fewer channels, as far as that made it faster."""
+        section = self.cfg.prune
+        assert section is not None
+        reads = {
+            "student": file_hash(self._path("student.pt")),
+            "section": section.model_dump(mode="json"),
+            "distill": self.cfg.distill.model_dump(mode="json"),
+            "target": self.target.to_dict(),
+            "stack": self.cfg.tune.stack,
+            "threads": self.cfg.compare.threads,
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd.prune.run import prune
+
+            return prune(self.cfg, self.target, self.folder.path, search_in=self.search_in)
+
+        self._stage("prune", reads, [self.student, self._path("pruning.html")], work)
 
     def early_exit(self) -> None:
         """``exits/``: the student in pieces, each compiled, and how sure each exit has to be."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tvmkd import __version__, data, models
+from tvmkd import __version__, console, data, models
 from tvmkd.data.splits import Splits
 from tvmkd.distill import answers, losses
 from tvmkd.distill import checkpoint as files
@@ -159,6 +159,49 @@ def distill(
         ).run()
 
 
+def fine_tune(
+    cfg: Config,
+    out_dir: Path,
+    network: nn.Module,
+    model: dict[str, Any],
+    path: Path,
+    *,
+    name: str,
+    epochs: int,
+    lr: float,
+    search_in: Sequence[Path] = (),
+) -> None:
+    """Trains a changed student on, with the loss and the teacher that `distill` trained it with.
+
+    Args:
+        cfg: as for `distill`.
+        out_dir: as for `distill`, which has been there: its ``teacher.pt`` is used.
+        network: trained in place.
+        model: ``{"spec", "kwargs"}`` that it is rebuilt from.
+        path: the checkpoint; one of the same training is continued.
+        name: for messages.
+        epochs, lr: of this training.
+        search_in: as for `distill`.
+
+    Raises:
+        InputError: as `distill`.
+    """
+    with console.progress() as progress, assemble() as team:
+        session = _Session(
+            cfg=cfg,
+            out=out_dir,
+            team=team,
+            splits=data.load(cfg.data),
+            progress=progress if team.leader else None,
+            search_in=tuple(search_in),
+            multiple=None,
+            estimate=None,
+            after_checkpoint=None,
+            checkpoint_seconds=5.0,
+        )
+        session.go_on(network, model, path, name, epochs, lr)
+
+
 @dataclass(frozen=True)
 class _Session:
     cfg: Config
@@ -217,6 +260,40 @@ class _Session:
             "exits": exits.exits,
             "shape": list(self.splits.shape),
         }
+
+    def go_on(
+        self,
+        network: nn.Module,
+        model: dict[str, Any],
+        path: Path,
+        name: str,
+        epochs: int,
+        lr: float,
+    ) -> None:
+        cfg = self.cfg.distill
+        loss: Loss = losses.cross_entropy
+        # What it starts from decides where it ends.
+        start = files.fingerprint(network.state_dict())
+        loss_id: dict[str, Any] = {"loss": "ce", "start": start}
+        if cfg.loss != "ce":
+            loss, found, _ = self._distillation(network, self._teacher()[0])
+            loss_id = {**found, "start": start}
+        job = Job(
+            name=name,
+            model=model,
+            loss=loss,
+            loss_id=loss_id,
+            settings=Settings(
+                epochs, lr, cfg.weight_decay, self.cfg.data.batch_size, self.cfg.project.seed
+            ),
+            path=path,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+        try:
+            self._fit(network, job)
+        finally:
+            if isinstance(loss, Distillation):
+                loss.close()
 
     def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> nn.Module:
         torch.manual_seed(seed)

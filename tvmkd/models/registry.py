@@ -21,6 +21,7 @@ REGISTERED = {
     "bottleneck": "tvmkd.models.bottleneck:BottleneckNet",
     "mobilevit": "tvmkd.models.mobilevit:MobileVitNet",
     "mlp": "tvmkd.models.mlp:MixerNet",
+    "pruned": "tvmkd.models.pruned:pruned",
     "early-exit": "tvmkd.models.early_exit:EarlyExitNet",
 }
 

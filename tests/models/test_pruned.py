@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tvmkd import models
+from tvmkd.errors import InputError
+from tvmkd.prune import channels
+
+SHAPE = [1, 1, 16, 16]
+ARGS: dict[str, Any] = {"classes": 10, "widths": [16, 32], "depth": 1}
+
+
+def test_a_network_pruned_twice_is_rebuilt_from_its_history() -> None:
+    torch.manual_seed(0)
+    network = models.build("residual", **ARGS)
+    history: list[list[Any]] = []
+    for _ in range(2):
+        history += channels.shrink(network, SHAPE, 0.3, 4, 10)
+    told = json.loads(json.dumps(history))
+    twin = models.build("pruned", base="residual", args=ARGS, shape=SHAPE, history=told)
+    assert (
+        channels.widths(twin)
+        == channels.widths(network)
+        != channels.widths(models.build("residual", **ARGS))
+    )
+    twin.load_state_dict(network.state_dict())
+    images = torch.linspace(0, 1, 512).view(2, 1, 16, 16)
+    assert torch.equal(twin.eval()(images), network.eval()(images))
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["nowhere", True, [0]]],
+        [["blocks.0.first.0", True, ["x"]]],
+        [["blocks.0.first.0"]],
+    ],
+)
+def test_a_damaged_history_is_one_line(history: Any) -> None:
+    with pytest.raises(InputError, match="its history is damaged, or of another network"):
+        models.build("pruned", base="residual", args=ARGS, shape=SHAPE, history=history)
+
+
+def test_a_file_does_not_choose_what_code_runs() -> None:
+    with pytest.raises(InputError, match='"os:getcwd" is not a model of tvmkd'):
+        models.build("pruned", base="os:getcwd", args={}, shape=SHAPE, history=[])

@@ -1,0 +1,49 @@
+"""A network with channels taken out of it, rebuilt from what was taken out of which module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from tvmkd.errors import InputError
+
+History = Sequence[Sequence[Any]]
+"""``(module's path, whether output channels, indices)`` of each group that went, in order."""
+
+
+def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: History) -> nn.Module:
+    """Builds ``base`` and takes the same channels out of it again; weights come from a checkpoint.
+
+    Args:
+        base: what the network is: a registered name or ``torchvision:NAME``.
+        args: its arguments.
+        shape: of one input, batch first.
+        history: as `tvmkd.prune.channels.shrink` gives it.
+
+    Raises:
+        InputError: the base is somebody's own code, or the history is not of this network.
+    """
+    import torch_pruning
+
+    from tvmkd import models
+
+    if not models.is_builtin(base):
+        # A checkpoint names its base, and a file must not choose what code runs.
+        raise InputError(f'pruning: "{base}" is not a model of tvmkd or torchvision')
+    network = models.build(base, **args)
+    mode = network.training
+    graph = torch_pruning.DependencyGraph().build_dependency(network, torch.zeros(tuple(shape)))
+    known = dict(network.named_modules())
+    try:
+        for path, _, indices in history:
+            if path not in known or not all(isinstance(index, int) for index in indices):
+                raise ValueError(f"{path} is no module of it")
+        graph.load_pruning_history([(path, bool(out), list(found)) for path, out, found in history])
+    except Exception as error:  # Torch-Pruning raises what it likes on indices that cannot be
+        raise InputError(
+            f"pruning: its history is damaged, or of another network than {base}: {error}"
+        ) from error
+    return network.train(mode)

@@ -1,0 +1,1 @@
+"""Structured pruning: whole channels go, and only where the compiled network gets faster."""

@@ -1,0 +1,65 @@
+"""The accuracy and latency of each pruning step, as a page with one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Protocol
+
+from tvmkd import state
+from tvmkd.bench.report.charts import accuracy, both
+from tvmkd.bench.report.style import CSS
+
+
+class Point(Protocol):
+    """What is drawn of a step."""
+
+    @property
+    def kept(self) -> bool: ...  # noqa: D102
+
+    @property
+    def test_accuracy(self) -> float: ...  # noqa: D102
+
+    @property
+    def ms(self) -> float: ...  # noqa: D102
+
+
+def draw(steps: Sequence[Point], path: Path, budget_ms: float | None = None) -> None:
+    """Writes an HTML page to ``path``.
+
+    Args:
+        steps: the first is the student that pruning started from; accuracy 0 to 1, ms.
+        path: where to.
+        budget_ms: what the model may take.
+    """
+    points = [
+        (_name(number, step.kept), step.test_accuracy, step.ms) for number, step in enumerate(steps)
+    ]
+    picture = both(lambda width: accuracy(points, budget_ms, width))
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pruning</title>'
+        '<meta name="viewport" content="width=device-width">'
+        f"<style>{CSS}</style><main><header><h1>Accuracy against latency, step by step</h1>"
+        f'<p class="because">{escape(_lead(steps))}</p></header>'
+        f"<section>{picture}</section></main></html>\n"
+    )
+    with state.draft(path, ".html") as written:
+        written.write_text(page, encoding="utf-8")
+
+
+def _name(number: int, kept: bool) -> str:
+    if number == 0:
+        return "student"
+    return f"step {number}" if kept else f"step {number}, undone"
+
+
+def _lead(steps: Sequence[Point]) -> str:
+    kept = [step for step in steps if step.kept]
+    first, last = kept[0], kept[-1]
+    if len(kept) == 1:
+        return "No step was faster on the target: the student stays as it was."
+    return (
+        f"{len(kept) - 1} of {len(steps) - 1} steps kept: {first.ms:.3g} ms to {last.ms:.3g} ms, "
+        f"test accuracy {first.test_accuracy:.1%} to {last.test_accuracy:.1%}."
+    )
