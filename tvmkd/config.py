@@ -200,6 +200,20 @@ class Distill(_Section):
         return seeds
 
 
+class Quantize(_Section):
+    """``[quantize]``: the student in eight bits, ``student-int8.onnx``, trained so or not.
+
+    ``keep_fp32`` names modules whose layers stay as they are.
+    """
+
+    method: Literal["ptq", "qat"] = "qat"
+    epochs: Count = 20  # of qat
+    lr: Positive = 2e-4
+    images: Count = 128  # of the training split, for the ranges of activations
+    keep_fp32: list[str] = Field(default_factory=list)
+    allow_slow: bool = False  # also where the target's file says that int8 does not pay
+
+
 class EarlyExit(_Section):
     """``[early_exit]``: the student answers after some of its modules already, where it is sure.
 
@@ -282,6 +296,7 @@ class Config(_Section):
     student: Student = Field(default_factory=Student)
     distill: Distill = Field(default_factory=Distill)
     prune: Prune | None = None
+    quantize: Quantize | None = None
     early_exit: EarlyExit | None = None
     export: Export = Field(default_factory=Export)
     target: TargetRef = Field(default_factory=TargetRef)
@@ -291,8 +306,9 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _one_way_to_be_fast(self) -> Config:
-        if self.prune is not None and self.early_exit is not None:
-            raise ValueError("[prune] and [early_exit] do not go together: give one of them")
+        other = "prune" if self.prune else "quantize" if self.quantize else None
+        if self.early_exit is not None and other is not None:
+            raise ValueError(f"[{other}] and [early_exit] do not go together: give one of them")
         return self
 
 

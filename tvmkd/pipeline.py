@@ -18,8 +18,19 @@ from tvmkd.state import RunFolder, file_hash
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.records import RECORDS, WORKLOADS
 
-STAGES = ("distill", "prune", "early_exit", "export", "tune", "build", "compare", "report", "gate")
-OPTIONAL = ("prune", "early_exit")  # done where the config has a section of that name
+STAGES = (
+    "distill",
+    "prune",
+    "quantize",
+    "early_exit",
+    "export",
+    "tune",
+    "build",
+    "compare",
+    "report",
+    "gate",
+)
+OPTIONAL = ("prune", "quantize", "early_exit")  # done where the config has a section of that name
 SAMPLES = 8  # real images that builds are checked on and engines compared on
 DATABASE = {"relax": (WORKLOADS, RECORDS), "relay": (LOG,)}
 
@@ -44,6 +55,10 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
     # Mistakes that should not wait for a training to come to light.
     target = targets.load(cfg.target.name)
     interpreters.find(cfg.tune.stack)
+    if cfg.quantize is not None:
+        from tvmkd.quantize import pays
+
+        pays.check(target, cfg.quantize.allow_slow)
     if cfg.gate.require:
         from tvmkd.bench import gate
 
@@ -172,6 +187,35 @@ class Pipeline:
             return prune(self.cfg, self.target, self.folder.path, search_in=self.search_in)
 
         self._stage("prune", reads, [self.student, self._path("pruning.html")], work)
+
+    def quantize(self) -> None:
+        """``student-int8.onnx``: checked in ONNX Runtime, and timed beside the float one."""
+        section = self.cfg.quantize
+        assert section is not None
+        reads = {
+            "student": file_hash(self.student),
+            "section": section.model_dump(mode="json"),
+            "distill": self.cfg.distill.model_dump(mode="json"),
+            "data": self.results["distill"]["data"]["sha256"],
+            "target": self.target.to_dict(),
+            "compare": self.cfg.compare.model_dump(mode="json"),
+        }
+
+        def work() -> dict[str, Any]:
+            from tvmkd.quantize import run
+
+            found = run.quantize(
+                self.cfg,
+                self.target,
+                self.student,
+                self.folder.path,
+                search_in=self.search_in,
+            )
+            for line in run.lines(found):
+                console.say(f"  {line}")
+            return found
+
+        self._stage("quantize", reads, [self._path("student-int8.onnx")], work)
 
     def early_exit(self) -> None:
         """``exits/``: the student in pieces, each compiled, and how sure each exit has to be."""

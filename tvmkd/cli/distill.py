@@ -10,7 +10,7 @@ import click
 from tvmkd.cli._options import PATH, json_option
 
 # As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
-RECIPES = ("classification", "early-exit", "prune")
+RECIPES = ("classification", "early-exit", "prune", "qat")
 LAST = "early_exit"  # the last stage that makes a student, where the config has it
 _DEFAULT = click.core.ParameterSource.DEFAULT
 

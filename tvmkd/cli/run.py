@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from tvmkd.config import Config
 
 # As in tvmkd.pipeline, which this file must not import before it runs; a test compares them.
-STAGES = ("distill", "prune", "early_exit", "export", "tune", "build", "compare", "report", "gate")
+STAGES = (
+    "distill",
+    "prune",
+    "quantize",
+    "early_exit",
+    "export",
+    "tune",
+    "build",
+    "compare",
+    "report",
+    "gate",
+)
 
 
 @click.command()

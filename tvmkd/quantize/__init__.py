@@ -1,0 +1,1 @@
+"""Eight bits: after training (PTQ) or with it (QAT), as QDQ ONNX."""

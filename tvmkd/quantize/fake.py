@@ -1,0 +1,98 @@
+"""Trains a network as if its weights and activations had eight bits (QAT).
+
+Weights are rounded per output channel, symmetric about zero; a normalisation behind a convolution
+scales its channels one by one, so that rounding before and after folding it are the same. What goes
+into a convolution or dense layer is rounded per tensor, over the range that a moving average of its
+extremes says (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tvmkd.errors import InputError
+from tvmkd.text import suggest
+
+KINDS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+LEVELS = 127  # -127 to 127: without -128 zero is in the middle
+MOMENTUM = 0.05
+
+
+class RoundedWeight(nn.Module):
+    """A parametrization: a weight ``[out, ...]`` as int8 per output channel would have it."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The same shape; the gradient passes as if nothing were rounded."""
+        largest = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-8)
+        zeros = torch.zeros_like(largest, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(
+            weight, largest / LEVELS, zeros, 0, -LEVELS, LEVELS
+        )
+
+
+class RoundedInput(nn.Module):
+    """What goes into a layer, in 256 levels between extremes that a moving average follows."""
+
+    low: Tensor
+    high: Tensor
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("low", "high", "seen"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The same shape."""
+        if self.training:
+            with torch.no_grad():
+                low, high = values.detach().aminmax()
+                share = 1.0 if not bool(self.seen) else MOMENTUM
+                self.low.lerp_(low.clamp_max(0.0).float(), share)
+                self.high.lerp_(high.clamp_min(0.0).float(), share)
+                self.seen.fill_(1.0)
+        scale = ((self.high - self.low) / 255).clamp_min(1e-8)
+        zero = (-self.low / scale).round().clamp(0, 255).to(torch.int32)
+        return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, 255)
+
+
+def attach(network: nn.Module, keep_fp32: Collection[str] = ()) -> Callable[[], None]:
+    """Rounds what is trained from now on; returns what takes it all off again.
+
+    Args:
+        network: changed in place; its weights stay those of full precision underneath.
+        keep_fp32: paths of layers that are left alone.
+
+    Raises:
+        InputError: a path in ``keep_fp32`` leads to no convolution or dense layer.
+    """
+    layers = {path: module for path, module in network.named_modules() if isinstance(module, KINDS)}
+    for path in keep_fp32:
+        if path not in layers:
+            hint = suggest(path, layers) or f"; there are {', '.join(list(layers)[:8])}, ..."
+            raise InputError(f'keep_fp32: there is no layer "{path}"{hint}')
+    chosen = [module for path, module in layers.items() if path not in keep_fp32]
+    hooks = []
+    for module in chosen:
+        parametrize.register_parametrization(module, "weight", RoundedWeight())
+        module.rounded_input = RoundedInput()
+        hooks.append(module.register_forward_pre_hook(_round_input))
+
+    def detach() -> None:
+        for hook in hooks:
+            hook.remove()
+        for module in chosen:
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            del module.rounded_input
+
+    return detach
+
+
+def _round_input(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (module.rounded_input(inputs[0]), *inputs[1:])
