@@ -85,3 +85,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot be read"):
         targets.load(tmp_path / "binary.toml")
+
+
+def test_a_precision_that_does_not_pay_is_refused_or_warned_of() -> None:
+    target = targets.load("raspberry-pi-4")
+    assert target.check_pays("fp32") is None
+    with pytest.raises(InputError, match="raspberry-pi-4: int8 does not pay there: the"):
+        target.check_pays("int8")
+    assert "no dot products" in str(target.check_pays("int8", allow_slow=True))

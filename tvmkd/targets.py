@@ -89,6 +89,27 @@ class Target:
         """The CPU that the host code is compiled for (LLVM's name)."""
         return str((self.host or self.tvm).get("mcpu", ""))
 
+    def check_pays(self, precision: str, allow_slow: bool = False) -> str | None:
+        """Refuses a precision that does not pay on the target, with the reason from its file.
+
+        Args:
+            precision: ``fp32``, ``fp16`` or ``int8``.
+            allow_slow: do it all the same.
+
+        Returns:
+            None where it pays, else a line to warn with.
+
+        Raises:
+            InputError: it does not pay, and ``allow_slow`` was not given.
+        """
+        found = self.precisions[precision]
+        if found.ok:
+            return None
+        line = f"{self.name}: {precision} does not pay there: {found.reason}"
+        if not allow_slow:
+            raise InputError(f"{line}; allow_slow has it done all the same")
+        return line
+
     def runs_here(self) -> str | None:
         """None when code for this target runs on this machine, else the reason why not."""
         if self.device != "cpu":

@@ -55,3 +55,25 @@ def test_what_is_missing_is_said(tvmkd: Any, weights: Path, tmp_path: Path) -> N
     assert tvmkd("export", tmp_path / "junk.pt", "-o", out).code == 4
     assert tvmkd("export", weights, "-o", out, "--input-shape", "1,x").code == 2
     assert not out.exists()
+
+
+def test_half_precision_and_what_fuses(tvmkd: Any, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "halved_nets.py").write_text(
+        nets.MODULE + "\ndef four():\n    return net(4)\n", encoding="utf-8"
+    )
+    out = tmp_path / "half.onnx"
+    command = ["export", weights, "-o", out, "--model", "halved_nets:four"]
+    command += ["--input-shape", "1,1,32,32"]
+    refused = tvmkd(*command, "--precision", "fp16", "--target", "raspberry-pi-4")
+    assert refused.code == 4
+    assert "no half-precision arithmetic" in refused.line
+    assert not out.exists()
+    assert tvmkd(*command, "--keep-fp32", "0").code == 2
+    done = tvmkd(*command, "--precision", "fp16", "--keep-fp32", "5", "--json")
+    assert done.code == 0, done.err
+    info = json.loads(done.out)
+    assert (info["precision"], info["inputs"][0]["dtype"]) == ("fp16", "float32")
+    assert info["fusion"]["convolutions"] == info["fusion"]["activations"] == 2
+    assert 0 < info["fp16_error"] < 2e-2
+    done = tvmkd(*command, "--target", "raspberry-pi-4")
+    assert "2 convolutions, all with their batch normalisation folded" in done.out

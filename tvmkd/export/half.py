@@ -1,0 +1,88 @@
+"""An ONNX file in half precision, by ONNX Runtime's converter, checked against its original."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tvmkd import state
+from tvmkd.closeness import TOLERANCE, error_of_range
+from tvmkd.errors import InputError
+from tvmkd.export.layers import nodes_of
+
+ROUNDS = 4
+
+
+def half(
+    source: Path, out: Path, keep_fp32: Sequence[str] = (), pictures: np.ndarray | None = None
+) -> float:
+    """Writes ``source`` with float16 weights and arithmetic; inputs and outputs stay float32.
+
+    Args:
+        source: an FP32 ONNX file with one input.
+        keep_fp32: layers that stay in FP32 (mixed precision), as `tvmkd.export.layers` takes them.
+        pictures: inputs to compare both files on, float32 ``[N, C, H, W]``; None: normal noise.
+
+    Returns:
+        The largest difference between both files' outputs, as a share of the largest magnitude.
+
+    Raises:
+        InputError: a layer is not there, the model cannot be converted, or answers with more than
+            `tvmkd.closeness.TOLERANCE` of difference: float16 ends at 65504.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = onnx.load(str(source))
+    blocked = nodes_of(model, keep_fp32, "keep_fp32")
+    try:
+        # It warns of every small weight that becomes zero; the comparison is what counts.
+        logging.disable(logging.WARNING)
+        result = convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
+    except Exception as error:  # whatever the converter trips over
+        raise InputError(f"{source}: cannot be brought to FP16: {error}") from None
+    finally:
+        logging.disable(logging.NOTSET)
+    # The converter puts its casts at the end.
+    OnnxModel(result).topological_sort()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with state.draft(out, ".onnx") as written:
+        onnx.save(result, str(written))
+        gap = _difference(source, written, pictures)
+        if not gap <= TOLERANCE["float16"]:
+            raise InputError(
+                f"{source}: in FP16 it differs by {gap:.2g} of the output's range "
+                f"({TOLERANCE['float16']:g} is allowed); keep layers with large values in FP32 "
+                "(keep_fp32)"
+            )
+    return gap
+
+
+def _difference(source: Path, other: Path, pictures: np.ndarray | None) -> float:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    sessions = [
+        onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        for path in (source, other)
+    ]
+    (entry,) = sessions[0].get_inputs()
+    shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+    if pictures is None:
+        generator = np.random.default_rng(0)
+        pictures = generator.standard_normal((ROUNDS * shape[0], *shape[1:]), dtype=np.float32)
+    answers: list[list[Any]] = [[], []]
+    for start in range(0, len(pictures) - shape[0] + 1, shape[0]):
+        feed = {entry.name: pictures[start : start + shape[0]]}
+        for found, session in zip(answers, sessions, strict=True):
+            found.append(session.run(None, feed))
+    return max(
+        error_of_range(np.concatenate(got), np.concatenate(wanted))
+        for wanted, got in zip(*(zip(*found, strict=True) for found in answers), strict=True)
+    )
