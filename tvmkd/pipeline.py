@@ -56,9 +56,9 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
     target = targets.load(cfg.target.name)
     interpreters.find(cfg.tune.stack)
     if cfg.quantize is not None:
-        from tvmkd.quantize import pays
-
-        pays.check(target, cfg.quantize.allow_slow)
+        slow = target.check_pays("int8", cfg.quantize.allow_slow)
+        if slow is not None:
+            console.warn(slow)
     if cfg.gate.require:
         from tvmkd.bench import gate
 

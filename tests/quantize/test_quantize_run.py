@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tvmkd import config, pipeline
-from tvmkd.errors import UsageError
+from tvmkd.errors import InputError
 
 SECTIONS: dict[str, Any] = {
     "project": {"name": "quantize"},
@@ -46,6 +46,6 @@ def test_after_training_and_with_it(tmp_path: Path) -> None:
 def test_a_target_where_it_does_not_pay_is_refused_before_any_training(tmp_path: Path) -> None:
     sections = {**SECTIONS, "project": {"name": "q", "out": str(tmp_path / "run")}}
     sections |= {"quantize": {"method": "ptq"}, "target": {"name": "jetson-nano-gpu"}}
-    with pytest.raises(UsageError, match="int8 does not pay on jetson-nano-gpu"):
+    with pytest.raises(InputError, match="jetson-nano-gpu: int8 does not pay there: sm_53"):
         pipeline.run(config.parse(sections), until="quantize")
     assert not (tmp_path / "run").exists()

@@ -67,17 +67,21 @@ def attach(network: nn.Module, keep_fp32: Collection[str] = ()) -> Callable[[], 
 
     Args:
         network: changed in place; its weights stay those of full precision underneath.
-        keep_fp32: paths of layers that are left alone.
+        keep_fp32: paths of layers, or of modules around them, that are left alone.
 
     Raises:
         InputError: a path in ``keep_fp32`` leads to no convolution or dense layer.
     """
     layers = {path: module for path, module in network.named_modules() if isinstance(module, KINDS)}
     for path in keep_fp32:
-        if path not in layers:
+        if not any(_inside(layer, path) for layer in layers):
             hint = suggest(path, layers) or f"; there are {', '.join(list(layers)[:8])}, ..."
             raise InputError(f'keep_fp32: there is no layer "{path}"{hint}')
-    chosen = [module for path, module in layers.items() if path not in keep_fp32]
+    chosen = [
+        module
+        for layer, module in layers.items()
+        if not any(_inside(layer, path) for path in keep_fp32)
+    ]
     hooks = []
     for module in chosen:
         parametrize.register_parametrization(module, "weight", RoundedWeight())
@@ -92,6 +96,10 @@ def attach(network: nn.Module, keep_fp32: Collection[str] = ()) -> Callable[[], 
             del module.rounded_input
 
     return detach
+
+
+def _inside(layer: str, path: str) -> bool:
+    return layer == path or layer.startswith(f"{path}.")
 
 
 def _round_input(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from tvmkd import state
 from tvmkd.errors import InputError
-from tvmkd.text import suggest
+from tvmkd.export.layers import nodes_of
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
 
@@ -51,8 +51,7 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
         source: float32 ONNX with one input, batch 1.
         out: where to.
         images: for the ranges of activations: float32 ``[n, ...]``.
-        keep_fp32: names of nodes, or paths of modules in front of them (``features.3`` keeps all
-            in it).
+        keep_fp32: layers that stay as they are, as `tvmkd.export.layers` takes them.
 
     Raises:
         InputError: a name in ``keep_fp32`` matches no node, or ONNX Runtime cannot quantise it.
@@ -62,7 +61,8 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
 
     model = onnx.load(str(source))
     layers = [node.name for node in model.graph.node if node.op_type in OPERATORS]
-    kept = _kept(model, layers, keep_fp32)
+    named = nodes_of(model, list(keep_fp32), "[quantize] keep_fp32")
+    kept = [name for name in named if name in layers]
     with tempfile.TemporaryDirectory(prefix="tvmkd-quantize-") as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         try:
@@ -90,32 +90,6 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
                 f"{source}: ONNX Runtime cannot quantise it: {type(error).__name__}: {text[:200]}"
             ) from error
     return Facts(len(layers) - len(kept), tuple(kept))
-
-
-def _kept(model: onnx.ModelProto, layers: list[str], names: Collection[str]) -> list[str]:
-    """Nodes that are named, or whose module is."""
-    paths = {node.name: _path(node) for node in model.graph.node if node.name in layers}
-    found = []
-    for name in names:
-        here = [
-            layer
-            for layer in layers
-            if layer == name or paths[layer] == name or paths[layer].startswith(f"{name}.")
-        ]
-        if not here:
-            known = [*layers, *paths.values()]
-            raise InputError(f'keep_fp32: no layer is called "{name}"{suggest(name, known)}')
-        found += [layer for layer in here if layer not in found]
-    return found
-
-
-def _path(node: onnx.NodeProto) -> str:
-    """The module that a node was exported from, as ``named_modules()`` has it."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            scopes = [part.strip(" '\"") for part in entry.value.strip("[]").split(",")]
-            return next((scope for scope in reversed(scopes[:-1]) if scope), "")
-    return ""
 
 
 def _check(path: Path) -> None:
