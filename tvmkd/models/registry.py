@@ -21,14 +21,18 @@ REGISTERED = {
     "bottleneck": "tvmkd.models.bottleneck:BottleneckNet",
     "mobilevit": "tvmkd.models.mobilevit:MobileVitNet",
     "mlp": "tvmkd.models.mlp:MixerNet",
+}
+# What other stages make of a student; checkpoints name them, and nobody has to.
+CHANGED = {
     "pruned": "tvmkd.models.pruned:pruned",
     "early-exit": "tvmkd.models.early_exit:EarlyExitNet",
 }
+_OURS = {**REGISTERED, **CHANGED}
 
 
 def is_builtin(spec: str) -> bool:
     """Whether ``spec`` names a model of ours or of torchvision: building it runs nobody's code."""
-    return spec in REGISTERED or spec.startswith("torchvision:")
+    return spec in _OURS or spec.startswith("torchvision:")
 
 
 def arguments(
@@ -49,7 +53,7 @@ def arguments(
         size: pixels a side of the image, if it is known.
         multiple: what the target wants channel counts to be a multiple of, if that matters.
     """
-    if spec not in REGISTERED:
+    if spec not in _OURS:
         return {"num_classes": classes} if spec.startswith("torchvision:") else {}
     known = {"classes": classes, "channels": channels, "size": size, "multiple": multiple}
     taken = inspect.signature(_registered(spec)).parameters
@@ -71,7 +75,7 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
     """
     kind, _, name = spec.partition(":")
     factory: Callable[..., Any]
-    if spec in REGISTERED:
+    if spec in _OURS:
         factory = _registered(spec)
     elif kind == "torchvision" and name:
         factory = _torchvision(name)
@@ -100,7 +104,7 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
 
 
 def _registered(spec: str) -> Callable[..., Any]:
-    module, _, name = REGISTERED[spec].partition(":")
+    module, _, name = _OURS[spec].partition(":")
     factory: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return factory
 
