@@ -13,6 +13,7 @@ import onnx
 from tvmkd import state
 from tvmkd.closeness import TOLERANCE, error_of_range
 from tvmkd.errors import InputError
+from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
 ROUNDS = 4
@@ -35,6 +36,7 @@ def half(
         InputError: a layer is not there, the model cannot be converted, or answers with more than
             `tvmkd.closeness.TOLERANCE` of difference: float16 ends at 65504.
     """
+    ort_tools.importable()
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from tvmkd import state
 from tvmkd.errors import InputError
+from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
@@ -56,6 +57,7 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
     Raises:
         InputError: a name in ``keep_fp32`` matches no node, or ONNX Runtime cannot quantise it.
     """
+    ort_tools.importable()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
