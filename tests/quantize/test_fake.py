@@ -18,12 +18,12 @@ def network() -> nn.Sequential:
 IMAGES = torch.linspace(-1, 2, 3 * 16).view(3, 1, 4, 4)
 
 
-def test_a_weight_has_255_levels_of_its_own_in_each_channel() -> None:
+def test_a_weight_has_129_levels_of_its_own_in_each_channel() -> None:
     weight = torch.tensor([[1.0, -0.5, 0.003], [100.0, 0.3, -100.0]])
     found = fake.RoundedWeight()(weight)
-    scale = torch.tensor([[1.0], [100.0]]) / 127
+    scale = torch.tensor([[1.0], [100.0]]) / 64
     torch.testing.assert_close(found, (weight / scale).round() * scale)
-    assert found[0, 1] == pytest.approx(-0.5, abs=1 / 254)
+    assert found[0, 1] == pytest.approx(-0.5, abs=1 / 128)
     assert found[1, 1] == 0.0
 
 

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from tvmkd import models
 from tvmkd.errors import InputError
 from tvmkd.export.onnx import export
-from tvmkd.quantize import qdq
+from tvmkd.quantize import fake, qdq
 
 SHAPE = (1, 1, 16, 16)
 IMAGES = np.random.default_rng(0).normal(size=(16, 1, 16, 16)).astype(np.float32)
@@ -57,6 +57,22 @@ def test_weights_are_int8_with_a_scale_a_channel_and_no_zero_point(
         assert scale.shape == (weight.shape[0],)
         assert not zero.any()
         assert np.abs(weight).max() <= 64, "seven bits: pairs of products must not saturate"
+
+
+def test_weights_in_the_file_are_those_that_training_saw(plain: Path, tmp_path: Path) -> None:
+    qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES)
+    rounded = fake.RoundedWeight()
+    floats = [numpy_helper.to_array(entry) for entry in onnx.load(str(plain)).graph.initializer]
+    wanted = [rounded(torch.tensor(weight)).numpy() for weight in floats if weight.ndim == 4]
+    got = [
+        weight.astype(np.float32) * scale.reshape(-1, 1, 1, 1)
+        for weight, scale, _ in weights(tmp_path / "int8.onnx").values()
+        if weight.ndim == 4
+    ]
+    assert len(got) == len(wanted) == 7
+    for weight in got:
+        same = [other for other in wanted if other.shape == weight.shape]
+        assert min(float(np.abs(weight - other).max()) for other in same) < 1e-5
 
 
 def test_onnx_runtime_gives_nearly_the_same(plain: Path, tmp_path: Path) -> None:

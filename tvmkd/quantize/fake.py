@@ -20,12 +20,12 @@ from tvmkd.errors import InputError
 from tvmkd.text import suggest
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Linear)
-LEVELS = 127  # -127 to 127: without -128 zero is in the middle
+LEVELS = 64  # -64 to 64: the seven bits that tvmkd.quantize.qdq writes
 MOMENTUM = 0.05
 
 
 class RoundedWeight(nn.Module):
-    """A parametrization: a weight ``[out, ...]`` as int8 per output channel would have it."""
+    """A parametrization: a weight ``[out, ...]`` as the exported file has it, by output channel."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """The same shape; the gradient passes as if nothing were rounded."""
