@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tvmkd import config, pipeline
+from tvmkd import config, pipeline, steps
 from tvmkd.errors import InputError
 
 SECTIONS: dict[str, Any] = {
@@ -41,6 +41,20 @@ def test_after_training_and_with_it(tmp_path: Path) -> None:
         }
         assert ("trained_accuracy" in found) == (method == "qat")
     assert (tmp_path / "run/student-int8.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_what_tvm_does_not_build_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(onnx: Path, *_: Any, **__: Any) -> None:
+        raise InputError(f"{onnx.name}: differs from ONNX Runtime")
+
+    monkeypatch.setattr(steps, "build", build)
+    sections = {**SECTIONS, "project": {"name": "q", "out": str(tmp_path / "run")}}
+    found = pipeline.run(config.parse(sections), until="quantize")["quantize"]
+    assert set(found["ms"]) == {"onnxruntime fp32", "onnxruntime int8"}
+    assert found["left_out"]["tvm int8"] == "student-int8.onnx: differs from ONNX Runtime"
 
 
 def test_a_target_where_it_does_not_pay_is_refused_before_any_training(tmp_path: Path) -> None:
