@@ -148,7 +148,7 @@ def _time(
             try:
                 steps.build(onnx, target, [], folder / name, stack=cfg.tune.stack)
             except InputError as error:
-                # Rounding may fall to the other side in TVM, which its build's check does not allow.
+                # Rounding may fall to the other side in TVM, which its check does not allow.
                 unbuilt[f"tvm {name}"] = str(error)
                 continue
             specs.append(EngineSpec(f"tvm {name}", "tvm", folder / name, precision=name))
