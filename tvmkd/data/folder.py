@@ -17,11 +17,11 @@ from tvmkd.data import augment
 from tvmkd.data.pictures import Decoder, is_gray
 from tvmkd.data.splits import Images, Splits, TensorImages
 from tvmkd.errors import InputError
+from tvmkd.images import SUFFIXES
 
 if TYPE_CHECKING:
     from tvmkd.config import Data
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 CACHE_BYTES = 1 << 30  # up to here all three splits are decoded once and kept, as bytes
 HASH_BYTES = 4 << 30  # up to here the data hash covers what is in the files, not their sizes alone
 # The usual constants: pretrained teachers expect them.

@@ -10,9 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from tvmkd.errors import InputError
-
-# What Pillow raises for files that are damaged, cut short, far too big or no image at all.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+from tvmkd.images import UNREADABLE, eight_bits, unreadable
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class Decoder:
             with Image.open(path) as opened:
                 # JPEG decodes straight to a smaller size where that is enough.
                 opened.draft(None, (self.size * 2, self.size * 2))
-                picture = ImageOps.exif_transpose(_eight_bits(opened))
+                picture = ImageOps.exif_transpose(eight_bits(opened))
                 picture = picture.convert("L" if self.channels == 1 else "RGB")
-        except _UNREADABLE as error:
-            raise _unreadable(path, error) from None
+        except UNREADABLE as error:
+            raise unreadable(path, error) from None
         width, height = picture.size
         scale = self.size / min(width, height)
         fitted = picture.resize(
@@ -62,13 +60,13 @@ def whole(path: Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint
     """
     try:
         with Image.open(path) as opened:
-            picture = _eight_bits(opened)
+            picture = eight_bits(opened)
             upright = ImageOps.exif_transpose(picture)
             if upright.size == size or picture.size != size:
                 picture = upright
             pixels = np.array(picture.convert("RGB"))
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from None
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
     height, width = pixels.shape[:2]
     if (width, height) != size:
         raise InputError(
@@ -89,8 +87,8 @@ def upright_size(path: Path) -> tuple[int, int]:
             width, height = opened.size
             turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
             return (height, width) if turned else (width, height)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from None
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
 
 
 def is_gray(path: Path) -> bool:
@@ -102,20 +100,5 @@ def is_gray(path: Path) -> bool:
     try:
         with Image.open(path) as opened:
             return opened.mode in {"1", "L", "LA"} or opened.mode.startswith("I")
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from None
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    if not picture.mode.startswith("I"):
-        return picture
-    # Pillow cuts 16-bit brightness off at 255 when it converts; its high byte is what is meant.
-    values = np.asarray(picture).astype(np.int64)
-    return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
-
-
-def _unreadable(path: Path, error: BaseException) -> InputError:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if str(path) in text:  # Pillow names the file itself for some kinds
-        text = "not an image, or damaged"
-    return InputError(f"{path}: cannot be read as an image: {text}; replace or remove it")
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None

@@ -17,9 +17,9 @@ import numpy as np
 
 from tvmkd.data.detection.annotations import Annotation, fit_boxes
 from tvmkd.data.detection.splits import DetectionSplits, Division, build
-from tvmkd.data.folder import SUFFIXES
 from tvmkd.data.pictures import upright_size
 from tvmkd.errors import InputError
+from tvmkd.images import SUFFIXES
 from tvmkd.text import suggest
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
