@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from tvmkd.errors import InputError
 
 KEY = "tvmkd.detector"
 VERSION = 1
+# What a file may make this process allocate: a RetinaNet of 1024 x 1024 pixels has 196,416 anchors.
+MOST_ANCHORS = 1 << 20
+MOST_SIZE = 4096
 Activation = Literal["sigmoid", "softmax"]
 
 
@@ -84,13 +88,37 @@ class Description:
                     f"{where}: detector version {content['version']}; this tvmkd reads {VERSION}: "
                     "update tvmkd"
                 )
-            unpacked = zlib.decompress(base64.b64decode(content["anchors"], validate=True))
-            anchors = np.frombuffer(unpacked, "<f4").astype(np.float32).reshape(-1, 4)
+            names = content["classes"]
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("its classes are no list of names")
+            size = int(content["size"])
             activation = content["activation"]
-            if activation not in ("sigmoid", "softmax") or not np.isfinite(anchors).all():
-                raise ValueError("its activation or its anchors make no sense")
             dx, dy, dw, dh = (float(weight) for weight in content["box_weights"])
-            names = tuple(str(name) for name in content["classes"])
-            return cls(names, int(content["size"]), activation, (dx, dy, dw, dh), anchors)
-        except (KeyError, TypeError, ValueError, zlib.error) as error:
-            raise InputError(f"{where}: its detector's description is damaged: {error}") from None
+            anchors = _unpacked(content["anchors"])
+            if (
+                not names
+                or not 0 < size <= MOST_SIZE
+                or activation not in ("sigmoid", "softmax")
+                or not all(0 < weight < math.inf for weight in (dx, dy, dw, dh))
+                or not np.isfinite(anchors).all()
+            ):
+                raise ValueError("its classes, size, activation, weights or anchors make no sense")
+            return cls(tuple(names), size, activation, (dx, dy, dw, dh), anchors)
+        except _DAMAGED as error:
+            raise InputError(
+                f"{where}: its detector's description is damaged: {error}; export it again"
+            ) from None
+
+
+_DAMAGED = (KeyError, TypeError, ValueError, OverflowError, RecursionError, zlib.error)
+
+
+def _unpacked(text: str) -> NDArray[np.float32]:
+    """Anchors from base64 and zlib, without ever holding more than `MOST_ANCHORS`."""
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(base64.b64decode(text, validate=True), MOST_ANCHORS * 16 + 1)
+    if len(unpacked) > MOST_ANCHORS * 16:
+        raise ValueError(f"it has more than {MOST_ANCHORS} anchors")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("its anchors are cut short, or something follows them")
+    return np.frombuffer(unpacked, "<f4").astype(np.float32).reshape(-1, 4)
