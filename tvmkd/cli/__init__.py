@@ -27,6 +27,7 @@ VERBS = {
     "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
     "compare": "Measure engines head to head on one ONNX model.",
+    "detect": "Find objects in images with a detector, and time it.",
     "gate": "Say yes or no to a comparison.",
     "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",
@@ -84,8 +85,8 @@ def group() -> None:
 
     Start with `tvmkd demo`, or `tvmkd doctor` where something does not work.
 
-    Exit codes: 0 done, 1 the gate said no, 2 wrong usage, 4 bad input, 5 something needed is
-    missing, 130 interrupted.
+    Exit codes: 0 done, 1 the gate said no or a budget was missed, 2 wrong usage, 4 bad input, 5
+    something needed is missing, 130 interrupted.
     """
 
 
