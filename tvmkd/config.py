@@ -100,11 +100,12 @@ class Camera(_Section):
 class Data(_Section):
     """``[data]``: the embedded digits, or a folder of images, one sub-folder a class.
 
-    A folder that holds ``train`` and ``test`` (and perhaps ``val``) is taken as it is split;
+    Or, for detectors, the embedded scenes, or a folder in VOC's or COCO's layout. A folder that
+    holds ``train`` and ``test`` (and perhaps ``val``) is taken as it is split;
     one that holds the classes themselves is split here by the fractions and ``split_seed``.
     """
 
-    dataset: Literal["digits", "folder"] = "digits"
+    dataset: Literal["digits", "folder", "scenes", "voc", "coco"] = "digits"
     path: Path | None = None
     image_size: Annotated[int, Field(ge=8, le=4096)] = 32
     batch_size: Count = 64
@@ -115,11 +116,24 @@ class Data(_Section):
     channels: Literal[1, 3] | None = None  # None: gray if all images looked at are gray
     augment: AugmentName = "affine"  # flip: affine, and mirrored
     camera: Camera = Field(default_factory=Camera)
+    classes: list[str] = Field(default_factory=list)  # voc's class map; none: all names, sorted
+    scenes: tuple[Count, Count, Count] = (600, 100, 200)  # to train, validate and test on
+
+    @property
+    def detection(self) -> bool:
+        """Whether there are boxes to find."""
+        return self.dataset in ("scenes", "voc", "coco")
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
-        if self.dataset == "folder" and self.path is None:
-            raise ValueError('dataset = "folder" needs a path')
+        if self.dataset in ("folder", "voc", "coco") and self.path is None:
+            raise ValueError(f'dataset = "{self.dataset}" needs a path')
+        if self.dataset != "voc" and self.classes:
+            raise ValueError('classes is the class map of dataset = "voc"')
+        if self.detection and "augment" in self.model_fields_set:
+            raise ValueError("augment is for classifiers; detectors have [detection] augment")
+        if self.detection and self.image_size < 64:
+            raise ValueError("detectors need an image_size of 64 or more")
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError("val_fraction and test_fraction leave nothing to train on")
         if "camera" not in self.augment and self.camera != Camera():
@@ -235,6 +249,19 @@ class Prune(_Section):
     max_drop: Fraction = 0.01  # accuracy on the validation split, against the student
 
 
+class Detection(_Section):
+    """``[detection]``: how detectors are trained, and what they learn from their teacher."""
+
+    augment: tuple[Literal["colour", "crop", "zoom", "flip"], ...] = ("colour", "crop", "zoom")
+    # Views of each image that students see, an epoch each, in turn: then the teacher is asked once
+    # of each and its answers are kept. 0: a new view each epoch, and the teacher is asked anew.
+    variants: Annotated[int, Field(ge=0)] = 0
+    classification: Annotated[float, Field(ge=0.0)] = 1.0
+    boxes: Annotated[float, Field(ge=0.0)] = 1.0
+    features: Annotated[float, Field(ge=0.0)] = 1.0
+    temperature: Positive = 2.0
+
+
 class Export(_Section):
     """``[export]``: the ONNX file."""
 
@@ -298,6 +325,7 @@ class Config(_Section):
     prune: Prune | None = None
     quantize: Quantize | None = None
     early_exit: EarlyExit | None = None
+    detection: Detection = Field(default_factory=Detection)
     export: Export = Field(default_factory=Export)
     target: TargetRef = Field(default_factory=TargetRef)
     tune: Tune = Field(default_factory=Tune)
@@ -309,6 +337,24 @@ class Config(_Section):
         other = "prune" if self.prune else "quantize" if self.quantize else None
         if self.early_exit is not None and other is not None:
             raise ValueError(f"[{other}] and [early_exit] do not go together: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Config:
+        if not self.data.detection:
+            if "detection" in self.model_fields_set:
+                raise ValueError("[detection] needs [data] dataset = scenes, voc or coco")
+            return self
+        given = [name for name in ("prune", "quantize", "early_exit") if getattr(self, name)]
+        named = {"loss", "features", "hard_mining", "curriculum", "latency_weight"}
+        given += [f"distill.{name}" for name in sorted(named & self.distill.model_fields_set)]
+        if given == ["distill.loss"] and self.distill.loss in ("kd", "ce"):
+            return self
+        if given:
+            raise ValueError(
+                f"{given[0]} is for classifiers: a detector's losses are those of [detection], and "
+                'distill.loss is "kd" (all of them) or "ce" (no teacher)'
+            )
         return self
 
 

@@ -139,6 +139,7 @@ class Pipeline:
             "weights": file_hash(given) if given is not None and given.is_file() else None,
             "student": cfg.student.model_dump(mode="json"),
             "distill": cfg.distill.model_dump(mode="json"),
+            "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
             "exits": cfg.early_exit.model_dump(exclude={"max_drop"}) if cfg.early_exit else None,
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else self.target.channel_multiple,
@@ -149,10 +150,10 @@ class Pipeline:
         }
 
         def work() -> dict[str, Any]:
-            from tvmkd.distill import distill
+            from tvmkd.distill import train
 
             with console.progress() as progress:
-                result = distill(
+                result = train(
                     cfg,
                     self.folder.path,
                     progress,
@@ -261,7 +262,7 @@ class Pipeline:
         }
 
         def work() -> dict[str, Any]:
-            from tvmkd import data
+            from tvmkd.distill import samples
             from tvmkd.export import check, export
 
             metrics = self.results["distill"]["data"]
@@ -278,7 +279,7 @@ class Pipeline:
                 )
                 info = check(self.onnx, self.dims)
                 step("picking real inputs")
-                pictures = data.load(self.cfg.data).sample(SAMPLES * cfg.batch)
+                pictures = samples(self.cfg.data, SAMPLES * cfg.batch)
                 _save(self.inputs, info.inputs[0].name, pictures)
                 self.teacher_onnx.unlink(missing_ok=True)
                 if teacher is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -27,3 +28,9 @@ def folder(name: str) -> Path:
         if place.is_dir():
             return place
     raise FileNotFoundError(f"tvmkd is installed without its {name} (looked in {_PLACES[name][0]})")
+
+
+def cache(name: str) -> Path:
+    """A folder for what can be made again: ``$XDG_CACHE_HOME/tvmkd/NAME``. It may not be there."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tvmkd" / name

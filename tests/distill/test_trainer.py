@@ -108,7 +108,7 @@ def test_too_few_images_for_the_team():
 
 
 def test_the_learning_rate_goes_up_then_down():
-    rates = [trainer._schedule(step, 100) for step in range(100)]
+    rates = [trainer.schedule(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == 1.0
     assert rates.index(1.0) == 4
@@ -118,7 +118,7 @@ def test_the_learning_rate_goes_up_then_down():
 
 def test_biases_and_norms_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    decayed, free = trainer._groups(list(model.parameters()), 0.5)
+    decayed, free = trainer.groups(list(model.parameters()), 0.5)
     assert [weight.ndim for weight in decayed["params"]] == [4]
     assert decayed["weight_decay"] == 0.5
     assert [weight.ndim for weight in free["params"]] == [1, 1, 1]

@@ -10,7 +10,7 @@ import click
 from tvmkd.cli._options import PATH, json_option
 
 # As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
-RECIPES = ("classification", "early-exit", "prune", "qat")
+RECIPES = ("classification", "detection", "early-exit", "prune", "qat")
 LAST = "early_exit"  # the last stage that makes a student, where the config has it
 _DEFAULT = click.core.ParameterSource.DEFAULT
 
@@ -62,11 +62,11 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
     if int(os.environ.get("RANK", "0")) > 0:
         # The leader looks after the run's folder; the others only lend a hand.
         from tvmkd import targets
-        from tvmkd.distill import distill
+        from tvmkd.distill import train
 
         # The same as in the pipeline, or the processes would train different students.
         multiple = targets.load(cfg.target.name).channel_multiple
-        distill(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
+        train(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
         return 0
     return carry_out(cfg, [config.parent], LAST, as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tvmkd.data.splits import Splits
+from tvmkd.errors import InputError
 
 if TYPE_CHECKING:
     from tvmkd.config import Data
@@ -14,8 +15,14 @@ def load(cfg: Data) -> Splits:
     """Loads the dataset that ``[data]`` names; the same config gives the same splits.
 
     Raises:
-        InputError: the folder holds no images, no classes, or an image that cannot be read.
+        InputError: the folder holds no images, no classes, or an image that cannot be read; or it
+            is a detection set.
     """
+    if cfg.detection:
+        raise InputError(
+            f'[data] dataset = "{cfg.dataset}" has boxes, and this takes images of one class each: '
+            "digits or folder"
+        )
     if cfg.dataset == "digits":
         from tvmkd.data.digits import load_digits
 

@@ -90,11 +90,11 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
     model = team.wrap(network)
     own = job.loss.to(device) if isinstance(job.loss, nn.Module) else None
     own_weights = [] if own is None else list(own.parameters())
-    groups = _groups([*network.parameters(), *own_weights], settings.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr)
+    parts = groups([*network.parameters(), *own_weights], settings.weight_decay)
+    optimizer = torch.optim.AdamW(parts, lr=settings.lr)
     half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
     scaler = torch.amp.GradScaler(device.type, enabled=half)
-    state = _resume(job, identity)
+    state = resume(job.name, job.path, identity)
     if state is None:
         state = Checkpoint(job.model, {}, rng={"seed": settings.seed}, meta={"training": identity})
     else:
@@ -110,7 +110,7 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
     kept = began = time.monotonic()
     before = state.seconds
     for epoch in range(state.epoch, settings.epochs):
-        generator = _seed_epoch(settings.seed, epoch, team)
+        generator = seed_epoch(settings.seed, epoch, team)
         order = _order(splits, job, steps, epoch, team)
         model.train()
         found = torch.zeros(steps, device=device)
@@ -119,7 +119,7 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
                 images = splits.augment(images, generator)
             images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
-            rate = settings.lr * _schedule(epoch * steps + step, settings.epochs * steps)
+            rate = settings.lr * schedule(epoch * steps + step, settings.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with _precision(device, half):
@@ -141,7 +141,7 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
             kept_one = f"; {job.path} is of an earlier epoch" if job.path.exists() else ""
             raise InputError(
                 f"{job.name}: the loss is {float(found[bad])} in batch {bad + 1} of {steps} of "
-                f"epoch {epoch + 1} (training images {_some(order[bad])}); lower its lr "
+                f"epoch {epoch + 1} (training images {some(order[bad])}); lower its lr "
                 f"({settings.lr:g}), or look for bad values in the data{kept_one}"
             )
         state.epoch = epoch + 1
@@ -188,26 +188,28 @@ def _identity(job: Job, splits: Splits, team: Team) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _resume(job: Job, identity: str) -> Checkpoint | None:
+def resume(name: str, path: Path, identity: str) -> Checkpoint | None:
     """The checkpoint to go on from, if there is one and it is of this very training."""
-    if not job.path.exists():
+    if not path.exists():
         return None
     try:
-        found = files.load(job.path)
+        found = files.load(path)
     except InputError as error:
-        console.warn(f"{job.name} starts again: {error}")
+        console.warn(f"{name} starts again: {error}")
         return None
     if found.meta.get("training") != identity or found.optimizer is None:
         return None
     return found
 
 
-def _some(indices: Tensor, most: int = 6) -> str:
+def some(indices: Tensor, most: int = 6) -> str:
+    """The first few of many images, for messages."""
     more = ", ..." if len(indices) > most else ""
     return ", ".join(str(int(index)) for index in indices[:most]) + more
 
 
-def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+def groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """What an optimizer takes: matrices and kernels decay, normalisation and biases do not."""
     weights = [weight for weight in parameters if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": decay},
@@ -215,7 +217,7 @@ def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, 
     ]
 
 
-def _seed_epoch(seed: int, epoch: int, team: Team) -> torch.Generator:
+def seed_epoch(seed: int, epoch: int, team: Team) -> torch.Generator:
     """Seeds everything a model or a user's code may draw from; returns our own generator."""
     numbers = np.random.SeedSequence([seed, epoch, team.rank]).generate_state(3)
     torch.manual_seed(int(numbers[0]))
@@ -250,7 +252,7 @@ def _order(splits: Splits, job: Job, steps: int, epoch: int, team: Team) -> list
     return [chunk[team.rank :: team.size] for chunk in chunks]
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """The fraction of the learning rate: up over the first 5% of the steps, then a cosine down."""
     warm = max(1, steps // 20)
     if step < warm:

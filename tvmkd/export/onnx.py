@@ -136,6 +136,7 @@ def _convert(
             outputs = network(example)
         count = 1 if isinstance(outputs, Tensor) else len(outputs)
         labels = ["logits"] if count == 1 else [f"output{index}" for index in range(count)]
+        labels = list(getattr(network, "output_names", labels))
         with _quiet():
             program = torch.onnx.export(
                 network,

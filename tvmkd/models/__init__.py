@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tvmkd.models.registry import arguments, build, is_builtin
+from tvmkd.models.registry import DETECTORS, arguments, build, is_builtin
 
-__all__ = ["arguments", "build", "is_builtin"]
+__all__ = ["DETECTORS", "arguments", "build", "is_builtin"]

@@ -22,12 +22,16 @@ REGISTERED = {
     "mobilevit": "tvmkd.models.mobilevit:MobileVitNet",
     "mlp": "tvmkd.models.mlp:MixerNet",
 }
+DETECTORS = {
+    "retinanet": "tvmkd.models.detectors:retinanet",
+    "ssdlite": "tvmkd.models.detectors:ssdlite",
+}
 # What other stages make of a student; checkpoints name them, and nobody has to.
 CHANGED = {
     "pruned": "tvmkd.models.pruned:pruned",
     "early-exit": "tvmkd.models.early_exit:EarlyExitNet",
 }
-_OURS = {**REGISTERED, **CHANGED}
+_OURS = {**REGISTERED, **DETECTORS, **CHANGED}
 
 
 def is_builtin(spec: str) -> bool:
@@ -82,9 +86,10 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
     elif kind and name:
         factory = _callable(spec, kind, name, search_in)
     else:
-        hint = suggest(spec, REGISTERED)
+        known = {**REGISTERED, **DETECTORS}
+        hint = suggest(spec, known)
         raise InputError(
-            f'model "{spec}": not known{hint or "; known: " + ", ".join(REGISTERED)}; '
+            f'model "{spec}": not known{hint or "; known: " + ", ".join(known)}; '
             "or give torchvision:NAME or module:callable"
         )
     try:

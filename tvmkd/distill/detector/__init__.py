@@ -1,0 +1,3 @@
+"""Training and distilling object detectors."""
+
+from __future__ import annotations

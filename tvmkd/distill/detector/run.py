@@ -1,0 +1,381 @@
+"""The whole of it for detectors: a teacher, students over several seeds, and the numbers."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from tvmkd import __version__, models
+from tvmkd.data.detection.load import load
+from tvmkd.data.detection.metrics import Scores
+from tvmkd.data.detection.splits import DetectionSplits
+from tvmkd.distill import checkpoint as files
+from tvmkd.distill.detector.answers import Teacher
+from tvmkd.distill.detector.evaluate import evaluate
+from tvmkd.distill.detector.losses import DetectorDistillation
+from tvmkd.distill.detector.train import Job, fit
+from tvmkd.distill.detector.views import Views
+from tvmkd.distill.team import Team, assemble
+from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
+from tvmkd.errors import InputError
+from tvmkd.models.detectors import Dense
+from tvmkd.models.macs import macs, parameters
+from tvmkd.state import write_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tvmkd.config import Config
+
+Kind = Literal["distilled", "baseline"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student: how it was trained, and its average precision (0 to 1).
+
+    ``val_accuracy`` and ``test_accuracy`` are COCO's mAP, under the names that classifiers' runs
+    have; ``test_voc`` is VOC's.
+    """
+
+    kind: Kind
+    seed: int
+    val_accuracy: float
+    test_accuracy: float
+    test_voc: float
+    checkpoint: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """A detector's name and size. MACs and parameters are those of one image."""
+
+    model: str
+    macs: int
+    parameters: int
+    test_accuracy: float | None = None
+    test_voc: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class DetectorResult:
+    """What `distill_detector` leaves behind: the best student on the validation split."""
+
+    checkpoint: Path
+    metrics: Path
+    teacher: Network | None
+    student: Network
+    runs: list[Run]
+    chosen: Run
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """For each kind of student, of COCO's mAP: mean, deviation, lowest, highest, count."""
+        made = {}
+        for kind in ("distilled", "baseline"):
+            scores = [run.test_accuracy for run in self.runs if run.kind == kind]
+            if scores:
+                made[kind] = {
+                    "mean": statistics.fmean(scores),
+                    "std": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+                    "min": min(scores),
+                    "max": max(scores),
+                    "count": len(scores),
+                    "voc": statistics.fmean(r.test_voc for r in self.runs if r.kind == kind),
+                }
+        return made
+
+    def lines(self) -> list[str]:
+        """The numbers as lines of text, for a terminal."""
+        rows = []
+        if self.teacher is not None:
+            score = f"mAP {self.teacher.test_accuracy:.3f}  VOC {self.teacher.test_voc:.3f}"
+            rows.append(("teacher", self.teacher, score))
+        for kind, found in self.summary().items():
+            spread = f" ± {found['std']:.3f} over {found['count']} seeds"
+            text = f"mAP {found['mean']:.3f}{spread if found['count'] > 1 else ''}"
+            rows.append((kind, self.student, f"{text}  VOC {found['voc']:.3f}"))
+        width = max(len(network.model) for _, network, _ in rows)
+        return [
+            f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
+            for label, network, text in rows
+        ]
+
+
+def distill_detector(
+    cfg: Config,
+    out_dir: Path,
+    progress: Progress | None = None,
+    *,
+    search_in: Sequence[Path] = (),
+    after_checkpoint: AfterCheckpoint | None = None,
+    checkpoint_seconds: float = 5.0,
+) -> DetectorResult:
+    """Trains the teacher (unless it comes with weights), then a student for each seed.
+
+    Goes on where it was stopped, as `tvmkd.distill.distill`, whose arguments these are and whose
+    files it writes.
+
+    Raises:
+        InputError: the data, a model or a checkpoint cannot be used.
+    """
+    with assemble() as team:
+        splits = load(cfg.data)
+        return _Session(
+            cfg,
+            out_dir,
+            team,
+            splits,
+            progress if team.leader else None,
+            tuple(search_in),
+            after_checkpoint,
+            checkpoint_seconds,
+        ).run()
+
+
+@dataclass(frozen=True)
+class _Session:
+    cfg: Config
+    out: Path
+    team: Team
+    splits: DetectionSplits
+    progress: Progress | None
+    search_in: tuple[Path, ...]
+    after_checkpoint: AfterCheckpoint | None
+    checkpoint_seconds: float
+
+    def run(self) -> DetectorResult:
+        cfg = self.cfg.distill
+        # Both are built before either is trained: a mistake in the student's name shows at once.
+        blank = self._build("student", self.cfg.student.model, self.cfg.student.args, 0)
+        student = Network(self.cfg.student.model, *_size(blank))
+        teacher = None if cfg.loss == "ce" else self._teacher()
+        kinds: list[Kind] = [] if teacher is None else ["distilled"]
+        if cfg.baseline or teacher is None:
+            kinds.append("baseline")
+        runs = [
+            self._student(kind, seed, teacher[0] if teacher else None)
+            for kind in kinds
+            for seed in cfg.seeds
+        ]
+        result = DetectorResult(
+            checkpoint=self.out / "student.pt",
+            metrics=self.out / "metrics.json",
+            teacher=teacher[1] if teacher else None,
+            student=student,
+            runs=runs,
+            chosen=max(
+                (run for run in runs if run.kind == kinds[0]), key=lambda run: run.val_accuracy
+            ),
+        )
+        if self.team.leader:
+            self._write(result, blank)
+        self.team.wait()
+        return result
+
+    def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> Dense:
+        torch.manual_seed(seed)
+        made = models.build(spec, search_in=self.search_in, **self._kwargs(spec, args))
+        if not isinstance(made, Dense):
+            known = ", ".join(models.DETECTORS)
+            raise InputError(
+                f'{role} "{spec}": is no detector, and [data] dataset = "{self.cfg.data.dataset}" '
+                f"needs one: {known}, or a callable that returns a tvmkd.models.detectors.Dense"
+            )
+        if (made.classes, made.size) != (len(self.splits.classes), self.cfg.data.image_size):
+            raise InputError(
+                f'{role} "{spec}": has {made.classes} classes and takes {made.size} pixels, but '
+                f"the data has {len(self.splits.classes)} classes and {self.cfg.data.image_size} "
+                "pixels; leave both out of its args"
+            )
+        return made
+
+    def _kwargs(self, spec: str, args: dict[str, Any]) -> dict[str, Any]:
+        size = self.cfg.data.image_size
+        known = models.arguments(spec, len(self.splits.classes), 3, size=size)
+        return {**known, **args}
+
+    def _views(self, name: Literal["train", "val", "test"]) -> Views:
+        augment = self.cfg.detection.augment if name == "train" else ()
+        seed = self.cfg.project.seed
+        return Views(getattr(self.splits, name), self.cfg.data.image_size, augment, seed)
+
+    def _teacher(self) -> tuple[Dense, Network]:
+        cfg, seed = self.cfg.teacher, self.cfg.project.seed
+        network = self._build("teacher", cfg.model, cfg.args, seed)
+        seconds = 0.0
+        if cfg.checkpoint is not None:
+            _load_weights(network, cfg.checkpoint, f'teacher "{cfg.model}"')
+        elif cfg.epochs > 0:
+            settings = Settings(
+                cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed
+            )
+            spec = {"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)}
+            job = self._job("teacher", spec, settings, self.out / "teacher.pt", 0)
+            seconds = self._fit(network, job).seconds
+        to_device(network, self.team.device).eval().requires_grad_(False)
+        score = self._test(network)
+        size = Network(cfg.model, *_size(network), score.coco, score.voc, seconds)
+        return network, size
+
+    def _student(self, kind: Kind, seed: int, teacher: Dense | None) -> Run:
+        cfg, spec, args = self.cfg.distill, self.cfg.student.model, self.cfg.student.args
+        network = self._build("student", spec, args, seed)
+        settings = Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed)
+        path = self.out / "students" / f"{kind}-{seed}.pt"
+        model = {"spec": spec, "kwargs": self._kwargs(spec, args)}
+        job = self._job(f"{kind} student (seed {seed})", model, settings, path)
+        job = replace(job, after_checkpoint=self.after_checkpoint)
+        if kind == "distilled" and teacher is not None:
+            job = self._distilled(job, network, teacher)
+        state = self._fit(network, job)
+        to_device(network, self.team.device)
+        device, classes = self.team.device, self.splits.classes
+        val, test = evaluate(network, self._views("val"), classes, device), self._test(network)
+        return Run(kind, seed, val.coco, test.coco, test.voc, path, state.seconds)
+
+    def _job(
+        self,
+        name: str,
+        model: dict[str, Any],
+        settings: Settings,
+        path: Path,
+        variants: int | None = None,
+    ) -> Job:
+        return Job(
+            name=name,
+            model=model,
+            settings=settings,
+            train=self._views("train"),
+            val=self._views("val"),
+            variants=self.cfg.detection.variants if variants is None else variants,
+            classes=self.splits.classes,
+            data=self.splits.sha256,
+            path=path,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+
+    def _distilled(self, job: Job, student: Dense, teacher: Dense) -> Job:
+        section = self.cfg.detection
+        loss = DetectorDistillation(
+            student,
+            teacher,
+            classification=section.classification,
+            boxes=section.boxes,
+            features=section.features,
+            temperature=section.temperature,
+        )
+        weights = files.fingerprint(teacher.state_dict())
+        views = [job.train.size, job.train.augment, job.train.seed]
+        asked = Teacher(
+            teacher,
+            [place for _, (place, _) in loss.pairs],
+            # Views that never come again are not worth a disk.
+            self.out / "teacher" if section.variants else None,
+            json.dumps([weights, self.splits.sha256, views]),
+            (len(job.train), section.variants),
+        )
+        terms = section.model_dump(include={"classification", "boxes", "features", "temperature"})
+        return replace(job, distillation=loss, teacher=asked, loss_id={**terms, "teacher": weights})
+
+    def _fit(self, network: Dense, job: Job) -> files.Checkpoint:
+        progress = self.progress
+        if progress is None:
+            return fit(network, job, self.team, lambda done, note: None)
+        bar = progress.add_task(job.name, total=job.settings.epochs, note="")
+        return fit(
+            network,
+            job,
+            self.team,
+            lambda done, note: progress.update(bar, completed=done, note=note),
+        )
+
+    def _test(self, network: Dense) -> Scores:
+        return evaluate(network, self._views("test"), self.splits.classes, self.team.device)
+
+    def _write(self, result: DetectorResult, student: Dense) -> None:
+        trained = files.load(result.chosen.checkpoint)
+        score = result.summary()[result.chosen.kind]
+        size, classes = self.cfg.data.image_size, self.splits.classes
+        shape = (1, 3, size, size)
+        preprocessing = {"resize": [size, size], "scale": 1 / 255, "channels": "RGB"}
+        files.save(
+            result.checkpoint,
+            replace(
+                trained,
+                optimizer=None,
+                meta={
+                    "student": result.student.model,
+                    "teacher": result.teacher.model if result.teacher else "none",
+                    "loss": "kd" if result.teacher else "ce",
+                    "metric": f"test mAP {result.chosen.test_accuracy:.4f} (seed "
+                    f"{result.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
+                    f"{score['count']} seeds)",
+                    "classes": json.dumps(classes),
+                    "preprocessing": json.dumps(preprocessing),
+                    "data_sha256": self.splits.sha256,
+                    "input_shape": ",".join(map(str, shape)),
+                    "tvmkd_version": __version__,
+                    **student.describe(classes).to_metadata(),
+                },
+            ),
+        )
+        report = {
+            "schema_version": 1,
+            "tvmkd_version": __version__,
+            "metric": "mAP",
+            "data": {
+                "sha256": self.splits.sha256,
+                "classes": list(classes),
+                "shape": list(shape),
+                "images": {
+                    name: len(getattr(self.splits, name)) for name in ("train", "val", "test")
+                },
+                "preprocessing": preprocessing,
+            },
+            "distill": self.cfg.distill.model_dump(mode="json"),
+            "detection": self.cfg.detection.model_dump(mode="json"),
+            "teacher": asdict(result.teacher) if result.teacher else None,
+            "student": asdict(result.student),
+            "runs": [_relative(run, self.out) for run in result.runs],
+            "summary": result.summary(),
+            "chosen": _relative(result.chosen, self.out),
+        }
+        write_json(result.metrics, report)
+
+
+def _relative(run: Run, folder: Path) -> dict[str, Any]:
+    return {**asdict(run), "checkpoint": run.checkpoint.relative_to(folder).as_posix()}
+
+
+def _size(network: Dense) -> tuple[int, int]:
+    return macs(network, tuple(network.blank.shape)), parameters(network)
+
+
+def _load_weights(network: Dense, path: Path, name: str) -> None:
+    """Puts weights into a teacher; of another number of classes, that is what is said.
+
+    Raises:
+        InputError: as `checkpoint.load_weights`.
+    """
+    content = files.read(path)
+    for key in ("state", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    bias = "head.classification_head.cls_logits.bias"
+    mine = network.state_dict().get(bias)
+    other = content.get(bias) if isinstance(content, dict) else None
+    if mine is not None and isinstance(other, torch.Tensor) and len(other) != len(mine):
+        anchors = len(mine) // (network.classes + 1)
+        raise InputError(
+            f"{path}: a detector of {len(other) // anchors - 1} classes, but the data has "
+            f"{network.classes}; give a teacher of the same classes, or data with its class map"
+        )
+    files.load_weights(network, path, name)

@@ -1,0 +1,296 @@
+"""Torchvision's detectors as networks for one size of image: raw outputs, fixed anchors.
+
+What a compiler gets ends before anchors are decoded; the same module also answers with what
+distilling needs, its features and its own loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import mobilenetv3, resnet50
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block, _normal_init
+from torchvision.ops import box_iou
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from tvmkd.data.detection.dataset import Target
+from tvmkd.detection.description import Activation, Description
+from tvmkd.errors import UsageError
+
+SMALLEST, LARGEST = 32, 2048  # pixels a side
+BOX_WEIGHTS = {"sigmoid": (1.0, 1.0, 1.0, 1.0), "softmax": (10.0, 10.0, 5.0, 5.0)}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a detector says of a batch: ``logits [N, A, K]``, ``offsets [N, A, 4]``, features.
+
+    ``features`` are the maps ``[N, C, h, w]`` that the head looked at, the finest first.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    features: list[Tensor]
+
+
+class Dense(nn.Module):
+    """What both kinds have in common. Labels count from 1, as torchvision's."""
+
+    output_names = ("logits", "offsets")  # in an ONNX file
+    activation: Activation
+    anchors: Tensor
+    """float32 ``[A, 4]``, pixels of the input"""
+
+    def _finish(self, classes: int, size: int) -> None:
+        self.classes, self.size = classes, size
+        mode = self.training
+        with torch.no_grad():
+            self.eval()
+            image = torch.zeros(1, 3, size, size)
+            generator = cast(nn.Module, self.anchor_generator)
+            (anchors,) = generator(ImageList(image, [(size, size)]), self.look(image))
+        self.train(mode)
+        self.register_buffer("anchors", anchors, persistent=False)
+        transform = cast(Any, self.transform)
+        for name, values in (("mean", transform.image_mean), ("std", transform.image_std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def look(self, images: Tensor) -> list[Tensor]:
+        """Normalised images to the maps that the head looks at, the finest first."""
+        return list(cast(nn.Module, self.backbone)(images).values())
+
+    @property
+    def blank(self) -> Tensor:
+        """One empty input."""
+        return torch.zeros(1, 3, self.size, self.size, device=self.anchors.device)
+
+    def raw(self, images: Tensor) -> Raw:
+        """Images ``[N, 3, size, size]``, RGB of 0 to 1, to everything that is known of them."""
+        features = self.look((images - cast(Tensor, self.mean)) / cast(Tensor, self.std))
+        found = cast(nn.Module, self.head)(features)
+        return Raw(found["cls_logits"].float(), found["bbox_regression"].float(), features)
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        """Images ``[N, 3, size, size]``, RGB of 0 to 1, to ``logits`` and ``offsets``.
+
+        As a `Description` has them: ``[N, A, K]`` and ``[N, A, 4]``.
+        """
+        found = self.raw(images)
+        return self.answers(found.logits), found.offsets
+
+    def answers(self, logits: Tensor) -> Tensor:
+        """The logits without a column that never means anything."""
+        return logits[..., 1:] if self.activation == "sigmoid" else logits
+
+    def describe(self, classes: Sequence[str]) -> Description:
+        """How the outputs are read.
+
+        Args:
+            classes: the names, as many as there are classes.
+        """
+        return Description(
+            tuple(classes),
+            self.size,
+            self.activation,
+            BOX_WEIGHTS[self.activation],
+            self.anchors.cpu().numpy(),
+        )
+
+    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
+        """The network's own loss, as torchvision computes it: classes and boxes, a scalar."""
+        raise NotImplementedError
+
+
+class DenseRetinaNet(Dense, RetinaNet):  # type: ignore[misc]  # torchvision has no types
+    """RetinaNet (Lin et al., 2017), its head's column 0 unused, as in torchvision's weights."""
+
+    activation: Activation = "sigmoid"
+
+    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
+        """Focal loss, and L1 or GIoU of the boxes."""
+        outputs = {"cls_logits": found.logits, "bbox_regression": found.offsets}
+        anchors = [self.anchors] * len(targets)
+        return cast(Tensor, sum(cast(Any, self).compute_loss(targets, outputs, anchors).values()))
+
+
+class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
+    """SSD (Liu et al., 2016) with the head of MobileNetV3's SSDLite."""
+
+    activation: Activation = "softmax"
+
+    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
+        """Cross entropy with three hard negatives a positive, and smooth L1 of the boxes."""
+        outputs = {"cls_logits": found.logits, "bbox_regression": found.offsets}
+        own = cast(Any, self)
+        matched = [
+            torch.full((len(self.anchors),), -1, device=self.anchors.device)
+            if not len(target["boxes"])
+            else own.proposal_matcher(box_iou(target["boxes"], self.anchors))
+            for target in targets
+        ]
+        anchors = [self.anchors] * len(targets)
+        losses = own.compute_loss(list(targets), outputs, anchors, matched)
+        return cast(Tensor, sum(losses.values()))
+
+
+def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32.0) -> Dense:
+    """RetinaNet on ResNet-50 and FPN, untrained; torchvision's weights of the same version fit.
+
+    Args:
+        classes: without the background.
+        size: pixels a side of the input.
+        version: 1 or 2, torchvision's ``retinanet_resnet50_fpn`` and ``..._v2``.
+        smallest: side of the smallest anchor, pixels; 32 in torchvision's weights. Each level of
+            the pyramid doubles it.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+    _check(classes, size)
+    if version not in (1, 2):
+        raise UsageError(f"version has to be 1 or 2, not {version}")
+    if not 4 <= smallest <= size:
+        raise UsageError(f"smallest has to be 4 to {size} pixels, not {smallest:g}")
+    backbone = _resnet_fpn_extractor(
+        resnet50(weights=None),
+        5,
+        returned_layers=[2, 3, 4],
+        extra_blocks=LastLevelP6P7(256 if version == 1 else 2048, 256),
+    )
+    sides = [smallest * 2**level for level in range(5)]
+    sizes = tuple(tuple(int(side * 2 ** (step / 3)) for step in range(3)) for side in sides)
+    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
+    norm = functools.partial(nn.GroupNorm, 32) if version == 2 else None
+    count = anchors.num_anchors_per_location()[0]
+    head = RetinaNetHead(backbone.out_channels, count, classes + 1, norm_layer=norm)
+    if version == 2:
+        head.regression_head._loss_type = "giou"
+    made = DenseRetinaNet(backbone, classes + 1, anchor_generator=anchors, head=head)
+    made._finish(classes, size)
+    return made
+
+
+def ssdlite(
+    classes: int,
+    size: int,
+    *,
+    backbone: str = "small",
+    width: float = 1.0,
+    finest: int = 16,
+    extras: int = 4,
+    scales: Sequence[float] = (0.2, 0.95),
+) -> Dense:
+    """MobileNetV3 with an SSDLite head, untrained.
+
+    Args:
+        classes: without the background.
+        size: pixels a side of the input.
+        backbone: ``small`` or ``large``.
+        width: multiplies the backbone's channels.
+        finest: stride of the finest map, 8 or 16. 16 is torchvision's (and finds no small things).
+        extras: maps beyond the backbone's, each half of the one before, 0 to 4; torchvision has 4.
+        scales: sides of the smallest and of the largest anchor as parts of the image, the maps
+            between them evenly; or one side for each map, and one more.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+    _check(classes, size)
+    if backbone not in ("small", "large"):
+        raise UsageError(f'backbone has to be "small" or "large", not "{backbone}"')
+    if finest not in (8, 16):
+        raise UsageError(f"finest has to be 8 or 16, not {finest}")
+    if not 0.1 <= width <= 4:
+        raise UsageError(f"width has to be 0.1 to 4, not {width:g}")
+    if not 0 <= extras <= 4:
+        raise UsageError(f"extras have to be 0 to 4, not {extras}")
+    maps = {16: 2, 8: 3}[finest] + extras
+    rising = all(0 < low < high <= 1 for low, high in itertools.pairwise(scales))
+    if len(scales) not in (2, maps + 1) or not rising:
+        raise UsageError(f"scales have to be 2 or {maps + 1} rising parts of 1, not {list(scales)}")
+    norm = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    kind = f"mobilenet_v3_{backbone}"
+    settings, last = mobilenetv3._mobilenet_v3_conf(kind, width_mult=width, reduced_tail=True)
+    features = mobilenetv3.MobileNetV3(settings, last, norm_layer=norm).features
+    _normal_init(features)
+    extractor = _Extractor(features, finest, extras, width, norm)
+    with torch.no_grad():
+        found = extractor.eval()(torch.zeros(1, 3, size, size)).values()
+    channels = [feature.shape[1] for feature in found]
+    extractor.train()
+    ratios = [[2, 3] for _ in channels]
+    if len(scales) == 2:
+        anchors = DefaultBoxGenerator(ratios, min_ratio=scales[0], max_ratio=scales[1])
+    else:
+        anchors = DefaultBoxGenerator(ratios, scales=list(scales))
+    counts = anchors.num_anchors_per_location()
+    made = DenseSsd(
+        extractor,
+        anchors,
+        (size, size),
+        classes + 1,
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+        head=SSDLiteHead(channels, counts, classes + 1, norm),
+    )
+    made._finish(classes, size)
+    return made
+
+
+class _Extractor(nn.Module):
+    """Maps of MobileNetV3 at strides ``finest`` to 32 and more beyond, as SSDLite has them.
+
+    At strides below 32 the map is the expansion of the block that halves it (section 6.3 of the
+    MobileNetV3 paper).
+    """
+
+    def __init__(
+        self, backbone: nn.Sequential, finest: int, extras: int, width: float, norm: Any
+    ) -> None:
+        super().__init__()
+        halving = [at for at, block in enumerate(backbone) if getattr(block, "_is_cn", False)]
+        wanted = {16: halving[-1:], 8: halving[-2:]}[finest]
+        pieces: list[nn.Module] = []
+        before: list[nn.Module] = []
+        for at, block in enumerate(backbone):
+            if at in wanted:
+                inner = cast(nn.Sequential, block.block)
+                pieces.append(nn.Sequential(*before, inner[0]))
+                before = [inner[1:]]
+            else:
+                before.append(block)
+        self.features = nn.Sequential(*pieces, nn.Sequential(*before))
+        last = cast(Any, backbone[-1]).out_channels
+        wide = [max(16, int(depth * width)) for depth in (512, 256, 256, 128)]
+        depths = [last, *wide[:extras]]
+        self.extra = nn.ModuleList(
+            _extra_block(one, other, norm) for one, other in itertools.pairwise(depths)
+        )
+        _normal_init(self.extra)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """``[N, 3, H, W]`` to the maps by their numbers."""
+        found = []
+        for block in (*self.features, *self.extra):
+            x = block(x)
+            found.append(x)
+        return {str(number): feature for number, feature in enumerate(found)}
+
+
+def _check(classes: int, size: int) -> None:
+    if classes < 1:
+        raise UsageError(f"classes has to be 1 or more, not {classes}")
+    if not SMALLEST <= size <= LARGEST:
+        raise UsageError(f"size has to be {SMALLEST} to {LARGEST} pixels, not {size}")
