@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ class Slow:
         return indices.float().view(-1, 1, 1, 1)
 
 
-def test_decoded_images_come_in_order_one_batch_ahead():
+def test_decoded_images_come_in_order_ahead_of_time():
     images = Slow()
     order = list(torch.split(torch.randperm(10), 3))
     found = batches(images, order)
@@ -49,3 +50,27 @@ def test_an_error_while_decoding_reaches_the_caller():
 
     with pytest.raises(RuntimeError, match="bad file"):
         list(batches(Broken(), [torch.arange(2)]))
+
+
+def test_images_in_memory_are_changed_ahead_of_time():
+    pixels = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    images = TensorImages(pixels, torch.arange(10), [0.0], [1.0 / 255])
+    order = list(torch.split(torch.randperm(10), 3))
+    seen = []
+
+    def change(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(threading.current_thread().name)
+        return pictures + len(seen)
+
+    for number, (pictures, labels) in enumerate(batches(images, order, change), start=1):
+        assert labels.tolist() == order[number - 1].tolist()
+        torch.testing.assert_close(pictures.flatten(), labels.float() + number)
+    assert len(seen) == len(order)
+    assert all(name.startswith("tvmkd-batch") for name in seen)
+
+
+def test_a_loop_that_ends_early_leaves_no_thread():
+    images = Slow()
+    with closing(batches(images, list(torch.split(torch.arange(10), 2)), torch.neg)) as coming:
+        next(coming)
+    assert not any(thread.name.startswith("tvmkd-batch") for thread in threading.enumerate())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -208,6 +209,36 @@ def test_a_curriculum_chooses_what_an_epoch_draws_from(splits, tmp_path):
     assert int(first.max()) < round(0.25 * count)
     assert int(second.max()) > count // 2
     assert len(first) == len(second)
+
+
+def test_images_are_augmented_as_a_plain_loop_would(splits, tmp_path):
+    """Checkpoints of trainings that did it in the loop are gone on from."""
+    seen = []
+
+    def loss(batch, logits):
+        seen.append(batch.images)
+        return losses.cross_entropy(batch, logits)
+
+    fit(network(), splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
+    plain = []
+    for epoch in range(SETTINGS.epochs):
+        generator = trainer._seed_epoch(SETTINGS.seed, epoch, ALONE)
+        order = trainer._order(splits, job(None), 4, epoch, ALONE)
+        plain += [splits.augment(splits.train.get(indices), generator) for indices in order]
+    assert len(seen) == len(plain) == 8
+    assert all(torch.equal(a, b) for a, b in zip(seen, plain, strict=True))
+
+
+@pytest.mark.parametrize("ends", [InputError, KeyboardInterrupt])
+def test_a_training_that_ends_early_leaves_no_thread(splits, tmp_path, ends):
+    def loss(batch, logits):
+        if batch.progress > 0.5:
+            raise ends("enough")
+        return losses.cross_entropy(batch, logits)
+
+    with pytest.raises(ends, match="enough"):
+        fit(network(), splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
+    assert not any(thread.name.startswith("tvmkd-batch") for thread in threading.enumerate())
 
 
 @pytest.mark.gpu

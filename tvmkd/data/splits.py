@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from tvmkd.data.ahead import Step, ahead
+
 if TYPE_CHECKING:
     import numpy as np
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""From images ``[n, C, H, W]`` and a CPU generator to changed images of the same shape."""
+"""From images ``[n, C, H, W]`` and a CPU generator to changed images of the same shape.
+
+Called in a thread beside the training's: all randomness is from the generator.
+"""
 
 
 class Images(Protocol):
@@ -84,18 +89,24 @@ class Splits:
         return images.get(picks).numpy()
 
 
-def batches(images: Images, order: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    images: Images, order: Sequence[Tensor], change: Step | None = None
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yields ``(images, labels)`` for each tensor of indices in ``order``.
 
-    Images that have to be decoded are fetched one batch ahead, while the caller computes.
+    Images that have to be decoded or changed are worked on some batches ahead, while the caller
+    computes: close this where that may end early, see `ahead`.
+
+    Args:
+        images: the split.
+        order: int64 ``[n]`` each.
+        change: what is done to the images of each batch, one batch after the other.
     """
-    if images.in_memory:
+    if images.in_memory and change is None:
         for indices in order:
             yield images.get(indices), images.labels[indices]
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="tvmkd-batch") as pool:
-        coming = [pool.submit(images.get, indices) for indices in order[:1]]
-        for position, indices in enumerate(order):
-            ready = coming.pop().result()
-            coming += [pool.submit(images.get, after) for after in order[position + 1 :][:1]]
-            yield ready, images.labels[indices]
+    steps = [images.get] if change is None else [images.get, change]
+    with closing(ahead(order, steps)) as coming:
+        for pictures, indices in zip(coming, order, strict=True):
+            yield pictures, images.labels[indices]

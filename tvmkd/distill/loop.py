@@ -10,21 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tvmkd import __version__, console, data, models
-from tvmkd.data.splits import Splits
-from tvmkd.distill import answers, losses
+from tvmkd import __version__, data
 from tvmkd.distill import checkpoint as files
+from tvmkd.distill import losses
 from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.losses import Loss
 from tvmkd.distill.objective import Distillation, check
 from tvmkd.distill.pacing import Curriculum
-from tvmkd.distill.probe import probe
-from tvmkd.distill.team import Team, assemble
-from tvmkd.distill.trainer import AfterCheckpoint, Job, Report, Settings, fit, to_device
+from tvmkd.distill.session import Network, Session
+from tvmkd.distill.team import assemble
+from tvmkd.distill.trainer import AfterCheckpoint, Job, Settings
 from tvmkd.early_exit.loss import ExitLoss
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
@@ -47,17 +45,6 @@ class Run:
     test_accuracy: float
     checkpoint: Path
     seconds: float
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model's name and size. MACs and parameters are those of one image."""
-
-    model: str
-    macs: int
-    parameters: int
-    test_accuracy: float | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +132,7 @@ def distill(
         InputError: the data, a model or a checkpoint cannot be used.
     """
     with assemble() as team:
-        return _Session(
+        return _Students(
             cfg=cfg,
             out=out_dir,
             team=team,
@@ -159,61 +146,10 @@ def distill(
         ).run()
 
 
-def fine_tune(
-    cfg: Config,
-    out_dir: Path,
-    network: nn.Module,
-    model: dict[str, Any],
-    path: Path,
-    *,
-    name: str,
-    epochs: int,
-    lr: float,
-    search_in: Sequence[Path] = (),
-) -> None:
-    """Trains a changed student on, with the loss and the teacher that `distill` trained it with.
-
-    Args:
-        cfg: as for `distill`.
-        out_dir: as for `distill`, which has been there: its ``teacher.pt`` is used.
-        network: trained in place.
-        model: ``{"spec", "kwargs"}`` that it is rebuilt from.
-        path: the checkpoint; one of the same training is continued.
-        name: for messages.
-        epochs, lr: of this training.
-        search_in: as for `distill`.
-
-    Raises:
-        InputError: as `distill`.
-    """
-    with console.progress() as progress, assemble() as team:
-        session = _Session(
-            cfg=cfg,
-            out=out_dir,
-            team=team,
-            splits=data.load(cfg.data),
-            progress=progress if team.leader else None,
-            search_in=tuple(search_in),
-            multiple=None,
-            estimate=None,
-            after_checkpoint=None,
-            checkpoint_seconds=5.0,
-        )
-        session.go_on(network, model, path, name, epochs, lr)
-
-
 @dataclass(frozen=True)
-class _Session:
-    cfg: Config
-    out: Path
-    team: Team
-    splits: Splits
-    progress: Progress | None
-    search_in: tuple[Path, ...]
-    multiple: int | None
-    estimate: Estimate | None
-    after_checkpoint: AfterCheckpoint | None
-    checkpoint_seconds: float
+class _Students(Session):
+    estimate: Estimate | None = None
+    after_checkpoint: AfterCheckpoint | None = None
 
     def run(self) -> Result:
         cfg = self.cfg.distill
@@ -222,7 +158,7 @@ class _Session:
         teacher: tuple[nn.Module, Network] | None = None
         if cfg.loss != "ce":
             self._check_features()
-            teacher = self._teacher()
+            teacher = self.teacher()
         kinds: list[Kind] = [] if teacher is None else ["distilled"]
         if cfg.baseline or teacher is None:
             kinds.append("baseline")
@@ -253,7 +189,7 @@ class _Session:
         spec, exits = self.cfg.student, self.cfg.early_exit
         if exits is None:
             return spec.model, spec.args
-        base = self._kwargs("student", spec.model, spec.args)
+        base = self.kwargs("student", spec.model, spec.args)
         return "early-exit", {
             "base": spec.model,
             "args": base,
@@ -261,99 +197,25 @@ class _Session:
             "shape": list(self.splits.shape),
         }
 
-    def go_on(
-        self,
-        network: nn.Module,
-        model: dict[str, Any],
-        path: Path,
-        name: str,
-        epochs: int,
-        lr: float,
-    ) -> None:
-        cfg = self.cfg.distill
-        loss: Loss = losses.cross_entropy
-        # What it starts from decides where it ends.
-        start = files.fingerprint(network.state_dict())
-        loss_id: dict[str, Any] = {"loss": "ce", "start": start}
-        if cfg.loss != "ce":
-            loss, found, _ = self._distillation(network, self._teacher()[0])
-            loss_id = {**found, "start": start}
-        job = Job(
-            name=name,
-            model=model,
-            loss=loss,
-            loss_id=loss_id,
-            settings=Settings(
-                epochs, lr, cfg.weight_decay, self.cfg.data.batch_size, self.cfg.project.seed
-            ),
-            path=path,
-            checkpoint_seconds=self.checkpoint_seconds,
-        )
-        try:
-            self._fit(network, job)
-        finally:
-            if isinstance(loss, Distillation):
-                loss.close()
-
-    def _build(self, role: str, spec: str, args: dict[str, Any], seed: int) -> nn.Module:
-        torch.manual_seed(seed)
-        model = models.build(spec, search_in=self.search_in, **self._kwargs(role, spec, args))
-        probe(model, self.splits, f'{role} "{spec}"')
-        return model
-
-    def _kwargs(self, role: str, spec: str, args: dict[str, Any]) -> dict[str, Any]:
-        known = models.arguments(
-            spec,
-            len(self.splits.classes),
-            self.splits.channels,
-            size=self.splits.shape[-1],
-            multiple=self.multiple if role == "student" else None,
-        )
-        return {**known, **args}
-
     def _size(self, role: str, spec: str, args: dict[str, Any]) -> Network:
-        model = self._build(role, spec, args, 0)
+        model = self.build(role, spec, args, 0)
         return Network(spec, macs(model, self.splits.shape), parameters(model))
 
     def _check_features(self) -> None:
         if self.cfg.distill.features:
             other = self.cfg.teacher
-            student = self._build("student", *self._student_model, 0)
-            teacher = self._build("teacher", other.model, other.args, 0)
+            student = self.build("student", *self._student_model, 0)
+            teacher = self.build("teacher", other.model, other.args, 0)
             check(self.cfg.distill, student, teacher, self.splits.shape)
-
-    def _teacher(self) -> tuple[nn.Module, Network]:
-        cfg, seed = self.cfg.teacher, self.cfg.project.seed
-        model = self._build("teacher", cfg.model, cfg.args, seed)
-        seconds = 0.0
-        if cfg.checkpoint is not None:
-            files.load_weights(model, cfg.checkpoint, f'teacher "{cfg.model}"')
-        elif cfg.epochs > 0:
-            job = Job(
-                name="teacher",
-                model={"spec": cfg.model, "kwargs": self._kwargs("teacher", cfg.model, cfg.args)},
-                loss=losses.cross_entropy,
-                loss_id={"loss": "ce"},
-                settings=Settings(
-                    cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed
-                ),
-                path=self.out / "teacher.pt",
-                checkpoint_seconds=self.checkpoint_seconds,
-            )
-            seconds = self._fit(model, job).seconds
-        size = Network(cfg.model, macs(model, self.splits.shape), parameters(model))
-        to_device(model, self.team.device).eval().requires_grad_(False)
-        score = evaluate(model, self.splits.test, self.cfg.data.batch_size, self.team)
-        return model, replace(size, test_accuracy=score, seconds=seconds)
 
     def _student(self, kind: Kind, seed: int, teacher: nn.Module | None) -> Run:
         cfg, (spec, args) = self.cfg.distill, self._student_model
-        model = self._build("student", spec, args, seed)
+        model = self.build("student", spec, args, seed)
         loss: Loss = losses.cross_entropy
         loss_id: dict[str, Any] = {"loss": "ce"}
         curriculum: Curriculum | None = None
         if kind == "distilled" and teacher is not None:
-            loss, loss_id, curriculum = self._distillation(model, teacher)
+            loss, loss_id, curriculum = self.distillation(model, teacher)
         exits = self.cfg.early_exit
         if exits is not None:
             assert isinstance(model, EarlyExitNet)
@@ -361,7 +223,7 @@ class _Session:
             loss_id = {**loss_id, "branches": [exits.weight, cfg.alpha, cfg.temperature]}
         job = Job(
             name=f"{kind} student (seed {seed})",
-            model={"spec": spec, "kwargs": self._kwargs("student", spec, args)},
+            model={"spec": spec, "kwargs": self.kwargs("student", spec, args)},
             loss=loss,
             loss_id=loss_id,
             settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
@@ -372,7 +234,7 @@ class _Session:
             after_checkpoint=self.after_checkpoint,
         )
         try:
-            state = self._fit(model, job)
+            state = self.fit(model, job)
         finally:
             if isinstance(loss, (Distillation, ExitLoss)):
                 loss.close()
@@ -386,32 +248,6 @@ class _Session:
             seconds=state.seconds,
         )
 
-    def _distillation(
-        self, student: nn.Module, teacher: nn.Module
-    ) -> tuple[Distillation, dict[str, Any], Curriculum | None]:
-        """The loss, what it is made from, and the order of the images where there is one."""
-        cfg, splits = self.cfg.distill, self.splits
-        fingerprint = files.fingerprint(teacher.state_dict())
-        elsewhere = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
-        identity = {**cfg.model_dump(mode="json", exclude=elsewhere), "teacher": fingerprint}
-        known: Tensor | None = None
-        if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
-            place = self.out / "teacher"
-            known = answers.logits(teacher, fingerprint, splits, place, self.team)
-        curriculum = None
-        if cfg.curriculum != "none":
-            assert known is not None
-            sure = answers.confidence(known, splits.train.labels)
-            curriculum = Curriculum(
-                sure, cfg.curriculum, cfg.curriculum_start, cfg.curriculum_full_at
-            )
-        cached = known if splits.augment is None else None
-        return (
-            Distillation(cfg, student, teacher, splits.shape, cached),
-            identity,
-            curriculum,
-        )
-
     def _latency(self) -> LatencyTerm | None:
         weight = self.cfg.distill.latency_weight
         if weight == 0:
@@ -421,22 +257,9 @@ class _Session:
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
         if term is None:
             return 0.0
-        model = self._build("student", *self._student_model, run.seed)
+        model = self.build("student", *self._student_model, run.seed)
         files.load_weights(model, run.checkpoint, "student")
         return term.penalty(model)
-
-    def _fit(self, model: nn.Module, job: Job) -> files.Checkpoint:
-        report: Report = _silent
-        if self.progress is not None:
-            bar, progress = (
-                self.progress.add_task(job.name, total=job.settings.epochs, note=""),
-                self.progress,
-            )
-
-            def report(done: int, note: str) -> None:
-                progress.update(bar, completed=done, note=note)
-
-        return fit(model, self.splits, job, self.team, report)
 
     def _write(self, result: Result) -> None:
         trained = files.load(result.chosen.checkpoint)
@@ -488,7 +311,3 @@ class _Session:
 
 def _relative(run: Run, folder: Path) -> dict[str, Any]:
     return {**asdict(run), "checkpoint": run.checkpoint.relative_to(folder).as_posix()}
-
-
-def _silent(done: int, note: str) -> None:
-    del done, note

@@ -8,7 +8,9 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd import console
-from tvmkd.data.splits import Splits, batches
+from tvmkd.data.splits import Augment, Splits, batches
 from tvmkd.distill import checkpoint as files
 from tvmkd.distill.checkpoint import Checkpoint
 from tvmkd.distill.evaluate import evaluate
@@ -114,26 +116,26 @@ def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report
         order = _order(splits, job, steps, epoch, team)
         model.train()
         found = torch.zeros(steps, device=device)
-        for step, (images, labels) in enumerate(batches(splits.train, order)):
-            if splits.augment is not None:
-                images = splits.augment(images, generator)
-            images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
-            rate = settings.lr * schedule(epoch * steps + step, settings.epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with _precision(device, half):
-                logits = logits_of(model(images))
-                progress = (epoch * steps + step) / (settings.epochs * steps)
-                loss = job.loss(Batch(images, labels, order[step], progress), logits)
-                extra = job.latency.loss(network) if job.latency else None
-                loss = loss if extra is None else loss + extra
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(scaler.scale(loss))
-            team.average_gradients(own_weights)
-            scaler.step(optimizer)
-            scaler.update()
-            found[step] = loss.detach()
+        change = None if splits.augment is None else partial(_change, splits.augment, generator)
+        with closing(batches(splits.train, order, change)) as coming:
+            for step, (images, labels) in enumerate(coming):
+                images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+                labels = labels.to(device, non_blocking=True)
+                rate = settings.lr * schedule(epoch * steps + step, settings.epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                with _precision(device, half):
+                    logits = logits_of(model(images))
+                    progress = (epoch * steps + step) / (settings.epochs * steps)
+                    loss = job.loss(Batch(images, labels, order[step], progress), logits)
+                    extra = job.latency.loss(network) if job.latency else None
+                    loss = loss if extra is None else loss + extra
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(scaler.scale(loss))
+                team.average_gradients(own_weights)
+                scaler.step(optimizer)
+                scaler.update()
+                found[step] = loss.detach()
         mean = team.total([float(found.mean())])[0] / team.size
         if not math.isfinite(mean):
             # Looked at once an epoch: each look would wait for the GPU.
@@ -222,8 +224,12 @@ def seed_epoch(seed: int, epoch: int, team: Team) -> torch.Generator:
     numbers = np.random.SeedSequence([seed, epoch, team.rank]).generate_state(3)
     torch.manual_seed(int(numbers[0]))
     random.seed(int(numbers[1]))
-    np.random.seed(int(numbers[1]))  # noqa: NPY002 - a user's own transform may use it
+    np.random.seed(int(numbers[1]))  # noqa: NPY002 - a user's own layer may use it
     return torch.Generator().manual_seed(int(numbers[2]))
+
+
+def _change(augment: Augment, generator: torch.Generator, images: Tensor) -> Tensor:
+    return augment(images, generator)
 
 
 def _steps(splits: Splits, settings: Settings, team: Team) -> int:

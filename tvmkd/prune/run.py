@@ -14,7 +14,7 @@ from tvmkd import console, data, machine, models, steps
 from tvmkd.bench import stats, turns
 from tvmkd.distill import checkpoint
 from tvmkd.distill.evaluate import evaluate
-from tvmkd.distill.loop import fine_tune
+from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.distill.team import assemble
 from tvmkd.errors import InputError, UsageError
 from tvmkd.export.onnx import export

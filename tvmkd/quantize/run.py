@@ -13,7 +13,7 @@ from torch import nn
 from tvmkd import console, data, machine, models, steps
 from tvmkd.data.splits import Images, batches
 from tvmkd.distill import checkpoint
-from tvmkd.distill.loop import fine_tune
+from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.errors import InputError
 from tvmkd.export.onnx import export
 from tvmkd.quantize import fake, qdq

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from small import small
+
+from tvmkd import config, data
+from tvmkd.distill import checkpoint
+from tvmkd.distill.session import Session
+from tvmkd.distill.team import Team
+from tvmkd.errors import InputError
+
+
+def session(out: Path, cfg: config.Config, **changes: object) -> Session:
+    alone = Team(0, 1, torch.device("cpu"))
+    return Session(cfg, out, alone, data.load(cfg.data), None, (), **changes)
+
+
+def test_a_target_rounds_the_student_alone_and_the_config_has_the_last_word(tmp_path):
+    here = session(tmp_path, small(), multiple=16)
+    known = {"classes": 10, "channels": 1, "size": 8}
+    assert here.kwargs("student", "mlp", {}) == {**known, "multiple": 16}
+    assert here.kwargs("teacher", "mlp", {}) == known
+    assert here.kwargs("student", "mlp", {"multiple": 8})["multiple"] == 8
+
+
+def test_the_seed_gives_the_weights(tmp_path):
+    here = session(tmp_path, small())
+    prints = [
+        checkpoint.fingerprint(here.build("student", "mlp", {}, seed).state_dict())
+        for seed in (0, 0, 1)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+    with pytest.raises(InputError, match='did you mean "mlp"'):
+        here.build("student", "mpl", {}, 0)
+
+
+def test_the_teacher_is_frozen_and_trained_once(tmp_path):
+    teacher, size = session(tmp_path, small()).teacher()
+    assert not teacher.training
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+    assert size.model == "residual"
+    assert size.seconds > 0
+    kept = (tmp_path / "teacher.pt").stat().st_mtime_ns
+    again, same = session(tmp_path, small()).teacher()
+    assert (tmp_path / "teacher.pt").stat().st_mtime_ns == kept
+    assert same == size
+    ready = small(teacher={"checkpoint": str(tmp_path / "teacher.pt")})
+    loaded, _ = session(tmp_path / "elsewhere", ready).teacher()
+    assert not (tmp_path / "elsewhere").exists()
+    for other in (again, loaded):
+        torch.testing.assert_close(other.state_dict(), teacher.state_dict(), atol=0, rtol=0)
+
+
+def test_the_loss_is_known_by_its_teacher(tmp_path):
+    here = session(tmp_path, small(distill={"curriculum": "root"}))
+    student = here.build("student", "mlp", {}, 0)
+    found = []
+    for seed in (0, 0, 1):
+        teacher = here.build("teacher", "mlp", {}, seed)
+        loss, identity, curriculum = here.distillation(student, teacher)
+        loss.close()
+        assert curriculum is not None
+        found.append(identity)
+    assert found[0] == found[1] != found[2]
+    assert "epochs" not in found[0]
