@@ -153,6 +153,7 @@ class Teacher(_Section):
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
     checkpoint: Path | None = None
+    backbone: Path | None = None  # of a detector: weights of a classifier to start from
 
 
 class Student(_Section):
@@ -160,6 +161,7 @@ class Student(_Section):
 
     model: str = "depthwise"
     args: dict[str, Any] = Field(default_factory=dict)
+    backbone: Path | None = None  # of a detector: weights of a classifier to start from
 
 
 class Feature(_Section):
@@ -344,6 +346,8 @@ class Config(_Section):
         if not self.data.detection:
             if "detection" in self.model_fields_set:
                 raise ValueError("[detection] needs [data] dataset = scenes, voc or coco")
+            if self.teacher.backbone or self.student.backbone:
+                raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
             return self
         given = [name for name in ("prune", "quantize", "early_exit") if getattr(self, name)]
         named = {"loss", "features", "hard_mining", "curriculum", "latency_weight"}

@@ -222,7 +222,7 @@ def test_images_are_augmented_as_a_plain_loop_would(splits, tmp_path):
     fit(network(), splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
     plain = []
     for epoch in range(SETTINGS.epochs):
-        generator = trainer._seed_epoch(SETTINGS.seed, epoch, ALONE)
+        generator = trainer.seed_epoch(SETTINGS.seed, epoch, ALONE)
         order = trainer._order(splits, job(None), 4, epoch, ALONE)
         plain += [splits.augment(splits.train.get(indices), generator) for indices in order]
     assert len(seen) == len(plain) == 8

@@ -105,12 +105,12 @@ def read(path: Path) -> Any:
         raise InputError(f"{path}: not a checkpoint, or damaged: {text[:200]}") from None
 
 
-def load_weights(model: nn.Module, path: Path, name: str) -> None:
-    """Puts the weights from ``path`` into ``model``: a checkpoint of ours, a plain ``state_dict``,
-    or one under ``state_dict`` or ``model``, as other trainers write them.
+def weights(path: Path) -> dict[str, Tensor]:
+    """The weights in ``path``: a checkpoint of ours, a plain ``state_dict``, or one under
+    ``state_dict`` or ``model``, as other trainers write them.
 
     Raises:
-        InputError: the file cannot be read, or its weights are not those of this model.
+        InputError: the file cannot be read, or holds no weights.
     """
     content = read(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
@@ -120,7 +120,16 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{path}: holds no state_dict")
-    content = {key.removeprefix("module."): tensor for key, tensor in content.items()}
+    return {key.removeprefix("module."): tensor for key, tensor in content.items()}
+
+
+def load_weights(model: nn.Module, path: Path, name: str) -> None:
+    """Puts the weights from ``path``, in any form that `weights` reads, into ``model``.
+
+    Raises:
+        InputError: the file cannot be read, or its weights are not those of this model.
+    """
+    content = weights(path)
     try:
         model.load_state_dict(content)
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from tvmkd.data.detection.dataset import Target
 from tvmkd.detection.description import Activation, Description
-from tvmkd.errors import UsageError
+from tvmkd.errors import InputError, UsageError
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 BOX_WEIGHTS = {"sigmoid": (1.0, 1.0, 1.0, 1.0), "softmax": (10.0, 10.0, 5.0, 5.0)}
@@ -53,8 +53,10 @@ class Dense(nn.Module):
     anchors: Tensor
     """float32 ``[A, 4]``, pixels of the input"""
 
-    def _finish(self, classes: int, size: int) -> None:
+    def _finish(self, classes: int, size: int, prefix: str, trunk: nn.Module) -> None:
         self.classes, self.size = classes, size
+        # In a tuple, so that its weights are not there twice.
+        self._trunk = (prefix, trunk)
         mode = self.training
         with torch.no_grad():
             self.eval()
@@ -66,6 +68,31 @@ class Dense(nn.Module):
         transform = cast(Any, self.transform)
         for name, values in (("mean", transform.image_mean), ("std", transform.image_std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
+        """Starts from a classifier's weights, its last layers left out.
+
+        Args:
+            weights: of torchvision's ResNet-50 for `retinanet`, of its MobileNetV3 of the same
+                kind, width and tail for `ssdlite`.
+
+        Raises:
+            InputError: they are not of that network.
+        """
+        prefix, trunk = self._trunk
+        own = trunk.state_dict()
+        found = {f"{prefix}{name}": name for name in own}
+        wrong = [
+            name
+            for name, mine in found.items()
+            if name not in weights or weights[name].shape != own[mine].shape
+        ]
+        if wrong:
+            raise InputError(
+                f"not the weights of this detector's backbone: {len(wrong)} of {len(found)} are "
+                f"missing or of another shape, the first is {wrong[0]}"
+            )
+        trunk.load_state_dict({mine: weights[name] for name, mine in found.items()})
 
     def look(self, images: Tensor) -> list[Tensor]:
         """Normalised images to the maps that the head looks at, the finest first."""
@@ -178,7 +205,7 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
     if version == 2:
         head.regression_head._loss_type = "giou"
     made = DenseRetinaNet(backbone, classes + 1, anchor_generator=anchors, head=head)
-    made._finish(classes, size)
+    made._finish(classes, size, "", cast(nn.Module, backbone.body))
     return made
 
 
@@ -188,6 +215,7 @@ def ssdlite(
     *,
     backbone: str = "small",
     width: float = 1.0,
+    reduced_tail: bool = True,
     finest: int = 16,
     extras: int = 4,
     scales: Sequence[float] = (0.2, 0.95),
@@ -199,6 +227,8 @@ def ssdlite(
         size: pixels a side of the input.
         backbone: ``small`` or ``large``.
         width: multiplies the backbone's channels.
+        reduced_tail: half the channels in the last blocks, as torchvision's detector has them;
+            its classifiers have all.
         finest: stride of the finest map, 8 or 16. 16 is torchvision's (and finds no small things).
         extras: maps beyond the backbone's, each half of the one before, 0 to 4; torchvision has 4.
         scales: sides of the smallest and of the largest anchor as parts of the image, the maps
@@ -222,7 +252,9 @@ def ssdlite(
         raise UsageError(f"scales have to be 2 or {maps + 1} rising parts of 1, not {list(scales)}")
     norm = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
     kind = f"mobilenet_v3_{backbone}"
-    settings, last = mobilenetv3._mobilenet_v3_conf(kind, width_mult=width, reduced_tail=True)
+    settings, last = mobilenetv3._mobilenet_v3_conf(
+        kind, width_mult=width, reduced_tail=reduced_tail
+    )
     features = mobilenetv3.MobileNetV3(settings, last, norm_layer=norm).features
     _normal_init(features)
     extractor = _Extractor(features, finest, extras, width, norm)
@@ -245,7 +277,7 @@ def ssdlite(
         image_std=[0.5, 0.5, 0.5],
         head=SSDLiteHead(channels, counts, classes + 1, norm),
     )
-    made._finish(classes, size)
+    made._finish(classes, size, "features.", features)
     return made
 
 

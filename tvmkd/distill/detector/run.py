@@ -26,7 +26,7 @@ from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
 from tvmkd.errors import InputError
 from tvmkd.models.detectors import Dense
 from tvmkd.models.macs import macs, parameters
-from tvmkd.state import write_json
+from tvmkd.state import file_hash, write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -195,17 +195,32 @@ class _Session:
                 f"the data has {len(self.splits.classes)} classes and {self.cfg.data.image_size} "
                 "pixels; leave both out of its args"
             )
+        path = self._backbone(role)
+        if path is not None:
+            try:
+                made.load_backbone(files.weights(path))
+            except InputError as error:
+                raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
         return made
+
+    def _backbone(self, role: str) -> Path | None:
+        return self.cfg.teacher.backbone if role == "teacher" else self.cfg.student.backbone
+
+    def _start(self, role: str) -> dict[str, Any]:
+        """What a training starts from decides where it ends."""
+        path = self._backbone(role)
+        return {} if path is None else {"backbone": file_hash(path)}
 
     def _kwargs(self, spec: str, args: dict[str, Any]) -> dict[str, Any]:
         size = self.cfg.data.image_size
         known = models.arguments(spec, len(self.splits.classes), 3, size=size)
         return {**known, **args}
 
-    def _views(self, name: Literal["train", "val", "test"]) -> Views:
+    def _views(self, name: Literal["train", "val", "test"], keep: bool = False) -> Views:
         augment = self.cfg.detection.augment if name == "train" else ()
         seed = self.cfg.project.seed
-        return Views(getattr(self.splits, name), self.cfg.data.image_size, augment, seed)
+        size = self.cfg.data.image_size
+        return Views(getattr(self.splits, name), size, augment, seed, keep=keep)
 
     def _teacher(self) -> tuple[Dense, Network]:
         cfg, seed = self.cfg.teacher, self.cfg.project.seed
@@ -219,6 +234,7 @@ class _Session:
             )
             spec = {"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)}
             job = self._job("teacher", spec, settings, self.out / "teacher.pt", 0)
+            job = replace(job, loss_id=self._start("teacher"))
             seconds = self._fit(network, job).seconds
         to_device(network, self.team.device).eval().requires_grad_(False)
         score = self._test(network)
@@ -232,7 +248,8 @@ class _Session:
         path = self.out / "students" / f"{kind}-{seed}.pt"
         model = {"spec": spec, "kwargs": self._kwargs(spec, args)}
         job = self._job(f"{kind} student (seed {seed})", model, settings, path)
-        job = replace(job, after_checkpoint=self.after_checkpoint)
+        start = self._start("student")
+        job = replace(job, after_checkpoint=self.after_checkpoint, loss_id=start)
         if kind == "distilled" and teacher is not None:
             job = self._distilled(job, network, teacher)
         state = self._fit(network, job)
@@ -249,13 +266,14 @@ class _Session:
         path: Path,
         variants: int | None = None,
     ) -> Job:
+        count = self.cfg.detection.variants if variants is None else variants
         return Job(
             name=name,
             model=model,
             settings=settings,
-            train=self._views("train"),
+            train=self._views("train", keep=count > 0),
             val=self._views("val"),
-            variants=self.cfg.detection.variants if variants is None else variants,
+            variants=count,
             classes=self.splits.classes,
             data=self.splits.sha256,
             path=path,
@@ -365,14 +383,9 @@ def _load_weights(network: Dense, path: Path, name: str) -> None:
     Raises:
         InputError: as `checkpoint.load_weights`.
     """
-    content = files.read(path)
-    for key in ("state", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
     bias = "head.classification_head.cls_logits.bias"
-    mine = network.state_dict().get(bias)
-    other = content.get(bias) if isinstance(content, dict) else None
-    if mine is not None and isinstance(other, torch.Tensor) and len(other) != len(mine):
+    mine, other = network.state_dict().get(bias), files.weights(path).get(bias)
+    if mine is not None and other is not None and len(other) != len(mine):
         anchors = len(mine) // (network.classes + 1)
         raise InputError(
             f"{path}: a detector of {len(other) // anchors - 1} classes, but the data has "

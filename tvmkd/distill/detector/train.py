@@ -152,7 +152,7 @@ def _loss(network: Dense, job: Job, indices: Tensor, view: int, device: torch.de
         {key: value.to(device) if isinstance(value, Tensor) else value for key, value in t.items()}
         for t in targets
     ]
-    with _precision(device):
+    with _precision(network, device):
         found = network.raw(images)
         loss = network.loss(found, moved)
         if job.distillation is not None and job.teacher is not None:
@@ -182,8 +182,12 @@ def _order(count: int, settings: Settings, epoch: int, team: Team) -> Sequence[T
     return [chunk[team.rank :: team.size] for chunk in chunks]
 
 
-def _precision(device: torch.device) -> torch.autocast:
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+def _precision(network: Dense, device: torch.device) -> torch.autocast:
+    fast = device.type == "cuda"
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        # Depthwise convolutions have no backward pass in bfloat16 there that is any faster.
+        convolutions = (m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+        fast = all(convolution.groups == 1 for convolution in convolutions)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from tvmkd.data.detection.dataset import DetectionImages, Target
 
 GRAY = 114  # what is around an image that was zoomed out of: the mean of photographs
+KEPT = 1 << 30  # bytes
 LEAST = 3.0  # pixels a side of a box that can still be learnt from
 
 
@@ -29,12 +30,21 @@ class Views:
         augment: ``crop`` (cuts, Liu et al., 2016), ``zoom`` (out of the image), ``colour``,
             ``flip`` (left to right). None: the image as it is.
         seed: of what is random.
+        keep: whether views come again, so that they are worth keeping in memory (up to `KEPT`).
     """
 
     def __init__(
-        self, images: DetectionImages, size: int, augment: Sequence[str] = (), seed: int = 0
+        self,
+        images: DetectionImages,
+        size: int,
+        augment: Sequence[str] = (),
+        seed: int = 0,
+        *,
+        keep: bool = False,
     ) -> None:
         self.images, self.size, self.seed = images, size, seed
+        self._most = KEPT // (3 * size * size) if keep else 0
+        self._kept: dict[tuple[int, int], tuple[Tensor, Target]] = {}
         self.augment = tuple(augment)
         steps: list[Any] = []
         if "colour" in augment:
@@ -59,6 +69,15 @@ class Views:
         Raises:
             InputError: the image cannot be read.
         """
+        known = self._kept.get((index, number))
+        if known is not None:
+            return known
+        made = self._make(index, number)
+        if len(self._kept) < self._most:
+            self._kept[index, number] = made
+        return made
+
+    def _make(self, index: int, number: int) -> tuple[Tensor, Target]:
         image, target = self.images[index]
         boxes = tv_tensors.BoundingBoxes(
             target["boxes"],
