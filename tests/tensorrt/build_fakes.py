@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -23,7 +24,13 @@ from tvmkd.tensorrt.device import Gpu
 GPU = Gpu("NVIDIA Stand-in", "8.6", "550.54.15")
 GENERATIONS = ("8.2", "8.6", "10", "11", "rtx")
 FLAGGED = ("8.2", "8.6", "10")
-VERSIONS = {"8.2": "8.2.1.8", "8.6": "8.6.1", "10": "10.13.0.35", "11": "11.1.0", "rtx": "1.7.1.116"}
+VERSIONS = {
+    "8.2": "8.2.1.8",
+    "8.6": "8.6.1",
+    "10": "10.13.0.35",
+    "11": "11.1.0",
+    "rtx": "1.7.1.116",
+}
 
 NO_PROFILE = (
     "4: [network.cpp::validate::2871] Error Code 4: Internal Error (Network has dynamic or shape "
@@ -38,8 +45,8 @@ CANCELED = (
     "at /_src/optimizer/common/scopedProgressReporter.cpp:92)"
 )
 NO_GPU = (
-    "6: [cudaResources.cpp::ScopedCudaStream::38] Error Code 6: Internal Error (CUDA initialization "
-    "failure with error: 35)"
+    "6: [cudaResources.cpp::ScopedCudaStream::38] Error Code 6: Internal Error (CUDA "
+    "initialization failure with error: 35)"
 )
 
 
@@ -326,7 +333,7 @@ class Generation:
                     return None
                 text = generation.inspected
                 text = text if isinstance(text, str) else json.dumps(text)
-                inspector = types.SimpleNamespace(get_engine_information=lambda format: text)
+                inspector = types.SimpleNamespace(get_engine_information=lambda _format: text)
                 return types.SimpleNamespace(create_engine_inspector=lambda: inspector)
 
         return Runtime
@@ -392,3 +399,46 @@ def told(plan: bytes) -> dict[str, Any]:
     """What a plan of a stand-in says that the builder was told."""
     result: dict[str, Any] = json.loads(plan)
     return result
+
+
+class Memory:
+    """The calls of `CudaRuntime` that a calibrator makes; device memory is a dictionary."""
+
+    def __init__(self, full: bool = False) -> None:
+        self.full = full
+        self.device: dict[int, bytes] = {}
+        self.pinned = 0
+        self.streams = 0
+        self.waiting = False
+
+    def stream(self) -> str:
+        self.streams += 1
+        return "stream"
+
+    def destroy_stream(self, stream: str) -> None:
+        self.streams -= 1
+
+    def pin(self, size: int) -> np.ndarray:
+        self.pinned += 1
+        return np.empty(size, np.uint8)
+
+    def unpin(self, array: np.ndarray) -> None:
+        self.pinned -= 1
+
+    def malloc(self, size: int) -> int:
+        if self.full:
+            raise MemoryError("the GPU is full")
+        address = 4096 * (len(self.device) + 1)
+        self.device[address] = b"?" * size
+        return address
+
+    def free(self, address: int) -> None:
+        del self.device[address]
+
+    def to_device(self, address: int, source: np.ndarray, stream: str) -> None:
+        assert stream == "stream"
+        self.device[address] = source.tobytes()
+        self.waiting = True
+
+    def synchronize(self, stream: str) -> None:
+        self.waiting = False

@@ -13,7 +13,7 @@ _LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _DRIVER_FILES = {
     # On a PC the kernel module says its release; on a Jetson the driver is part of L4T.
-    "/proc/driver/nvidia/version": r"Kernel Module\D*([\d.]+)",
+    "/proc/driver/nvidia/version": r"Kernel Module.*?(\d+\.[\d.]+)",
     "/etc/nv_tegra_release": r"# (R\d+) \(release\), REVISION: ([\d.]+)",
 }
 

@@ -14,6 +14,7 @@ LAYERS = ("Layers:", "Engine Layer Information:")
 _WRAPPED = re.compile(r"Error Code \d+: [\w ]+ \((.*)\)$")
 _PLACE = re.compile(r"\s*\bIn \S+ at /\S+.*$")
 _SOURCE = re.compile(r"\[\w+\.(cpp|h)(:\d+)?: ?\w+\] ")
+_CUDA = re.compile(r"\(cudaError \d+: ([^()]*)\)")
 _NO_DRIVER = "cudaError 35"
 
 
@@ -72,8 +73,9 @@ def plain(text: str) -> str:
     """A message of TensorRT in one line of at most 300 characters, without its source places."""
     line = " ".join(text.split())
     wrapped = _WRAPPED.search(line)
-    line = _PLACE.sub("", wrapped[1] if wrapped else line)
-    return _SOURCE.sub("", line).strip(" .")[:300]
+    text = _PLACE.sub("", wrapped[1] if wrapped else line)
+    cuda = _CUDA.search(line)
+    return (_SOURCE.sub("", text).strip(" .") or (cuda[1] if cuda else line))[:300]
 
 
 _LOGS: dict[str, Log] = {}

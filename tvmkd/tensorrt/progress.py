@@ -39,8 +39,11 @@ class Phases:
             self._open[name].done = number + 1
 
     def finish(self, name: str) -> None:
-        """A phase is over."""
-        self._open.pop(name, None)
+        """A phase is over; with the outermost one, the build."""
+        phase = self._open.pop(name, None)
+        if phase is not None and phase.parent is None:
+            # Its last steps are not always told.
+            self._best = 1.0
 
     def share(self) -> float:
         """How much of the whole is done; never less than it was."""
