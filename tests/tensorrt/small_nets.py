@@ -9,7 +9,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def net(path: Path, batch: int | str = 2, activation: str = "Relu", scale: float = 1.0) -> Path:
+def net(
+    path: Path,
+    batch: int | str = 2,
+    activation: str = "Relu",
+    scale: float = 1.0,
+    height: int | str = 16,
+) -> Path:
     """Convolution, ``activation``, mean over the picture, and a product: ``x`` to ``y``."""
     rng = np.random.default_rng(0)
     values = {
@@ -29,7 +35,7 @@ def net(path: Path, batch: int | str = 2, activation: str = "Relu", scale: float
     graph = helper.make_graph(
         nodes,
         "net",
-        [helper.make_tensor_value_info("x", floats, [batch, 3, 16, 16])],
+        [helper.make_tensor_value_info("x", floats, [batch, 3, height, 16])],
         [helper.make_tensor_value_info("y", floats, [batch, 10])],
         weights,
     )

@@ -220,6 +220,17 @@ class TestRtx:
         assert "head" in nodes
         assert all(layer["Name"] and layer["LayerType"] for layer in engine.layers)
 
+    @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+    def test_a_free_height_beside_a_free_batch(self, precision: str, tmp_path: Path) -> None:
+        engine = self.engine(
+            net(tmp_path / "m.onnx", "N", height="h"),
+            precision=precision,
+            batch=(1, 2, 4),
+            dims={"h": 16},
+            calibration={"x": pictures(4)} if precision == "int8" else None,
+        )
+        assert engine.size > 10_000
+
     def test_half_the_bits_make_a_smaller_engine(self, tmp_path: Path) -> None:
         model = onnx.load(net(tmp_path / "m.onnx"))
         wide = onnx.numpy_helper.from_array(pictures(1).reshape(1, -1)[:, :8].repeat(20000, 0).T)

@@ -110,3 +110,17 @@ def test_a_calibrator_is_for_a_float_file_alone(tmp_path: Path) -> None:
         for path in (source, quantized)
     }
     assert [case for case, wanted in found.items() if wanted] == [("8.6", "m.onnx")]
+
+
+@pytest.mark.parametrize("wanted", ["fp16", "int8"])
+def test_sizes_that_were_given_are_in_the_file_that_is_converted(
+    wanted: str, tmp_path: Path
+) -> None:
+    source = net(tmp_path / "m.onnx", "N", height="h")
+    samples = CALIBRATION if wanted == "int8" else None
+    _, made = prepared(
+        tmp_path, "11", source, precision=wanted, dims={"h": 16}, calibration=samples
+    )
+    (entry,) = onnx.load(made).graph.input
+    sizes = [dim.dim_value or dim.dim_param for dim in entry.type.tensor_type.shape.dim]
+    assert sizes == ["N", 3, 16, 16]

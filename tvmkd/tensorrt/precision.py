@@ -66,7 +66,7 @@ def _half(source: Path, options: BuildOptions, folder: Path) -> Path:
     from tvmkd.export.half import half
 
     out = folder / "half.onnx"
-    half(source, out, options.keep_fp32)
+    half(_sized(source, options, folder), out, options.keep_fp32)
     return out
 
 
@@ -80,8 +80,23 @@ def _quantized(source: Path, model: onnx.ModelProto, options: BuildOptions, fold
         )
     (samples,) = options.calibration.values()
     out = folder / "int8.onnx"
-    qdq.quantize(source, out, samples, options.keep_fp32, symmetric=True)
+    qdq.quantize(_sized(source, options, folder), out, samples, options.keep_fp32, symmetric=True)
     return out
+
+
+def _sized(source: Path, options: BuildOptions, folder: Path) -> Path:
+    """A copy of the file with ``dims`` in it: what converts it runs it, which takes real sizes."""
+    if not options.dims:
+        return source
+    model = onnx.load(str(source))
+    for entry in model.graph.input:
+        for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
+            size = options.dims.get(dim.dim_param or f"{entry.name}.{axis}")
+            if size is not None and not dim.HasField("dim_value"):
+                dim.dim_value = size
+    sized = folder / "sized.onnx"
+    onnx.save(model, str(sized))
+    return sized
 
 
 def set_flags(config: Any, builder: Any, options: BuildOptions, bindings: Bindings) -> list[str]:
