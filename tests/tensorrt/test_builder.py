@@ -17,6 +17,7 @@ from tvmkd.tensorrt import device
 from tvmkd.tensorrt.builder import BuildOptions, Engine, build
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+FIND = device.find
 
 
 @pytest.fixture(autouse=True)
@@ -281,3 +282,32 @@ class TestRtx:
         engine = self.engine(net(tmp_path / "m.onnx"), compute_capability=None)
         assert engine.compute_capability is None
         assert engine.layers
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("product", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "int8"])
+def test_on_the_gpu_that_is_here(
+    product: str, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd.tensorrt.api import find
+
+    monkeypatch.setattr(device, "find", FIND)
+    try:
+        bindings = find(product)
+    except MissingError as error:
+        pytest.skip(str(error))
+    options = BuildOptions(
+        precision=precision,
+        batch=(1, 2, 4),
+        workspace_mib=256,
+        timing_cache=tmp_path / "tactics",
+        calibration={"x": pictures(8)} if precision == "int8" else None,
+    )
+    path = net(tmp_path / "m.onnx", "N")
+    for _ in range(2):
+        engine = build(path, options, bindings)
+        engine.check_here(bindings, device.find())
+        assert engine.gpu is not None
+        assert engine.layers
+    assert (tmp_path / "tactics").exists() == (product == "tensorrt")
