@@ -16,7 +16,6 @@ HINTS = {
     "zero point": "TensorRT reads int8 whose zero points are 0: quantise it so "
     "(`tvmkd engine build --precision int8 --calibration` does)",
     "has type Int32": "a bias in int32 is not read: leave biases in FP32 when quantising",
-    "EXPLICIT_BATCH": "this TensorRT needs explicit batch",
 }
 
 
