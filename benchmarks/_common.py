@@ -76,7 +76,8 @@ def finish(results: Sequence[Result], path: Path | None, **more: Any) -> int:
         more: further JSON-safe facts for the file, beside "results" and "machine".
     """
     width = max((len(result.name) for result in results), default=0)
-    print(f"{'':{width}}  {'ratio':>8}  {'bar':>8}  spread")
+    if results:
+        print(f"{'':{width}}  {'ratio':>8}  {'bar':>8}  spread")
     for result in results:
         verdict = "" if result.bar is None else "holds" if result.holds else "MISSED"
         spread = ""

@@ -22,7 +22,7 @@ import torch
 from tvmkd.export import export
 from tvmkd.models import build
 
-out, spec, *shape = sys.argv[1:]
+out, spec, free, *shape = sys.argv[1:]
 torch.manual_seed(0)
 network = build(spec).eval()
 for module in network.modules():
@@ -30,16 +30,20 @@ for module in network.modules():
         # Fresh statistics are the identity, which an optimiser could fold away to nothing.
         module.running_mean.uniform_(-0.1, 0.1)
         module.running_var.uniform_(0.5, 1.5)
-export(network, Path(out), [int(size) for size in shape])
+export(network, Path(out), [int(size) for size in shape], dynamic_batch=free == "free")
 """
 
 
 def onnx_file(name: str, folder: Path) -> Path:
     """The network's ONNX file in ``folder``; exported, in a process of its own, if not there."""
-    path = folder / f"{name}.onnx"
+    spec, shape = NETWORKS[name]
+    return export(spec, shape, folder / f"{name}.onnx")
+
+
+def export(spec: str, shape: tuple[int, ...], path: Path, *, free_batch: bool = False) -> Path:
+    """``path``, exported in a process of its own if it is not there."""
     if not path.exists():
-        spec, shape = NETWORKS[name]
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-c", EXPORT, str(path), spec, *map(str, shape)]
-        subprocess.run(command, check=True, stdout=2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        words = [str(path), spec, "free" if free_batch else "fixed", *map(str, shape)]
+        subprocess.run([sys.executable, "-c", EXPORT, *words], check=True, stdout=2)
     return path

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from tvmkd import cli
-from tvmkd.cli import board, data, stack
+from tvmkd.cli import board, data, engine, stack
 from tvmkd.errors import MissingError
 
 HEAVY = {
@@ -26,6 +26,8 @@ HEAVY = {
     "rich",
     "scipy",
     "sklearn",
+    "tensorrt",
+    "tensorrt_rtx",
     "torch",
     "torchvision",
     "tvm",
@@ -42,10 +44,11 @@ COMMANDS = [
     *[
         ((verb,), first)
         for verb, first in cli.VERBS.items()
-        if verb not in {"board", "data", "stack"}
+        if verb not in {"board", "data", "engine", "stack"}
     ],
     *[(("board", verb), first) for verb, first in board.VERBS.items()],
     *[(("data", verb), first) for verb, first in data.VERBS.items()],
+    *[(("engine", verb), first) for verb, first in engine.VERBS.items()],
     *[(("stack", verb), first) for verb, first in stack.VERBS.items()],
 ]
 

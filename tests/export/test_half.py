@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_files import convolution, save, weights
 
 from tvmkd.errors import InputError
@@ -43,3 +43,20 @@ def test_given_pictures_are_compared_on(tmp_path):
     flat = np.zeros((2, 3, 8, 8), np.float32)
     assert half(source, tmp_path / "half.onnx", pictures=flat) == 0.0
     assert numpy_helper.to_array(onnx.load(source).graph.initializer[0]).dtype == np.float32
+
+
+def test_several_inputs_are_compared_on_noise(tmp_path):
+    entry = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("MatMul", ["a", "b"], ["m"], name="product"),
+        helper.make_node("Gather", ["m", "i"], ["y"], name="rows"),
+    ]
+    inputs = [
+        entry("a", TensorProto.FLOAT, [4, 8]),
+        entry("b", TensorProto.FLOAT, [8, 2]),
+        entry("i", TensorProto.INT64, [3]),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [entry("y", TensorProto.FLOAT, [3, 2])])
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "m.onnx")
+    assert 0 < half(tmp_path / "m.onnx", tmp_path / "half.onnx") < 5e-3

@@ -81,6 +81,20 @@ def test_onnx_runtime_gives_nearly_the_same(plain: Path, tmp_path: Path) -> None
     assert 0 < np.abs(want - got).max() < 0.1 * np.abs(want).max()
 
 
+def test_symmetric_is_what_tensorrt_reads(plain: Path, tmp_path: Path) -> None:
+    qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES, symmetric=True)
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    values = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    points = [values[n.input[2]] for n in graph.node if n.op_type.endswith("eLinear")]
+    assert {point.dtype for point in points} == {np.dtype(np.int8)}
+    assert not any(np.any(point) for point in points)
+    assert not [name for name, value in values.items() if value.dtype == np.int32]
+    # All eight bits, in place of the seven for CPUs.
+    assert max(np.abs(v.astype(int)).max() for v in values.values() if v.dtype == np.int8) == 127
+    want, got = run(plain), run(tmp_path / "int8.onnx")
+    assert 0 < np.abs(want - got).max() < 0.1 * np.abs(want).max()
+
+
 def test_layers_of_a_module_that_is_kept_stay_as_they_are(plain: Path, tmp_path: Path) -> None:
     facts = qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES, ["blocks.0", "head"])
     assert len(facts.kept) == 4

@@ -26,6 +26,7 @@ VERBS = {
     "lower": "Show what a compiler makes of an ONNX model: kernels, or code.",
     "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
+    "engine": "Build engines of TensorRT and TensorRT-RTX.",
     "compare": "Measure engines head to head on one ONNX model.",
     "detect": "Find objects in images with a detector, and time it.",
     "gate": "Say yes or no to a comparison.",

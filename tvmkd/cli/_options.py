@@ -116,6 +116,24 @@ def existing(path: Path, what: str) -> Path:
     return path
 
 
+def arrays(path: Path) -> dict[str, Any]:
+    """The arrays of an ``.npz``, by name.
+
+    Raises:
+        InputError: it is not one.
+    """
+    import zipfile
+
+    import numpy as np
+
+    broken = (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except broken as error:
+        raise InputError(f"{path}: not an .npz of arrays: {error}") from None
+
+
 def print_json(value: Any) -> None:
     """``value`` on standard output, indented."""
     click.echo(json.dumps(value, indent=2, default=str))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tvmkd.cli._options import PATH, dims_option, existing, json_option, tracker
+from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option, tracker
 
 if TYPE_CHECKING:
     from tvmkd.bench import EngineSpec
@@ -127,7 +127,7 @@ def command(
         result = compare(
             wanted,
             onnx,
-            None if inputs is None else [_read(inputs)],
+            None if inputs is None else [arrays(inputs)],
             threads=threads,
             seconds=seconds,
             rounds=rounds,
@@ -235,15 +235,3 @@ def on_board(
     if not able:
         raise InputError("nothing to run on the board: give --artifact (or --untuned)")
     return [dataclasses.replace(spec, kind=ON_BOARD, options={"tracker": address}) for spec in able]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    from tvmkd.errors import InputError
-
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            return {name: saved[name] for name in saved.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not an .npz of arrays: {error}") from None

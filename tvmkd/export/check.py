@@ -74,7 +74,7 @@ def check(
             unsupported operator (with the names of its nodes), a free dimension without a size,
             or weights that are NaN or infinite.
     """
-    model = _parse(path)
+    model = parse(path)
     external = check_external(model, path)
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: a damaged ONNX file: its graph has no nodes or no outputs")
@@ -92,7 +92,7 @@ def check(
         path=path,
         inputs=tuple(_tensor(entry) for entry in inputs),
         outputs=tuple(_tensor(entry) for entry in outputs),
-        sha256=_digest(path, external),
+        sha256=digest(path, external),
         opset=versions["ai.onnx"],
         operators=operators(model),
         metadata={entry.key: entry.value for entry in model.metadata_props},
@@ -100,7 +100,12 @@ def check(
     )
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def parse(path: Path) -> onnx.ModelProto:
+    """The model in a file, without the weights that lie beside it.
+
+    Raises:
+        InputError: missing, not ONNX, or cut short.
+    """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.is_dir():
@@ -201,7 +206,8 @@ def _tensor(entry: onnx.ValueInfoProto) -> Tensor:
     return Tensor(entry.name, shape, str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)))
 
 
-def _digest(path: Path, external: list[Path]) -> str:
+def digest(path: Path, external: list[Path]) -> str:
+    """The SHA-256 of a model's file; with external data, of the file's and the data's hashes."""
     if not external:
         return sha256(path)
     return hashlib.sha256("\n".join(map(sha256, [path, *external])).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
 ROUNDS = 4
+_INTEGERS = {"tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
 def half(
@@ -25,9 +26,10 @@ def half(
     """Writes ``source`` with float16 weights and arithmetic; inputs and outputs stay float32.
 
     Args:
-        source: an FP32 ONNX file with one input.
+        source: an FP32 ONNX file.
         keep_fp32: layers that stay in FP32 (mixed precision), as `tvmkd.export.layers` takes them.
-        pictures: inputs to compare both files on, float32 ``[N, C, H, W]``; None: normal noise.
+        pictures: inputs to compare both files on, float32 ``[N, C, H, W]``, for a model of one
+            input; None: normal noise (zeros for integers), as many inputs as there are.
 
     Returns:
         The largest difference between both files' outputs, as a share of the largest magnitude.
@@ -74,17 +76,28 @@ def _difference(source: Path, other: Path, pictures: np.ndarray | None) -> float
         onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         for path in (source, other)
     ]
-    (entry,) = sessions[0].get_inputs()
-    shape = [size if isinstance(size, int) else 1 for size in entry.shape]
-    if pictures is None:
-        generator = np.random.default_rng(0)
-        pictures = generator.standard_normal((ROUNDS * shape[0], *shape[1:]), dtype=np.float32)
     answers: list[list[Any]] = [[], []]
-    for start in range(0, len(pictures) - shape[0] + 1, shape[0]):
-        feed = {entry.name: pictures[start : start + shape[0]]}
+    for feed in _feeds(sessions[0].get_inputs(), pictures):
         for found, session in zip(answers, sessions, strict=True):
             found.append(session.run(None, feed))
     return max(
         error_of_range(np.concatenate(got), np.concatenate(wanted))
         for wanted, got in zip(*(zip(*found, strict=True) for found in answers), strict=True)
     )
+
+
+def _feeds(inputs: Sequence[Any], pictures: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
+    shapes = [[size if isinstance(size, int) else 1 for size in entry.shape] for entry in inputs]
+    if pictures is not None:
+        count = shapes[0][0]
+        for start in range(0, len(pictures) - count + 1, count):
+            yield {inputs[0].name: pictures[start : start + count]}
+        return
+    generator = np.random.default_rng(0)
+    for _ in range(ROUNDS):
+        yield {
+            entry.name: generator.standard_normal(shape, dtype=np.float32)
+            if entry.type == "tensor(float)"
+            else np.zeros(shape, _INTEGERS.get(entry.type, np.int64))
+            for entry, shape in zip(inputs, shapes, strict=True)
+        }

@@ -42,7 +42,14 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[str] = ()) -> Facts:
+def quantize(
+    source: Path,
+    out: Path,
+    images: np.ndarray,
+    keep_fp32: Collection[str] = (),
+    *,
+    symmetric: bool = False,
+) -> Facts:
     """Writes ``out``: weights int8 per channel, symmetric; activations uint8 per tensor.
 
     Weights keep seven bits: without VNNI the products of pairs of bytes saturate in 16 bits, on any
@@ -53,6 +60,8 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
         out: where to.
         images: for the ranges of activations: float32 ``[n, ...]``.
         keep_fp32: layers that stay as they are, as `tvmkd.export.layers` takes them.
+        symmetric: as TensorRT reads it: activations int8 about zero, biases in FP32; and weights of
+            eight bits, since no GPU adds products in 16.
 
     Raises:
         InputError: a name in ``keep_fp32`` matches no node, or ONNX Runtime cannot quantise it.
@@ -77,11 +86,15 @@ def quantize(source: Path, out: Path, images: np.ndarray, keep_fp32: Collection[
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=list(OPERATORS),
                     per_channel=True,
-                    reduce_range=True,
-                    activation_type=QuantType.QUInt8,
+                    reduce_range=not symmetric,
+                    activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                     nodes_to_exclude=kept,
-                    extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+                    extra_options={
+                        "WeightSymmetric": True,
+                        "ActivationSymmetric": symmetric,
+                        "QuantizeBias": not symmetric,
+                    },
                 )
                 _check(written)
         except InputError:

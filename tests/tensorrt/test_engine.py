@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from build_fakes import GPU, Generation
+
+from tvmkd.errors import InputError
+from tvmkd.tensorrt.engine import Engine, read, write
+
+ENGINE = Engine(
+    plan=b"a plan",
+    product="tensorrt",
+    version="8.6.1",
+    precision="fp16",
+    gpu=GPU.name,
+    compute_capability=GPU.compute_capability,
+    driver=GPU.driver,
+    seconds=1.5,
+    layers=({"Name": "conv"},),
+    network_layers=5,
+    inputs=({"name": "x", "shape": [-1, 3], "dtype": "float32"},),
+    outputs=({"name": "y", "shape": [-1, 3], "dtype": "float32"},),
+    batch=(1, 2, 4),
+    onnx_sha256="0" * 64,
+    notes=("slow",),
+)
+CROSS = replace(ENGINE, product="tensorrt-rtx", version="1.7.1.116", gpu=None, driver=None)
+
+
+@pytest.mark.parametrize("engine", [ENGINE, replace(CROSS, batch=None, compute_capability=None)])
+def test_an_engine_comes_back_as_it_was_written(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "m.plan"
+    write(engine, path)
+    assert read(path) == engine
+    assert sorted(item.name for item in path.parent.iterdir()) == ["m.plan", "m.plan.json"]
+    facts = json.loads((path.parent / "m.plan.json").read_text())["engine"]
+    assert (facts["size"], "plan" in facts) == (6, False)
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    with pytest.raises(InputError, match="there is no such file"):
+        read(path)
+    write(ENGINE, path)
+    path.write_bytes(b"a plot")
+    with pytest.raises(InputError, match="not the one that was written"):
+        read(path)
+    write(ENGINE, path)
+    (tmp_path / "m.plan.json").write_text('{"format": "tvmkd.engine"')
+    with pytest.raises(InputError, match="is damaged"):
+        read(path)
+    (tmp_path / "m.plan.json").write_text('{"format": "other", "version": 1}')
+    with pytest.raises(InputError, match="another format"):
+        read(path)
+
+
+def test_an_engine_belongs_where_it_was_built() -> None:
+    ENGINE.check_here(Generation("8.6").bindings, GPU)
+    # One for a compute capability runs on any GPU of it, under any driver.
+    CROSS.check_here(Generation("rtx").bindings, replace(GPU, name="other", driver="1"))
+    CROSS.check_here(Generation("rtx").bindings, None)
+    replace(CROSS, compute_capability=None).check_here(
+        Generation("rtx").bindings, replace(GPU, compute_capability="12.0")
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "generation", "gpu", "message"),
+    [
+        (ENGINE, "rtx", GPU, "another product: built for tensorrt, here is tensorrt-rtx"),
+        (CROSS, "8.6", GPU, "another product: built for tensorrt-rtx, here is tensorrt"),
+        (ENGINE, "8.2", GPU, r"another version: built for 8\.6\.1, here is 8\.2\.1\.8"),
+        (ENGINE, "8.6", replace(GPU, name="other"), "another gpu: built for NVIDIA Stand-in"),
+        (ENGINE, "8.6", replace(GPU, driver="1"), "another driver"),
+        (CROSS, "rtx", replace(GPU, compute_capability="7.5"), "another compute capability"),
+        (ENGINE, "8.6", None, "built on NVIDIA Stand-in, and no GPU is here"),
+    ],
+)
+def test_elsewhere_it_is_refused(engine, generation, gpu, message) -> None:
+    with pytest.raises(InputError, match=message):
+        engine.check_here(Generation(generation).bindings, gpu)

@@ -1,0 +1,26 @@
+"""``tvmkd engine``: one file a verb."""
+
+from __future__ import annotations
+
+import click
+
+from tvmkd.cli import LazyGroup
+
+VERBS = {
+    "build": "Build a TensorRT or TensorRT-RTX engine from an ONNX model.",
+}
+
+
+class EngineGroup(LazyGroup):
+    """The verbs of ``tvmkd engine``."""
+
+    verbs = VERBS
+    package = __name__
+
+
+@click.command(cls=EngineGroup)
+def command() -> None:
+    """Build engines of TensorRT and TensorRT-RTX.
+
+    They are two products: their engines and their numbers are never mixed.
+    """

@@ -1,0 +1,279 @@
+"""From an ONNX file to an engine, through whatever the installed TensorRT has."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from tvmkd.errors import InputError, MissingError, TvmkdError, UsageError
+from tvmkd.export.check import digest, parse
+from tvmkd.export.weights import check_external
+from tvmkd.tensorrt import calibrate, device, layers, parser, precision, profiles, timing_cache
+from tvmkd.tensorrt.api import Bindings
+from tvmkd.tensorrt.device import Gpu
+from tvmkd.tensorrt.engine import Engine
+from tvmkd.tensorrt.options import BuildOptions
+from tvmkd.tensorrt.progress import Report, monitor
+
+if TYPE_CHECKING:
+    from tvmkd.tensorrt.cuda import CudaRuntime
+
+__all__ = ["BuildOptions", "Engine", "build"]
+
+MIB = 1 << 20
+HINTS = {
+    "workspace": "give it more workspace (--workspace)",
+    "Turing": "give --precision fp16, or build for a newer GPU (--compute-capability)",
+    "out of memory": "close what else uses the GPU, or give less workspace (--workspace)",
+}
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """The GPU that an engine is for."""
+
+    gpu: str | None
+    compute_capability: str | None
+    driver: str | None
+
+
+def build(
+    onnx_path: Path,
+    options: BuildOptions,
+    bindings: Bindings,
+    progress: Report | None = None,
+    *,
+    cuda: CudaRuntime | None = None,
+) -> Engine:
+    """Builds an engine. TensorRT needs the GPU that it is for; TensorRT-RTX does not.
+
+    Args:
+        onnx_path: the model; its precision is brought to that of ``options`` where the bindings
+            take types as the file has them.
+        progress: is told phases and the share done; only some generations tell them.
+        cuda: for a calibrator; found here where one is needed and none is given.
+
+    Raises:
+        InputError: the file, the options for it, or a layer cannot be used; names the nodes.
+        MissingError: there is no GPU, or nothing that reaches it for calibration.
+        UsageError: a compute capability by name for a product that cannot do that.
+    """
+    model = parse(onnx_path)
+    ranges = profiles.ranges(model, options, onnx_path)
+    goal = aim(options, bindings, device.find())
+    log = bindings.log
+    log.clear()
+    log.verbose = options.verbose
+    with contextlib.ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-engine-")))
+        path = precision.prepare(onnx_path, model, options, bindings, folder)
+        builder = _builder(bindings)
+        network = builder.create_network(bindings.creation_flags())
+        read = model if path == onnx_path else onnx.load(str(path), load_external_data=False)
+        # Held by a name: the network's weights belong to it.
+        _reader = parser.parse(network, path, read, onnx_path, bindings)
+        config = builder.create_builder_config()
+        notes = precision.set_flags(config, builder, options, bindings)
+        _aim(config, options, goal, bindings)
+        _workspace(config, options, bindings)
+        profile = _profile(builder, config, ranges, onnx_path, bindings)
+        if precision.calibrates(model, options, bindings):
+            opened.enter_context(_calibrated(config, network, profile, options, bindings, cuda))
+        plan, seconds = _plan(
+            builder, network, config, onnx_path, options, bindings, progress, notes
+        )
+        made = layers.from_log(log.layers)
+        if not made and goal.gpu is not None:
+            made = layers.inspect(plan, bindings)
+        return Engine(
+            plan=plan,
+            product=bindings.product,
+            version=bindings.version,
+            precision=options.precision,
+            gpu=goal.gpu,
+            compute_capability=goal.compute_capability,
+            driver=goal.driver,
+            seconds=seconds,
+            layers=tuple(made),
+            network_layers=network.num_layers,
+            inputs=tuple(_tensor(network.get_input(i)) for i in range(network.num_inputs)),
+            outputs=tuple(_tensor(network.get_output(i)) for i in range(network.num_outputs)),
+            batch=options.batch,
+            onnx_sha256=model_hash(onnx_path, model),
+            notes=tuple(notes),
+        )
+
+
+def _plan(
+    builder: Any,
+    network: Any,
+    config: Any,
+    source: Path,
+    options: BuildOptions,
+    bindings: Bindings,
+    progress: Report | None,
+    notes: list[str],
+) -> tuple[bytes, float]:
+    """The serialised engine and the seconds that it took; adds to ``notes``."""
+    cache = options.timing_cache
+    if cache is not None:
+        notes += timing_cache.attach(config, cache, bindings)
+    # Names and tactics of layers, for what is measured and shown later.
+    config.profiling_verbosity = bindings.module.ProfilingVerbosity.DETAILED
+    watch = monitor(bindings.module, progress or (lambda _phase, _share: None), bindings.log)
+    if watch is not None:
+        config.progress_monitor = watch
+    start = time.monotonic()
+    memory = builder.build_serialized_network(network, config)
+    seconds = time.monotonic() - start
+    if bindings.log.stopped is not None:
+        raise bindings.log.stopped
+    if memory is None:
+        raise _refused(source, bindings)
+    if cache is not None:
+        timing_cache.keep(config, cache, bindings)
+    return bytes(memory), seconds
+
+
+def model_hash(path: Path, model: onnx.ModelProto | None = None) -> str:
+    """The SHA-256 of a model: of its file, and of the weights beside it.
+
+    Raises:
+        InputError: not an ONNX file, or weights beside it are missing.
+    """
+    model = parse(path) if model is None else model
+    return digest(path, check_external(model, path))
+
+
+def aim(options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> _Goal:
+    """Which GPU the engine is for.
+
+    Raises:
+        UsageError: one by name, and the product builds only for the one that is here.
+    """
+    if options.compute_capability is not None:
+        if not bindings.crosses:
+            raise UsageError(
+                f"{bindings.title} builds for the GPU of this machine: leave --compute-capability "
+                "out, or give --product tensorrt-rtx"
+            )
+        return _Goal(None, options.compute_capability, None)
+    if gpu is None:
+        return _Goal(None, None, None)
+    return _Goal(gpu.name, gpu.compute_capability, gpu.driver)
+
+
+def _builder(bindings: Bindings) -> Any:
+    # Without a GPU the factory gives nothing, which pybind11 turns into a TypeError.
+    with contextlib.suppress(TypeError, RuntimeError):
+        builder = bindings.module.Builder(bindings.log.handle)
+        if builder is not None:
+            return builder
+    raise MissingError(
+        f"{bindings.title} does not start ({bindings.log.why()}): it needs an NVIDIA GPU and its "
+        "driver (nvidia-smi shows them)"
+    )
+
+
+def _aim(config: Any, options: BuildOptions, goal: _Goal, bindings: Bindings) -> None:
+    if not bindings.crosses or goal.compute_capability is None:
+        # TensorRT-RTX without a GPU and without a name builds for all that it knows.
+        return
+    names = bindings.module.ComputeCapability
+    name = "CURRENT" if options.compute_capability is None else f"SM{_digits(goal)}"
+    if not hasattr(names, name):
+        found = (re.fullmatch(r"SM(\d+)(\d)", text) for text in dir(names))
+        known = sorted((int(match[1]), int(match[2])) for match in found if match)
+        raise UsageError(
+            f"{bindings.title} does not build for {goal.compute_capability}; it does for "
+            f"{', '.join(f'{major}.{minor}' for major, minor in known)}"
+        )
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(getattr(names, name), 0):
+        raise InputError(f"{bindings.title}: {bindings.log.why()}")
+
+
+def _digits(goal: _Goal) -> str:
+    return (goal.compute_capability or "").replace(".", "")
+
+
+def _workspace(config: Any, options: BuildOptions, bindings: Bindings) -> None:
+    if options.workspace_mib is None:
+        return
+    size = options.workspace_mib * MIB
+    if hasattr(config, "set_memory_pool_limit"):
+        config.set_memory_pool_limit(bindings.module.MemoryPoolType.WORKSPACE, size)
+    else:
+        config.max_workspace_size = size
+
+
+def _profile(
+    builder: Any,
+    config: Any,
+    ranges: dict[str, profiles.Range],
+    source: Path,
+    bindings: Bindings,
+) -> Any:
+    if not ranges:
+        return None
+    profile = builder.create_optimization_profile()
+    for name, shapes in ranges.items():
+        profile.set_shape(name, *shapes)
+    if config.add_optimization_profile(profile) < 0:
+        raise InputError(
+            f"{source}: {bindings.title} refuses the shapes {ranges}: {bindings.log.why()}"
+        )
+    return profile
+
+
+@contextlib.contextmanager
+def _calibrated(
+    config: Any,
+    network: Any,
+    profile: Any,
+    options: BuildOptions,
+    bindings: Bindings,
+    cuda: CudaRuntime | None,
+) -> Iterator[None]:
+    assert options.calibration is not None
+    shape = tuple(network.get_input(0).shape)
+    batch = options.batch[1] if options.batch is not None else shape[0]
+    with contextlib.ExitStack() as opened:
+        if cuda is None:
+            from tvmkd.tensorrt import cuda as runtimes
+
+            cuda = runtimes.find()
+            opened.callback(cuda.close)
+        feeder = calibrate.calibrator(bindings, options.calibration, batch, cuda)
+        opened.callback(feeder.release)
+        config.int8_calibrator = feeder
+        if profile is not None:
+            config.set_calibration_profile(profile)
+        yield
+
+
+def _refused(source: Path, bindings: Bindings) -> TvmkdError:
+    why = bindings.log.why()
+    hint = next((text for word, text in HINTS.items() if word.lower() in why.lower()), None)
+    return InputError(
+        f"{source}: {bindings.title} cannot build it: {why}; "
+        f"{hint or 'give --verbose to see all that it says'}"
+    )
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    name = str(tensor.dtype).rpartition(".")[2]
+    return {
+        "name": tensor.name,
+        "shape": [int(size) for size in tensor.shape],
+        "dtype": _DTYPES.get(name, name.lower()),
+    }

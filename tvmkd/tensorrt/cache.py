@@ -1,0 +1,68 @@
+"""Engines that were built before, under everything that they depend on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tvmkd import state
+from tvmkd.errors import InputError
+from tvmkd.tensorrt import device
+from tvmkd.tensorrt.api import Bindings
+from tvmkd.tensorrt.builder import BuildOptions, Engine, aim, build, model_hash
+from tvmkd.tensorrt.device import Gpu
+from tvmkd.tensorrt.engine import read, write
+from tvmkd.tensorrt.progress import Report
+
+if TYPE_CHECKING:
+    from tvmkd.tensorrt.cuda import CudaRuntime
+
+
+def folder() -> Path:
+    """Where engines are kept: ``$XDG_CACHE_HOME/tvmkd/engines``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tvmkd" / "engines"
+
+
+def key(onnx_path: Path, options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> str:
+    """The hash of what an engine depends on: model, options, product, version, GPU and driver."""
+    goal = aim(options, bindings, gpu)
+    return state.key(
+        "engine",
+        onnx=model_hash(onnx_path),
+        options=options.identity(),
+        product=bindings.product,
+        package=bindings.version,
+        gpu=goal.gpu,
+        compute_capability=goal.compute_capability,
+        driver=goal.driver,
+    )
+
+
+def get(
+    onnx_path: Path,
+    options: BuildOptions,
+    bindings: Bindings,
+    progress: Report | None = None,
+    *,
+    cuda: CudaRuntime | None = None,
+) -> tuple[Engine, bool]:
+    """The engine from the cache, or built and put there; and whether it was there.
+
+    For an engine that is measured anew each time, call `tvmkd.tensorrt.builder.build` itself.
+
+    Raises:
+        As `tvmkd.tensorrt.builder.build`.
+    """
+    gpu = device.find()
+    path = folder() / f"{key(onnx_path, options, bindings, gpu)}.plan"
+    if path.exists():
+        try:
+            return read(path), True
+        except InputError:
+            # Damaged, or half of it gone: as if it had not been there.
+            path.unlink(missing_ok=True)
+    engine = build(onnx_path, options, bindings, progress, cuda=cuda)
+    write(engine, path)
+    return engine, False

@@ -1,0 +1,66 @@
+"""Which GPU is here, asked of NVIDIA's driver itself: an engine is only good for that one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_LIBRARY = "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+_DRIVER_FILES = {
+    # On a PC the kernel module says its release; on a Jetson the driver is part of L4T.
+    "/proc/driver/nvidia/version": r"Kernel Module.*?(\d+\.[\d.]+)",
+    "/etc/nv_tegra_release": r"# (R\d+) \(release\), REVISION: ([\d.]+)",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU and what runs it.
+
+    Attributes:
+        name: as the driver gives it.
+        compute_capability: ``8.6``.
+        driver: its release, or the newest CUDA that it takes where it shows none.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+
+
+@functools.lru_cache(maxsize=1)
+def find() -> Gpu | None:
+    """The first GPU that the driver shows, None where there is none or no driver."""
+    try:
+        cuda = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return None
+    device, version, count = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    name = ctypes.create_string_buffer(256)
+    numbers = []
+    asked = [cuda.cuDeviceGet(ctypes.byref(device), 0), cuda.cuDeviceGetName(name, 256, device)]
+    for attribute in (_MAJOR, _MINOR):
+        number = ctypes.c_int()
+        asked.append(cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device))
+        numbers.append(str(number.value))
+    asked.append(cuda.cuDriverGetVersion(ctypes.byref(version)))
+    if any(asked):
+        return None
+    release = _release() or f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    return Gpu(name.value.decode(errors="replace"), ".".join(numbers), release)
+
+
+def _release() -> str | None:
+    for path, pattern in _DRIVER_FILES.items():
+        with contextlib.suppress(OSError):
+            found = re.search(pattern, Path(path).read_text(encoding="utf-8", errors="replace"))
+            if found:
+                return ".".join(found.groups())
+    return None

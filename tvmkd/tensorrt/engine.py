@@ -1,0 +1,123 @@
+"""A built engine: the plan, what is known of it, and where it may be loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tvmkd import state
+from tvmkd.errors import InputError
+from tvmkd.tensorrt.api import PRODUCTS, Bindings, Product
+from tvmkd.tensorrt.device import Gpu
+from tvmkd.tensorrt.options import Precision
+
+FORMAT = "tvmkd.engine"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A plan and its facts.
+
+    Attributes:
+        plan: what the builder serialised.
+        product: ``tensorrt`` or ``tensorrt-rtx``.
+        version: of the package that built it: no other one loads it.
+        precision: as asked for.
+        gpu: the GPU it was built on; None where it was built for a compute capability by name, or
+            (TensorRT-RTX without a GPU) for every one that the product knows.
+        compute_capability: ``8.6``; None for every one.
+        driver: of that GPU.
+        seconds: that the builder took, without parsing and conversion.
+        layers: after fusion, each with ``Name`` and, where known, ``LayerType``.
+        network_layers: before fusion.
+        inputs, outputs: each with ``name``, ``shape`` (-1 is free) and ``dtype``.
+        batch: smallest, best and largest, where it is free.
+        onnx_sha256: of the model it came from.
+        notes: what a person has to know of the build.
+    """
+
+    plan: bytes
+    product: Product
+    version: str
+    precision: Precision
+    gpu: str | None
+    compute_capability: str | None
+    driver: str | None
+    seconds: float
+    layers: tuple[dict[str, Any], ...]
+    network_layers: int
+    inputs: tuple[dict[str, Any], ...]
+    outputs: tuple[dict[str, Any], ...]
+    batch: tuple[int, int, int] | None
+    onnx_sha256: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the plan."""
+        return len(self.plan)
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the plan, JSON-safe; ``size`` and the plan's ``sha256`` with it."""
+        values = asdict(self)
+        del values["plan"]
+        return {**values, "size": self.size, "sha256": hashlib.sha256(self.plan).hexdigest()}
+
+    def check_here(self, bindings: Bindings, gpu: Gpu | None) -> None:
+        """Makes sure that this engine belongs here.
+
+        Raises:
+            InputError: it is of another product, version, GPU or driver; says which.
+        """
+        here = {"product": bindings.product, "version": bindings.version}
+        if gpu is not None:
+            here |= {"compute_capability": gpu.compute_capability}
+            here |= {"gpu": gpu.name, "driver": gpu.driver} if self.gpu is not None else {}
+        elif self.gpu is not None:
+            raise InputError(f"this engine was built on {self.gpu}, and no GPU is here")
+        for name, value in here.items():
+            built = getattr(self, name)
+            if built is not None and built != value:
+                raise InputError(
+                    f"this engine is of another {name.replace('_', ' ')}: built for {built}, here "
+                    f"is {value}; build it here (tvmkd engine build)"
+                )
+
+
+def write(engine: Engine, path: Path) -> None:
+    """Writes the plan to ``path`` and its facts to ``path`` with ``.json`` added."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with state.draft(path) as written:
+        written.write_bytes(engine.plan)
+    state.write_json(_facts_of(path), {"format": FORMAT, "version": 1, "engine": engine.facts()})
+
+
+def read(path: Path) -> Engine:
+    """The engine that `write` left at ``path``.
+
+    Raises:
+        InputError: the plan or its facts are missing or damaged.
+    """
+    try:
+        plan = path.read_bytes()
+        saved = json.loads(_facts_of(path).read_text(encoding="utf-8"))
+        if (saved["format"], saved["version"]) != (FORMAT, 1):
+            raise ValueError("another format")
+        facts = dict(saved["engine"])
+        if facts["sha256"] != hashlib.sha256(plan).hexdigest() or facts["product"] not in PRODUCTS:
+            raise ValueError("the plan is not the one that was written")
+        values = {entry.name: facts[entry.name] for entry in fields(Engine) if entry.name != "plan"}
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: there is no such file; build the engine") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged ({error}); build the engine again") from None
+    for name in ("layers", "inputs", "outputs", "notes", "batch"):
+        values[name] = tuple(values[name]) if values[name] is not None else None
+    return Engine(plan=plan, **values)
+
+
+def _facts_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -1,0 +1,47 @@
+"""What an engine is made of, after TensorRT has fused and chosen."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tvmkd.tensorrt.api import Bindings
+
+_LINE = re.compile(
+    r"^Name: (?P<Name>.*?), LayerType: (?P<LayerType>[^,]*), .*"
+    r"TacticName: (?P<TacticName>[^,]*), StreamId: (?P<StreamId>\d+), Metadata: (?P<Metadata>.*)$"
+)
+_SEPARATOR = "\x1f"
+
+
+def from_log(text: str) -> list[dict[str, Any]]:
+    """The layers in the list that a builder logs, which needs no GPU to read.
+
+    Each with ``Name``, ``LayerType``, ``TacticName`` and ``Metadata``: the ONNX nodes behind it.
+    """
+    found = []
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match:
+            layer: dict[str, Any] = match.groupdict()
+            layer["StreamId"] = int(layer["StreamId"])
+            layer["Metadata"] = " ".join(layer["Metadata"].split(_SEPARATOR))
+            found.append(layer)
+    return found
+
+
+def inspect(plan: bytes, bindings: Bindings) -> list[dict[str, Any]]:
+    """The layers as the engine inspector gives them; none where the engine cannot be loaded."""
+    module = bindings.module
+    engine = module.Runtime(bindings.log.handle).deserialize_cuda_engine(plan)
+    if engine is None or not hasattr(engine, "create_engine_inspector"):
+        return []
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(module.LayerInformationFormat.JSON)
+    try:
+        listed = json.loads(text)["Layers"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    # Of an engine without details it gives names alone.
+    return [entry if isinstance(entry, dict) else {"Name": str(entry)} for entry in listed]
