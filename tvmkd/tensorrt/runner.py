@@ -263,7 +263,7 @@ class Runner:
         if set(inputs) != set(self.inputs):
             given, wanted = sorted(inputs), sorted(self.inputs)
             raise InputError(f"the engine takes {', '.join(wanted)}, given {', '.join(given)}")
-        fitting = {name: _fit(inputs[name], tensor) for name, tensor in self.inputs.items()}
+        fitting = {name: fit(inputs[name], tensor) for name, tensor in self.inputs.items()}
         shapes = {name: array.shape for name, array in fitting.items()}
         changed = shapes != self._shapes
         if changed:
@@ -324,7 +324,7 @@ class Runner:
                 self._cuda.destroy_graph(graph)
 
 
-def _fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+def fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     """The array in the engine's type.
 
     Raises:
