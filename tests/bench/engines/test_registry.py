@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +10,7 @@ from tvmkd.bench import engines
 from tvmkd.bench.engines.base import Engine
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.errors import UsageError
+from tvmkd.tensorrt import device
 
 
 @pytest.mark.parametrize("kind", engines.KINDS)
@@ -25,3 +28,15 @@ def test_engines_of_your_own() -> None:
 def test_unknown_kinds(kind: str) -> None:
     with pytest.raises(UsageError):
         engines.create(EngineSpec("a", kind), threads=1)
+
+
+def test_what_a_gpu_runs_is_only_offered_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = [SimpleNamespace(metadata={"Name": name}) for name in ("tensorrt-rtx", "click")]
+    monkeypatch.setattr(metadata, "distributions", lambda: there)
+    monkeypatch.setattr(device, "find", lambda: None)
+    assert engines.on_gpu() == []
+    monkeypatch.setattr(device, "find", lambda: device.Gpu("Fake GPU", "8.6", "550"))
+    assert engines.on_gpu() == ["tensorrt-rtx"]
+    assert set(engines.GPU_KINDS) <= set(engines.KINDS)
