@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,3 +76,35 @@ def test_an_unknown_engine_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
     done = tvmkd("compare", onnx, "--engine", "tensorflow")
     assert done.code == 2
     assert "no engine of kind 'tensorflow'" in done.err
+
+
+def test_a_board_over_ssh_is_asked_for_in_the_right_words(tvmkd: Any, onnx: Path) -> None:
+    done = tvmkd("compare", onnx, "--ssh", "-oProxyCommand=x")
+    assert done.code == 2
+    assert "give USER@HOST" in done.line
+    done = tvmkd("compare", onnx, "--ssh", "user@nano", "--engine", "torch")
+    assert done.code == 2
+    assert "engine torch cannot run on a board: tvm engines do over RPC" in done.line
+
+
+@pytest.mark.parametrize(("devices", "clock"), [(["cuda"], "compute"), (["cuda", "cpu"], "host")])
+def test_tensorrt_on_a_board_is_timed_as_tvm_s_kernels_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, devices: list[str], clock: str
+) -> None:
+    from tvmkd import artifact
+    from tvmkd.bench import EngineSpec
+    from tvmkd.boards import connect
+    from tvmkd.cli.compare import on_board
+
+    monkeypatch.setattr(connect, "check", lambda *_: [{}])
+    monkeypatch.setattr(
+        artifact, "read", lambda path: SimpleNamespace(target={"device": Path(path).name})
+    )
+    wanted = [EngineSpec(name, "tvm", tmp_path / name) for name in devices]
+    wanted.append(EngineSpec("tensorrt", "tensorrt", tmp_path / "m.onnx"))
+    *tvm, tensorrt = on_board(wanted, ("127.0.0.1", 9190, "nano"), "user@nano", named=False)
+    assert [spec.kind for spec in tvm] == ["tvm@board"] * len(devices)
+    assert tensorrt.kind == "tensorrt@board"
+    assert tensorrt.options == {"ssh": "user@nano", "clock": clock}
+    (alone,) = on_board(wanted, None, "user@nano", named=False)
+    assert alone.options["clock"] == "host"

@@ -149,13 +149,19 @@ class FakeGpu:
 
         self.put(number, work)
 
-    def synchronize(self, number: int) -> None:
+    def step(self, number: int) -> None:
+        """Does what is next on the stream."""
         stream = self.streams[number]
         if stream.noted is not None:
             stream.spoilt = True
             raise Refused("cudaErrorStreamCaptureUnsupported")
-        while stream.queue:
+        if stream.queue:
             stream.queue.pop(0)()
+
+    def synchronize(self, number: int) -> None:
+        self.step(number)
+        while self.streams[number].queue:
+            self.step(number)
 
     def event(self) -> Event:
         event = Event()

@@ -41,21 +41,20 @@ class FakePyCuda:
     class LogicError(Error):
         pass
 
-    ctx_flags = SimpleNamespace(SCHED_SPIN=1, SCHED_BLOCKING_SYNC=4)
     event_flags = SimpleNamespace(DEFAULT=0, BLOCKING_SYNC=1)
 
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
         self.contexts = 0
-        self.flags: dict[str, int] = {}
+        self.flags: list[int] = []
         api = self
 
         class Context:
+            def push(self) -> None:
+                api.contexts += 1
+
             def pop(self) -> None:
                 api.contexts -= 1
-
-            def detach(self) -> None:
-                gpu.log.append("detach")
 
         class Device:
             def __init__(self, number: int) -> None:
@@ -65,9 +64,7 @@ class FakePyCuda:
             def count() -> int:
                 return gpu.devices
 
-            def make_context(self, flags: int = 0) -> Context:
-                api.contexts += 1
-                api.flags["device"] = flags
+            def retain_primary_context(self) -> Context:
                 return Context()
 
         class Stream:
@@ -78,13 +75,14 @@ class FakePyCuda:
             def __del__(self) -> None:
                 gpu.streams.pop(self.handle, None)
 
-            def synchronize(self) -> None:
-                with api.asked("cuStreamSynchronize"):
-                    gpu.synchronize(self.handle)
+            def is_done(self) -> bool:
+                with api.asked("cuStreamQuery"):
+                    gpu.step(self.handle)
+                return not gpu.streams[self.handle].queue
 
         class Event:
             def __init__(self, flags: int = 0) -> None:
-                api.flags["event"] = flags
+                api.flags.append(flags)
                 with api.asked("cuEventCreate"):
                     self._event = gpu.event()
 
@@ -92,8 +90,14 @@ class FakePyCuda:
                 gpu.events.discard(self._event)
 
             def record(self, stream: Stream) -> Event:
+                self._stream = stream.handle
                 with api.asked("cuEventRecord"):
                     gpu.record(self._event, stream.handle)
+                return self
+
+            def synchronize(self) -> Event:
+                with api.asked("cuEventSynchronize"):
+                    gpu.synchronize(self._stream)
                 return self
 
             def time_till(self, end: Event) -> float:

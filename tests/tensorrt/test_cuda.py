@@ -60,11 +60,33 @@ def test_bytes_go_there_and_back_once_somebody_waits(opened: Open) -> None:
 
 
 def test_how_the_host_waits_is_asked_for() -> None:
-    for api, kind in ((FakeCudart(FakeGpu()), CudaBindings), (FakePyCuda(FakeGpu()), PyCuda)):
-        for spin, wanted in ((True, {"device": 1, "event": 0}), (False, {"device": 4, "event": 1})):
-            runtime: Any = kind(api, spin)
-            runtime.event()
-            assert api.flags == wanted
+    for spin, wanted in ((True, {"device": 1, "event": 0}), (False, {"device": 4, "event": 1})):
+        api = FakeCudart(FakeGpu())
+        CudaBindings(api, spin).event()
+        assert api.flags == wanted
+    for spin, call in ((True, "cuStreamQuery"), (False, "cuEventSynchronize")):
+        gpu = FakeGpu()
+        runtime = PyCuda(FakePyCuda(gpu), spin)
+        stream = runtime.stream()
+        runtime.record(runtime.event(), stream)
+        runtime.record(runtime.event(), stream)
+        gpu.log.clear()
+        runtime.synchronize(stream)
+        assert call in gpu.log
+        assert ("cuEventSynchronize" in gpu.log) != spin
+        assert not gpu.streams[stream.handle].queue
+
+
+def test_pycuda_shares_its_context_and_leaves_it_as_it_was() -> None:
+    api = FakePyCuda(FakeGpu())
+    first, second = PyCuda(api), PyCuda(api, spin=False)
+    address = first.malloc(4)
+    assert second.memory()[0] == first.memory()[0]
+    first.free(address)
+    first.close()
+    second.close()
+    assert api.contexts == 0
+    assert api.flags == [1], "only the one that sleeps has an event to sleep on"
 
 
 def test_out_of_memory_is_told_apart(opened: Open) -> None:
@@ -151,10 +173,11 @@ def test_what_is_missing_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPa
     old = FakeGpu()
     old.too_old = True
     for gpu, message in (
-        (FakeGpu(driver=0), "no NVIDIA driver: .*nvidia-smi"),
+        (FakeGpu(driver=0), r"no NVIDIA driver: .*nvidia-smi"),
         (FakeGpu(devices=0), "finds no GPU"),
         (old, r"driver \(CUDA 12\.4\) is older .*'cuda-bindings==12\.\*'"),
     ):
         _packages(monkeypatch, cuda_bindings=("runtime", FakeCudart(gpu)))
-        with pytest.raises(MissingError, match=message):
+        with pytest.raises(MissingError, match=message) as caught:
             cuda.find()
+        assert "pycuda" not in str(caught.value)

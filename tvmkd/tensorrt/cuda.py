@@ -142,16 +142,17 @@ def find(spin: bool = True) -> CudaRuntime:
     """
     from tvmkd.tensorrt import cuda_bindings, cuda_pycuda
 
-    reasons = []
+    refused, absent = [], []
     for module in (cuda_bindings, cuda_pycuda):
         try:
             found: CudaRuntime = module.open_device(spin)
             return found
         except MissingError as error:
-            reasons.append(str(error))
+            refused.append(str(error))
         except ImportError as error:
-            reasons.append(f"{module.PACKAGE} cannot be imported ({error}): {module.HOW}")
-    raise MissingError(f"nothing here runs on an NVIDIA GPU: {'; or '.join(reasons)}")
+            absent.append(f"{module.PACKAGE} cannot be imported ({error}): {module.HOW}")
+    # Where a package is here, what it lacks is what there is to get.
+    raise MissingError(f"nothing here runs on an NVIDIA GPU: {'; or '.join(refused or absent)}")
 
 
 def error(call: str, name: str, text: str) -> CudaError:

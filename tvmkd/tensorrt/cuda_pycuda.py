@@ -13,7 +13,7 @@ from tvmkd.tensorrt import cuda
 from tvmkd.tensorrt.cuda import Event, Graph, Stream
 
 PACKAGE = "pycuda"
-HOW = "pip install pycuda, which compiles against an installed CUDA toolkit (cuda.h)"
+HOW = "pip install 'tvmkd[pycuda]', which compiles against an installed CUDA toolkit (cuda.h)"
 NO_GRAPHS = "pycuda has no calls for CUDA graphs: pip install cuda-bindings"
 
 # The driver's names, which pycuda's messages hold, as the runtime's.
@@ -60,12 +60,12 @@ class PyCuda:
             raise MissingError(f"{PACKAGE} finds no GPU ({error}): look at `nvidia-smi`") from None
         if not count:
             raise MissingError(f"{PACKAGE} finds no GPU: look at `nvidia-smi`")
-        flags = api.ctx_flags
-        with self._asked("make_context"):
-            # One of our own and current: the primary one cannot be told how to wait.
-            self._context = api.Device(0).make_context(
-                flags.SCHED_SPIN if spin else flags.SCHED_BLOCKING_SYNC
-            )
+        with self._asked("retain_primary_context"):
+            # The one that CUDA's runtime uses, and so all else in this process.
+            self._context = api.Device(0).retain_primary_context()
+            self._context.push()
+        # That context cannot be told how to wait, so each wait is.
+        self._waiting = None if spin else api.Event(api.event_flags.BLOCKING_SYNC)
         self._memory: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
 
@@ -122,9 +122,12 @@ class PyCuda:
         """Nothing: it goes with its last reference."""
 
     def synchronize(self, stream: Stream) -> None:
-        """``Stream.synchronize``."""
+        """``Stream.is_done`` until it is, or ``Event.synchronize`` of a blocking event."""
         with self._asked("synchronize"):
-            stream.synchronize()
+            if self._waiting is not None:
+                self._waiting.record(stream).synchronize()
+            while not stream.is_done():
+                pass
 
     def to_device(self, address: int, source: np.ndarray, stream: Stream) -> None:
         """``memcpy_htod_async``."""
@@ -137,10 +140,9 @@ class PyCuda:
             self._api.memcpy_dtoh_async(target, address, stream)
 
     def event(self) -> Event:
-        """``Event()``, to be waited for in the context's way."""
-        flags = self._api.event_flags
+        """``Event()``."""
         with self._asked("Event"):
-            return self._api.Event(flags.DEFAULT if self.spin else flags.BLOCKING_SYNC)
+            return self._api.Event()
 
     def destroy_event(self, event: Event) -> None:
         """Nothing: it goes with its last reference."""
@@ -175,6 +177,7 @@ class PyCuda:
 
     def close(self) -> None:
         """Pops the context and lets go of it."""
+        self._waiting = None
         with contextlib.suppress(self._api.Error):
             self._context.pop()
-            self._context.detach()
+        self._context = None

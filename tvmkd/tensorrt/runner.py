@@ -1,8 +1,8 @@
 """Runs an engine on this machine's GPU, and times it as trtexec does.
 
-One stream, one run at a time, as ``trtexec --noOverlap --infStreams=1`` (transfers, spin-wait and
-the CUDA graph are stated, since trtexec's defaults for them changed at 11.0). Inputs wait in pinned
-memory. Events on the stream give, for each run:
+One stream, one run at a time, as ``trtexec --exposeDMA`` (transfers, spin-wait and the CUDA graph
+are stated, since trtexec's defaults for them changed at 11.0). Inputs wait in pinned memory. Events
+on the stream give, for each run:
 
 - **GPU compute**: from before the engine is enqueued until it is done, on the GPU's clock;
 - **latency**: host-to-device copies, GPU compute and device-to-host copies;

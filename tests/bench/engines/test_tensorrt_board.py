@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import fake_board
@@ -94,3 +95,30 @@ def test_a_model_is_sent_with_its_weights(tmp_path: Path) -> None:
 def test_a_nano_s_options_are_json(tmp_path: Path) -> None:
     spec = EngineSpec("t", TENSORRT_ON_BOARD, tmp_path / "m.onnx", options={"ssh": "user@nano"})
     assert EngineSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).kind == TENSORRT_ON_BOARD
+
+
+@pytest.mark.rpc
+@pytest.mark.timeout(240)
+def test_tvm_and_tensorrt_take_turns_on_one_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tvmkd import cli, targets
+    from tvmkd.boards.fleet import local_fleet
+    from tvmkd.stacks.client import StackClient
+
+    onnx, out = toys.onnx_file(tmp_path / "m.onnx"), tmp_path / "result.json"
+    with StackClient("relax") as stack:
+        stack.build(onnx, targets.load("host").to_dict(), [], tmp_path / "host")
+    with local_fleet(1, "one", threads=1) as address:
+        fake_board.plant(tmp_path / "nano", Path(sys.executable), monkeypatch)
+        argv = ["compare", onnx, "--artifact", tmp_path / "host", "--ssh", "user@nano"]
+        argv += ["--rpc-tracker", f"{address['host']}:{address['port']}", "--rpc-key", "one"]
+        argv += ["--seconds", "0.2", "--rounds", "2", "-o", out]
+        assert cli.execute([str(word) for word in argv]) == 0, capfd.readouterr()
+    result = Comparison.load(out)
+    assert result.left_out == []
+    assert {engine.name: engine.facts.get("clock") for engine in result.engines} == {
+        "tvm": None,
+        "tensorrt": "host",
+    }
+    assert result.verdict.fastest == "tvm", "the stand-in computes in pure Python"
