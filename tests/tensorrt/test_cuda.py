@@ -77,18 +77,6 @@ def test_how_the_host_waits_is_asked_for() -> None:
         assert not gpu.streams[stream.handle].queue
 
 
-def test_pycuda_shares_its_context_and_leaves_it_as_it_was() -> None:
-    api = FakePyCuda(FakeGpu())
-    first, second = PyCuda(api), PyCuda(api, spin=False)
-    address = first.malloc(4)
-    assert second.memory()[0] == first.memory()[0]
-    first.free(address)
-    first.close()
-    second.close()
-    assert api.contexts == 0
-    assert api.flags == [1], "only the one that sleeps has an event to sleep on"
-
-
 def test_out_of_memory_is_told_apart(opened: Open) -> None:
     runtime = opened(FakeGpu(memory=100))
     runtime.malloc(60)
@@ -108,13 +96,6 @@ def test_an_error_that_stays_says_that_it_does(opened: Open) -> None:
     with pytest.raises(cuda.CudaError, match="lost the GPU"):
         runtime.malloc(1)
     gpu.lost = None
-
-
-def test_pycuda_says_what_it_cannot_do() -> None:
-    runtime = PyCuda(FakePyCuda(FakeGpu()))
-    assert not runtime.captures
-    with pytest.raises(MissingError, match="cuda-bindings"):
-        runtime.begin_capture(runtime.stream())
 
 
 def test_a_graph_does_again_what_was_noted_down() -> None:

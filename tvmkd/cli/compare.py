@@ -143,6 +143,8 @@ def command(
     if ssh is not None or (rpc_tracker is not None and rpc_key is not None):
         board = None if rpc_tracker is None or rpc_key is None else (*rpc_tracker, rpc_key)
         wanted = on_board(wanted, board, ssh, named=bool(engines))
+    else:
+        _check_gpu(wanted)
     with table.following() as tell:
         result = compare(
             wanted,
@@ -256,16 +258,17 @@ def on_board(
     Raises:
         InputError: several boards have the key, or none of the engines can run on one.
         UsageError: an engine that was named cannot, or ``ssh`` is no destination.
-        MissingError: no tracker or no board.
+        MissingError: no tracker or no board, or it lacks what TensorRT takes.
     """
     import dataclasses
 
     from tvmkd.bench.engines import ARTIFACTS, ON_BOARD, TENSORRT_ON_BOARD
     from tvmkd.errors import InputError, UsageError
-    from tvmkd.tensorrt.ssh import check_destination
+    from tvmkd.tensorrt.ssh import RemoteEngine
 
     if ssh is not None:
-        check_destination(ssh)
+        # Before any work: what the board lacks.
+        RemoteEngine(ssh).close()
     able: list[EngineSpec] = []
     address = None if board is None else _one_board(*board)
     for spec in wanted:
@@ -283,6 +286,20 @@ def on_board(
     if not able:
         raise InputError("nothing to run on the board: give --artifact (or --untuned)")
     return able
+
+
+def _check_gpu(wanted: Sequence[EngineSpec]) -> None:
+    """Makes sure that not all of the engines lack a GPU or their package.
+
+    Raises:
+        MissingError: they do; says what the first one lacks.
+    """
+    from tvmkd.bench.engines import GPU_KINDS, why_not
+    from tvmkd.errors import MissingError
+
+    lacks = [why_not(spec.kind) if spec.kind in GPU_KINDS else None for spec in wanted]
+    if lacks and all(lacks):
+        raise MissingError(str(lacks[0]))
 
 
 def _clock(wanted: Sequence[EngineSpec]) -> str:

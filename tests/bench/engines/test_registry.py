@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 from importlib import metadata
-from types import SimpleNamespace
 
 import pytest
 
@@ -33,10 +32,16 @@ def test_unknown_kinds(kind: str) -> None:
 def test_what_a_gpu_runs_is_only_offered_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    there = [SimpleNamespace(metadata={"Name": name}) for name in ("tensorrt-rtx", "click")]
-    monkeypatch.setattr(metadata, "distributions", lambda: there)
+    def distribution(name: str) -> None:
+        if name != "tensorrt-rtx":
+            raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
     monkeypatch.setattr(device, "find", lambda: None)
     assert engines.on_gpu() == []
+    assert "nvidia-smi" in str(engines.why_not("tensorrt-rtx"))
     monkeypatch.setattr(device, "find", lambda: device.Gpu("Fake GPU", "8.6", "550"))
     assert engines.on_gpu() == ["tensorrt-rtx"]
+    for kind, package in engines.GPU_KINDS.items():
+        assert (package in str(engines.why_not(kind))) == (kind != "tensorrt-rtx")
     assert set(engines.GPU_KINDS) <= set(engines.KINDS)

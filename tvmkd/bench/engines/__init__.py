@@ -50,14 +50,24 @@ GPU_KINDS = {
 
 def on_gpu() -> list[str]:
     """The kinds of `GPU_KINDS` that have a GPU and their package here."""
+    return [kind for kind in GPU_KINDS if why_not(kind) is None]
+
+
+def why_not(kind: str) -> str | None:
+    """What one of `GPU_KINDS` lacks here and how to get it, as far as that shows from outside."""
     from importlib import metadata
 
     from tvmkd.tensorrt import device
+    from tvmkd.tensorrt.api import PRODUCTS
 
     if device.find() is None:
-        return []
-    there = {str(found.metadata["Name"]).lower() for found in metadata.distributions()}
-    return [kind for kind, package in GPU_KINDS.items() if package in there]
+        return f"{kind} needs an NVIDIA GPU and its driver (nvidia-smi shows them)"
+    try:
+        metadata.distribution(GPU_KINDS[kind])
+    except metadata.PackageNotFoundError:
+        how = PRODUCTS[kind][2] if kind in PRODUCTS else f"pip install {GPU_KINDS[kind]}"
+        return f"{kind} needs {GPU_KINDS[kind]}: {how}"
+    return None
 
 
 def check_kind(kind: str) -> str:
