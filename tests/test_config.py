@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tvmkd import config
+from tvmkd.bench.engines import GPU_KINDS, KINDS
 from tvmkd.errors import InputError
 
 NAMED = {"project": {"name": "a"}}
@@ -16,6 +17,11 @@ def test_a_name_is_enough() -> None:
     assert cfg.project.out == Path("runs/a")
     assert cfg.tune.tracker == "local"
     assert cfg.compare.engines == list(config.ENGINES)
+    assert not set(config.ENGINES) & set(GPU_KINDS), "a run without a GPU names none of them"
+
+
+def test_every_engine_that_a_file_may_name_is_one() -> None:
+    assert set(config.ENGINES) | set(GPU_KINDS) == set(get_args(config.EngineName)) <= set(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
-EngineName = Literal["torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm"]
+EngineName = Literal[
+    "torch",
+    "torch.compile",
+    "onnxruntime",
+    "onnxruntime:cuda",
+    "onnxruntime:tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
+    "tvm:untuned",
+    "tvm",
+]
 AugmentName = Literal["none", "affine", "flip", "camera", "camera+affine", "camera+flip"]
 Effect = Literal[
     "skew", "motion", "defocus", "exposure", "white_balance", "shot_noise", "read_noise", "jpeg"
@@ -38,7 +48,9 @@ Electrons = Annotated[float, Field(ge=1.0, le=1e6)]
 Rms = Annotated[float, Field(ge=0.0, le=1e4)]
 Quality = Annotated[float, Field(ge=1.0, le=100.0)]
 
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+ENGINES: tuple[EngineName, ...] = ("torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm")
+"""Without ``[compare] engines``: those that need no NVIDIA GPU."""
+
 DEFAULT_TRACKER_PORT = 9190
 
 

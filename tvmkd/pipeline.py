@@ -441,7 +441,6 @@ class Pipeline:
             paths: dict[str, Path] = {
                 "torch": self.student,
                 "torch.compile": self.student,
-                "onnxruntime": self.onnx,
                 "tvm:untuned": self.untuned,
                 "tvm": self.artifact,
             }
@@ -453,7 +452,12 @@ class Pipeline:
             with table.following() as tell:
                 result = compare(
                     [
-                        EngineSpec(name, name, paths[name], options=code if "torch" in name else {})
+                        EngineSpec(
+                            name,
+                            name,
+                            paths.get(name, self.onnx),
+                            options=code if name in ("torch", "torch.compile") else {},
+                        )
                         for name in cfg.engines
                     ],
                     self.onnx,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import fake_board
 import numpy as np
 import pytest
 import toys
@@ -75,3 +78,57 @@ def test_an_unknown_engine_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
     done = tvmkd("compare", onnx, "--engine", "tensorflow")
     assert done.code == 2
     assert "no engine of kind 'tensorflow'" in done.err
+
+
+def test_a_board_over_ssh_is_asked_for_in_the_right_words(
+    tvmkd: Any, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tvmkd("compare", onnx, "--ssh", "-oProxyCommand=x")
+    assert done.code == 2
+    assert "give USER@HOST" in done.line
+    fake_board.plant(tmp_path / "nano", Path(sys.executable), monkeypatch)
+    done = tvmkd("compare", onnx, "--ssh", "user@nano", "--engine", "torch")
+    assert done.code == 2
+    assert "engine torch cannot run on a board: tvm engines do over RPC" in done.line
+
+
+def test_without_a_gpu_or_a_board_it_ends_before_any_work(
+    tvmkd: Any, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd import bench
+    from tvmkd.tensorrt import device
+
+    monkeypatch.setattr(device, "find", lambda: None)
+    monkeypatch.setattr(bench, "compare", None, raising=False)
+    done = tvmkd("compare", onnx, "--engine", "tensorrt", "--engine", "onnxruntime:cuda")
+    assert done.code == 5
+    assert "tensorrt needs an NVIDIA GPU" in done.line
+    fake_board.plant(tmp_path / "nano", Path("/bin/false"), monkeypatch)
+    monkeypatch.setenv("SSH_SAYS", "ssh: Could not resolve hostname nano")
+    done = tvmkd("compare", onnx, "--ssh", "user@nano")
+    assert done.code == 5
+    assert "ssh user@nano: ssh: Could not resolve hostname nano" in done.line
+
+
+@pytest.mark.parametrize(("devices", "clock"), [(["cuda"], "compute"), (["cuda", "cpu"], "host")])
+def test_tensorrt_on_a_board_is_timed_as_tvm_s_kernels_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, devices: list[str], clock: str
+) -> None:
+    from tvmkd import artifact
+    from tvmkd.bench import EngineSpec
+    from tvmkd.boards import connect
+    from tvmkd.cli.compare import on_board
+
+    monkeypatch.setattr(connect, "check", lambda *_: [{}])
+    monkeypatch.setattr(
+        artifact, "read", lambda path: SimpleNamespace(target={"device": Path(path).name})
+    )
+    fake_board.plant(tmp_path / "nano", Path(sys.executable), monkeypatch)
+    wanted = [EngineSpec(name, "tvm", tmp_path / name) for name in devices]
+    wanted.append(EngineSpec("tensorrt", "tensorrt", tmp_path / "m.onnx"))
+    *tvm, tensorrt = on_board(wanted, ("127.0.0.1", 9190, "nano"), "user@nano", named=False)
+    assert [spec.kind for spec in tvm] == ["tvm@board"] * len(devices)
+    assert tensorrt.kind == "tensorrt@board"
+    assert tensorrt.options == {"ssh": "user@nano", "clock": clock}
+    (alone,) = on_board(wanted, None, "user@nano", named=False)
+    assert alone.options["clock"] == "host"

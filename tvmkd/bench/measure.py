@@ -18,7 +18,7 @@ import tvmkd
 from tvmkd.bench import inputs as feeding
 from tvmkd.bench import machine, schema, stats
 from tvmkd.bench.agree import TOLERANCE, Agreement, compare_outputs
-from tvmkd.bench.engines import ON_BOARD, check_kind
+from tvmkd.bench.engines import BOARD_KINDS, check_kind
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
@@ -151,7 +151,7 @@ def compare(
             seed=seed if inputs is None else None,
             samples_checked=len(samples),
             reference=f"ONNX Runtime, FP32, graph optimisations off, {reference or onnx}",
-            measured=ON_A_BOARD if specs[0].kind == ON_BOARD else MEASURED,
+            measured=ON_A_BOARD if specs[0].kind in BOARD_KINDS else MEASURED,
             idle=IDLE,
         ),
         budget=None if budget_ms is None else schema.Budget(model_ms=budget_ms),
@@ -266,8 +266,8 @@ def _check_call(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"compare: two engines are called {twice[0]!r}: give one another name")
-    on_board = [spec.name for spec in specs if spec.kind == ON_BOARD]
-    elsewhere = [spec.name for spec in specs if spec.kind != ON_BOARD]
+    on_board = [spec.name for spec in specs if spec.kind in BOARD_KINDS]
+    elsewhere = [spec.name for spec in specs if spec.kind not in BOARD_KINDS]
     if on_board and elsewhere:
         raise UsageError(
             f"compare: {listing(on_board)} run on a board and {listing(elsewhere)} here: a "

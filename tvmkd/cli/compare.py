@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
-    "package.module:Class; several times. Without it: all that have what they need.",
+    help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), tensorrt, "
+    "tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or package.module:Class; several "
+    "times. Without it: all that have what they need.",
 )
 @click.option(
     "--artifact",
@@ -52,6 +53,19 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="The key of that one board; default: TVM_TRACKER_KEY.",
 )
+@click.option(
+    "--ssh",
+    metavar="USER@HOST",
+    help="A board with TensorRT and pycuda: `tensorrt` is built and timed there, and nothing is "
+    "measured here.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="What TensorRT may compute in; int8 takes a model with QuantizeLinear in it.",
+)
 @click.option("--inputs", type=PATH, help="An .npz of one array an input; else seeded random ones.")
 @click.option("--threads", type=click.IntRange(min=1), help="For every engine; default: all cores.")
 @click.option(
@@ -79,6 +93,8 @@ def command(
     model: str | None,
     rpc_tracker: tuple[str, int] | None,
     rpc_key: str | None,
+    ssh: str | None,
+    precision: str,
     inputs: Path | None,
     threads: int | None,
     seconds: float,
@@ -102,6 +118,7 @@ def command(
       tvmkd compare model.onnx --engine onnxruntime --engine tvm --artifact out/ --json
       tvmkd compare model.onnx --artifact out/relax --artifact out/relay
       tvmkd compare model.onnx --artifact out/nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano
+      tvmkd compare model.onnx --ssh user@nano --precision fp16
     """
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
@@ -115,14 +132,19 @@ def command(
             existing(path, what)
     from tvmkd import artifact
     from tvmkd.bench import compare, table
+    from tvmkd.bench.engines import on_gpu
     from tvmkd.export.check import check
 
     check(onnx, dict(dims))
     if untuned is not None:
         artifact.read(untuned)
-    wanted = specs(engines, onnx, by_stack(artifacts), untuned, checkpoint, model)
-    if rpc_tracker is not None and rpc_key is not None:
-        wanted = on_board(wanted, rpc_tracker, rpc_key, named=bool(engines))
+    gpu = on_gpu() if ssh is None else ["tensorrt"]
+    wanted = specs(engines, onnx, by_stack(artifacts), untuned, checkpoint, model, precision, gpu)
+    if ssh is not None or (rpc_tracker is not None and rpc_key is not None):
+        board = None if rpc_tracker is None or rpc_key is None else (*rpc_tracker, rpc_key)
+        wanted = on_board(wanted, board, ssh, named=bool(engines))
+    else:
+        _check_gpu(wanted)
     with table.following() as tell:
         result = compare(
             wanted,
@@ -142,7 +164,7 @@ def command(
         from tvmkd import steps
         from tvmkd.bench import report as html
 
-        here = artifacts if rpc_tracker is None else ()
+        here = artifacts if rpc_tracker is None and ssh is None else ()
         kernels = steps.kernel_times(here[0], inputs) if here else None
         html.write(report, result, kernels=kernels)
     if as_json:
@@ -179,14 +201,22 @@ def specs(
     untuned: Path | None,
     checkpoint: Path | None,
     model: str | None = None,
+    precision: str = "fp32",
+    gpu: Sequence[str] = (),
 ) -> list[EngineSpec]:
-    """The engines that were named, or every engine that has what it needs."""
+    """The engines that were named, or every engine that has what it needs.
+
+    Args:
+        precision: of TensorRT's engines.
+        gpu: the engines that some NVIDIA GPU can run.
+    """
     from tvmkd.bench import EngineSpec
 
     paths = {
         "torch": checkpoint,
         "torch.compile": checkpoint,
         "onnxruntime": onnx,
+        **({} if engines else dict.fromkeys(gpu, onnx)),
         "tvm:untuned": untuned,
         # Two artifacts are told apart by their stacks, one alone needs no telling.
         **{name: path for name, path in artifacts.items() if engines or _shown(name, artifacts)},
@@ -195,7 +225,13 @@ def specs(
     known = {"tvm": None, "tvm:relax": None, "tvm:relay": None, **paths}
     code = {} if model is None else {"model": model, "search_in": [os.getcwd()]}
     return [
-        EngineSpec(name, name, known.get(name, onnx), options=code if "torch" in name else {})
+        EngineSpec(
+            name,
+            name,
+            known.get(name, onnx),
+            precision=precision if "tensorrt" in name else "fp32",
+            options=code if name in ("torch", "torch.compile") else {},
+        )
         for name in names
     ]
 
@@ -205,33 +241,90 @@ def _shown(name: str, artifacts: Mapping[str, Path]) -> bool:
 
 
 def on_board(
-    wanted: Sequence[EngineSpec], tracker_at: tuple[str, int], key: str, *, named: bool
+    wanted: Sequence[EngineSpec],
+    board: tuple[str, int, str] | None,
+    ssh: str | None,
+    *,
+    named: bool,
 ) -> list[EngineSpec]:
-    """The engines that run on the board under ``key``, as engines of a board.
+    """The engines that run on a board, as engines of it.
+
+    Args:
+        wanted: the engines.
+        board: tracker's host and port, and the key of the board: there TVM's engines run.
+        ssh: USER@HOST of the same board: there TensorRT runs.
+        named: whether somebody named the engines.
 
     Raises:
         InputError: several boards have the key, or none of the engines can run on one.
-        UsageError: an engine that was named cannot.
-        MissingError: no tracker or no board.
+        UsageError: an engine that was named cannot, or ``ssh`` is no destination.
+        MissingError: no tracker or no board, or it lacks what TensorRT takes.
     """
     import dataclasses
 
-    from tvmkd.bench.engines import ARTIFACTS, ON_BOARD
-    from tvmkd.boards.connect import check
+    from tvmkd.bench.engines import ARTIFACTS, ON_BOARD, TENSORRT_ON_BOARD
     from tvmkd.errors import InputError, UsageError
+    from tvmkd.tensorrt.ssh import RemoteEngine
 
-    host, port = tracker_at
+    if ssh is not None:
+        # Before any work: what the board lacks.
+        RemoteEngine(ssh).close()
+    able: list[EngineSpec] = []
+    address = None if board is None else _one_board(*board)
+    for spec in wanted:
+        if spec.kind in ARTIFACTS and address is not None:
+            options: dict[str, Any] = {"tracker": address}
+            able.append(dataclasses.replace(spec, kind=ON_BOARD, options=options))
+        elif spec.kind == "tensorrt" and ssh is not None:
+            options = {"ssh": ssh, "clock": _clock(wanted) if board else "host"}
+            able.append(dataclasses.replace(spec, kind=TENSORRT_ON_BOARD, options=options))
+        elif named:
+            raise UsageError(
+                f"engine {spec.name} cannot run on a board: tvm engines do over RPC "
+                "(--rpc-tracker), tensorrt over --ssh"
+            )
+    if not able:
+        raise InputError("nothing to run on the board: give --artifact (or --untuned)")
+    return able
+
+
+def _check_gpu(wanted: Sequence[EngineSpec]) -> None:
+    """Makes sure that not all of the engines lack a GPU or their package.
+
+    Raises:
+        MissingError: they do; says what the first one lacks.
+    """
+    from tvmkd.bench.engines import GPU_KINDS, why_not
+    from tvmkd.errors import MissingError
+
+    lacks = [why_not(spec.kind) if spec.kind in GPU_KINDS else None for spec in wanted]
+    if lacks and all(lacks):
+        raise MissingError(str(lacks[0]))
+
+
+def _clock(wanted: Sequence[EngineSpec]) -> str:
+    """What TensorRT is timed by, to be compared with TVM's artifacts.
+
+    TVM's kernels for a GPU are timed with their tensors on it, those for a CPU with them in the
+    host's memory, where a GPU has to fetch them.
+    """
+    from tvmkd import artifact
+    from tvmkd.bench.engines import ARTIFACTS
+
+    paths = [Path(spec.path) for spec in wanted if spec.kind in ARTIFACTS and spec.path is not None]
+    on_gpu = [artifact.read(path).target.get("device") == "cuda" for path in paths]
+    return "compute" if on_gpu and all(on_gpu) else "host"
+
+
+def _one_board(host: str, port: int, key: str) -> dict[str, Any]:
+    """The address of the one board under ``key``."""
+    from tvmkd.boards.connect import check
+    from tvmkd.errors import InputError
+
     count = len(check(host, port, key))
     if count > 1:
         raise InputError(
             f"{count} boards have the key {key!r}, and a comparison is made on one: give that "
             "board a key of its own"
         )
-    address = {"host": host, "port": port, "key": key}
-    able = [spec for spec in wanted if spec.kind in ARTIFACTS]
-    if named and len(able) < len(wanted):
-        other = next(spec.name for spec in wanted if spec not in able)
-        raise UsageError(f"engine {other} cannot run on a board over RPC: only tvm engines")
-    if not able:
-        raise InputError("nothing to run on the board: give --artifact (or --untuned)")
-    return [dataclasses.replace(spec, kind=ON_BOARD, options={"tracker": address}) for spec in able]
+    return {"host": host, "port": port, "key": key}

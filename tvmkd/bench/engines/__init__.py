@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, str] = {
     "onnxruntime": "tvmkd.bench.engines.ort:OrtEngine",
+    "onnxruntime:cuda": "tvmkd.bench.engines.ort:OrtEngine",
+    "onnxruntime:tensorrt": "tvmkd.bench.engines.ort:OrtEngine",
+    "tensorrt": "tvmkd.bench.engines.tensorrt:TensorRTEngine",
+    "tensorrt-rtx": "tvmkd.bench.engines.tensorrt:TensorRTEngine",
+    "tensorrt@board": "tvmkd.bench.engines.tensorrt_board:TensorRTBoardEngine",
     "torch": "tvmkd.bench.engines.torch_eager:TorchEngine",
     "torch.compile": "tvmkd.bench.engines.torch_compile:TorchCompileEngine",
     "tvm": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
@@ -26,7 +31,43 @@ ARTIFACTS = frozenset({"tvm", "tvm:relax", "tvm:relay", "tvm:untuned"})
 """The kinds that run an artifact on this machine, in the interpreter of the stack that built it."""
 
 ON_BOARD = "tvm@board"
-"""The kind that runs on a board over TVM RPC; a comparison has engines of this kind or none."""
+"""The kind that runs on a board over TVM RPC."""
+
+TENSORRT_ON_BOARD = "tensorrt@board"
+"""The kind that runs on a board over ssh."""
+
+BOARD_KINDS = frozenset({ON_BOARD, TENSORRT_ON_BOARD})
+"""A comparison has engines of these kinds or none."""
+
+GPU_KINDS = {
+    "onnxruntime:cuda": "onnxruntime-gpu",
+    "onnxruntime:tensorrt": "onnxruntime-gpu",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+}
+"""Kinds that need an NVIDIA GPU in this machine, and the distribution that each comes with."""
+
+
+def on_gpu() -> list[str]:
+    """The kinds of `GPU_KINDS` that have a GPU and their package here."""
+    return [kind for kind in GPU_KINDS if why_not(kind) is None]
+
+
+def why_not(kind: str) -> str | None:
+    """What one of `GPU_KINDS` lacks here and how to get it, as far as that shows from outside."""
+    from importlib import metadata
+
+    from tvmkd.tensorrt import device
+    from tvmkd.tensorrt.api import PRODUCTS
+
+    if device.find() is None:
+        return f"{kind} needs an NVIDIA GPU and its driver (nvidia-smi shows them)"
+    try:
+        metadata.distribution(GPU_KINDS[kind])
+    except metadata.PackageNotFoundError:
+        how = PRODUCTS[kind][2] if kind in PRODUCTS else f"pip install {GPU_KINDS[kind]}"
+        return f"{kind} needs {GPU_KINDS[kind]}: {how}"
+    return None
 
 
 def check_kind(kind: str) -> str:

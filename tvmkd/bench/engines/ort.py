@@ -1,4 +1,7 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime, on the CPU or through one of NVIDIA's providers.
+
+The kind says which: ``onnxruntime``, ``onnxruntime:cuda`` or ``onnxruntime:tensorrt``. FP32 is FP32
+there too: CUDA's provider is kept from TF32, which it takes by default.
 
 Options: ``optimization`` = "all" (default) or "disabled" (what the reference outputs come from);
 ``allow_spinning`` (default True, as ONNX Runtime's own default).
@@ -17,13 +20,27 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
+CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "onnxruntime": [CPU],
+    "onnxruntime:cuda": ["CUDAExecutionProvider", CPU],
+    "onnxruntime:tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU],
+}
+"""Kind -> what takes the operators: the first that can."""
+
+
 class OrtEngine(Engine):
-    """``InferenceSession.run`` with the CPU provider and the given number of threads."""
+    """``InferenceSession.run`` with one provider and the given number of threads."""
 
     session: onnxruntime.InferenceSession
 
     def open(self) -> None:
-        """Reads the model, which is all that `signature` needs."""
+        """Reads the model, which is all that `signature` needs.
+
+        Raises:
+            MissingError: ONNX Runtime or the provider is not there, or does not start.
+            InputError: the model cannot be loaded.
+        """
         try:
             import onnxruntime as ort
         except ImportError:
@@ -37,13 +54,34 @@ class OrtEngine(Engine):
         spinning = "1" if self.spec.options.get("allow_spinning", True) else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
         path = self.path()
+        wanted = PROVIDERS.get(self.spec.kind, [CPU])
+        if wanted[0] not in ort.get_available_providers():
+            raise MissingError(
+                f"this ONNX Runtime {ort.__version__} has no {wanted[0]}: pip uninstall "
+                "onnxruntime && pip install onnxruntime-gpu"
+            )
         try:
             self.session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=[self._provider(name) for name in wanted]
             )
         except Exception as error:  # its exceptions share no base class of their own
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        if self.session.get_providers()[0] != wanted[0]:
+            # It says why on stderr only, and goes on with what is left.
+            raise MissingError(
+                f"ONNX Runtime's {wanted[0]} does not start: it needs an NVIDIA GPU and the CUDA, "
+                "cuDNN and TensorRT libraries of its release notes"
+            )
+
+    def _provider(self, name: str) -> tuple[str, dict[str, Any]]:
+        """A provider and its options."""
+        if name == "CUDAExecutionProvider":
+            return name, {"use_tf32": "0" if self.spec.precision == "fp32" else "1"}
+        if name == "TensorrtExecutionProvider":
+            fp16, int8 = self.spec.precision in ("fp16", "int8"), self.spec.precision == "int8"
+            return name, {"trt_fp16_enable": str(fp16), "trt_int8_enable": str(int8)}
+        return name, {}
 
     def signature(self) -> dict[str, list[dict[str, Any]]]:
         """``{"inputs", "outputs"}``: name, shape (int, or str where dynamic) and numpy dtype."""
@@ -69,6 +107,9 @@ class OrtEngine(Engine):
         return {
             "version": ort.__version__,
             "provider": self.session.get_providers()[0],
+            "provider_options": self.session.get_provider_options()[
+                self.session.get_providers()[0]
+            ],
             "intra_op_threads": options.intra_op_num_threads,
             "graph_optimization": str(options.graph_optimization_level).rpartition(".")[2],
         }

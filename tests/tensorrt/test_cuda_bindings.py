@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import fake_cudart
+import pytest
+
+from tvmkd.errors import MissingError
+from tvmkd.tensorrt import cuda_bindings
+
+runtime = pytest.importorskip(
+    "cuda.bindings.runtime", reason="cuda-bindings is not installed: pip install cuda-bindings"
+)
+
+
+@pytest.mark.parametrize("name", fake_cudart.SIGNATURES)
+def test_the_stand_in_takes_what_the_package_takes(name: str) -> None:
+    said = getattr(runtime, name).__doc__.strip().splitlines()[0]
+    assert said == f"{name}{fake_cudart.SIGNATURES[name]}"
+
+
+def test_the_stand_in_s_numbers_are_the_package_s() -> None:
+    for error in fake_cudart.cudaError_t:
+        assert int(getattr(runtime.cudaError_t, error.name)) == error
+    for name in ("cudaDeviceScheduleSpin", "cudaDeviceScheduleBlockingSync"):
+        assert getattr(runtime, name) == getattr(fake_cudart.FakeCudart, name)
+    for name in ("cudaStreamNonBlocking", "cudaEventDefault", "cudaEventBlockingSync"):
+        assert getattr(runtime, name) == getattr(fake_cudart.FakeCudart, name)
+
+
+def test_without_a_driver_it_says_so() -> None:
+    if runtime.cudaDriverGetVersion()[1]:
+        pytest.skip("there is a driver")
+    with pytest.raises(MissingError, match="no NVIDIA driver"):
+        cuda_bindings.open_device(spin=True)

@@ -1,0 +1,131 @@
+"""TensorRT on a board that ssh reaches, built and timed there by the board's own clocks.
+
+Options: ``ssh`` = USER@HOST; ``clock`` = "host" (default: from inputs in pinned memory to outputs
+there), "latency" or "compute" (see `tvmkd.tensorrt.runner`); ``rebuild`` and ``workspace_mib`` as
+the engine `tensorrt` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.bench.engines.tensorrt import free_sizes, nanoseconds, slowest
+from tvmkd.errors import InputError
+from tvmkd.tensorrt.runner import Timing, summary
+from tvmkd.tensorrt.ssh import RemoteEngine
+
+BLOCK = 50  # runs that one question to the board asks for
+
+
+class TensorRTBoardEngine(Engine):
+    """A `RemoteEngine`. It keeps its memory on the board between turns, and does nothing there."""
+
+    _remote: RemoteEngine | None = None
+
+    def prepare(self, example: Inputs) -> None:
+        """Reaches the board, builds or takes the engine there, and runs once.
+
+        Raises:
+            MissingError: ssh, the board or a package on it is not there.
+            InputError: TensorRT cannot build an engine of the model.
+        """
+        path, options = self.path(), self.spec.options
+        self._remote = remote = RemoteEngine(options["ssh"])
+        self._heat: list[dict[str, Any]] = [remote.facts["board"]]
+        free = free_sizes(path, example)
+        self._names, data = whole(path)
+        self._built = remote.prepare(
+            data,
+            self.spec.precision,
+            shapes={name: array.shape for name, array in example.items()} if free else None,
+            workspace_mib=options.get("workspace_mib"),
+            rebuild=options.get("rebuild", False),
+        )
+        self._timings: list[Timing] = []
+        self.infer(example)
+
+    def _there(self) -> RemoteEngine:
+        assert self._remote is not None, "prepare comes first"
+        return self._remote
+
+    def bind(self, inputs: Inputs) -> Callable[[], Any]:
+        """Sends the inputs, runs, and fetches the outputs."""
+        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+
+        def call() -> list[np.ndarray]:
+            outputs = self._there().run(arrays)
+            return [outputs[name] for name in self._names]
+
+        return call
+
+    def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
+        """The board's own figures; the inputs are those of the last call."""
+        del call  # what is timed is the run on the board
+        begin = perf_counter_ns()
+        found: list[Timing] = []
+        limit_s = 60.0 if limit_ns is None else limit_ns / 1e9
+        while len(found) < count:
+            timings, telemetry = self._there().time(min(BLOCK, count - len(found)), limit_s)
+            found += timings
+            self._heat.append(telemetry)
+            if limit_ns is not None and perf_counter_ns() - begin > limit_ns:
+                break
+        self._timings += found
+        return nanoseconds(found, self._clock())
+
+    def _clock(self) -> str:
+        return str(self.spec.options.get("clock", "host"))
+
+    def facts(self) -> dict[str, Any]:
+        """Version, the board, trtexec's figures over all runs, and the slowest layers."""
+        remote = self._there()
+        return {
+            **{name: value for name, value in remote.facts.items() if name != "board"},
+            "product": "tensorrt",
+            "board": remote.facts["board"],
+            "celsius": [now["celsius"] for now in self._heat],
+            "throttled": any(now["throttled"] for now in self._heat),
+            "gpu_clock_hz": self._heat[-1]["gpu_clock_hz"],
+            "clock": self._clock(),
+            "engine_from_cache": self._built["cached"],
+            "engine_seconds": self._built["seconds"],
+            "layers": self._built["layers"],
+            "spin_wait": True,
+            "transfers": "from and to pinned memory, on the engine's stream, never overlapping",
+            "cuda_graph": False,
+            "trtexec": summary(self._timings) if self._timings else None,
+            "slowest_layers": slowest(remote.profile()),
+        }
+
+    def size_bytes(self) -> int | None:
+        """The plan's, on the board."""
+        return int(self._built["size_bytes"])
+
+    def close(self) -> None:
+        """Ends what runs on the board."""
+        if self._remote is not None:
+            self._remote.close()
+
+
+def whole(path: Any) -> tuple[list[str], bytes]:
+    """The names of an ONNX file's outputs, and its bytes with all weights in them.
+
+    Raises:
+        InputError: it cannot be read, or is too large for one file.
+    """
+    import onnx
+
+    from tvmkd.export.check import parse
+
+    parse(path)
+    try:
+        model = onnx.load(path)
+        return [output.name for output in model.graph.output], model.SerializeToString()
+    except Exception as error:  # protobuf's and onnx's errors share no base class
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be sent to a board: {reason}") from None

@@ -1,0 +1,152 @@
+"""TensorRT on a board that ssh reaches: `on_board` is sent there and does the work."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvmkd import wire
+from tvmkd.errors import MissingError, UsageError, WorkerDied
+from tvmkd.tensorrt import on_board
+from tvmkd.tensorrt.context import Tensor
+from tvmkd.tensorrt.runner import Layer, Timing, fit
+
+HELLO_SECONDS = 60.0
+BUILD_SECONDS = 3600.0
+RUN_SECONDS = 120.0
+
+
+def check_destination(text: str) -> str:
+    """``USER@HOST``, as ssh takes it.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not text or text.startswith("-") or any(letter.isspace() for letter in text):
+        raise UsageError(f"--ssh {text}: give USER@HOST; ports and keys go into ~/.ssh/config")
+    return text
+
+
+class RemoteEngine:
+    """An engine on a board. Use as a context manager.
+
+    Args:
+        destination: as ``ssh`` takes it; keys and ports come from the user's SSH configuration.
+
+    Attributes:
+        facts: ``version`` of TensorRT, ``gpu``, ``compute_capability``, ``cuda`` and ``board``
+            (as `tvmkd.boards.facts` names things).
+
+    Raises:
+        MissingError: there is no ssh, it does not get there, or the board has no Python, TensorRT,
+            pycuda or GPU; says which, and how to get it.
+    """
+
+    def __init__(self, destination: str) -> None:
+        check_destination(destination)
+        if shutil.which("ssh") is None:
+            raise MissingError("ssh is not installed: sudo apt-get install openssh-client")
+        script = Path(on_board.__file__).read_text(encoding="utf-8")
+        command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5"]
+        command += ["-o", "ServerAliveCountMax=3", "--", destination]
+        # As an argument: stdin is for the requests.
+        self._child = wire.Child([*command, f"exec python3 -u -c {shlex.quote(script)}"])
+        self._inputs: dict[str, Tensor] = {}
+        try:
+            self.facts: dict[str, Any] = self._child.call("hello", timeout=HELLO_SECONDS)
+        except WorkerDied:
+            said = self._child.log().strip().splitlines() or ["it ended"]
+            self.close()
+            raise MissingError(f"ssh {destination}: {said[-1].strip()}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> RemoteEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends what runs on the board."""
+        self._child.close()
+
+    def prepare(
+        self,
+        onnx: bytes,
+        precision: str = "fp32",
+        *,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        workspace_mib: int | None = None,
+        rebuild: bool = False,
+    ) -> dict[str, Any]:
+        """Builds the engine there, or takes the one that was built there for the same.
+
+        Args:
+            onnx: the model, its weights in it.
+            precision: "fp32", "fp16" or "int8" (of a model with QuantizeLinear in it).
+            shapes: of the inputs that have free sizes.
+            workspace_mib: what a layer may use while it runs; None: TensorRT's own limit.
+            rebuild: build it, whatever was built before.
+
+        Returns:
+            ``seconds`` (build or load), ``cached``, ``size_bytes``, ``layers``.
+
+        Raises:
+            InputError: TensorRT cannot read the model, or builds no engine of it.
+        """
+        params = {
+            "onnx": base64.b64encode(onnx).decode(),
+            "precision": precision,
+            "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
+            "workspace_mib": workspace_mib,
+            "rebuild": rebuild,
+        }
+        done: dict[str, Any] = self._child.call("prepare", params, timeout=BUILD_SECONDS)
+        inputs = done.pop("inputs")
+        self._inputs = {
+            name: Tensor(name, np.dtype(dtype), (), True) for name, dtype in inputs.items()
+        }
+        return done
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name, in the engine's order.
+
+        Raises:
+            InputError: a name, a type or a shape is none of the engine's.
+        """
+        fitting = {
+            name: fit(array, self._inputs[name]) if name in self._inputs else array
+            for name, array in inputs.items()
+        }
+        params = {"inputs": {name: _packed(array) for name, array in fitting.items()}}
+        outputs = self._child.call("run", params, timeout=RUN_SECONDS)
+        return {output["name"]: _unpacked(output) for output in outputs}
+
+    def time(self, count: int, limit_s: float) -> tuple[list[Timing], dict[str, Any]]:
+        """Times runs on the inputs of the last `run`; and how warm and fast the board is then."""
+        params = {"count": count, "limit_s": limit_s}
+        done = self._child.call("time", params, timeout=limit_s * 3 + RUN_SECONDS)
+        return [Timing(*run) for run in done["runs"]], done["telemetry"]
+
+    def profile(self, count: int = 20) -> list[Layer]:
+        """Each layer's time on the inputs of the last `run`, over runs of their own."""
+        found = self._child.call("profile", {"count": count}, timeout=RUN_SECONDS)
+        return [Layer(name, ms) for name, ms in found]
+
+
+def _packed(array: np.ndarray) -> dict[str, Any]:
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "data": data}
+
+
+def _unpacked(output: Mapping[str, Any]) -> np.ndarray:
+    flat = np.frombuffer(base64.b64decode(output["data"]), np.dtype(output["dtype"]))
+    return flat.reshape(output["shape"]).copy()
