@@ -50,7 +50,8 @@ def test_torchvisions_weights_fit_and_its_loss_is_ours(
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
     own = mine.loss(mine.raw(images), wanted)  # type: ignore[arg-type]
-    assert float(own) == pytest.approx(float(sum(other(list(images), wanted).values())), rel=1e-4)
+    theirs_ = sum(other(list(images), wanted).values())
+    assert own.item() == pytest.approx(theirs_.item(), rel=1e-4)
 
 
 def test_what_means_nothing_is_not_among_the_outputs() -> None:
@@ -71,6 +72,13 @@ def test_ssdlite_looks_at_as_many_maps_as_it_is_told(finest: int, extras: int, m
     assert len(features) == maps
     assert features[0].shape[-1] == 96 // finest
     assert network.anchors.shape == (sum(6 * f.shape[-1] ** 2 for f in features), 4)
+
+
+def test_a_pyramid_has_its_channels_at_every_stride_of_the_backbone() -> None:
+    network = ssdlite(2, 96, finest=8, extras=1, pyramid=48).eval()
+    features = network.look(network.blank)
+    assert [feature.shape[1] for feature in features[:3]] == [48] * 3
+    assert [feature.shape[-1] for feature in features] == [12, 6, 3, 2]
 
 
 def test_anchors_have_the_sides_that_are_asked_for() -> None:
@@ -101,6 +109,7 @@ def test_they_are_built_by_name_with_what_the_data_says() -> None:
         ("ssdlite", {"backbone": "medium"}, '"small" or "large"'),
         ("ssdlite", {"finest": 4}, "finest has to be 8 or 16"),
         ("ssdlite", {"extras": 9}, "extras have to be 0 to 4"),
+        ("ssdlite", {"pyramid": -1}, "pyramid has to be"),
         ("ssdlite", {"width": 0.0}, "width has to be"),
         ("ssdlite", {"scales": [0.5, 0.2]}, "2 or 7 rising parts"),
         ("ssdlite", {"scales": [0.1, 0.2, 0.3]}, "2 or 7 rising parts"),

@@ -23,7 +23,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block, _normal_init
 from torchvision.ops import box_iou
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from tvmkd.data.detection.dataset import Target
 from tvmkd.detection.description import Activation, Description
@@ -218,6 +218,7 @@ def ssdlite(
     reduced_tail: bool = True,
     finest: int = 16,
     extras: int = 4,
+    pyramid: int = 0,
     scales: Sequence[float] = (0.2, 0.95),
 ) -> Dense:
     """MobileNetV3 with an SSDLite head, untrained.
@@ -231,6 +232,8 @@ def ssdlite(
             its classifiers have all.
         finest: stride of the finest map, 8 or 16. 16 is torchvision's (and finds no small things).
         extras: maps beyond the backbone's, each half of the one before, 0 to 4; torchvision has 4.
+        pyramid: channels of a feature pyramid over the backbone's maps (Lin et al., 2017): without
+            one, the finest map is of the first layers, which tell edges and not things. 0: none.
         scales: sides of the smallest and of the largest anchor as parts of the image, the maps
             between them evenly; or one side for each map, and one more.
 
@@ -244,6 +247,8 @@ def ssdlite(
         raise UsageError(f"finest has to be 8 or 16, not {finest}")
     if not 0.1 <= width <= 4:
         raise UsageError(f"width has to be 0.1 to 4, not {width:g}")
+    if not 0 <= pyramid <= 512:
+        raise UsageError(f"pyramid has to be 0 to 512 channels, not {pyramid}")
     if not 0 <= extras <= 4:
         raise UsageError(f"extras have to be 0 to 4, not {extras}")
     maps = {16: 2, 8: 3}[finest] + extras
@@ -257,7 +262,7 @@ def ssdlite(
     )
     features = mobilenetv3.MobileNetV3(settings, last, norm_layer=norm).features
     _normal_init(features)
-    extractor = _Extractor(features, finest, extras, width, norm)
+    extractor = _Extractor(features, finest, extras, width, norm, pyramid)
     with torch.no_grad():
         found = extractor.eval()(torch.zeros(1, 3, size, size)).values()
     channels = [feature.shape[1] for feature in found]
@@ -289,33 +294,48 @@ class _Extractor(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Sequential, finest: int, extras: int, width: float, norm: Any
+        self,
+        backbone: nn.Sequential,
+        finest: int,
+        extras: int,
+        width: float,
+        norm: Any,
+        pyramid: int,
     ) -> None:
         super().__init__()
         halving = [at for at, block in enumerate(backbone) if getattr(block, "_is_cn", False)]
         wanted = {16: halving[-1:], 8: halving[-2:]}[finest]
         pieces: list[nn.Module] = []
         before: list[nn.Module] = []
+        depths: list[int] = []
         for at, block in enumerate(backbone):
             if at in wanted:
                 inner = cast(nn.Sequential, block.block)
                 pieces.append(nn.Sequential(*before, inner[0]))
+                depths.append(cast(Any, inner[0]).out_channels)
                 before = [inner[1:]]
             else:
                 before.append(block)
         self.features = nn.Sequential(*pieces, nn.Sequential(*before))
-        last = cast(Any, backbone[-1]).out_channels
+        depths.append(cast(Any, backbone[-1]).out_channels)
+        self.pyramid = FeaturePyramidNetwork(depths, pyramid) if pyramid else None
         wide = [max(16, int(depth * width)) for depth in (512, 256, 256, 128)]
-        depths = [last, *wide[:extras]]
         self.extra = nn.ModuleList(
-            _extra_block(one, other, norm) for one, other in itertools.pairwise(depths)
+            _extra_block(one, other, norm)
+            for one, other in itertools.pairwise([depths[-1], *wide[:extras]])
         )
         _normal_init(self.extra)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """``[N, 3, H, W]`` to the maps by their numbers."""
         found = []
-        for block in (*self.features, *self.extra):
+        for block in self.features:
+            x = block(x)
+            found.append(x)
+        if self.pyramid is not None:
+            maps = {str(number): feature for number, feature in enumerate(found)}
+            found = list(self.pyramid(maps).values())
+        for block in self.extra:
             x = block(x)
             found.append(x)
         return {str(number): feature for number, feature in enumerate(found)}

@@ -12,7 +12,7 @@ from tvmkd.errors import InputError
 
 
 def flat(answers: Answers) -> list[torch.Tensor]:
-    return [answers.logits, answers.offsets, *answers.features]
+    return [answers.logits, answers.boxes, *answers.features]
 
 
 class Counted:

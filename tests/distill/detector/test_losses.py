@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_detectors import tiny
 from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import box_iou
 
 from tvmkd.distill.detector.losses import (
     Answers,
@@ -20,43 +21,106 @@ from tvmkd.models.detectors import BOX_WEIGHTS, Raw, retinanet
 OFF = {"classification": 0.0, "boxes": 0.0, "features": 0.0}
 
 
-def answers(network: Any, images: torch.Tensor) -> Answers:
-    found = network.raw(images)
-    return Answers(network.answers(found.logits), found.offsets, found.features)
-
-
 def there(count: int = 2) -> list[Any]:
     return [{"boxes": torch.tensor([[8.0, 8.0, 40.0, 48.0]])} for _ in range(count)]
 
 
-@pytest.mark.parametrize("term", OFF)
-def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(term: str) -> None:
-    teacher = tiny()
-    images = torch.rand(2, 3, 64, 64)
-    loss = DetectorDistillation(teacher, teacher, **{**OFF, term: 1.0})
+def seen(box: tuple[float, ...], label: int = 4, sure: float = 8.0) -> Answers:
+    """A teacher with a softmax that found one thing: a box in pixels of 64."""
+    logits = torch.full((1, 1, 11), -8.0)
+    logits[..., label] = sure
+    return Answers(logits, torch.tensor([[box]]) / 64, [])
+
+
+def only(term: str, **changes: Any) -> DetectorDistillation:
+    network = tiny()
+    return DetectorDistillation(network, network, **{**OFF, term: 1.0}, **changes)
+
+
+def blank(network: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that say background everywhere, and offsets of nothing."""
+    logits = torch.full((1, len(network.anchors), 11), -8.0)
+    logits[..., 0] = 8.0
+    return logits, torch.zeros(1, len(network.anchors), 4)
+
+
+BOX = (10.0, 12.0, 30.0, 40.0)
+
+
+def test_anchors_are_matched_with_what_was_found_there() -> None:
+    loss = only("boxes")
+    sure, _, offsets = loss.match(seen(BOX))
+    overlap = box_iou(loss.anchors, torch.tensor([BOX]))[:, 0]
+    assert torch.equal(sure[0] > 0, overlap >= 0.5)
+    assert 2 < int((sure > 0).sum()) < 60
+    boxes = BoxCoder(BOX_WEIGHTS["softmax"]).decode_single(offsets[0], loss.anchors)
+    assert torch.allclose(boxes, torch.tensor(BOX).expand_as(boxes), atol=1e-3)
+
+
+def test_of_two_things_in_one_place_the_surer_counts() -> None:
+    one, other = seen(BOX, label=4, sure=2.0), seen(BOX, label=7, sure=9.0)
+    both = Answers(torch.cat([one.logits, other.logits], 1), torch.cat([one.boxes] * 2, 1), [])
+    loss = only("classification")
+    sure, hidden, _ = loss.match(both)
+    assert (hidden[0][sure[0] > 0].argmax(-1) == 6).all()
+
+
+def test_a_student_that_agrees_has_nothing_to_learn() -> None:
+    wanted = seen(BOX)
+    for term in ("classification", "boxes"):
+        loss = only(term)
+        sure, _, offsets = loss.match(wanted)
+        logits, apart = blank(tiny())
+        wrong = float(loss(Raw(logits, apart, []), wanted, []))
+        logits[sure > 0] = wanted.logits[0, 0]
+        right = float(
+            loss(Raw(logits, torch.where(sure[..., None] > 0, offsets, apart), []), wanted, [])
+        )
+        assert right == pytest.approx(0, abs=1e-3)
+        assert wrong > 0.5
+
+
+def test_features_that_differ_by_a_scale_are_the_same() -> None:
+    loss = only("features")
     for adapter in loss.adapters:
         torch.nn.init.dirac_(adapter.weight)
         torch.nn.init.zeros_(adapter.bias)
-    with torch.no_grad():
-        found = teacher.raw(images)
-        same = float(loss(found, answers(teacher, images), there()))
-        other = float(loss(tiny(1).raw(images), answers(teacher, images), there()))
-    assert same == pytest.approx(0, abs=1e-4)
-    assert other > 10 * max(same, 1e-4)
+    network = tiny()
+    maps = [torch.randn(2, *feature.shape[1:]) for feature in network.look(network.blank)]
+    logits, offsets = (part.expand(2, -1, -1) for part in blank(network))
+    places = [place for _, (place, _) in loss.pairs]
+    wanted = [3 * maps[place] + 1 for place in places]
+    answers = Answers(seen(BOX).logits.expand(2, -1, -1), seen(BOX).boxes.expand(2, -1, -1), wanted)
+    assert float(loss(Raw(logits, offsets, maps), answers, there())) == pytest.approx(0, abs=1e-3)
+    shuffled = Answers(answers.logits, answers.boxes, [part.flip(0) for part in wanted])
+    assert float(loss(Raw(logits, offsets, maps), shuffled, there())) > 0.5
+
+
+def test_what_the_teacher_does_not_see_hardly_counts() -> None:
+    """Foreground weighting: classes that are wrong where nothing is cost next to nothing."""
+    loss, wanted = only("classification"), seen(BOX)
+    sure, _, _ = loss.match(wanted)
+
+    def of(places: torch.Tensor) -> float:
+        logits, offsets = blank(tiny())
+        logits[sure > 0] = wanted.logits[0, 0]
+        logits[0, places, 1:] = logits[0, places, 1:].flip(-1)
+        return float(loss(Raw(logits, offsets, []), wanted, []))
+
+    assert of(torch.nonzero(sure[0] > 0)[:1, 0]) > 0.5
+    assert of(torch.nonzero(sure[0] == 0)[:, 0]) < 1e-3
 
 
 @pytest.mark.parametrize("term", OFF)
 def test_each_term_falls_when_it_is_followed_down(term: str) -> None:
     torch.manual_seed(1)
-    teacher, student = retinanet(10, 64, smallest=8).eval(), tiny(2)
-    # An untrained RetinaNet is sure of nothing: make it sure of something.
-    torch.nn.init.normal_(teacher.head.classification_head.cls_logits.weight, std=0.3)
-    images = torch.rand(2, 3, 64, 64)
+    student, teacher = tiny(2).train(), retinanet(10, 64, smallest=8)
     loss = DetectorDistillation(student, teacher, **{**OFF, term: 1.0})
-    with torch.no_grad():
-        wanted = answers(teacher, images)
-    features = [wanted.features[place] for _, (place, _) in loss.pairs]
-    wanted = Answers(wanted.logits, wanted.offsets, features)
+    maps = [torch.randn_like(f).expand(2, -1, -1, -1) for f in teacher.eval().look(teacher.blank)]
+    logits, boxes = torch.randn(2, 5, 10) * 3, torch.rand(2, 5, 4) * 0.4
+    boxes[..., 2:] += boxes[..., :2] + 0.2
+    wanted = Answers(logits, boxes, [maps[place] for _, (place, _) in loss.pairs])
+    images = torch.rand(2, 3, 64, 64)
     optimizer = torch.optim.Adam([*student.parameters(), *loss.parameters()], lr=3e-3)
     values = []
     for _ in range(12):
@@ -68,53 +132,16 @@ def test_each_term_falls_when_it_is_followed_down(term: str) -> None:
     assert values[-1] < 0.9 * values[0]
 
 
-def test_what_the_teacher_does_not_see_hardly_counts() -> None:
-    """Foreground weighting: a class that is wrong where nothing is costs next to nothing."""
-    teacher = tiny()
-    loss = DetectorDistillation(teacher, teacher, **{**OFF, "classification": 1.0})
-    count = len(teacher.anchors)
-    sure = torch.full((1, count, 11), -8.0)
-    sure[..., 0] = 8.0  # background everywhere
-    place = int(loss.mine[0])
-    sure[0, place, 0], sure[0, place, 4] = -8.0, 8.0  # but for one anchor
-    blank = torch.zeros(1, count, 4)
-
-    def of(anchor: int) -> float:
-        student = sure.clone()
-        student[0, anchor, 1:] = student[0, anchor, 1:].flip(0)
-        found = Raw(student, blank, [])
-        return float(loss(found, Answers(sure, blank, []), []))
-
-    assert of(place) > 1
-    assert of(int(loss.mine[-1])) < 1e-3 * of(place)
-
-
-def test_boxes_are_the_teachers_in_the_students_pixels() -> None:
-    """A teacher that sees twice the pixels, whose boxes are its anchors: offsets that say so."""
-    student, teacher = tiny(), tiny(1, size=128)
-    loss = DetectorDistillation(student, teacher, **{**OFF, "boxes": 1.0})
-    anchors = (teacher.anchors[loss.theirs] / 2).clamp(0, 64)
-    coder = BoxCoder(BOX_WEIGHTS["softmax"])
-    offsets = torch.zeros(1, len(student.anchors), 4)
-    offsets[0, loss.mine] = coder.encode_single(anchors, student.anchors[loss.mine])
-    logits = torch.zeros(1, len(teacher.anchors), 11)
-    wanted = Answers(logits, torch.zeros(1, len(teacher.anchors), 4), [])
-    found = Raw(torch.zeros(1, len(student.anchors), 11), offsets, [])
-    assert float(loss(found, wanted, [])) == pytest.approx(0, abs=1e-5)
-    offsets[0, loss.mine] += 1
-    assert float(loss(Raw(found.logits, offsets, []), wanted, [])) > 1
-
-
-def test_only_maps_of_the_same_stride_are_paired() -> None:
+def test_only_maps_of_as_many_cells_are_paired() -> None:
     student, teacher = tiny(), retinanet(10, 64)
     assert [(mine[0], other[0]) for mine, other in pairs(student, teacher)] == [
         (0, 0),
         (1, 1),
         (2, 2),
     ]
-    assert pairs(student, retinanet(10, 128)) == pairs(student, retinanet(10, 128))
-    assert not teacher.eval().training
-    assert student.training is False
+    larger = pairs(tiny(size=128), retinanet(10, 64))
+    assert [(mine[0], other[0]) for mine, other in larger] == [(1, 0), (2, 1)]
+    assert (teacher.training, student.training) == (True, False)
 
 
 def test_masks_are_where_the_boxes_are() -> None:

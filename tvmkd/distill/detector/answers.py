@@ -13,12 +13,13 @@ import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.models.detection._utils import BoxCoder
 
-from tvmkd.distill.detector.losses import Answers
+from tvmkd.distill.detector.losses import Answers, foreground
 from tvmkd.errors import InputError, full_disk
-from tvmkd.models.detectors import Dense
+from tvmkd.models.detectors import BOX_WEIGHTS, Dense
 
-BATCH = 16
+MOST = 100  # of an image's answers: those that are surest that something is there
 
 
 class Teacher:
@@ -87,14 +88,23 @@ class Teacher:
         return Answers(parts[0], parts[1], parts[2:])
 
     def _ask(self, images: Tensor) -> Answers:
+        network = self.network
         with torch.inference_mode():
-            found = self.network.raw(images)
+            found = network.raw(images)
+            logits = network.answers(found.logits)
+            sure, _ = foreground(logits, network.activation == "softmax")
+            best = sure.topk(min(MOST, sure.shape[1])).indices
+            rows = torch.arange(len(best), device=best.device)[:, None]
+            coder = BoxCoder(BOX_WEIGHTS[network.activation])
+            offsets, anchors = found.offsets[rows, best], network.anchors[best]
+            boxes = coder.decode_single(offsets.reshape(-1, 4), anchors.reshape(-1, 4))
+            parts = boxes.reshape(offsets.shape) / network.size
         features = [found.features[place].float() for place in self._wanted]
-        return Answers(self.network.answers(found.logits), found.offsets, features)
+        return Answers(logits[rows, best], parts, features)
 
 
 def _flat(answers: Answers) -> list[Tensor]:
-    return [answers.logits, answers.offsets, *answers.features]
+    return [answers.logits, answers.boxes, *answers.features]
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """What a detector learns from another one whose anchors, head and activation differ.
 
-Classes on anchors that match, weighted by how sure the teacher is that something is there; boxes;
-and features of maps of the same size. Chen et al. (2017), Wang et al. (FGFI, 2019) and Cao et al.
-(PKD, 2022), for two different heads.
+Classes where the two look at the same thing, weighted by how sure the teacher is that something is
+there; boxes; and features of maps of the same size. Chen et al. (2017), Wang et al. (FGFI, 2019)
+and Cao et al. (PKD, 2022), for two different heads.
 """
 
 from __future__ import annotations
@@ -21,35 +21,40 @@ from torchvision.ops import box_iou
 from tvmkd.data.detection.dataset import Target
 from tvmkd.models.detectors import BOX_WEIGHTS, Dense, Raw
 
-MATCH = 0.5  # least IoU of an anchor and the teacher's that answers for it
+MATCH = 0.5  # least IoU of an anchor and what the teacher found, for it to be about the same thing
 BACKGROUND = 0.1  # weight of features outside of boxes, of which there are many more
 _TINY = 1e-6
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a teacher says of images: logits without unused columns, offsets, and its features."""
+    """What a teacher says of images.
+
+    ``logits [N, M, K]`` and ``boxes [N, M, 4]`` are those of the M anchors that it is surest of;
+    the boxes are parts of the image, 0 to 1. ``features`` are its maps.
+    """
 
     logits: Tensor
-    offsets: Tensor
+    boxes: Tensor
     features: list[Tensor]
 
 
 class DetectorDistillation(nn.Module):
     """The sum of the three losses. Its own weights are those that adapt features.
 
+    The two have other anchors, and torchvision's RetinaNet and SSD do not even agree where the
+    middle of a cell is. So an anchor of the student is matched with what the teacher found there:
+    the surest of its boxes that overlap the anchor by at least `MATCH`.
+
     Args:
-        student, teacher: detectors of the same classes; the teacher's input may be larger.
+        student, teacher: detectors of the same classes.
         classification: weight of the loss on classes and on whether something is there.
         boxes: weight of the loss on boxes.
         features: weight of the loss on features; 0 leaves them out.
         temperature: of the classes.
     """
 
-    mine: Tensor
-    theirs: Tensor
     anchors: Tensor
-    other_anchors: Tensor
 
     def __init__(
         self,
@@ -65,16 +70,9 @@ class DetectorDistillation(nn.Module):
         self.weights = {"classification": classification, "boxes": boxes, "features": features}
         self.temperature = temperature
         self._softmax = student.activation == "softmax", teacher.activation == "softmax"
-        self._coders = [BoxCoder(BOX_WEIGHTS[one.activation]) for one in (student, teacher)]
-        scale = student.size / teacher.size
-        matched, partner = box_iou(student.anchors, teacher.anchors * scale).max(1)
-        mine = torch.nonzero(matched >= MATCH)[:, 0]
-        self.register_buffer("mine", mine, persistent=False)
-        self.register_buffer("theirs", partner[mine], persistent=False)
-        self.register_buffer("anchors", student.anchors[mine], persistent=False)
-        other = teacher.anchors[partner[mine]]
-        self.register_buffer("other_anchors", other, persistent=False)
-        self._scale, self._size = scale, student.size
+        self._coder = BoxCoder(BOX_WEIGHTS[student.activation])
+        self._size = student.size
+        self.register_buffer("anchors", student.anchors, persistent=False)
         self.pairs = pairs(student, teacher) if features else []
         self.adapters = nn.ModuleList(
             nn.Conv2d(one, other, 1) for (_, one), (_, other) in self.pairs
@@ -83,30 +81,46 @@ class DetectorDistillation(nn.Module):
     def forward(self, found: Raw, answers: Answers, targets: Sequence[Target]) -> Tensor:
         """What the student and the teacher say of the same images, to a scalar."""
         total = torch.zeros((), device=found.logits.device)
-        logits = answers.logits.float()[:, self.theirs]
-        sure, hidden = foreground(logits, self._softmax[1])
+        sure, hidden, wanted = self.match(answers)
         count = sure.sum().clamp_min(1.0)
         if self.weights["classification"]:
-            mine, seen = foreground(found.logits[:, self.mine], self._softmax[0])
-            total = total + self.weights["classification"] * (
-                self._classes(mine_logits=seen, other=hidden, sure=sure) / count
-                + self._presence(found.logits[:, self.mine], mine, sure) / count
-            )
+            mine, seen = foreground(found.logits, self._softmax[0])
+            apart = self._classes(seen, hidden, sure) + self._presence(found.logits, mine, sure)
+            total = total + self.weights["classification"] * apart / count
         if self.weights["boxes"]:
-            wanted = self._boxes(answers.offsets.float()[:, self.theirs])
-            apart = F.smooth_l1_loss(
-                found.offsets[:, self.mine], wanted, reduction="none", beta=0.1
-            )
-            total = total + self.weights["boxes"] * (sure * apart.sum(-1)).sum() / count
+            gap = F.smooth_l1_loss(found.offsets, wanted, reduction="none", beta=0.1).sum(-1)
+            total = total + self.weights["boxes"] * (sure * gap).sum() / count
         if self.pairs:
             total = total + self.weights["features"] * self._features(found, answers, targets)
         return total
 
-    def _classes(self, mine_logits: Tensor, other: Tensor, sure: Tensor) -> Tensor:
+    def match(self, answers: Answers) -> tuple[Tensor, Tensor, Tensor]:
+        """What the teacher found at each of the student's anchors.
+
+        Returns:
+            How sure it is ``[N, A]``, 0 where it found nothing; its logits of the classes
+            ``[N, A, classes]``; its box as an offset from the anchor ``[N, A, 4]``.
+        """
+        sure, hidden = foreground(answers.logits.float(), self._softmax[1])
+        boxes = answers.boxes.float() * self._size
+        # A box without a side has no logarithm.
+        boxes = torch.cat([boxes[..., :2], torch.maximum(boxes[..., 2:], boxes[..., :2] + 1)], -1)
+        count, most = sure.shape
+        overlap = box_iou(self.anchors, boxes.reshape(-1, 4)).reshape(-1, count, most)
+        score = sure * (overlap >= MATCH)
+        best, place = score.max(-1)  # [A, N]
+        best, place = best.T, place.T
+        rows = torch.arange(count, device=place.device)[:, None]
+        there = boxes[rows, place]
+        flat = self.anchors.repeat(count, 1)
+        offsets = self._coder.encode_single(there.reshape(-1, 4), flat).reshape(there.shape)
+        return best, hidden[rows, place], offsets
+
+    def _classes(self, mine: Tensor, other: Tensor, sure: Tensor) -> Tensor:
         """Divergence of the classes, given that something is there."""
         heat = self.temperature
         wanted = F.softmax(other / heat, -1)
-        apart = F.kl_div(F.log_softmax(mine_logits / heat, -1), wanted, reduction="none").sum(-1)
+        apart = F.kl_div(F.log_softmax(mine / heat, -1), wanted, reduction="none").sum(-1)
         return (sure * apart).sum() * heat**2
 
     def _presence(self, logits: Tensor, mine: Tensor, sure: Tensor) -> Tensor:
@@ -118,17 +132,6 @@ class DetectorDistillation(nn.Module):
         odds = presence_logit(logits, self._softmax[0])
         apart = F.binary_cross_entropy_with_logits(odds, sure, reduction="none")
         return ((sure - mine).detach().abs().pow(2) * apart).sum()
-
-    def _boxes(self, offsets: Tensor) -> Tensor:
-        """The teacher's boxes as offsets from the student's anchors."""
-        flat = offsets.reshape(-1, 4)
-        repeated = self.other_anchors.repeat(len(offsets), 1)
-        boxes: Tensor = self._coders[1].decode_single(flat, repeated) * self._scale
-        boxes = boxes.clamp(0, self._size)
-        # A box without a side has no logarithm.
-        boxes = torch.cat([boxes[:, :2], torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)], 1)
-        wanted: Tensor = self._coders[0].encode_single(boxes, self.anchors.repeat(len(offsets), 1))
-        return wanted.reshape(offsets.shape)
 
     def _features(self, found: Raw, answers: Answers, targets: Sequence[Target]) -> Tensor:
         """Squared distance of normalised maps, most of it inside of boxes."""
@@ -165,9 +168,10 @@ def presence_logit(logits: Tensor, softmax: bool) -> Tensor:
 
 
 def pairs(student: Dense, teacher: Dense) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Maps of the same stride, as ``(place, channels)`` of the student's and of the teacher's.
+    """Maps of as many cells, as ``(place, channels)`` of the student's and of the teacher's.
 
-    Maps of less than two by two say nothing of places, and are left out.
+    Their cells are of the same places in the image, whatever the two inputs' sizes. One cell says
+    nothing of places, and is left out.
     """
     found, shapes = [], []
     for network in (student, teacher):
@@ -179,8 +183,7 @@ def pairs(student: Dense, teacher: Dense) -> list[tuple[tuple[int, int], tuple[i
     for (at, (one, side)), (other, (width, wide)) in itertools.product(
         enumerate(shapes[0]), enumerate(shapes[1])
     ):
-        stride, reach = student.size / side, teacher.size / wide
-        if side > 1 and side == wide and math.isclose(stride * teacher.size, reach * student.size):
+        if side == wide > 1:
             found.append(((at, one), (other, width)))
     return found
 

@@ -67,8 +67,8 @@ class Job:
 def fit(network: Dense, job: Job, team: Team, report: Report) -> Checkpoint:
     """Trains ``network`` in place and returns its last checkpoint.
 
-    As for classifiers: AdamW, a warm-up and a cosine, a seed for each epoch. Every batch's loss is
-    looked at before a weight moves. bfloat16 where the processor multiplies it.
+    As for classifiers: AdamW, a warm-up and a cosine, a seed for each epoch. Every batch's loss and
+    gradient are looked at before a weight moves. bfloat16 where there is a GPU.
 
     Raises:
         InputError: the loss is no longer a number (says in which batch; the last checkpoint is
@@ -108,17 +108,18 @@ def fit(network: Dense, job: Job, team: Team, report: Report) -> Checkpoint:
                 group["lr"] = rate
             loss = _loss(network, job, indices, view, device)
             value = team.total([float(loss.detach())])[0] / team.size
-            if not math.isfinite(value):
-                kept_one = f"; {job.path} is of an earlier epoch" if job.path.exists() else ""
-                raise InputError(
-                    f"{job.name}: the loss is {value} in batch {step + 1} of {len(order)} of epoch "
-                    f"{epoch + 1} (training images {trainer.some(indices)}); lower its lr "
-                    f"({settings.lr:g}), or look for bad values in the data{kept_one}"
-                )
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             team.average_gradients(weights)
-            torch.nn.utils.clip_grad_norm_(weights, CLIP)
+            norm = float(torch.nn.utils.clip_grad_norm_(weights, CLIP))
+            for name, number in (("loss", value), ("gradient's norm", norm)):
+                if not math.isfinite(number):
+                    kept_one = f"; {job.path} is of an earlier epoch" if job.path.exists() else ""
+                    raise InputError(
+                        f"{job.name}: the {name} is {number} in batch {step + 1} of {len(order)} "
+                        f"of epoch {epoch + 1} (training images {trainer.some(indices)}); lower "
+                        f"its lr ({settings.lr:g}), or look for bad values in the data{kept_one}"
+                    )
             optimizer.step()
             total += value
         state.epoch = epoch + 1
@@ -152,7 +153,8 @@ def _loss(network: Dense, job: Job, indices: Tensor, view: int, device: torch.de
         {key: value.to(device) if isinstance(value, Tensor) else value for key, value in t.items()}
         for t in targets
     ]
-    with _precision(network, device):
+    # Not on the CPU: oneDNN's bfloat16 convolutions return gradients that overflow.
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         found = network.raw(images)
         loss = network.loss(found, moved)
         if job.distillation is not None and job.teacher is not None:
@@ -180,15 +182,6 @@ def _order(count: int, settings: Settings, epoch: int, team: Team) -> Sequence[T
     steps = max(1, count // settings.batch_size)
     chunks = torch.split(order, settings.batch_size)[:steps]
     return [chunk[team.rank :: team.size] for chunk in chunks]
-
-
-def _precision(network: Dense, device: torch.device) -> torch.autocast:
-    fast = device.type == "cuda"
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        # Depthwise convolutions have no backward pass in bfloat16 there that is any faster.
-        convolutions = (m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
-        fast = all(convolution.groups == 1 for convolution in convolutions)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
 def _note(state: Checkpoint) -> str:
