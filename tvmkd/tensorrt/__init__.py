@@ -1,0 +1,1 @@
+"""TensorRT: engines, what runs them, and TensorRT inside TVM."""
