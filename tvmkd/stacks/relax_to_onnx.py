@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import tvm
+import tvm_ffi
 from onnx import TensorProto, helper, numpy_helper
 from tvm import relax
 from tvm.ir.expr import GenericConst
@@ -215,12 +216,14 @@ def _concat(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
 
 @_of("split")
 def _split(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
+    if isinstance(call.ty, relax.TensorType):
+        return inputs[0]  # into one part
     axis = int(call.attrs.axis)
     sizes = [_sizes(field)[axis] for field in call.ty.fields]
     if None in sizes:
         raise Unsupported("it cuts an axis that is free")
-    names = to.add("Split", inputs[0], to.constant(sizes, np.int64), outputs=len(sizes), axis=axis)
-    return [names] if len(sizes) == 1 else names
+    parts = to.constant(sizes, np.int64)
+    return to.add("Split", inputs[0], parts, outputs=len(sizes), axis=axis)
 
 
 def _needs_constant_weight(call: relax.Call) -> None:
@@ -261,7 +264,7 @@ def _reshape(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
         if (
             size is None
             and axis < len(before)
-            and tvm.ir.structural_equal(before[axis], after[axis])
+            and tvm_ffi.structural_equal(before[axis], after[axis])
         ):
             sizes[axis] = 0
     if sizes.count(None) > 1:
@@ -272,18 +275,14 @@ def _reshape(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
 
 @_of("nn.layer_norm")
 def _layer_norm(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
-    attrs = call.attrs
-    axes, (x, *scale_and_shift) = _ints(attrs.axes), inputs
+    axes, (x, scale, shift) = _ints(call.attrs.axes), inputs
     dtype = str(call.args[0].ty.dtype)
     centred = to.add("Sub", x, to.add("ReduceMean", x, axes=axes, keepdims=1))
     spread = to.add("ReduceMean", to.add("Mul", centred, centred), axes=axes, keepdims=1)
-    epsilon = to.constant(float(attrs.epsilon), dtype)
+    epsilon = to.constant(float(call.attrs.epsilon), dtype)
     found = to.add("Div", centred, to.add("Sqrt", to.add("Add", spread, epsilon)))
-    for kind, wanted, other in zip(
-        ("Mul", "Add"), (attrs.scale, attrs.center), scale_and_shift, strict=True
-    ):
-        found = to.add(kind, found, other) if wanted else found
-    return found
+    # Whatever the attributes say: TVM's own kernel scales and shifts always.
+    return to.add("Add", to.add("Mul", found, scale), shift)
 
 
 def _numbers(values: Any) -> list[Any]:
