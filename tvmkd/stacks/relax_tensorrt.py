@@ -173,6 +173,11 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
                 said.add(_bare(call.op.name), f"{title} refuses its region: {error}")
             notes.append(f"{title} refuses a region of {len(calls)} operators: {error}")
             parts = _taken_back(parts, name)
+    if maker and made and maker.form == "onnx" and engine != "onnxruntime":
+        notes.append(
+            f"{title}'s engines are built where the library is loaded, when it first runs there: "
+            "in a Python process with tvmkd"
+        )
     report = {
         **_coverage(parts, said),
         "engine": engine,

@@ -226,7 +226,11 @@ def _engine(
     with tempfile.TemporaryDirectory(prefix="tvmkd-region-") as folder:
         path = Path(folder) / "region.onnx"
         path.write_bytes(model)
-        return cache.get(path, options, _find(engine))[0]
+        try:
+            return cache.get(path, options, _find(engine))[0]
+        except InputError as error:
+            # The file is gone by the time that somebody reads this.
+            raise InputError(str(error).removeprefix(f"{path}: ")) from None
 
 
 def check_runs_here(engine: str) -> None:

@@ -1,0 +1,362 @@
+"""Regions of a Relax model in another engine: ONNX Runtime here, behind what runs TensorRT's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+from in_relax import in_relax
+from onnx import TensorProto
+
+import tvmkd
+from tvmkd import targets
+from tvmkd.boards.fleet import local_fleet
+from tvmkd.boards.remote import RemoteModel
+from tvmkd.errors import InputError, MissingError, UsageError
+from tvmkd.stacks.base import BYOC
+from tvmkd.stacks.client import StackClient
+from tvmkd.tensorrt.byoc import ENGINES
+
+pytestmark = pytest.mark.timeout(240)
+TARGET = targets.load("host").to_dict()
+NANO = targets.load("jetson-nano-gpu").to_dict()
+NO_CONVERSION = "TVM cannot convert it to TensorRT"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackClient]:
+    with StackClient("relax") as client:
+        yield client
+
+
+def split_in_two(path: Path) -> Path:
+    """Two convolutions, and between them what TensorRT's patterns do not have."""
+    g = graphs.Graph(1, 3, 8, 8)
+    g.conv(3, 8)
+    g.add("ArgMax", axis=1, keepdims=1)
+    g.add("Cast", to=TensorProto.FLOAT)
+    g.conv(1, 4)
+    return g.save(path)
+
+
+def test_the_command_line_offers_every_engine() -> None:
+    assert BYOC["relax"] == tuple(ENGINES)
+    assert BYOC["relay"] == ("tensorrt",)
+
+
+@pytest.mark.parametrize("name", graphs.ALL)
+def test_every_graph_goes_in_whole_and_is_right(
+    name: str, stack: StackClient, tmp_path: Path
+) -> None:
+    model = graphs.ALL[name](tmp_path / f"{name}.onnx")
+    manifest = stack.build(model, TARGET, [], tmp_path / "out", byoc="onnxruntime")
+    byoc = manifest["coverage"]["byoc"]
+    assert (byoc["regions"], byoc["left"], byoc["mac_share"]) == (1, [], 1.0)
+    assert manifest["coverage"]["tasks"] == 0
+    assert [region["form"] for region in byoc["carried"]] == ["onnx"]
+    assert (byoc["engine"], byoc["codegen"]) == ("onnxruntime", "tvmkd")
+    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["max_error"] < 1e-4
+
+
+def test_an_operator_between_two_regions_stays(stack: StackClient, tmp_path: Path) -> None:
+    model = split_in_two(tmp_path / "m.onnx")
+    manifest = stack.build(model, TARGET, [], tmp_path / "out", byoc="onnxruntime")
+    byoc = manifest["coverage"]["byoc"]
+    assert byoc["regions"] == len(byoc["carried"]) == 2
+    assert byoc["offloaded"]["nn.conv2d"] == 2
+    assert {entry["name"]: entry["reasons"] for entry in byoc["left"]} == {
+        "argmax": [NO_CONVERSION],
+        "astype": [NO_CONVERSION],
+    }
+    assert byoc["operators"] == sum(byoc["offloaded"].values()) + 2
+    assert manifest["coverage"]["tasks"] > 0
+    assert manifest["check"]["max_error"] < 1e-4
+    rows = stack.profile(tmp_path / "out", repeats=3)
+    assert sum("tensorrt" in row["kernel"] for row in rows) == 2
+
+
+def test_what_would_be_taken_is_said_without_building(stack: StackClient, tmp_path: Path) -> None:
+    g = graphs.Graph(1, 3, 9, 9)
+    g.conv(3, 8)
+    g.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    g.add("Sign")
+    lowered = stack.lower(g.save(tmp_path / "m.onnx"), NANO, show=True, byoc="tensorrt")
+    assert {entry["name"]: entry["reasons"] for entry in lowered["byoc"]["left"]} == {
+        "nn.avg_pool2d": ["it rounds up the size of a mean's windows"],
+        "sign": [NO_CONVERSION],
+    }
+    assert lowered["byoc"]["available"] is None
+    assert lowered["byoc"]["version"] is None
+    assert 'R.func_attr({"Codegen": "tensorrt"})' in lowered["module"]
+    assert lowered["tasks"] == []
+
+
+def test_a_library_for_a_gpu_elsewhere_carries_onnx(stack: StackClient, tmp_path: Path) -> None:
+    events: list[tuple[str, dict[str, Any]]] = []
+    manifest = stack.build(
+        split_in_two(tmp_path / "m.onnx"),
+        NANO,
+        [],
+        tmp_path / "out",
+        byoc="tensorrt",
+        on_event=lambda *event: events.append(event),
+    )
+    assert {region["form"] for region in manifest["coverage"]["byoc"]["carried"]} == {"onnx"}
+    library = (tmp_path / "out" / "model.so").read_bytes()
+    assert library[18] == 0xB7  # EM_AARCH64
+    assert b"TVMKDRG1" in library
+    assert b"sm_53" not in library  # what stays runs on the CPU
+    (note,) = [data["text"] for name, data in events if name == "note"]
+    assert "when it first runs there" in note
+
+
+def test_what_cannot_be_is_said_before_the_work(stack: StackClient, tmp_path: Path) -> None:
+    model, out = graphs.separable(tmp_path / "m.onnx"), tmp_path / "out"
+    cpu = targets.load("jetson-nano").to_dict()
+    with pytest.raises(InputError, match="jetson-nano: has no GPU for TensorRT;"):
+        stack.build(model, cpu, [], out, byoc="tensorrt")
+    with pytest.raises(UsageError, match="the relax stack hands nothing to tpu"):
+        stack.build(model, TARGET, [], out, byoc="tpu")
+    with StackClient("relay", sys.executable) as relay, pytest.raises(UsageError, match="tensorrt"):
+        relay.lower(model, TARGET, byoc="onnxruntime")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_without_the_package_it_says_how_to_get_it(
+    engine: str, stack: StackClient, tmp_path: Path
+) -> None:
+    model = graphs.separable(tmp_path / "m.onnx")
+    reason = stack.lower(model, TARGET, byoc=engine)["byoc"]["available"]
+    if reason is None:
+        pytest.skip(f"{ENGINES[engine]} runs here")
+    with pytest.raises(MissingError) as caught:
+        stack.build(model, TARGET, [], tmp_path / "out", byoc=engine)
+    assert str(caught.value) == reason
+    assert "\n" not in reason
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def artifact(stack: StackClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("byoc")
+    stack.build(split_in_two(folder / "m.onnx"), TARGET, [], folder / "out", byoc="onnxruntime")
+    return folder / "out"
+
+
+def wanted(artifact: Path, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(artifact.parent / "m.onnx"))
+    (found,) = session.run(None, {"x": x})
+    return np.asarray(found)
+
+
+X = np.random.default_rng(5).standard_normal((1, 3, 8, 8)).astype(np.float32)
+
+
+def test_an_artifact_loads_like_any_other(artifact: Path) -> None:
+    np.testing.assert_allclose(tvmkd.load(artifact)(X), wanted(artifact, X), atol=1e-5)
+
+
+def test_a_fresh_process_needs_a_line_more_than_plain_tvm(artifact: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    code = (
+        "import sys, numpy, tvm\n"
+        "from tvm import relax\n"
+        "from tvmkd.stacks import regions\n"
+        "regions.install(tvm)\n"
+        "vm = relax.VirtualMachine(tvm.runtime.load_module(sys.argv[1]), tvm.cpu())\n"
+        "for _ in range(2):\n"
+        "    y = vm['main'](tvm.runtime.tensor(numpy.load('x.npy'))).numpy()\n"
+        "numpy.save('y.npy', y)\n"
+    )
+    root = str(Path(tvmkd.__file__).parents[1])
+    subprocess.run(
+        [sys.executable, "-c", code, artifact / "model.so"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        check=True,
+        timeout=120,
+    )
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted(artifact, X), atol=1e-5)
+
+
+@pytest.mark.rpc
+def test_a_library_with_regions_runs_over_rpc(artifact: Path) -> None:
+    with (
+        local_fleet(1, "byoc", threads=1) as tracker,
+        RemoteModel(artifact / "model.so", TARGET, tracker) as remote,
+    ):
+        (found,) = remote.run([X])
+        assert len(remote.time([X], 2)) == 2
+    np.testing.assert_allclose(found, wanted(artifact, X), atol=1e-5)
+
+
+# In one process: what the stack's files do not reach, a free batch among them.
+FREE = """
+n = tvm.tirx.Var("n", "int64")
+rng = np.random.default_rng(0)
+def const(*shape):
+    return relax.const(rng.standard_normal(shape).astype("float32"))
+x = relax.Var("x", relax.TensorType((n, 3, 6, 6), "float32"))
+builder = relax.BlockBuilder()
+with builder.function("main", [x]):
+    with builder.dataflow():
+        y = builder.emit(relax.op.nn.conv2d(x, const(4, 3, 3, 3), padding=1))
+        y = builder.emit(relax.op.nn.relu(y))
+        z = builder.emit(relax.op.sign(y))
+        halves = builder.emit(relax.op.split(z, 2, axis=1))
+        a = builder.emit(relax.op.nn.relu(builder.emit(relax.TupleGetItem(halves, 0))))
+        b = builder.emit(relax.op.mean(builder.emit(relax.TupleGetItem(halves, 1)), [2, 3]))
+        out = builder.emit_output(relax.Tuple([a, b, y]))
+    builder.emit_func_output(out)
+mod = builder.get()
+folder = Path(sys.argv[1])
+whole = machine(mod, folder / "whole.so")
+handed = relax_tensorrt.offload(mod, "onnxruntime", byoc.Maker("onnxruntime", TARGET))
+split = machine(handed.mod, folder / "split.so")
+errors = []
+for count in (1, 5, 2):
+    given = rng.standard_normal((count, 3, 6, 6)).astype("float32")
+    pairs = list(zip(outputs(whole, given), outputs(split, given), strict=True))
+    assert all(a.shape == b.shape and a.shape[0] == count for a, b in pairs)
+    errors += [float(abs(a - b).max()) for a, b in pairs]
+print(json.dumps([errors, handed.report, handed.notes]))
+"""
+
+
+def test_a_free_batch_and_several_outputs_equal_undivided_tvm(tmp_path: Path) -> None:
+    errors, report, notes = in_relax(FREE, tmp_path)
+    assert len(errors) == 9
+    assert max(errors) < 1e-5
+    assert report["regions"] == 2
+    assert [entry["name"] for entry in report["left"]] == ["sign"]
+    assert notes == []
+
+
+# An engine that refuses regions with a softmax or a sigmoid in them, or all there are.
+REFUSING = """
+import onnx
+path, kinds, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+
+class Picky(byoc.Maker):
+    def make(self, model, inputs, outputs):
+        for node in onnx.load_from_string(model).graph.node:
+            if node.op_type in kinds:
+                raise byoc.Refused(f"no {node.op_type} in {node.name}")
+        return super().make(model, inputs, outputs)
+
+model = relax_import.read(path)
+mod = relax_import.simplify(model.mod)
+handed = relax_tensorrt.offload(mod, "onnxruntime", Picky("onnxruntime", TARGET))
+target = tvm.target.Target(TARGET["tvm"])
+plain, split = (
+    machine(relax_import.fuse(each, target), folder / f"{i}.so")
+    for i, each in enumerate((mod, handed.mod))
+)
+given = np.random.default_rng(0).standard_normal(model.inputs[0]["shape"]).astype("float32")
+errors = [float(abs(a - b).max()) for a, b in zip(outputs(plain, given), outputs(split, given))]
+print(json.dumps([errors, handed.report, handed.notes]))
+"""
+
+
+def graph_for_refusal(path: Path) -> Path:
+    g = graphs.Graph(1, 3, 8, 8)
+    g.conv(3, 8)
+    g.add("Sign")
+    g.conv(8, 8)
+    g.add("Softmax", axis=1)
+    soft = g.last
+    g.add("Sign")
+    g.conv(8, 4)
+    return g.save(path, soft, g.last)
+
+
+def test_a_region_that_is_refused_stays_in_tvm_with_a_note(tmp_path: Path) -> None:
+    model = graph_for_refusal(tmp_path / "m.onnx")
+    errors, report, notes = in_relax(REFUSING, model, '["Softmax"]', tmp_path)
+    assert max(errors) < 1e-5
+    refusal = "ONNX Runtime refuses its region: no Softmax in Softmax_2"
+    assert notes == ["ONNX Runtime refuses a region of 3 operators: no Softmax in Softmax_2"]
+    assert report["regions"] == len(report["carried"]) == 2
+    left = {entry["name"]: (entry["count"], entry["reasons"]) for entry in report["left"]}
+    assert left == {
+        "sign": (2, [NO_CONVERSION]),
+        "nn.softmax": (1, [refusal]),
+        "nn.conv2d": (1, [refusal]),
+        "add": (1, [refusal]),
+    }
+
+
+def test_a_model_of_which_everything_is_refused_is_plain_tvm(tmp_path: Path) -> None:
+    model = graph_for_refusal(tmp_path / "m.onnx")
+    errors, report, notes = in_relax(REFUSING, model, '["Conv"]', tmp_path)
+    assert max(errors) == 0.0
+    assert (report["regions"], report["carried"], report["mac_share"]) == (0, [], 0.0)
+    assert len(notes) == 3
+
+
+def test_a_refused_region_may_have_several_outputs(tmp_path: Path) -> None:
+    model = graphs.shuffle(tmp_path / "m.onnx")
+    errors, report, notes = in_relax(REFUSING, model, '["Split"]', tmp_path)
+    assert errors == [0.0, 0.0]
+    assert (report["regions"], len(notes)) == (0, 1)
+
+
+TAKEN_BY_TVM = """
+seen = []
+tvm.register_global_func("relax.ext.tensorrt", lambda *given: seen.append(given) or [])
+relax_tensorrt._COMPILED_IN = True
+assert relax_tensorrt.maker_for("tensorrt", TARGET) is None
+assert relax_tensorrt.maker_for("onnxruntime", TARGET) is not None
+mod = relax_import.simplify(relax_import.read(sys.argv[1]).mod)
+handed = relax_tensorrt.offload(mod, "tensorrt", None)
+((functions, options, constants),) = seen
+print(json.dumps([len(functions), handed.report, handed.notes]))
+"""
+
+
+def test_a_tvm_with_its_own_code_generator_uses_that(tmp_path: Path) -> None:
+    count, report, notes = in_relax(TAKEN_BY_TVM, split_in_two(tmp_path / "m.onnx"))
+    assert (count, report["codegen"], notes) == (2, "tvm", [])
+    assert [region["bytes"] for region in report["carried"]] == [None, None]
+
+
+MACS = """
+def macs(make, *shapes):
+    params = [relax.Var(f"x{i}", relax.TensorType(s, "float32")) for i, s in enumerate(shapes)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", params):
+        builder.emit_func_output(builder.emit(make(*params)))
+    return relax_tensorrt.macs_of(builder.get()["main"].body.blocks[0].bindings[0].value)
+
+n, op, nn = tvm.tirx.Var("n", "int64"), relax.op, relax.op.nn
+print(json.dumps([
+    macs(nn.conv1d, (2, 6, 10), (4, 6, 3)),
+    macs(lambda x, w: nn.conv2d(x, w, groups=2), (1, 6, 9, 9), (4, 3, 3, 3)),
+    macs(nn.conv2d, (n, 6, 9, 9), (4, 6, 3, 3)),
+    macs(lambda x, w: nn.conv2d_transpose(x, w, strides=2), (1, 6, 5, 5), (6, 4, 2, 2)),
+    macs(op.matmul, (2, 5, 7), (7, 3)),
+    macs(nn.relu, (2, 5)),
+]))
+"""
+
+
+def test_multiply_accumulates() -> None:
+    assert in_relax(MACS) == [
+        2 * 4 * 8 * 6 * 3,
+        4 * 7 * 7 * 3 * 9,
+        4 * 7 * 7 * 6 * 9,
+        6 * 5 * 5 * 4 * 4,
+        2 * 5 * 7 * 3,
+        0,
+    ]
