@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,7 +117,7 @@ def test_a_library_for_a_gpu_elsewhere_carries_onnx(stack: StackClient, tmp_path
     assert b"TVMKDRG1" in library
     assert b"sm_53" not in library  # what stays runs on the CPU
     (note,) = [data["text"] for name, data in events if name == "note"]
-    assert "when it first runs there" in note
+    assert "built where the library is first loaded" in note
 
 
 def test_what_cannot_be_is_said_before_the_work(stack: StackClient, tmp_path: Path) -> None:
@@ -188,6 +190,17 @@ def test_a_fresh_process_needs_a_line_more_than_plain_tvm(artifact: Path, tmp_pa
         timeout=120,
     )
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted(artifact, X), atol=1e-5)
+
+
+def test_a_region_that_cannot_be_opened_is_said_at_loading(artifact: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact, tmp_path / "out")
+    library, manifest = (tmp_path / "out" / name for name in ("model.so", "manifest.json"))
+    before = library.read_bytes()
+    library.write_bytes(before.replace(b"TVMKDRG1", b"TVMKDRG0"))
+    sums = [hashlib.sha256(data).hexdigest() for data in (before, library.read_bytes())]
+    manifest.write_text(manifest.read_text().replace(*sums))
+    with pytest.raises(InputError, match="a region in the library cannot be read"):
+        tvmkd.load(tmp_path / "out")
 
 
 @pytest.mark.rpc

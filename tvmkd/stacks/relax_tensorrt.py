@@ -175,8 +175,8 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
             parts = _taken_back(parts, name)
     if maker and made and maker.form == "onnx" and engine != "onnxruntime":
         notes.append(
-            f"{title}'s engines are built where the library is loaded, when it first runs there: "
-            "in a Python process with tvmkd"
+            f"{title}'s engines are built where the library is first loaded, which takes a Python "
+            "process with tvmkd"
         )
     report = {
         **_coverage(parts, said),
@@ -236,7 +236,15 @@ def _taken_back(mod: tvm.IRModule, name: str) -> tvm.IRModule:
         },
         attrs=mod.attrs,
     )
-    return relax.transform.CanonicalizeBindings()(done)
+    # One block of dataflow again, as what comes after wants it.
+    whole = tvm.ir.transform.Sequential(
+        [
+            relax.transform.ToNonDataflow(),
+            relax.transform.ConvertToDataflow(),
+            relax.transform.CanonicalizeBindings(),
+        ]
+    )
+    return whole(done)
 
 
 def coverage(mod: tvm.IRModule) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A region, a part of a model that TVM hands over, comes as ONNX and goes through the same builder and
 runner as a whole model. A library carries its engine where that can be built beforehand, else its
-ONNX, of which the engine is built at the first call there. ONNX Runtime can stand in for TensorRT,
+ONNX, of which the engine is built where it is first loaded. ONNX Runtime can stand in for TensorRT,
 so that all of it runs on a machine without a GPU as well.
 
 Nothing here imports TVM: :mod:`tvmkd.stacks.regions` is what it calls this by.

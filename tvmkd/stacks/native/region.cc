@@ -1,6 +1,6 @@
 // A module of one function, that an exported library can carry: a region of the model for another
-// engine. It knows nothing of engines: at the first call the global function "tvmkd.region.open",
-// which Python registers, makes of its bytes what runs them.
+// engine. It knows nothing of engines: the global function "tvmkd.region.open", which Python
+// registers, makes of its bytes what runs them.
 //
 // https://tvm.apache.org/ffi/ (Module, "ffi.Module.load_from_bytes.<kind>")
 
@@ -47,11 +47,16 @@ class RegionObj : public ffi::ModuleObj {
         ffi::make_object<RegionObj>(std::string(symbol.data(), symbol.size()), region));
   }
 
+  // Opened at once: what is wrong with it is said where the library is loaded, and the first run
+  // takes no longer than the others.
   static ffi::Module Load(const ffi::Bytes& saved) {
     std::string all(saved.data(), saved.size());
     size_t end = all.find('\0');
     TVM_FFI_CHECK(end != std::string::npos, ValueError) << kKind << ": the region has no name";
-    return ffi::Module(ffi::make_object<RegionObj>(all.substr(0, end), ffi::Bytes(all.substr(end + 1))));
+    ffi::ObjectPtr<RegionObj> self =
+        ffi::make_object<RegionObj>(all.substr(0, end), ffi::Bytes(all.substr(end + 1)));
+    self->Engine();
+    return ffi::Module(self);
   }
 
  private:
