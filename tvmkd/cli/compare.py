@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
-    "package.module:Class; several times. Without it: all that have what they need.",
+    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, "
+    "tvm+tensorrt (or another engine with regions of TVM's), or package.module:Class; several "
+    "times. Without it: all that have what they need.",
 )
 @click.option(
     "--artifact",
@@ -154,21 +155,26 @@ def command(
 def by_stack(artifacts: Sequence[Path]) -> dict[str, Path]:
     """Which artifact each engine runs: ``tvm`` the first, ``tvm:STACK`` the one of that stack.
 
+    One with regions for another engine is ``tvm+ENGINE``, beside one of its stack without.
+
     Raises:
-        InputError: one is no artifact, or two are of the same stack.
+        InputError: one is no artifact, or two are of the same stack or have the same engine.
     """
     from tvmkd import artifact
     from tvmkd.errors import InputError
 
     found: dict[str, Path] = {}
     for folder in artifacts:
-        name = f"tvm:{artifact.read(folder).stack}"
+        manifest = artifact.read(folder)
+        handed = manifest.coverage.get("byoc") or {}
+        regions = bool(handed.get("regions"))
+        name = f"tvm+{handed['engine']}" if regions else f"tvm:{manifest.stack}"
         if name in found:
-            raise InputError(
-                f"{found[name]} and {folder} are both of the stack {name[4:]}: give one of each"
-            )
+            both = "have regions for" if regions else "are both of the stack"
+            raise InputError(f"{found[name]} and {folder} {both} {name[4:]}: give one of each")
         found[name] = folder
-        found.setdefault("tvm", folder)
+        if not regions:
+            found.setdefault("tvm", folder)
     return found
 
 
@@ -182,6 +188,7 @@ def specs(
 ) -> list[EngineSpec]:
     """The engines that were named, or every engine that has what it needs."""
     from tvmkd.bench import EngineSpec
+    from tvmkd.bench.engines import ARTIFACTS
 
     paths = {
         "torch": checkpoint,
@@ -192,7 +199,7 @@ def specs(
         **{name: path for name, path in artifacts.items() if engines or _shown(name, artifacts)},
     }
     names = list(engines) or [name for name, path in paths.items() if path is not None]
-    known = {"tvm": None, "tvm:relax": None, "tvm:relay": None, **paths}
+    known = {**dict.fromkeys(ARTIFACTS), **paths}
     code = {} if model is None else {"model": model, "search_in": [os.getcwd()]}
     return [
         EngineSpec(name, name, known.get(name, onnx), options=code if "torch" in name else {})
@@ -201,7 +208,8 @@ def specs(
 
 
 def _shown(name: str, artifacts: Mapping[str, Path]) -> bool:
-    return (name == "tvm") == (len(set(artifacts.values())) == 1)
+    plain = {path for other, path in artifacts.items() if "+" not in other}
+    return "+" in name or (name == "tvm") == (len(plain) == 1)
 
 
 def on_board(
