@@ -74,9 +74,36 @@ def partition(mod: tvm.IRModule, said: Said | None = None) -> tvm.IRModule:
         said: gets the reasons of what stays.
     """
     if compiled_in():
-        return tensorrt.partition_for_tensorrt(mod)
+        return _named(tensorrt.partition_for_tensorrt(mod))
     with _refusing(said or Said()):
-        return tensorrt.partition_for_tensorrt(mod)
+        return _named(tensorrt.partition_for_tensorrt(mod))
+
+
+@relax.expr_functor.mutator  # type: ignore[untyped-decorator]
+class _Renamed(relax.PyExprMutator):  # type: ignore[misc]
+    def __init__(self, names: Mapping[tvm.ir.GlobalVar, tvm.ir.GlobalVar]) -> None:
+        super().__init__()
+        self.names = names
+
+    def visit_global_var_(self, variable: tvm.ir.GlobalVar) -> tvm.ir.GlobalVar:
+        return self.names.get(variable, variable)
+
+
+def _named(mod: tvm.IRModule) -> tvm.IRModule:
+    """Regions as ``tensorrt_0`` and so on: upstream joins the names of all their operators."""
+    builder = relax.BlockBuilder()
+    names = {}
+    for index, (old, function) in enumerate(_regions(mod).items()):
+        new = f"{COMPILER}_{index}"
+        function = function.with_attr("global_symbol", new)
+        names[mod.get_global_var(old)] = builder.add_func(function, new)
+    rename = _Renamed(names)
+    functions = {
+        variable: rename.visit_expr(function) if isinstance(function, relax.Function) else function
+        for variable, function in mod.functions_items()
+        if variable not in names
+    }
+    return tvm.IRModule({**functions, **builder.get().functions}, attrs=mod.attrs)
 
 
 @contextlib.contextmanager
