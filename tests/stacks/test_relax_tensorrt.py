@@ -148,6 +148,54 @@ def test_without_the_package_it_says_how_to_get_it(
     assert not (tmp_path / "out").exists()
 
 
+ADA = {**NANO, "cuda": {**NANO["cuda"], "arch": "sm_89"}}
+
+
+def test_tensorrt_rtx_s_engines_are_in_the_library(stack: StackClient, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    model = split_in_two(tmp_path / "m.onnx")
+    manifest = stack.build(model, ADA, [], tmp_path / "out", byoc="tensorrt-rtx")
+    carried = manifest["coverage"]["byoc"]["carried"]
+    assert [region["form"] for region in carried] == ["plan", "plan"]
+    assert manifest["files"]["model.so"]["size"] > sum(region["bytes"] for region in carried)
+    assert b'"compute_capability": "8.9"' in (tmp_path / "out" / "model.so").read_bytes()
+
+
+def test_what_tensorrt_rtx_refuses_stays_in_tvm(stack: StackClient, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    turing = {**NANO, "cuda": {**NANO["cuda"], "arch": "sm_75"}}
+    notes: list[str] = []
+    manifest = stack.build(
+        graphs.stranger(tmp_path / "m.onnx"),
+        turing,
+        [],
+        tmp_path / "out",
+        byoc="tensorrt-rtx",
+        on_event=lambda name, data: notes.append(data["text"]) if name == "note" else None,
+    )
+    byoc = manifest["coverage"]["byoc"]
+    assert (byoc["regions"], byoc["offloaded"]) == (0, {})
+    (note,) = notes
+    assert note.startswith("TensorRT-RTX refuses a region of 9 operators:")
+    assert manifest["coverage"]["tasks"] > 0
+    with pytest.raises(UsageError, match=r"does not build for 5\.3"):
+        stack.build(
+            graphs.separable(tmp_path / "n.onnx"), NANO, [], tmp_path / "n", byoc="tensorrt-rtx"
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
+def test_on_a_gpu_the_outputs_are_right(engine: str, stack: StackClient, tmp_path: Path) -> None:
+    model = split_in_two(tmp_path / "m.onnx")
+    try:
+        manifest = stack.build(model, TARGET, [], tmp_path / "out", byoc=engine)
+    except MissingError as error:
+        pytest.skip(str(error))
+    assert manifest["coverage"]["byoc"]["regions"] == 2
+    assert manifest["check"]["max_error"] < 1e-4
+
+
 @pytest.fixture(scope="module")
 def artifact(stack: StackClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("byoc")

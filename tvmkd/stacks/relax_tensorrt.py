@@ -79,7 +79,7 @@ def partition(mod: tvm.IRModule, said: Said | None = None) -> tvm.IRModule:
         return _named(tensorrt.partition_for_tensorrt(mod))
 
 
-@relax.expr_functor.mutator  # type: ignore[untyped-decorator]
+@relax.expr_functor.mutator
 class _Renamed(relax.PyExprMutator):  # type: ignore[misc]
     def __init__(self, names: Mapping[tvm.ir.GlobalVar, tvm.ir.GlobalVar]) -> None:
         super().__init__()
