@@ -16,7 +16,7 @@ from tvmkd.stacks.relax_tasks import tasks_of
 from tvmkd.tuning.space import Task
 
 if TYPE_CHECKING:
-    from tvmkd.stacks.relax_tensorrt import Offloaded
+    from tvmkd.stacks.relax_offload import Offloaded
 
 Hand = Callable[[tvm.IRModule], tvm.IRModule]
 
@@ -79,25 +79,26 @@ class RelaxStack:
         }
 
     def _regions(self, params: Params) -> dict[str, Any]:
-        from tvmkd.stacks import relax_tensorrt
+        from tvmkd.stacks import relax_offload, relax_tensorrt
 
+        engine, reason = params["byoc"], None
         model = relax_import.read(params["onnx"], params.get("dims") or {})
         mod = relax_import.simplify(model.mod)
-        reason = None
         try:
-            relax_tensorrt.maker_for(params["byoc"], params["target"])
+            relax_offload.maker_for(engine, params["target"])
         except TvmkdError as error:
             reason = str(error)
+        show = bool(params.get("show"))
         return {
             "tasks": [],
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [],
-            "module": relax_tensorrt.partition(mod).script() if params.get("show") else None,
+            "module": relax_tensorrt.partition(mod, engine).script() if show else None,
             "byoc": {
                 "available": reason,
-                "engine": params["byoc"],
-                **relax_tensorrt.coverage(mod),
+                "engine": engine,
+                **relax_tensorrt.coverage(mod, engine),
             },
         }
 
@@ -127,13 +128,13 @@ class RelaxStack:
         handed: list[Offloaded] = []
         hand: Hand | None = None
         if params.get("byoc"):
-            from tvmkd.stacks import relax_tensorrt
+            from tvmkd.stacks import relax_offload
 
-            maker = relax_tensorrt.maker_for(params["byoc"], target)
+            maker = relax_offload.maker_for(params["byoc"], target)
 
             def hand(mod: tvm.IRModule) -> tvm.IRModule:
                 emit("stage", {"text": "handing regions over"})
-                handed.append(relax_tensorrt.offload(mod, params["byoc"], maker))
+                handed.append(relax_offload.offload(mod, params["byoc"], maker))
                 for note in handed[0].notes:
                     emit("note", {"text": note})
                 return handed[0].mod
