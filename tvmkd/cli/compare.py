@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     "engines",
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, "
-    "tvm+tensorrt (or another engine with regions of TVM's), or package.module:Class; several "
-    "times. Without it: all that have what they need.",
+    help="torch, torch.compile, onnxruntime, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
+    "package.module:Class; several times. Without it: all that have what they need.",
 )
 @click.option(
     "--artifact",
     "artifacts",
     type=PATH,
     multiple=True,
-    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`.",
+    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`, "
+    "and one with regions for another engine, as `tvm+tensorrt`.",
 )
 @click.option("--untuned", type=PATH, help="The artifact folder that `tvm:untuned` runs.")
 @click.option("--checkpoint", type=PATH, help="The checkpoint that torch and torch.compile run.")
