@@ -371,6 +371,11 @@ def load(path: str | Path) -> Artifact:
     folder = Path(path)
     manifest = read(folder)
     check_machine(manifest, folder)
+    handed = manifest.coverage.get("byoc") or {}
+    if handed.get("regions") and handed.get("codegen") == "tvmkd":
+        from tvmkd.tensorrt import byoc
+
+        byoc.check_runs_here(handed["engine"])
     try:
         program = programs.open_program(manifest.stack, folder / LIBRARY, manifest.inputs)
     except programs.LoadError as error:

@@ -155,6 +155,9 @@ class RelaxProgram:
         with _without_torch():
             import tvm
             from tvm import relax
+
+            from tvmkd.stacks import regions
+        regions.install(tvm)
         # Kept: the function lives no longer than the virtual machine that owns it.
         self._machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
         self._main = self._machine["main"]

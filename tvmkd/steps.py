@@ -133,7 +133,8 @@ def build(
             the target does not run on this machine.
         stack: the compiler stack.
         stack_python: the interpreter that has it; None: see `tvmkd.stacks.interpreters.find`.
-        byoc: ``"tensorrt"`` hands what it takes to TensorRT; of the relay stack.
+        byoc: the engine to hand what it takes to: one of the stack's in
+            :data:`tvmkd.stacks.base.BYOC`.
 
     Raises:
         InputError: the model, the records, the output folder or the board cannot be used.
@@ -204,6 +205,8 @@ def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
     coverage = manifest["coverage"]
     count = f"{coverage['tuned']} of {coverage['tasks']} tasks"
     lines = [f"tuned: {count}, {coverage['tuned_share']:.1%} of the estimated time"]
+    if not coverage["tasks"]:
+        lines = ["tuned: there is nothing to tune"]
     untuned = sorted(coverage["untuned"], key=lambda task: -float(task["share"]))
     if untuned:
         named = [f"{task['name']} ({task['share']:.1%})" for task in untuned[:most]]

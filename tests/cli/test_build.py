@@ -99,6 +99,22 @@ def test_records_of_another_target(tvmkd: Any, onnx: Path, tmp_path: Path) -> No
     assert f"{records} holds records for the target 'raspberry-pi-4'" in done.line
 
 
+def test_regions_for_another_engine(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
+    done = tvmkd("build", onnx, "--byoc", "onnxruntime", "-o", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert done.out.startswith(
+        "ONNX Runtime takes 2 of 2 operators, in 1 region, 100.0% of the multiply-accumulates\n"
+        "in ONNX Runtime: 1 matmul, 1 nn.relu\n"
+        "tuned: there is nothing to tune\n"
+    )
+    done = tvmkd(
+        "build", onnx, "--byoc", "tensorrt", "--target", "jetson-nano", "-o", tmp_path / "nano"
+    )
+    assert done.code == 4
+    assert "jetson-nano: has no GPU for TensorRT; take a target that has one" in done.line
+    assert not (tmp_path / "nano").exists()
+
+
 def test_untuned_with_records_is_wrong_usage(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
     done = tvmkd("build", onnx, "--untuned", "--records", tmp_path, "-o", tmp_path / "out")
     assert done.code == 2

@@ -106,7 +106,21 @@ def test_a_board_s_gpu_needs_no_tvm_for_it(tvmkd: Any, onnx: Path, relay: list[s
     assert 'Compiler="tensorrt"' in done.out
 
 
-def test_tensorrt_with_relax_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
-    done = tvmkd("lower", onnx, "--byoc", "tensorrt")
-    assert done.code == 2
-    assert "TensorRT is the relay stack's (--stack relay --byoc tensorrt)" in done.line
+def test_what_an_engine_takes_in_relax(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
+    done = tvmkd("lower", onnx, "--byoc", "tensorrt", "--target", "jetson-nano-gpu")
+    assert done.code == 0, done.err
+    assert done.out == (
+        "TensorRT takes 2 of 2 operators, in 1 region, 100.0% of the multiply-accumulates\n"
+        "in TensorRT: 1 matmul, 1 nn.relu\n"
+    )
+    model = toys.onnx_file(tmp_path / "m.onnx", operator="Sign")
+    done = tvmkd("lower", model, "--byoc", "onnxruntime")
+    assert done.out.startswith("ONNX Runtime takes 1 of 2 operators, in 1 region,")
+    assert "left in TVM:\n  1 sign: TVM cannot convert it to TensorRT\n" in done.out
+
+
+def test_an_engine_that_the_stack_does_not_have_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
+    done = tvmkd("lower", onnx, "--stack", "relay", "--byoc", "onnxruntime")
+    assert done.code in (2, 5)  # 5 where there is no interpreter with the relay stack
+    if done.code == 2:
+        assert "the relay stack hands nothing to onnxruntime; it does to tensorrt" in done.line

@@ -156,6 +156,16 @@ def pooled(path: Path) -> Path:
     return g.save(path)
 
 
+def split_in_two(path: Path) -> Path:
+    """Two convolutions, and between them what TensorRT's patterns do not have."""
+    g = Graph(1, 3, 8, 8)
+    g.conv(3, 8)
+    g.add("ArgMax", axis=1, keepdims=1)
+    g.add("Cast", to=TensorProto.FLOAT)
+    g.conv(1, 4)
+    return g.save(path)
+
+
 ALL: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
     for make in (separable, ragged, attention, shuffle, stranger, winograd, pooled)

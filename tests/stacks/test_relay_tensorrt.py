@@ -16,7 +16,6 @@ import relay_stack
 from onnx import TensorProto, helper
 
 from tvmkd import targets
-from tvmkd.errors import UsageError
 from tvmkd.stacks import interpreters
 from tvmkd.stacks.client import StackClient
 
@@ -127,12 +126,6 @@ def test_the_reason_says_what_to_build(stack: StackClient, tmp_path: Path) -> No
         "TensorRT 8.2, CUDA 10.2",
     ):
         assert part in reason
-
-
-def test_it_is_the_relay_stack_s() -> None:
-    with StackClient("relax") as client, pytest.raises(UsageError, match="the relay stack's"):
-        client.lower(Path("m.onnx"), TARGET, byoc="tensorrt")
-    assert client.pid is None
 
 
 START = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 
-import pytest
 import relay_stack
 
 from tvmkd.stacks import relay_threads
@@ -61,13 +60,3 @@ def test_with_it_there_are_as_many_as_tvm_is_told() -> None:
 
 def test_another_tvm_is_left_alone() -> None:
     assert not relay_threads.preload()  # this interpreter's is the other generation
-
-
-def test_a_compiler_that_refuses_is_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(relay_threads.shutil, "which", lambda _: "/bin/false")
-    with pytest.raises(relay_threads.MissingError, match=r"cannot compile parallel_launch.c"):
-        relay_threads.library()
-    assert not list((tmp_path / "tvmkd" / "native").glob("*.so"))

@@ -26,6 +26,7 @@ from typing import Any
 from tvmkd.boards.facts import facts, telemetry
 from tvmkd.boards.listening import listen_for_ever
 from tvmkd.boards.tracker import listen
+from tvmkd.stacks import regions
 from tvmkd.stacks.tvm_process import die_with_parent, import_runtime, register
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
@@ -158,6 +159,7 @@ def serve(
     """
     sock = listen(host, port)
     tvm = import_runtime()
+    regions.install(tvm)
     functions = {"facts": lambda: facts(delay), "telemetry": telemetry}
     for name, function in functions.items():
         register(tvm, f"tvmkd.board.{name}", functools.partial(_answer, function))

@@ -16,6 +16,8 @@ from tvmkd.cli._options import (
     target_option,
     tracker,
 )
+from tvmkd.cli.lower import region_lines
+from tvmkd.stacks.base import BYOC
 
 
 @click.command()
@@ -48,8 +50,9 @@ from tvmkd.cli._options import (
 @stack_options()
 @click.option(
     "--byoc",
-    type=click.Choice(["tensorrt"]),
-    help="Hand what it takes to TensorRT; with --stack relay.",
+    type=click.Choice(BYOC["relax"]),
+    help="Hand what it takes to this engine; what it does not take stays in TVM. With --stack "
+    "relay TensorRT only; onnxruntime is for a machine without a GPU.",
 )
 @dims_option
 @json_option
@@ -81,13 +84,12 @@ def command(
           --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd build model.onnx --untuned -o out/untuned --json
       tvmkd build model.onnx --stack relay --records records/relay -o out/relay
+      tvmkd build model.onnx --byoc tensorrt -o out/tensorrt
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
-    if byoc and stack != "relay":
-        raise click.UsageError("--byoc goes with --stack relay")
     from tvmkd import steps, targets
 
     manifest = steps.build(
@@ -108,6 +110,7 @@ def command(
     if as_json:
         print_json(manifest)
     else:
-        for line in steps.coverage_lines(manifest):
+        handed = manifest["coverage"].get("byoc")
+        for line in [*(region_lines(handed) if handed else ()), *steps.coverage_lines(manifest)]:
             click.echo(line)
         click.echo(f"artifact: {output}")

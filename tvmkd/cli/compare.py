@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     "artifacts",
     type=PATH,
     multiple=True,
-    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`.",
+    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`, "
+    "and one with regions for another engine, as `tvm+tensorrt`.",
 )
 @click.option("--untuned", type=PATH, help="The artifact folder that `tvm:untuned` runs.")
 @click.option("--checkpoint", type=PATH, help="The checkpoint that torch and torch.compile run.")
@@ -176,21 +177,26 @@ def command(
 def by_stack(artifacts: Sequence[Path]) -> dict[str, Path]:
     """Which artifact each engine runs: ``tvm`` the first, ``tvm:STACK`` the one of that stack.
 
+    One with regions for another engine is ``tvm+ENGINE``, beside one of its stack without.
+
     Raises:
-        InputError: one is no artifact, or two are of the same stack.
+        InputError: one is no artifact, or two are of the same stack or have the same engine.
     """
     from tvmkd import artifact
     from tvmkd.errors import InputError
 
     found: dict[str, Path] = {}
     for folder in artifacts:
-        name = f"tvm:{artifact.read(folder).stack}"
+        manifest = artifact.read(folder)
+        handed = manifest.coverage.get("byoc") or {}
+        regions = bool(handed.get("regions"))
+        name = f"tvm+{handed['engine']}" if regions else f"tvm:{manifest.stack}"
         if name in found:
-            raise InputError(
-                f"{found[name]} and {folder} are both of the stack {name[4:]}: give one of each"
-            )
+            both = "have regions for" if regions else "are both of the stack"
+            raise InputError(f"{found[name]} and {folder} {both} {name[4:]}: give one of each")
         found[name] = folder
-        found.setdefault("tvm", folder)
+        if not regions:
+            found.setdefault("tvm", folder)
     return found
 
 
@@ -211,6 +217,7 @@ def specs(
         gpu: the engines that some NVIDIA GPU can run.
     """
     from tvmkd.bench import EngineSpec
+    from tvmkd.bench.engines import ARTIFACTS
 
     paths = {
         "torch": checkpoint,
@@ -222,7 +229,7 @@ def specs(
         **{name: path for name, path in artifacts.items() if engines or _shown(name, artifacts)},
     }
     names = list(engines) or [name for name, path in paths.items() if path is not None]
-    known = {"tvm": None, "tvm:relax": None, "tvm:relay": None, **paths}
+    known = {**dict.fromkeys(ARTIFACTS), **paths}
     code = {} if model is None else {"model": model, "search_in": [os.getcwd()]}
     return [
         EngineSpec(
@@ -237,7 +244,8 @@ def specs(
 
 
 def _shown(name: str, artifacts: Mapping[str, Path]) -> bool:
-    return (name == "tvm") == (len(set(artifacts.values())) == 1)
+    plain = {path for other, path in artifacts.items() if "+" not in other}
+    return "+" in name or (name == "tvm") == (len(plain) == 1)
 
 
 def on_board(

@@ -16,6 +16,7 @@ from tvmkd.cli._options import (
     stack_options,
     target_option,
 )
+from tvmkd.stacks.base import BYOC
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Print the lowered module, in Relax or Relay.")
 @click.option(
     "--byoc",
-    type=click.Choice(["tensorrt"]),
-    help="Say what TensorRT takes of the model, in place of the kernels; with --stack relay.",
+    type=click.Choice(BYOC["relax"]),
+    help="Say what this engine takes of the model, in place of the kernels; with --stack relay "
+    "TensorRT only.",
 )
 @stack_options()
 @dims_option
@@ -53,6 +55,7 @@ def command(
       tvmkd lower model.onnx
       tvmkd lower model.onnx --show > model.py
       tvmkd lower model.onnx --stack relay --target jetson-nano --json
+      tvmkd lower model.onnx --byoc tensorrt
       tvmkd lower model.onnx --stack relay --byoc tensorrt
     """
     from tvmkd import console, targets
@@ -97,22 +100,26 @@ def table(tasks: list[dict[str, Any]]) -> Table:
 
 
 def region_lines(byoc: Mapping[str, Any]) -> list[str]:
-    """What TensorRT takes of a model and what it leaves, as lines for people."""
+    """What an engine takes of a model and what it leaves, as lines for people."""
+    from tvmkd.tensorrt.byoc import ENGINES
+
     taken, regions, share = byoc["offloaded"], byoc["regions"], byoc["mac_share"]
+    title = ENGINES[byoc.get("engine", "tensorrt")]
+    version = f" {byoc['version']}" if byoc["version"] else ""
     lines = [
-        f"TensorRT {byoc['version']} takes {sum(taken.values())} of {byoc['operators']} operators, "
+        f"{title}{version} takes {sum(taken.values())} of {byoc['operators']} operators, "
         f"in {regions} region{'' if regions == 1 else 's'}"
         + ("" if share is None else f", {share:.1%} of the multiply-accumulates")
     ]
     if taken:
-        lines.append(f"in TensorRT: {_counted(taken)}")
+        lines.append(f"in {title}: {_counted(taken)}")
     if byoc["left"]:
         lines.append("left in TVM:")
     lines += [
         f"  {entry['count']} {entry['name']}: {'; '.join(entry['reasons'])}"
         for entry in byoc["left"]
     ]
-    if byoc["available"] is not None:
+    if byoc.get("available") is not None:
         lines.append(f"cannot be built here: {byoc['available']}")
     return lines
 

@@ -34,7 +34,12 @@ class Linker:
 
     def __init__(self, toolchain: Mapping[str, Any]) -> None:
         self._command = linker_for(toolchain)
+        self._triple = str(toolchain["triple"])
         self.output_format = "so"
+
+    def get_target_triple(self) -> str:
+        """The triple, which TVM asks for where a library holds no code, only other engines'."""
+        return self._triple
 
     def __call__(self, output: str, objects: Sequence[str], **_: Any) -> None:
         """Links."""
@@ -68,11 +73,13 @@ class Builder(Protocol):
         stack: its name.
         version: of the compiler.
         tasks: by key.
+        byoc: what was handed to another engine, JSON-safe; None where nothing was asked for.
     """
 
     stack: str
     version: str
     tasks: dict[str, Task]
+    byoc: Mapping[str, Any] | None
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen`` (by task key) into ``path``.
@@ -188,6 +195,7 @@ def build(
             coverage={
                 **coverage(builder, chosen, aside),
                 "kernels": builder.kernel_facts(chosen),
+                **({"byoc": dict(builder.byoc)} if builder.byoc else {}),
             },
             records=[
                 {

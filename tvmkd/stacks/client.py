@@ -11,6 +11,8 @@ from typing import Any
 
 from tvmkd.errors import MissingError, TvmkdError, UsageError, WorkerDied
 from tvmkd.stacks import interpreters
+from tvmkd.stacks.base import BYOC
+from tvmkd.text import listing
 from tvmkd.wire import Child, Event
 
 INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
@@ -101,6 +103,13 @@ class StackClient:
             )
         child.close(grace=0.5)
 
+    def _check_byoc(self, byoc: str | None) -> None:
+        known = BYOC.get(self.name, ())
+        if byoc is not None and byoc not in known:
+            raise UsageError(
+                f"the {self.name} stack hands nothing to {byoc}; it does to {listing(known)}"
+            )
+
     def available(self) -> dict[str, Any]:
         """``{"version", "llvm", "reason"}``: ``reason`` is None where the stack can be used."""
         result: dict[str, Any] = self._call("available", {}, timeout=120)
@@ -121,24 +130,21 @@ class StackClient:
             target: ``Target.to_dict()``.
             dims: sizes for dynamic dimensions by name.
             show: also the lowered module as text.
-            byoc: ``"tensorrt"``: in place of the tasks, what TensorRT takes of the model. The relay
-                stack only.
+            byoc: in place of the tasks, what this engine takes of the model: one of the stack's in
+                :data:`tvmkd.stacks.base.BYOC`.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
             "outputs", "notes", "module"}``, and with ``byoc`` also ``"byoc": {"available",
             "version", "regions", "operators", "offloaded", "left", "mac_share"}``: ``available`` is
             None where it can be built too, else the reason why not; for the others see
-            :func:`tvmkd.stacks.relay_tensorrt.coverage`.
+            ``coverage`` of :mod:`tvmkd.stacks.relay_tensorrt` and of
+            :mod:`tvmkd.stacks.relax_tensorrt`.
 
         Raises:
-            UsageError: ``byoc`` is of another stack.
+            UsageError: the stack hands nothing to ``byoc``.
         """
-        if byoc is not None and (self.name, byoc) != ("relay", "tensorrt"):
-            raise UsageError(
-                f"the {self.name} stack hands nothing to {byoc}: TensorRT is the relay stack's "
-                "(--stack relay --byoc tensorrt)"
-            )
+        self._check_byoc(byoc)
         params = {
             "onnx": os.fspath(onnx),
             "target": dict(target),
@@ -208,9 +214,14 @@ class StackClient:
             check: compare with ONNX Runtime before the artifact gets its name.
             board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
                 target does not run on this machine.
-            byoc: ``"tensorrt"`` hands what it takes to TensorRT; of the relay stack.
+            byoc: the engine to hand what it takes to: one of the stack's in
+                :data:`tvmkd.stacks.base.BYOC`.
             on_event: gets ``stage``, ``note`` and ``set_aside`` events.
+
+        Raises:
+            UsageError: the stack hands nothing to ``byoc``.
         """
+        self._check_byoc(byoc)
         params = {
             "onnx": os.fspath(onnx),
             "target": dict(target),

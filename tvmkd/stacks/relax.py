@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tvm
 
+from tvmkd.errors import TvmkdError
 from tvmkd.stacks import build, nvrtc, relax_build, relax_cuda, relax_import, relax_profile
 from tvmkd.stacks.base import Emit, Params
 from tvmkd.stacks.relax_tasks import tasks_of
 from tvmkd.tuning.space import Task
 
+if TYPE_CHECKING:
+    from tvmkd.stacks.relax_offload import Offloaded
 
-def tvm_target(target: dict[str, Any]) -> tvm.target.Target:
+Hand = Callable[[tvm.IRModule], tvm.IRModule]
+
+
+def tvm_target(target: Mapping[str, Any]) -> tvm.target.Target:
     """The TVM target of a tvmkd target (``Target.to_dict()``)."""
     host = target.get("host")
     return tvm.target.Target(target["tvm"], host) if host else tvm.target.Target(target["tvm"])
 
 
-def threads_of(target: dict[str, Any]) -> int:
+def threads_of(target: Mapping[str, Any]) -> int:
     """How many threads a kernel may use there."""
     return int(target["tvm"].get("num-cores") or 1)
 
@@ -37,8 +44,10 @@ class RelaxStack:
             "reason": None if llvm is not None else "this TVM was built without LLVM",
         }
 
-    def _tasks(self, params: Params) -> tuple[relax_import.Model, list[Task]]:
-        spec = params["target"]
+    def _tasks(
+        self, params: Params, spec: Mapping[str, Any], hand: Hand | None = None
+    ) -> tuple[relax_import.Model, list[Task]]:
+        """The model fused for the target ``spec``, and its tasks; of what ``hand`` leaves."""
         target = tvm_target(spec)
         gpu = nvrtc.settings(spec)
         if gpu is not None:
@@ -48,12 +57,15 @@ class RelaxStack:
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
         model = relax_import.read(params["onnx"], params.get("dims") or {})
-        model.fused = relax_import.fuse(model.mod, target)
+        mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
+        model.fused = relax_import.fuse(mod, target)
         return model, tasks_of(model.fused, target, threads_of(spec))
 
     def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
-        """The tasks of a model, its inputs and its outputs."""
-        model, tasks = self._tasks(params)
+        """The tasks of a model, its inputs and its outputs; or what an engine takes of it."""
+        if params.get("byoc"):
+            return self._regions(params)
+        model, tasks = self._tasks(params, params["target"])
         return {
             "tasks": [task.summary() for task in tasks],
             "inputs": model.inputs,
@@ -66,11 +78,35 @@ class RelaxStack:
             "module": model.fused.script() if params.get("show") and model.fused else None,
         }
 
+    def _regions(self, params: Params) -> dict[str, Any]:
+        from tvmkd.stacks import relax_offload, relax_tensorrt
+
+        engine, reason = params["byoc"], None
+        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        mod = relax_import.simplify(model.mod)
+        try:
+            relax_offload.maker_for(engine, params["target"])
+        except TvmkdError as error:
+            reason = str(error)
+        show = bool(params.get("show"))
+        return {
+            "tasks": [],
+            "inputs": model.inputs,
+            "outputs": model.outputs,
+            "notes": [],
+            "module": relax_tensorrt.partition(mod, engine).script() if show else None,
+            "byoc": {
+                "available": reason,
+                "engine": engine,
+                **relax_tensorrt.coverage(mod, engine),
+            },
+        }
+
     def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
         """Tunes a model's tasks into a records folder."""
         from tvmkd.tuning.loop import tune_into
 
-        model, tasks = self._tasks(params)
+        model, tasks = self._tasks(params, params["target"])
         return tune_into(
             Path(params["records"]),
             tasks,
@@ -88,9 +124,32 @@ class RelaxStack:
     def build(self, params: Params, emit: Emit) -> dict[str, Any]:
         """Builds an artifact that agrees with ONNX Runtime."""
         emit("stage", {"text": "lowering"})
-        model, tasks = self._tasks(params)
-        target = params["target"]
-        builder = relax_build.RelaxBuilder(model, tasks, tvm_target(target), target["toolchain"])
+        target = rest = params["target"]
+        handed: list[Offloaded] = []
+        hand: Hand | None = None
+        if params.get("byoc"):
+            from tvmkd.stacks import relax_offload
+
+            maker = relax_offload.maker_for(params["byoc"], target)
+
+            def hand(mod: tvm.IRModule) -> tvm.IRModule:
+                emit("stage", {"text": "handing regions over"})
+                handed.append(relax_offload.offload(mod, params["byoc"], maker))
+                for note in handed[0].notes:
+                    emit("note", {"text": note})
+                return handed[0].mod
+
+            # What the engine does not take runs on the CPU beside the GPU.
+            host = target.get("host") or target["tvm"]
+            rest = {**target, "device": "cpu", "tvm": host, "host": None}
+        model, tasks = self._tasks(params, rest, hand)
+        builder = relax_build.RelaxBuilder(
+            model,
+            tasks,
+            tvm_target(rest),
+            target["toolchain"],
+            handed[0].report if handed else None,
+        )
         return build.build_as_asked(builder, model, params, emit)
 
     def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:

@@ -30,7 +30,9 @@ class RelaxBuilder:
         tasks: Sequence[Task],
         target: tvm.target.Target,
         toolchain: Mapping[str, Any],
+        byoc: Mapping[str, Any] | None = None,
     ) -> None:
+        self.byoc = byoc
         self.tasks = {task.key: task for task in tasks}
         self._fused = model.fused
         self._target = target

@@ -45,7 +45,8 @@ def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
     if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
         return mod
     others = tvm.IRModule(
-        {name: func for name, func in mod.functions.items() if name.name_hint != "main"}
+        {name: func for name, func in mod.functions.items() if name.name_hint != "main"},
+        attrs=mod.attrs,  # regions of other engines are among them
     )
     builder = relax.BlockBuilder(others)
     attrs = dict(main.attrs) if main.attrs else {}

@@ -113,9 +113,9 @@ def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
     return Model(info, mod, inputs, outputs)
 
 
-def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """Lowers an imported module to fused TIR kernels, channels last, weights packed."""
-    simplify = tvm.ir.transform.Sequential(
+def simplify(mod: tvm.IRModule) -> tvm.IRModule:
+    """Leaves out of an imported module what only training needs, and works constants out."""
+    passes = tvm.ir.transform.Sequential(
         [
             relax.transform.FoldBatchnormToConv2D(),
             relax.transform.DecomposeOpsForInference(),
@@ -123,6 +123,11 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
             relax.transform.FoldConstant(),
         ]
     )
+    return passes(mod)
+
+
+def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Lowers an imported module to fused TIR kernels, channels last, weights packed."""
     lower = tvm.ir.transform.Sequential(
         [
             relax.transform.DeadCodeElimination(),

@@ -57,6 +57,7 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
 
 
 def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
+    from tvmkd.stacks import regions
     from tvmkd.stacks.check import random_sample, real_samples
     from tvmkd.stacks.tvm_process import without_torch
 
@@ -64,6 +65,7 @@ def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
     import tvm
     from tvm import relax
 
+    regions.install(tvm)
     specs = params["specs"]
     real = real_samples(Path(params["inputs"]) if params["inputs"] else None, specs, most=1)
     sample = real[0] if real else random_sample(specs, np.random.default_rng(0))

@@ -25,6 +25,7 @@ class RelayBuilder:
 
     stack = "relay"
     version = tvm.__version__
+    byoc: Mapping[str, Any] | None = None
 
     def __init__(
         self,

@@ -8,18 +8,13 @@ first wanted.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
-import shutil
-import subprocess
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from tvmkd.errors import MissingError
+from tvmkd.stacks import compiled
 
 SINGLE_THREADED = "hhb-tvm"  # the distribution that needs it
-SOURCE = Path(__file__).with_name("native") / "parallel_launch.c"
 
 
 def preload() -> bool:
@@ -40,29 +35,9 @@ def preload() -> bool:
 
 
 def library() -> Path:
-    """The compiled library, below ``$XDG_CACHE_HOME/tvmkd``.
+    """The compiled library; see :func:`tvmkd.stacks.compiled.library`.
 
     Raises:
         MissingError: there is no compiler, or it refuses.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvmkd" / "native"
-    path = base / f"parallel_launch-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
-    if not path.exists():
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=base) as work:
-            made = Path(work) / path.name
-            _compile(made)
-            made.replace(path)
-    return path
-
-
-def _compile(path: Path) -> None:
-    from tvmkd.boards.bundle import zig
-
-    compiler = next(([found] for name in ("gcc", "cc") if (found := shutil.which(name))), None)
-    command = compiler or [*zig(), "cc"]
-    flags = ["-O2", "-shared", "-fPIC", "-pthread", "-o", os.fspath(path), os.fspath(SOURCE)]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MissingError(f"{command[0]} cannot compile {SOURCE.name} ({last}); apt install gcc")
+    return compiled.library("parallel_launch.c", "cc", ["-pthread"])

@@ -25,9 +25,15 @@ KINDS: dict[str, str] = {
     "tvm:relax": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm:relay": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm:untuned": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    "tvm+onnxruntime": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    "tvm+tensorrt": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    "tvm+tensorrt-rtx": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
 }
 
-ARTIFACTS = frozenset({"tvm", "tvm:relax", "tvm:relay", "tvm:untuned"})
+HANDED = ("tvm+onnxruntime", "tvm+tensorrt", "tvm+tensorrt-rtx")
+"""The kinds that run an artifact whose regions another engine runs."""
+
+ARTIFACTS = frozenset({"tvm", "tvm:relax", "tvm:relay", "tvm:untuned", *HANDED})
 """The kinds that run an artifact on this machine, in the interpreter of the stack that built it."""
 
 ON_BOARD = "tvm@board"

@@ -1,0 +1,55 @@
+"""Small libraries of our own, compiled from ``native/`` when they are first wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tvmkd.errors import MissingError
+
+NATIVE = Path(__file__).with_name("native")
+COMPILERS = {"cc": ("gcc", "cc"), "c++": ("g++", "c++")}
+
+
+def library(name: str, language: str, flags: Sequence[str], made_with: str = "") -> Path:
+    """The library compiled of ``native/NAME``, below ``$XDG_CACHE_HOME/tvmkd``.
+
+    Args:
+        language: ``cc`` or ``c++``.
+        flags: of the compiler, beside those of any shared library.
+        made_with: what goes in beside the source: another one, another library.
+
+    Raises:
+        MissingError: there is no compiler, or it refuses.
+    """
+    source = NATIVE / name
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvmkd" / "native"
+    key = hashlib.sha256(source.read_bytes() + made_with.encode()).hexdigest()[:16]
+    path = base / f"{source.stem}-{key}.so"
+    if not path.exists():
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=base) as work:
+            made = Path(work) / path.name
+            _compile(source, language, flags, made)
+            made.replace(path)
+    return path
+
+
+def _compile(source: Path, language: str, flags: Sequence[str], path: Path) -> None:
+    from tvmkd.boards.bundle import zig
+
+    names = COMPILERS[language]
+    compiler = next(([found] for name in names if (found := shutil.which(name))), None)
+    command = compiler or [*zig(), language]
+    command = [*command, "-O2", "-s", "-shared", "-fPIC", "-o", os.fspath(path), os.fspath(source)]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MissingError(
+            f"{command[0]} cannot compile {source.name} ({last}); apt install {names[0]}"
+        )
