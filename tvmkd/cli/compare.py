@@ -236,7 +236,7 @@ def specs(
             name,
             name,
             known.get(name, onnx),
-            precision=precision if "tensorrt" in name else "fp32",
+            precision=precision if "tensorrt" in name and "+" not in name else "fp32",
             options=code if name in ("torch", "torch.compile") else {},
         )
         for name in names

@@ -7,6 +7,7 @@ import click
 from tvmkd.cli import LazyGroup
 
 VERBS = {
+    "crops": "Cut the objects of a detection set out, for a classifier.",
     "preview": "Draw what a camera makes of some training images.",
 }
 

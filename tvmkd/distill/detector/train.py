@@ -83,7 +83,10 @@ def fit(network: Dense, job: Job, team: Team, report: Report) -> Checkpoint:
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
     state = trainer.resume(job.name, job.path, identity)
     if state is None:
-        state = Checkpoint(job.model, {}, rng={"seed": settings.seed}, meta={"training": identity})
+        # With what its outputs mean, so that it can be exported as it lies.
+        about = network.describe(job.classes).to_metadata()
+        meta = {"training": identity, **about, "input_shape": f"1,3,{network.size},{network.size}"}
+        state = Checkpoint(job.model, {}, rng={"seed": settings.seed}, meta=meta)
     else:
         network.load_state_dict(state.state)
         assert state.optimizer is not None

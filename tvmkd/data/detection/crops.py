@@ -1,0 +1,103 @@
+"""What is in the boxes of a detection set, as images for a classifier."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tvmkd.data.detection.annotations import Annotation
+from tvmkd.data.detection.splits import DetectionSplits
+from tvmkd.data.pictures import whole
+from tvmkd.errors import InputError, UsageError, full_disk
+
+NONE = "none"  # the class of what is no object
+MARGIN = 0.25  # around a box, as a part of its longer side
+HIDDEN = 0.3  # of an object's box that a crop without objects may have in it
+
+
+def write_crops(splits: DetectionSplits, folder: Path, size: int, seed: int = 0) -> int:
+    """Writes the objects as square images, a folder a class, and as many places without one.
+
+    A detector's backbone that was first taught to tell its classes apart learns to find them in
+    fewer images: what ImageNet's weights are used for, where there are none.
+
+    Args:
+        splits: the set; its three splits become ``train``, ``val`` and ``test``.
+        folder: gets its name when all is written.
+        size: pixels a side.
+        seed: of where there is nothing.
+
+    Returns:
+        how many images there are.
+
+    Raises:
+        InputError: the folder is there already or cannot be written, an image cannot be read, or a
+            class cannot be a folder's name.
+        UsageError: the size is out of range.
+    """
+    if not 8 <= size <= 1024:
+        raise UsageError(f"size has to be 8 to 1024 pixels, not {size}")
+    for name in splits.classes:
+        if name == NONE or name.startswith(".") or "/" in name or "\0" in name:
+            raise InputError(
+                f'the class "{name}" cannot be the name of a folder here (none is what has no '
+                "object); rename it"
+            )
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; give another folder")
+    rng = np.random.default_rng(seed)
+    count = 0
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
+            made = Path(work) / "crops"
+            for name in ("train", "val", "test"):
+                for annotation in getattr(splits, name).annotations:
+                    count += _crop(annotation, splits.classes, made / name, size, rng)
+            made.rename(folder)
+    except OSError as error:
+        raise full_disk(error, folder) or InputError(
+            f"{folder}: cannot be written: {error.strerror}"
+        ) from None
+    return count
+
+
+def _crop(
+    annotation: Annotation,
+    classes: tuple[str, ...],
+    folder: Path,
+    size: int,
+    rng: np.random.Generator,
+) -> int:
+    picture = Image.fromarray(whole(annotation.image, annotation.size).transpose(1, 2, 0))
+    places: list[tuple[str, tuple[float, float, float]]] = []
+    for box, label in zip(annotation.boxes, annotation.labels, strict=True):
+        side = float((box[2:] - box[:2]).max()) * (1 + 2 * MARGIN)
+        middle = (box[:2] + box[2:]) / 2
+        places.append((classes[label - 1], (float(middle[0]), float(middle[1]), side)))
+    nothing = _nothing(annotation, rng)
+    if nothing is not None:
+        places.append((NONE, nothing))
+    for number, (name, (x, y, side)) in enumerate(places):
+        path = folder / name / f"{annotation.image.stem}-{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        left, top = round(x - side / 2), round(y - side / 2)
+        cut = picture.crop((left, top, left + round(side), top + round(side)))
+        cut.resize((size, size), Image.Resampling.BILINEAR).save(path)
+    return len(places)
+
+
+def _nothing(annotation: Annotation, rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """A place that covers little of any object: its middle and its side."""
+    width, height = annotation.size
+    side = float(min(width, height) * rng.uniform(0.2, 0.6))
+    x = float(rng.uniform(side / 2, width - side / 2))
+    y = float(rng.uniform(side / 2, height - side / 2))
+    low = np.maximum(annotation.boxes[:, :2], [x - side / 2, y - side / 2])
+    high = np.minimum(annotation.boxes[:, 2:], [x + side / 2, y + side / 2])
+    shared = np.clip(high - low, 0, None).prod(1)
+    areas = (annotation.boxes[:, 2:] - annotation.boxes[:, :2]).prod(1)
+    return None if len(areas) and (shared > HIDDEN * areas).any() else (x, y, side)
