@@ -118,3 +118,42 @@ def test_tracker_addresses(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_tracker_address(text: str) -> None:
     with pytest.raises(ValueError, match="not a tracker address"):
         config.parse_tracker(text)
+
+
+SCENES: dict[str, Any] = {"dataset": "scenes", "image_size": 64}
+
+
+def detector(**sections: dict[str, Any]) -> config.Config:
+    return config.parse({"project": {"name": "d"}, "data": SCENES, **sections})
+
+
+def test_a_detector_is_described_by_its_data() -> None:
+    assert detector().data.detection
+    assert detector(distill={"loss": "ce"}, detection={"boxes": 0.0}).detection.boxes == 0
+    assert not config.parse({"project": {"name": "d"}}).data.detection
+    again = config.parse(detector().model_dump(mode="json", exclude_none=True))
+    assert again == detector()
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"data": {"dataset": "voc", "image_size": 64}}, 'dataset = "voc" needs a path'),
+        ({"data": {**SCENES, "image_size": 32}}, "image_size of 64 or more"),
+        ({"data": {**SCENES, "augment": "camera"}}, r"\[detection\] augment"),
+        ({"data": {**SCENES, "classes": ["a"]}}, "classes is the class map"),
+        ({"data": {**SCENES, "scenes": [0, 1, 1]}}, "data.scenes.0"),
+        ({"distill": {"hard_mining": 1.0}}, "distill.hard_mining is for classifiers"),
+        ({"distill": {"curriculum": "root"}}, "distill.curriculum is for classifiers"),
+        ({"prune": {}}, "prune is for classifiers"),
+        ({"quantize": {}}, "quantize is for classifiers"),
+        ({"detection": {"augment": ["blur"]}}, "detection.augment.0"),
+        ({"data": {}, "detection": {"variants": 2}}, "needs \\[data\\] dataset"),
+        ({"data": {}, "teacher": {"backbone": "a.pt"}}, "backbone is for detectors"),
+    ],
+)
+def test_what_does_not_go_with_a_detector_is_refused(
+    sections: dict[str, dict[str, Any]], line: str
+) -> None:
+    with pytest.raises(InputError, match=line):
+        detector(**sections)

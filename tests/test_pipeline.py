@@ -230,3 +230,24 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_the_verb_knows_the_stages() -> None:
     assert run_verb.STAGES == pipeline.STAGES
+
+
+def test_a_detector_goes_to_a_file_that_says_what_it_finds(tmp_path: Path) -> None:
+    """From scenes to an ONNX file that runs on a picture without torch, and to real inputs."""
+    import numpy as np
+    from tiny_detectors import scenes, small
+
+    from tvmkd.detection import runtime
+
+    pictures = scenes(tmp_path)
+    cfg = small(tmp_path, distill={"epochs": 1}, teacher={"epochs": 1})
+    results = pipeline.run(cfg, until="export")
+    assert results["distill"]["metric"] == "mAP"
+    detector = runtime.load(results["export"]["onnx"])
+    assert detector.classes == tuple("0123456789")
+    detector(next((pictures / "JPEGImages").iterdir()))
+    with np.load(cfg.project.out / "inputs.npz") as inputs:
+        (array,) = inputs.values()
+    assert array.shape == (4, 3, 64, 64)
+    assert 0 <= array.min() < array.max() <= 1
+    assert runtime.load(cfg.project.out / "teacher.onnx").classes == detector.classes

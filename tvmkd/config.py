@@ -142,7 +142,7 @@ class Data(_Section):
             raise ValueError(f'dataset = "{self.dataset}" needs a path')
         if self.dataset != "voc" and self.classes:
             raise ValueError('classes is the class map of dataset = "voc"')
-        if self.detection and "augment" in self.model_fields_set:
+        if self.detection and self.augment != type(self).model_fields["augment"].default:
             raise ValueError("augment is for classifiers; detectors have [detection] augment")
         if self.detection and self.image_size < 64:
             raise ValueError("detectors need an image_size of 64 or more")
@@ -264,7 +264,11 @@ class Prune(_Section):
 
 
 class Detection(_Section):
-    """``[detection]``: how detectors are trained, and what they learn from their teacher."""
+    """``[detection]``: how detectors are trained, and what they learn from their teacher.
+
+    The last four are weights of the losses between student and teacher, and the temperature of the
+    classes.
+    """
 
     augment: tuple[Literal["colour", "crop", "zoom", "flip"], ...] = ("colour", "crop", "zoom")
     # Views of each image that students see, an epoch each, in turn: then the teacher is asked once
@@ -356,20 +360,23 @@ class Config(_Section):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Config:
         if not self.data.detection:
-            if "detection" in self.model_fields_set:
+            if self.detection != Detection():
                 raise ValueError("[detection] needs [data] dataset = scenes, voc or coco")
             if self.teacher.backbone or self.student.backbone:
                 raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
             return self
         given = [name for name in ("prune", "quantize", "early_exit") if getattr(self, name)]
-        named = {"loss", "features", "hard_mining", "curriculum", "latency_weight"}
-        given += [f"distill.{name}" for name in sorted(named & self.distill.model_fields_set)]
-        if given == ["distill.loss"] and self.distill.loss in ("kd", "ce"):
-            return self
+        fields = type(self.distill).model_fields
+        given += [
+            f"distill.{name}"
+            for name in ("hard_mining", "curriculum", "latency_weight")
+            if getattr(self.distill, name) != fields[name].default
+        ]
+        given += ["distill.features"] if self.distill.features else []
         if given:
             raise ValueError(
-                f"{given[0]} is for classifiers: a detector's losses are those of [detection], and "
-                'distill.loss is "kd" (all of them) or "ce" (no teacher)'
+                f"{given[0]} is for classifiers: what a detector learns from its teacher is in "
+                '[detection], and distill.loss only says whether there is one ("ce": none)'
             )
         return self
 

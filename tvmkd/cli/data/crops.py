@@ -29,7 +29,7 @@ from tvmkd.cli._options import PATH
     help="Of the places without an object.",
 )
 def command(config: Path, output: Path, size: int, seed: int) -> None:
-    """Cut the objects of a detection set out, as images for a classifier.
+    """Cut the objects of a detection set out, for a classifier.
 
     A folder a class, and "none" for places without an object. A classifier that tells them apart
     is a start for a detector's backbone where there are no weights from elsewhere.

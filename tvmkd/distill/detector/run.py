@@ -26,7 +26,7 @@ from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
 from tvmkd.errors import InputError
 from tvmkd.models.detectors import Dense
 from tvmkd.models.macs import macs, parameters
-from tvmkd.state import file_hash, write_json
+from tvmkd.state import write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -209,7 +209,7 @@ class _Session:
     def _start(self, role: str) -> dict[str, Any]:
         """What a training starts from decides where it ends."""
         path = self._backbone(role)
-        return {} if path is None else {"backbone": file_hash(path)}
+        return {} if path is None else {"backbone": files.fingerprint(files.weights(path))}
 
     def _kwargs(self, spec: str, args: dict[str, Any]) -> dict[str, Any]:
         size = self.cfg.data.image_size
