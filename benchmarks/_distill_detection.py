@@ -1,7 +1,6 @@
 """What a RetinaNet teaches an SSDLite: the recipe of that name over seeds, and what both cost.
 
-The teacher's backbone is a classifier of crops of the training scenes first: there are no weights
-of ImageNet offline. Latencies are those of the two ONNX files in ONNX Runtime, in turns, on scenes
+Latencies are those of the two ONNX files in ONNX Runtime, in turns, on scenes
 of the test split.
 """
 
@@ -16,14 +15,12 @@ from typing import Any
 from tvmkd import config, machine, pipeline, resources
 from tvmkd.bench import stats
 from tvmkd.config import tomllib
-from tvmkd.data.detection.crops import write_crops
 from tvmkd.data.detection.load import load
 from tvmkd.detection import preprocess, runtime, timing
 from tvmkd.export import export
 
 KEPT, COST = 0.7, 0.1  # of the teacher's mAP and of its latency: SPEC.md's claim, and the bar
 ROUNDS, SECONDS = 10, 0.5
-CLASSIFIER = {"epochs": 12, "lr": 1e-3, "size": 32}
 
 
 def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -32,9 +29,7 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
     data["project"]["out"] = str(out / "run")
     data["distill"]["seeds"] = list(seeds)
     splits = load(config.parse(data).data)
-    data["teacher"]["backbone"] = str(_backbone(splits, out))
-    cfg = config.parse(data)
-    run = pipeline.run(cfg, until="distill")["distill"]
+    run = pipeline.run(config.parse(data), until="distill")["distill"]
     files = {"teacher": out / "teacher.onnx", "student": out / "student.onnx"}
     for name, path in files.items():
         export(out / "run" / f"{name}.pt", path)
@@ -83,33 +78,6 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
             "steps": steps,
         },
     ]
-
-
-def _backbone(splits: Any, out: Path) -> Path:
-    """A classifier of crops, trained once."""
-    crops = out / "crops"
-    if not crops.exists():
-        write_crops(splits, crops, int(CLASSIFIER["size"]))
-    section = {
-        "dataset": "folder",
-        "path": str(crops),
-        "image_size": CLASSIFIER["size"],
-        "channels": 3,
-        "batch_size": 32,
-    }
-    data = {
-        "project": {"name": "backbone", "out": str(out / "backbone")},
-        "data": section,
-        "student": {"model": "torchvision:resnet50"},
-        "distill": {
-            "loss": "ce",
-            "epochs": CLASSIFIER["epochs"],
-            "lr": CLASSIFIER["lr"],
-            "seeds": [0],
-        },
-    }
-    pipeline.run(config.parse(data), until="distill")
-    return out / "backbone" / "student.pt"
 
 
 def _in_turns(

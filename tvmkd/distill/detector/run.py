@@ -19,6 +19,7 @@ from tvmkd.distill import checkpoint as files
 from tvmkd.distill.detector.answers import Teacher
 from tvmkd.distill.detector.evaluate import evaluate
 from tvmkd.distill.detector.losses import DetectorDistillation
+from tvmkd.distill.detector.pretrain import pretrain
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.team import Team, assemble
@@ -126,8 +127,13 @@ def distill_detector(
     Raises:
         InputError: the data, a model or a checkpoint cannot be used.
     """
+    splits = load(cfg.data)
+    if cfg.detection.pretrain and cfg.distill.loss != "ce" and cfg.teacher.checkpoint is None:
+        backbone = pretrain(cfg, splits, out_dir, progress)
+        cfg = cfg.model_copy(
+            update={"teacher": cfg.teacher.model_copy(update={"backbone": backbone})}
+        )
     with assemble() as team:
-        splits = load(cfg.data)
         return _Session(
             cfg,
             out_dir,
