@@ -518,6 +518,7 @@ class Pipeline:
                 self.report_path,
                 Comparison.load(self.comparison),
                 accuracy=self._accuracy(),
+                metric=self.results["distill"].get("metric", "accuracy"),
                 records_dir=self.records if trials.is_file() else None,
                 kernels=steps.kernel_times(self.artifact, self.inputs),
                 metadata={"target": self.target.description, "run": self.cfg.project.name},

@@ -22,8 +22,9 @@ def show(results: Mapping[str, Any], folder: Path, to: Console) -> None:
     """
     from rich.table import Table
 
+    metric = str((results.get("distill") or {}).get("metric", "accuracy"))
     for title, header, rows in (
-        ("accuracy", ("network", "MMAC", "test accuracy"), accuracies(results)),
+        (metric, ("network", "MMAC", f"test {metric}"), accuracies(results)),
         ("latency", ("engine", "median", "p99"), latencies(results)),
     ):
         if rows:

@@ -88,6 +88,13 @@ def test_what_an_emulated_board_took_is_marked_wherever_a_time_stands() -> None:
     assert page.count("ms (emulated) for one call") == 4
 
 
+def test_a_detectors_figures_are_called_by_their_name() -> None:
+    page = report.render(samples.five(), accuracy=samples.ACCURACY, metric="mAP")
+    assert "mAP against latency" in page
+    assert "mAP of student distilled" in page
+    assert "ccuracy" not in re.sub(r"<style>.*</style>", "", page, flags=re.S)
+
+
 def test_only_what_there_is_gets_a_section() -> None:
     page = report.render(samples.five(budget_ms=None))
     for title in ("Accuracy against latency", "<h2>Tuning", "Where the time goes"):

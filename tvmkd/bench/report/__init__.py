@@ -18,6 +18,7 @@ def write(
     comparison: Comparison,
     *,
     accuracy: Sequence[Mapping[str, Any]] | None = None,
+    metric: str = "accuracy",
     records_dir: Path | str | None = None,
     kernels: Sequence[Mapping[str, Any]] | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -30,6 +31,7 @@ def write(
         accuracy: models to place against each other: ``name``, ``accuracy`` (0 to 1) and
             ``latency_ms`` (those without one are left out of the plot). The last one is the model
             that was compared.
+        metric: what their ``accuracy`` is: ``accuracy``, ``mAP``.
         records_dir: a folder of tuning records, for the tuning curve.
         kernels: a profile: ``kernel``, ``calls`` and ``us`` (µs of one run of the model).
         metadata: more lines for "How this was measured".
@@ -41,6 +43,7 @@ def write(
     text = render(
         comparison,
         accuracy=accuracy or (),
+        metric=metric,
         history=None if records_dir is None else records.read(Path(records_dir)),
         kernels=kernels or (),
         metadata=metadata or {},
@@ -59,6 +62,7 @@ def render(
     comparison: Comparison,
     *,
     accuracy: Sequence[Mapping[str, Any]] = (),
+    metric: str = "accuracy",
     history: records.History | None = None,
     kernels: Sequence[Mapping[str, Any]] = (),
     metadata: Mapping[str, str] | None = None,
@@ -67,11 +71,11 @@ def render(
     last = (str(accuracy[-1]["name"]), float(accuracy[-1]["accuracy"])) if accuracy else None
     body = [
         page.header(comparison),
-        page.tiles(comparison, last),
+        page.tiles(comparison, last, metric),
         page.notes(comparison),
         page.engines(comparison),
         page.distribution(comparison),
-        page.accuracy(accuracy, comparison),
+        page.accuracy(accuracy, comparison, metric),
         page.tuning(history) if history is not None else "",
         page.kernels(kernels),
         page.method(comparison, metadata or {}),

@@ -153,7 +153,10 @@ def density(samples: Sequence[float], scale: Scale) -> list[tuple[float, float]]
 
 
 def accuracy(
-    points: Sequence[tuple[str, float, float]], budget_ms: float | None, width: int
+    points: Sequence[tuple[str, float, float]],
+    budget_ms: float | None,
+    width: int,
+    title: str = "Accuracy against latency",
 ) -> Canvas:
     """Accuracy against latency; ``points`` hold a name, an accuracy (0 to 1) and ms."""
     values = [100 * share for _, share, _ in points]
@@ -169,7 +172,7 @@ def accuracy(
     canvas = Canvas(
         width,
         bottom + 42,
-        "Accuracy against latency",
+        title,
         "; ".join(
             f"{name}: {100 * share:.2f}% at {milliseconds(ms)} ms" for name, share, ms in points
         ),

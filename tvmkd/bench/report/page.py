@@ -33,7 +33,11 @@ def header(comparison: Comparison) -> str:
     )
 
 
-def tiles(comparison: Comparison, best_accuracy: tuple[str, float] | None) -> str:
+def tiles(
+    comparison: Comparison,
+    best_accuracy: tuple[str, float] | None,
+    metric: str = "accuracy",
+) -> str:
     """The figures a person looks for first."""
     if not comparison.engines:
         return ""
@@ -53,7 +57,7 @@ def tiles(comparison: Comparison, best_accuracy: tuple[str, float] | None) -> st
             )
         )
     if best_accuracy is not None:
-        found.append(("", f"{best_accuracy[1]:.1%}", f"accuracy of {best_accuracy[0]}"))
+        found.append(("", f"{best_accuracy[1]:.1%}", f"{metric} of {best_accuracy[0]}"))
     if fastest.size_bytes is not None:
         found.append(("", size(fastest.size_bytes), f"to ship for {fastest.name}"))
     return (
@@ -140,7 +144,9 @@ def distribution(comparison: Comparison) -> str:
     )
 
 
-def accuracy(points: Sequence[Mapping[str, Any]], comparison: Comparison) -> str:
+def accuracy(
+    points: Sequence[Mapping[str, Any]], comparison: Comparison, metric: str = "accuracy"
+) -> str:
     """Accuracy against latency."""
     known = [
         (str(p["name"]), float(p["accuracy"]), float(p["latency_ms"]))
@@ -150,11 +156,12 @@ def accuracy(points: Sequence[Mapping[str, Any]], comparison: Comparison) -> str
     if not known:
         return ""
     budget_ms = None if comparison.budget is None else comparison.budget.model_ms
+    title = f"{metric if metric == 'mAP' else metric.capitalize()} against latency"
     return section(
-        "Accuracy against latency",
+        title,
         "Higher and further left is better. Coloured points are the ones that no other beats in "
         "both.",
-        charts.both(lambda width: charts.accuracy(known, budget_ms, width)),
+        charts.both(lambda width: charts.accuracy(known, budget_ms, width, title)),
     )
 
 
