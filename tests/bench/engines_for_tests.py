@@ -13,7 +13,10 @@ from tvmkd.bench.engines.base import Engine, Inputs
 
 
 class Matmul(Engine):
-    """What `toys.onnx_file` computes, in numpy. Options: "sleep_ms", "off", "crash_on_call"."""
+    """What `toys.onnx_file` computes, in numpy.
+
+    Options: "sleep_ms", "off", "crash_on_call"; a list of them has one for each build.
+    """
 
     calls = 0
 
@@ -22,9 +25,9 @@ class Matmul(Engine):
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
         (array,) = inputs.values()
-        sleep_s = self.spec.options.get("sleep_ms", 0) / 1e3
-        off = self.spec.options.get("off", 0.0)
-        last = self.spec.options.get("crash_on_call", 0)
+        sleep_s = self._option("sleep_ms") / 1e3
+        off = self._option("off")
+        last = self._option("crash_on_call")
 
         def call() -> Any:
             self.calls += 1
@@ -35,9 +38,14 @@ class Matmul(Engine):
 
         return call
 
+    def _option(self, name: str) -> Any:
+        value = self.spec.options.get(name, 0)
+        return value[self.spec.options["build"] - 1] if isinstance(value, list) else value
+
     def facts(self) -> dict[str, Any]:
         return {
             "version": "0",
+            "engine_build_seconds": float(self.spec.options.get("build", 0)),
             "cpus": sorted(os.sched_getaffinity(0)),
             "threads": {key: os.environ[key] for key in ("OMP_NUM_THREADS", "TVM_NUM_THREADS")},
         }

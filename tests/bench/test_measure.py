@@ -3,13 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fake_smi
 import numpy as np
 import pytest
-import samples
 import toys
 
-from tvmkd.bench import Comparison, EngineSpec, compare, measure
+from tvmkd.bench import Comparison, EngineSpec, compare, measure, rules
 from tvmkd.errors import InputError, UsageError
+from tvmkd.tensorrt import device
 
 KIND = "bench.engines_for_tests:Matmul"
 QUICK: dict[str, Any] = {"threads": 1, "seconds": 0.1, "rounds": 2, "warmup_limit": 0.2}
@@ -121,12 +122,71 @@ def test_a_reference_without_numbers_is_refused(tmp_path: Path) -> None:
         compare([_fake("fake")], path, **QUICK)
 
 
-def test_busy_neighbours_are_told_of_once() -> None:
-    engines = [samples.engine("a", 1.0, other_cpu=0.5), samples.engine("b", 1.0, other_cpu=0.7)]
-    quiet = samples.engine("c", 1.0, other_cpu=0.01)
-    (warning,) = measure._warnings([*engines, quiet])
-    assert "up to 0.70 CPUs while a, b ran" in warning
-    assert measure._warnings([quiet]) == []
+def test_each_build_is_timed_and_what_they_differ_by_counts(onnx: Path) -> None:
+    told: list[str] = []
+    built = {"rebuild": True, "sleep_ms": [4, 8, 4], "off": [0.0, 0.0, 0.5]}
+    made = compare(
+        [_fake("built", **built), _fake("whole", sleep_ms=5)],
+        onnx,
+        builds=3,
+        progress=lambda event, data: told.append(data["engine"]) if event == "check" else None,
+        **QUICK,
+    )
+    assert told == ["built (build 1)", "built (build 2)", "built (build 3)", "whole"]
+    (left,) = made.left_out
+    assert (left.name, left.why) == ("built", "disagrees")
+    assert left.reason.startswith("build 3: ")
+    engine, whole = made.engine("built"), made.engine("whole")
+    assert engine is not None
+    assert whole is not None
+    assert made.method.builds == 3
+    quick, slow = engine.builds
+    assert quick.p50 < 8 <= slow.p50
+    assert (quick.engine_seconds, slow.engine_seconds, engine.engine_seconds) == (1.0, 2.0, 2.0)
+    assert whole.builds == []
+    # A round holds the calls of both builds, one after the other.
+    both = zip(quick.round_sizes, slow.round_sizes, strict=True)
+    assert engine.round_sizes == [sum(sizes) for sizes in both]
+    first = quick.round_sizes[0]
+    assert min(engine.samples_ms[:first]) < 8
+    assert min(engine.samples_ms[first : engine.round_sizes[0]]) >= 8
+    (pair,) = made.verdict.pairs
+    assert not pair.decided, "two builds that far apart say nothing of a third"
+
+
+def test_an_engine_that_lacks_something_lacks_it_in_every_build(onnx: Path) -> None:
+    specs = [EngineSpec("torch", "torch", options={"rebuild": True}), _fake("fake")]
+    made = compare(specs, onnx, builds=3, **QUICK)
+    (left,) = made.left_out
+    assert (left.name, left.why) == ("torch", "missing")
+    assert not left.reason.startswith("build")
+
+
+def test_the_gpu_is_read_between_the_rounds(
+    onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_smi.plant(tmp_path, monkeypatch)
+    found = device.Gpu("Fake GPU", "8.6", "550.54.15", fake_smi.UUID)
+    monkeypatch.setattr(measure.device, "find", lambda: found)
+    monkeypatch.setattr(rules, "device", lambda spec: "GPU" if spec.name == "a" else "CPU")
+    made = compare([_fake("a"), _fake("b", sleep_ms=1)], onnx, **QUICK)
+    assert made.context.gpu is not None
+    assert made.context.gpu.name == "NVIDIA Stand-in"
+    # Before, after each of two rounds, and after it all.
+    assert made.context.gpu.sm_mhz == [345.0, 1980.0, 1980.0, 1980.0]
+    assert made.context.clocks_locked is False
+    assert made.method.cuda_graph is False
+    assert "These are not the same device: a on the GPU, b on the CPU." in made.verdict.sentence
+    assert any("unlocked (345 to 1980 MHz)" in text for text in made.warnings)
+
+
+def test_without_an_engine_on_a_gpu_none_is_read(result: Comparison) -> None:
+    assert (result.context.gpu, result.context.clocks_locked) == (None, None)
+    assert result.method.cuda_graph is None
+    onnxruntime = result.engine("onnxruntime")
+    assert onnxruntime is not None
+    assert (onnxruntime.device, onnxruntime.tolerance) == ("CPU", 2e-3)
+    assert (onnxruntime.peak_rss_bytes or 0) > 1e6
 
 
 def test_not_an_onnx_file(tmp_path: Path) -> None:
@@ -149,6 +209,9 @@ def test_not_an_onnx_file(tmp_path: Path) -> None:
         ([_fake("a")], {"seconds": 0}, "above zero"),
         ([_fake("a")], {"rounds": -2}, "above zero"),
         ([_fake("a")], {"budget_ms": 0.0}, "above zero"),
+        ([_fake("a")], {"builds": 0}, "above zero"),
+        ([_fake("a")], {"builds": 3}, "3 builds of nothing: a are not built here"),
+        ([_fake("a")], {"cuda_graph": True}, "no engine here runs on a GPU"),
     ],
 )
 def test_calls_that_make_no_sense(

@@ -22,6 +22,8 @@ class Driver:
                 arguments[0].value = b"NVIDIA Stand-in"
             elif call == "cuDeviceGetAttribute":
                 arguments[0]._obj.value = {75: 8, 76: 6}[arguments[1]]
+            elif call == "cuDeviceGetUuid":
+                arguments[0]._obj[:] = range(16)
             elif call == "cuDriverGetVersion":
                 arguments[0]._obj.value = 12040
             return self._errors.get(call, 0)
@@ -69,7 +71,8 @@ def test_a_gpu_has_name_capability_and_driver(
         device, "_DRIVER_FILES", {str(file): device._DRIVER_FILES[pattern_of], "/nowhere": "x"}
     )
     found = find(monkeypatch, Driver())
-    assert found == device.Gpu("NVIDIA Stand-in", "8.6", release)
+    uuid = "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert found == device.Gpu("NVIDIA Stand-in", "8.6", release, uuid)
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ def _figure(engine: Engine, figure: str) -> float | None:
     special = {
         "build": engine.build_seconds * 1e3,
         "size": engine.size_bytes,
-        "memory": engine.facts.get("peak_rss_bytes"),
+        "memory": engine.memory(),
         "error": engine.max_abs_error,
     }
     value = special[figure] if figure in special else getattr(engine, figure)

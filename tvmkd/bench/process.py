@@ -39,7 +39,9 @@ class EngineProcess:
         self._cpus = list(cpus)
         runs = _interpreter(spec)
         argv = [runs.python, "-m", "tvmkd.bench.host"]
-        self._child = Child(argv, env={**environment(threads), **runs.environment()})
+        self._child = Child(
+            argv, env={**environment(threads, spec.precision), **runs.environment()}
+        )
         self._closed = False
         self.other_cpu: list[float] = []
         """For each turn, how many CPUs' worth of work other processes did meanwhile."""
@@ -162,11 +164,12 @@ def _interpreter(spec: EngineSpec) -> Interpreter:
     return interpreters.find("relax")
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Every way of saying how many threads, said the same.
+def environment(threads: int, precision: str = "fp32") -> dict[str, str]:
+    """Every way of saying how many threads, said the same, and that FP32 is FP32.
 
     TVM would bind its threads to CPUs of its own choosing, outside the set that all engines share,
-    so its binding is off. Inductor would keep a pool of compiler processes.
+    so its binding is off. Inductor would keep a pool of compiler processes. NVIDIA's libraries take
+    TF32 for FP32 unless each of them is told otherwise, and some leave no other way to tell them.
     """
     count = str(threads)
     return {
@@ -176,4 +179,5 @@ def environment(threads: int) -> dict[str, str]:
         "TVM_NUM_THREADS": count,
         "TVM_BIND_THREADS": "0",
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        **({"NVIDIA_TF32_OVERRIDE": "0"} if precision == "fp32" else {}),
     }

@@ -31,6 +31,21 @@ class Model(BaseModel):
     outputs: list[Tensor]
 
 
+class Gpu(BaseModel):
+    """An NVIDIA GPU by nvidia-smi: before, after each round, and after it all. None: not told."""
+
+    name: str | None
+    driver: str | None
+    sm_mhz: list[float | None]
+    memory_mhz: list[float | None]
+    max_sm_mhz: float | None
+    temperature_c: list[float | None]
+    power_w: list[float | None]
+    power_limit_w: float | None
+    slowed_by: list[str] = Field(description="why clocks went down unasked, at any reading")
+    locked: bool = Field(description="the clocks were held: see `tvmkd.bench.gpu`")
+
+
 class Context(BaseModel):
     """Where it was run. What could not be read is None."""
 
@@ -50,6 +65,10 @@ class Context(BaseModel):
         default=None, description="what the board said of itself, where the engines ran on one"
     )
     emulated: bool = Field(default=False, description="an emulated board: the times mean nothing")
+    gpu: Gpu | None = Field(default=None, description="where an engine ran on an NVIDIA GPU here")
+    clocks_locked: bool | None = Field(
+        default=None, description="of the GPU or the board; None: of neither, or it does not tell"
+    )
 
 
 class Method(BaseModel):
@@ -65,12 +84,28 @@ class Method(BaseModel):
     reference: str
     measured: str
     idle: str
+    builds: int = Field(default=1, description="of each engine that is built here")
+    cuda_graph: bool | None = Field(
+        default=None, description="for all engines on a GPU or for none; None: there were none"
+    )
 
 
 class Budget(BaseModel):
     """What the model may take."""
 
     model_ms: float
+
+
+class Build(BaseModel):
+    """One of several builds of an engine. Times in milliseconds."""
+
+    p50: float
+    ci95: tuple[float, float] = Field(description="of the median of this build")
+    round_sizes: list[int] = Field(
+        description="its calls of each round, which in samples_ms follow those of earlier builds"
+    )
+    engine_seconds: float | None = Field(default=None, description="as the engine's")
+    size_bytes: int | None = None
 
 
 class Engine(BaseModel):
@@ -89,16 +124,35 @@ class Engine(BaseModel):
     mean: float
     min: float
     max: float
-    ci95: tuple[float, float] = Field(description="of the median")
+    ci95: tuple[float, float] = Field(
+        description="of the median; with several builds, what they differ by is in it"
+    )
     max_abs_error: float = Field(description="against the reference, over all outputs")
     relative_error: float = Field(description="max_abs_error / the output's largest magnitude")
+    tolerance: float | None = Field(default=None, description="the relative_error allowed")
+    device: Literal["CPU", "GPU"] | None = Field(default=None, description="None: not known")
     build_seconds: float = Field(description="to load or compile, imports not counted")
+    engine_seconds: float | None = Field(
+        default=None, description="to build the engine or the artifact, whenever that was"
+    )
+    tuning_seconds: float | None = Field(
+        default=None, description="that building and measuring the trials took, all added up"
+    )
     size_bytes: int | None = None
+    peak_rss_bytes: int | None = Field(default=None, description="where the engine ran")
+    gpu_memory_bytes: int | None = Field(default=None, description="that the engine holds")
+    builds: list[Build] = Field(default_factory=list, description="where there were several")
     warm_up: dict[str, Any]
     other_cpu: float | None = Field(
         default=None, description="CPUs' worth of work by other processes while this one was timed"
     )
     facts: dict[str, Any] = Field(default_factory=dict)
+
+    def memory(self) -> int | None:
+        """The peak memory where it ran; older files have it among the facts."""
+        if self.peak_rss_bytes is not None or "board" in self.facts:
+            return self.peak_rss_bytes
+        return self.facts.get("peak_rss_bytes")
 
     def rounds(self) -> list[list[float]]:
         """``samples_ms`` by round."""

@@ -18,7 +18,7 @@ class EngineSpec:
             `Engine` of your own.
         path: what it runs: the ONNX file (onnxruntime), an artifact folder (tvm), a checkpoint
             (torch, torch.compile). None makes the engine say that it was left out, and why.
-        precision: "fp32", "fp16" or "int8"; decides how far outputs may differ.
+        precision: "fp32", "tf32", "fp16" or "int8"; decides how far outputs may differ.
         options: what the engine's own file documents.
     """
 

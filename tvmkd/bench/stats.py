@@ -73,14 +73,38 @@ def ratio_ci(ours: Rounds, theirs: Rounds, seed: int = 0) -> tuple[float, tuple[
     return ratio, (min(low, ratio / (1 + spread)), max(high, ratio * (1 + spread)))
 
 
+def builds_error(medians: Sequence[float]) -> float:
+    """Half the 95% interval of the logarithm of a median over builds, by Student's t.
+
+    Two builds say little of what a third one would be, and t says so. What the medians differ by
+    through the noise inside each build is in it too, which errs on the side of "level".
+
+    Args:
+        medians: of each build, above zero; 0.0 for fewer than two.
+    """
+    count = len(medians)
+    if count < 2:
+        return 0.0
+    return float(_t(count - 1) * np.std(np.log(medians), ddof=1) / np.sqrt(count))
+
+
+def widened(centre: float, interval: tuple[float, float], error: float) -> tuple[float, float]:
+    """The interval round ``centre`` with an independent error of the logarithm added to it."""
+    low, high = (np.hypot(np.log(end / centre), error) for end in interval)
+    return float(centre * np.exp(-low)), float(centre * np.exp(high))
+
+
+def _t(freedom: int) -> float:
+    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.5 / freedom
+
+
 def _interval(centre: float, replicates: np.ndarray, rounds: int) -> tuple[float, float]:
     """The bootstrap's 95% interval on a log scale, stretched as Student's t is over the normal.
 
     A bootstrap over ten rounds covers about 86% where it says 95; the stretch mends that.
     """
     freedom = rounds - 1
-    t = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.5 / freedom
-    stretch = t / 1.96 * np.sqrt(rounds / freedom)
+    stretch = _t(freedom) / 1.96 * np.sqrt(rounds / freedom)
     logs = np.log(np.percentile(replicates, [2.5, 97.5]) / centre) * stretch
     return float(centre * np.exp(min(logs[0], 0.0))), float(centre * np.exp(max(logs[1], 0.0)))
 

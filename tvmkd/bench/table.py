@@ -21,6 +21,10 @@ def show(comparison: Comparison, to: Console | None = None) -> None:
     to = to or console()
     if comparison.engines:
         to.print(table(comparison))
+        to.print(costs(comparison))
+    for engine in comparison.engines:
+        if len(engine.builds) > 1:
+            to.print(builds(engine), markup=False)
     for item in comparison.left_out:
         to.print(f"{item.name} was left out ({item.why}): {item.reason}", markup=False)
     for warning in comparison.warnings:
@@ -42,7 +46,7 @@ def table(comparison: Comparison) -> Table:
     ):
         caption += f"\n! p99 over the budget of {comparison.budget.model_ms:g} ms"
     result = Table(
-        title=f"{comparison.context.cpu}, {threads(method.threads)}",
+        title=f"{machine(comparison)}, {threads(method.threads)}",
         caption=caption,
         box=SIMPLE_HEAD,
     )
@@ -69,6 +73,52 @@ def table(comparison: Comparison) -> Table:
             style="red" if over else None,
         )
     return result
+
+
+def costs(comparison: Comparison) -> Table:
+    """What each engine takes beside time for a call, and how far off it is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(
+        caption="off: largest error of the outputs' range, and what is allowed; load: to open or "
+        "compile;\nbuild, tuning: whenever that was; memory: at most, GPU: held",
+        box=SIMPLE_HEAD,
+    )
+    result.add_column("engine", style="bold", no_wrap=True)
+    for name in ("off", "allowed", "load", "build", "tuning", "memory", "GPU"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for engine in sorted(comparison.engines, key=lambda engine: engine.p50):
+        result.add_row(
+            engine.name,
+            f"{engine.relative_error:.1e}",
+            "–" if engine.tolerance is None else f"{engine.tolerance:.3g}",
+            *map(seconds, (engine.build_seconds, engine.engine_seconds, engine.tuning_seconds)),
+            size(engine.memory()),
+            size(engine.gpu_memory_bytes),
+        )
+    return result
+
+
+def builds(engine: Engine) -> str:
+    """How far an engine's builds are apart, beside how well one of them is known."""
+    medians = [build.p50 for build in engine.builds]
+    apart = max(medians) / min(medians) - 1
+    known = max((build.ci95[1] - build.ci95[0]) / 2 / build.p50 for build in engine.builds)
+    return (
+        f"{engine.name}: {len(medians)} builds, medians {milliseconds(min(medians))} to "
+        f"{milliseconds(max(medians))} ms, {apart:.1%} apart; within one build the median is known "
+        f"to ± {known:.1%}"
+    )
+
+
+def machine(comparison: Comparison) -> str:
+    """What the engines ran on, with the state of its clocks where it tells."""
+    where = comparison.context
+    gpu = [] if where.gpu is None or where.gpu.name is None else [where.gpu.name]
+    state = {None: "", True: ", clocks locked", False: ", clocks unlocked"}[where.clocks_locked]
+    graph = {None: "", True: ", CUDA graph", False: ", no CUDA graph"}[comparison.method.cuda_graph]
+    return " and ".join([where.cpu, *gpu]) + state + graph
 
 
 @contextmanager
@@ -128,6 +178,15 @@ def milliseconds(value: float) -> str:
     if value >= 10:
         return f"{value:.1f}"
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """Two figures, in the unit that suits."""
+    if value is None:
+        return "–"
+    if value >= 5400:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 60:.0f} min" if value >= 300 else f"{float(f'{value:.2g}'):g} s"
 
 
 def size(value: int | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tvmkd.bench.schema import Engine, Pair, Verdict
-from tvmkd.bench.stats import ratio_ci
+from tvmkd.bench.stats import builds_error, ratio_ci, widened
 
 LEVEL = 0.03
 """Differences below this are called level even where they can be resolved: the same artifact
@@ -13,8 +14,10 @@ started twice came out 2% apart, through where its memory happened to lie."""
 
 
 def pair(ours: Engine, theirs: Engine) -> Pair:
-    """``ours`` over ``theirs``, from their paired rounds."""
+    """``ours`` over ``theirs``, from their paired rounds and what their builds differ by."""
     ratio, interval = ratio_ci(ours.rounds(), theirs.rounds())
+    errors = [builds_error([build.p50 for build in each.builds]) for each in (ours, theirs)]
+    interval = widened(ratio, interval, math.hypot(*errors))
     outside = interval[0] > 1 or interval[1] < 1
     return Pair(
         name=ours.name,
@@ -43,7 +46,7 @@ def decide(engines: Sequence[Engine]) -> Verdict:
         why = "within noise" if low <= 1 <= high else "too close to choose by"
         sentence = (
             f"{names} are level: {level[0].name} / {first.name} = {level[0].ratio:.3f} "
-            f"(95% CI {low:.3f} to {high:.3f}), {why}."
+            f"(95% CI {low:.3f} to {high:.3f}{_over(level[0], engines)}), {why}."
         )
         beaten = [item for item in pairs if item.decided]
         if beaten:
@@ -57,9 +60,16 @@ def decide(engines: Sequence[Engine]) -> Verdict:
         sentence=(
             f"{first.name} is {next_one.ratio:.2f}× as fast as {next_one.name}: "
             f"{first.p50:.3g} ms against {others[0].p50:.3g} ms "
-            f"(median; 95% CI of the ratio {low:.2f} to {high:.2f})."
+            f"(median; 95% CI of the ratio {low:.2f} to {high:.2f}{_over(next_one, engines)})."
         ),
     )
+
+
+def _over(item: Pair, engines: Sequence[Engine]) -> str:
+    """That the interval holds more than the noise of one build."""
+    names = (item.name, item.against)
+    most = max(len(engine.builds) for engine in engines if engine.name in names)
+    return f", over {most} builds" if most > 1 else ""
 
 
 def _listed(names: list[str]) -> str:

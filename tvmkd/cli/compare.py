@@ -62,10 +62,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
+    type=click.Choice(["fp32", "tf32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="What TensorRT may compute in; int8 takes a model with QuantizeLinear in it.",
+    help="What TensorRT may compute in, and with tf32 ONNX Runtime on CUDA; int8 takes a model "
+    "with QuantizeLinear in it.",
 )
 @click.option("--inputs", type=PATH, help="An .npz of one array an input; else seeded random ones.")
 @click.option("--threads", type=click.IntRange(min=1), help="For every engine; default: all cores.")
@@ -77,6 +78,20 @@ if TYPE_CHECKING:
     help="To time each engine for.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--builds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of each TensorRT engine, timed one by one: builds differ in their tactics. One takes an "
+    "engine that was built before.",
+)
+@click.option(
+    "--cuda-graph/--no-cuda-graph",
+    default=False,
+    show_default=True,
+    help="Run through a CUDA graph: all engines on the GPU, or none.",
+)
 @click.option(
     "--budget-ms", type=click.FloatRange(min=0, min_open=True), help="What the model may take."
 )
@@ -100,6 +115,8 @@ def command(
     threads: int | None,
     seconds: float,
     rounds: int,
+    builds: int,
+    cuda_graph: bool,
     budget_ms: float | None,
     seed: int,
     dims: tuple[tuple[str, int], ...],
@@ -120,6 +137,7 @@ def command(
       tvmkd compare model.onnx --artifact out/relax --artifact out/relay
       tvmkd compare model.onnx --artifact out/nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd compare model.onnx --ssh user@nano --precision fp16
+      tvmkd compare model.onnx --engine tensorrt --engine onnxruntime:cuda --builds 3
     """
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
@@ -154,6 +172,8 @@ def command(
             threads=threads,
             seconds=seconds,
             rounds=rounds,
+            builds=builds,
+            cuda_graph=cuda_graph,
             budget_ms=budget_ms,
             dims=dict(dims),
             seed=seed,
@@ -236,11 +256,18 @@ def specs(
             name,
             name,
             known.get(name, onnx),
-            precision=precision if "tensorrt" in name and "+" not in name else "fp32",
+            precision=precision if _follows(name, precision) else "fp32",
             options=code if name in ("torch", "torch.compile") else {},
         )
         for name in names
     ]
+
+
+def _follows(name: str, precision: str) -> bool:
+    """Whether --precision is for this engine: TensorRT's, and CUDA's provider has TF32."""
+    if name == "onnxruntime:cuda":
+        return precision == "tf32"
+    return "tensorrt" in name and "+" not in name
 
 
 def _shown(name: str, artifacts: Mapping[str, Path]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -142,6 +143,7 @@ def build(
         MissingError: no board.
         TvmkdError: the model is wrong even without any record: TVM's fault, not the tuning's.
     """
+    begin = time.monotonic()
     artifact.check_destination(out)
     for folder in folders:
         check_made_for(folder, target, builder.stack, same_cores=False)
@@ -195,6 +197,7 @@ def build(
             coverage={
                 **coverage(builder, chosen, aside),
                 "kernels": builder.kernel_facts(chosen),
+                "build_seconds": round(time.monotonic() - begin, 3),
                 **({"byoc": dict(builder.byoc)} if builder.byoc else {}),
             },
             records=[
@@ -202,6 +205,7 @@ def build(
                     "path": os.fspath(folder),
                     "sha256": artifact.sha256(records.native(folder)[-1]),
                     "used": sum(1 for record in chosen.values() if record.folder == folder),
+                    "trial_seconds": records.trial_seconds(folder),
                     **_marks(folder),
                 }
                 for folder in folders

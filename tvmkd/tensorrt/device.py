@@ -8,6 +8,7 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 _LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -26,11 +27,13 @@ class Gpu:
         name: as the driver gives it.
         compute_capability: ``8.6``.
         driver: its release, or the newest CUDA that it takes where it shows none.
+        uuid: ``GPU-...``, by which nvidia-smi takes it.
     """
 
     name: str
     compute_capability: str
     driver: str
+    uuid: str | None = None
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,10 +54,17 @@ def find() -> Gpu | None:
         asked.append(cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device))
         numbers.append(str(number.value))
     asked.append(cuda.cuDriverGetVersion(ctypes.byref(version)))
+    identity = (ctypes.c_ubyte * 16)()
+    asked.append(cuda.cuDeviceGetUuid(ctypes.byref(identity), device))
     if any(asked):
         return None
     release = _release() or f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-    return Gpu(name.value.decode(errors="replace"), ".".join(numbers), release)
+    return Gpu(
+        name.value.decode(errors="replace"),
+        ".".join(numbers),
+        release,
+        f"GPU-{UUID(bytes=bytes(identity))}",
+    )
 
 
 def _release() -> str | None:

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import resource
 import sys
 import time
 import traceback
@@ -263,7 +264,9 @@ class Board:
                 config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
             else:
                 config.max_workspace_size = size
-        flags = {"fp32": [], "fp16": ["FP16"], "int8": ["FP16", "INT8"]}[params["precision"]]
+        flags = {"fp32": [], "tf32": [], "fp16": ["FP16"], "int8": ["FP16", "INT8"]}[
+            params["precision"]
+        ]
         for name in flags:
             config.set_flag(getattr(trt.BuilderFlag, name))
         if params["precision"] == "fp32" and hasattr(trt.BuilderFlag, "TF32"):
@@ -432,7 +435,8 @@ class Board:
             done = clock()
             parts = [events[i].time_till(events[i + 1]) for i in range(3)]
             runs.append(parts + [(enqueued - enqueue) * 1e3, (done - start) * 1e3])
-        return {"runs": runs, "telemetry": telemetry()}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"runs": runs, "telemetry": dict(telemetry(), peak_rss_bytes=peak)}
 
     def profile(self, params: Dict[str, Any]) -> List[List[Any]]:
         """``[name, median milliseconds]`` of each layer over ``count`` runs of their own."""

@@ -91,7 +91,7 @@ class RemoteEngine:
 
         Args:
             onnx: the model, its weights in it.
-            precision: "fp32", "fp16" or "int8" (of a model with QuantizeLinear in it).
+            precision: "fp32", "tf32", "fp16" or "int8" (of a model with QuantizeLinear in it).
             shapes: of the inputs that have free sizes.
             workspace_mib: what a layer may use while it runs; None: TensorRT's own limit.
             rebuild: build it, whatever was built before.

@@ -73,6 +73,16 @@ def normal_key(key: str) -> str:
     return f"0x{int(key, 16):016x}"
 
 
+def trial_seconds(folder: Path) -> float | None:
+    """Seconds that building and measuring took, all trials of a folder added up.
+
+    Those that ran side by side count each. None where the folder has no trials, or older ones
+    without it.
+    """
+    walls = [line.get("wall") for line in read_lines(Path(folder) / TRIALS)]
+    return None if None in walls or not walls else round(sum(walls), 3)
+
+
 def read_lines(path: Path) -> list[Any]:
     """The JSON values of a JSON-lines file; none where there is no file.
 

@@ -5,9 +5,9 @@ out of pinned memory and to and from the GPU with it. The GPU's own figures, as 
 them, are in the facts; the option ``clock`` takes one of them for the samples instead.
 
 Options: ``clock`` = "host" (default), "latency" or "compute" (see `tvmkd.tensorrt.runner`);
-``cuda_graph`` (default False); ``spin`` (default True: the host spins while the GPU works);
-``rebuild`` (default False: an engine that was built here for the same is taken), for what two
-builds differ by; ``workspace_mib``.
+``cuda_graph`` (default False; with it, an engine of which no graph can be made is left out);
+``spin`` (default True: the host spins while the GPU works); ``rebuild`` (default False: an engine
+that was built here for the same is taken), for what two builds differ by; ``workspace_mib``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.errors import InputError, MissingError
 from tvmkd.tensorrt.runner import Runner, Timing, summary
 
 CLOCKS = {
@@ -40,13 +41,19 @@ class TensorRTEngine(Engine):
 
         Raises:
             MissingError: a package, the driver or the GPU is not there; before any work.
-            InputError: TensorRT cannot build an engine of the model.
+            InputError: TensorRT builds no engine of the model, or no CUDA graph can be made of it.
         """
         from tvmkd.tensorrt import api, builder, cache, cuda, device
 
         options = self.spec.options
         bindings = api.find(self.spec.kind)
         self._cuda = cuda.find(spin=options.get("spin", True))
+        graph = options.get("cuda_graph", False)
+        if graph and not self._cuda.captures:
+            raise MissingError(
+                f"{self._cuda.package} has no calls for CUDA graphs: pip install cuda-bindings, or "
+                "compare without (--no-cuda-graph)"
+            )
         free_before, _ = self._cuda.memory()
         path = self.path()
         wanted = builder.BuildOptions(
@@ -60,12 +67,13 @@ class TensorRTEngine(Engine):
         else:
             built, cached = cache.get(path, wanted, bindings, cuda=self._cuda)
         engine_seconds = perf_counter() - start
-        graph = options.get("cuda_graph", False)
         self._runner = Runner(built.plan, bindings, self._cuda, graph=graph)
         self._example = {name: np.asarray(array) for name, array in example.items()}
         self._names = [str(output["name"]) for output in built.outputs]
         self._size = built.size
         self.infer(example)
+        if graph and not self._runner.graphed:
+            raise InputError(f"{self._runner.no_graph}; compare without (--no-cuda-graph)")
         free_after, _ = self._cuda.memory()
         gpu = device.find()
         self._facts = {

@@ -94,6 +94,8 @@ class TensorRTBoardEngine(Engine):
             "clock": self._clock(),
             "engine_from_cache": self._built["cached"],
             "engine_seconds": self._built["seconds"],
+            "engine_build_seconds": None if self._built["cached"] else self._built["seconds"],
+            "board_peak_rss_bytes": self._heat[-1].get("peak_rss_bytes"),
             "layers": self._built["layers"],
             "spin_wait": True,
             "transfers": "from and to pinned memory, on the engine's stream, never overlapping",

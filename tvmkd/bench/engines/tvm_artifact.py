@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvmkd.bench.engines.base import Engine, Inputs
+
+if TYPE_CHECKING:
+    from tvmkd.artifact import Manifest
 
 
 class TvmEngine(Engine):
@@ -36,4 +39,17 @@ class TvmEngine(Engine):
             "target": manifest.target.get("name"),
             "coverage": manifest.coverage,
             "onnx_sha256": manifest.onnx_sha256,
+            **spent(manifest),
         }
+
+
+def spent(manifest: Manifest) -> dict[str, float | None]:
+    """Seconds that building the artifact took, and the trials whose records it holds.
+
+    None where the manifest does not tell: it is older, or its records came without their trials.
+    """
+    trials: list[Any] = [made.get("trial_seconds") for made in manifest.records if made.get("used")]
+    return {
+        "engine_build_seconds": manifest.coverage.get("build_seconds"),
+        "tuning_seconds": None if None in trials or not trials else float(sum(trials)),
+    }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.bench.engines.tvm_artifact import spent
 from tvmkd.boards.remote import RemoteModel
 
 BLOCK = 20  # runs that one question to the board asks for
@@ -84,6 +85,7 @@ class BoardEngine(Engine):
             "target": self._manifest.target.get("name"),
             "coverage": self._manifest.coverage,
             "onnx_sha256": self._manifest.onnx_sha256,
+            **spent(self._manifest),
             "board_threads": self._facts.get("threads"),
             "board": self._facts,
             "celsius": [now.get("celsius") for now in known],

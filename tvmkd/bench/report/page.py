@@ -9,14 +9,22 @@ from typing import Any
 
 from tvmkd.bench.report import charts
 from tvmkd.bench.report.records import History
-from tvmkd.bench.schema import Comparison, Engine
-from tvmkd.bench.table import half_width, milliseconds, milliseconds_unit, size, threads
+from tvmkd.bench.schema import Comparison, Engine, Gpu
+from tvmkd.bench.table import (
+    builds,
+    half_width,
+    milliseconds,
+    milliseconds_unit,
+    seconds,
+    size,
+    threads,
+)
 
 KERNELS_SHOWN = 14
 TASKS_SHOWN = 14
 COLUMNS = (
     *("engine", "median", "95% CI", "p90", "p95", "p99", "× fastest"),
-    *("size", "memory", "load", "max error"),
+    *("size", "memory", "GPU memory", "load", "build", "tuning", "max error", "off", "allowed"),
 )
 
 
@@ -105,8 +113,11 @@ def _table(comparison: Comparison) -> str:
             against,
             size(engine.size_bytes),
             _memory(engine),
-            f"{engine.build_seconds:.2g} s",
+            size(engine.gpu_memory_bytes),
+            *map(seconds, (engine.build_seconds, engine.engine_seconds, engine.tuning_seconds)),
             f"{engine.max_abs_error:.1e}",
+            f"{engine.relative_error:.1e}",
+            "–" if engine.tolerance is None else f"{engine.tolerance:.3g}",
         ]
         rows.append(
             f'<tr{css}><th scope="row">{_breakable(engine.name)}</th>'
@@ -116,8 +127,10 @@ def _table(comparison: Comparison) -> str:
     return _grid(
         COLUMNS,
         rows,
-        f"Times in {milliseconds_unit(comparison)}. Memory is the process's peak; load is opening "
-        "or compiling; the error is against ONNX Runtime in FP32.",
+        f"Times in {milliseconds_unit(comparison)}. Memory is the process's peak, GPU memory what "
+        "the engine holds; load is opening or compiling; build and tuning are what the engine or "
+        "the artifact took, whenever that was; the error is against ONNX Runtime in FP32, and as a "
+        "share of the output's range, beside the share that is allowed.",
     )
 
 
@@ -128,7 +141,7 @@ def _over(engine: Engine, comparison: Comparison) -> str:
 
 
 def _memory(engine: Engine) -> str:
-    peak = engine.facts.get("peak_rss_bytes")
+    peak = engine.memory()
     return "–" if peak is None else f"{peak / 1e6:.0f} MB"
 
 
@@ -238,6 +251,8 @@ def notes(comparison: Comparison) -> str:
         f"{escape(item.reason)}</li>"
         for item in comparison.left_out
     ] + [f"<li>{escape(text)}</li>" for text in comparison.warnings]
+    several = [engine for engine in comparison.engines if len(engine.builds) > 1]
+    lines += [f"<li>{escape(builds(engine))}</li>" for engine in several]
     if not lines:
         return ""
     body = f"<ul>{''.join(lines)}</ul>"
@@ -262,7 +277,14 @@ def method(comparison: Comparison, metadata: Mapping[str, str]) -> str:
         "until stable",
         "Idle engines": how.idle,
         "Outputs": f"checked on {how.samples_checked} inputs against {how.reference}",
+        "Builds": f"{how.builds} of each engine that chooses tactics when it is built"
+        if how.builds > 1
+        else "",
+        "CUDA graph": {None: "", True: "for all engines on the GPU", False: "for none"}[
+            how.cuda_graph
+        ],
         "Machine": _machine(comparison),
+        "GPU": _gpu(comparison.context.gpu),
         "Versions": ", ".join(f"{name} {version}" for name, version in context.versions.items()),
         "Measured": f"{comparison.created} by {comparison.tool}",
     }
@@ -282,6 +304,28 @@ def _machine(comparison: Comparison) -> str:
         if None not in values:
             facts.append(f"{values[0]:.0f} to {values[1]:.0f} {unit}")
     facts.append(f"load {context.load_1min[0]:g} before, {context.load_1min[1]:g} after")
+    return ", ".join(facts)
+
+
+def _gpu(gpu: Gpu | None) -> str:
+    """What nvidia-smi said, before and after."""
+    if gpu is None:
+        return ""
+    facts = [
+        f"{gpu.name}, driver {gpu.driver}",
+        "clocks " + ("" if gpu.locked else "un") + "locked",
+    ]
+    for values, most, unit in (
+        (gpu.sm_mhz, gpu.max_sm_mhz, "MHz (SM)"),
+        (gpu.memory_mhz, None, "MHz (memory)"),
+        (gpu.temperature_c, None, "°C"),
+        (gpu.power_w, gpu.power_limit_w, "W"),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            limit = "" if most is None else f" of at most {most:.0f}"
+            facts.append(f"{min(known):.0f} to {max(known):.0f}{limit} {unit}")
+    facts.append(f"slowed down by {', '.join(gpu.slowed_by) or 'nothing'}")
     return ", ".join(facts)
 
 

@@ -1,0 +1,121 @@
+"""How fast and how warm an NVIDIA GPU was, by nvidia-smi, which comes with its driver.
+
+It is asked between turns, never during one: it takes a CPU and the driver's locks for a moment.
+
+The driver tells no one whether its clocks are locked. They count as locked where the SM clock was
+the same at every reading, idle and busy, and either the driver says that a setting holds it, or it
+stayed below its maximum with nothing else that slows it down.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from tvmkd.bench import schema
+
+TIMEOUT_S = 20.0
+FIELDS = {
+    "name": "name",
+    "driver": "driver_version",
+    "sm_mhz": "clocks.sm",
+    "memory_mhz": "clocks.mem",
+    "max_sm_mhz": "clocks.max.sm",
+    "temperature_c": "temperature.gpu",
+    "power_w": "power.draw",
+    "power_limit_w": "power.limit",
+}
+WORDS = ("name", "driver")
+REASONS = ("clocks_throttle_reasons.active", "clocks_event_reasons.active")
+"""The older name and the one since R535; what a driver does not know it refuses as a whole."""
+
+BY_SETTING = 0x2
+SLOWED = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+}
+"""NVML's bits (nvmlClocksEventReasons) for what takes clocks down unasked."""
+
+
+class Watch:
+    """Readings of one GPU in the course of a comparison.
+
+    Args:
+        uuid: of the GPU, ``GPU-...``; None takes the first that nvidia-smi shows.
+    """
+
+    def __init__(self, uuid: str | None = None) -> None:
+        self._uuid = uuid
+        self._readings: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """Takes a reading, where nvidia-smi gives one."""
+        now = read(self._uuid)
+        if now is not None:
+            self._readings.append(now)
+
+    def summary(self) -> schema.Gpu | None:
+        """All readings; None where there was none."""
+        if not self._readings:
+            return None
+        first = self._readings[0]
+        reasons = [now["reasons"] or 0 for now in self._readings]
+        slowed = [text for bit, text in SLOWED.items() if any(reason & bit for reason in reasons)]
+        clocks = {now["sm_mhz"] for now in self._readings}
+        below = first["sm_mhz"] is not None and first["sm_mhz"] < (first["max_sm_mhz"] or 0)
+        held = any(reason & BY_SETTING for reason in reasons) or (below and not slowed)
+        series = ("sm_mhz", "memory_mhz", "temperature_c", "power_w")
+        told: dict[str, Any] = {name: first[name] for name in FIELDS}
+        told.update({name: [now[name] for now in self._readings] for name in series})
+        steady = len(self._readings) > 1 and len(clocks) == 1 and None not in clocks
+        return schema.Gpu(**told, slowed_by=slowed, locked=steady and held)
+
+
+def read(uuid: str | None = None) -> dict[str, Any] | None:
+    """One reading: the names of `FIELDS`, and ``reasons``, NVML's bits.
+
+    What the GPU does not tell is None. None as a whole where there is no nvidia-smi, or it refuses.
+    """
+    for reasons in REASONS:
+        argv = [
+            "nvidia-smi",
+            f"--query-gpu={','.join([*FIELDS.values(), reasons])}",
+            "--format=csv,noheader,nounits",
+            *([] if uuid is None else [f"--id={uuid}"]),
+        ]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        cells = [cell.strip() for cell in done.stdout.partition("\n")[0].split(",")]
+        if done.returncode == 0 and len(cells) == len(FIELDS) + 1:
+            told = dict(zip(FIELDS, cells, strict=False))
+            found: dict[str, Any] = {
+                name: _word(text) if name in WORDS else _number(text) for name, text in told.items()
+            }
+            return {**found, "reasons": _bits(cells[-1])}
+    return None
+
+
+def _word(text: str) -> str | None:
+    return None if text.startswith("[") else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _bits(text: str) -> int | None:
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
