@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tvmkd.bench.agree import compare_outputs
+from tvmkd.bench.agree import TOLERANCE, compare_outputs
 
 WANT = [[np.array([[1.0, -4.0]], np.float32)], [np.array([[0.001, 0.002]], np.float32)]]
 
@@ -57,3 +57,11 @@ def test_whole_numbers_are_compared_as_such() -> None:
     assert compare_outputs(big, big, 0.0).problem is None
     labels, other = [[np.array([3], np.int64)]], [[np.array([4], np.int64)]]
     assert compare_outputs(labels, other, 1e-3).problem is not None
+
+
+def test_each_precision_that_an_engine_can_have_has_a_tolerance() -> None:
+    from tvmkd.tensorrt.options import PRECISIONS
+
+    assert set(TOLERANCE) == set(PRECISIONS)
+    ordered = [TOLERANCE[name] for name in ("fp32", "tf32", "fp16", "int8")]
+    assert ordered == sorted(ordered)

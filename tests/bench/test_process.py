@@ -127,4 +127,6 @@ def _alive(pid: int) -> bool:
 
 def test_threads_are_said_in_every_dialect() -> None:
     said = environment(3)
+    assert said.pop("NVIDIA_TF32_OVERRIDE") == "0"
+    assert environment(3, "tf32") == environment(3, "fp16") == said
     assert {said[key] for key in said if key.endswith("NUM_THREADS")} == {"3"}

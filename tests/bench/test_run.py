@@ -41,7 +41,7 @@ def _run(ms: float, rounds: int = 3, output: float = 1.0, **options: Any) -> Run
     run.check([], [], Path(), 1.0, [[np.array([1.0])]])
     run.warm = {"call_seconds": ms / 1e3, "stable": True, "spread": ms, "seconds": 1.0}
     for _ in range(rounds):
-        run.turn(0.1, 1000)
+        run.turn(0.1, 1000, ms / 1e3)
     run.ask_facts()
     return run
 
@@ -71,9 +71,9 @@ def test_builds_are_one_engine_that_shows_the_worst_of_them() -> None:
 
 def test_a_turn_fits_its_time() -> None:
     run = _run(10.0, rounds=0)
-    run.turn(0.5, 1000)
-    run.turn(0.5, 20)
-    run.turn(0.001, 1000)
+    run.turn(0.5, 1000, 0.01)
+    run.turn(0.5, 20, 0.01)
+    run.turn(0.001, 1000, 0.01)
     assert [len(one) for one in run.rounds] == [50, 20, 5]
 
 

@@ -71,3 +71,25 @@ def test_order_statistics_of_very_few_samples_are_their_range() -> None:
 def test_rounds_that_do_not_pair_up_are_refused() -> None:
     with pytest.raises(ValueError, match="do not pair up: 2 and 1"):
         stats.ratio_ci([[1.0], [1.0]], [[1.0]])
+
+
+def test_an_interval_with_builds_in_it_holds_what_builds_differ_by() -> None:
+    rng = np.random.default_rng(3)
+    hits = alone = 0
+    for _ in range(TRIALS):
+        builds = np.exp(rng.normal(0, 0.05, 3))
+        centre = float(np.median(builds))
+        narrow = (centre * 0.999, centre * 1.001)
+        low, high = stats.widened(centre, narrow, stats.builds_error(list(builds)))
+        assert low < narrow[0] < narrow[1] < high
+        hits += low <= 1.0 <= high
+        alone += narrow[0] <= 1.0 <= narrow[1]
+    assert hits / TRIALS >= 0.92
+    assert alone / TRIALS < 0.2
+
+
+def test_builds_that_are_alike_or_alone_add_nothing() -> None:
+    assert stats.builds_error([2.0]) == stats.builds_error([2.0, 2.0, 2.0]) == 0.0
+    assert stats.widened(1.5, (1.4, 1.7), 0.0) == pytest.approx((1.4, 1.7))
+    # Two builds: Student's t of one degree of freedom.
+    assert stats.builds_error([1.0, np.exp(0.01)]) == pytest.approx(12.71 * 0.005)

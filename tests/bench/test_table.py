@@ -6,7 +6,7 @@ import pytest
 import samples
 from rich.console import Console
 
-from tvmkd.bench import table
+from tvmkd.bench import schema, table
 
 
 def _shown(width: int = 110, emulated: bool = False) -> str:
@@ -43,6 +43,55 @@ def test_it_fits_a_terminal_of_80_columns() -> None:
 def test_over_budget_is_marked_on_the_right_engines() -> None:
     marked = [line for line in _shown().splitlines() if " ! " in f"{line} " and "1.2 MB" in line]
     assert [line.split()[0] for line in marked] == ["torch", "tvm:untuned"]
+
+
+def test_what_an_engine_takes_stands_beside_its_time() -> None:
+    made = samples.comparison(
+        samples.engine(
+            "tensorrt",
+            1.0,
+            relative_error=2e-4,
+            tolerance=2e-2,
+            engine_seconds=41.5,
+            gpu_memory_bytes=55_000_000,
+            peak_rss_bytes=900_000_000,
+            builds=[
+                schema.Build(p50=ms, ci95=(0.99 * ms, 1.01 * ms), round_sizes=[])
+                for ms in (1.0, 1.1)
+            ],
+        ),
+        samples.engine("tvm", 2.0, tuning_seconds=7200.0, seed=1),
+    )
+    gpu = schema.Gpu.model_construct(name="Stand-in")
+    context = made.context.model_copy(update={"gpu": gpu, "clocks_locked": False})
+    method = made.method.model_copy(update={"cuda_graph": True})
+    made = made.model_copy(update={"context": context, "method": method})
+    stream = io.StringIO()
+    table.show(made, Console(file=stream, width=80))
+    text = stream.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "tensorrt 2.0e-04 0.02 0.4 s 42 s – 900.0 MB 55.0 MB" in lines
+    assert "tvm 1.0e-06 – 0.4 s – 2.0 h 120.0 MB –" in lines
+    flat = " ".join(text.split())
+    assert "2 builds, medians 1.00 to 1.10 ms, 10.0% apart; within one build the median" in flat
+    assert "known to ± 1.0%" in flat
+    assert "AMD EPYC 7B13 and Stand-in, clocks unlocked, CUDA graph, 2 threads" in flat
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0123, "0.012 s"),
+        (41.5, "42 s"),
+        (120.0, "120 s"),
+        (600.0, "10 min"),
+        (7200.0, "2.0 h"),
+    ],
+)
+def test_seconds(value: float | None, text: str) -> None:
+    assert table.seconds(value) == text
 
 
 @pytest.mark.parametrize(

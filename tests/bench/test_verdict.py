@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import samples
 
+from tvmkd.bench import schema
 from tvmkd.bench.verdict import decide, pair
+
+
+def _builds(*medians: float) -> list[schema.Build]:
+    return [schema.Build(p50=ms, ci95=(ms, ms), round_sizes=[]) for ms in medians]
 
 
 def test_a_clear_winner_is_named_with_its_interval() -> None:
@@ -51,3 +56,19 @@ def test_level_engines_and_the_next_one() -> None:
 def test_one_engine_and_none() -> None:
     assert "nothing to compare with" in decide([samples.engine("a", 1.0)]).sentence
     assert decide([]).fastest is None
+
+
+def test_a_win_that_another_build_would_undo_is_noise() -> None:
+    slow = samples.engine("slow", 1.1, seed=1)
+    built = samples.engine("built", 1.0, seed=2)
+    assert pair(slow, built).decided
+    apart = built.model_copy(update={"builds": _builds(0.95, 1.0, 1.09)})
+    verdict = decide([slow, apart])
+    assert not verdict.pairs[0].decided
+    assert verdict.pairs[0].ratio == pair(slow, built).ratio
+    assert "level" in verdict.sentence
+    assert ", over 3 builds), within noise" in verdict.sentence
+    alike = built.model_copy(update={"builds": _builds(0.995, 1.0, 1.003)})
+    sentence = decide([slow, alike]).sentence
+    assert sentence.startswith("built is 1.1")
+    assert sentence.endswith(", over 3 builds).")

@@ -80,6 +80,37 @@ def test_an_unknown_engine_is_wrong_usage(tvmkd: Any, onnx: Path) -> None:
     assert "no engine of kind 'tensorflow'" in done.err
 
 
+def test_builds_and_graphs_are_for_those_who_have_them(
+    tvmkd: Any, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd.bench import engines
+
+    done = tvmkd("compare", onnx, *QUICK, "--builds", "3", "--engine", "onnxruntime")
+    assert done.code == 2
+    assert "3 builds of nothing: onnxruntime are not built here" in done.line
+    assert tvmkd("compare", onnx, *QUICK, "--builds", "0").code == 2
+    done = tvmkd("compare", onnx, *QUICK, "--cuda-graph", "--engine", "onnxruntime")
+    assert done.code == 2
+    assert "no engine here runs on a GPU" in done.line
+    monkeypatch.setattr(engines, "why_not", lambda kind: None)
+    names = ("--engine", "tensorrt", "--engine", "onnxruntime:cuda")
+    done = tvmkd("compare", onnx, *QUICK, "--cuda-graph", *names)
+    assert done.code == 2
+    assert "onnxruntime:cuda cannot run through one" in done.line
+
+
+def test_tf32_is_for_whoever_has_it() -> None:
+    from tvmkd.cli.compare import specs
+
+    names = ["tensorrt", "onnxruntime:cuda", "onnxruntime:tensorrt", "onnxruntime", "tvm+tensorrt"]
+    for precision, wanted in (
+        ("tf32", ["tf32", "tf32", "tf32", "fp32", "fp32"]),
+        ("fp16", ["fp16", "fp32", "fp16", "fp32", "fp32"]),
+    ):
+        made = specs(names, Path("m.onnx"), {}, None, None, precision=precision)
+        assert [spec.precision for spec in made] == wanted
+
+
 def test_a_board_over_ssh_is_asked_for_in_the_right_words(
     tvmkd: Any, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

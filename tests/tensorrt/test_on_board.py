@@ -35,8 +35,8 @@ def test_it_is_python_3_6_and_its_standard_library() -> None:
         *(str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)),
     }
     assert names == {
-        *("base64", "glob", "hashlib", "json", "os", "platform", "re", "sys", "time"),
-        *("traceback", "typing", "tensorrt", "pycuda.driver"),
+        *("base64", "glob", "hashlib", "json", "os", "platform", "re", "resource", "sys"),
+        *("time", "traceback", "typing", "tensorrt", "pycuda.driver"),
     }
     # One argument of a command line, which Linux ends at 128 KiB.
     assert len(source) < 100_000

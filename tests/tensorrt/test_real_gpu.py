@@ -64,13 +64,18 @@ def test_a_comparison_on_this_gpu(bindings: api.Bindings, tmp_path: Path) -> Non
     specs = [
         EngineSpec("onnxruntime", "onnxruntime", path),
         EngineSpec("host", bindings.product, path),
-        EngineSpec("gpu", bindings.product, path, options={"clock": "compute", "cuda_graph": True}),
+        EngineSpec("gpu", bindings.product, path, options={"clock": "compute"}),
     ]
-    result = compare(specs, path, threads=1, seconds=0.5, rounds=2, warmup_limit=2)
+    times: dict[str, Any] = {"seconds": 0.5, "rounds": 2, "warmup_limit": 2}
+    result = compare(specs, path, threads=1, builds=2, cuda_graph=True, **times)
     assert result.left_out == []
     host, gpu = result.engine("host"), result.engine("gpu")
     assert host is not None
     assert gpu is not None
     assert gpu.p50 < host.p50
     assert host.facts["gpu"]
-    assert host.facts["gpu_memory_bytes"] > 0
+    assert (host.gpu_memory_bytes or 0) > 0
+    assert host.facts["cuda_graph"] is True
+    assert len(host.builds) == 2
+    assert result.context.gpu is not None
+    assert result.context.gpu.sm_mhz[-1]

@@ -139,3 +139,13 @@ def test_a_full_disk_is_one_clear_line_and_tears_nothing(tmp_path: Path) -> None
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
     assert path.read_bytes() == before
+
+
+def test_trials_tell_the_time_they_took(tmp_path: Path) -> None:
+    assert records.trial_seconds(tmp_path) is None
+    trials = tmp_path / records.TRIALS
+    trials.write_text('{"task": "a", "wall": 1.25}\n{"task": "b", "wall": 2.5}\n')
+    assert records.trial_seconds(tmp_path) == 3.75
+    with trials.open("a") as file:
+        file.write('{"task": "older"}\n')
+    assert records.trial_seconds(tmp_path) is None

@@ -137,9 +137,12 @@ def compare(
             tell("round", {"round": turn, "rounds": rounds, "engines": [r.name for r in runs]})
             fallen = []
             for run in runs if turn % 2 == 0 else runs[::-1]:
-                share = rounds * sum(other.spec is run.spec for other in runs)
+                # As many calls of each build, by the slowest: or quick builds would count more.
+                builds_s = [each.warm["call_seconds"] for each in runs if each.spec is run.spec]
+                share = rounds * len(builds_s)
                 most = max(5, MOST_SAMPLES // share)
-                if not keeps_up(run, functools.partial(run.turn, seconds / share, most)):
+                step = functools.partial(run.turn, seconds / share, most, max(builds_s))
+                if not keeps_up(run, step):
                     fallen.append(run)
             runs = [run for run in runs if run not in fallen]
             look()

@@ -59,11 +59,10 @@ class Run:
         if self.agreement.problem:
             raise Disagrees(self.agreement.problem)
 
-    def turn(self, seconds: float, most: int) -> None:
-        """One round: as many calls as fit in ``seconds`` by the warm-up's estimate, at least five
-        and at most ``most``; cut short where they take four times as long.
+    def turn(self, seconds: float, most: int, call_s: float) -> None:
+        """One round: as many calls of ``call_s`` as fit in ``seconds``, at least five and at most
+        ``most``; cut short where they take four times as long.
         """
-        call_s = self.warm["call_seconds"]
         count = max(5, min(most, round(seconds / call_s)))
         self.rounds.append(self.process.time(count, limit_s=4 * max(seconds, 5 * call_s)))
 

@@ -13,7 +13,7 @@ from fake_gpu import FakeGpu
 
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.bench.engines.tensorrt import CLOCKS, TensorRTEngine, slowest
-from tvmkd.errors import MissingError
+from tvmkd.errors import InputError, MissingError
 from tvmkd.tensorrt import api, builder, cache, cuda, device
 from tvmkd.tensorrt.cuda_bindings import CudaBindings
 from tvmkd.tensorrt.runner import Layer
@@ -112,6 +112,25 @@ def test_the_gpu_s_clock_is_taken_where_it_was_asked_for(
     with TensorRTEngine(spec, threads=1) as engine:
         engine.prepare({"x": X})
         assert engine.times(engine.bind({"x": X}), 3, 10**10) == [round(ms * 1e6)] * 3
+
+
+def test_a_graph_that_cannot_be_made_leaves_the_engine_out(
+    gpu: FakeGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"cuda_graph": True}
+    spec = EngineSpec("t", "tensorrt", _onnx(tmp_path / "m.onnx"), options=options)
+    gpu.capturable = False
+    with (
+        TensorRTEngine(spec, threads=1) as engine,
+        pytest.raises(InputError, match=r"cannot be captured: .*--no-cuda-graph"),
+    ):
+        engine.prepare({"x": X})
+    assert gpu.held() == {}
+    monkeypatch.setattr(CudaBindings, "captures", False)
+    gpu.log.clear()
+    with TensorRTEngine(spec, threads=1) as engine, pytest.raises(MissingError, match="no calls"):
+        engine.prepare({"x": X})
+    assert not any(call.startswith("build") for call in gpu.log), "before any work"
 
 
 def test_each_build_may_be_measured(gpu: FakeGpu, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import toys
 
 from tvmkd import artifact, targets
+from tvmkd.bench.engines.tvm_artifact import spent
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.errors import InputError
@@ -61,3 +62,23 @@ def test_a_damaged_artifact_says_so(made: Path, tmp_path: Path) -> None:
         pytest.raises(InputError, match="broken"),
     ):
         process.prepare([sample], NAMES, tmp_path / "out", timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("records", "seconds"),
+    [
+        ([{"used": 3, "trial_seconds": 60.5}, {"used": 0, "trial_seconds": 9.0}], 60.5),
+        ([{"used": 3, "trial_seconds": 60.5}, {"used": 1, "trial_seconds": 1.5}], 62.0),
+        ([{"used": 3, "trial_seconds": 60.5}, {"used": 1, "trial_seconds": None}], None),
+        ([{"used": 3}], None),
+        ([], None),
+    ],
+)
+def test_what_was_spent_is_that_of_the_records_in_use(
+    made: Path, records: list[dict[str, float]], seconds: float | None
+) -> None:
+    manifest = artifact.read(made)
+    update = {"records": records, "coverage": {"build_seconds": 4.5}}
+    found = spent(manifest.model_copy(update=update))
+    assert found == {"engine_build_seconds": 4.5, "tuning_seconds": seconds}
+    assert spent(manifest)["engine_build_seconds"] is None

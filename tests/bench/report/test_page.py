@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import samples
 
-from tvmkd.bench import report
+from tvmkd.bench import report, schema
 from tvmkd.bench.report import charts
 
 
@@ -93,6 +93,48 @@ def test_a_detectors_figures_are_called_by_their_name() -> None:
     assert "mAP against latency" in page
     assert "mAP of student distilled" in page
     assert "ccuracy" not in re.sub(r"<style>.*</style>", "", page, flags=re.S)
+
+
+def test_what_a_sceptic_asks_of_a_gpu_is_there() -> None:
+    made = samples.comparison(
+        samples.engine(
+            "tensorrt",
+            1.0,
+            tolerance=0.02,
+            engine_seconds=412.0,
+            gpu_memory_bytes=55_000_000,
+            builds=[schema.Build(p50=ms, ci95=(ms, ms), round_sizes=[]) for ms in (1.0, 1.1)],
+        )
+    )
+    gpu = schema.Gpu(
+        name="Stand-in <1>",
+        driver="550",
+        sm_mhz=[345.0, None, 1980.0],
+        memory_mhz=[None],
+        max_sm_mhz=1990.0,
+        temperature_c=[34.0, 51.0],
+        power_w=[71.2],
+        power_limit_w=700.0,
+        slowed_by=["power cap"],
+        locked=False,
+    )
+    context = made.context.model_copy(update={"gpu": gpu, "clocks_locked": False})
+    method = made.method.model_copy(update={"cuda_graph": False, "builds": 2})
+    page = report.render(made.model_copy(update={"context": context, "method": method}))
+    for text in (
+        "Stand-in &lt;1&gt;, driver 550, clocks unlocked, 345 to 1980 of at most 1990 MHz (SM)",
+        "34 to 51 °C, 71 to 71 of at most 700 W, slowed down by power cap",
+        "2 of each engine that chooses tactics when it is built",
+        "<dt>CUDA graph</dt><dd>for none</dd>",
+        "2 builds, medians 1.00 to 1.10 ms, 10.0% apart",
+        "<td>7 min</td>",
+        "<td>55.0 MB</td>",
+        "<td>0.02</td>",
+    ):
+        assert text in page, text
+    plain = report.render(samples.five())
+    assert "<dt>GPU</dt>" not in plain
+    assert "<dt>Builds</dt>" not in plain
 
 
 def test_only_what_there_is_gets_a_section() -> None:
