@@ -52,6 +52,7 @@ def test_what_an_engine_takes_stands_beside_its_time() -> None:
             1.0,
             relative_error=2e-4,
             tolerance=2e-2,
+            device="GPU",
             engine_seconds=41.5,
             gpu_memory_bytes=55_000_000,
             peak_rss_bytes=900_000_000,

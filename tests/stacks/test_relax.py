@@ -37,6 +37,7 @@ def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path
     assert manifest["check"]["samples"] == 3
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["coverage"]["tuned"] == 0
+    assert manifest["coverage"]["build_seconds"] > 0
     assert len(manifest["coverage"]["untuned"]) == manifest["coverage"]["tasks"] > 0
 
 

@@ -81,8 +81,8 @@ def costs(comparison: Comparison) -> Table:
     from rich.table import Table
 
     result = Table(
-        caption="off: largest error of the outputs' range, and what is allowed; load: to open or "
-        "compile;\nbuild, tuning: whenever that was; memory: at most, GPU: held",
+        caption="off, allowed: largest error, of an output's range; load: to open or compile\n"
+        "build, tuning: whenever that was; memory: at most; GPU: held",
         box=SIMPLE_HEAD,
     )
     result.add_column("engine", style="bold", no_wrap=True)
@@ -113,11 +113,13 @@ def builds(engine: Engine) -> str:
 
 
 def machine(comparison: Comparison) -> str:
-    """What the engines ran on, with the state of its clocks where it tells."""
+    """What the engines ran on, the state of its clocks where it tells, and CUDA graphs."""
     where = comparison.context
     gpu = [] if where.gpu is None or where.gpu.name is None else [where.gpu.name]
     state = {None: "", True: ", clocks locked", False: ", clocks unlocked"}[where.clocks_locked]
-    graph = {None: "", True: ", CUDA graph", False: ", no CUDA graph"}[comparison.method.cuda_graph]
+    graph = ""
+    if any(engine.device == "GPU" for engine in comparison.engines):
+        graph = ", CUDA graph" if comparison.method.cuda_graph else ", no CUDA graph"
     return " and ".join([where.cpu, *gpu]) + state + graph
 
 

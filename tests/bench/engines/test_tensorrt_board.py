@@ -32,6 +32,7 @@ def test_the_command_measures_there_and_gives_the_same_json(
     out = tmp_path / "result.json"
     argv = ["compare", onnx, "--ssh", "user@nano", "--dim", "batch=2", "--precision", "fp16"]
     argv += ["--seconds", "0.2", "--rounds", "2", "-o", out, "--report", tmp_path / "r.html"]
+    argv += ["--builds", "2"]
     assert cli.execute([str(word) for word in argv]) == 0, capfd.readouterr()
     result = Comparison.load(out)
     (engine,) = result.engines
@@ -44,7 +45,12 @@ def test_the_command_measures_there_and_gives_the_same_json(
     assert result.context.temperature_c == [41.5, 41.5]
     assert result.context.versions == {"tensorrt": "8.2.1.8"}
     assert "by the board's own clock" in result.method.measured
+    assert result.context.gpu is None, "that is this machine's"
+    assert (engine.device, engine.tolerance, len(engine.builds)) == ("GPU", 2e-2, 2)
+    assert all((build.engine_seconds or 0) >= 0.2 for build in engine.builds), "built anew"
+    assert (engine.peak_rss_bytes or 0) > 1e6
     facts = engine.facts
+    assert facts["engine_from_cache"] is False
     assert facts["trtexec"]["latency_ms"]["p50"] == pytest.approx(1.375)
     assert facts["trtexec"]["runs"] >= len(engine.samples_ms) > 4
     assert facts["slowest_layers"] == [{"name": "dense", "ms": 0.75, "share": 1.0}]

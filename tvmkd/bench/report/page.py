@@ -13,6 +13,7 @@ from tvmkd.bench.schema import Comparison, Engine, Gpu
 from tvmkd.bench.table import (
     builds,
     half_width,
+    machine,
     milliseconds,
     milliseconds_unit,
     seconds,
@@ -36,7 +37,7 @@ def header(comparison: Comparison) -> str:
     mark = '<span class="pill bad">emulated</span>' if context.emulated else ""
     return (
         f'<header><p class="eyebrow">{mark}{escape(_model_name(comparison))} · '
-        f"{escape(context.cpu)} · {threads(method.threads)}</p>"
+        f"{escape(machine(comparison))} · {threads(method.threads)}</p>"
         f"<h1>{escape(headline)}</h1>{detail}</header>"
     )
 
