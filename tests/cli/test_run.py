@@ -82,7 +82,7 @@ def test_every_process_under_torchrun_builds_the_same_student(
     from tvmkd import distill
 
     calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(distill, "distill", lambda cfg, out, **options: calls.append(options))
+    monkeypatch.setattr(distill, "train", lambda cfg, out, **options: calls.append(options))
     monkeypatch.setenv("RANK", "1")
     path = write(tmp_path, '[project]\nname = "mine"\n[target]\nname = "x86-64-v4"\n')
     assert tvmkd("distill", "--config", path).code == 0

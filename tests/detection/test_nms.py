@@ -50,6 +50,14 @@ def test_as_torchvision_has_it(
     np.testing.assert_array_equal(found, theirs(boxes, scores, labels, threshold))
 
 
+def test_an_overlap_that_float32_rounds_up_is_above() -> None:
+    """60 / 200 is 0.3, which as a float32 is more than 0.3."""
+    boxes = np.array([[0, 0, 10, 13], [0, 7, 10, 20]], np.float32)
+    scores, labels = np.array([0.9, 0.8], np.float32), np.array([1, 1])
+    assert suppress(boxes, scores, labels, 0.3).tolist() == [0]
+    assert theirs(boxes, scores, labels, 0.3).tolist() == [0]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))
 def test_of_equal_scores_the_first(seed: int, count: int, classes: int) -> None:

@@ -28,9 +28,10 @@ def suppress(
     Returns:
         Places of the boxes that stay, best score first.
     """
-    # torchvision compares a float32 ratio with a double; so rounded, float32 says the same.
+    # torchvision compares a float32 ratio with a double; so rounded, float32 says the same. (float:
+    # numpy would round the other side to float32 as well.)
     limit = np.float32(threshold)
-    if limit > threshold:
+    if float(limit) > threshold:
         limit = np.nextafter(limit, np.float32(-1))
     # By class, so that what a block leaves open is the rest of its last class alone.
     left = np.lexsort((-scores, labels))
