@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmkd.distill.loop import Result, Run, distill
+from tvmkd.distill.loop import distill
+from tvmkd.distill.results import Result, Run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -20,7 +19,8 @@ from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.losses import Loss
 from tvmkd.distill.objective import Distillation, check
 from tvmkd.distill.pacing import Curriculum
-from tvmkd.distill.session import Network, Session
+from tvmkd.distill.results import Kind, Network, Result, Run
+from tvmkd.distill.session import Session
 from tvmkd.distill.team import assemble
 from tvmkd.distill.trainer import AfterCheckpoint, Job, Settings
 from tvmkd.early_exit.loss import ExitLoss
@@ -31,73 +31,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tvmkd.config import Config
-
-Kind = Literal["distilled", "baseline"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One student: how it was trained and how often it is right (0 to 1)."""
-
-    kind: Kind
-    seed: int
-    val_accuracy: float
-    test_accuracy: float
-    checkpoint: Path
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `distill` leaves behind.
-
-    Attributes:
-        checkpoint: the chosen student, ready for export: of the distilled ones the best on the
-            validation split (less the latency term, if there is one).
-        metrics: the JSON file with all of this.
-        teacher: None where the loss needs none.
-    """
-
-    checkpoint: Path
-    metrics: Path
-    teacher: Network | None
-    student: Network
-    runs: list[Run]
-    chosen: Run
-
-    def accuracies(self, kind: Kind) -> list[float]:
-        """Test accuracies (0 to 1) of one kind of student, in the order of the seeds."""
-        return [run.test_accuracy for run in self.runs if run.kind == kind]
-
-    def summary(self) -> dict[str, dict[str, float]]:
-        """For each kind of student: mean, sample standard deviation, lowest, highest, count."""
-        found = {kind: self.accuracies(kind) for kind in ("distilled", "baseline")}
-        return {
-            kind: {
-                "mean": statistics.fmean(scores),
-                "std": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-                "min": min(scores),
-                "max": max(scores),
-                "count": len(scores),
-            }
-            for kind, scores in found.items()
-            if scores
-        }
-
-    def lines(self) -> list[str]:
-        """The numbers as lines of text, for a terminal."""
-        rows = []
-        if self.teacher is not None and self.teacher.test_accuracy is not None:
-            rows.append(("teacher", self.teacher, f"{self.teacher.test_accuracy:.1%}"))
-        for kind, score in self.summary().items():
-            spread = f" ± {100 * score['std']:.1f} over {score['count']} seeds"
-            text = f"{score['mean']:.1%}{spread if score['count'] > 1 else ''}"
-            rows.append((kind, self.student, text))
-        width = max(len(network.model) for _, network, _ in rows)
-        return [
-            f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
-            for label, network, text in rows
-        ]
 
 
 def distill(
@@ -300,14 +233,10 @@ class _Students(Session):
             "distill": self.cfg.distill.model_dump(mode="json"),
             "teacher": asdict(result.teacher) if result.teacher else None,
             "student": asdict(result.student),
-            "runs": [_relative(run, self.out) for run in result.runs],
+            "runs": [run.to_dict(self.out) for run in result.runs],
             "summary": result.summary(),
-            "chosen": _relative(result.chosen, self.out),
+            "chosen": result.chosen.to_dict(self.out),
         }
         temporary = result.metrics.with_name(f".{result.metrics.name}.{os.getpid()}")
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, result.metrics)
-
-
-def _relative(run: Run, folder: Path) -> dict[str, Any]:
-    return {**asdict(run), "checkpoint": run.checkpoint.relative_to(folder).as_posix()}

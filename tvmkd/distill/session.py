@@ -17,6 +17,7 @@ from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.objective import Distillation
 from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import probe
+from tvmkd.distill.results import Network
 from tvmkd.distill.team import Team
 from tvmkd.distill.trainer import Job, Report, Settings, fit, to_device
 from tvmkd.models.macs import macs, parameters
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tvmkd.config import Config
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model's name and size. MACs and parameters are those of one image."""
-
-    model: str
-    macs: int
-    parameters: int
-    test_accuracy: float | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from tvmkd.distill.detector.losses import DetectorDistillation
 from tvmkd.distill.detector.pretrain import pretrain
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
+from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.team import Team, assemble
 from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
 from tvmkd.errors import InputError
@@ -34,80 +35,45 @@ if TYPE_CHECKING:
 
     from tvmkd.config import Config
 
-Kind = Literal["distilled", "baseline"]
-
 
 @dataclass(frozen=True)
-class Run:
-    """One student: how it was trained, and its average precision (0 to 1).
+class DetectorRun(Run):
+    """One student. Its accuracies are COCO's mAP, ``test_voc`` is VOC's."""
 
-    ``val_accuracy`` and ``test_accuracy`` are COCO's mAP, under the names that classifiers' runs
-    have; ``test_voc`` is VOC's.
-    """
-
-    kind: Kind
-    seed: int
-    val_accuracy: float
-    test_accuracy: float
     test_voc: float
-    checkpoint: Path
-    seconds: float
 
 
 @dataclass(frozen=True)
-class Network:
-    """A detector's name and size. MACs and parameters are those of one image."""
+class DetectorNetwork(Network):
+    """A detector's name and size; as above."""
 
-    model: str
-    macs: int
-    parameters: int
-    test_accuracy: float | None = None
     test_voc: float | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class DetectorResult:
+class DetectorResult(Result):
     """What `distill_detector` leaves behind: the best student on the validation split."""
 
-    checkpoint: Path
-    metrics: Path
-    teacher: Network | None
-    student: Network
-    runs: list[Run]
-    chosen: Run
+    runs: Sequence[DetectorRun]
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """For each kind of student, of COCO's mAP: mean, deviation, lowest, highest, count."""
-        made = {}
-        for kind in ("distilled", "baseline"):
-            scores = [run.test_accuracy for run in self.runs if run.kind == kind]
-            if scores:
-                made[kind] = {
-                    "mean": statistics.fmean(scores),
-                    "std": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-                    "min": min(scores),
-                    "max": max(scores),
-                    "count": len(scores),
-                    "voc": statistics.fmean(r.test_voc for r in self.runs if r.kind == kind),
-                }
-        return made
+        """As for classifiers, of COCO's mAP, and the mean of VOC's."""
+        return {
+            kind: {
+                **score,
+                "voc": statistics.fmean(run.test_voc for run in self.runs if run.kind == kind),
+            }
+            for kind, score in super().summary().items()
+        }
 
-    def lines(self) -> list[str]:
-        """The numbers as lines of text, for a terminal."""
-        rows = []
-        if self.teacher is not None:
-            score = f"mAP {self.teacher.test_accuracy:.3f}  VOC {self.teacher.test_voc:.3f}"
-            rows.append(("teacher", self.teacher, score))
-        for kind, found in self.summary().items():
-            spread = f" ± {found['std']:.3f} over {found['count']} seeds"
-            text = f"mAP {found['mean']:.3f}{spread if found['count'] > 1 else ''}"
-            rows.append((kind, self.student, f"{text}  VOC {found['voc']:.3f}"))
-        width = max(len(network.model) for _, network, _ in rows)
-        return [
-            f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
-            for label, network, text in rows
-        ]
+    def _score(self, network: Network) -> str:
+        voc = f"  VOC {network.test_voc:.3f}" if isinstance(network, DetectorNetwork) else ""
+        return f"mAP {network.test_accuracy:.3f}{voc}"
+
+    def _spread(self, score: Mapping[str, float]) -> str:
+        spread = f" ± {score['std']:.3f} over {score['count']} seeds"
+        text = f"mAP {score['mean']:.3f}{spread if score['count'] > 1 else ''}"
+        return f"{text}  VOC {score['voc']:.3f}"
 
 
 def distill_detector(
@@ -161,7 +127,7 @@ class _Session:
         cfg = self.cfg.distill
         # Both are built before either is trained: a mistake in the student's name shows at once.
         blank = self._build("student", self.cfg.student.model, self.cfg.student.args, 0)
-        student = Network(self.cfg.student.model, *_size(blank))
+        student = DetectorNetwork(self.cfg.student.model, *_size(blank))
         teacher = None if cfg.loss == "ce" else self._teacher()
         kinds: list[Kind] = [] if teacher is None else ["distilled"]
         if cfg.baseline or teacher is None:
@@ -228,7 +194,7 @@ class _Session:
         size = self.cfg.data.image_size
         return Views(getattr(self.splits, name), size, augment, seed, keep=keep)
 
-    def _teacher(self) -> tuple[Dense, Network]:
+    def _teacher(self) -> tuple[Dense, DetectorNetwork]:
         cfg, seed = self.cfg.teacher, self.cfg.project.seed
         network = self._build("teacher", cfg.model, cfg.args, seed)
         seconds = 0.0
@@ -244,10 +210,10 @@ class _Session:
             seconds = self._fit(network, job).seconds
         to_device(network, self.team.device).eval().requires_grad_(False)
         score = self._test(network)
-        size = Network(cfg.model, *_size(network), score.coco, score.voc, seconds)
+        size = DetectorNetwork(cfg.model, *_size(network), score.coco, seconds, score.voc)
         return network, size
 
-    def _student(self, kind: Kind, seed: int, teacher: Dense | None) -> Run:
+    def _student(self, kind: Kind, seed: int, teacher: Dense | None) -> DetectorRun:
         cfg, spec, args = self.cfg.distill, self.cfg.student.model, self.cfg.student.args
         network = self._build("student", spec, args, seed)
         settings = Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed)
@@ -262,7 +228,7 @@ class _Session:
         to_device(network, self.team.device)
         device, classes = self.team.device, self.splits.classes
         val, test = evaluate(network, self._views("val"), classes, device), self._test(network)
-        return Run(kind, seed, val.coco, test.coco, test.voc, path, state.seconds)
+        return DetectorRun(kind, seed, val.coco, test.coco, path, state.seconds, test.voc)
 
     def _job(
         self,
@@ -368,15 +334,11 @@ class _Session:
             "detection": self.cfg.detection.model_dump(mode="json"),
             "teacher": asdict(result.teacher) if result.teacher else None,
             "student": asdict(result.student),
-            "runs": [_relative(run, self.out) for run in result.runs],
+            "runs": [run.to_dict(self.out) for run in result.runs],
             "summary": result.summary(),
-            "chosen": _relative(result.chosen, self.out),
+            "chosen": result.chosen.to_dict(self.out),
         }
         write_json(result.metrics, report)
-
-
-def _relative(run: Run, folder: Path) -> dict[str, Any]:
-    return {**asdict(run), "checkpoint": run.checkpoint.relative_to(folder).as_posix()}
 
 
 def _size(network: Dense) -> tuple[int, int]:
