@@ -164,6 +164,7 @@ class Teacher(_Section):
     epochs: Annotated[int, Field(ge=0)] = 10  # 0: used as the callable returns it
     lr: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    batch_size: Count | None = None  # None: that of [data]
     checkpoint: Path | None = None
     backbone: Path | None = None  # of a detector: weights of a classifier to start from
 

@@ -92,6 +92,24 @@ def test_anchors_have_the_sides_that_are_asked_for() -> None:
     assert float(sides.prod(1).sqrt().min()) == pytest.approx(8, rel=0.15)
 
 
+def test_a_backbone_from_elsewhere_keeps_its_statistics() -> None:
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    network = retinanet(3, 64)
+    images = torch.rand(2, 3, 64, 64)
+    name = "backbone.body.bn1.running_mean"
+    network.train().raw(images)
+    assert float(network.state_dict()[name].abs().sum()) > 0  # its own move
+    weights = resnet50(weights=None).state_dict()
+    network.load_backbone(weights)
+    network.train().raw(images)
+    assert torch.equal(network.state_dict()[name], weights["bn1.running_mean"])
+    assert network.head.training
+    assert not network.backbone.body.bn1.training
+    assert network.backbone.body.bn1.weight.requires_grad
+
+
 def test_they_are_built_by_name_with_what_the_data_says() -> None:
     for name in models.DETECTORS:
         known = models.arguments(name, 5, 3, size=64)

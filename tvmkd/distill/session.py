@@ -92,7 +92,11 @@ class Session:
                 loss=losses.cross_entropy,
                 loss_id={"loss": "ce"},
                 settings=Settings(
-                    cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed
+                    cfg.epochs,
+                    cfg.lr,
+                    cfg.weight_decay,
+                    cfg.batch_size or self.cfg.data.batch_size,
+                    seed,
                 ),
                 path=self.out / "teacher.pt",
                 checkpoint_seconds=self.checkpoint_seconds,

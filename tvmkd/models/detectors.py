@@ -50,6 +50,7 @@ class Dense(nn.Module):
 
     output_names = ("logits", "offsets")  # in an ONNX file
     activation: Activation
+    _settled = False  # before its parts are there, too
     anchors: Tensor
     """float32 ``[A, 4]``, pixels of the input"""
 
@@ -93,6 +94,19 @@ class Dense(nn.Module):
                 f"missing or of another shape, the first is {wrong[0]}"
             )
         trunk.load_state_dict({mine: weights[name] for name, mine in found.items()})
+        self._settled = True
+
+    def train(self, mode: bool = True) -> Dense:
+        """As ever; but the statistics of a backbone that came from elsewhere stay as they came.
+
+        As in torchvision, which freezes them: a detector's few images a batch would spoil them.
+        """
+        super().train(mode)
+        if self._settled:
+            for module in self._trunk[1].modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def look(self, images: Tensor) -> list[Tensor]:
         """Normalised images to the maps that the head looks at, the finest first."""

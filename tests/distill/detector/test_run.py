@@ -39,6 +39,27 @@ def test_a_teacher_and_its_students_are_trained_once(tmp_path: Path) -> None:
     assert again.runs == first.runs
 
 
+def test_a_teacher_may_have_batches_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd.distill.detector import run as module
+
+    sizes: dict[str, int] = {}
+    fit = module.fit
+
+    def noted(network: Any, job: Any, *rest: Any) -> Any:
+        sizes[job.name.split()[0]] = job.settings.batch_size
+        return fit(network, job, *rest)
+
+    monkeypatch.setattr(module, "fit", noted)
+    run(
+        tmp_path,
+        teacher={"batch_size": 2, "epochs": 1},
+        distill={"baseline": False, "epochs": 1},
+    )
+    assert sizes == {"teacher": 2, "distilled": 4}
+
+
 def test_without_a_teacher_there_is_one_kind_of_student(tmp_path: Path) -> None:
     found = run(tmp_path, distill={"loss": "ce"}, teacher={"model": "no such model"})
     assert found.teacher is None

@@ -202,7 +202,11 @@ class _Session:
             _load_weights(network, cfg.checkpoint, f'teacher "{cfg.model}"')
         elif cfg.epochs > 0:
             settings = Settings(
-                cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed
+                cfg.epochs,
+                cfg.lr,
+                cfg.weight_decay,
+                cfg.batch_size or self.cfg.data.batch_size,
+                seed,
             )
             spec = {"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)}
             job = self._job("teacher", spec, settings, self.out / "teacher.pt", 0)
