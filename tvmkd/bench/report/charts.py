@@ -164,7 +164,7 @@ def accuracy(
     left, top, right, bottom = 52, 24, width - 20, 290
     spread = max(values) - min(values)
     pad = max(spread * 0.25, 0.5)
-    y = Scale(min(values) - pad, min(100.0, max(values) + pad), bottom, top)
+    y = Scale(max(0.0, min(values) - pad), min(100.0, max(values) + pad), bottom, top)
     reach = [*times, budget_ms] if budget_ms and budget_ms < 4 * max(times) else times
     log = max(reach) > 8 * min(reach)
     low, high = (min(reach) / 1.4, max(reach) * 1.6) if log else (0.0, max(reach) * 1.2)
