@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tvmkd import config, resources
@@ -16,3 +18,13 @@ def test_an_installation_without_its_data_says_so(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(resources._PLACES, "targets", (gone, gone))
     with pytest.raises(FileNotFoundError, match="installed without its targets"):
         resources.folder("targets")
+
+
+def test_what_can_be_made_again_lies_where_caches_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert resources.cache("engines") == tmp_path / "tvmkd" / "engines"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert resources.cache("engines") == tmp_path / "me" / ".cache" / "tvmkd" / "engines"

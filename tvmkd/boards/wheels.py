@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvmkd import resources
 from tvmkd.errors import MissingError, UsageError
 
 TVM_VERSION = "0.27.0.post1"
@@ -50,8 +51,7 @@ NAMES = ("libtvm_ffi.so", "libtvm_runtime.so", "libtvm_runtime_extra.so")
 
 def cache() -> Path:
     """The folder for what can be made again: ``$XDG_CACHE_HOME/tvmkd/boards``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tvmkd" / "boards"
+    return resources.cache("boards")
 
 
 def installed(package: str, inside: str) -> Path:

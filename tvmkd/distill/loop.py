@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tvmkd.distill.trainer import AfterCheckpoint, Job, Settings
 from tvmkd.early_exit.loss import ExitLoss
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
+from tvmkd.state import write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -237,6 +237,4 @@ class _Students(Session):
             "summary": result.summary(),
             "chosen": result.chosen.to_dict(self.out),
         }
-        temporary = result.metrics.with_name(f".{result.metrics.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, result.metrics)
+        write_json(result.metrics, report)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tvmkd import resources
 from tvmkd.errors import MissingError
 
 NATIVE = Path(__file__).with_name("native")
@@ -28,7 +29,7 @@ def library(name: str, language: str, flags: Sequence[str], made_with: str = "")
         MissingError: there is no compiler, or it refuses.
     """
     source = NATIVE / name
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvmkd" / "native"
+    base = resources.cache("native")
     key = hashlib.sha256(source.read_bytes() + made_with.encode()).hexdigest()[:16]
     path = base / f"{source.stem}-{key}.so"
     if not path.exists():

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvmkd import resources
 from tvmkd.errors import InputError, MissingError, UsageError
 from tvmkd.text import suggest
 
@@ -139,7 +140,7 @@ def package_path() -> Path:
     Raises:
         InputError: the cache folder cannot be written.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tvmkd" / "path"
+    base = resources.cache("path")
     folder = base / hashlib.sha256(os.fsencode(PACKAGE)).hexdigest()[:16]
     link = folder / "tvmkd"
     if not _leads_here(link):

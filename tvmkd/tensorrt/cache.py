@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmkd import state
+from tvmkd import resources, state
 from tvmkd.errors import InputError
 from tvmkd.tensorrt import device
 from tvmkd.tensorrt.api import Bindings
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
 def folder() -> Path:
     """Where engines are kept: ``$XDG_CACHE_HOME/tvmkd/engines``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tvmkd" / "engines"
+    return resources.cache("engines")
 
 
 def key(onnx_path: Path, options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> str:
