@@ -275,8 +275,6 @@ class Detection(_Section):
     # Views of each image that students see, an epoch each, in turn: then the teacher is asked once
     # of each and its answers are kept. 0: a new view each epoch, and the teacher is asked anew.
     variants: Annotated[int, Field(ge=0)] = 0
-    # Epochs in which the teacher's backbone learns to tell crops of the training split apart first.
-    pretrain: Annotated[int, Field(ge=0)] = 0
     classification: Annotated[float, Field(ge=0.0)] = 1.0
     boxes: Annotated[float, Field(ge=0.0)] = 1.0
     features: Annotated[float, Field(ge=0.0)] = 1.0
@@ -376,12 +374,6 @@ class Config(_Section):
             if getattr(self.distill, name) != fields[name].default
         ]
         given += ["distill.features"] if self.distill.features else []
-        if self.detection.pretrain and (
-            self.teacher.model != "retinanet" or self.teacher.backbone is not None
-        ):
-            raise ValueError(
-                "detection.pretrain is for a teacher retinanet without a backbone from elsewhere"
-            )
         if given:
             raise ValueError(
                 f"{given[0]} is for classifiers: what a detector learns from its teacher is in "

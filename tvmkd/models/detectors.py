@@ -205,7 +205,8 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
     if not 4 <= smallest <= size:
         raise UsageError(f"smallest has to be 4 to {size} pixels, not {smallest:g}")
     backbone = _resnet_fpn_extractor(
-        resnet50(weights=None),
+        # Blocks that add nothing at first learn faster from nothing (Goyal et al., 2017).
+        resnet50(weights=None, zero_init_residual=True),
         5,
         returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256 if version == 1 else 2048, 256),

@@ -78,13 +78,13 @@ def draw(stock: Materials, size: int, rng: np.random.Generator, least: int = 0) 
 def _clutter(canvas: np.ndarray, stock: Materials, rng: np.random.Generator) -> np.ndarray:
     """Patches of other crops and strokes, so that neither an edge nor a line alone is a digit."""
     size = len(canvas)
-    for _ in range(int(rng.integers(0, 3))):
+    for _ in range(int(rng.integers(0, 2))):
         side = int(rng.integers(size // 8, size // 3))
         top, left = rng.integers(0, size - side, 2)
         canvas[top : top + side, left : left + side] = crop(stock.regions, side, rng)
     picture = Image.fromarray(canvas.astype(np.uint8))
     pen = ImageDraw.Draw(picture)
-    for _ in range(int(rng.integers(1, 6))):
+    for _ in range(int(rng.integers(0, 3))):
         colour = tuple(int(level) for level in rng.integers(0, 256, 3))
         x, y = (int(value) for value in rng.integers(0, size, 2))
         across, down = (int(value) for value in rng.integers(-size // 3, size // 3, 2))
@@ -149,7 +149,7 @@ def _print(under: np.ndarray, ink: np.ndarray, rng: np.random.Generator) -> floa
         The part of the ink that can be told from what is under it: 0 to 1.
     """
     ground = float((under @ LUMA).mean())
-    contrast = float(rng.uniform(35, 160))
+    contrast = float(rng.uniform(90, 200))
     sign = 1 if rng.random() < 0.5 else -1
     if not 0 <= ground + sign * contrast <= 255:
         sign = -sign
@@ -166,8 +166,8 @@ def _sensor(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A lens that is a little out of focus, then shot noise and read noise: uint8."""
     sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     seen = np.asarray(
-        sharp.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.8)))), np.float32
+        sharp.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.6)))), np.float32
     )
-    variance = rng.uniform(1, 8) ** 2 + rng.uniform(0, 0.4) * seen
+    variance = rng.uniform(1, 5) ** 2 + rng.uniform(0, 0.2) * seen
     noisy = seen + rng.standard_normal(seen.shape, np.float32) * np.sqrt(variance)
     return np.asarray(np.clip(np.round(noisy), 0, 255), np.uint8)

@@ -28,8 +28,8 @@ def load(cfg: Data) -> DetectionSplits:
 
         assert cfg.path is not None
         return load_coco(cfg.path, division)
-    from tvmkd.data.detection.scenes import Recipe, load_scenes
+    from tvmkd.data.detection.scenes import VERSION, Recipe, load_scenes
 
     recipe = Recipe(*cfg.scenes, size=cfg.image_size, seed=cfg.split_seed)
-    name = "-".join(map(str, (*cfg.scenes, cfg.image_size, cfg.split_seed)))
+    name = "-".join(map(str, (*cfg.scenes, cfg.image_size, cfg.split_seed, VERSION)))
     return load_scenes(cfg.path or resources.cache(f"scenes-{name}"), recipe)

@@ -96,6 +96,6 @@ def recolour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Changes hue, contrast and white balance: float32 ``[H, W, 3]``, 0 to 255."""
     gray = pixels.mean(2, keepdims=True)
     changed = gray + (pixels[:, :, rng.permutation(3)] - gray) * rng.uniform(0.3, 1.2)
-    changed = (changed - 128) * rng.uniform(0.5, 1.1) + 128 + rng.uniform(-40, 40)
+    changed = (changed - 128) * rng.uniform(0.3, 0.8) + 128 + rng.uniform(-40, 40)
     changed = np.clip(changed * rng.uniform(0.85, 1.15, 3), 0, 255)
     return np.asarray(changed, np.float32)

@@ -19,7 +19,7 @@ from tvmkd.errors import InputError, UsageError
 from tvmkd.state import write_json
 
 MARKER = "scenes.json"
-VERSION = 1  # of the drawing: a change of what is drawn counts it up
+VERSION = 2  # of the drawing: a change of what is drawn counts it up
 CLASSES = tuple("0123456789")
 QUALITY = 95  # of the JPEG files
 SMALLEST, GREATEST = 64, 4096

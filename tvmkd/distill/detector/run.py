@@ -19,7 +19,6 @@ from tvmkd.distill import checkpoint as files
 from tvmkd.distill.detector.answers import Teacher
 from tvmkd.distill.detector.evaluate import evaluate
 from tvmkd.distill.detector.losses import DetectorDistillation
-from tvmkd.distill.detector.pretrain import pretrain
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.results import Kind, Network, Result, Run
@@ -94,11 +93,6 @@ def distill_detector(
         InputError: the data, a model or a checkpoint cannot be used.
     """
     splits = load(cfg.data)
-    if cfg.detection.pretrain and cfg.distill.loss != "ce" and cfg.teacher.checkpoint is None:
-        backbone = pretrain(cfg, splits, out_dir, progress)
-        cfg = cfg.model_copy(
-            update={"teacher": cfg.teacher.model_copy(update={"backbone": backbone})}
-        )
     with assemble() as team:
         return _Session(
             cfg,
