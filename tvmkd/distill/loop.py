@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tvmkd import __version__, data
+from tvmkd import data
 from tvmkd.distill import checkpoint as files
 from tvmkd.distill import losses
 from tvmkd.distill.evaluate import evaluate
@@ -25,7 +24,6 @@ from tvmkd.distill.trainer import AfterCheckpoint, Job, Settings
 from tvmkd.early_exit.loss import ExitLoss
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
-from tvmkd.state import write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -195,46 +193,18 @@ class _Students(Session):
         return term.penalty(model)
 
     def _write(self, result: Result) -> None:
-        trained = files.load(result.chosen.checkpoint)
-        score = result.summary()[result.chosen.kind]
-        files.save(
-            result.checkpoint,
-            replace(
-                trained,
-                optimizer=None,
-                meta={
-                    "student": result.student.model,
-                    "teacher": result.teacher.model if result.teacher else "none",
-                    "loss": self.cfg.distill.loss,
-                    "metric": f"test accuracy {result.chosen.test_accuracy:.4f} (seed "
-                    f"{result.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
-                    f"{score['count']} seeds)",
-                    "classes": json.dumps(self.splits.classes),
-                    "preprocessing": json.dumps(self.splits.preprocessing),
-                    "data_sha256": self.splits.sha256,
-                    "input_shape": ",".join(str(side) for side in self.splits.shape),
-                    "tvmkd_version": __version__,
-                },
-            ),
-        )
-        report = {
-            "schema_version": 1,
-            "tvmkd_version": __version__,
-            "data": {
-                "sha256": self.splits.sha256,
-                "classes": list(self.splits.classes),
-                "shape": list(self.splits.shape),
+        splits = self.splits
+        result.write(
+            {
+                "sha256": splits.sha256,
+                "classes": list(splits.classes),
+                "shape": list(splits.shape),
                 "images": {
-                    name: len(getattr(self.splits, name).labels)
-                    for name in ("train", "val", "test")
+                    name: len(getattr(splits, name).labels) for name in ("train", "val", "test")
                 },
-                "preprocessing": self.splits.preprocessing,
+                "preprocessing": splits.preprocessing,
             },
-            "distill": self.cfg.distill.model_dump(mode="json"),
-            "teacher": asdict(result.teacher) if result.teacher else None,
-            "student": asdict(result.student),
-            "runs": [run.to_dict(self.out) for run in result.runs],
-            "summary": result.summary(),
-            "chosen": result.chosen.to_dict(self.out),
-        }
-        write_json(result.metrics, report)
+            {"distill": self.cfg.distill.model_dump(mode="json")},
+            metric="accuracy",
+            loss=self.cfg.distill.loss,
+        )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from tvmkd import __version__
+from tvmkd.distill import checkpoint as files
+from tvmkd.state import write_json
 
 Kind = Literal["distilled", "baseline"]
 
@@ -86,6 +91,45 @@ class Result:
             f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
             for label, network, text in rows
         ]
+
+    def write(self, data: Mapping[str, Any], sections: Mapping[str, Any], **meta: str) -> None:
+        """Writes ``student.pt``, ready for export, and then ``metrics.json``.
+
+        Args:
+            data: ``sha256``, ``classes``, ``shape``, ``images`` of each split, ``preprocessing``.
+            sections: those of the config that the numbers are to be read with.
+            meta: what else the checkpoint says of itself; ``metric`` names what was measured.
+        """
+        trained = files.load(self.chosen.checkpoint)
+        score = self.summary()[self.chosen.kind]
+        known = {
+            "student": self.student.model,
+            "teacher": self.teacher.model if self.teacher else "none",
+            "classes": json.dumps(data["classes"]),
+            "preprocessing": json.dumps(data["preprocessing"]),
+            "data_sha256": data["sha256"],
+            "input_shape": ",".join(map(str, data["shape"])),
+            "tvmkd_version": __version__,
+            **meta,
+            "metric": f"test {meta['metric']} {self.chosen.test_accuracy:.4f} (seed "
+            f"{self.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
+            f"{score['count']} seeds)",
+        }
+        files.save(self.checkpoint, replace(trained, optimizer=None, meta=known))
+        folder = self.metrics.parent
+        report = {
+            "schema_version": 1,
+            "tvmkd_version": __version__,
+            "metric": meta["metric"],
+            "data": data,
+            **sections,
+            "teacher": asdict(self.teacher) if self.teacher else None,
+            "student": asdict(self.student),
+            "runs": [run.to_dict(folder) for run in self.runs],
+            "summary": self.summary(),
+            "chosen": self.chosen.to_dict(folder),
+        }
+        write_json(self.metrics, report)
 
     def _score(self, network: Network) -> str:
         return f"{network.test_accuracy:.1%}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from tvmkd import __version__, models
+from tvmkd import models
 from tvmkd.data.detection.load import load
 from tvmkd.data.detection.metrics import Scores
 from tvmkd.data.detection.splits import DetectionSplits
@@ -27,7 +27,6 @@ from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
 from tvmkd.errors import InputError
 from tvmkd.models.detectors import Dense
 from tvmkd.models.macs import macs, parameters
-from tvmkd.state import write_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -289,54 +288,23 @@ class _Session:
         return evaluate(network, self._views("test"), self.splits.classes, self.team.device)
 
     def _write(self, result: DetectorResult, student: Dense) -> None:
-        trained = files.load(result.chosen.checkpoint)
-        score = result.summary()[result.chosen.kind]
-        size, classes = self.cfg.data.image_size, self.splits.classes
-        shape = (1, 3, size, size)
-        preprocessing = {"resize": [size, size], "scale": 1 / 255, "channels": "RGB"}
-        files.save(
-            result.checkpoint,
-            replace(
-                trained,
-                optimizer=None,
-                meta={
-                    "student": result.student.model,
-                    "teacher": result.teacher.model if result.teacher else "none",
-                    "loss": "kd" if result.teacher else "ce",
-                    "metric": f"test mAP {result.chosen.test_accuracy:.4f} (seed "
-                    f"{result.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
-                    f"{score['count']} seeds)",
-                    "classes": json.dumps(classes),
-                    "preprocessing": json.dumps(preprocessing),
-                    "data_sha256": self.splits.sha256,
-                    "input_shape": ",".join(map(str, shape)),
-                    "tvmkd_version": __version__,
-                    **student.describe(classes).to_metadata(),
-                },
-            ),
-        )
-        report = {
-            "schema_version": 1,
-            "tvmkd_version": __version__,
-            "metric": "mAP",
-            "data": {
-                "sha256": self.splits.sha256,
-                "classes": list(classes),
-                "shape": list(shape),
-                "images": {
-                    name: len(getattr(self.splits, name)) for name in ("train", "val", "test")
-                },
-                "preprocessing": preprocessing,
+        cfg, splits, size = self.cfg, self.splits, self.cfg.data.image_size
+        result.write(
+            {
+                "sha256": splits.sha256,
+                "classes": list(splits.classes),
+                "shape": [1, 3, size, size],
+                "images": {name: len(getattr(splits, name)) for name in ("train", "val", "test")},
+                "preprocessing": {"resize": [size, size], "scale": 1 / 255, "channels": "RGB"},
             },
-            "distill": self.cfg.distill.model_dump(mode="json"),
-            "detection": self.cfg.detection.model_dump(mode="json"),
-            "teacher": asdict(result.teacher) if result.teacher else None,
-            "student": asdict(result.student),
-            "runs": [run.to_dict(self.out) for run in result.runs],
-            "summary": result.summary(),
-            "chosen": result.chosen.to_dict(self.out),
-        }
-        write_json(result.metrics, report)
+            {
+                "distill": cfg.distill.model_dump(mode="json"),
+                "detection": cfg.detection.model_dump(mode="json"),
+            },
+            metric="mAP",
+            loss="kd" if result.teacher else "ce",
+            **student.describe(splits.classes).to_metadata(),
+        )
 
 
 def _size(network: Dense) -> tuple[int, int]:
