@@ -23,7 +23,8 @@ from tvmkd import config, data
 from tvmkd.data.splits import Splits
 from tvmkd.distill import losses
 from tvmkd.distill.team import Team
-from tvmkd.distill.trainer import Job, Settings, fit
+from tvmkd.distill.trainer import Job, fit
+from tvmkd.distill.training import Settings
 from tvmkd.models.depthwise import DepthwiseNet
 from tvmkd.models.residual import ResidualNet
 

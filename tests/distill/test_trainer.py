@@ -11,11 +11,12 @@ from torch import nn
 
 from tvmkd import data
 from tvmkd.data import TensorImages
-from tvmkd.distill import checkpoint, losses, trainer
+from tvmkd.distill import checkpoint, losses, trainer, training
 from tvmkd.distill.latency import LatencyTerm
 from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.team import Team
-from tvmkd.distill.trainer import Job, Settings, fit
+from tvmkd.distill.trainer import Job, fit
+from tvmkd.distill.training import Settings
 from tvmkd.errors import InputError
 
 ALONE = Team(0, 1, torch.device("cpu"))
@@ -29,7 +30,12 @@ def splits():
 
 def job(path, **changes) -> Job:
     base = Job(
-        "student", {"spec": "x", "kwargs": {}}, losses.cross_entropy, {"loss": "ce"}, SETTINGS, path
+        name="student",
+        model={"spec": "x", "kwargs": {}},
+        loss=losses.cross_entropy,
+        loss_id={"loss": "ce"},
+        settings=SETTINGS,
+        path=path,
     )
     return replace(base, **changes)
 
@@ -109,7 +115,7 @@ def test_too_few_images_for_the_team():
 
 
 def test_the_learning_rate_goes_up_then_down():
-    rates = [trainer.schedule(step, 100) for step in range(100)]
+    rates = [training.schedule(step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == 1.0
     assert rates.index(1.0) == 4
@@ -119,7 +125,7 @@ def test_the_learning_rate_goes_up_then_down():
 
 def test_biases_and_norms_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    decayed, free = trainer.groups(list(model.parameters()), 0.5)
+    decayed, free = training.groups(list(model.parameters()), 0.5)
     assert [weight.ndim for weight in decayed["params"]] == [4]
     assert decayed["weight_decay"] == 0.5
     assert [weight.ndim for weight in free["params"]] == [1, 1, 1]
@@ -222,7 +228,7 @@ def test_images_are_augmented_as_a_plain_loop_would(splits, tmp_path):
     fit(network(), splits, job(tmp_path / "a.pt", loss=loss), ALONE, quiet)
     plain = []
     for epoch in range(SETTINGS.epochs):
-        generator = trainer.seed_epoch(SETTINGS.seed, epoch, ALONE)
+        generator = training.seed_epoch(SETTINGS.seed, epoch, ALONE)
         order = trainer._order(splits, job(None), 4, epoch, ALONE)
         plain += [splits.augment(splits.train.get(indices), generator) for indices in order]
     assert len(seen) == len(plain) == 8

@@ -15,7 +15,8 @@ from tvmkd.distill.losses import Loss
 from tvmkd.distill.objective import Distillation
 from tvmkd.distill.session import Session
 from tvmkd.distill.team import assemble
-from tvmkd.distill.trainer import Job, Settings
+from tvmkd.distill.trainer import Job
+from tvmkd.distill.training import Settings
 
 if TYPE_CHECKING:
     from tvmkd.config import Config

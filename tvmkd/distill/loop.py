@@ -20,7 +20,8 @@ from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
 from tvmkd.distill.team import assemble
-from tvmkd.distill.trainer import AfterCheckpoint, Job, Settings
+from tvmkd.distill.trainer import Job
+from tvmkd.distill.training import AfterCheckpoint, Settings
 from tvmkd.early_exit.loss import ExitLoss
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters

@@ -19,7 +19,8 @@ from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import probe
 from tvmkd.distill.results import Network
 from tvmkd.distill.team import Team
-from tvmkd.distill.trainer import Job, Report, Settings, fit, to_device
+from tvmkd.distill.trainer import Job, fit
+from tvmkd.distill.training import Report, Settings, to_device
 from tvmkd.models.macs import macs, parameters
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tvmkd.distill.detector.losses import DetectorDistillation
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.team import Team
-from tvmkd.distill.trainer import Settings
+from tvmkd.distill.training import Settings
 from tvmkd.errors import InputError
 from tvmkd.models.detectors import Dense
 
@@ -34,6 +34,7 @@ def job(root: Path, **changes: Any) -> Job:
         classes=CLASSES,
         data=splits.sha256,
         path=root / "student.pt",
+        loss_id={},
         checkpoint_seconds=0.0,
     )
     return replace(made, **changes)

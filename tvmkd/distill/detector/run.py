@@ -23,7 +23,7 @@ from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.team import Team, assemble
-from tvmkd.distill.trainer import AfterCheckpoint, Settings, to_device
+from tvmkd.distill.training import AfterCheckpoint, Settings, to_device
 from tvmkd.errors import InputError
 from tvmkd.models.detectors import Dense
 from tvmkd.models.macs import macs, parameters
@@ -202,8 +202,8 @@ class _Session:
                 seed,
             )
             spec = {"spec": cfg.model, "kwargs": self._kwargs(cfg.model, cfg.args)}
-            job = self._job("teacher", spec, settings, self.out / "teacher.pt", 0)
-            job = replace(job, loss_id=self._start("teacher"))
+            start = self._start("teacher")
+            job = self._job("teacher", spec, settings, self.out / "teacher.pt", start, 0)
             seconds = self._fit(network, job).seconds
         to_device(network, self.team.device).eval().requires_grad_(False)
         score = self._test(network)
@@ -216,9 +216,9 @@ class _Session:
         settings = Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed)
         path = self.out / "students" / f"{kind}-{seed}.pt"
         model = {"spec": spec, "kwargs": self._kwargs(spec, args)}
-        job = self._job(f"{kind} student (seed {seed})", model, settings, path)
-        start = self._start("student")
-        job = replace(job, after_checkpoint=self.after_checkpoint, loss_id=start)
+        name = f"{kind} student (seed {seed})"
+        job = self._job(name, model, settings, path, self._start("student"))
+        job = replace(job, after_checkpoint=self.after_checkpoint)
         if kind == "distilled" and teacher is not None:
             job = self._distilled(job, network, teacher)
         state = self._fit(network, job)
@@ -233,6 +233,7 @@ class _Session:
         model: dict[str, Any],
         settings: Settings,
         path: Path,
+        loss_id: dict[str, Any],
         variants: int | None = None,
     ) -> Job:
         count = self.cfg.detection.variants if variants is None else variants
@@ -246,6 +247,7 @@ class _Session:
             classes=self.splits.classes,
             data=self.splits.sha256,
             path=path,
+            loss_id=loss_id,
             checkpoint_seconds=self.checkpoint_seconds,
         )
 
@@ -270,7 +272,8 @@ class _Session:
             (len(job.train), section.variants),
         )
         terms = section.model_dump(include={"classification", "boxes", "features", "temperature"})
-        return replace(job, distillation=loss, teacher=asked, loss_id={**terms, "teacher": weights})
+        loss_id = {**job.loss_id, **terms, "teacher": weights}
+        return replace(job, distillation=loss, teacher=asked, loss_id=loss_id)
 
     def _fit(self, network: Dense, job: Job) -> files.Checkpoint:
         progress = self.progress
