@@ -64,6 +64,7 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
             "ratio": statistics.fmean(kept["baseline"]),
             "ratios": kept["baseline"],
             "bar": None,
+            "better": "higher",
             "holds": True,
         },
         {
