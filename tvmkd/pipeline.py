@@ -8,8 +8,9 @@ from typing import Any
 
 from tvmkd import console, state, targets
 from tvmkd.config import Config
+from tvmkd.stages import OPTIONAL, STAGES
 from tvmkd.stages.artifact import ArtifactStages
-from tvmkd.stages.base import OPTIONAL, SAMPLES, STAGES
+from tvmkd.stages.base import SAMPLES
 from tvmkd.stages.network import NetworkStages
 from tvmkd.state import RunFolder
 

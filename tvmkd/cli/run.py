@@ -9,23 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tvmkd.cli._options import PATH, json_option, print_json
+from tvmkd.stages import STAGES
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
-
-# As in tvmkd.pipeline, which this file must not import before it runs; a test compares them.
-STAGES = (
-    "distill",
-    "prune",
-    "quantize",
-    "early_exit",
-    "export",
-    "tune",
-    "build",
-    "compare",
-    "report",
-    "gate",
-)
 
 
 @click.command()

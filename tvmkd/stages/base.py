@@ -8,21 +8,9 @@ from typing import Any
 
 from tvmkd import console, state, targets
 from tvmkd.config import Config
+from tvmkd.stages import OPTIONAL, STAGES
 from tvmkd.state import RunFolder
 
-STAGES = (
-    "distill",
-    "prune",
-    "quantize",
-    "early_exit",
-    "export",
-    "tune",
-    "build",
-    "compare",
-    "report",
-    "gate",
-)
-OPTIONAL = ("prune", "quantize", "early_exit")  # done where the config has a section of that name
 SAMPLES = 8  # real images that builds are checked on and engines compared on
 
 
