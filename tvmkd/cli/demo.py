@@ -31,7 +31,8 @@ def command(output: Path | None, show: bool, as_json: bool) -> int:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
         return 0
     from tvmkd import config as configs
-    from tvmkd.cli.run import STAGES, carry_out
+    from tvmkd.cli.run import carry_out
+    from tvmkd.stages import STAGES
 
     cfg = configs.read(path)
     if output is not None:
