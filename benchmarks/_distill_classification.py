@@ -22,9 +22,10 @@ from tvmkd import config, data, models
 from tvmkd.data import camera
 from tvmkd.data.digits import MEAN, STD
 from tvmkd.data.splits import Splits, TensorImages
-from tvmkd.distill import checkpoint, distill
+from tvmkd.distill import distill
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.evaluate import evaluate
-from tvmkd.distill.team import Team
+from tvmkd.models import checkpoint
 
 SEVERITY = 5
 BATCH = 32

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd import config, machine, pipeline, resources
-from tvmkd.bench import stats
+from tvmkd import config
+from tvmkd.base import machine, resources
 from tvmkd.config import tomllib
 from tvmkd.data.detection.load import load
 from tvmkd.detection import preprocess, runtime, timing
 from tvmkd.export import export
+from tvmkd.stages import pipeline
+from tvmkd.timing import stats
 
 KEPT, COST = 0.7, 0.1  # of the teacher's mAP and of its latency: SPEC.md's claim, and the bar
 ROUNDS, SECONDS = 10, 0.5

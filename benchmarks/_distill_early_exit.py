@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd import config, pipeline, resources
+from tvmkd import config
+from tvmkd.base import resources
 from tvmkd.config import tomllib
+from tvmkd.stages import pipeline
 
 FASTER, LOST = 1.5, 0.005
 

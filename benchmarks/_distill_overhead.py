@@ -22,7 +22,7 @@ from torch import nn
 from tvmkd import config, data
 from tvmkd.data.splits import Splits
 from tvmkd.distill import losses
-from tvmkd.distill.team import Team
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.trainer import Job, fit
 from tvmkd.distill.training import Settings
 from tvmkd.models.depthwise import DepthwiseNet

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from tvmkd import artifact as artifacts
-from tvmkd.boards.bundle import zig
+from tvmkd.base.toolchain import zig
 from tvmkd.stacks.client import StackClient
 
 PEAK_SOURCE = """

@@ -14,8 +14,8 @@ import sys
 import bench_trials
 
 from tvmkd import targets
+from tvmkd.base.errors import MissingError
 from tvmkd.boards import emulate
-from tvmkd.errors import MissingError
 
 BAR = 3.0
 

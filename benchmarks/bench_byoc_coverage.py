@@ -21,7 +21,7 @@ from _common import Result, finish, parser
 from _networks import NETWORKS, onnx_file
 
 from tvmkd import targets
-from tvmkd.errors import TvmkdError
+from tvmkd.base.errors import TvmkdError
 from tvmkd.stacks.client import StackClient
 
 MODELS = (

@@ -23,7 +23,8 @@ from typing import Any
 from _common import Result, finish, from_ratios, parser
 from bench_trials import export_student
 
-from tvmkd import console, targets, wire
+from tvmkd import targets
+from tvmkd.base import console, wire
 from tvmkd.boards.fleet import running_fleet
 
 SCALING_BAR = 0.9
@@ -87,7 +88,7 @@ def scaling(options: Any) -> list[Result]:
 
 def ours(library: Path, tracker: dict[str, Any], count: int) -> float:
     """Seconds a trial of tvmkd's runner, each rejected after its first run."""
-    from tvmkd.tuning.jobs import RunJob
+    from tvmkd.tuning.measurement import RunJob
     from tvmkd.tuning.runner import BoardRunner
 
     with BoardRunner(tracker) as runner:
@@ -103,7 +104,7 @@ def ours(library: Path, tracker: dict[str, Any], count: int) -> float:
 
 def serve_stock() -> None:
     """The child that has TVM: builds the kernel, and runs it with stock's RPCRunner."""
-    from tvmkd.stacks.tvm_process import import_compiler
+    from tvmkd.runtime.tvm_process import import_compiler
 
     import_compiler()
 

@@ -19,8 +19,10 @@ from _common import Result, finish, parser
 from _kernels import core_peak, geometric_mean, show, table
 from _networks import NETWORKS, STUDENT, onnx_file
 
-from tvmkd import machine, steps, targets
+from tvmkd import targets
+from tvmkd.base import machine
 from tvmkd.bench import EngineSpec, compare
+from tvmkd.stacks import compile as steps
 
 BAR_MEAN, BAR_STUDENT = 1.2, 1.0
 TVM, PEER = "tvm", "onnxruntime"

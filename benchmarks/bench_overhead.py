@@ -20,10 +20,10 @@ from pathlib import Path
 import _common
 import numpy as np
 
+from tvmkd.base.wire import Child
 from tvmkd.bench import machine
 from tvmkd.bench.process import EngineProcess, environment
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.wire import Child
 
 HARNESS_BAR, DISTILL_BAR = 1.02, 1.05
 CHANNELS, SIZE, LAYERS = 32, 56, 4
@@ -34,7 +34,7 @@ import os, sys, time
 import numpy as np
 os.sched_setaffinity(0, {cpus})
 import onnxruntime as ort
-from tvmkd import wire
+from tvmkd.base import wire
 options = ort.SessionOptions()
 options.intra_op_num_threads = {threads}
 session = ort.InferenceSession({onnx!r}, options, providers=["CPUExecutionProvider"])

@@ -30,11 +30,13 @@ from _common import Result, finish, from_ratios, parser
 from _kernels import core_peak, geometric_mean, show, table
 from _networks import NETWORKS, onnx_file
 
-from tvmkd import console, machine, steps, targets, wire
+from tvmkd import targets
+from tvmkd.base import console, machine, wire
+from tvmkd.base.errors import WorkerDied
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.boards.fleet import local_fleet
-from tvmkd.errors import WorkerDied
-from tvmkd.stacks import interpreters
+from tvmkd.runtime import interpreters
+from tvmkd.stacks import compile as steps
 
 BAR_PEER, BAR_TRIALS = 1.2, 3.0
 STOCK_TRIALS = 64  # upstream's num_measures_per_round
@@ -124,7 +126,7 @@ def run_mended(*args: Any) -> Any:
     """Upstream's measuring, in a process of upstream's pool, with a client that loads modules."""
     from tvm.auto_scheduler import measure
 
-    from tvmkd.stacks.relay_process import load_module_with_one_argument
+    from tvmkd.runtime.relay_shims import load_module_with_one_argument
 
     load_module_with_one_argument()
     return measure._rpc_run_worker(*args)
@@ -134,12 +136,13 @@ def serve_stock() -> None:
     """The child of :func:`run_stock`: upstream's tuner as its documentation has it."""
 
     def tune(params: dict[str, Any], _emit: Any) -> None:
-        from tvmkd.tuning import dialect
+        from tvmkd.tuning import tuner_backend
 
-        dialect.of("relay").import_compiler()
+        tuner_backend.of("relay").import_compiler()
         from tvm import auto_scheduler
 
-        from tvmkd.stacks import relay_import, relay_tasks
+        from tvmkd.stacks.relay import importer as relay_import
+        from tvmkd.stacks.relay import tasks as relay_tasks
 
         model = relay_import.read(params["onnx"])
         tasks = relay_tasks.tasks_of(relay_import.channels_last(model.mod), params["target"])

@@ -22,7 +22,7 @@ import numpy as np
 from _common import finish, parser
 from _networks import export
 
-from tvmkd.errors import TvmkdError
+from tvmkd.base.errors import TvmkdError
 from tvmkd.tensorrt import api
 from tvmkd.tensorrt.builder import BuildOptions, build
 

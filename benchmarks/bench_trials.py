@@ -27,10 +27,11 @@ from typing import Any
 
 from _common import Result, finish, from_ratios, parser
 
-from tvmkd import console, machine, targets, wire
+from tvmkd import targets
+from tvmkd.base import console, machine, wire
+from tvmkd.base.errors import WorkerDied
+from tvmkd.base.toolchain import linker_for
 from tvmkd.boards.fleet import local_fleet
-from tvmkd.errors import WorkerDied
-from tvmkd.tuning.builder import linker_for
 
 BAR = 10.0
 STOCK_BUILD_TIMEOUT = 600.0

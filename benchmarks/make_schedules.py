@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from _networks import NETWORKS, onnx_file
 
-from tvmkd import steps, targets
+from tvmkd import targets
+from tvmkd.runtime.interpreters import STACKS
+from tvmkd.stacks import compile as steps
 from tvmkd.stacks.client import StackClient
-from tvmkd.stacks.interpreters import STACKS
 from tvmkd.tuning import records
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
-from tvmkd.detection.description import Activation, Description
+from tvmkd.base.detector_description import Activation, Description
 
 SIZE, CELL = 32, 8
 CLASSES = ("red", "blue")

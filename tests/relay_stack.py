@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from tvmkd import console
-from tvmkd.errors import MissingError, TvmkdError
-from tvmkd.stacks import interpreters
+from tvmkd.base import console
+from tvmkd.base.errors import MissingError, TvmkdError
+from tvmkd.runtime import interpreters
 from tvmkd.stacks.install import install
 
 # As the user has them: a test may have set them to folders of its own before it asks.

@@ -11,7 +11,7 @@ import toys
 
 import tvmkd
 from tvmkd import artifact, targets
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 PAIR = [{"name": name, "shape": [1, 4], "dtype": "float32"} for name in ("x", "y")]
 

@@ -6,8 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from tvmkd import config
+from tvmkd.base.errors import InputError
 from tvmkd.bench.engines import GPU_KINDS, KINDS
-from tvmkd.errors import InputError
 
 NAMED = {"project": {"name": "a"}}
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvmkd import steps, targets
+from tvmkd import targets
 from tvmkd.boards import emulate
 from tvmkd.boards.remote import RemoteModel
+from tvmkd.stacks import compile as steps
 from tvmkd.tuning import records
 
 pytestmark = [

@@ -50,7 +50,8 @@ def test_a_wheel_holds_targets_schedules_and_the_demo(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     # And they are found from there, with no checkout in sight.
     script = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); from tvmkd import resources, targets; "
+        f"import sys; sys.path.insert(0, {str(site)!r}); from tvmkd import targets; "
+        "from tvmkd.base import resources; "
         "targets.load('jetson-nano'); print(resources.folder('targets'))"
     )
     done = subprocess.run(

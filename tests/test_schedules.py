@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import relay_stack
 
-from tvmkd import steps, targets
+from tvmkd import targets
+from tvmkd.stacks import compile as steps
 from tvmkd.tuning import records
 
 TARGET = targets.load("x86-64-v3")

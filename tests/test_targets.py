@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tvmkd import targets
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 SHIPPED = [name for name in targets.names() if name != "host"]
 

@@ -123,7 +123,7 @@ class WrongSpace:
         self._task, self._other = task, other
 
     def propose(self, n: int, known: set[str], history: Any, rng: Any) -> list[Any]:
-        from tvmkd.tuning.sketch import candidate
+        from tvmkd.stacks.relay.sketch import candidate
 
         new, _ = candidate(self._other.mod, self._other.mod.compute_dag.get_init_state())
         return [] if new.key in known else [new]
@@ -209,7 +209,7 @@ def start(folder: Path, tracker: dict[str, Any], **settings: Any) -> subprocess.
 
     Its output has no buffer: what a reader of lines has read ahead, ``communicate`` would miss.
     """
-    from tvmkd.stacks import interpreters
+    from tvmkd.runtime import interpreters
 
     params = {"folder": str(folder), "tracker": tracker, **settings}
     runs = interpreters.find(settings.get("stack", "relax"))
@@ -240,13 +240,13 @@ def tune(folder: Path, tracker: dict[str, Any], **settings: Any) -> dict[str, An
 
 def main() -> None:
     """Tunes ``params["tasks"]`` (names for :func:`task`) into ``params["folder"]``."""
-    from tvmkd.tuning import dialect
+    from tvmkd.tuning import tuner_backend
 
     params = json.loads(sys.argv[1])
     stack = params.get("stack", "relax")
-    dialect.of(stack).import_compiler()
-    from tvmkd.errors import TvmkdError
-    from tvmkd.tuning.loop import tune_into
+    tuner_backend.of(stack).import_compiler()
+    from tvmkd.base.errors import TvmkdError
+    from tvmkd.tuning.tune import tune_into
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -262,7 +262,7 @@ def main() -> None:
     make = relay_task if stack == "relay" else task
     made = [make(spec, target["tvm"]) for spec in params.get("tasks", ["matmul:64"])]
     if params.get("plant_wrong"):
-        plant_wrong(dialect.of(stack), *made)
+        plant_wrong(tuner_backend.of(stack), *made)
     try:
         result = tune_into(
             Path(params["folder"]),

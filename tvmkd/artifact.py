@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import shutil
 import tempfile
@@ -14,91 +13,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from tvmkd import __version__, programs
-from tvmkd.errors import InputError, full_disk
+from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.files import sha256
+from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
+from tvmkd.base.text import listing, suggest
+from tvmkd.base.version import __version__
+from tvmkd.runtime import programs
+from tvmkd.runtime.program import LoadError
 from tvmkd.targets import Target
-from tvmkd.text import listing, suggest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tvmkd.programs import Program
+    from tvmkd.runtime.program import Program
 
     Array = NDArray[np.generic]
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 LIBRARY = "model.so"
-
-
-class TensorSpec(BaseModel):
-    """One input or output: its name, its shape (a string is a free dimension) and numpy dtype."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    shape: list[int | str]
-    dtype: str
-
-
-class FileEntry(BaseModel):
-    """One file of the artifact."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str
-    size: int
-
-
-class Manifest(BaseModel):
-    """What ``manifest.json`` holds.
-
-    Attributes:
-        schema_version: 1.
-        name: the model's name.
-        created: UTC, ISO 8601.
-        tvmkd_version: of the tvmkd that built it.
-        target: a `Target` as plain data.
-        stack: the compiler stack, ``relax`` or ``relay``.
-        stack_version: the compiler's version.
-        onnx_sha256: of the model that was compiled.
-        inputs, outputs: in the order of the compiled function.
-        files: every file of the folder but the manifest.
-        coverage: which tasks run tuned.
-        records: the record folders that were used, with their hashes.
-        check: the numeric comparison with ONNX Runtime that the build passed.
-        metadata: the ONNX file's ``metadata_props``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    created: str
-    tvmkd_version: str
-    target: dict[str, Any]
-    stack: str
-    stack_version: str
-    onnx_sha256: str
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
-    files: dict[str, FileEntry]
-    coverage: dict[str, Any] = Field(default_factory=dict)
-    records: list[dict[str, Any]] = Field(default_factory=list)
-    check: dict[str, Any] = Field(default_factory=dict)
-    metadata: dict[str, str] = Field(default_factory=dict)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_destination(folder: Path) -> None:
@@ -373,12 +308,12 @@ def load(path: str | Path) -> Artifact:
     check_machine(manifest, folder)
     handed = manifest.coverage.get("byoc") or {}
     if handed.get("regions") and handed.get("codegen") == "tvmkd":
-        from tvmkd.tensorrt import byoc
+        from tvmkd.byoc import region as byoc
 
         byoc.check_runs_here(handed["engine"])
     try:
         program = programs.open_program(manifest.stack, folder / LIBRARY, manifest.inputs)
-    except programs.LoadError as error:
+    except LoadError as error:
         raise InputError(
             f"{folder / LIBRARY}: {error.tvm} cannot load it (built with {manifest.stack} "
             f"{manifest.stack_version}): {error}; build the artifact again"

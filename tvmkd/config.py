@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tvmkd.errors import InputError
-from tvmkd.text import suggest
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import suggest
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd import machine, resources
-from tvmkd.errors import InputError
-from tvmkd.text import listing, suggest
+from tvmkd.base import machine, resources
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import listing, suggest
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tvmkd.bench import schema, stats
+from tvmkd.bench import schema
 from tvmkd.bench.verdict import decide
+from tvmkd.timing import stats
 
 if TYPE_CHECKING:
     import torch

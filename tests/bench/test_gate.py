@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import samples
 
+from tvmkd.base.errors import GateFailure, UsageError
 from tvmkd.bench import gate
-from tvmkd.errors import GateFailure, UsageError
 
 
 def _holds(expression: str) -> bool:

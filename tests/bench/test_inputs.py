@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tvmkd.base.errors import InputError
 from tvmkd.bench import inputs
-from tvmkd.errors import InputError
 
 ONNX = Path("m.onnx")
 SIGNATURE: list[dict[str, Any]] = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import toys
 
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench import Comparison, EngineSpec, compare, measure, rules
-from tvmkd.errors import InputError, UsageError
 from tvmkd.tensorrt import device
 
 KIND = "bench.engines_for_tests:Matmul"

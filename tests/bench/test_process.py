@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tvmkd.base.errors import TvmkdError, WorkerDied
 from tvmkd.bench import machine
 from tvmkd.bench.process import EngineProcess, environment
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import TvmkdError, WorkerDied
 
 KIND = "bench.engines_for_tests:Matmul"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tvmkd import artifact
+from tvmkd.base.errors import UsageError
 from tvmkd.bench import EngineSpec, rules
 from tvmkd.bench.engines import KINDS
-from tvmkd.errors import UsageError
 
 CUDA, HOST = {"device": "cuda"}, {"device": "cpu"}
 REGIONS = {"byoc": {"engine": "tensorrt", "regions": 2}}

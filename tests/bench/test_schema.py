@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import samples
 
+from tvmkd.base.errors import InputError
 from tvmkd.bench.schema import Comparison
-from tvmkd.errors import InputError
 
 
 def test_what_is_saved_loads_again(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from tvmkd.boards import bundle, wheels
+from tvmkd.base import toolchain, wheels
 from tvmkd.boards.fleet import Fleet
 
 
 def library(folder: Path, triple: str) -> Path:
     """``kernels.c``, compiled for ``triple``."""
     out = folder / f"kernels-{triple}.so"
-    command = [*bundle.zig(), "cc", "-target", triple, "-shared", "-fPIC", "-O1", "-o", str(out)]
+    command = [*toolchain.zig(), "cc", "-target", triple, "-shared", "-fPIC", "-O1", "-o", str(out)]
     include = wheels.installed("tvm_ffi", "include")
     source = Path(__file__).with_name("kernels.c")
     subprocess.run([*command, f"-I{include}", str(source)], check=True, capture_output=True)
@@ -49,7 +49,7 @@ def ask(fleet: Fleet, path: Path, *calls: str, timeout: float = 0) -> list[str]:
 def main() -> None:
     """Makes the calls."""
     from tvmkd.boards.connect import request
-    from tvmkd.stacks.tvm_process import import_runtime
+    from tvmkd.runtime.tvm_process import import_runtime
 
     tvm = import_runtime()
     host, port, key, timeout, path, *calls = sys.argv[1:]

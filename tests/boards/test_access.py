@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tvmkd.base.errors import UsageError
 from tvmkd.boards import access
-from tvmkd.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tvmkd import targets
-from tvmkd.boards import bundle, symbols, wheels
-from tvmkd.errors import InputError, MissingError, UsageError
+from tvmkd.base import wheels
+from tvmkd.base.errors import InputError, MissingError, UsageError
+from tvmkd.boards import bundle, symbols
 
 NANO = targets.load("jetson-nano")
 

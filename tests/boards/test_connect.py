@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tvmkd.base.errors import MissingError
 from tvmkd.boards import connect
 from tvmkd.boards.fleet import Fleet, running_fleet
-from tvmkd.errors import MissingError
 
 
 @pytest.fixture(scope="module")

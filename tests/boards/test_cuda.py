@@ -14,12 +14,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tvmkd import steps, targets
-from tvmkd.boards import bundle, doctor, emulate
+from tvmkd import targets
+from tvmkd.base import toolchain
+from tvmkd.base.errors import MissingError, TvmkdError
+from tvmkd.boards import bundle, emulate, examine
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Process, start_tracker
 from tvmkd.boards.remote import RemoteModel
-from tvmkd.errors import MissingError, TvmkdError
+from tvmkd.stacks import compile as steps
 from tvmkd.tuning import records
 
 NANO = targets.load("jetson-nano-gpu")
@@ -61,7 +63,7 @@ def network(path: Path) -> Path:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fake driver, for the board's architecture."""
     folder = tmp_path_factory.mktemp("driver")
-    command = [*bundle.zig(), "cc", "-target", "aarch64-linux-gnu.2.27", "-shared", "-fPIC"]
+    command = [*toolchain.zig(), "cc", "-target", "aarch64-linux-gnu.2.27", "-shared", "-fPIC"]
     command += ["-Wall", "-Wextra", "-Werror", "-o", os.fspath(folder / "libcuda.so.1")]
     source = Path(__file__).with_name("fake_cuda.c")
     subprocess.run([*command, os.fspath(source)], check=True)
@@ -146,7 +148,7 @@ def test_the_drivers_reasons_reach_the_host(board: dict[str, Any], tmp_path: Pat
 
 
 def test_the_doctor_tries_the_gpu_itself(board: dict[str, Any], tmp_path: Path) -> None:
-    checks = {check.name: check for check in doctor.trial(NANO, board)}
+    checks = {check.name: check for check in examine.trial(NANO, board)}
     # The driver computes nothing, and that is noticed.
     assert checks["kernel"].status == "fail"
     assert "a matrix product on the GPU is WRONG" in checks["kernel"].finding

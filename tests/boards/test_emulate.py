@@ -11,9 +11,9 @@ import board_client
 import pytest
 
 from tvmkd import targets
+from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.boards import emulate
 from tvmkd.boards.connect import boards
-from tvmkd.errors import MissingError, UsageError
 
 NANO = targets.load("jetson-nano")
 pytestmark = [

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tvmkd.base.errors import MissingError
 from tvmkd.boards.fleet import Process, local_fleet, running_fleet
-from tvmkd.errors import MissingError
 
 pytestmark = pytest.mark.rpc
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import test_cuda
 
-from tvmkd import steps, targets
+from tvmkd import targets
 from tvmkd.boards import bundle
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Process, start_tracker
+from tvmkd.stacks import compile as steps
 
 pytestmark = [pytest.mark.gpu, pytest.mark.rpc, pytest.mark.timeout(500)]
 HOST = targets.load("host")

@@ -10,10 +10,10 @@ from pathlib import Path
 import board_client
 import pytest
 
+from tvmkd.base.errors import MissingError
 from tvmkd.boards import listening
 from tvmkd.boards.connect import receive, receive_json
 from tvmkd.boards.fleet import running_fleet
-from tvmkd.errors import MissingError
 
 MAGIC = struct.pack("<i", listening.RPC_MAGIC)
 

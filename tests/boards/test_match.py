@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tvmkd import targets
+from tvmkd.base.errors import InputError
 from tvmkd.boards import match
-from tvmkd.errors import InputError
 
 NANO: dict[str, Any] = {
     "machine": "aarch64",

@@ -16,10 +16,10 @@ import fake_nano
 import pytest
 
 from tvmkd import targets
+from tvmkd.base.errors import MissingError
 from tvmkd.boards import bundle, emulate
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import START_SECONDS, Fleet, Process, start_tracker
-from tvmkd.errors import MissingError
 
 pytestmark = [pytest.mark.rpc, pytest.mark.board]
 

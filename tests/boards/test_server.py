@@ -19,7 +19,7 @@ pytestmark = pytest.mark.rpc
 CLIENT = """
 import sys, time
 from tvmkd.boards.connect import request
-from tvmkd.stacks.tvm_process import import_runtime
+from tvmkd.runtime.tvm_process import import_runtime
 tvm = import_runtime()
 host, port, key, timeout, what = sys.argv[1:]
 session = tvm.rpc.connect(*request(host, int(port), key, 10), session_timeout=float(timeout))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.boards import tunnel
-from tvmkd.errors import MissingError, UsageError
 
 SSH = """#!/usr/bin/env python3
 import json, os, socket, sys

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tvmkd import config, resources
+from tvmkd import config
+from tvmkd.base import resources
 from tvmkd.cli import distill
 
 FOLDER = resources.folder("recipes")
@@ -21,7 +22,7 @@ def test_a_recipe_is_a_config_of_its_name(name: str) -> None:
 
 
 def test_a_recipe_is_run(tvmkd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tvmkd import pipeline
+    from tvmkd.stages import pipeline
 
     ran: list[Any] = []
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tvmkd import doctor
-from tvmkd.doctor import Check
+from tvmkd import host_checks
+from tvmkd.base.checks import Check
 
 
 def some(*checks: Check) -> Any:
@@ -32,7 +32,7 @@ def test_a_failure_is_5_and_comes_with_its_remedy(
     tvmkd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = Check("numpy", "fail", "is not installed", "pip install numpy")
-    monkeypatch.setattr(doctor, "checks", some(Check("python", "ok", "3.11"), bad))
+    monkeypatch.setattr(host_checks, "checks", some(Check("python", "ok", "3.11"), bad))
     done = tvmkd("doctor")
     assert done.code == 5
     assert done.out.splitlines()[0].split() == ["ok", "python", "3.11"]
@@ -41,5 +41,5 @@ def test_a_failure_is_5_and_comes_with_its_remedy(
 
 
 def test_a_warning_is_no_failure(tvmkd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "checks", some(Check("governor", "warn", "powersave", "x")))
+    monkeypatch.setattr(host_checks, "checks", some(Check("governor", "warn", "powersave", "x")))
     assert tvmkd("doctor").code == 0

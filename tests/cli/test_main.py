@@ -14,8 +14,8 @@ import click
 import pytest
 
 from tvmkd import cli
+from tvmkd.base.errors import MissingError
 from tvmkd.cli import board, data, engine, stack
-from tvmkd.errors import MissingError
 
 HEAVY = {
     "matplotlib",

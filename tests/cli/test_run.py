@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tvmkd import config, pipeline
+from tvmkd import config
+from tvmkd.stages import pipeline
 
 RESULTS: dict[str, Any] = {"gate": {"passed": True, "checks": []}}
 

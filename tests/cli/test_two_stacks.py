@@ -13,7 +13,7 @@ import samples
 import toys
 
 from tvmkd.boards.fleet import start_server, start_tracker
-from tvmkd.stacks import interpreters
+from tvmkd.runtime import interpreters
 
 pytestmark = pytest.mark.timeout(300)
 QUICK = ("--seconds", "0.2", "--rounds", "2", "--threads", "1")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tvmkd import config
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data import optics, sensor
 from tvmkd.data.camera import EFFECTS, Camera, Normalised, corrupt
-from tvmkd.errors import InputError, UsageError
 
 
 def generator(seed: int = 0) -> torch.Generator:

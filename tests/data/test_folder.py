@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from tvmkd import config, data
+from tvmkd.base.errors import InputError
 from tvmkd.data import folder
-from tvmkd.errors import InputError
 
 
 def fill(root: Path, classes: dict[str, int], *, mode: str = "RGB", tint: int = 0) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tvmkd import config, data
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 
 def test_the_config_says_which(tmp_path):

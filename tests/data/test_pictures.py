@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.pictures import Decoder, is_gray, upright_size, whole
-from tvmkd.errors import InputError
 
 
 def test_the_middle_of_the_scaled_picture(tmp_path):

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from tvmkd import config, data
+from tvmkd.base.errors import InputError
 from tvmkd.data import preview
 from tvmkd.data.camera import Camera
-from tvmkd.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
+from tvmkd.base.detector_description import Activation, Description
+from tvmkd.base.errors import InputError
 from tvmkd.detection import decode as decoding
 from tvmkd.detection.decode import Detections, decode
-from tvmkd.detection.description import Activation, Description
 from tvmkd.detection.nms import suppress
-from tvmkd.errors import InputError
 
 SIZE = 96
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tvmkd.base.errors import InputError
 from tvmkd.detection import drawing
 from tvmkd.detection.decode import Detections
-from tvmkd.errors import InputError
 
 CLASSES = ("cat", "dog", "a class whose name is rather long")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tvmkd.base.errors import InputError
 from tvmkd.detection import preprocess
-from tvmkd.errors import InputError
 
 
 def test_the_whole_picture_as_numbers_of_0_to_1(tmp_path: Path) -> None:

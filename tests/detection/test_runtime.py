@@ -16,9 +16,9 @@ from onnx import helper
 from PIL import Image
 
 from tvmkd import artifact, targets
+from tvmkd.base.errors import InputError
 from tvmkd.detection import runtime
 from tvmkd.detection.decode import Detections
-from tvmkd.errors import InputError
 
 
 def boxes_of(found: Detections, classes: tuple[str, ...]) -> dict[str, list[float]]:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from tvmkd.data import TensorImages
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.evaluate import evaluate
-from tvmkd.distill.team import Team
 
 
 class Brightest(nn.Module):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.distill import features
-from tvmkd.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import torch
 from small import small
 from torch import nn
 
-from tvmkd.distill import checkpoint, distill
+from tvmkd.distill import distill
 from tvmkd.distill.fine_tune import fine_tune
+from tvmkd.models import checkpoint
 
 MODEL = {"spec": "x", "kwargs": {}}
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from small import small
 
-from tvmkd.distill import checkpoint, distill
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
+from tvmkd.distill import distill
+from tvmkd.models import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,7 +175,8 @@ def test_killed_and_started_again_ends_the_same(finished, tmp_path, stop):
         import torch
         from pathlib import Path
         from small import small
-        from tvmkd.distill import checkpoint, distill
+        from tvmkd.distill import distill
+        from tvmkd.models import checkpoint
         torch.set_num_threads(1)
         save = checkpoint.save
         def save_and_die(path, state):
@@ -312,7 +314,8 @@ def test_two_processes_under_torchrun(tmp_path):
             sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
             from pathlib import Path
             from small import small
-            from tvmkd.distill import checkpoint, distill
+            from tvmkd.distill import distill
+            from tvmkd.models import checkpoint
             result = distill(
                 small(distill={{"seeds": [0], "epochs": 4}}), Path({str(tmp_path / "out")!r})
             )

@@ -8,8 +8,8 @@ from small import small
 from torch import nn
 
 from tvmkd import data
+from tvmkd.base.errors import InputError
 from tvmkd.distill.probe import logits_of, probe
-from tvmkd.errors import InputError
 from tvmkd.models.depthwise import DepthwiseNet
 
 

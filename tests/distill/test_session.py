@@ -7,10 +7,10 @@ import torch
 from small import small
 
 from tvmkd import config, data
-from tvmkd.distill import checkpoint
+from tvmkd.base.errors import InputError
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.session import Session
-from tvmkd.distill.team import Team
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint
 
 
 def session(out: Path, cfg: config.Config, **changes: object) -> Session:

@@ -10,14 +10,15 @@ from small import small
 from torch import nn
 
 from tvmkd import data
+from tvmkd.base.errors import InputError
 from tvmkd.data import TensorImages
-from tvmkd.distill import checkpoint, losses, trainer, training
+from tvmkd.distill import losses, trainer, training
+from tvmkd.distill.curriculum import Curriculum
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.latency import LatencyTerm
-from tvmkd.distill.pacing import Curriculum
-from tvmkd.distill.team import Team
 from tvmkd.distill.trainer import Job, fit
 from tvmkd.distill.training import Settings
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint
 
 ALONE = Team(0, 1, torch.device("cpu"))
 SETTINGS = Settings(epochs=2, lr=1e-2, weight_decay=0.5, batch_size=64, seed=1)

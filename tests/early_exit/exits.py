@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tvmkd import config, models
-from tvmkd.distill import checkpoint
+from tvmkd.models import checkpoint
 
 CONFIG: dict[str, Any] = {
     "project": {"name": "exits"},

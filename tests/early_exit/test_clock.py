@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tvmkd.base.errors import InputError
 from tvmkd.early_exit import clock
-from tvmkd.errors import InputError
 
 
 def test_what_cannot_be_run_is_one_line_with_the_reason(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tvmkd import models
+from tvmkd.base.errors import InputError
 from tvmkd.early_exit.cut import cut
-from tvmkd.errors import InputError
 from tvmkd.models.early_exit import EarlyExitNet
 
 SHAPE = (1, 1, 16, 16)

@@ -10,9 +10,10 @@ import exits
 import numpy as np
 import pytest
 
-from tvmkd import data, early_exit, pipeline, targets
+from tvmkd import data, early_exit, targets
+from tvmkd.base.errors import UsageError
 from tvmkd.early_exit import produce
-from tvmkd.errors import UsageError
+from tvmkd.stages import pipeline
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from tvmkd import early_exit
+from tvmkd.base.errors import InputError
 from tvmkd.early_exit.calibrate import NEVER
 from tvmkd.early_exit.runtime import EXITS, EarlyExit, Plan
-from tvmkd.errors import InputError
 
 
 class Piece:

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_files import convolution, save
 
-from tvmkd.artifact import sha256
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import sha256
 from tvmkd.export import check
 
 

@@ -4,7 +4,7 @@ import onnx
 import pytest
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export import export
 from tvmkd.export.layers import nodes_of
 

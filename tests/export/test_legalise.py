@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from onnx_files import convolution
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export import graph
 from tvmkd.export.legalise import legalise
 from tvmkd.export.onnx import export

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from tvmkd import __version__
-from tvmkd.distill import checkpoint
-from tvmkd.distill.checkpoint import Checkpoint
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export import check, export
 from tvmkd.export import onnx as exporter
+from tvmkd.models import checkpoint
+from tvmkd.models.checkpoint import Checkpoint
 from tvmkd.models.depthwise import DepthwiseNet
 
 KWARGS = {"stem": 8, "blocks": [[16, 1]]}

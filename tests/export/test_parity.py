@@ -5,7 +5,7 @@ import torch
 from onnx_files import convolution, save
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export.parity import flatten, parity
 
 SHAPE = (1, 3, 8, 8)

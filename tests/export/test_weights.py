@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import convolution, save, weights
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export import check
 from tvmkd.export.weights import check_finite
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 from tvmkd.models.depthwise import DepthwiseNet
 from tvmkd.models.macs import macs, parameters
 from tvmkd.models.residual import ResidualNet

@@ -7,7 +7,7 @@ import torch
 from torchvision.models import detection
 
 from tvmkd import models
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 from tvmkd.models.detectors import Dense, retinanet, ssdlite
 
 

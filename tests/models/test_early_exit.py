@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tvmkd import models
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.models.early_exit import EarlyExitNet
 
 GIVEN: dict[str, Any] = {

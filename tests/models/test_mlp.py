@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.models.mlp import MixerBlock, MixerNet
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.models.mobilevit import Attention, MobileVitBlock, MobileVitNet
 
 

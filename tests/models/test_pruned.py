@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tvmkd import models
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.prune import channels
 
 SHAPE = [1, 1, 16, 16]

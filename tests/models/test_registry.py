@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tvmkd import models
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.models.registry import REGISTERED
 
 

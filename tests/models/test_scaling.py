@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models._utils import _make_divisible
 
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.models.scaling import Scale, check_image, strides
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tvmkd import models, targets
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.export import check, export
 from tvmkd.models.macs import macs
 from tvmkd.models.mlp import MixerBlock

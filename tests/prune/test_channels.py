@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd import models
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.prune import channels
 
 SHAPE = (1, 1, 32, 32)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.quantize import fake
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tvmkd import config, pipeline, steps
-from tvmkd.errors import InputError
+from tvmkd import config
+from tvmkd.base.errors import InputError
+from tvmkd.stacks import compile as steps
+from tvmkd.stages import pipeline
 
 SECTIONS: dict[str, Any] = {
     "project": {"name": "quantize"},

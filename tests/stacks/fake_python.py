@@ -57,7 +57,7 @@ case "$*" in
 '-m pip install '*)
   echo "$*" >> $beside/pip.log
   test ! -e $beside/fail-pip || {{ echo 'ERROR: no such host' >&2; exit 1; }};;
-'-m tvmkd.stacks.relay_smoke')
+'-m tvmkd.stacks.relay.smoke')
   test ! -e $beside/fail-smoke || {{ echo 'free(): invalid pointer' >&2; kill -ABRT $$; }}
   echo noise; cat $beside/answer.json;;
 *) exit 9;;

@@ -12,15 +12,14 @@ START = f"""
 import json, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from tvmkd.stacks.tvm_process import import_compiler
+from tvmkd.runtime.tvm_process import import_compiler
 import_compiler()
 import numpy as np
 import tvm
 from tvm import relax
 from tvmkd import targets
-from tvmkd.stacks import regions, relax_import, relax_offload, relax_onnx_operators
-from tvmkd.stacks import relax_tensorrt, relax_to_onnx
-from tvmkd.tensorrt import byoc
+from tvmkd.byoc import region, regions
+from tvmkd.stacks.relax import importer, offload, onnx_operators, tensorrt, to_onnx
 import graphs
 TARGET = targets.load("host").to_dict()
 regions.install(tvm)

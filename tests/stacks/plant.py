@@ -11,16 +11,16 @@ import json
 import sys
 from pathlib import Path
 
-from tvmkd.stacks.tvm_process import import_compiler
+from tvmkd.runtime.tvm_process import import_compiler
 
 import_compiler()
 
 from tvm import s_tir  # noqa: E402
 
-from tvmkd.stacks import relax_import  # noqa: E402
-from tvmkd.stacks.relax import threads_of, tvm_target  # noqa: E402
-from tvmkd.stacks.relax_packed import PACKED  # noqa: E402
-from tvmkd.stacks.relax_tasks import tasks_of  # noqa: E402
+from tvmkd.stacks.relax import importer as relax_import  # noqa: E402
+from tvmkd.stacks.relax.kernels import PACKED  # noqa: E402
+from tvmkd.stacks.relax.stack import threads_of, tvm_target  # noqa: E402
+from tvmkd.stacks.relax.tasks import tasks_of  # noqa: E402
 from tvmkd.tuning.session import open_session  # noqa: E402
 from tvmkd.tuning.space import candidate  # noqa: E402
 

@@ -13,16 +13,19 @@ import json
 import sys
 from pathlib import Path
 
-from tvmkd.tuning import dialect
+from tvmkd.tuning import tuner_backend
 
-dialect.of("relay").import_compiler()
+tuner_backend.of("relay").import_compiler()
 
 import numpy as np  # noqa: E402
 from tvm import relay  # noqa: E402
 
-from tvmkd.stacks import build, relay_build, relay_import, relay_tasks  # noqa: E402
+from tvmkd.stacks import build  # noqa: E402
+from tvmkd.stacks.relay import build as relay_build  # noqa: E402
+from tvmkd.stacks.relay import importer as relay_import  # noqa: E402
+from tvmkd.stacks.relay import tasks as relay_tasks  # noqa: E402
+from tvmkd.stacks.relay.sketch import SketchSpace, cost_model  # noqa: E402
 from tvmkd.tuning.session import open_session  # noqa: E402
-from tvmkd.tuning.sketch import SketchSpace, cost_model  # noqa: E402
 from tvmkd.tuning.space import Candidate  # noqa: E402
 
 FASTEST = 1e-9

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tvmkd.tuning import dialect
+from tvmkd.tuning import tuner_backend
 
-dialect.of("relay").import_compiler()
+tuner_backend.of("relay").import_compiler()
 
 from tvm.auto_scheduler import ApplyHistoryBest, load_records  # noqa: E402
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tvmkd.errors import InputError, WorkerDied
+from tvmkd.base.errors import InputError, WorkerDied
 from tvmkd.stacks.client import StackClient
 
 WORKER = """
 import sys, time, os, signal
-from tvmkd import wire
-from tvmkd.errors import InputError
+from tvmkd.base import wire
+from tvmkd.base.errors import InputError
 
 def tune(params, emit):
     emit("note", {"text": "started"})

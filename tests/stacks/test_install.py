@@ -11,9 +11,10 @@ import fake_python
 import pytest
 import relay_stack
 
-from tvmkd import machine
-from tvmkd.errors import InputError, MissingError, TvmkdError
-from tvmkd.stacks import install, interpreters
+from tvmkd.base import machine
+from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.runtime import interpreters
+from tvmkd.stacks import install
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from typing import Any
 import graphs
 import pytest
 
-from tvmkd import steps, targets
+from tvmkd import targets
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import emulate
-from tvmkd.errors import InputError, MissingError
+from tvmkd.stacks import compile as steps
 from tvmkd.stacks.client import StackClient
 
 HERE = Path(__file__).parent

@@ -8,9 +8,9 @@ import fake_python
 import pytest
 import relay_stack
 
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.stacks import survey
-from tvmkd.stacks.interpreters import Interpreter
 
 STUBS = dict.fromkeys(survey.NEEDED["relay"], "")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
+from tvmkd.base.wire import Child
 from tvmkd.stacks.base import METHODS
 from tvmkd.stacks.worker import handlers
-from tvmkd.wire import Child
 
 WORKER = [sys.executable, "-m", "tvmkd.stacks.worker"]
 

@@ -6,7 +6,7 @@ import types
 import pytest
 from build_fakes import FLAGGED, GENERATIONS, Generation
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 from tvmkd.tensorrt import api
 
 

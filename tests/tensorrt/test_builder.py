@@ -11,8 +11,8 @@ from build_fakes import FLAGGED, GENERATIONS, GPU, Generation, Memory, log, told
 from onnx import TensorProto
 from small_nets import net, pictures
 
-from tvmkd import console
-from tvmkd.errors import InputError, MissingError, UsageError
+from tvmkd.base import console
+from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.tensorrt import device
 from tvmkd.tensorrt.builder import BuildOptions, Engine, build
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from build_fakes import Generation, Memory
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.calibrate import calibrator
 
 

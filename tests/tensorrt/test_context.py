@@ -8,7 +8,7 @@ import fake_engines
 import pytest
 from fake_gpu import FakeGpu
 
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.tensorrt import api, context
 
 

@@ -13,11 +13,11 @@ from fake_cudart import FakeCudart
 from fake_gpu import FakeGpu
 from fake_pycuda import FakePyCuda
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 from tvmkd.tensorrt import cuda
-from tvmkd.tensorrt.cuda import CudaRuntime
 from tvmkd.tensorrt.cuda_bindings import CudaBindings
 from tvmkd.tensorrt.cuda_pycuda import PyCuda
+from tvmkd.tensorrt.cuda_runtime import STICKY, CudaError, CudaRuntime, OutOfMemory
 
 Open = Callable[..., CudaRuntime]
 
@@ -41,7 +41,7 @@ def test_bytes_go_there_and_back_once_somebody_waits(opened: Open) -> None:
     runtime.to_host(target, address, stream)
     runtime.record(end, stream)
     assert not np.array_equal(target, source)
-    with pytest.raises(cuda.CudaError):
+    with pytest.raises(CudaError):
         runtime.elapsed_ms(start, end)
     runtime.synchronize(stream)
     np.testing.assert_array_equal(target, source)
@@ -80,7 +80,7 @@ def test_how_the_host_waits_is_asked_for() -> None:
 def test_out_of_memory_is_told_apart(opened: Open) -> None:
     runtime = opened(FakeGpu(memory=100))
     runtime.malloc(60)
-    with pytest.raises(cuda.OutOfMemory, match=r"out of memory \(cudaErrorMemoryAllocation\)"):
+    with pytest.raises(OutOfMemory, match=r"out of memory \(cudaErrorMemoryAllocation\)"):
         runtime.malloc(60)
     assert runtime.malloc(40)
 
@@ -90,10 +90,10 @@ def test_an_error_that_stays_says_that_it_does(opened: Open) -> None:
     runtime = opened(gpu)
     stream, pinned = runtime.stream(), runtime.pin(4)
     runtime.to_device(12345, pinned, stream)
-    with pytest.raises(cuda.CudaError, match=r"illegal memory access .* lost the GPU") as caught:
+    with pytest.raises(CudaError, match=r"illegal memory access .* lost the GPU") as caught:
         runtime.synchronize(stream)
-    assert caught.value.name in cuda.STICKY
-    with pytest.raises(cuda.CudaError, match="lost the GPU"):
+    assert caught.value.name in STICKY
+    with pytest.raises(CudaError, match="lost the GPU"):
         runtime.malloc(1)
     gpu.lost = None
 
@@ -114,7 +114,7 @@ def test_a_graph_does_again_what_was_noted_down() -> None:
     runtime.destroy_graph(graph)
     assert "graphs" not in gpu.held()
     runtime.begin_capture(stream)
-    with pytest.raises(cuda.CudaError, match="StreamCaptureUnsupported"):
+    with pytest.raises(CudaError, match="StreamCaptureUnsupported"):
         runtime.malloc(1)
     runtime.abandon_capture(stream)
     runtime.malloc(1)

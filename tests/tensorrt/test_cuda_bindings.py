@@ -3,7 +3,7 @@ from __future__ import annotations
 import fake_cudart
 import pytest
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 from tvmkd.tensorrt import cuda_bindings
 
 runtime = pytest.importorskip(

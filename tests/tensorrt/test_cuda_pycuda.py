@@ -6,7 +6,7 @@ import pytest
 from fake_gpu import FakeGpu
 from fake_pycuda import FakePyCuda
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 from tvmkd.tensorrt.cuda_pycuda import PyCuda
 
 

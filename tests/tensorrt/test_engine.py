@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from build_fakes import GPU, Generation
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.engine import Engine, read, write
 
 ENGINE = Engine(

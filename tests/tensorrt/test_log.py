@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from build_fakes import Generation
 
-from tvmkd import console
+from tvmkd.base import console
 from tvmkd.tensorrt.log import log_of, plain
 
 MYELIN = (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import toys
 
-from tvmkd.errors import InputError, MissingError, TvmkdError
+from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.tensorrt import on_board
 from tvmkd.tensorrt.runner import Layer
 from tvmkd.tensorrt.ssh import RemoteEngine

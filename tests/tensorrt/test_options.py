@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 from tvmkd.tensorrt.options import BuildOptions
 
 

@@ -7,7 +7,7 @@ import pytest
 from build_fakes import GENERATIONS, Generation
 from small_nets import net
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt import parser
 
 

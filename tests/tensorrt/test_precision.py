@@ -10,7 +10,7 @@ from build_fakes import FLAGGED, GENERATIONS, Generation
 from onnx import TensorProto, numpy_helper
 from small_nets import net, pictures
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt import precision
 from tvmkd.tensorrt.options import BuildOptions
 

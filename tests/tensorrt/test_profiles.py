@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from small_nets import net
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.options import BuildOptions
 from tvmkd.tensorrt.profiles import free_inputs, ranges
 

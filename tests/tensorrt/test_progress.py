@@ -7,7 +7,7 @@ import pytest
 from build_fakes import Generation
 from rich.console import Console
 
-from tvmkd import console
+from tvmkd.base import console
 from tvmkd.tensorrt.log import log_of
 from tvmkd.tensorrt.progress import Phases, monitor, watching
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import small_nets
 
+from tvmkd.base.errors import MissingError
 from tvmkd.bench import EngineSpec, compare
-from tvmkd.errors import MissingError
 from tvmkd.tensorrt import api, builder, cuda
 from tvmkd.tensorrt.runner import Runner
 

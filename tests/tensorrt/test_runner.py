@@ -13,8 +13,8 @@ from fake_cudart import FakeCudart
 from fake_gpu import FakeGpu
 from fake_pycuda import FakePyCuda
 
-from tvmkd.errors import InputError, TvmkdError
-from tvmkd.tensorrt import cuda
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.tensorrt import cuda_runtime
 from tvmkd.tensorrt.api import Bindings
 from tvmkd.tensorrt.cuda_bindings import CudaBindings
 from tvmkd.tensorrt.cuda_pycuda import PyCuda
@@ -156,7 +156,7 @@ def test_too_little_memory_leaves_nothing_behind(package: str) -> None:
     setting = make("10", package, FakeGpu(memory=100))
     with setting.runner(batch=(1, 8)) as runner:
         check(runner.infer({"x": X}), X)
-        with pytest.raises(cuda.OutOfMemory):
+        with pytest.raises(cuda_runtime.OutOfMemory):
             runner.infer({"x": np.zeros((8, 4), np.float32)})
         check(runner.infer({"x": X}), X)
     assert setting.gpu.held() == {}
@@ -167,7 +167,7 @@ def test_a_lost_gpu_is_said_once_and_close_does_not_hide_it(package: str) -> Non
     runner = setting.runner()
     runner.infer({"x": X})
     setting.gpu.lost = "cudaErrorIllegalAddress"
-    with pytest.raises(cuda.CudaError, match="lost the GPU"), runner:
+    with pytest.raises(cuda_runtime.CudaError, match="lost the GPU"), runner:
         runner.infer({"x": X})
 
 

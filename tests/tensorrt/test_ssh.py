@@ -6,7 +6,7 @@ from pathlib import Path
 import fake_board
 import pytest
 
-from tvmkd.errors import MissingError, UsageError
+from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.tensorrt.ssh import RemoteEngine
 
 

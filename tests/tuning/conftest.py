@@ -7,7 +7,7 @@ import relay_stack
 from grounds import Ground
 
 from tvmkd.boards.fleet import Fleet, running_fleet
-from tvmkd.stacks import interpreters
+from tvmkd.runtime import interpreters
 
 
 @pytest.fixture(scope="session")

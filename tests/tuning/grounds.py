@@ -11,8 +11,8 @@ from typing import Any
 import tiny_kernels
 
 from tvmkd.boards.fleet import Fleet, running_fleet
-from tvmkd.stacks.interpreters import Interpreter
-from tvmkd.tuning.jobs import WRONG
+from tvmkd.runtime.interpreters import Interpreter
+from tvmkd.tuning.measurement import WRONG
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tuning import autoscheduler_log, records
 from tvmkd.tuning.autoscheduler_log import LOG, candidate_key, task_key
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from tvmkd.errors import MissingError
-from tvmkd.tuning.builder import WarmBuilder, linker_for
+from tvmkd.base.errors import MissingError
+from tvmkd.base.toolchain import linker_for
+from tvmkd.tuning.builder import WarmBuilder
 
 # TVM's JSON of a target and of a module, made in a process of its own.
 MAKE = """
 import json, sys
-from tvmkd.stacks.tvm_process import import_compiler
+from tvmkd.runtime.tvm_process import import_compiler
 tvm = import_compiler()
 sys.path.insert(0, sys.argv[1])
 import tiny_kernels

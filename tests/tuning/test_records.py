@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tuning import records
 from tvmkd.tuning.space import candidate_key
 

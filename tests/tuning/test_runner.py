@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvmkd import targets
+from tvmkd.base.errors import MissingError
 from tvmkd.boards import emulate
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Fleet, start_server, start_tracker
-from tvmkd.errors import MissingError
-from tvmkd.tuning.jobs import RunJob, figure
+from tvmkd.tuning.measurement import RunJob, figure
 from tvmkd.tuning.runner import BoardRunner
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tuning import records
 from tvmkd.tuning.session import check_made_for, open_session, read_info
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tvmkd.tuning import dialect
+from tvmkd.tuning import tuner_backend
 
-stack = dialect.of("relay")
+stack = tuner_backend.of("relay")
 stack.import_compiler()
 
 import numpy as np  # noqa: E402
 import tiny_kernels  # noqa: E402
 
-from tvmkd.tuning.sketch import SketchSpace, cost_model  # noqa: E402
+from tvmkd.stacks.relay.sketch import SketchSpace, cost_model  # noqa: E402
 
 
 def rounds(seed: int) -> list[list[str]]:

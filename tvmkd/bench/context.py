@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd.base.text import listing
 from tvmkd.bench import machine, rules, schema
-from tvmkd.text import listing
 
 BUSY_WARNING = 0.15
 

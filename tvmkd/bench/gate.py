@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tvmkd.base.errors import GateFailure, InputError, UsageError
 from tvmkd.bench.schema import Comparison, Engine
 from tvmkd.bench.verdict import pair
-from tvmkd.errors import GateFailure, InputError, UsageError
 
 TIME, SIZE, NUMBER = "a time", "a size", "a number"
 UNITS = {

@@ -1,4 +1,4 @@
-"""The process an engine lives in: ``python -m tvmkd.bench.host``, driven over `tvmkd.wire`.
+"""The process an engine lives in: ``python -m tvmkd.bench.host``, driven over `tvmkd.base.wire`.
 
 Affinity is set before anything with threads of its own is imported, so that every thread of the
 engine inherits it.
@@ -14,10 +14,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from tvmkd import wire
-from tvmkd.bench.loop import lead_in, warm_up
+from tvmkd.base import wire
+from tvmkd.base.errors import TvmkdError
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import TvmkdError
+from tvmkd.timing.loop import lead_in, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 Sample = Mapping[str, np.ndarray]
 

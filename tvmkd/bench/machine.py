@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from tvmkd import machine as host
+from tvmkd.base import machine as host
 
 CPUS = Path("/sys/devices/system/cpu")
 

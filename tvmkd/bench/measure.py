@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-import tvmkd
+from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.base.version import __version__
 from tvmkd.bench import context, gpu, machine, rules, schema
 from tvmkd.bench import inputs as feeding
+from tvmkd.bench.contestant import Run, figures
 from tvmkd.bench.engines import BOARD_KINDS
 from tvmkd.bench.process import EngineProcess
-from tvmkd.bench.run import Run, figures
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
-from tvmkd.errors import InputError, MissingError, TvmkdError
 from tvmkd.tensorrt import device
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -153,7 +153,7 @@ def compare(
     look()
     where = context.context(engines, before, after, None if watch is None else watch.summary())
     return schema.Comparison(
-        tool=f"tvmkd {tvmkd.__version__}",
+        tool=f"tvmkd {__version__}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model=schema.Model(
             path=str(onnx),

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tvmkd import artifact
+from tvmkd.base.errors import TvmkdError
+from tvmkd.base.wire import Child
 from tvmkd.bench import machine
 from tvmkd.bench.engines import ARTIFACTS
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import TvmkdError
-from tvmkd.stacks import interpreters
-from tvmkd.stacks.interpreters import Interpreter
-from tvmkd.wire import Child
+from tvmkd.runtime import interpreters
+from tvmkd.runtime.interpreters import Interpreter
 
 ANSWER_TIMEOUT_S = 60.0
 
@@ -107,7 +107,7 @@ class EngineProcess:
         return self._child.call("signature", {"path": str(onnx)}, timeout=ANSWER_TIMEOUT_S)
 
     def warm_up(self, limit_s: float) -> dict[str, Any]:
-        """Calls until stable, as `tvmkd.bench.loop.warm_up`."""
+        """Calls until stable, as `tvmkd.timing.loop.warm_up`."""
         with self.awake():
             result: dict[str, Any] = self._child.call(
                 "warm_up", {"limit_s": limit_s}, timeout=limit_s * 3 + ANSWER_TIMEOUT_S

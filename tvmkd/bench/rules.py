@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tvmkd import artifact
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.text import listing
 from tvmkd.bench import machine
 from tvmkd.bench.agree import TOLERANCE
 from tvmkd.bench.engines import (
@@ -21,8 +23,6 @@ from tvmkd.bench.engines import (
     check_kind,
 )
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import InputError, TvmkdError, UsageError
-from tvmkd.text import listing
 
 Device = Literal["CPU", "GPU"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 SCHEMA_VERSION = 1
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tvmkd.base.console import console, warn
 from tvmkd.bench.schema import Comparison, Engine
-from tvmkd.console import console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tvmkd.bench.schema import Engine, Pair, Verdict
-from tvmkd.bench.stats import builds_error, ratio_ci, widened
+from tvmkd.timing.stats import builds_error, ratio_ci, widened
 
 LEVEL = 0.03
 """Differences below this are called level even where they can be resolved: the same artifact

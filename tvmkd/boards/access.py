@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 
 WARNING = (
     "TVM RPC has no authentication: whoever reaches this port can run code here. "

@@ -12,15 +12,16 @@ import io
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tvmkd
-from tvmkd.boards import symbols, wheels
-from tvmkd.errors import InputError, MissingError, TvmkdError
+from tvmkd.base import wheels
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.toolchain import zig
+from tvmkd.base.version import __version__
+from tvmkd.boards import symbols
 from tvmkd.targets import Target
 
 NATIVE = Path(__file__).parent / "native"
@@ -37,22 +38,9 @@ def _quiet(_text: str) -> None:
     pass
 
 
-def zig() -> list[str]:
-    """The command that runs the zig of the ``ziglang`` package.
-
-    Raises:
-        MissingError: it is not installed.
-    """
-    try:
-        binary = wheels.installed("ziglang", "zig")
-    except MissingError:
-        raise MissingError("no compiler for boards: install it with: pip install ziglang") from None
-    return [os.fspath(binary)]
-
-
 def _compile(target: Target, libraries: Path, out: Path) -> None:
     command = [*_compiler(target, "cc", out), "-std=gnu11", f"-L{libraries}"]
-    command += [f'-DTVMKD_VERSION="{tvmkd.__version__}"', f'-DTVM_VERSION="{wheels.TVM_VERSION}"']
+    command += [f'-DTVMKD_VERSION="{__version__}"', f'-DTVM_VERSION="{wheels.TVM_VERSION}"']
     command += [os.fspath(NATIVE / f"{name}.c") for name in SOURCES]
     # The runtime registers its functions as it is loaded: nothing refers to it by name.
     command += ["-ltvm_ffi", "-Wl,--no-as-needed", "-ltvm_runtime", "-ltvm_runtime_extra", "-ldl"]
@@ -111,7 +99,7 @@ def runtime(target: Target, tell: Tell = _quiet) -> Path:
     made = {
         "sources": [_digest(path) for path in sorted(NATIVE.glob("*.[ch]*"))],
         "target": [target.toolchain.triple, target.toolchain.glibc, target.mcpu, target.device],
-        "versions": [tvmkd.__version__, wheels.TVM_VERSION, wheels.FFI_VERSION],
+        "versions": [__version__, wheels.TVM_VERSION, wheels.FFI_VERSION],
     }
     key = hashlib.sha256(repr(made).encode()).hexdigest()[:16]
 
@@ -186,9 +174,3 @@ def _archive(contents: dict[str, bytes], executable: set[str]) -> bytes:
             entry.mode = 0o755 if name in executable else 0o644
             archive.addfile(entry, io.BytesIO(contents[name]))
     return gzip.compress(plain.getvalue(), 6, mtime=0)
-
-
-def host_compiler() -> list[str]:
-    """A C compiler for this machine itself: gcc, or zig."""
-    found = shutil.which("gcc") or shutil.which("cc")
-    return [found] if found else [sys.executable, "-m", "ziglang", "cc"]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 
 TRACKER_MAGIC = 0x2F271
 MOST_BYTES = 1 << 24  # of one answer of a tracker

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tvmkd.boards import bundle, wheels
+from tvmkd.base import toolchain, wheels
+from tvmkd.base.errors import MissingError, TvmkdError, UsageError
+from tvmkd.boards import bundle
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import START_SECONDS, Fleet, Process, start_tracker
-from tvmkd.errors import MissingError, TvmkdError, UsageError
 from tvmkd.targets import Target
 
 QEMU = "qemu-aarch64"
@@ -73,7 +74,7 @@ def counter() -> Path:
     key = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
 
     def fill(folder: Path) -> None:
-        command = [*bundle.host_compiler(), "-shared", "-fPIC", "-O2", "-Wall", "-Werror"]
+        command = [*toolchain.host_compiler(), "-shared", "-fPIC", "-O2", "-Wall", "-Werror"]
         command += ["-o", os.fspath(folder / "icount.so"), os.fspath(source)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

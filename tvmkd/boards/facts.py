@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tvmkd
+from tvmkd.base.version import __version__
 
 SCHEMA = 1
 CPUS = "/sys/devices/system/cpu"
@@ -169,7 +169,7 @@ def facts(delay: float | None = None) -> dict[str, Any]:
         version = None
     return {
         "schema": SCHEMA,
-        "server": f"tvmkd board serve {tvmkd.__version__}",
+        "server": f"tvmkd board serve {__version__}",
         "machine": platform.machine(),
         "cpu": _cpu(),
         "model": _read("/proc/device-tree/model"),

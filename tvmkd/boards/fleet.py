@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tvmkd.base.errors import MissingError
 from tvmkd.boards.connect import boards
-from tvmkd.errors import MissingError
-from tvmkd.stacks.interpreters import Interpreter
+from tvmkd.runtime.interpreters import Interpreter
 
 START_SECONDS = 60.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd import wire
+from tvmkd.base import wire
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards.match import check_match
-from tvmkd.errors import InputError, MissingError
-from tvmkd.stacks import interpreters
-from tvmkd.stacks.tvm_process import new_tensor
+from tvmkd.runtime import interpreters
+from tvmkd.runtime.tvm_process import new_tensor
 
 WAIT_SECONDS = 60.0  # for a board that somebody else has
 LIBRARY = "model.so"
@@ -176,7 +176,7 @@ class _Session:
 
     def connect(self, params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
         from tvmkd.boards.connect import refused, request
-        from tvmkd.stacks.tvm_process import import_runtime
+        from tvmkd.runtime.tvm_process import import_runtime
 
         self._tvm = import_runtime()
         host, port, match = request(*(params[name] for name in ("host", "port", "key", "timeout")))
@@ -238,7 +238,7 @@ class _Session:
 
 def main() -> None:
     """Serves until stdin closes."""
-    from tvmkd.stacks.tvm_process import die_with_parent
+    from tvmkd.runtime.tvm_process import die_with_parent
 
     die_with_parent()
     session = _Session()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 # glibc and the newest symbol versions of the libstdc++ that is shipped with it: CentOS 7, Ubuntu
 # 18.04 (JetPack 4), Debian 10, Ubuntu 20.04 (JetPack 5), Ubuntu 22.04 (JetPack 6), Ubuntu 24.04.

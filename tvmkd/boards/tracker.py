@@ -11,7 +11,7 @@ import json
 import logging
 import socket
 
-from tvmkd.stacks.tvm_process import die_with_parent, import_runtime
+from tvmkd.runtime.tvm_process import die_with_parent, import_runtime
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
-from tvmkd.errors import MissingError, UsageError
+from tvmkd.base.errors import MissingError, UsageError
 
 WAIT_SECONDS = 20.0
 LOOPBACK = "127.0.0.1"

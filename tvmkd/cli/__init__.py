@@ -13,9 +13,9 @@ from types import FrameType
 
 import click
 
-from tvmkd import __version__
-from tvmkd.errors import TvmkdError, full_disk
-from tvmkd.text import suggest
+from tvmkd.base.errors import TvmkdError, full_disk
+from tvmkd.base.text import suggest
+from tvmkd.base.version import __version__
 
 # Verb: the first line of its help, so that `tvmkd --help` imports none of them.
 VERBS = {

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -90,7 +90,8 @@ def command(
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
-    from tvmkd import steps, targets
+    from tvmkd import targets
+    from tvmkd.stacks import compile as steps
 
     manifest = steps.build(
         onnx,

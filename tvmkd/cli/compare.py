@@ -182,8 +182,8 @@ def command(
     if output is not None:
         result.save(output)
     if report is not None:
-        from tvmkd import steps
-        from tvmkd.bench import report as html
+        from tvmkd import report as html
+        from tvmkd.stacks import compile as steps
 
         here = artifacts if rpc_tracker is None and ssh is None else ()
         kernels = steps.kernel_times(here[0], inputs) if here else None
@@ -203,7 +203,7 @@ def by_stack(artifacts: Sequence[Path]) -> dict[str, Path]:
         InputError: one is no artifact, or two are of the same stack or have the same engine.
     """
     from tvmkd import artifact
-    from tvmkd.errors import InputError
+    from tvmkd.base.errors import InputError
 
     found: dict[str, Path] = {}
     for folder in artifacts:
@@ -297,8 +297,8 @@ def on_board(
     """
     import dataclasses
 
+    from tvmkd.base.errors import InputError, UsageError
     from tvmkd.bench.engines import ARTIFACTS, ON_BOARD, TENSORRT_ON_BOARD
-    from tvmkd.errors import InputError, UsageError
     from tvmkd.tensorrt.ssh import RemoteEngine
 
     if ssh is not None:
@@ -329,8 +329,8 @@ def _check_gpu(wanted: Sequence[EngineSpec]) -> None:
     Raises:
         MissingError: they do; says what the first one lacks.
     """
+    from tvmkd.base.errors import MissingError
     from tvmkd.bench.engines import GPU_KINDS, why_not
-    from tvmkd.errors import MissingError
 
     lacks = [why_not(spec.kind) if spec.kind in GPU_KINDS else None for spec in wanted]
     if lacks and all(lacks):
@@ -353,8 +353,8 @@ def _clock(wanted: Sequence[EngineSpec]) -> str:
 
 def _one_board(host: str, port: int, key: str) -> dict[str, Any]:
     """The address of the one board under ``key``."""
+    from tvmkd.base.errors import InputError
     from tvmkd.boards.connect import check
-    from tvmkd.errors import InputError
 
     count = len(check(host, port, key))
     if count > 1:

@@ -24,7 +24,7 @@ def command(output: Path | None, show: bool, as_json: bool) -> int:
       tvmkd demo -o /tmp/demo --json
       tvmkd demo --show > tvmkd.toml
     """
-    from tvmkd import resources
+    from tvmkd.base import resources
 
     path = resources.folder("demo") / "tvmkd.toml"
     if show:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.errors import InputError
 from tvmkd.cli._options import PATH, json_option, print_json
-from tvmkd.errors import InputError
 
 TIMED = 16  # pictures, of which as many are kept in memory
 
@@ -73,9 +73,9 @@ def command(
       tvmkd detect out/ street.jpg --time --seconds 10 --json
       tvmkd detect out/ street.jpg --budget 30ms
     """
-    from tvmkd import console
+    from tvmkd.base import console
+    from tvmkd.base.images import listed
     from tvmkd.detection import drawing, preprocess, runtime, timing
-    from tvmkd.images import listed
 
     paths = listed(images)
     places = {} if out is None else _places(paths, out)

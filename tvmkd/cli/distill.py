@@ -44,9 +44,9 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
       torchrun --nproc-per-node 2 -m tvmkd distill --config tvmkd.toml
     """
     from tvmkd import config as configs
-    from tvmkd import console, resources
+    from tvmkd.base import console, resources
+    from tvmkd.base.errors import UsageError
     from tvmkd.cli.run import carry_out
-    from tvmkd.errors import UsageError
 
     if recipe is not None:
         if click.get_current_context().get_parameter_source("config") is not _DEFAULT:
@@ -72,7 +72,7 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
 
 
 def _copy(recipe: Path, place: Path) -> None:
-    from tvmkd.errors import InputError
+    from tvmkd.base.errors import InputError
 
     try:
         with place.open("x", encoding="utf-8") as file:

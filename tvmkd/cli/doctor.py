@@ -24,10 +24,10 @@ def command(as_json: bool) -> int:
       tvmkd doctor
       tvmkd doctor --json
     """
-    from tvmkd import doctor
+    from tvmkd import host_checks
 
     checks = []
-    for check in doctor.checks():
+    for check in host_checks.checks():
         checks.append(check)
         if as_json:
             continue

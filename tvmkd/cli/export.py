@@ -74,8 +74,9 @@ def command(
     existing(checkpoint, "checkpoint")
     import onnx
 
-    from tvmkd import console, targets
-    from tvmkd.errors import UsageError
+    from tvmkd import targets
+    from tvmkd.base import console
+    from tvmkd.base.errors import UsageError
     from tvmkd.export import check, export
     from tvmkd.export.fusion import fusion
     from tvmkd.export.half import half

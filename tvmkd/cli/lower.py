@@ -58,7 +58,8 @@ def command(
       tvmkd lower model.onnx --byoc tensorrt
       tvmkd lower model.onnx --stack relay --byoc tensorrt
     """
-    from tvmkd import console, targets
+    from tvmkd import targets
+    from tvmkd.base import console
     from tvmkd.stacks.client import StackClient
 
     target = targets.load(target_name)
@@ -101,7 +102,7 @@ def table(tasks: list[dict[str, Any]]) -> Table:
 
 def region_lines(byoc: Mapping[str, Any]) -> list[str]:
     """What an engine takes of a model and what it leaves, as lines for people."""
-    from tvmkd.tensorrt.byoc import ENGINES
+    from tvmkd.byoc.region import ENGINES
 
     taken, regions, share = byoc["offloaded"], byoc["regions"], byoc["mac_share"]
     title = ENGINES[byoc.get("engine", "tensorrt")]

@@ -49,7 +49,7 @@ def carry_out(cfg: Config, search_in: Sequence[Path], until: str, as_json: bool)
     """Runs the stages, shows the summary, and returns the exit code."""
     from rich.console import Console
 
-    from tvmkd import pipeline, summary
+    from tvmkd.stages import pipeline, summary
 
     results = pipeline.run(cfg, search_in=search_in, until=until)
     if as_json:

@@ -31,7 +31,7 @@ def command(host: str, port: int, boards: tuple[str, ...], as_json: bool) -> Non
     import contextlib
     import json
 
-    from tvmkd import console
+    from tvmkd.base import console
     from tvmkd.boards import access, fleet, tunnel
 
     reach = access.reach(host, ())

@@ -99,8 +99,9 @@ def command(
       tvmkd tune model.onnx --target jetson-nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano \\
           --trials 1000 --records records/nano
     """
-    from tvmkd import steps, targets
-    from tvmkd.stacks.interpreters import STACKS
+    from tvmkd import targets
+    from tvmkd.runtime.interpreters import STACKS
+    from tvmkd.stacks import compile as steps
 
     target = targets.load(target_name)
     summaries = {}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.text import listing, suggest
 from tvmkd.data import optics, sensor
-from tvmkd.errors import InputError, UsageError
-from tvmkd.text import listing, suggest
 
 Range = tuple[float, float]
 """The lowest and the highest value; each image draws its own, evenly."""

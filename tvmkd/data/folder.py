@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tvmkd.base.errors import InputError
+from tvmkd.base.images import SUFFIXES
 from tvmkd.data import augment
 from tvmkd.data.pictures import Decoder, is_gray
 from tvmkd.data.splits import Images, Splits, TensorImages
-from tvmkd.errors import InputError
-from tvmkd.images import SUFFIXES
 
 if TYPE_CHECKING:
     from tvmkd.config import Data

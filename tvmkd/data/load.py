@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.splits import Splits
-from tvmkd.errors import InputError
 
 if TYPE_CHECKING:
     from tvmkd.config import Data

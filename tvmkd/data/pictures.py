@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from tvmkd.errors import InputError
-from tvmkd.images import UNREADABLE, eight_bits, unreadable
+from tvmkd.base.errors import InputError
+from tvmkd.base.images import UNREADABLE, eight_bits, unreadable
 
 
 @dataclass(frozen=True)

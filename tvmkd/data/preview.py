@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.files import draft
 from tvmkd.data.camera import Camera
 from tvmkd.data.splits import Splits
-from tvmkd.errors import InputError, full_disk
-from tvmkd.state import draft
 
 COLUMNS = 8
 CELL = (96, 256)  # an image is drawn at least and at most about so large, pixels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from tvmkd.data.ahead import Step, ahead
+from tvmkd.data.prefetch import Step, ahead
 
 if TYPE_CHECKING:
     import numpy as np

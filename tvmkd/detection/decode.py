@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvmkd.detection.description import Activation, Description
-from tvmkd.errors import InputError
+from tvmkd.base.detector_description import Activation, Description
+from tvmkd.base.errors import InputError
 
 THRESHOLD = 0.05
 # How many candidates suppression gets: RetinaNet's of an image, SSD's of each class.

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.files import draft
 from tvmkd.detection.decode import Detections
-from tvmkd.errors import InputError, full_disk
-from tvmkd.state import draft
 
 SMALL = 480  # pixels of the longer side below which a picture is enlarged: letters need room
 GOLDEN = 0.618034  # of the colour circle from one class to the next: no two are alike

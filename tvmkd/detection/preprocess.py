@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tvmkd import images
-from tvmkd.errors import InputError
+from tvmkd.base import images
+from tvmkd.base.errors import InputError
 
 Picture = str | Path | NDArray[np.uint8]
 """A file, or uint8 RGB ``[H, W, 3]``."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvmkd import artifact
+from tvmkd.base.detector_description import Description
+from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.text import listing
 from tvmkd.detection import preprocess
 from tvmkd.detection.decode import THRESHOLD, Detections, decode
-from tvmkd.detection.description import Description
 from tvmkd.detection.nms import suppress
 from tvmkd.detection.preprocess import Picture
-from tvmkd.errors import InputError, MissingError
-from tvmkd.text import listing
 
 OVERLAP = 0.5
 MOST = 300  # of an image, as torchvision's RetinaNet and SSDLite have it

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvmkd.bench import stats
-from tvmkd.bench.loop import warm_up
 from tvmkd.detection.runtime import Detector
+from tvmkd.timing import stats
+from tvmkd.timing.loop import warm_up
 
 STEPS = ("pre-processing", "model", "decode", "NMS", "post-processing", "total")
 LEAST = 5  # runs, however long one takes

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from tvmkd.data.splits import Images, batches
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.probe import logits_of
-from tvmkd.distill.team import Team
 
 
 def evaluate(model: nn.Module, images: Images, batch_size: int, team: Team) -> float:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - what torch users call it
 from torch import Tensor, nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 EMBEDDING = 128  # of the contrastive loss, as in Tian et al.
 CONTRAST_TEMPERATURE = 0.07

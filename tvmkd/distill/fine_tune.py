@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tvmkd import console, data
-from tvmkd.distill import checkpoint as files
+from tvmkd import data
+from tvmkd.base import console
 from tvmkd.distill import losses
+from tvmkd.distill.distillation_loss import Distillation
+from tvmkd.distill.distributed import assemble
 from tvmkd.distill.losses import Loss
-from tvmkd.distill.objective import Distillation
 from tvmkd.distill.session import Session
-from tvmkd.distill.team import assemble
 from tvmkd.distill.trainer import Job
 from tvmkd.distill.training import Settings
+from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
     from tvmkd.config import Config

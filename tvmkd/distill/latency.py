@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tvmkd import console
+from tvmkd.base import console
 from tvmkd.models.macs import macs
 
 Estimate = Callable[[nn.Module], "Tensor | float"]

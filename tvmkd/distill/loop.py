@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tvmkd import data
-from tvmkd.distill import checkpoint as files
 from tvmkd.distill import losses
+from tvmkd.distill.curriculum import Curriculum
+from tvmkd.distill.distillation_loss import Distillation, check
+from tvmkd.distill.distributed import assemble
 from tvmkd.distill.evaluate import evaluate
+from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.losses import Loss
-from tvmkd.distill.objective import Distillation, check
-from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
-from tvmkd.distill.team import assemble
 from tvmkd.distill.trainer import Job
 from tvmkd.distill.training import AfterCheckpoint, Settings
-from tvmkd.early_exit.loss import ExitLoss
+from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.splits import Splits
-from tvmkd.errors import InputError
 
 
 def logits_of(output: Any) -> Tensor:

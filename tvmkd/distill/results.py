@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tvmkd import __version__
-from tvmkd.distill import checkpoint as files
-from tvmkd.state import write_json
+from tvmkd.base.files import write_json
+from tvmkd.base.version import __version__
+from tvmkd.models import checkpoint as files
 
 Kind = Literal["distilled", "baseline"]
 

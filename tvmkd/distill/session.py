@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from tvmkd import models
 from tvmkd.data.splits import Splits
-from tvmkd.distill import answers, losses
-from tvmkd.distill import checkpoint as files
+from tvmkd.distill import losses, teacher_cache
+from tvmkd.distill.curriculum import Curriculum
+from tvmkd.distill.distillation_loss import Distillation
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.evaluate import evaluate
-from tvmkd.distill.objective import Distillation
-from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import probe
 from tvmkd.distill.results import Network
-from tvmkd.distill.team import Team
 from tvmkd.distill.trainer import Job, fit
 from tvmkd.distill.training import Report, Settings, to_device
+from tvmkd.models import checkpoint as files
 from tvmkd.models.macs import macs, parameters
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class Session:
         known: Tensor | None = None
         if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
             place = self.out / "teacher"
-            known = answers.logits(teacher, fingerprint, splits, place, self.team)
+            known = teacher_cache.logits(teacher, fingerprint, splits, place, self.team)
         curriculum = None
         if cfg.curriculum != "none":
             assert known is not None
-            sure = answers.confidence(known, splits.train.labels)
+            sure = teacher_cache.confidence(known, splits.train.labels)
             curriculum = Curriculum(
                 sure, cfg.curriculum, cfg.curriculum_start, cfg.curriculum_full_at
             )

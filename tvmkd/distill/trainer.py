@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.splits import Augment, Splits, batches
-from tvmkd.distill.checkpoint import Checkpoint
+from tvmkd.distill.curriculum import Curriculum
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.evaluate import evaluate
 from tvmkd.distill.latency import LatencyTerm
 from tvmkd.distill.losses import Batch, Loss
-from tvmkd.distill.pacing import Curriculum
 from tvmkd.distill.probe import logits_of
-from tvmkd.distill.team import Team
 from tvmkd.distill.training import (
     Keeper,
     Report,
@@ -31,7 +31,7 @@ from tvmkd.distill.training import (
     seed_epoch,
     to_device,
 )
-from tvmkd.errors import InputError
+from tvmkd.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tvmkd import console
-from tvmkd.distill import checkpoint as files
-from tvmkd.distill.checkpoint import Checkpoint
-from tvmkd.distill.team import Team
-from tvmkd.errors import InputError
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
+from tvmkd.distill.distributed import Team
+from tvmkd.models import checkpoint as files
+from tvmkd.models.checkpoint import Checkpoint
 
 METRICS = {"accuracy": "{:.1%}", "map": "mAP {:.3f}"}
 AfterCheckpoint = Callable[[Path, int, nn.Module], None]

@@ -16,8 +16,8 @@ import numpy as np
 
 from tvmkd import artifact
 from tvmkd.artifact import Artifact
+from tvmkd.base.errors import InputError
 from tvmkd.early_exit.runtime import EarlyExit, load
-from tvmkd.errors import InputError
 
 ROUNDS = 5
 WARM_UP = 0.5  # seconds

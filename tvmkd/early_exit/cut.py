@@ -10,7 +10,7 @@ import onnx
 from onnx.utils import extract_model
 from torch import Tensor, nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export.onnx import INPUT, export
 from tvmkd.models.early_exit import EarlyExitNet
 

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tvmkd import console, machine, models, steps
+from tvmkd import models
+from tvmkd.base import console, machine
+from tvmkd.base.errors import UsageError
 from tvmkd.data.splits import Images, Splits, batches
-from tvmkd.distill import checkpoint
 from tvmkd.early_exit import calibrate, clock
 from tvmkd.early_exit.cut import cut
 from tvmkd.early_exit.runtime import Plan
-from tvmkd.errors import UsageError
 from tvmkd.export.onnx import export
+from tvmkd.models import checkpoint
 from tvmkd.models.early_exit import EarlyExitNet
+from tvmkd.stacks import compile as steps
 
 if TYPE_CHECKING:
     from tvmkd.config import EarlyExit as Section

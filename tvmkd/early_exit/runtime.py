@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tvmkd import artifact, state
+from tvmkd import artifact
 from tvmkd.artifact import MANIFEST, Artifact
+from tvmkd.base import files
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import sha256
 from tvmkd.early_exit.calibrate import NEVER
-from tvmkd.errors import InputError
 
 EXITS = "exits.json"
 VERSION = 1
@@ -35,12 +37,12 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """Writes it to ``folder``, whose artifacts are there."""
-        state.write_json(folder / EXITS, {"schema_version": VERSION, **asdict(self)})
+        files.write_json(folder / EXITS, {"schema_version": VERSION, **asdict(self)})
 
     @classmethod
     def of(cls, folder: Path, names: Sequence[str], thresholds: Sequence[float]) -> Plan:
         """The plan for the artifacts ``names`` in ``folder``."""
-        pieces = tuple(Piece(name, artifact.sha256(folder / name / MANIFEST)) for name in names)
+        pieces = tuple(Piece(name, sha256(folder / name / MANIFEST)) for name in names)
         return cls(pieces, tuple(thresholds))
 
     @classmethod
@@ -68,7 +70,7 @@ class Plan:
             manifest = folder / piece.folder / MANIFEST
             if Path(piece.folder).name != piece.folder or not manifest.is_file():
                 raise InputError(f"{path}: its piece {piece.folder} is not there")
-            if artifact.sha256(manifest) != piece.sha256:
+            if sha256(manifest) != piece.sha256:
                 raise InputError(f"{manifest}: not the piece that {path} was made for")
         return cls(pieces, thresholds)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import onnx
 
-from tvmkd.artifact import sha256
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import sha256
+from tvmkd.base.text import listing, suggest
 from tvmkd.export.graph import operators, unsupported
 from tvmkd.export.weights import check_external, check_finite
-from tvmkd.text import listing, suggest
 
 _PROTOBUF_LIMIT = 1 << 31
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import onnx
 
+from tvmkd.base.text import listing
 from tvmkd.export.graph import graphs
-from tvmkd.text import listing
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Sigmoid")

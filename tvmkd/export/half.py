@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tvmkd import state
-from tvmkd.closeness import TOLERANCE, error_of_range
-from tvmkd.errors import InputError
+from tvmkd.base import files
+from tvmkd.base.errors import InputError
+from tvmkd.base.tolerance import TOLERANCE, error_of_range
 from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
@@ -36,7 +36,7 @@ def half(
 
     Raises:
         InputError: a layer is not there, the model cannot be converted, or answers with more than
-            `tvmkd.closeness.TOLERANCE` of difference: float16 ends at 65504.
+            `tvmkd.base.tolerance.TOLERANCE` of difference: float16 ends at 65504.
     """
     ort_tools.importable()
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -55,7 +55,7 @@ def half(
     # The converter puts its casts at the end.
     OnnxModel(result).topological_sort()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with state.draft(out, ".onnx") as written:
+    with files.draft(out, ".onnx") as written:
         onnx.save(result, str(written))
         gap = _difference(source, written, pictures)
         if not gap <= TOLERANCE["float16"]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import onnx
 
-from tvmkd.errors import InputError
-from tvmkd.text import listing, suggest
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import listing, suggest
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # what torch's exporter notes on each node
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, helper
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export.opset import REWRITES, Refused, Scope, Site, constant_value
 
 OPSETS = range(13, 18)

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tvmkd import __version__, models
-from tvmkd.distill import checkpoint as files
-from tvmkd.errors import InputError, full_disk
+from tvmkd import models
+from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
+from tvmkd.models import checkpoint as files
 
 OPSETS = range(18, 24)
 EXTERNAL_ABOVE = 1 << 30  # bytes of weights; protobuf itself ends at 2 GiB

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 RTOL, ATOL = 1e-3, 1e-4  # relative to each value, and to the largest value of the output
 ROUNDS = 4

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.export.graph import graphs, nodes
 
 # Whatever these multiply with is a weight. Elsewhere an infinity can be meant, as in the masks of

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 from tvmkd.models.scaling import Scale
 
 

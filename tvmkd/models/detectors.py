@@ -25,9 +25,9 @@ from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block, _nor
 from torchvision.ops import box_iou
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
+from tvmkd.base.detector_description import Activation, Description
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.dataset import Target
-from tvmkd.detection.description import Activation, Description
-from tvmkd.errors import InputError, UsageError
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 BOX_WEIGHTS = {"sigmoid": (1.0, 1.0, 1.0, 1.0), "softmax": (10.0, 10.0, 5.0, 5.0)}

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tvmkd.errors import InputError
-from tvmkd.text import suggest
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import suggest
 
 
 class Branch(nn.Module):

@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 from tvmkd.models.scaling import Scale, check_image, check_size
 
 GRID = 8  # patches a side, where none are asked for

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 History = Sequence[Sequence[Any]]
 """``(module's path, whether output channels, indices)`` of each group that went, in order."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from tvmkd.errors import InputError, TvmkdError, UsageError
-from tvmkd.text import suggest
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.text import suggest
 
 REGISTERED = {
     "depthwise": "tvmkd.models.depthwise:DepthwiseNet",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tvmkd.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 
 SMALLEST = 8  # pixels: below this there is nothing left to halve
 LEAST_GRID = 4  # positions a side, below which a convolution of 3×3 sees mostly its padding

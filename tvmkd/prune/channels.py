@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 
 def shrink(

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Protocol
 
-from tvmkd import state
-from tvmkd.bench.report.charts import accuracy, both
-from tvmkd.bench.report.style import CSS
+from tvmkd.base import files
+from tvmkd.report.charts import accuracy, both
+from tvmkd.report.style import CSS
 
 
 class Point(Protocol):
@@ -44,7 +44,7 @@ def draw(steps: Sequence[Point], path: Path, budget_ms: float | None = None) -> 
         f'<p class="because">{escape(_lead(steps))}</p></header>'
         f"<section>{picture}</section></main></html>\n"
     )
-    with state.draft(path, ".html") as written:
+    with files.draft(path, ".html") as written:
         written.write_text(page, encoding="utf-8")
 
 

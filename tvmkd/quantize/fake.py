@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from tvmkd.errors import InputError
-from tvmkd.text import suggest
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import suggest
 
 KINDS = (nn.Conv1d, nn.Conv2d, nn.Linear)
-LEVELS = 64  # -64 to 64: the seven bits that tvmkd.quantize.qdq writes
+LEVELS = 64  # -64 to 64: the seven bits that tvmkd.export.qdq writes
 MOMENTUM = 0.05
 
 

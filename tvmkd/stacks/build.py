@@ -15,14 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tvmkd import artifact, resources
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd import artifact
+from tvmkd.base import resources
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.files import sha256
+from tvmkd.base.toolchain import linker_for
 from tvmkd.export.check import ModelInfo
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.check import Reference, Verdict, real_samples
 from tvmkd.targets import Target
 from tvmkd.tuning import records
-from tvmkd.tuning.builder import linker_for
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.session import check_made_for, read_info
 from tvmkd.tuning.space import Task
@@ -203,7 +205,7 @@ def build(
             records=[
                 {
                     "path": os.fspath(folder),
-                    "sha256": artifact.sha256(records.native(folder)[-1]),
+                    "sha256": sha256(records.native(folder)[-1]),
                     "used": sum(1 for record in chosen.values() if record.folder == folder),
                     "trial_seconds": records.trial_seconds(folder),
                     **_marks(folder),

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd import programs, wire
-from tvmkd.artifact import TensorSpec
+from tvmkd.base import wire
+from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.base.manifest import TensorSpec
+from tvmkd.base.tolerance import TOLERANCE, error_of_range
 from tvmkd.boards.remote import RemoteModel
-from tvmkd.closeness import TOLERANCE, error_of_range
-from tvmkd.errors import InputError, MissingError, TvmkdError
+from tvmkd.runtime import programs
 
 Arrays = Mapping[str, np.ndarray]
 RANDOM_SAMPLES = 3

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.errors import MissingError, TvmkdError, UsageError, WorkerDied
-from tvmkd.stacks import interpreters
+from tvmkd.base.errors import MissingError, TvmkdError, UsageError, WorkerDied
+from tvmkd.base.text import listing
+from tvmkd.base.wire import Child, Event
+from tvmkd.runtime import interpreters
 from tvmkd.stacks.base import BYOC
-from tvmkd.text import listing
-from tvmkd.wire import Child, Event
 
 INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
 
@@ -28,7 +28,7 @@ class StackClient:
     Args:
         name: the stack, for example ``"relax"``.
         python: the interpreter that has this stack installed (default: see
-            :func:`tvmkd.stacks.interpreters.find`).
+            :func:`tvmkd.runtime.interpreters.find`).
 
     Attributes:
         interpreter: what the worker runs in.
@@ -138,8 +138,8 @@ class StackClient:
             "outputs", "notes", "module"}``, and with ``byoc`` also ``"byoc": {"available",
             "version", "regions", "operators", "offloaded", "left", "mac_share"}``: ``available`` is
             None where it can be built too, else the reason why not; for the others see
-            ``coverage`` of :mod:`tvmkd.stacks.relay_tensorrt` and of
-            :mod:`tvmkd.stacks.relax_tensorrt`.
+            ``coverage`` of :mod:`tvmkd.stacks.relay.tensorrt` and of
+            :mod:`tvmkd.stacks.relax.tensorrt`.
 
         Raises:
             UsageError: the stack hands nothing to ``byoc``.

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd import machine
-from tvmkd.errors import InputError, MissingError, TvmkdError
-from tvmkd.stacks import interpreters
-from tvmkd.stacks.interpreters import Interpreter
+from tvmkd.base import machine
+from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.runtime import interpreters
+from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.stacks.survey import how, tail
 
 STACK = "relay"
@@ -255,7 +255,7 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
-    """Runs :mod:`tvmkd.stacks.relay_smoke` there; returns ``{"tvm", "llvm", "packages"}``.
+    """Runs :mod:`tvmkd.stacks.relay.smoke` there; returns ``{"tvm", "llvm", "packages"}``.
 
     Raises:
         TvmkdError: it fails.
@@ -264,7 +264,7 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tvmkd-smoke-") as empty:
         try:
             done = subprocess.run(
-                [found.python, "-m", "tvmkd.stacks.relay_smoke"],
+                [found.python, "-m", "tvmkd.stacks.relay.smoke"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -30,7 +30,7 @@ def probe(stack: str, needed: list[str]) -> dict[str, Any]:
     }
     if stack == "relax":
         # The main environment has torch, and tvm_ffi would import it.
-        from tvmkd.stacks.tvm_process import without_torch
+        from tvmkd.runtime.tvm_process import without_torch
 
         without_torch()
     try:

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.errors import InputError, MissingError
-from tvmkd.stacks import interpreters
-from tvmkd.stacks.interpreters import STACKS, Interpreter
-from tvmkd.text import listing
+from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.text import listing
+from tvmkd.runtime import interpreters
+from tvmkd.runtime.interpreters import STACKS, Interpreter
 
 TIMEOUT = 120.0  # seconds an interpreter may take to answer
 OLDEST_PYTHON = (3, 10)

@@ -14,16 +14,16 @@ import sys
 from types import FrameType
 from typing import Any
 
-from tvmkd import wire
-from tvmkd.errors import MissingError, UsageError
+from tvmkd.base import wire
+from tvmkd.base.errors import MissingError, UsageError
+from tvmkd.runtime.tvm_process import die_with_parent
 from tvmkd.stacks.base import METHODS, Emit, Params, Stack
-from tvmkd.stacks.tvm_process import die_with_parent
-from tvmkd.tuning import dialect
+from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import prestart
 
 STACKS = {
-    "relax": "tvmkd.stacks.relax:RelaxStack",
-    "relay": "tvmkd.stacks.relay:RelayStack",
+    "relax": "tvmkd.stacks.relax.stack:RelaxStack",
+    "relay": "tvmkd.stacks.relay.stack:RelayStack",
 }
 
 
@@ -34,7 +34,7 @@ def _stack(name: str) -> Stack:
         raise UsageError(f"unknown stack {name!r}; known: {', '.join(sorted(STACKS))}")
     module, attribute = STACKS[name].split(":")
     try:
-        dialect.of(name).import_compiler()
+        tuner_backend.of(name).import_compiler()
         stack: Stack = getattr(importlib.import_module(module), attribute)()
     except (ImportError, OSError) as error:
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -45,7 +45,7 @@ def _stack(name: str) -> Stack:
 
 
 def handlers(name: str) -> dict[str, wire.Handler]:
-    """The handlers of the worker for :func:`tvmkd.wire.serve`."""
+    """The handlers of the worker for :func:`tvmkd.base.wire.serve`."""
 
     def handler(method: str) -> wire.Handler:
         def call(params: Params, emit: Emit) -> Any:

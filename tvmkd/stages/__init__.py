@@ -1,4 +1,4 @@
-"""The stages of a run, a method each; `tvmkd.pipeline` has them do their work in order."""
+"""The stages of a run, a method each; `tvmkd.stages.pipeline` has them do their work in order."""
 
 from __future__ import annotations
 

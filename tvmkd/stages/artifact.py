@@ -7,11 +7,12 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from tvmkd import console, machine, steps
 from tvmkd.artifact import MANIFEST
+from tvmkd.base import console, machine
+from tvmkd.base.files import file_hash
 from tvmkd.config import parse_tracker
+from tvmkd.stacks import compile as steps
 from tvmkd.stages.base import Stages
-from tvmkd.state import file_hash
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.records import RECORDS, WORKLOADS
 
@@ -62,7 +63,7 @@ class ArtifactStages(Stages):
         """Which TVM it is: what another one made is made anew."""
         if self.cfg.tune.stack == steps.STACK:
             return _version("apache-tvm")
-        from tvmkd.stacks import interpreters
+        from tvmkd.runtime import interpreters
 
         return interpreters.find(self.cfg.tune.stack).python
 
@@ -207,7 +208,7 @@ class ArtifactStages(Stages):
         }
 
         def work() -> dict[str, Any]:
-            from tvmkd.bench import report
+            from tvmkd import report
             from tvmkd.bench.schema import Comparison
 
             report.write(

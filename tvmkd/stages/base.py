@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd import console, state, targets
+from tvmkd import targets
+from tvmkd.base import console
+from tvmkd.base.files import key as file_key
 from tvmkd.config import Config
 from tvmkd.stages import OPTIONAL, STAGES
-from tvmkd.state import RunFolder
+from tvmkd.stages.run_folder import RunFolder
 
 SAMPLES = 8  # real images that builds are checked on and engines compared on
 
@@ -53,18 +56,19 @@ class Stages:
         Never skipped where it is done ``together`` with other processes, which wait for this one.
         """
         head = f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}"
-        key = state.key(name, **reads)
+        key = file_key(name, **reads)
         done = self.folder.done(name, key)
         if done is not None and not together:
             console.say(f"{head}: nothing it reads has changed, skipped")
             self.results[name] = done
             return
         console.say(head)
-        with state.timed() as seconds:
-            result = work()
-        self.folder.finish(name, key, files, result, seconds[0])
+        start = time.monotonic()
+        result = work()
+        seconds = time.monotonic() - start
+        self.folder.finish(name, key, files, result, seconds)
         self.results[name] = result
-        console.say(f"{head}: done in {seconds[0]:.0f} s")
+        console.say(f"{head}: done in {seconds:.0f} s")
 
     @property
     def dims(self) -> dict[str, int]:

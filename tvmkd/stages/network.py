@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tvmkd import console, state
-from tvmkd.errors import InputError
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import draft, file_hash, listing_hash, source_hash
 from tvmkd.stages.base import SAMPLES, Stages
-from tvmkd.state import file_hash
 
 
 class NetworkStages(Stages):
@@ -23,7 +23,7 @@ class NetworkStages(Stages):
         reads = {
             "seed": cfg.project.seed,
             "data": cfg.data.model_dump(mode="json"),
-            "images": state.listing_hash(cfg.data.path),
+            "images": listing_hash(cfg.data.path),
             "teacher": cfg.teacher.model_dump(mode="json"),
             "weights": file_hash(given) if given is not None and given.is_file() else None,
             "student": cfg.student.model_dump(mode="json"),
@@ -33,8 +33,7 @@ class NetworkStages(Stages):
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else self.target.channel_multiple,
             "code": [
-                state.source_hash(section.model, self.search_in)
-                for section in (cfg.teacher, cfg.student)
+                source_hash(section.model, self.search_in) for section in (cfg.teacher, cfg.student)
             ],
         }
 
@@ -72,7 +71,7 @@ class NetworkStages(Stages):
         }
 
         def work() -> dict[str, Any]:
-            from tvmkd.prune.run import prune
+            from tvmkd.prune.pruning import prune
 
             return prune(self.cfg, self.target, self.folder.path, search_in=self.search_in)
 
@@ -92,7 +91,7 @@ class NetworkStages(Stages):
         }
 
         def work() -> dict[str, Any]:
-            from tvmkd.quantize import run
+            from tvmkd.quantize import quantizing as run
 
             found = run.quantize(
                 self.cfg,
@@ -219,5 +218,5 @@ def _save(path: Path, name: str, array: Any) -> None:
     """One array as an ``.npz``, in one step."""
     import numpy as np
 
-    with state.draft(path, ".npz") as written:
+    with draft(path, ".npz") as written:
         np.savez(written, **{name: array})

@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tvmkd.errors import MissingError
+from tvmkd.base.errors import MissingError
 from tvmkd.tensorrt.log import Log, log_of
 
 Product = Literal["tensorrt", "tensorrt-rtx"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from tvmkd.errors import InputError, MissingError, TvmkdError, UsageError
+from tvmkd.base.errors import InputError, MissingError, TvmkdError, UsageError
 from tvmkd.export.check import digest, parse
 from tvmkd.export.weights import check_external
 from tvmkd.tensorrt import calibrate, device, layers, parser, precision, profiles, timing_cache
@@ -24,7 +24,7 @@ from tvmkd.tensorrt.options import BuildOptions
 from tvmkd.tensorrt.progress import Report, monitor
 
 if TYPE_CHECKING:
-    from tvmkd.tensorrt.cuda import CudaRuntime
+    from tvmkd.tensorrt.cuda_runtime import CudaRuntime
 
 __all__ = ["BuildOptions", "Engine", "build"]
 

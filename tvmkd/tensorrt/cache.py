@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmkd import resources, state
-from tvmkd.errors import InputError
+from tvmkd.base import files, resources
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt import device
 from tvmkd.tensorrt.api import Bindings
 from tvmkd.tensorrt.builder import BuildOptions, Engine, aim, build, model_hash
@@ -15,7 +15,7 @@ from tvmkd.tensorrt.engine import read, write
 from tvmkd.tensorrt.progress import Report
 
 if TYPE_CHECKING:
-    from tvmkd.tensorrt.cuda import CudaRuntime
+    from tvmkd.tensorrt.cuda_runtime import CudaRuntime
 
 
 def folder() -> Path:
@@ -26,7 +26,7 @@ def folder() -> Path:
 def key(onnx_path: Path, options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> str:
     """The hash of what an engine depends on: model, options, product, version, GPU and driver."""
     goal = aim(options, bindings, gpu)
-    return state.key(
+    return files.key(
         "engine",
         onnx=model_hash(onnx_path),
         options=options.identity(),

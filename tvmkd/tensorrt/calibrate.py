@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.api import Bindings
 
 if TYPE_CHECKING:
-    from tvmkd.tensorrt.cuda import CudaRuntime
+    from tvmkd.tensorrt.cuda_runtime import CudaRuntime
 
 
 def calibrator(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.tensorrt.api import Bindings
 
 Shape = tuple[int, ...]

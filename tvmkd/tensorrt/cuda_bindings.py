@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.errors import MissingError
-from tvmkd.tensorrt import cuda
-from tvmkd.tensorrt.cuda import Event, Graph, Stream
+from tvmkd.base.errors import MissingError
+from tvmkd.tensorrt import cuda_runtime
+from tvmkd.tensorrt.cuda_runtime import Event, Graph, Stream
 
 PACKAGE = "cuda-bindings"
 HOW = "pip install cuda-bindings"
@@ -51,7 +51,7 @@ class CudaBindings:
         name = _name(found[0])
         if name == "cudaErrorInsufficientDriver":
             raise MissingError(
-                f"the NVIDIA driver (CUDA {cuda.version_text(number)}) is older than this "
+                f"the NVIDIA driver (CUDA {cuda_runtime.version_text(number)}) is older than this "
                 f"{PACKAGE} takes: pip install 'cuda-bindings=={number // 1000}.*', or a newer "
                 "driver"
             )
@@ -68,7 +68,7 @@ class CudaBindings:
         kind = _name(code)
         if kind != "cudaSuccess":
             _, text = self._api.cudaGetErrorString(code)
-            raise cuda.error(name, kind, text.decode())
+            raise cuda_runtime.error(name, kind, text.decode())
         return values[0] if len(values) == 1 else values
 
     def memory(self) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.errors import MissingError
-from tvmkd.tensorrt import cuda
-from tvmkd.tensorrt.cuda import Event, Graph, Stream
+from tvmkd.base.errors import MissingError
+from tvmkd.tensorrt import cuda_runtime
+from tvmkd.tensorrt.cuda_runtime import Event, Graph, Stream
 
 PACKAGE = "pycuda"
 HOW = "pip install 'tvmkd[pycuda]', which compiles against an installed CUDA toolkit (cuda.h)"
@@ -77,7 +77,7 @@ class PyCuda:
             text = str(error).rpartition(" failed: ")[2]
             memory = isinstance(error, self._api.MemoryError)
             name = "cudaErrorMemoryAllocation" if memory else NAMES.get(text, text)
-            raise cuda.error(call, name, text) from None
+            raise cuda_runtime.error(call, name, text) from None
 
     def memory(self) -> tuple[int, int]:
         """Bytes free and in all."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tvmkd import state
-from tvmkd.errors import InputError
+from tvmkd.base import files
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.api import PRODUCTS, Bindings, Product
 from tvmkd.tensorrt.device import Gpu
 from tvmkd.tensorrt.options import Precision
@@ -90,9 +90,9 @@ class Engine:
 def write(engine: Engine, path: Path) -> None:
     """Writes the plan to ``path`` and its facts to ``path`` with ``.json`` added."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with state.draft(path) as written:
+    with files.draft(path) as written:
         written.write_bytes(engine.plan)
-    state.write_json(_facts_of(path), {"format": FORMAT, "version": 1, "engine": engine.facts()})
+    files.write_json(_facts_of(path), {"format": FORMAT, "version": 1, "engine": engine.facts()})
 
 
 def read(path: Path) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tvmkd import console
+from tvmkd.base import console
 
 ERROR, WARNING, INFO = 1, 2, 3
 LAYERS = ("Layers:", "Engine Layer Information:")

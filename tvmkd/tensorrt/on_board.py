@@ -1,8 +1,8 @@
 """Builds, runs and times a TensorRT engine on a board: sent there over ssh, and run by its Python.
 
 It is one file of Python 3.6 (JetPack 4.6) and its standard library, with the board's own
-``tensorrt`` and ``pycuda``; it is never imported here. It answers as `tvmkd.wire` asks, one line of
-JSON a request on stdin; tensors travel in base64. What the bindings have decides, as in
+``tensorrt`` and ``pycuda``; it is never imported here. It speaks the protocol of `tvmkd.base.wire`:
+one line of JSON a request on stdin; tensors travel in base64. What the bindings have decides, as in
 `tvmkd.tensorrt.context`, so that later boards do too. Times mean what they mean in
 `tvmkd.tensorrt.runner`, by the board's own clocks.
 """

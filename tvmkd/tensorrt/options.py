@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 
 Precision = Literal["fp32", "tf32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.api import Bindings
 from tvmkd.tensorrt.log import plain
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.api import Bindings
 from tvmkd.tensorrt.options import BuildOptions, Precision
 from tvmkd.tensorrt.profiles import free_inputs
@@ -71,7 +71,7 @@ def _half(source: Path, options: BuildOptions, folder: Path) -> Path:
 
 
 def _quantized(source: Path, model: onnx.ModelProto, options: BuildOptions, folder: Path) -> Path:
-    from tvmkd.quantize import qdq
+    from tvmkd.export import qdq
 
     if options.calibration is None or len(options.calibration) != 1:
         raise InputError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.options import BuildOptions
 
 Shape = tuple[int, ...]

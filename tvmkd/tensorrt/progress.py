@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tvmkd import console
+from tvmkd.base import console
 from tvmkd.tensorrt.log import Log
 
 Report = Callable[[str, float], None]

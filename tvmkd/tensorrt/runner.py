@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tvmkd.errors import InputError, TvmkdError
+from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.tensorrt import context as contexts
 from tvmkd.tensorrt.context import Shape, Tensor
-from tvmkd.tensorrt.cuda import CudaError, CudaRuntime, Graph
+from tvmkd.tensorrt.cuda_runtime import CudaError, CudaRuntime, Graph
 
 if TYPE_CHECKING:
     from tvmkd.tensorrt.api import Bindings

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd import wire
-from tvmkd.errors import MissingError, UsageError, WorkerDied
+from tvmkd.base import wire
+from tvmkd.base.errors import MissingError, UsageError, WorkerDied
 from tvmkd.tensorrt import on_board
 from tvmkd.tensorrt.context import Tensor
 from tvmkd.tensorrt.runner import Layer, Timing, fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tvmkd import state
+from tvmkd.base import files
 from tvmkd.tensorrt.api import Bindings
 
 
@@ -38,5 +38,5 @@ def keep(config: Any, path: Path, bindings: Bindings) -> None:
     if cache is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with state.draft(path) as written:
+    with files.draft(path) as written:
         written.write_bytes(bytes(cache.serialize()))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.boards.bundle import zig
-from tvmkd.errors import WorkerDied
-from tvmkd.wire import Child
+from tvmkd.base.errors import WorkerDied
+from tvmkd.base.toolchain import linker_for
+from tvmkd.base.wire import Child
 
 
 @dataclass(frozen=True)
@@ -35,36 +35,13 @@ class BuildResult:
     args: list[tuple[str, list[int]]] = field(default_factory=list)
 
 
-def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
-    """The command that links one object file into a shared library (``-o OUT IN`` is appended).
-
-    ``ld`` by itself for this machine's own architecture (6 ms; gcc takes 25 ms and adds nothing
-    a kernel needs), zig's for any other.
-
-    Args:
-        toolchain: ``{"triple", ...}`` of the target; None means this machine.
-
-    Raises:
-        MissingError: neither linker is installed.
-    """
-    triple = str((toolchain or {}).get("triple") or "")
-    machine = triple.split("-")[0]
-    if not machine or machine == os.uname().machine:
-        for name, command in (("ld", ["-shared"]), ("gcc", ["-shared"]), ("cc", ["-shared"])):
-            found = shutil.which(name)
-            if found:
-                return [found, *command]
-    # The linker alone here too: 12 ms, where `zig cc` takes 60 and 16 s the first time.
-    return [*zig(), "ld.lld", "-shared"]
-
-
 _early: dict[str, Child] = {}  # by stack: zygotes that import already and belong to no builder yet
 
 
 def _spawn(stack: str) -> Child:
     # Threads started in the zygote would not survive a fork: keep every library at one.
     env = {"TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return Child([sys.executable, "-m", "tvmkd.tuning.zygote", stack], env=env)
+    return Child([sys.executable, "-m", "tvmkd.tuning.forkserver", stack], env=env)
 
 
 def prestart(stack: str) -> None:
@@ -80,13 +57,13 @@ class WarmBuilder:
     is waited for at the first build. If it dies it is started again once per batch.
 
     Args:
-        setup: what builds have to know: see :meth:`tvmkd.tuning.dialect.Dialect.setup`.
+        setup: what builds have to know: see :meth:`tvmkd.tuning.tuner_backend.Dialect.setup`.
         stack: whose candidates they are.
         linker: see :func:`linker_for`.
         workers: builds at a time (default: the CPUs this process may use).
         timeout: seconds one build may take, linking included.
         memory_mb: MiB of address space that one build may add to the zygote's own.
-        cuda: see :func:`tvmkd.stacks.nvrtc.settings`.
+        cuda: see :func:`tvmkd.runtime.nvrtc.settings`.
     """
 
     def __init__(
@@ -149,7 +126,7 @@ class WarmBuilder:
         """Builds every candidate and returns one result for each, in order.
 
         Args:
-            sources: see :meth:`tvmkd.tuning.dialect.Dialect.source`.
+            sources: see :meth:`tvmkd.tuning.tuner_backend.Dialect.source`.
             on_result: called with the index and the result as each build ends.
 
         Raises:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 from tvmkd.tuning import autoscheduler_log
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.space import candidate_key

@@ -11,11 +11,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import connect
-from tvmkd.errors import InputError, MissingError
-from tvmkd.tuning.health import Health
-from tvmkd.tuning.jobs import RunJob, RunResult, Work
-from tvmkd.tuning.slot import PLAIN_LOOPS_TAKE, Settings, Shared, Slot
+from tvmkd.tuning.board_worker import PLAIN_LOOPS_TAKE, Settings, Shared, Slot
+from tvmkd.tuning.measurement import RunJob, RunResult, Work
+from tvmkd.tuning.quarantine import Health
 
 OPEN_SECONDS = 20.0  # how long the first connection may wait for a busy board
 SETTLE_SECONDS = 5.0  # how long the first board waits for the others at the start

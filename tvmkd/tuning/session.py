@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import tvmkd
-from tvmkd.errors import InputError
-from tvmkd.tuning import dialect, records
+from tvmkd.base.errors import InputError
+from tvmkd.base.version import __version__
+from tvmkd.tuning import records, tuner_backend
 from tvmkd.tuning.space import Candidate, Task
 
 SCHEMA = 1
@@ -36,7 +36,7 @@ class Session:
         self.info = info
         self.notes = notes
         self._lock = lock
-        self._recorder = dialect.of(info["stack"]).recorder(folder)
+        self._recorder = tuner_backend.of(info["stack"]).recorder(folder)
         self._records = records.load(folder)
         self._aside = records.aside(folder)
         self._history: dict[str, list[tuple[str, float | None]]] = {}
@@ -284,7 +284,7 @@ def open_session(
                 "target": dict(target),
                 "stack": stack,
                 "stack_version": stack_version,
-                "tvmkd_version": tvmkd.__version__,
+                "tvmkd_version": __version__,
                 "models": [],
                 "seed": seed,
                 "statistic": "lower quartile of the repeats",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.console import console, say
+from tvmkd.base.console import console, say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -74,7 +74,7 @@ class Progress:
         self._said = time.monotonic()
 
     def take(self, name: str, data: dict[str, Any]) -> None:
-        """Takes in one event of :func:`tvmkd.tuning.loop.tune`; others are ignored."""
+        """Takes in one event of :func:`tvmkd.tuning.tune.tune`; others are ignored."""
         if name == "tasks":
             for task in data["tasks"]:
                 self.rows[task["key"]] = Row(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from engines_for_tests import Matmul
 
+from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.base import as_list, size_of
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import InputError
 
 
 def test_results_of_any_shape_become_a_list() -> None:

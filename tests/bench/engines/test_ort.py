@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tvmkd.base.errors import MissingError
 from tvmkd.bench.engines.ort import PROVIDERS, OrtEngine
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import MissingError
 
 
 def test_runs_and_says_what_it_is(onnx: Path) -> None:

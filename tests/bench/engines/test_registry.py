@@ -5,10 +5,10 @@ from importlib import metadata
 
 import pytest
 
+from tvmkd.base.errors import UsageError
 from tvmkd.bench import engines
 from tvmkd.bench.engines.base import Engine
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import UsageError
 from tvmkd.tensorrt import device
 
 

@@ -11,9 +11,9 @@ import pytest
 from fake_cudart import FakeCudart
 from fake_gpu import FakeGpu
 
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.bench.engines.tensorrt import CLOCKS, TensorRTEngine, slowest
-from tvmkd.errors import InputError, MissingError
 from tvmkd.tensorrt import api, builder, cache, cuda, device
 from tvmkd.tensorrt.cuda_bindings import CudaBindings
 from tvmkd.tensorrt.runner import Layer

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import toys
 
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.bench.engines import TENSORRT_ON_BOARD
 from tvmkd.bench.engines.tensorrt_board import TensorRTBoardEngine, whole
 from tvmkd.bench.schema import Comparison
-from tvmkd.errors import InputError, UsageError
 
 
 @pytest.fixture(params=fake_board.PYTHONS)

@@ -7,8 +7,8 @@ import pytest
 import samples
 
 from tvmkd.bench import EngineSpec, compare
-from tvmkd.distill import checkpoint
 from tvmkd.export.onnx import export
+from tvmkd.models import checkpoint
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import samples
 import torch
 
 from tvmkd import models
+from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.torch_eager import TorchEngine, to_numpy
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.distill import checkpoint
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint
 
 SAMPLE = {"x": np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)}
 

@@ -7,10 +7,10 @@ import pytest
 import toys
 
 from tvmkd import artifact, targets
+from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.tvm_artifact import spent
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import InputError
 
 NAMES = ["x", "y"]
 

@@ -11,12 +11,12 @@ import graphs
 import pytest
 
 from tvmkd import targets
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench import EngineSpec, compare, gate
 from tvmkd.bench.engines import ON_BOARD
 from tvmkd.bench.schema import Comparison
 from tvmkd.boards import emulate
 from tvmkd.boards.fleet import local_fleet
-from tvmkd.errors import InputError, UsageError
 from tvmkd.stacks.client import StackClient
 
 pytestmark = [pytest.mark.rpc, pytest.mark.timeout(240)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import samples
 
-from tvmkd.bench import report
+from tvmkd import report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tvmkd import targets
-from tvmkd.boards import bundle, wheels
-from tvmkd.errors import MissingError
+from tvmkd.base import wheels
+from tvmkd.base.errors import MissingError
+from tvmkd.boards import bundle
 
 
 def test_the_archive_and_its_facts_as_json(tvmkd: Any, tmp_path: Path) -> None:

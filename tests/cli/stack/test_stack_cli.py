@@ -11,8 +11,9 @@ from typing import Any
 import fake_python
 import pytest
 
-from tvmkd import machine
-from tvmkd.stacks import interpreters, survey
+from tvmkd.base import machine
+from tvmkd.runtime import interpreters
+from tvmkd.stacks import survey
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.annotations import fit_boxes
-from tvmkd.errors import InputError
 
 
 def fit(*boxes: tuple[float, float, float, float]) -> tuple[np.ndarray, int]:

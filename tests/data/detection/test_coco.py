@@ -5,8 +5,8 @@ import json
 import pytest
 from detection_sets import coco
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.coco import load_coco
-from tvmkd.errors import InputError
 
 
 def car(x=2, y=3, w=8, h=9, **facts):

@@ -8,10 +8,10 @@ from detection_sets import cats, voc
 from PIL import Image
 
 from tvmkd import config, data
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.crops import NONE, write_crops
 from tvmkd.data.detection.scenes import Recipe, load_scenes
 from tvmkd.data.detection.voc import VocObject, load_voc
-from tvmkd.errors import InputError, UsageError
 
 
 def test_a_classifier_takes_what_is_written(tmp_path: Path) -> None:

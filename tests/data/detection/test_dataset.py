@@ -5,8 +5,8 @@ import torch
 from detection_sets import SIZE, annotation, picture
 from torch.utils.data import DataLoader
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection import DetectionImages, collate
-from tvmkd.errors import InputError
 
 
 def test_an_item_is_what_torchvision_takes(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from detection_sets import cats, coco, voc
 
 from tvmkd import config, data
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.load import load
-from tvmkd.errors import InputError
 
 
 def section(**keys: object) -> config.Data:

@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.metrics import MeanAP
-from tvmkd.errors import InputError
 
 A, B, FAR = (0, 0, 10, 10), (50, 50, 70, 70), (200, 200, 220, 220)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.files import file_hash
 from tvmkd.data.detection.materials import SPLITS, materials
 from tvmkd.data.detection.scenes import QUALITY, Recipe, draw_scene, load_scenes, write_scenes
-from tvmkd.errors import InputError, UsageError
-from tvmkd.state import file_hash
 
 SMALL = Recipe(train=5, val=2, test=3, size=96)
 

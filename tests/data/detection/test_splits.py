@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from detection_sets import annotation, picture
 
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.splits import Division, build
-from tvmkd.errors import InputError, UsageError
 
 
 def make(root, count, *, start=0, objects=1):

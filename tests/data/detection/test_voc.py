@@ -4,9 +4,9 @@ import pytest
 import torch
 from detection_sets import SIZE, cats, picture, voc
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.splits import Division
 from tvmkd.data.detection.voc import VocObject, load_voc
-from tvmkd.errors import InputError
 
 PETS = {
     "one": [VocObject("dog", (0, 0, 24, 16)), VocObject("cat", (2, 3, 10, 12), difficult=True)],

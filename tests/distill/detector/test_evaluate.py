@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_detectors import scenes
 
+from tvmkd.base.detector_description import Description
 from tvmkd.data.detection.scenes import CLASSES, Recipe, load_scenes
-from tvmkd.detection.description import Description
 from tvmkd.distill.detector.evaluate import evaluate, sample
 from tvmkd.distill.detector.views import Views
 

@@ -9,11 +9,11 @@ import torch
 from tiny_detectors import ARGS, scenes, small, tiny
 from torchvision.models import mobilenet_v3_small
 
-from tvmkd.detection.description import Description
-from tvmkd.distill import checkpoint as files
+from tvmkd.base.detector_description import Description
+from tvmkd.base.errors import InputError
 from tvmkd.distill import samples
 from tvmkd.distill.detector.run import distill_detector
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint as files
 
 
 def run(root: Path, **changes: dict[str, Any]) -> Any:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from tiny_detectors import scenes, tiny
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.scenes import CLASSES, Recipe, load_scenes
-from tvmkd.distill import checkpoint as files
-from tvmkd.distill.detector.answers import Teacher
 from tvmkd.distill.detector.losses import DetectorDistillation
+from tvmkd.distill.detector.teacher_cache import Teacher
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
-from tvmkd.distill.team import Team
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.training import Settings
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint as files
 from tvmkd.models.detectors import Dense
 
 ALONE = Team(0, 1, torch.device("cpu"))

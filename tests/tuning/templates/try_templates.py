@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tvmkd.stacks.tvm_process import import_compiler
+from tvmkd.runtime.tvm_process import import_compiler
 
 tvm = import_compiler()
 
@@ -17,9 +17,9 @@ import numpy as np  # noqa: E402
 from tvm import te  # noqa: E402
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo  # noqa: E402
 
-from tvmkd.stacks import relax_packed as packed  # noqa: E402
-from tvmkd.stacks import relax_winograd as winograd  # noqa: E402
-from tvmkd.tuning.templates import template_for  # noqa: E402
+from tvmkd.stacks.relax import kernels as packed  # noqa: E402
+from tvmkd.stacks.relax import winograd  # noqa: E402
+from tvmkd.stacks.relax.templates import template_for  # noqa: E402
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
 MOST = 10

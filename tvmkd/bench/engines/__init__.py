@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from tvmkd.errors import UsageError
+from tvmkd.base.errors import UsageError
 
 if TYPE_CHECKING:
     from tvmkd.bench.engines.base import Engine

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.bench.loop import time_calls
+from tvmkd.base.errors import InputError
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.errors import InputError
+from tvmkd.timing.loop import time_calls
 
 Inputs = Mapping[str, np.ndarray]
 """Input name -> array, in the order of the ONNX file's inputs."""

@@ -13,8 +13,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench.engines.base import Engine, Inputs
-from tvmkd.errors import InputError, MissingError
 
 if TYPE_CHECKING:
     import onnxruntime

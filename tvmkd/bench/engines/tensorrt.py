@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench.engines.base import Engine, Inputs
-from tvmkd.errors import InputError, MissingError
 from tvmkd.tensorrt.runner import Runner, Timing, summary
 
 CLOCKS = {

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.base import Engine, Inputs
 from tvmkd.bench.engines.tensorrt import free_sizes, nanoseconds, slowest
-from tvmkd.errors import InputError
 from tvmkd.tensorrt.runner import Timing, summary
 from tvmkd.tensorrt.ssh import RemoteEngine
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvmkd.base.errors import MissingError
 from tvmkd.bench.engines.base import Inputs
 from tvmkd.bench.engines.torch_eager import TorchEngine
-from tvmkd.errors import MissingError
 
 
 class TorchCompileEngine(TorchEngine):

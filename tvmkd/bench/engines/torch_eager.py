@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench.engines.base import Engine, Inputs
-from tvmkd.errors import InputError, MissingError
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ class TorchEngine(Engine):
             raise MissingError("torch is not installed: pip install torch") from None
         torch.set_num_threads(self.threads)
         from tvmkd import models
-        from tvmkd.distill import checkpoint as files
+        from tvmkd.models import checkpoint as files
 
         spec, kwargs = self.spec.options.get("model"), self.spec.options.get("kwargs")
         content = files.read(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.bench.engines.base import Engine, Inputs
 
 if TYPE_CHECKING:
-    from tvmkd.artifact import Manifest
+    from tvmkd.base.manifest import Manifest
 
 
 class TvmEngine(Engine):

@@ -32,7 +32,8 @@ def command(target_name: str, output: Path, as_json: bool) -> None:
       scp nano.tar.gz user@nano: && ssh user@nano tar xzf nano.tar.gz
       ssh user@nano tvmkd-board/start.sh 192.168.1.10:9190 nano
     """
-    from tvmkd import console, targets
+    from tvmkd import targets
+    from tvmkd.base import console
     from tvmkd.boards import bundle
 
     target = targets.load(target_name)

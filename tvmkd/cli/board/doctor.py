@@ -47,11 +47,12 @@ def command(
     import dataclasses
     import itertools
 
-    from tvmkd import console, targets
-    from tvmkd.boards import doctor, roll
+    from tvmkd import targets
+    from tvmkd.base import console
+    from tvmkd.base.checks import Check
+    from tvmkd.boards import examine, inventory
     from tvmkd.boards.connect import check
     from tvmkd.cli.doctor import MARKS
-    from tvmkd.doctor import Check
 
     if rpc_key is None:
         raise click.UsageError("give --rpc-key (or TVM_TRACKER_KEY)")
@@ -59,7 +60,7 @@ def command(
     host, port = rpc_tracker or ("127.0.0.1", 9190)
     check(host, port, rpc_key)
     with console.working(f"asking the boards under {rpc_key!r}"):
-        (entry,) = roll.call(host, port, only=rpc_key)
+        (entry,) = inventory.call(host, port, only=rpc_key)
     found: dict[str, list[Check]] = {}
     for board in entry["boards"]:
         facts, name = board.get("facts"), f"{board['host']}:{board['port']}"
@@ -68,12 +69,12 @@ def command(
         elif "error" in facts:
             found[name] = [Check("session", "fail", facts["error"], "restart its server")]
         else:
-            found[name] = list(doctor.examine(target, facts))
+            found[name] = list(examine.examine(target, facts))
     free = any(board.get("facts", {}).get("board") for board in entry["boards"])
     if free and not any(each.status == "fail" for each in itertools.chain(*found.values())):
         with console.working("running a kernel whose answer is known"):
             address = {"host": host, "port": port, "key": rpc_key}
-            found["a free board"] = list(doctor.trial(target, address))
+            found["a free board"] = list(examine.trial(target, address))
     failed = any(each.status == "fail" for each in itertools.chain(*found.values()))
     if as_json:
         rows = {

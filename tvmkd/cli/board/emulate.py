@@ -50,7 +50,8 @@ def command(
       tvmkd board emulate --target jetson-nano --count 3
       tvmkd board emulate --count 2 --icount --rpc-tracker 127.0.0.1:9190 --rpc-key nano
     """
-    from tvmkd import console, targets
+    from tvmkd import targets
+    from tvmkd.base import console
     from tvmkd.boards import emulate
 
     target = targets.load(target_name)

@@ -33,12 +33,12 @@ def command(
       tvmkd board list --rpc-tracker 127.0.0.1:9190
       tvmkd board list --rpc-key nano --json
     """
-    from tvmkd import console
-    from tvmkd.boards import roll
+    from tvmkd.base import console
+    from tvmkd.boards import inventory
 
     address = rpc_tracker or ("127.0.0.1", 9190)
     with console.working("asking the boards"):
-        keys = roll.call(*address, only=rpc_key, ask=facts)
+        keys = inventory.call(*address, only=rpc_key, ask=facts)
     if as_json:
         print_json({"tracker": f"{address[0]}:{address[1]}", "keys": keys})
         return

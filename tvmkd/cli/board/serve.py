@@ -61,10 +61,10 @@ def command(
     import contextlib
     import json
 
-    from tvmkd import console
+    from tvmkd.base import console
     from tvmkd.boards import access, fleet
     from tvmkd.boards.connect import summary
-    from tvmkd.stacks import interpreters
+    from tvmkd.runtime import interpreters
 
     if rpc_tracker is None or rpc_key is None:
         raise click.UsageError("give --rpc-tracker and --rpc-key (or TVM_TRACKER_HOST and _KEY)")

@@ -40,8 +40,8 @@ def command(config: Path, output: Path, size: int, seed: int) -> None:
       tvmkd data crops --config detection.toml -o crops --size 48
     """
     from tvmkd import config as configs
-    from tvmkd import console
-    from tvmkd.errors import InputError
+    from tvmkd.base import console
+    from tvmkd.base.errors import InputError
 
     cfg = configs.read(config).data
     if not cfg.detection:

@@ -44,7 +44,8 @@ def command(config: Path | None, output: Path, seed: int, severity: int | None) 
     from tvmkd import config as configs
 
     cfg = configs.read(config).data if config is not None else configs.Data()
-    from tvmkd import console, data
+    from tvmkd import data
+    from tvmkd.base import console
     from tvmkd.data import preview
     from tvmkd.data.camera import Camera
 

@@ -119,7 +119,7 @@ def command(
 
     bindings = api.find(product)
     existing(onnx, "file")
-    from tvmkd import console
+    from tvmkd.base import console
     from tvmkd.tensorrt import builder, cache, engine, progress
     from tvmkd.tensorrt.options import BuildOptions
 

@@ -28,9 +28,10 @@ def command(stack: str, python: str | None, as_json: bool) -> None:
       tvmkd stack install relay
       tvmkd stack install relay --python ~/.pyenv/versions/3.10.13/bin/python
     """
-    from tvmkd import console
-    from tvmkd.errors import UsageError
-    from tvmkd.stacks import install, interpreters
+    from tvmkd.base import console
+    from tvmkd.base.errors import UsageError
+    from tvmkd.runtime import interpreters
+    from tvmkd.stacks import install
 
     interpreters.check_stack(stack)
     if stack != install.STACK:

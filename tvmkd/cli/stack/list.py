@@ -26,7 +26,7 @@ def command(stack_python: str | None, as_json: bool) -> None:
       tvmkd stack list
       tvmkd stack list --stack-python /opt/tvm-0.16/bin/python --json
     """
-    from tvmkd import console
+    from tvmkd.base import console
     from tvmkd.stacks import survey
 
     with console.working("asking the interpreters"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tvmkd.errors import InputError
+from tvmkd.base.errors import InputError
 
 # Tools disagree on whether pixels count from 0 or 1, and round: that much is no news to anyone.
 ROUNDING = 1.0

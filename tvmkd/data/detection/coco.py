@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from tvmkd import console
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.annotations import Annotation, fit_boxes
 from tvmkd.data.detection.splits import DetectionSplits, Division, Parts, build
 from tvmkd.data.pictures import upright_size
-from tvmkd.errors import InputError
 
 FOLDER, PREFIX = "annotations", "instances_"
 

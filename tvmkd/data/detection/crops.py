@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tvmkd.base.errors import InputError, UsageError, full_disk
 from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.pictures import whole
-from tvmkd.errors import InputError, UsageError, full_disk
 
 NONE = "none"  # the class of what is no object
 MARGIN = 0.25  # around a box, as a part of its longer side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tvmkd import resources
+from tvmkd.base import resources
 from tvmkd.data.detection.splits import DetectionSplits, Division
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.dataset import Target
-from tvmkd.errors import InputError
 
 # float64 as in COCO's own code: with torchmetrics' float32 default an IoU of exactly 0.6 is a miss.
 COCO_IOU: list[float] = np.linspace(0.5, 0.95, 10).tolist()

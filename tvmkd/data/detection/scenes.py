@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.files import write_json
 from tvmkd.data.detection import voc
 from tvmkd.data.detection.drawing import Scene, draw
 from tvmkd.data.detection.materials import SPLITS, Materials, Split, materials
 from tvmkd.data.detection.splits import DetectionSplits
-from tvmkd.errors import InputError, UsageError
-from tvmkd.state import write_json
 
 MARKER = "scenes.json"
 VERSION = 2  # of the drawing: a change of what is drawn counts it up

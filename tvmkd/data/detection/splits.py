@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tvmkd import console
+from tvmkd.base import console
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.dataset import DetectionImages
 from tvmkd.data.folder import HASH_BYTES
-from tvmkd.errors import InputError, UsageError
 
 Parts = dict[str, list[Annotation]]
 """What a folder holds: ``all``, or ``train`` and perhaps ``val`` and ``test``."""

@@ -15,12 +15,12 @@ from xml.etree import ElementTree
 import defusedxml.ElementTree
 import numpy as np
 
+from tvmkd.base.errors import InputError
+from tvmkd.base.images import SUFFIXES
+from tvmkd.base.text import suggest
 from tvmkd.data.detection.annotations import Annotation, fit_boxes
 from tvmkd.data.detection.splits import DetectionSplits, Division, build
 from tvmkd.data.pictures import upright_size
-from tvmkd.errors import InputError
-from tvmkd.images import SUFFIXES
-from tvmkd.text import suggest
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")

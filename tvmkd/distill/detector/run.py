@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from tvmkd import models
+from tvmkd.base.errors import InputError
 from tvmkd.data.detection.load import load
 from tvmkd.data.detection.metrics import Scores
 from tvmkd.data.detection.splits import DetectionSplits
-from tvmkd.distill import checkpoint as files
-from tvmkd.distill.detector.answers import Teacher
 from tvmkd.distill.detector.evaluate import evaluate
 from tvmkd.distill.detector.losses import DetectorDistillation
+from tvmkd.distill.detector.teacher_cache import Teacher
 from tvmkd.distill.detector.train import Job, fit
 from tvmkd.distill.detector.views import Views
+from tvmkd.distill.distributed import Team, assemble
 from tvmkd.distill.results import Kind, Network, Result, Run
-from tvmkd.distill.team import Team, assemble
 from tvmkd.distill.training import AfterCheckpoint, Settings, to_device
-from tvmkd.errors import InputError
+from tvmkd.models import checkpoint as files
 from tvmkd.models.detectors import Dense
 from tvmkd.models.macs import macs, parameters
 

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tvmkd.distill.checkpoint import Checkpoint
-from tvmkd.distill.detector.answers import Teacher
 from tvmkd.distill.detector.evaluate import evaluate
 from tvmkd.distill.detector.losses import DetectorDistillation
+from tvmkd.distill.detector.teacher_cache import Teacher
 from tvmkd.distill.detector.views import Views
-from tvmkd.distill.team import Team
+from tvmkd.distill.distributed import Team
 from tvmkd.distill.training import (
     Keeper,
     Report,
@@ -28,6 +27,7 @@ from tvmkd.distill.training import (
     seed_epoch,
     to_device,
 )
+from tvmkd.models.checkpoint import Checkpoint
 from tvmkd.models.detectors import Dense
 
 CLIP = 10.0  # largest norm of a gradient: a box far from its anchor sends enormous ones

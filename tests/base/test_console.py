@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from tvmkd.base import console
+
+
+@pytest.fixture(autouse=True)
+def _fresh_console() -> None:
+    # The console holds on to the stderr it was made with.
+    console.console.cache_clear()
+
+
+def test_lines_go_to_stderr_and_markup_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("[1/7] tune")
+    console.warn("[bold]x[/bold]")
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert done.err == "[1/7] tune\nwarning: [bold]x[/bold]\n"
+
+
+def test_work_without_a_terminal_is_a_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.working("first") as step:
+        step("second [x]")
+    assert capsys.readouterr().err == "first\nsecond [x]\n"

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tvmkd import config
+from tvmkd.base import resources
+
+
+def test_shipped_folders_are_found() -> None:
+    assert (resources.folder("targets") / "x86-64-v3.toml").is_file()
+    assert config.read(resources.folder("demo") / "tvmkd.toml").project.name == "demo"
+    assert resources.folder("schedules").is_dir()
+
+
+def test_an_installation_without_its_data_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = resources.folder("targets") / "gone"
+    monkeypatch.setitem(resources._PLACES, "targets", (gone, gone))
+    with pytest.raises(FileNotFoundError, match="installed without its targets"):
+        resources.folder("targets")
+
+
+def test_what_can_be_made_again_lies_where_caches_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert resources.cache("engines") == tmp_path / "tvmkd" / "engines"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert resources.cache("engines") == tmp_path / "me" / ".cache" / "tvmkd" / "engines"

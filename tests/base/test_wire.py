@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tvmkd.base.errors import InputError, TvmkdError, WorkerDied
+from tvmkd.base.wire import Child
+
+SCRIPT = """
+import errno, os, subprocess, sys, time
+from tvmkd.base.errors import InputError
+from tvmkd.base.wire import serve
+
+def count(params, emit):
+    for number in range(params["to"]):
+        emit("step", {"number": number})
+    return number + 1
+
+def noise(params, emit):
+    print("to stdout")
+    os.write(1, b"to descriptor 1\\n")
+    return "clean"
+
+def bad(params, emit):
+    raise InputError("model.onnx: is not one")
+
+def bug(params, emit):
+    return {}["gone"]
+
+def full(params, emit):
+    raise OSError(errno.ENOSPC, "No space left on device", "/mnt/x")
+
+def die(params, emit):
+    sys.stderr.write("out of luck\\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), 9)
+
+def slow(params, emit):
+    time.sleep(60)
+
+def ticks(params, emit):
+    for _ in range(params["times"]):
+        time.sleep(0.1)
+        emit("tick", {})
+    return "done"
+
+def grandchild(params, emit):
+    return subprocess.Popen(["sleep", "300"]).pid
+
+serve({name: value for name, value in list(globals().items()) if callable(value)})
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Child]:
+    script = tmp_path / "child.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    with Child([sys.executable, str(script)]) as made:
+        yield made
+
+
+def test_events_come_before_the_result(child: Child) -> None:
+    seen: list[Any] = []
+    result = child.call("count", {"to": 3}, on_event=lambda name, data: seen.append((name, data)))
+    assert result == 3
+    assert seen == [("step", {"number": number}) for number in range(3)]
+
+
+def test_what_libraries_print_does_not_disturb(child: Child) -> None:
+    assert child.call("noise") == "clean"
+    assert child.call("count", {"to": 1}) == 1
+    assert "to descriptor 1" in child.log()
+
+
+def test_errors_keep_their_type_and_the_child_lives_on(child: Child) -> None:
+    with pytest.raises(InputError, match=r"^model.onnx: is not one$"):
+        child.call("bad")
+    with pytest.raises(TvmkdError, match=r"KeyError at child.py:\d+: 'gone'"):
+        child.call("bug")
+    with pytest.raises(InputError, match=r"^/mnt/x: the disk is full"):
+        child.call("full")
+    assert child.call("count", {"to": 2}) == 2
+
+
+def test_a_death_says_how_and_what_it_last_said(child: Child) -> None:
+    with pytest.raises(WorkerDied, match=r"die: the worker ended with signal SIGKILL: out of luck"):
+        child.call("die")
+    with pytest.raises(WorkerDied):
+        child.call("count", {"to": 1})
+
+
+def test_a_call_that_overruns_its_time_is_ended(child: Child) -> None:
+    with pytest.raises(WorkerDied, match="slow: no answer in"):
+        child.call("slow", timeout=1.0)
+
+
+def test_silence_ends_a_call_but_events_keep_it_alive(child: Child) -> None:
+    assert child.call("ticks", {"times": 8}, silence=0.5) == "done"
+    with pytest.raises(WorkerDied, match="no answer in"):
+        child.call("slow", silence=0.5)
+
+
+def test_what_the_child_started_ends_with_it(child: Child) -> None:
+    pid = child.call("grandchild")
+    os.kill(pid, 0)
+    child.close(grace=0.1)
+    for _ in range(50):
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if status == "Z":  # dead, not yet collected by init
+            return
+        time.sleep(0.1)
+    pytest.fail("the grandchild is still alive")
+
+
+def test_an_interrupt_is_an_interrupt(child: Child) -> None:
+    child.call("count", {"to": 1})  # it has started
+    import threading
+
+    threading.Timer(0.3, child.interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        child.call("slow", timeout=20)
+    assert child.call("count", {"to": 1}) == 1

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import small
+from torch import nn
+
+from tvmkd import data
+from tvmkd.distill import teacher_cache
+from tvmkd.distill.distributed import Team
+
+ALONE = Team(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return data.load(small().data)
+
+
+class Counting(nn.Module):
+    """A teacher that counts how often it is asked, and is random while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+        self.calls = 0
+
+    def forward(self, images):
+        self.calls += 1
+        return self.net(images)
+
+
+def test_a_second_call_asks_nobody(splits, tmp_path: Path) -> None:
+    teacher = Counting()
+    first = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    asked = teacher.calls
+    second = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    assert teacher.calls == asked > 0
+    torch.testing.assert_close(first, second)
+    teacher.eval()
+    with torch.no_grad():
+        wanted = teacher(splits.train.get(torch.arange(len(splits.train.labels))))
+    torch.testing.assert_close(first, wanted)
+
+
+def test_another_teacher_has_another_file_and_half_a_file_is_made_anew(splits, tmp_path) -> None:
+    teacher = Counting()
+    teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    teacher_cache.logits(teacher, "b", splits, tmp_path, ALONE)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    asked = teacher.calls
+    for name in "ab":
+        teacher_cache.logits(teacher, name, splits, tmp_path, ALONE)
+    assert teacher.calls > asked
+    assert all(len(np.load(path)) == len(splits.train.labels) for path in files)
+
+
+def test_the_teacher_keeps_its_mode(splits, tmp_path: Path) -> None:
+    teacher = Counting().train()
+    teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    assert teacher.training
+
+
+def test_confidence_is_the_probability_of_the_own_class() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    found = teacher_cache.confidence(logits, torch.tensor([1, 0]))
+    torch.testing.assert_close(found, torch.tensor([1 / (1 + 2.718281828**2), 0.5]))

@@ -1,0 +1,88 @@
+"""CUDA C to PTX for the Nano, by the real compilers; what they refuse is refused in one line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tvmkd.base.errors import MissingError
+from tvmkd.runtime import nvrtc
+
+try:
+    nvrtc.require()
+    MISSING = ""
+except MissingError as error:
+    MISSING = str(error)
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+KERNEL = """
+#ifdef __CUDACC_RTC__
+  #include <cuda/std/cstdint>
+  #include <cuda/std/type_traits>
+#endif
+using cuda::std::int64_t;
+static_assert(sizeof(int64_t) == 8 && cuda::std::is_same_v<int, int>, "");
+extern "C" __global__ void __launch_bounds__(BOUND) scale(float* y, const float* x) {
+  __shared__ float part[64];
+  part[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  y[threadIdx.x] = 2.0f * part[63 - threadIdx.x];
+}
+"""
+
+
+def test_a_kernel_becomes_ptx_that_the_old_driver_takes() -> None:
+    text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), "sm_53", "6.4")
+    assert re.search(r"^\.version 6\.4$", text, re.MULTILINE)
+    assert re.search(r"^\.target sm_53$", text, re.MULTILINE)
+    (facts,) = nvrtc.check(text, "sm_53", 32768).values()
+    assert (facts.threads, facts.shared_bytes, facts.spill_bytes) == (64, 256, 0)
+    assert 2 <= facts.registers <= 32
+
+
+def test_half_precision_finds_its_header() -> None:
+    source = """#include <cuda_fp16.h>
+extern "C" __global__ void half_scale(__half* y) { y[0] = __hmul(y[0], __float2half(2.0f)); }"""
+    assert "half_scale" in nvrtc.check(nvrtc.ptx(source, "sm_53", "6.4"), "sm_53")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("int broken(", "NVRTC: .*error"),
+        ('extern "C" __global__ void k(int* y) { y[0] = __dp4a(1, 2, y[0]); }', "__dp4a"),
+    ],
+)
+def test_source_that_the_gpu_has_no_code_for_is_refused(source: str, said: str) -> None:
+    with pytest.raises(nvrtc.CudaError, match=said) as caught:
+        nvrtc.ptx(source, "sm_53", "6.4")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_old_version_does_not_have_is_found_by_ptxas() -> None:
+    text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), "sm_53", "6.4")
+    young = text.replace("bar.sync", "barrier.cluster.arrive;\n\tbar.sync", 1)
+    assert young != text
+    with pytest.raises(nvrtc.CudaError, match=r"ptxas -arch=sm_53: .*kernels.ptx, line \d+; error"):
+        nvrtc.check(young, "sm_53")
+
+
+def test_more_registers_than_a_block_has_are_refused_before_the_board_is() -> None:
+    text = nvrtc.ptx(KERNEL.replace("BOUND", "1024"), "sm_53", "6.4")
+    nvrtc.check(text, "sm_53", 32768)
+    with pytest.raises(nvrtc.CudaError, match=r"scale: .* registers a thread for 1024 threads"):
+        nvrtc.check(text, "sm_53", 4096)
+
+
+def test_without_the_wheels_the_way_to_get_them_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str, inside: str) -> None:
+        raise MissingError(f"{package}/{inside}")
+
+    monkeypatch.setattr(nvrtc, "installed", missing)
+    nvrtc._nvrtc.cache_clear()
+    try:
+        with pytest.raises(MissingError, match=r"pip install 'tvmkd\[cuda\]'"):
+            nvrtc.require()
+    finally:
+        nvrtc._nvrtc.cache_clear()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tvmkd.runtime.tvm_process import light_stack
+
+
+def test_the_light_stack_names_callers_reads_no_source_and_goes_away() -> None:
+    real = inspect.stack
+    with light_stack():
+        frames = inspect.stack()
+    assert inspect.stack is real
+    assert frames[0].function == "test_the_light_stack_names_callers_reads_no_source_and_goes_away"
+    assert frames[0].frame is inspect.currentframe()
+    assert all(frame.code_context is None for frame in frames)
+    assert [frame.function for frame in frames] == [frame.function for frame in real()]
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_compiler_process_has_no_torch_and_one_thread() -> None:
+    code = (
+        "from tvmkd.runtime.tvm_process import import_compiler; tvm = import_compiler();"
+        "import os, sys; print('torch' in sys.modules, len(os.listdir('/proc/self/task')),"
+        "'libtvm_compiler' in open('/proc/self/maps').read(), tvm.s_tir.meta_schedule.__name__)"
+    )
+    assert run(code) == "False 1 True tvm.s_tir.meta_schedule"
+
+
+def test_a_runtime_process_has_the_random_fill_and_no_compiler() -> None:
+    code = (
+        "from tvmkd.runtime.tvm_process import import_runtime; tvm = import_runtime();"
+        "tvm.get_global_func('tvm.contrib.random.random_fill_for_measure');"
+        "print('libtvm_compiler' in open('/proc/self/maps').read(), tvm.rpc.__name__)"
+    )
+    assert run(code) == "False tvm.rpc"
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    child = (
+        "from tvmkd.runtime.tvm_process import die_with_parent; die_with_parent();"
+        "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()

@@ -1,0 +1,195 @@
+"""The Relax stack through its worker: every graph right, coverage told, wrong records caught."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import pytest
+
+import tvmkd
+from tvmkd import targets
+from tvmkd.base.errors import InputError
+from tvmkd.stacks.client import StackClient
+
+HERE = Path(__file__).parent
+TARGET = targets.load("host").to_dict()
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackClient]:
+    with StackClient("relax") as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", graphs.ALL)
+def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path: Path) -> None:
+    model = graphs.ALL[name](tmp_path / f"{name}.onnx")
+    manifest = stack.build(model, TARGET, [], tmp_path / "out")
+    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["coverage"]["tuned"] == 0
+    assert manifest["coverage"]["build_seconds"] > 0
+    assert len(manifest["coverage"]["untuned"]) == manifest["coverage"]["tasks"] > 0
+
+
+def test_lowering_names_tasks_inputs_and_outputs(stack: StackClient, tmp_path: Path) -> None:
+    lowered = stack.lower(graphs.separable(tmp_path / "m.onnx"), TARGET)
+    kinds = {task["kind"] for task in lowered["tasks"]}
+    assert {"conv2d", "depthwise", "dense"} <= kinds
+    assert all(task["template"] for task in lowered["tasks"])
+    assert lowered["inputs"] == [{"name": "x", "shape": [1, 3, 20, 20], "dtype": "float32"}]
+    assert [out["shape"] for out in lowered["outputs"]] == [[1, 10]]
+    # The stem: 10 x 10 pixels of 16 channels, 27 products and sums each.
+    assert any(task["flop"] >= 2 * 100 * 16 * 27 for task in lowered["tasks"])
+    assert all(task["weight"] == 1 for task in lowered["tasks"])
+
+
+def test_a_convolutional_network_is_transposed_only_at_its_entrance(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    names = [t["name"] for t in stack.lower(graphs.separable(tmp_path / "m"), TARGET)["tasks"]]
+    assert sum("transpose" in name for name in names) <= 1
+
+
+def test_wide_3x3_convolutions_go_by_winograd(stack: StackClient, tmp_path: Path) -> None:
+    tasks = stack.lower(graphs.winograd(tmp_path / "m.onnx"), TARGET)["tasks"]
+    assert sum(t["weight"] for t in tasks if t["name"].startswith("winograd_product")) == 3
+    assert all(task["template"] for task in tasks)
+
+
+def test_a_kernel_without_a_template_is_said(stack: StackClient, tmp_path: Path) -> None:
+    lowered = stack.lower(graphs.stranger(tmp_path / "m.onnx"), TARGET)
+    assert any("no template" in note for note in lowered["notes"])
+
+
+def plant(model: Path, records: Path, *modes: str) -> None:
+    """Writes a record of each mode for the model's costliest task (see plant.py)."""
+    subprocess.run(
+        [sys.executable, HERE / "plant.py", model, records, json.dumps(TARGET), *modes],
+        check=True,
+        timeout=120,
+    )
+
+
+def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good", "wrong")
+    events: list[tuple[str, dict[str, Any]]] = []
+    manifest = stack.build(
+        model, TARGET, [records], tmp_path / "out", on_event=lambda *e: events.append(e)
+    )
+    told = [data for name, data in events if name == "set_aside"]
+    assert len(told) == 1
+    assert "differ" in told[0]["reason"]
+    lines = [json.loads(line) for line in (records / "aside.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines] == [told[0]["key"]]
+    assert manifest["coverage"]["set_aside"][0]["key"] == told[0]["key"]
+    assert manifest["check"]["max_error"] < 1e-4
+    # Every task has its good record: the one behind the wrong one was taken.
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+    assert manifest["records"][0]["used"] == manifest["coverage"]["tasks"]
+
+    events.clear()
+    stack.build(model, TARGET, [records], tmp_path / "out", on_event=lambda *e: events.append(e))
+    assert not [name for name, _ in events if name == "set_aside"], "a known wrong record was used"
+
+
+def test_a_record_that_does_not_fit_is_passed_over(stack: StackClient, tmp_path: Path) -> None:
+    model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good", "misfit")
+    manifest = stack.build(model, TARGET, [records], tmp_path / "out")
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+    assert manifest["coverage"]["set_aside"] == []
+
+
+def test_a_full_set_of_records_is_full_coverage(stack: StackClient, tmp_path: Path) -> None:
+    model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good")
+    coverage = stack.build(model, TARGET, [records], tmp_path / "out")["coverage"]
+    assert coverage["tuned_share"] == 1.0
+    assert coverage["untuned"] == []
+    assert coverage["estimate_us"] > 0
+
+
+def test_records_of_another_target_are_refused(stack: StackClient, tmp_path: Path) -> None:
+    model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good")
+    other = targets.load("raspberry-pi-4").to_dict()
+    with pytest.raises(InputError, match="records for the target"):
+        stack.build(model, other, [records], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_for_another_machine_is_built_unchecked(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    model = graphs.separable(tmp_path / "m.onnx")
+    manifest = stack.build(model, targets.load("jetson-nano").to_dict(), [], tmp_path / "out")
+    assert "aarch64" in manifest["check"]["skipped"]
+    header = (tmp_path / "out" / "model.so").read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert header[18] == 0xB7  # EM_AARCH64
+
+
+def test_real_inputs_join_the_check(stack: StackClient, tmp_path: Path) -> None:
+    real = np.random.default_rng(1).standard_normal((4, 3, 20, 20)).astype(np.float32)
+    np.savez(tmp_path / "real.npz", x=real)
+    manifest = stack.build(
+        graphs.separable(tmp_path / "m.onnx"),
+        TARGET,
+        [],
+        tmp_path / "out",
+        real_inputs=tmp_path / "real.npz",
+    )
+    assert manifest["check"]["real_samples"] == 4
+    assert manifest["check"]["samples"] == 7
+
+
+def test_the_profile_accounts_for_the_run(stack: StackClient, tmp_path: Path) -> None:
+    stack.build(graphs.separable(tmp_path / "m.onnx"), TARGET, [], tmp_path / "out")
+    rows = stack.profile(tmp_path / "out", repeats=3)
+    assert sum(row["share"] for row in rows) == pytest.approx(1.0)
+    assert rows == sorted(rows, key=lambda row: -row["us"])
+    assert any("depthwise" in row["kernel"] for row in rows)
+
+
+def test_plain_tvm_runs_the_library_without_tvmkd(stack: StackClient, tmp_path: Path) -> None:
+    model = graphs.separable(tmp_path / "m.onnx")
+    stack.build(model, TARGET, [], tmp_path / "out")
+    x = np.random.default_rng(2).standard_normal((1, 3, 20, 20)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, numpy, tvm\n"
+        "from tvm import relax\n"
+        "vm = relax.VirtualMachine(tvm.runtime.load_module('out/model.so'), tvm.cpu())\n"
+        "numpy.save('y.npy', vm['main'](tvm.runtime.tensor(numpy.load('x.npy'))).numpy())\n"
+        "assert not [name for name in sys.modules if name.startswith('tvmkd')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    import onnxruntime
+
+    (wanted,) = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), wanted, atol=1e-5)
+
+
+def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> None:
+    model = graphs.shuffle(tmp_path / "m.onnx")
+    stack.build(model, TARGET, [], tmp_path / "out")
+    x = np.random.default_rng(3).standard_normal((1, 24, 8, 8)).astype(np.float32)
+    first, second = tvmkd.load(tmp_path / "out")(x)
+    import onnxruntime
+
+    wanted = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
+    np.testing.assert_allclose(first, wanted[0], atol=1e-5)
+    np.testing.assert_allclose(second, wanted[1], atol=1e-5)

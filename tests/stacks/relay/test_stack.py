@@ -1,0 +1,291 @@
+"""The Relay stack through its worker: every graph right, coverage told, wrong records caught."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import graphs
+import numpy as np
+import onnx
+import pytest
+import relay_stack
+
+import tvmkd
+from tvmkd import targets
+from tvmkd.base.errors import InputError
+from tvmkd.runtime import interpreters
+from tvmkd.stacks.client import StackClient
+from tvmkd.tuning import records as record_files
+
+HERE = Path(__file__).parent
+TARGET = targets.load("host").to_dict()
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _relay() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
+        yield
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[StackClient]:
+    with StackClient("relay") as client:
+        yield client
+
+
+@pytest.fixture
+def separable(tmp_path: Path) -> Path:
+    return graphs.separable(tmp_path / "m.onnx")
+
+
+def run_here(script: str, *arguments: object) -> str:
+    """Runs a script of this folder in the relay stack's interpreter; what it prints."""
+    import os
+
+    runs = interpreters.find("relay")
+    done = subprocess.run(
+        [runs.python, HERE / script, *map(str, arguments)],
+        env={**os.environ, **runs.environment()},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def plant(model: Path, records: Path, *modes: object) -> str:
+    return run_here("plant_relay.py", model, records, json.dumps(TARGET), *modes)
+
+
+def test_it_says_which_tvm_it_is(stack: StackClient) -> None:
+    answer = stack.available()
+    assert answer["version"].startswith("0.")
+    assert answer["reason"] is None
+
+
+@pytest.mark.parametrize("name", graphs.ALL)
+def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path: Path) -> None:
+    model = graphs.ALL[name](tmp_path / f"{name}.onnx")
+    manifest = stack.build(model, TARGET, [], tmp_path / "out")
+    assert manifest["stack"] == "relay"
+    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["coverage"]["tuned"] == 0
+
+
+def test_lowering_names_tasks_inputs_and_outputs(stack: StackClient, separable: Path) -> None:
+    lowered = stack.lower(separable, TARGET)
+    assert {"conv2d", "depthwise", "dense"} <= {task["kind"] for task in lowered["tasks"]}
+    assert lowered["inputs"] == [{"name": "x", "shape": [1, 3, 20, 20], "dtype": "float32"}]
+    assert [out["shape"] for out in lowered["outputs"]] == [[1, 10]]
+    # The stem: 10 x 10 pixels of 16 channels, 27 products and sums each.
+    assert any(task["flop"] >= 2 * 100 * 16 * 27 for task in lowered["tasks"])
+
+
+def test_biases_and_activations_fuse_with_their_convolution(
+    stack: StackClient, separable: Path
+) -> None:
+    names = [task["name"] for task in stack.lower(separable, TARGET)["tasks"]]
+    assert sum("conv2d" in name for name in names) == 3
+    assert all("add" in name for name in names if "conv2d" in name or "dense" in name)
+
+
+def test_tuned_kernels_of_every_kind_are_right(stack: StackClient, tmp_path: Path) -> None:
+    for name in ("separable", "attention", "stranger"):
+        model, records = graphs.ALL[name](tmp_path / f"{name}.onnx"), tmp_path / name
+        plant(model, records, "good")
+        manifest = stack.build(model, TARGET, [records], tmp_path / f"{name}-out")
+        assert manifest["check"]["max_error"] < 1e-4
+        assert manifest["coverage"]["tuned_share"] == 1.0
+        assert manifest["coverage"]["set_aside"] == []
+        assert manifest["records"][0]["used"] == manifest["coverage"]["tasks"]
+
+
+def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
+    separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    told = json.loads(plant(separable, records, "good", "wrong", "build", tmp_path / "out"))
+    aside = [data for name, data in told["events"] if name == "set_aside"]
+    assert len(aside) == 1
+    assert "differ" in aside[0]["reason"]
+    lines = record_files.read_lines(records / record_files.ASIDE)
+    assert [line["key"] for line in lines] == [aside[0]["key"]]
+    manifest = told["manifest"]
+    assert manifest["coverage"]["set_aside"][0]["key"] == aside[0]["key"]
+    assert manifest["check"]["max_error"] < 1e-4
+    # Every task has its good record: the one behind the wrong one was taken.
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+
+    again = json.loads(plant(separable, records, "build", tmp_path / "out"))
+    assert not [name for name, _ in again["events"] if name == "set_aside"]
+
+
+def test_a_record_that_does_not_fit_is_passed_over(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good", "misfit")
+    manifest = stack.build(separable, TARGET, [records], tmp_path / "out")
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+    assert manifest["coverage"]["set_aside"] == []
+
+
+def test_upstreams_own_tools_read_the_log(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    count = int(run_here("read_log.py", records / record_files.LOG))
+    assert count == len(record_files.load(records)) > 0
+
+
+def test_records_of_another_target_or_stack_are_refused(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    with pytest.raises(InputError, match="records for the target"):
+        stack.build(
+            separable, targets.load("raspberry-pi-4").to_dict(), [records], tmp_path / "out"
+        )
+    with StackClient("relax") as other, pytest.raises(InputError, match="stack 'relay', not"):
+        other.build(separable, TARGET, [records], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_of_another_tvm_are_used_where_they_fit_and_said_to_be(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    sidecar = records / record_files.SIDECAR
+    info = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**info, "stack_version": "0.18.0"}))
+    said = []
+    manifest = stack.build(
+        separable,
+        TARGET,
+        [records],
+        tmp_path / "out",
+        on_event=lambda name, data: said.append(data.get("text", "")) if name == "note" else None,
+    )
+    assert any("made with TVM 0.18.0, this is 0.16" in text for text in said)
+    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+
+
+def test_an_opset_that_is_too_new_is_refused_at_once(stack: StackClient, tmp_path: Path) -> None:
+    model = onnx.load(graphs.separable(tmp_path / "m.onnx"))
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    for ask in (stack.lower, lambda *given: stack.build(*given, [], tmp_path / "out")):
+        with pytest.raises(InputError, match=r"new.onnx: .*opset 99"):
+            ask(tmp_path / "new.onnx", TARGET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_log_is_named(stack: StackClient, separable: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    log = records / record_files.LOG
+    first, rest = log.read_text().split("\n", 1)
+    log.write_text(first[:50] + "\n" + rest)
+    with pytest.raises(InputError, match=r"autoscheduler.json: line 1 is damaged"):
+        stack.build(separable, TARGET, [records], tmp_path / "out")
+    log.write_text('{"i": 3}\n')
+    with pytest.raises(InputError, match=r"autoscheduler.json: not an AutoScheduler"):
+        stack.build(separable, TARGET, [records], tmp_path / "out")
+
+
+def test_an_artifact_for_another_machine_is_built_unchecked(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    manifest = stack.build(separable, targets.load("jetson-nano").to_dict(), [], tmp_path / "out")
+    assert "aarch64" in manifest["check"]["skipped"]
+    header = (tmp_path / "out" / "model.so").read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert header[18] == 0xB7  # EM_AARCH64
+
+
+def test_a_gpu_needs_another_build_of_tvm(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    nano = targets.load("jetson-nano-gpu").to_dict()
+    with pytest.raises(tvmkd.base.errors.TvmkdError, match="built without cuda"):
+        stack.build(separable, nano, [], tmp_path / "out")
+
+
+def test_the_profile_accounts_for_the_run(
+    stack: StackClient, separable: Path, tmp_path: Path
+) -> None:
+    records = tmp_path / "records"
+    plant(separable, records, "good")
+    manifest = stack.build(separable, TARGET, [records], tmp_path / "out")
+    rows = stack.profile(tmp_path / "out", repeats=3)
+    assert sum(row["share"] for row in rows) == pytest.approx(1.0)
+    assert rows == sorted(rows, key=lambda row: -row["us"])
+    known = [row for row in rows if row["task_key"] is not None]
+    assert len(known) == manifest["coverage"]["tasks"]
+    assert sum(row.get("gflops", 0) > 0 for row in known) >= 4
+
+
+def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> None:
+    model = graphs.shuffle(tmp_path / "m.onnx")
+    stack.build(model, TARGET, [], tmp_path / "out")
+    x = np.random.default_rng(3).standard_normal((1, 24, 8, 8)).astype(np.float32)
+    loaded = tvmkd.load(tmp_path / "out")
+    first, second = loaded(x)
+    import onnxruntime
+
+    wanted: Any = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
+    np.testing.assert_allclose(first, wanted[0], atol=1e-5)
+    np.testing.assert_allclose(second, wanted[1], atol=1e-5)
+    with pytest.raises(InputError, match=r'input "x": wants shape'):
+        loaded(x[:, :, 1:])
+    np.testing.assert_array_equal(loaded(x)[0], first)
+
+
+def test_shapes_that_depend_on_the_data_take_a_virtual_machine(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    model, records = graphs.positions(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, "good")
+    manifest = stack.build(model, TARGET, [records], tmp_path / "out")
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["coverage"]["tuned_share"] == 1.0
+    _, positions = manifest["outputs"]
+    rows, axes = positions["shape"]
+    assert isinstance(rows, str)
+    assert axes == 4
+    loaded, session = tvmkd.load(tmp_path / "out"), onnxruntime.InferenceSession(str(model))
+    counts = set()
+    for seed in range(3):
+        x = np.random.default_rng(seed).standard_normal((1, 3, 12, 12)).astype(np.float32)
+        wanted: Any = session.run(None, {"x": x})
+        sums, places = loaded(x)
+        np.testing.assert_allclose(sums, wanted[0], atol=1e-5)
+        np.testing.assert_array_equal(places, wanted[1])
+        counts.add(len(places))
+    assert len(counts) > 1
+    with pytest.raises(InputError, match="only a graph executor's kernels"):
+        stack.profile(tmp_path / "out")
+
+
+def test_import_leaves_nothing_in_the_working_folder(separable: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(empty)
+        with StackClient("relay") as client:
+            client.lower(separable, TARGET)
+    assert list(empty.iterdir()) == []

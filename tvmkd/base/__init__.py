@@ -1,0 +1,3 @@
+"""Shared nouns with no dependency: errors, text, console, files, wire, machine, manifest types."""
+
+from __future__ import annotations

@@ -1,0 +1,124 @@
+"""What it takes to read a detector's raw outputs, and how that travels in its ONNX file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvmkd.base.errors import InputError
+
+KEY = "tvmkd.detector"
+VERSION = 1
+# What a file may make this process allocate: a RetinaNet of 1024 x 1024 pixels has 196,416 anchors.
+MOST_ANCHORS = 1 << 20
+MOST_SIZE = 4096
+Activation = Literal["sigmoid", "softmax"]
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """How a detector's outputs become boxes. Travels in ``metadata_props`` and in a manifest.
+
+    The network takes ``[N, 3, size, size]`` float32 RGB of 0 to 1 and gives, for each of the
+    anchors, logits ``[N, A, K]`` and offsets ``[N, A, 4]`` (``dx, dy, dw, dh`` of Faster R-CNN, Ren
+    et al., 2015, times ``box_weights``).
+
+    Args:
+        classes: the class map; label 1 is the first.
+        size: pixels a side of the input.
+        activation: ``sigmoid``: a logit a class, as RetinaNet has them, K = number of classes;
+            ``softmax``: SSD's, K = classes + 1, the background first.
+        box_weights: of dx, dy, dw, dh.
+        anchors: float32 ``[A, 4]``, ``x1, y1, x2, y2`` in pixels of the input.
+    """
+
+    classes: tuple[str, ...]
+    size: int
+    activation: Activation
+    box_weights: tuple[float, float, float, float]
+    anchors: NDArray[np.float32]
+
+    @property
+    def outputs(self) -> int:
+        """K: logits an anchor."""
+        return len(self.classes) + (self.activation == "softmax")
+
+    def to_metadata(self) -> dict[str, str]:
+        """As one entry of an ONNX file's ``metadata_props``."""
+        packed = zlib.compress(self.anchors.astype("<f4").tobytes(), 9)
+        content = {
+            "version": VERSION,
+            "classes": list(self.classes),
+            "size": self.size,
+            "activation": self.activation,
+            "box_weights": list(self.box_weights),
+            "anchors": base64.b64encode(packed).decode("ascii"),
+        }
+        return {KEY: json.dumps(content)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], where: str) -> Description:
+        """Reads what `to_metadata` wrote.
+
+        Args:
+            metadata: of an ONNX file or a manifest.
+            where: the file's name, for messages.
+
+        Raises:
+            InputError: it is no detector of ours, of a newer version, or damaged.
+        """
+        text = metadata.get(KEY)
+        if text is None:
+            raise InputError(
+                f"{where}: says nothing of anchors and classes, so it is no detector of tvmkd; "
+                "export one that tvmkd distill has trained"
+            )
+        try:
+            content = json.loads(text)
+            if content["version"] != VERSION:
+                raise InputError(
+                    f"{where}: detector version {content['version']}; this tvmkd reads {VERSION}: "
+                    "update tvmkd"
+                )
+            names = content["classes"]
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("its classes are no list of names")
+            size = int(content["size"])
+            activation = content["activation"]
+            dx, dy, dw, dh = (float(weight) for weight in content["box_weights"])
+            anchors = _unpacked(content["anchors"])
+            if (
+                not names
+                or not 0 < size <= MOST_SIZE
+                or activation not in ("sigmoid", "softmax")
+                or not all(0 < weight < math.inf for weight in (dx, dy, dw, dh))
+                or not np.isfinite(anchors).all()
+            ):
+                raise ValueError("its classes, size, activation, weights or anchors make no sense")
+            return cls(tuple(names), size, activation, (dx, dy, dw, dh), anchors)
+        except _DAMAGED as error:
+            raise InputError(
+                f"{where}: its detector's description is damaged: {error}; export it again"
+            ) from None
+
+
+_DAMAGED = (KeyError, TypeError, ValueError, OverflowError, RecursionError, zlib.error)
+
+
+def _unpacked(text: str) -> NDArray[np.float32]:
+    """Anchors from base64 and zlib, without ever holding more than `MOST_ANCHORS`."""
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(base64.b64decode(text, validate=True), MOST_ANCHORS * 16 + 1)
+    if len(unpacked) > MOST_ANCHORS * 16:
+        raise ValueError(f"it has more than {MOST_ANCHORS} anchors")
+    if not stream.eof or stream.unused_data:
+        raise ValueError("its anchors are cut short, or something follows them")
+    return np.frombuffer(unpacked, "<f4").astype(np.float32).reshape(-1, 4)

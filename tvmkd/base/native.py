@@ -1,0 +1,54 @@
+"""Small libraries of our own, compiled when they are first wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tvmkd.base import resources
+from tvmkd.base.errors import MissingError
+from tvmkd.base.toolchain import zig
+
+COMPILERS = {"cc": ("gcc", "cc"), "c++": ("g++", "c++")}
+
+
+def library(source: Path, language: str, flags: Sequence[str], made_with: str = "") -> Path:
+    """The library compiled of ``source``, below ``$XDG_CACHE_HOME/tvmkd``.
+
+    Args:
+        source: a C or C++ file.
+        language: ``cc`` or ``c++``.
+        flags: of the compiler, beside those of any shared library.
+        made_with: what goes in beside the source: another one, another library.
+
+    Raises:
+        MissingError: there is no compiler, or it refuses.
+    """
+    base = resources.cache("native")
+    key = hashlib.sha256(source.read_bytes() + made_with.encode()).hexdigest()[:16]
+    path = base / f"{source.stem}-{key}.so"
+    if not path.exists():
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=base) as work:
+            made = Path(work) / path.name
+            _compile(source, language, flags, made)
+            made.replace(path)
+    return path
+
+
+def _compile(source: Path, language: str, flags: Sequence[str], path: Path) -> None:
+    names = COMPILERS[language]
+    compiler = next(([found] for name in names if (found := shutil.which(name))), None)
+    command = compiler or [*zig(), language]
+    command = [*command, "-O2", "-s", "-shared", "-fPIC", "-o", os.fspath(path), os.fspath(source)]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MissingError(
+            f"{command[0]} cannot compile {source.name} ({last}); apt install {names[0]}"
+        )

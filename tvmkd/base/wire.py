@@ -1,0 +1,199 @@
+"""Line-delimited JSON between a parent and a child process: calls, events, answers, a clear death.
+
+One request a line, ``{"id", "method", "params"}``; the child answers with any number of
+``{"id", "event", "data"}`` lines and then one ``{"id", "result"}`` or
+``{"id", "error": {"type", "message"}}``. Arrays travel as ``.npy`` files named in the params.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, full_disk
+
+Event = Callable[[str, dict[str, Any]], None]
+Handler = Callable[[dict[str, Any], Event], Any]
+
+
+def serve(handlers: Mapping[str, Handler]) -> None:
+    """Answers requests on stdin until it closes. Anything else that prints goes to stderr.
+
+    Library code and C++ write to file descriptor 1 without asking, so the real stdout is moved
+    away first and descriptor 1 is pointed at stderr.
+    """
+    out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    os.set_inheritable(out.fileno(), False)
+    for line in sys.stdin:
+        request = json.loads(line)
+        number = request["id"]
+
+        def emit(event: str, data: dict[str, Any], number: int = number) -> None:
+            out.write(json.dumps({"id": number, "event": event, "data": data}) + "\n")
+
+        try:
+            result = handlers[request["method"]](request.get("params", {}), emit)
+            answer: dict[str, Any] = {"id": number, "result": result}
+        except KeyboardInterrupt:
+            answer = {"id": number, "error": {"type": "Interrupted", "message": "interrupted"}}
+        except TvmkdError as error:
+            answer = {
+                "id": number,
+                "error": {"type": type(error).__name__, "message": str(error)},
+            }
+        except Exception as error:  # the parent must hear of it, whatever it is
+            traceback.print_exc()
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{os.path.basename(last.filename)}:{last.lineno}"
+            kind, text = "Internal", f"{type(error).__name__} at {where}: {error}"
+            full = full_disk(error)
+            if full is not None:
+                kind, text = type(full).__name__, str(full)
+            answer = {"id": number, "error": {"type": kind, "message": text}}
+        out.write(json.dumps(answer) + "\n")
+
+
+class Child:
+    """A child process that speaks this protocol. Use as a context manager.
+
+    The child is the head of its own process group, so that whatever it starts dies with it.
+    """
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self._argv = list(argv)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._buffer = b""
+        self._count = 0
+        self._process = subprocess.Popen(
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self, limit: int = 4000) -> str:
+        """The end of what the child wrote to stderr."""
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - limit))
+        return self._log.read().decode("utf-8", "replace")
+
+    def interrupt(self) -> None:
+        """Sends the child SIGINT: a long call then ends early and answers ``Interrupted``."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        silence: float | None = None,
+        on_event: Event | None = None,
+    ) -> Any:
+        """Calls ``method`` and returns its result.
+
+        Args:
+            timeout: seconds the whole call may take (None: no limit).
+            silence: seconds without a line from the child after which it is given up: the
+                watchdog of a long call that reports as it goes.
+            on_event: called with each event's name and data, in this thread.
+
+        Raises:
+            TvmkdError: what the child raised, under the same type.
+            WorkerDied: the child ended, or overran ``timeout`` or ``silence`` (then it is killed).
+            KeyboardInterrupt: the child was interrupted.
+        """
+        self._count += 1
+        number = self._count
+        request = json.dumps({"id": number, "method": method, "params": dict(params or {})})
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(request.encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._death(method) from None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            message = self._line(method, deadline, silence)
+            if message.get("id") != number:
+                continue
+            if "event" in message:
+                if on_event is not None:
+                    on_event(message["event"], message["data"])
+                continue
+            if "error" not in message:
+                return message["result"]
+            kind, text = message["error"]["type"], message["error"]["message"]
+            if kind == "Interrupted":
+                raise KeyboardInterrupt
+            raise BY_NAME.get(kind, TvmkdError)(text)
+
+    def _line(self, method: str, deadline: float | None, silence: float | None) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            waits = [] if silence is None else [silence]
+            if deadline is not None:
+                waits.append(max(0.0, deadline - time.monotonic()))
+            with selectors.DefaultSelector() as selector:
+                selector.register(descriptor, selectors.EVENT_READ)
+                ready = selector.select(min(waits) if waits else None)
+            if not ready:
+                self.kill()
+                raise WorkerDied(f"{method}: no answer in {min(waits):.0f} s; the worker was ended")
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                raise self._death(method)
+            self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _death(self, method: str) -> WorkerDied:
+        code = self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        tail = " | ".join(self.log().strip().splitlines()[-3:])
+        return WorkerDied(f"{method}: the worker ended with {how}: {tail or 'it said nothing'}")
+
+    def kill(self) -> None:
+        """Ends the child and everything it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self, grace: float = 2.0) -> None:
+        """Closes stdin, waits ``grace`` seconds, then ends the process group."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(grace)
+        self.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()

@@ -1,0 +1,151 @@
+"""One engine on its way through a comparison: checked, timed in turns, and put into figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tvmkd.base.errors import MissingError, TvmkdError
+from tvmkd.bench import rules, schema
+from tvmkd.bench.agree import TOLERANCE, Agreement, compare_outputs
+from tvmkd.bench.process import EngineProcess
+from tvmkd.bench.spec import EngineSpec
+from tvmkd.timing import stats
+
+
+class Disagrees(TvmkdError):
+    """An engine's outputs are not those of the reference."""
+
+
+class Run:
+    """One engine in its process, or one build of it.
+
+    Args:
+        process: of the engine.
+        spec: what was asked for, of which the process may hold one build.
+        tolerance: largest error allowed; None goes by the precision.
+    """
+
+    def __init__(self, process: EngineProcess, spec: EngineSpec, tolerance: float | None) -> None:
+        self.process = process
+        self.spec = spec
+        self.name = process.spec.name
+        self.tolerance = tolerance or TOLERANCE[spec.precision]
+        self.rounds: list[list[float]] = []
+        self.warm: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+        self.done: dict[str, Any] = {}
+        self.agreement = Agreement(math.inf, math.inf, None)
+
+    def check(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        folder: Path,
+        timeout: float,
+        wanted: Sequence[Sequence[np.ndarray]],
+    ) -> None:
+        """Loads the engine and compares its outputs.
+
+        Raises:
+            Disagrees: they are too far from the reference.
+            TvmkdError: it cannot be loaded or run.
+        """
+        self.done, outputs = self.process.prepare(paths, names, folder, timeout)
+        self.agreement = compare_outputs(wanted, outputs, self.tolerance)
+        if self.agreement.problem:
+            raise Disagrees(self.agreement.problem)
+
+    def turn(self, seconds: float, most: int, call_s: float) -> None:
+        """One round: as many calls of ``call_s`` as fit in ``seconds``, at least five and at most
+        ``most``; cut short where they take four times as long.
+        """
+        count = max(5, min(most, round(seconds / call_s)))
+        self.rounds.append(self.process.time(count, limit_s=4 * max(seconds, 5 * call_s)))
+
+    def ask_facts(self) -> None:
+        """Asks the engine about itself, once it is done."""
+        self.facts = self.process.facts()
+
+    def drop(self, error: TvmkdError) -> schema.LeftOut:
+        """Ends the engine's process; the reason for the record."""
+        self.process.close()
+        why: Literal["missing", "failed", "disagrees"] = "failed"
+        if isinstance(error, MissingError):
+            why = "missing"
+        elif isinstance(error, Disagrees):
+            why = "disagrees"
+        number = self.process.spec.options.get("build")
+        reason = str(error) if number is None or why == "missing" else f"build {number}: {error}"
+        return schema.LeftOut(name=self.spec.name, kind=self.spec.kind, why=why, reason=reason)
+
+    def build(self) -> schema.Build:
+        """Its figures as one build of several."""
+        pooled = [sample for one in self.rounds for sample in one]
+        return schema.Build(
+            p50=stats.percentile(pooled, 50),
+            ci95=stats.median_ci(self.rounds),
+            round_sizes=[len(one) for one in self.rounds],
+            engine_seconds=self.facts.get("engine_build_seconds"),
+            size_bytes=self.done["size_bytes"],
+        )
+
+
+def figures(runs: Sequence[Run]) -> schema.Engine:
+    """The statistics of an engine from its builds, which were timed in the same rounds.
+
+    A round holds the calls of all builds, one build after the other. Where a figure is one build's,
+    it is the worst one's; facts are those of the first.
+    """
+    first, spec = runs[0], runs[0].spec
+    rounds = [
+        [sample for build in builds for sample in build]
+        for builds in zip(*(run.rounds for run in runs), strict=True)
+    ]
+    samples = [sample for one in rounds for sample in one]
+    builds = [run.build() for run in runs] if "build" in first.process.spec.options else []
+    p50 = stats.percentile(samples, 50)
+    error = stats.builds_error([build.p50 for build in builds])
+    busy = [share for run in runs for share in run.process.other_cpu]
+    on_board = "board" in first.facts
+    return schema.Engine(
+        name=spec.name,
+        kind=spec.kind,
+        precision=spec.precision,
+        threads=first.facts.get("board_threads") or first.process.threads,
+        samples_ms=samples,
+        round_sizes=[len(one) for one in rounds],
+        p50=p50,
+        **{f"p{q}": stats.percentile(samples, q) for q in (90, 95, 99)},
+        mean=float(np.mean(samples)),
+        min=min(samples),
+        max=max(samples),
+        ci95=stats.widened(p50, stats.median_ci(rounds), error),
+        max_abs_error=max(run.agreement.max_abs_error for run in runs),
+        relative_error=max(run.agreement.relative_error for run in runs),
+        tolerance=first.tolerance,
+        device=rules.device(spec),
+        build_seconds=max(run.done["seconds"] for run in runs),
+        engine_seconds=_most([run.facts.get("engine_build_seconds") for run in runs]),
+        tuning_seconds=first.facts.get("tuning_seconds"),
+        size_bytes=_most([run.done["size_bytes"] for run in runs]),
+        peak_rss_bytes=_most(
+            [
+                run.facts.get("board_peak_rss_bytes" if on_board else "peak_rss_bytes")
+                for run in runs
+            ]
+        ),
+        gpu_memory_bytes=_most([run.facts.get("gpu_memory_bytes") for run in runs]),
+        builds=builds,
+        warm_up=max((run.warm for run in runs), key=lambda warm: warm["spread"]),
+        other_cpu=float(np.mean(busy)) if busy else None,
+        facts=first.facts,
+    )
+
+
+def _most(values: Sequence[float | None]) -> Any:
+    return max((value for value in values if value is not None), default=None)

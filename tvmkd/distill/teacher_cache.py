@@ -1,0 +1,79 @@
+"""A teacher's answers to the training images as they are, worked out once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.files import draft
+from tvmkd.data.splits import Splits, batches
+from tvmkd.distill.distributed import Team
+from tvmkd.distill.probe import logits_of
+
+BATCH = 256
+
+
+def logits(
+    teacher: nn.Module, fingerprint: str, splits: Splits, folder: Path, team: Team
+) -> Tensor:
+    """The teacher's logits: float32 ``[N, classes]``, in the order of the training split.
+
+    They are those of the images without augmentation, with the teacher in evaluation mode.
+
+    Args:
+        fingerprint: of the teacher's weights; with the data's hash it names the file.
+        folder: where the file is, or is written by the leading process.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    name = hashlib.sha256(f"{fingerprint} {splits.sha256}".encode()).hexdigest()[:16]
+    path = folder / f"logits-{name}.npy"
+    shape = (len(splits.train.labels), len(splits.classes))
+    found = _read(path, shape)
+    if found is None:
+        found = _ask(teacher, splits, team.device)
+        if team.leader:
+            _write(path, found)
+    team.wait()
+    return torch.from_numpy(found)
+
+
+def confidence(answers: Tensor, labels: Tensor) -> Tensor:
+    """The probability of each image's own class: float32 ``[N]``."""
+    return answers.softmax(1).gather(1, labels[:, None]).squeeze(1)
+
+
+def _ask(teacher: nn.Module, splits: Splits, device: torch.device) -> np.ndarray:
+    mode = teacher.training
+    order = torch.split(torch.arange(len(splits.train.labels)), BATCH)
+    found = []
+    with torch.inference_mode():
+        teacher.eval()
+        for images, _ in batches(splits.train, order):
+            images = images.to(device, memory_format=torch.channels_last)
+            found.append(logits_of(teacher(images)).float().cpu())
+    teacher.train(mode)
+    return torch.cat(found).numpy()
+
+
+def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        found: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError):  # missing, or half of it
+        return None
+    return found if found.shape == shape and found.dtype == np.float32 else None
+
+
+def _write(path: Path, found: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft(path, ".npy") as written:
+            np.save(written, found)
+    except OSError as error:
+        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None

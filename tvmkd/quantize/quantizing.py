@@ -1,0 +1,171 @@
+"""A trained student in eight bits: trained so or not, exported, checked, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tvmkd import data, models
+from tvmkd.base import console, machine
+from tvmkd.base.errors import InputError
+from tvmkd.data.splits import Images, batches
+from tvmkd.distill.fine_tune import fine_tune
+from tvmkd.export import qdq
+from tvmkd.export.onnx import export
+from tvmkd.models import checkpoint
+from tvmkd.quantize import fake
+from tvmkd.stacks import compile as steps
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+    from tvmkd.targets import Target
+
+
+def quantize(
+    cfg: Config, target: Target, student: Path, out: Path, *, search_in: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Quantises a student as ``[quantize]`` says.
+
+    Args:
+        cfg: the whole config.
+        target: what it is for.
+        student: checkpoint of a student of tvmkd or torchvision.
+        out: the run's folder: gets ``student-int8.onnx`` and ``quantize/``.
+        search_in: folders to look for a ``module:callable`` teacher in.
+
+    Returns:
+        JSON-safe: accuracies (0 to 1, test split) ``fp32_accuracy``, ``int8_accuracy`` in ONNX
+        Runtime and, where trained so, ``trained_accuracy`` in PyTorch; ``agreement`` of the classes
+        that ONNX Runtime gives with those of the float file (or, where trained so, of PyTorch);
+        ``quantized`` layers and those ``kept``; ``ms``: medians by engine; ``left_out``.
+
+    Raises:
+        InputError: the student cannot be quantised.
+    """
+    section = cfg.quantize
+    assert section is not None
+    splits = data.load(cfg.data)
+    saved = checkpoint.load(student)
+    if not models.is_builtin(saved.model["spec"]):
+        raise InputError(
+            f'[quantize] takes students of tvmkd or torchvision, not "{saved.model["spec"]}"'
+        )
+    network = models.build(saved.model["spec"], **saved.model["kwargs"])
+    network.load_state_dict(saved.state)
+    folder = out / "quantize"
+    folder.mkdir(exist_ok=True)
+    before = export(student, folder / "fp32.onnx", splits.shape)
+    source, wanted = before, _classes_of(before, splits.test)
+    full = wanted
+    if section.method == "qat":
+        detach = fake.attach(network, section.keep_fp32)
+        fine_tune(
+            cfg,
+            out,
+            network,
+            {"spec": "rounded", "kwargs": saved.model},
+            folder / "qat.pt",
+            name="student in eight bits",
+            epochs=section.epochs,
+            lr=section.lr,
+            search_in=search_in,
+        )
+        wanted = _classes(network.cpu(), splits.test)
+        detach()
+        source = export(network, folder / "qat.onnx", splits.shape, metadata=saved.meta)
+    final = out / "student-int8.onnx"
+    with console.working("calibrating the ranges of activations"):
+        images = splits.sample(section.images, "train")
+        facts = qdq.quantize(source, final, images, section.keep_fp32)
+    labels = splits.test.labels.numpy()
+    got = _classes_of(final, splits.test)
+    # What it was trained to be, not what it was: a trained student answers differently by design.
+    times, left_out = _time(cfg, target, source, final, splits.sample(8), folder)
+    found = {
+        "method": section.method,
+        "fp32_accuracy": float((full == labels).mean()),
+        "int8_accuracy": float((got == labels).mean()),
+        "agreement": float((got == wanted).mean()),
+        "quantized": facts.quantized,
+        "kept": list(facts.kept),
+        "ms": times,
+        "left_out": left_out,
+    }
+    if section.method == "qat":
+        found["trained_accuracy"] = float((wanted == labels).mean())
+    return found
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """What `quantize` found, for a terminal."""
+    times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["ms"].items())
+    kept = f", {len(found['kept'])} kept in fp32" if found["kept"] else ""
+    what = (
+        f"{found['quantized']} layers in int8{kept}: right {found['int8_accuracy']:.1%}, in fp32 "
+        f"{found['fp32_accuracy']:.1%}; {found['agreement']:.1%} of the classes as expected"
+    )
+    left_out = [f"{name}: left out: {reason}" for name, reason in found["left_out"].items()]
+    return [what, times, *left_out]
+
+
+def _classes(network: nn.Module, images: Images) -> np.ndarray:
+    found = []
+    order = torch.split(torch.arange(len(images.labels)), 128)
+    with torch.inference_mode():
+        for pictures, _ in batches(images, order):
+            found.append(network.eval()(pictures).argmax(1))
+    return torch.cat(found).numpy()
+
+
+def _classes_of(onnx: Path, images: Images) -> np.ndarray:
+    """What ONNX Runtime says of a split, image by image."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = machine.physical_cores()
+    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    pictures = images.get(torch.arange(len(images.labels))).numpy()
+    return np.array([int(session.run(None, {name: row[None]})[0].argmax()) for row in pictures])
+
+
+def _time(
+    cfg: Config, target: Target, before: Path, after: Path, samples: np.ndarray, folder: Path
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Medians in ms of both files in ONNX Runtime and, where it runs here, compiled."""
+    from tvmkd.bench import EngineSpec, compare
+    from tvmkd.export import check
+
+    specs = [
+        EngineSpec("onnxruntime fp32", "onnxruntime", before),
+        EngineSpec("onnxruntime int8", "onnxruntime", after, precision="int8"),
+    ]
+    unbuilt: dict[str, str] = {}
+    if target.runs_here() is None:
+        for name, onnx in (("fp32", before), ("int8", after)):
+            try:
+                steps.build(onnx, target, [], folder / name, stack=cfg.tune.stack)
+            except InputError as error:
+                # Rounding may fall to the other side in TVM, which its check does not allow.
+                unbuilt[f"tvm {name}"] = str(error)
+                continue
+            specs.append(EngineSpec(f"tvm {name}", "tvm", folder / name, precision=name))
+    given = check(before).inputs[0].name
+    with console.working("timing both in turns"):
+        result = compare(
+            specs,
+            before,
+            [{given: row[None]} for row in samples],
+            threads=cfg.compare.threads or machine.physical_cores(),
+            seconds=cfg.compare.seconds,
+            rounds=cfg.compare.rounds,
+        )
+    return (
+        {engine.name: engine.p50 for engine in result.engines},
+        {**unbuilt, **{item.name: item.reason for item in result.left_out}},
+    )

@@ -1,0 +1,94 @@
+"""The comparison as one HTML file: no script, no network, light and dark, fit for paper."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tvmkd.bench.schema import Comparison
+from tvmkd.report import page, records
+from tvmkd.report.style import CSS
+
+
+def write(
+    path: Path | str,
+    comparison: Comparison,
+    *,
+    accuracy: Sequence[Mapping[str, Any]] | None = None,
+    metric: str = "accuracy",
+    records_dir: Path | str | None = None,
+    kernels: Sequence[Mapping[str, Any]] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the report.
+
+    Args:
+        path: the file, replaced in one step.
+        comparison: what to show.
+        accuracy: models to place against each other: ``name``, ``accuracy`` (0 to 1) and
+            ``latency_ms`` (those without one are left out of the plot). The last one is the model
+            that was compared.
+        metric: what their ``accuracy`` is: ``accuracy``, ``mAP``.
+        records_dir: a folder of tuning records, for the tuning curve.
+        kernels: a profile: ``kernel``, ``calls`` and ``us`` (µs of one run of the model).
+        metadata: more lines for "How this was measured".
+
+    Raises:
+        InputError: ``records_dir`` is not a folder of tuning records.
+    """
+    path = Path(path)
+    text = render(
+        comparison,
+        accuracy=accuracy or (),
+        metric=metric,
+        history=None if records_dir is None else records.read(Path(records_dir)),
+        kernels=kernels or (),
+        metadata=metadata or {},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def render(
+    comparison: Comparison,
+    *,
+    accuracy: Sequence[Mapping[str, Any]] = (),
+    metric: str = "accuracy",
+    history: records.History | None = None,
+    kernels: Sequence[Mapping[str, Any]] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> str:
+    """The page as text; arguments as `write`, with the records already read."""
+    last = (str(accuracy[-1]["name"]), float(accuracy[-1]["accuracy"])) if accuracy else None
+    body = [
+        page.header(comparison),
+        page.tiles(comparison, last, metric),
+        page.notes(comparison),
+        page.engines(comparison),
+        page.distribution(comparison),
+        page.accuracy(accuracy, comparison, metric),
+        page.tuning(history) if history is not None else "",
+        page.kernels(kernels),
+        page.method(comparison, metadata or {}),
+    ]
+    title = f"{Path(comparison.model.path).name}: {comparison.verdict.fastest or 'no engine'} leads"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Nothing may be fetched, whatever a model's metadata holds.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in body if part)
+        + f"\n<footer>{escape(comparison.tool)} · {escape(comparison.created)}</footer>"
+        "\n</main>\n</body>\n</html>\n"
+    )

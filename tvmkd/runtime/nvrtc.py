@@ -1,0 +1,243 @@
+"""CUDA C to PTX for an old GPU, without a CUDA toolkit: NVRTC out of NVIDIA's wheel, by ctypes.
+
+NVRTC 12 is the last that compiles for Maxwell (sm_53), and the PTX that it writes is younger than
+what CUDA 10.2's driver takes. The instructions of such a GPU are as old as the GPU, so the version
+in the text is lowered to what the driver knows, and ptxas, which rejects what that version does not
+have, is asked before a board ever sees it.
+
+https://docs.nvidia.com/cuda/nvrtc/ and https://docs.nvidia.com/cuda/parallel-thread-execution/
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base.errors import MissingError
+from tvmkd.base.wheels import installed
+
+HOW = "pip install 'tvmkd[cuda]'"
+# What TVM's prologue includes, and NVRTC has only with libcu++ (200 headers for eight typedefs).
+_HEADERS = {
+    "cuda/std/cstdint": """namespace cuda { namespace std {
+typedef signed char int8_t; typedef unsigned char uint8_t;
+typedef short int16_t; typedef unsigned short uint16_t;
+typedef int int32_t; typedef unsigned int uint32_t;
+typedef long long int64_t; typedef unsigned long long uint64_t;
+} }
+""",
+    "cuda/std/type_traits": """namespace cuda { namespace std {
+template <bool V> struct bool_constant { static constexpr bool value = V; };
+template <class A, class B> struct is_same : bool_constant<false> {};
+template <class A> struct is_same<A, A> : bool_constant<true> {};
+template <class A, class B> inline constexpr bool is_same_v = is_same<A, B>::value;
+template <class A> struct is_integral;
+template <class A> struct is_signed;
+template <class A> struct is_unsigned;
+template <class A> struct is_floating_point;
+template <bool V, class T = void> struct enable_if {};
+template <class T> struct enable_if<true, T> { typedef T type; };
+template <bool V, class A, class B> struct conditional { typedef A type; };
+template <class A, class B> struct conditional<false, A, B> { typedef B type; };
+} }
+""",
+}
+_FACTS = {
+    "registers": re.compile(r"Used (\d+) registers"),
+    "shared_bytes": re.compile(r"(\d+) bytes smem"),
+    "spill_bytes": re.compile(r"(\d+) bytes spill (?:stores|loads)"),
+}
+
+
+class CudaError(ValueError):
+    """Source that NVRTC refuses, or PTX that ptxas or the GPU would: the message says why."""
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What ptxas says of one kernel.
+
+    Attributes:
+        registers: 32-bit registers a thread.
+        shared_bytes: static shared memory a block.
+        spill_bytes: stores and loads of registers that had to go to memory, a thread.
+        threads: the most threads of a block it is compiled for (``__launch_bounds__``), or None.
+    """
+
+    registers: int
+    shared_bytes: int
+    spill_bytes: int
+    threads: int | None
+
+
+@functools.cache
+def _nvrtc() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(os.fspath(installed("nvidia.cuda_nvrtc", "lib/libnvrtc.so.12")))
+    except (MissingError, OSError):
+        raise MissingError(f"no NVRTC 12 to compile CUDA kernels with: {HOW}") from None
+    library.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return library
+
+
+@functools.cache
+def _ptxas() -> str:
+    try:
+        return os.fspath(installed("nvidia.cuda_nvcc", "bin/ptxas"))
+    except MissingError:
+        raise MissingError(f"no ptxas to check CUDA kernels with: {HOW}") from None
+
+
+def require() -> None:
+    """Makes sure, before any work, that kernels can be compiled and checked here.
+
+    Raises:
+        MissingError: NVRTC or ptxas is not installed.
+    """
+    _nvrtc()
+    _ptxas()
+
+
+def _include() -> list[str]:
+    try:
+        return [f"--include-path={installed('nvidia.cuda_runtime', 'include')}"]
+    except MissingError:  # only half precision needs it; NVRTC names the header it lacks
+        return []
+
+
+def _text(library: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> str:
+    size = ctypes.c_size_t()
+    getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    buffer = ctypes.create_string_buffer(size.value)
+    getattr(library, f"nvrtcGet{what}")(program, buffer)
+    return buffer.value.decode(errors="replace")
+
+
+def ptx(source: str, arch: str, ptx_version: str) -> str:
+    """Compiles CUDA C to PTX.
+
+    Args:
+        source: as TVM's code generator writes it.
+        arch: ``sm_53``.
+        ptx_version: the newest that the board's driver takes, ``6.4``.
+
+    Raises:
+        CudaError: it does not compile; with the compiler's first error.
+        MissingError: NVRTC is not installed.
+    """
+    library, program = _nvrtc(), ctypes.c_void_p()
+    count = len(_HEADERS)
+    texts = (ctypes.c_char_p * count)(*(text.encode() for text in _HEADERS.values()))
+    names = (ctypes.c_char_p * count)(*(name.encode() for name in _HEADERS))
+    code = library.nvrtcCreateProgram(
+        ctypes.byref(program), source.encode(), b"kernels.cu", count, texts, names
+    )
+    if code:
+        raise CudaError(f"NVRTC: {library.nvrtcGetErrorString(code).decode()}")
+    try:
+        # --fmad and the like stay as nvcc has them: TVM's own builds compile with the defaults.
+        options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "-w", *_include()]
+        given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        if library.nvrtcCompileProgram(program, len(options), given):
+            log = _text(library, "ProgramLog", program)
+            errors = [line for line in log.splitlines() if "error" in line]
+            raise CudaError(f"NVRTC: {(errors or [log.strip() or 'no message'])[0]}")
+        text = _text(library, "PTX", program)
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+    return re.sub(r"^\.version .*$", f".version {ptx_version}", text, count=1, flags=re.MULTILINE)
+
+
+def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[str, KernelFacts]:
+    """Asks ptxas whether ``arch`` takes this PTX; returns what it says, by the kernel's name.
+
+    Args:
+        text: PTX.
+        arch: ``sm_53``.
+        registers_per_block: what the GPU has for a block. A kernel that would need more compiles,
+            and then fails on the board with ``LAUNCH_OUT_OF_RESOURCES``.
+
+    Raises:
+        CudaError: it does not, or a kernel needs too many registers.
+        MissingError: ptxas is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="tvmkd-ptxas-") as folder:
+        path = Path(folder) / "kernels.ptx"
+        path.write_text(text)
+        command = [_ptxas(), f"-arch={arch}", "-v", os.fspath(path), "-o", f"{folder}/kernels"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line or "fatal" in line]
+        why = (lines or done.stderr.strip().splitlines() or ["no message"])[0]
+        raise CudaError(f"ptxas -arch={arch}: {why.replace(os.fspath(path), 'kernels.ptx')}")
+    bounds = dict(re.findall(r"\.entry (\w+)\([^)]*\)\s*\.maxntid (\d+)", text))
+    found = {}
+    for part in done.stderr.split("Compiling entry function '")[1:]:
+        name = part.partition("'")[0]
+        numbers = {key: sum(map(int, each.findall(part))) for key, each in _FACTS.items()}
+        threads = int(bounds[name]) if name in bounds else None
+        facts = found[name] = KernelFacts(**numbers, threads=threads)
+        # They are given out to a warp at a time, eight a thread.
+        used = -(-facts.registers // 8) * 8 * -(-(threads or 0) // 32) * 32
+        if registers_per_block is not None and used > registers_per_block:
+            raise CudaError(
+                f"{name}: {facts.registers} registers a thread for {threads} threads are more "
+                f"than the {registers_per_block} that a block has on {arch}"
+            )
+    return found
+
+
+_checked: dict[str, KernelFacts] = {}  # every kernel that this process has compiled
+
+
+def settings(target: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What :func:`install` needs of a target (``Target.to_dict()``); None: it has no GPU."""
+    if target.get("device") != "cuda":
+        return None
+    return {**target["cuda"], "registers_per_block": target["tvm"].get("registers_per_block")}
+
+
+def install(cuda: Mapping[str, Any]) -> None:
+    """From now on TVM's CUDA kernels become checked PTX in this process.
+
+    Args:
+        cuda: see :func:`settings`.
+
+    Raises:
+        MissingError: NVRTC or ptxas is not installed.
+    """
+    import tvm
+
+    require()
+    # A TVM that finds a CUDA driver here would compile for the GPU of this machine.
+    os.environ["TVM_COMPILE_FORCE_FALLBACK"] = "1"
+
+    def compiled(source: str, _target: object) -> str:
+        text = ptx(source, cuda["arch"], cuda["ptx_max"])
+        _checked.update(check(text, cuda["arch"], cuda["registers_per_block"]))
+        return text
+
+    tvm.register_global_func("tvm_callback_cuda_postproc", compiled, override=True)
+
+
+def facts(kernel: str) -> dict[str, Any]:
+    """What ptxas said of the GPU functions of a kernel, the largest of each; {} if none are known.
+
+    Args:
+        kernel: its name in the model; the functions are ``NAME_kernel``, ``NAME_kernel_1``...
+    """
+    prefix = f"{kernel}_kernel"
+    found = [
+        asdict(each)
+        for name, each in _checked.items()
+        if name == prefix or (name.startswith(f"{prefix}_") and name[len(prefix) + 1 :].isdigit())
+    ]
+    return {key: max(each[key] or 0 for each in found) for key in found[0]} if found else {}

@@ -1,0 +1,42 @@
+"""Importing a Relay TVM (0.14 to 0.19), with what has to be set before."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from tvmkd.base.errors import MissingError
+from tvmkd.runtime import relay_shims
+from tvmkd.runtime.tvm_process import importing
+
+
+def import_compiler() -> Any:
+    """Imports TVM with Relay and AutoScheduler, shims in place; returns the ``tvm`` module.
+
+    Raises:
+        MissingError: this interpreter's TVM has no Relay.
+    """
+    # Training aborts in this process ("free(): invalid pointer") where TVM's library comes first.
+    import xgboost  # noqa: F401
+
+    # One thread: numpy's pool would otherwise be there before a fork.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # TVM downloads AutoTVM's logs for ARM otherwise.
+    os.environ["TOPHUB_LOCATION"] = "NONE"
+    with importing():
+        import tvm
+
+        try:
+            import tvm.auto_scheduler
+            import tvm.relay
+        except ImportError as error:
+            raise MissingError(
+                f"TVM {tvm.__version__} has no Relay ({error}): it was removed in 0.20; "
+                "tvmkd stack install relay gets one that has it"
+            ) from None
+    for name in ("auto_scheduler", "te_compiler", "autotvm", "strategy", "tvm"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    tvm.autotvm.GLOBAL_SCOPE.silent = True
+    relay_shims.install()
+    return tvm

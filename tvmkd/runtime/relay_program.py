@@ -1,0 +1,87 @@
+"""A Relay library, run by TVM's graph executor or virtual machine in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.runtime.program import InputBuffers, Program, Spec
+from tvmkd.runtime.tvm_process import importing
+
+if TYPE_CHECKING:
+    from tvmkd.runtime.program import Array
+
+
+def _view(output: Any) -> Callable[[], Array]:
+    """What copies a TVM tensor that is written to again and again."""
+    import numpy as np
+
+    try:
+        view: Array = np.from_dlpack(output)
+    except (TypeError, ValueError, BufferError, RuntimeError):
+        read: Callable[[], Array] = output.numpy
+        return read
+    return view.copy
+
+
+def relay_program(library: Path, specs: Sequence[Spec]) -> Program:
+    """A Relay library, by what it is: a graph executor's or a virtual machine's."""
+    with importing():
+        import tvm
+        import tvm.contrib.graph_executor
+        import tvm.runtime.vm
+
+    module = tvm.runtime.load_module(str(library))
+    return (RelayMachine if module.type_key == "VMExecutable" else RelayGraph)(tvm, module, specs)
+
+
+class RelayMachine:
+    """A Relay virtual machine's library: what is built where shapes depend on the data."""
+
+    def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
+        del specs
+        self._array = tvm.nd.array
+        self._machine = tvm.runtime.vm.VirtualMachine(module, tvm.cpu())
+
+    def takes(self, arrays: Sequence[Array]) -> bool:
+        """Always False: it has no preallocated buffers."""
+        del arrays
+        return False
+
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
+        """Runs ``main``."""
+        del fit
+        outputs = self._machine.invoke("main", *map(self._array, arrays))
+        found = [outputs] if hasattr(outputs, "numpy") else list(outputs)
+        return [output.numpy() for output in found]
+
+
+class RelayGraph:
+    """A Relay graph executor's library."""
+
+    def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
+        self._array = tvm.nd.array
+        self._names = [spec.name for spec in specs]
+        self._graph = tvm.contrib.graph_executor.GraphModule(module["default"](tvm.cpu()))
+        self._run = self._graph.module["run"]
+        # The executor writes its outputs to the same places each time: looked up once.
+        outputs = map(self._graph.get_output, range(self._graph.get_num_outputs()))
+        self._outputs = [_view(output) for output in outputs]
+        self._buffers = InputBuffers(specs, tvm.nd.from_dlpack)
+        for name, buffer in zip(self._names, self._buffers.buffers or [], strict=False):
+            self._graph.set_input_zero_copy(name, buffer.tensor)
+
+    def takes(self, arrays: Sequence[Array]) -> bool:
+        """True if each array fits its buffer."""
+        return self._buffers.take(arrays)
+
+    def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
+        """Runs the graph."""
+        if fit:
+            self._buffers.fill(arrays)
+        else:
+            for name, array in zip(self._names, arrays, strict=True):
+                self._graph.set_input(name, self._array(array))
+        self._run()
+        return [read() for read in self._outputs]

@@ -1,0 +1,247 @@
+"""Tuning and building as plain functions: what a verb and the pipeline both call."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvmkd import artifact
+from tvmkd.base import console, machine, resources
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.text import listing
+from tvmkd.targets import Target
+from tvmkd.tuning.records import holds_records
+
+STACK = "relax"  # where none is named
+
+
+def tune(
+    onnx: Path,
+    target: Target,
+    records: Path,
+    *,
+    trials: int,
+    tracker: tuple[str, int] | None,
+    key: str,
+    boards: int | None = None,
+    evaluator: str = "time",
+    timeout: float = 10.0,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    stack: str = STACK,
+    stack_python: Path | None = None,
+) -> dict[str, Any]:
+    """Tunes until ``records`` holds ``trials`` trials, with a live table.
+
+    Args:
+        onnx: the model.
+        target: what to tune for.
+        records: the session's folder, made where it is not there.
+        trials: in all, those of earlier calls included.
+        tracker: host and port; None starts a tracker and boards of our own here.
+        key: of the boards.
+        boards: how many to measure on at once; None: all under the key. Where ``tracker`` is None,
+            how many to start; None: one, since boards on one machine take each other's cores.
+        evaluator: ``"time"``, or ``"icount"`` on emulated boards that count instructions.
+        timeout: seconds after which a measurement counts as hung.
+        seed: of the search.
+        dims: sizes of the free dimensions.
+        stack: the compiler stack.
+        stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
+
+    Returns:
+        the session's summary.
+
+    Raises:
+        UsageError: the target does not run here and no tracker was given.
+        InputError: the model or the records folder cannot be used.
+        MissingError: no tracker there, no board under the key, or no such stack.
+    """
+    from tvmkd.export.check import check
+    from tvmkd.stacks.client import StackClient
+    from tvmkd.tuning import table
+    from tvmkd.tuning.session import check_made_for
+
+    check(onnx, dims or {})
+    check_made_for(records, target.to_dict(), stack)
+    reason = target.runs_here()
+    if tracker is None and reason is not None:
+        raise UsageError(
+            f"{target.name}: cannot be tuned on this machine: {reason}; "
+            "give --rpc-tracker and --rpc-key of its boards"
+        )
+    with contextlib.ExitStack() as opened:
+        client = opened.enter_context(StackClient(stack, stack_python))
+        if tracker is None:
+            from tvmkd.boards.fleet import local_fleet
+
+            threads = machine.physical_cores()
+            address = opened.enter_context(
+                local_fleet(boards or 1, key, threads=threads, runs=client.interpreter)
+            )
+        else:
+            from tvmkd.boards.connect import check as check_boards
+
+            check_boards(*tracker, key)
+            address = {"host": tracker[0], "port": tracker[1], "key": key}
+        follow = opened.enter_context(table.following())
+        return client.tune(
+            onnx,
+            target.to_dict(),
+            records,
+            trials=trials,
+            tracker=address,
+            seed=seed,
+            options={"boards": boards, "evaluator": evaluator, "run_timeout": timeout},
+            dims=dims,
+            on_event=follow,
+        )
+
+
+def shipped_records(target: Target, stack: str = STACK) -> Path | None:
+    """The folder of records that ships with tvmkd for ``target``, if there is one."""
+    folder = resources.folder("schedules") / stack / target.name
+    return folder if holds_records(folder) else None
+
+
+def build(
+    onnx: Path,
+    target: Target,
+    records: Sequence[Path],
+    out: Path,
+    *,
+    shipped: bool = True,
+    inputs: Path | None = None,
+    dims: Mapping[str, int] | None = None,
+    board: Mapping[str, Any] | None = None,
+    stack: str = STACK,
+    stack_python: Path | None = None,
+    byoc: str | None = None,
+) -> dict[str, Any]:
+    """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
+
+    Args:
+        onnx: the model.
+        target: what to compile for.
+        records: folders of records, the best of all of them for each kernel.
+        out: the artifact's folder; an older artifact there is replaced.
+        shipped: also use the records that ship with tvmkd.
+        inputs: an ``.npz`` of real inputs for the check against ONNX Runtime.
+        dims: sizes of the free dimensions.
+        board: ``{"host", "port", "key"}`` of a tracker with a board to check the artifact on, where
+            the target does not run on this machine.
+        stack: the compiler stack.
+        stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
+        byoc: the engine to hand what it takes to: one of the stack's in
+            :data:`tvmkd.stacks.base.BYOC`.
+
+    Raises:
+        InputError: the model, the records, the output folder or the board cannot be used.
+        MissingError: there is no such board, or no such stack.
+    """
+    from tvmkd.export.check import check
+    from tvmkd.stacks.client import StackClient
+    from tvmkd.tuning.session import check_made_for
+
+    artifact.check_destination(out)
+    check(onnx, dims or {})
+    for folder in records:
+        if not holds_records(folder):
+            raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
+        check_made_for(folder, target.to_dict(), stack, same_cores=False)
+    if board is not None:
+        from tvmkd.boards.connect import check as check_boards
+
+        check_boards(board["host"], board["port"], board["key"])
+    folders = list(records)
+    own = shipped_records(target, stack) if shipped else None
+    if own is not None:
+        folders.append(own)
+    with (
+        StackClient(stack, stack_python) as client,
+        console.working(f"building for {target.name}") as step,
+    ):
+
+        def on_event(name: str, data: dict[str, Any]) -> None:
+            if name == "stage":
+                step(str(data["text"]))
+            elif name == "note":
+                console.warn(str(data["text"]))
+            elif name == "set_aside":
+                console.warn(
+                    f"{data['task']}: a tuned kernel computes something else ({data['reason']}); "
+                    "its record is set aside and the next best one taken"
+                )
+
+        return client.build(
+            onnx,
+            target.to_dict(),
+            folders,
+            out,
+            real_inputs=inputs,
+            board=board,
+            byoc=byoc,
+            dims=dims,
+            on_event=on_event,
+        )
+
+
+def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any]]:
+    """An artifact's time by kernel, for a report; empty, with a warning, where it cannot be had."""
+    from tvmkd.stacks.client import StackClient
+
+    with console.working("timing the artifact kernel by kernel"):
+        try:
+            with StackClient(artifact.read(folder).stack) as client:
+                return client.profile(folder, inputs)
+        except TvmkdError as error:
+            console.warn(f"no figures by kernel: {error}")
+            return []
+
+
+def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
+    """What the manifest says of tuned and untuned tasks, as lines for people."""
+    coverage = manifest["coverage"]
+    count = f"{coverage['tuned']} of {coverage['tasks']} tasks"
+    lines = [f"tuned: {count}, {coverage['tuned_share']:.1%} of the estimated time"]
+    if not coverage["tasks"]:
+        lines = ["tuned: there is nothing to tune"]
+    untuned = sorted(coverage["untuned"], key=lambda task: -float(task["share"]))
+    if untuned:
+        named = [f"{task['name']} ({task['share']:.1%})" for task in untuned[:most]]
+        more = [f"{len(untuned) - most} more"] if len(untuned) > most else []
+        lines.append(f"untuned: {listing(named + more)}")
+    lines += [
+        f"set aside, since it computed something else: a record of {entry['task']} "
+        f"({entry['reason']})"
+        for entry in coverage["set_aside"]
+    ]
+    lines += [
+        f"{entry['path']}: tuned on emulated boards, whose times mean nothing on real ones"
+        if not entry.get("icount")
+        else f"{entry['path']}: tuned by instruction counts of emulated boards"
+        for entry in manifest["records"]
+        if entry.get("emulated") and entry["used"]
+    ]
+    check = manifest["check"]
+    if "max_error" in check:
+        lines.append(
+            f"checked{_where(check)}: {check['samples']} inputs, {check['real_samples']} of them "
+            f"real, differ from ONNX Runtime by at most {check['max_error']:.1e} of the output's "
+            "range"
+        )
+    else:
+        lines.append(
+            f"not checked against ONNX Runtime: {check.get('skipped', 'no reason given')}; "
+            "--rpc-tracker and --rpc-key check it on a board"
+        )
+    return lines
+
+
+def _where(check: Mapping[str, Any]) -> str:
+    on = check.get("on")
+    if not on:
+        return ""
+    return f" on {'an emulated board' if on.get('emulated') else 'the board'} at {on['board']}"

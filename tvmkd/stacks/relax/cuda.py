@@ -1,0 +1,69 @@
+"""The GPU side of the Relax stack: which kernels, their default schedules, their code.
+
+Nothing here needs a GPU or a CUDA toolkit: TVM writes CUDA C, NVRTC makes PTX of it, ptxas checks
+it, and the board's driver translates it once more as it loads it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.s_tir import dlight
+
+from tvmkd.base.errors import InputError
+
+_QUANTISED = ("QuantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
+
+
+def refuse_int8(path: Path, target: Mapping[str, Any]) -> None:
+    """Refuses a quantised model where the target says that INT8 does not pay.
+
+    Raises:
+        InputError: names the operator and the target's reason.
+    """
+    precision = target["precisions"]["int8"]
+    if precision["ok"]:
+        return
+    for node in onnx.load(os.fspath(path), load_external_data=False).graph.node:
+        if any(part in node.op_type for part in _QUANTISED):
+            raise InputError(
+                f"{path}: is an INT8 model ({node.op_type}), and INT8 does not pay on "
+                f"{target['name']} ({precision['reason']}); give the FP32 or FP16 one"
+            )
+
+
+def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Lowers an imported module to fused TIR kernels in the layout that it came in (NCHW)."""
+    lower = tvm.ir.transform.Sequential(
+        [
+            relax.transform.FoldBatchnormToConv2D(),
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.FoldConstant(),
+            relax.transform.DeadCodeElimination(),
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )
+    with target:
+        return lower(mod)
+
+
+def with_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Every kernel that is not scheduled yet by dlight's rules: no thread, no code for a GPU."""
+    rules = dlight.gpu
+    apply = dlight.ApplyDefaultSchedule(
+        rules.Matmul(), rules.GEMV(), rules.Reduction(), rules.GeneralReduction(), rules.Fallback()
+    )
+    with target:
+        return apply(mod)

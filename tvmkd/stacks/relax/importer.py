@@ -1,0 +1,144 @@
+"""ONNX to a Relax module of fused kernels, ready to be split into tuning tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tvm
+from tvm import relax
+from tvm.ir.expr import GenericConst
+from tvm.relax.frontend.onnx import onnx_frontend
+
+from tvmkd.base.errors import InputError
+from tvmkd.export.check import ModelInfo, check
+from tvmkd.stacks.relax.layout import channels_last
+
+
+class _Clip(onnx_frontend.Clip):  # type: ignore[misc]
+    """Clip with constant bounds as one operator.
+
+    The importer guards each bound against NaN with ``where`` and expands Clip into two opaque
+    kernels, which neither fuse with a convolution by name nor take a layout.
+    """
+
+    @classmethod
+    def _impl_v13(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        bounds = []
+        for at, missing in ((1, -np.inf), (2, np.inf)):
+            bound = inputs[at] if len(inputs) > at else None
+            if bound is None:
+                bounds.append(missing)
+            elif isinstance(bound, GenericConst) and not np.isnan(bound.value.numpy()).any():
+                bounds.append(float(bound.value.numpy()))
+            else:
+                return super()._impl_v13(bb, inputs, attr, params)
+        x, dtype = inputs[0], inputs[0].ty.dtype
+        if "float" not in str(dtype):
+            return super()._impl_v13(bb, inputs, attr, params)
+        if np.isinf(bounds[1]):
+            return x if np.isinf(bounds[0]) else relax.op.maximum(x, relax.const(bounds[0], dtype))
+        if np.isinf(bounds[0]):
+            return relax.op.minimum(x, relax.const(bounds[1], dtype))
+        return relax.op.clip(x, bounds[0], bounds[1])
+
+
+@dataclass
+class Model:
+    """An ONNX file in Relax.
+
+    Attributes:
+        info: what is known of the file.
+        mod: as imported, weights as constants.
+        inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``.
+        fused: the module of fused kernels, once `fuse` has made it.
+    """
+
+    info: ModelInfo
+    mod: tvm.IRModule
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    fused: tvm.IRModule | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self.info.sha256
+
+
+def supported() -> set[str]:
+    """The ONNX operators that Relax imports."""
+    return {*onnx_frontend._get_convert_map(), "Constant", "If"}
+
+
+def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
+    """Reads an ONNX file into Relax.
+
+    Args:
+        dims: sizes of free dimensions, as `tvmkd.export.check.check` takes them.
+
+    Raises:
+        InputError: the file cannot be used, or holds what Relax cannot import (named).
+    """
+    info = check(Path(path), dims or {}, supported())
+    model = onnx.load(str(path))
+    shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
+    original = onnx_frontend._get_convert_map
+    onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}
+    try:
+        mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
+    except Exception as error:  # the importer raises what it likes: its last line says why
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
+    finally:
+        onnx_frontend._get_convert_map = original
+    result = mod["main"].ret_ty if hasattr(mod["main"], "ret_ty") else mod["main"].body.ty
+    fields = list(result.fields) if isinstance(result, relax.TupleType) else [result]
+    outputs = [
+        {
+            "name": tensor.name,
+            "shape": [int(size) for size in field.shape],
+            "dtype": str(field.dtype),
+        }
+        for tensor, field in zip(info.outputs, fields, strict=True)
+    ]
+    inputs = [
+        {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+        for tensor in info.inputs
+    ]
+    return Model(info, mod, inputs, outputs)
+
+
+def simplify(mod: tvm.IRModule) -> tvm.IRModule:
+    """Leaves out of an imported module what only training needs, and works constants out."""
+    passes = tvm.ir.transform.Sequential(
+        [
+            relax.transform.FoldBatchnormToConv2D(),
+            relax.transform.DecomposeOpsForInference(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.FoldConstant(),
+        ]
+    )
+    return passes(mod)
+
+
+def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Lowers an imported module to fused TIR kernels, channels last, weights packed."""
+    lower = tvm.ir.transform.Sequential(
+        [
+            relax.transform.DeadCodeElimination(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.LegalizeOps(),
+            relax.transform.AnnotateTIROpPattern(),
+            relax.transform.FoldConstant(),
+            relax.transform.FuseOps(),
+            relax.transform.FuseTIR(),
+            relax.transform.DeadCodeElimination(),
+        ]
+    )
+    with target:
+        return lower(channels_last(simplify(mod)))

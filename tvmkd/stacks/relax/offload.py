@@ -1,0 +1,159 @@
+"""Regions of a Relax module handed over to an engine, and taken back where it refuses them.
+
+Where this TVM was built with TensorRT's code generator, that compiles the regions; upstream's wheel
+was not, and there each goes to :mod:`tvmkd.byoc.region` as ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from tvmkd.byoc import regions
+from tvmkd.byoc.region import ENGINES, Maker, Refused, Region
+from tvmkd.stacks.relax import tensorrt as relax_tensorrt
+from tvmkd.stacks.relax import to_onnx
+from tvmkd.stacks.relax.onnx_operators import Unsupported
+from tvmkd.stacks.relax.tensorrt import (
+    CODEGEN,
+    Said,
+    bare,
+    calls_of,
+    coverage_of,
+    partition,
+    regions_of,
+)
+
+
+@dataclass(frozen=True)
+class Offloaded:
+    """A module whose regions are handed over.
+
+    Attributes:
+        mod: the regions as calls into modules of their own, which a library carries along.
+        report: see `offload`.
+        notes: a line for each region that was not taken after all.
+    """
+
+    mod: tvm.IRModule
+    report: dict[str, Any]
+    notes: list[str]
+
+
+def maker_for(engine: str, target: Mapping[str, Any]) -> Maker | None:
+    """What makes of regions what a library carries; None where TVM's own code generator does.
+
+    Args:
+        target: ``Target.to_dict()``.
+
+    Raises:
+        MissingError, InputError: see :class:`tvmkd.byoc.region.Maker`.
+    """
+    return None if relax_tensorrt.by_tvm(engine) else Maker(engine, target)
+
+
+def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
+    """Hands regions over to an engine; one that it refuses stays in TVM.
+
+    Args:
+        mod: weights as constants, see `tvmkd.stacks.relax.importer.simplify`; stays as it is.
+        engine: of :data:`tvmkd.byoc.region.ENGINES`.
+        maker: see `maker_for`.
+
+    Returns:
+        the module, and the report, which is JSON: `coverage`'s, and also ``engine``, ``codegen``
+        (``tvmkd`` or ``tvm``) and ``carried``: ``{"region", "operators", "form", "bytes"}`` of each
+        region, ``form`` being ``plan``, ``onnx`` or, of TVM's own, ``graph``.
+    """
+    title, said = ENGINES[engine], Said()
+    parts = partition(mod, engine, said)
+    made: dict[str, Region] = {}
+    notes = []
+    for name, function in regions_of(parts).items():
+        if maker is None:
+            break
+        try:
+            model, inputs, outputs = to_onnx.region(function)
+            made[name] = maker.make(model.SerializeToString(), inputs, outputs)
+        except (Unsupported, Refused) as error:
+            calls = calls_of(function)
+            for call in calls:
+                said.add(bare(call.op.name), f"{title} refuses its region: {error}")
+            notes.append(f"{title} refuses a region of {len(calls)} operators: {error}")
+            parts = _taken_back(parts, name)
+    if maker and made and maker.form == "onnx" and engine != "onnxruntime":
+        notes.append(
+            f"{title}'s engines are built where the library is first loaded, which takes a Python "
+            "process with tvmkd"
+        )
+    report = {
+        **coverage_of(parts, said),
+        "engine": engine,
+        "codegen": "tvmkd" if maker else "tvm",
+        "carried": [
+            {
+                "region": name,
+                "operators": len(calls_of(function)),
+                **(
+                    {"form": made[name].form, "bytes": len(made[name].blob)}
+                    if maker
+                    else {"form": "graph", "bytes": None}
+                ),
+            }
+            for name, function in regions_of(parts).items()
+        ],
+    }
+    if not report["regions"]:
+        return Offloaded(parts, report, notes)
+    if maker:
+        tvm.register_global_func(CODEGEN, _codegen(made), override=True)
+    done = relax.transform.RunCodegen()(parts)
+    if maker:
+        # The constants are in the regions, and modules that ask for none do not know what to do
+        # with them.
+        done = done.without_attr("const_name_to_constant")
+    return Offloaded(done, report, notes)
+
+
+def _codegen(made: Mapping[str, Region]) -> Any:
+    """What ``RunCodegen`` calls: a module of each region, by its symbol."""
+
+    def generate(functions: Any, _options: Any, _constants: Any) -> list[Any]:
+        symbols = [str(function.attrs["global_symbol"]) for function in functions]
+        return [regions.make(symbol, made[symbol].to_bytes()) for symbol in symbols]
+
+    return generate
+
+
+def _taken_back(mod: tvm.IRModule, name: str) -> tvm.IRModule:
+    """The module with a region's operators back in the function that calls it."""
+    variable = mod.get_global_var(name)
+    function = mod[variable].without_attr("Codegen").with_attr("global_symbol", name)
+    flat = tvm.ir.transform.Sequential(
+        [relax.transform.LambdaLift(), relax.transform.InlinePrivateFunctions()]
+    )(tvm.IRModule({name: function}))[name]
+    done = tvm.IRModule(
+        {
+            other: (
+                body.inline_functions({variable: flat.without_attr("global_symbol")})
+                if isinstance(body, relax.Function) and "Codegen" not in (body.attrs or {})
+                else body
+            )
+            for other, body in mod.functions_items()
+            if other != variable
+        },
+        attrs=mod.attrs,
+    )
+    # One block of dataflow again, as what comes after wants it.
+    whole = tvm.ir.transform.Sequential(
+        [
+            relax.transform.ToNonDataflow(),
+            relax.transform.ConvertToDataflow(),
+            relax.transform.CanonicalizeBindings(),
+        ]
+    )
+    return whole(done)

@@ -1,0 +1,172 @@
+"""The Relax stack: ONNX to Relax to tuned TIR kernels to one shared library. Runs in a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tvm
+
+from tvmkd.base.errors import TvmkdError
+from tvmkd.runtime import nvrtc
+from tvmkd.stacks import build
+from tvmkd.stacks.base import Emit, Params
+from tvmkd.stacks.relax import build as relax_build
+from tvmkd.stacks.relax import cuda as relax_cuda
+from tvmkd.stacks.relax import importer as relax_import
+from tvmkd.stacks.relax import profile as relax_profile
+from tvmkd.stacks.relax.tasks import tasks_of
+from tvmkd.tuning.space import Task
+
+if TYPE_CHECKING:
+    from tvmkd.stacks.relax.offload import Offloaded
+
+Hand = Callable[[tvm.IRModule], tvm.IRModule]
+
+
+def tvm_target(target: Mapping[str, Any]) -> tvm.target.Target:
+    """The TVM target of a tvmkd target (``Target.to_dict()``)."""
+    host = target.get("host")
+    return tvm.target.Target(target["tvm"], host) if host else tvm.target.Target(target["tvm"])
+
+
+def threads_of(target: Mapping[str, Any]) -> int:
+    """How many threads a kernel may use there."""
+    return int(target["tvm"].get("num-cores") or 1)
+
+
+class RelaxStack:
+    """Implements :class:`tvmkd.stacks.base.Stack`."""
+
+    def available(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """TVM's version and its LLVM's."""
+        llvm = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
+        return {
+            "version": tvm.__version__,
+            "llvm": int(llvm()) if llvm is not None else None,
+            "reason": None if llvm is not None else "this TVM was built without LLVM",
+        }
+
+    def _tasks(
+        self, params: Params, spec: Mapping[str, Any], hand: Hand | None = None
+    ) -> tuple[relax_import.Model, list[Task]]:
+        """The model fused for the target ``spec``, and its tasks; of what ``hand`` leaves."""
+        target = tvm_target(spec)
+        gpu = nvrtc.settings(spec)
+        if gpu is not None:
+            nvrtc.install(gpu)
+            model = relax_import.read(params["onnx"], params.get("dims") or {})
+            relax_cuda.refuse_int8(model.info.path, spec)
+            model.fused = relax_cuda.fuse(model.mod, target)
+            return model, tasks_of(model.fused, target, None)
+        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
+        model.fused = relax_import.fuse(mod, target)
+        return model, tasks_of(model.fused, target, threads_of(spec))
+
+    def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """The tasks of a model, its inputs and its outputs; or what an engine takes of it."""
+        if params.get("byoc"):
+            return self._regions(params)
+        model, tasks = self._tasks(params, params["target"])
+        return {
+            "tasks": [task.summary() for task in tasks],
+            "inputs": model.inputs,
+            "outputs": model.outputs,
+            "notes": [
+                f"{task.name}: no template knows it; searched by evolution"
+                for task in tasks
+                if task.template is None
+            ],
+            "module": model.fused.script() if params.get("show") and model.fused else None,
+        }
+
+    def _regions(self, params: Params) -> dict[str, Any]:
+        from tvmkd.stacks.relax import offload as relax_offload
+        from tvmkd.stacks.relax import tensorrt as relax_tensorrt
+
+        engine, reason = params["byoc"], None
+        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        mod = relax_import.simplify(model.mod)
+        try:
+            relax_offload.maker_for(engine, params["target"])
+        except TvmkdError as error:
+            reason = str(error)
+        show = bool(params.get("show"))
+        return {
+            "tasks": [],
+            "inputs": model.inputs,
+            "outputs": model.outputs,
+            "notes": [],
+            "module": relax_tensorrt.partition(mod, engine).script() if show else None,
+            "byoc": {
+                "available": reason,
+                "engine": engine,
+                **relax_tensorrt.coverage(mod, engine),
+            },
+        }
+
+    def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """Tunes a model's tasks into a records folder."""
+        from tvmkd.tuning.tune import tune_into
+
+        model, tasks = self._tasks(params, params["target"])
+        return tune_into(
+            Path(params["records"]),
+            tasks,
+            params["target"],
+            params["tracker"],
+            trials=int(params["trials"]),
+            seed=int(params.get("seed", 0)),
+            emit=emit,
+            stack="relax",
+            stack_version=tvm.__version__,
+            onnx_sha256=model.sha256,
+            options=params.get("options") or {},
+        )
+
+    def build(self, params: Params, emit: Emit) -> dict[str, Any]:
+        """Builds an artifact that agrees with ONNX Runtime."""
+        emit("stage", {"text": "lowering"})
+        target = rest = params["target"]
+        handed: list[Offloaded] = []
+        hand: Hand | None = None
+        if params.get("byoc"):
+            from tvmkd.stacks.relax import offload as relax_offload
+
+            maker = relax_offload.maker_for(params["byoc"], target)
+
+            def hand(mod: tvm.IRModule) -> tvm.IRModule:
+                emit("stage", {"text": "handing regions over"})
+                handed.append(relax_offload.offload(mod, params["byoc"], maker))
+                for note in handed[0].notes:
+                    emit("note", {"text": note})
+                return handed[0].mod
+
+            # What the engine does not take runs on the CPU beside the GPU.
+            host = target.get("host") or target["tvm"]
+            rest = {**target, "device": "cpu", "tvm": host, "host": None}
+        model, tasks = self._tasks(params, rest, hand)
+        builder = relax_build.RelaxBuilder(
+            model,
+            tasks,
+            tvm_target(rest),
+            target["toolchain"],
+            handed[0].report if handed else None,
+        )
+        return build.build_as_asked(builder, model, params, emit)
+
+    def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:
+        """Times an artifact's kernels one by one."""
+        inputs = params.get("inputs")
+        return relax_profile.profile(
+            Path(params["artifact"]),
+            Path(inputs) if inputs else None,
+            int(params.get("repeats", 10)),
+        )
+
+
+# Every thread of the target is one of the worker's too: TVM takes half of what it finds.
+os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count() or 1))

@@ -1,0 +1,124 @@
+"""The kernels of a lowered module as tuning tasks, and schedules put back into it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tvm
+from tvm import relax, s_tir
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.analysis import estimate_tir_flops
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+
+from tvmkd.stacks.relax import kernels as packed
+from tvmkd.stacks.relax import winograd
+from tvmkd.stacks.relax.templates import template_for
+from tvmkd.stacks.relax.templates.primitives import blocks, is_reduction
+from tvmkd.tuning.records import StoredRecord, task_key
+from tvmkd.tuning.space import Task
+
+
+def kernels(mod: tvm.IRModule) -> Iterator[tuple[tvm.ir.GlobalVar, tvm.IRModule, str]]:
+    """Every kernel as ``(its name, a module with it as main, its task key)``."""
+    for name, func in mod.functions.items():
+        if isinstance(func, tvm.tirx.PrimFunc):
+            alone = _alone(func)
+            yield name, alone, task_key(alone)
+
+
+def _alone(func: tvm.tirx.PrimFunc) -> tvm.IRModule:
+    # The fusion pattern is a note for FuseOps: kernels that differ in it alone are the same.
+    if func.attrs and "op_pattern" in func.attrs:
+        func = func.without_attr("op_pattern")
+    return tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+
+
+def calls(mod: tvm.IRModule) -> Counter[str]:
+    """How often ``main`` runs each kernel, by the kernel's name."""
+    found: Counter[str] = Counter()
+
+    def visit(node: Any) -> None:
+        name = getattr(node.op, "name", "") if isinstance(node, tvm.ir.Call) else ""
+        if name in ("relax.call_tir", "relax.call_tir_inplace"):
+            found[node.args[0].name_hint] += 1
+
+    relax.analysis.post_order_visit(mod["main"], visit)
+    return found
+
+
+def kind_of(mod: tvm.IRModule) -> str:
+    """The kind of a kernel, by the blocks that it is made of."""
+    schedule = s_tir.Schedule(mod)
+    found = blocks(schedule)
+    names = {schedule.get(block).name_hint for block in found}
+    if packed.DEPTHWISE in names:
+        return "depthwise"
+    if mod["main"].params and names & {winograd.ROWS_IN, winograd.ROWS_OUT}:
+        return "winograd"
+    if packed.PACKED in names:
+        rank = len(ArgInfo.from_prim_func(mod["main"])[0].shape)
+        return "conv2d" if rank == 4 else "dense"
+    for kind, parts in {"conv2d": ("conv2d",), "dense": ("matmul", "dense")}.items():
+        if any(part in name for name in names for part in parts):
+            depthwise = kind == "conv2d" and any("depthwise" in name for name in names)
+            return "depthwise" if depthwise else kind
+    return "reduction" if any(is_reduction(schedule, b) for b in found) else "elementwise"
+
+
+def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) -> list[Task]:
+    """The distinct kernels that ``main`` runs, the costliest first.
+
+    Args:
+        threads: that a kernel may use; None on a GPU, for which there are no templates.
+    """
+    counts = calls(mod)
+    found: dict[str, Task] = {}
+    for name, alone, key in kernels(mod):
+        weight = counts[name.name_hint]
+        if not weight:
+            continue
+        if key in found:
+            found[key].weight += weight
+            continue
+        found[key] = Task(
+            name=name.name_hint,
+            key=key,
+            mod=alone,
+            target=target,
+            weight=weight,
+            flop=float(estimate_tir_flops(alone)),
+            kind=kind_of(alone),
+            template=None if threads is None else template_for(alone, threads),
+        )
+    return sorted(found.values(), key=lambda task: -task.flop * task.weight)
+
+
+def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
+    """A task's module with the schedule of a record applied.
+
+    Raises:
+        tvm.s_tir.ScheduleError: the record's trace does not fit the task.
+    """
+    workload = ms.database.Workload(task.mod)
+    trace = ms.database.TuningRecord.from_json(record.record, workload).trace
+    schedule = s_tir.Schedule(task.mod, debug_mask="none")
+    trace.apply_to_schedule(schedule, remove_postproc=False)
+    return schedule.mod
+
+
+def put_back(mod: tvm.IRModule, chosen: Mapping[str, tvm.IRModule]) -> tvm.IRModule:
+    """``mod`` with each kernel in ``chosen`` (by task key) replaced by its scheduled form."""
+    replaced = tvm.IRModule(dict(mod.functions.items()), attrs=mod.attrs)
+    for name, _, key in kernels(mod):
+        if key in chosen:
+            original, func = mod[name], chosen[key]["main"]
+            symbol = original.attrs.get("global_symbol") if original.attrs else None
+            func = (
+                func.with_attr("global_symbol", symbol)
+                if symbol
+                else func.without_attr("global_symbol")
+            )
+            replaced.update_func(name, func.with_attr("tirx.is_scheduled", True))
+    return replaced

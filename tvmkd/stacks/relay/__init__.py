@@ -1,0 +1,3 @@
+"""The Relay stack: importer, AutoScheduler."""
+
+from __future__ import annotations

@@ -1,0 +1,133 @@
+"""Builds libraries of the relay stack, their kernels scheduled by records.
+
+A graph executor runs them; a virtual machine where shapes depend on the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import auto_scheduler, relay
+
+from tvmkd.stacks.build import Linker
+from tvmkd.stacks.relay.importer import Model
+from tvmkd.stacks.relay.sketch import restore
+from tvmkd.tuning.autoscheduler_log import task_key
+from tvmkd.tuning.records import StoredRecord
+from tvmkd.tuning.space import Task
+
+
+class RelayBuilder:
+    """Implements :class:`tvmkd.stacks.build.Builder`."""
+
+    stack = "relay"
+    version = tvm.__version__
+    byoc: Mapping[str, Any] | None = None
+
+    def __init__(
+        self,
+        model: Model,
+        lowered: tvm.IRModule,
+        tasks: Sequence[Task],
+        target: tvm.target.Target,
+        toolchain: Mapping[str, Any],
+        tensorrt: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.tasks = {task.key: task for task in tasks}
+        self._plain = model.mod
+        self._machine = model.needs_machine
+        self._lowered = lowered
+        self._target = target
+        self._tensorrt = tensorrt
+        self._linker = Linker(toolchain)
+        self._inputs: dict[tuple[str, str], Any] = {}
+        self._names: dict[str, str] = {}  # of the last build: each kernel's task key
+
+    def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
+        """Compiles with the records in ``chosen``; see the protocol.
+
+        With none at all, the defaults are TOPI's own in the layout that it prefers. What has no
+        record beside others that have one runs TOPI's schedule for channels last.
+        """
+        if self._tensorrt is not None:
+            from tvmkd.stacks.relay import tensorrt as relay_tensorrt
+
+            built = relay_tensorrt.compile_with(self._plain, self._target, self._tensorrt)
+            built.export_library(str(path), fcompile=self._linker)
+            return path
+        tuned = bool(chosen) or not defaults
+        best = [
+            (self._restored(self.tasks[key], record), _result(record))
+            for key, record in chosen.items()
+        ]
+        config = {"relay.backend.use_auto_scheduler": tuned}
+        context = _Noting(best)
+        with context, tvm.transform.PassContext(opt_level=3, config=config):
+            mod = self._lowered if tuned else self._plain
+            if self._machine:
+                library = relay.vm.compile(mod, target=self._target).mod
+            else:
+                library = relay.build(mod, target=self._target)
+        self._names = context.names
+        library.export_library(str(path), fcompile=self._linker)
+        return path
+
+    def _restored(self, task: Task, record: StoredRecord) -> Any:
+        place = (task.key, record.key)
+        if place not in self._inputs:
+            self._inputs[place] = restore(record.record)
+        return self._inputs[place]
+
+    def fits(self, task: Task, record: StoredRecord) -> bool:
+        """Whether the record's steps can be applied to the task."""
+        try:
+            measured = self._restored(task, record)
+            measured.task.compute_dag.apply_steps_from_state(measured.state)
+        except (tvm.error.TVMError, ValueError, KeyError):
+            return False
+        return True
+
+    def default_schedule(self, task: Task) -> str:
+        """TOPI's."""
+        del task
+        return "TOPI default"
+
+    def kernel_facts(self, chosen: Mapping[str, StoredRecord]) -> dict[str, dict[str, Any]]:
+        """What is known of each task, by the name that it has in the library."""
+        return {
+            name: {
+                "key": key,
+                "kind": self.tasks[key].kind,
+                "flop": self.tasks[key].flop,
+                "measured_us": chosen[key].seconds * 1e6 if key in chosen else None,
+            }
+            for name, key in self._names.items()
+            if name.startswith("tvmgen_") and key in self.tasks  # else from the layout's rewrite
+        }
+
+
+class _Noting(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
+    """Notes which kernel is which task: the names that a build gives are its own."""
+
+    def __init__(self, best: Sequence[Any]) -> None:
+        super().__init__(best)
+        self.names: dict[str, str] = {}
+        self._rewritten: dict[str, str] = {}
+        self._last = ""
+
+    def _query_inside(self, target: Any, workload_key: str, func_name: str) -> Any:
+        self._last = self._rewritten.get(workload_key, task_key(workload_key))
+        self.names[func_name] = self._last
+        return super()._query_inside(target, workload_key, func_name)
+
+    def update(self, target: Any, workload_key: str, state: Any) -> None:
+        # Called for the task that was asked about last, once the layout of its weights is another.
+        self._rewritten[workload_key] = self._last
+        super().update(target, workload_key, state)
+
+
+def _result(record: StoredRecord) -> auto_scheduler.MeasureResult:
+    return auto_scheduler.MeasureResult([record.seconds], 0, "", record.seconds, 0)

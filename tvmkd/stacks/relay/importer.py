@@ -1,0 +1,146 @@
+"""ONNX to a Relay module in the layout that AutoScheduler tunes best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relay
+
+from tvmkd.base.errors import InputError
+from tvmkd.export.check import ModelInfo, check
+from tvmkd.export.legalise import legalise
+
+NHWC = {
+    "nn.conv2d": ["NHWC", "default"],
+    "nn.conv2d_transpose": ["NHWC", "default"],
+    "image.resize2d": ["NHWC"],
+}
+
+
+@dataclass
+class Model:
+    """An ONNX file in Relay.
+
+    Attributes:
+        info: what is known of the file.
+        mod: weights as constants, NCHW as in the file.
+        inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``; a size that
+            depends on the data is a string.
+    """
+
+    info: ModelInfo
+    mod: tvm.IRModule
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self.info.sha256
+
+    @property
+    def needs_machine(self) -> bool:
+        """Whether it takes a virtual machine: shapes depend on the data, or there is a branch."""
+        found = [len(self.mod.get_global_vars()) > 1]  # loops become functions
+
+        def look(expr: Any) -> None:
+            typed = isinstance(expr, (relay.Call, relay.Var, relay.TupleGetItem))
+            found.append(isinstance(expr, relay.If) or (typed and _is_dynamic(expr.checked_type)))
+
+        relay.analysis.post_order_visit(self.mod["main"], look)
+        return any(found)
+
+
+def _is_dynamic(kind: Any) -> bool:
+    return bool(relay.ty.is_dynamic(kind))
+
+
+def supported() -> set[str]:
+    """The ONNX operators that Relay imports."""
+    from tvm.relay.frontend.onnx import _get_convert_map
+
+    return {*_get_convert_map(17), "Constant", "If", "Loop", "Scan"}
+
+
+def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
+    """Reads an ONNX file into Relay.
+
+    Args:
+        dims: sizes of free dimensions, as `tvmkd.export.check.check` takes them.
+
+    Raises:
+        InputError: the file cannot be used, or holds what Relay cannot import (named).
+    """
+    info = check(Path(path), dims or {})
+    model = legalise(_with_sizes(onnx.load(str(path)), info), str(path))
+    _refuse_unknown(model, path)
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}
+    try:
+        mod, params = relay.frontend.from_onnx(model, shape=shapes, freeze_params=True)
+        mod = relay.transform.InferType()(relay.transform.DynamicToStatic()(mod))
+    except Exception as error:  # the importer raises what it likes: its last line says why
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
+    if params:
+        mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
+    main = mod["main"]
+    kind = main.ret_type if main.ret_type is not None else main.body.checked_type
+    fields = list(kind.fields) if isinstance(kind, relay.TupleType) else [kind]
+    outputs = []
+    for tensor, field in zip(info.outputs, fields, strict=True):
+        shape = [
+            int(size) if isinstance(size, tvm.tir.IntImm) else f"{tensor.name}.{axis}"
+            for axis, size in enumerate(field.shape)
+        ]
+        outputs.append({"name": tensor.name, "shape": shape, "dtype": str(field.dtype)})
+    inputs = [
+        {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+        for tensor in info.inputs
+    ]
+    return Model(info, mod, inputs, outputs)
+
+
+def _with_sizes(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
+    """Writes the sizes that free dimensions were given into the inputs."""
+    shapes = {tensor.name: tensor.shape for tensor in info.inputs}
+    for entry in model.graph.input:
+        dims = entry.type.tensor_type.shape.dim
+        for dim, size in zip(dims, shapes.get(entry.name, ()), strict=False):
+            if isinstance(size, int):
+                dim.dim_value = size
+    return model
+
+
+def _refuse_unknown(model: onnx.ModelProto, path: str | Path) -> None:
+    from tvmkd.export.graph import unsupported
+
+    problem = unsupported(model, supported())
+    if problem:
+        raise InputError(f"{path}: {problem}")
+
+
+def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
+    """The module with constants folded and convolutions in NHWC, ready to be tuned.
+
+    All of it at optimisation level 3: below it, biases and activations do not fuse afterwards.
+    """
+    passes = tvm.transform.Sequential(
+        [
+            relay.transform.SimplifyInference(),
+            relay.transform.FoldConstant(),
+            relay.transform.FoldScaleAxis(),
+            relay.transform.CanonicalizeOps(),
+            relay.transform.FoldConstant(),
+            relay.transform.RemoveUnusedFunctions(),
+            relay.transform.ConvertLayout(NHWC),
+            relay.transform.FoldConstant(),
+            relay.transform.InferType(),
+        ]
+    )
+    with tvm.transform.PassContext(opt_level=3):
+        return passes(mod)

@@ -1,0 +1,113 @@
+"""What a run folder remembers: which stages are done, from what, and what came out.
+
+``state.json`` is written in one step after each stage. A stage is done while the key of everything
+it reads is the same and its files are as it left them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import file_hash, write_json
+from tvmkd.base.version import __version__
+
+FILE = "state.json"
+FORMAT = "tvmkd.run"
+
+
+class RunFolder:
+    """A run's folder and its state. Use as a context manager: it is locked while it is open.
+
+    Raises:
+        InputError: the folder is someone else's, is in use by another tvmkd, or its state cannot
+            be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: is a file; give another output folder")
+        strangers = (
+            (item for item in path.iterdir() if item.name != ".lock") if path.is_dir() else ()
+        )
+        if not (path / FILE).exists() and any(strangers):
+            raise InputError(
+                f"{path}: is there already and is not a run of tvmkd, so it is left alone; "
+                "give another output folder"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = (path / ".lock").open("w", encoding="ascii")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise InputError(
+                f"{path}: another tvmkd is working in this folder; wait for it or give another one"
+            ) from None
+        self._state = self._read()
+        if not (path / FILE).exists():
+            write_json(path / FILE, self._state)
+
+    def _read(self) -> dict[str, Any]:
+        path = self.path / FILE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"format": FORMAT, "version": 1, "stages": {}}
+        except (OSError, ValueError):
+            raise InputError(
+                f"{path}: is damaged; remove this one file to run every stage again"
+            ) from None
+        if not isinstance(state, dict) or (state.get("format"), state.get("version")) != (
+            FORMAT,
+            1,
+        ):
+            raise InputError(f"{path}: is not the state of a tvmkd run; give another output folder")
+        return state
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def done(self, stage: str, stage_key: str) -> dict[str, Any] | None:
+        """What the stage gave, if it is done with that key and its files are as it left them."""
+        entry = self._state["stages"].get(stage)
+        if entry is None or entry["key"] != stage_key:
+            return None
+        for name, digest in entry["files"].items():
+            path = self.path / name
+            if not path.exists() or file_hash(path) != digest:
+                return None
+        result: dict[str, Any] = entry["result"]
+        return result
+
+    def finish(
+        self,
+        stage: str,
+        stage_key: str,
+        files: Sequence[Path],
+        result: dict[str, Any],
+        seconds: float,
+    ) -> None:
+        """Remembers that a stage is done. ``files`` (or folders) lie in this folder."""
+        self._state["stages"][stage] = {
+            "key": stage_key,
+            "files": {str(p.relative_to(self.path)): file_hash(p) for p in files},
+            "result": result,
+            "seconds": round(seconds, 2),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "tvmkd": __version__,
+        }
+        write_json(self.path / FILE, self._state)
+
+    def seconds(self, stage: str) -> float:
+        """How long the stage took when it last ran."""
+        return float(self._state["stages"].get(stage, {}).get("seconds", 0.0))

@@ -1,0 +1,187 @@
+"""The link to one board: a process that holds a session there, and what may go wrong with it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied
+from tvmkd.base.wire import Child
+
+REQUEST_SECONDS = 10.0  # how long one request for a free board waits at the tracker
+HANDSHAKE_SECONDS = 20.0  # what a board may take to greet, once the tracker has named it
+FACTS_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one try of measuring a library gave.
+
+    Attributes:
+        kind: None, ``run_error``, ``run_crash`` (the session was lost), ``run_timeout``, or
+            ``wrong_output`` of one that was compared.
+        error: the message that goes with it.
+        seconds: mean seconds per run, one value a repeat; None where it failed.
+        facts: ``spread``, ``remeasured`` and the telemetry after it.
+    """
+
+    kind: str | None
+    error: str | None = None
+    seconds: list[float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class LinkClosed(Exception):
+    """The link was closed for good while it was being used."""
+
+
+class BoardFailed(MissingError):
+    """The tracker named a board, and the board does not answer. ``address`` is its own."""
+
+    def __init__(self, message: str, address: str | None) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class BoardLink:
+    """One session at a time to some board under a key. One thread uses it, any may close it.
+
+    Args:
+        tracker: ``{"host", "port", "key"}``.
+        session_seconds: the session limit that the board is told.
+    """
+
+    def __init__(self, tracker: Mapping[str, Any], session_seconds: float) -> None:
+        self._tracker = dict(tracker)
+        self._session_seconds = session_seconds
+        self._child: Child | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # nothing is started once ``_closed`` is set
+        self.address: str | None = None  # of the board, while there is a session
+
+    def _start(self) -> Child:
+        with self._lock:
+            if self._closed:
+                raise LinkClosed
+            if self._child is None:
+                self._child = Child([sys.executable, "-m", "tvmkd.tuning.measure_worker"])
+            return self._child
+
+    def connect(self) -> str:
+        """Opens a session at a free board and returns its address, ``HOST:PORT``.
+
+        Raises:
+            MissingError: no tracker, or no board became free for a while: try again.
+            BoardFailed: a board was free and does not answer.
+            LinkClosed: the link is closed.
+        """
+        self.drop()
+        address: str | None = None
+
+        def named(event: str, data: dict[str, Any]) -> None:
+            nonlocal address
+            if event == "named":
+                address = data["board"]
+
+        params = {
+            **self._tracker,
+            "timeout": REQUEST_SECONDS,
+            "session_seconds": self._session_seconds,
+        }
+        limit = REQUEST_SECONDS + HANDSHAKE_SECONDS
+        try:
+            self.address = self._call("connect", params, limit, named)["board"]
+        except TvmkdError as error:
+            self.end()
+            if address is not None:
+                raise BoardFailed(f"the board at {address} fails: {error}", address) from None
+            raise MissingError(str(error)) from None
+        assert self.address is not None
+        return self.address
+
+    def _call(
+        self, method: str, params: Mapping[str, Any], timeout: float, on_event: Any = None
+    ) -> dict[str, Any]:
+        child = self._start()
+        try:
+            answer: dict[str, Any] = child.call(method, params, timeout=timeout, on_event=on_event)
+            return answer
+        except (WorkerDied, OSError, ValueError) as error:
+            if self._closed:  # what used to be the child's answer is a closed pipe now
+                raise LinkClosed from None
+            if isinstance(error, WorkerDied):
+                raise
+            raise WorkerDied(f"{method}: {error}") from None
+
+    def facts(self) -> dict[str, Any]:
+        """What the board says of itself.
+
+        Raises:
+            BoardFailed: it does not answer.
+            MissingError: its runtime lacks what measuring needs.
+        """
+        try:
+            return self._call("facts", {}, FACTS_SECONDS)
+        except WorkerDied as error:
+            address = self.address
+            self.end()
+            raise BoardFailed(f"the board at {address} fails: {error}", address) from None
+
+    def telemetry(self) -> dict[str, Any] | None:
+        """Temperature and clocks now; empty where the board cannot tell, None if it is lost."""
+        try:
+            return self._call("telemetry", {}, FACTS_SECONDS)
+        except TvmkdError:
+            self.end()
+            return None
+
+    def measure(self, params: Mapping[str, Any], path: Path, limit: float) -> Attempt:
+        """Measures one library.
+
+        Args:
+            params: see :meth:`tvmkd.tuning.measure_worker.Measurer.measure`.
+            path: the library.
+            limit: seconds after which it counts as hung.
+        """
+        try:
+            answer = self._call("measure", {**params, "path": str(path), "limit": limit}, limit)
+        except WorkerDied as error:
+            self.end()
+            if "no answer" in str(error):
+                return Attempt("run_timeout", f"no result in {limit:.0f} s")
+            return Attempt("run_crash", str(error))
+        kind = answer.get("error_kind")
+        if kind in {"session_lost", "session_due"}:
+            self.address = None
+        if kind == "session_lost":
+            kind = "run_crash"
+        return Attempt(kind, answer.get("error"), answer.get("seconds"), answer.get("facts", {}))
+
+    def drop(self) -> None:
+        """Gives the board back; the process stays for the next session."""
+        self.address = None
+        if self._child is not None:
+            try:
+                self._call("drop", {}, 5.0)
+            except TvmkdError:
+                self.end()
+
+    def end(self) -> None:
+        """Ends the process, which gives the board back whatever it is at."""
+        with self._lock:
+            child, self._child, self.address = self._child, None, None
+        if child is not None:
+            child.kill()
+            child.close(grace=0.0)
+
+    def close(self) -> None:
+        """Ends the process for good. For any thread."""
+        with self._lock:
+            self._closed = True
+            child = self._child
+        if child is not None:
+            child.kill()  # the thread that uses it notices, and tidies up in `end`

@@ -1,0 +1,85 @@
+"""What the stacks' tuners differ in: how a candidate is searched for, built and written down.
+
+The session, the loop, the builder and the boards are the same for every stack. A dialect is a
+module with the functions of :class:`Dialect`; it imports its TVM inside them, so that reading a
+folder of records needs none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from tvmkd.base.errors import UsageError
+from tvmkd.tuning.records import StoredRecord
+from tvmkd.tuning.space import Candidate, Space, Task
+
+Stored = Callable[[str], list[StoredRecord]]
+"""A task's key to its records from earlier runs."""
+
+Arguments = list[tuple[str, list[int]]]
+"""Dtype and shape of each argument of a kernel."""
+
+
+class Recorder(Protocol):
+    """Writes native records into one folder, by the process that holds its lock."""
+
+    def add(self, task: Task, candidate: Candidate, figure: float) -> None:
+        """Appends the record of a candidate, with one value: upstream ranks by the mean."""
+
+
+class Dialect(Protocol):
+    """The functions of a dialect's module."""
+
+    def import_compiler(self) -> Any:
+        """Imports this stack's TVM with all that tuning needs; returns the module."""
+
+    def recorder(self, folder: Path) -> Recorder:
+        """The writer of native records."""
+
+    def spaces(self, tasks: Sequence[Task], stored: Stored, seed: int) -> list[Space]:
+        """A search space for each task, which starts from the records that ``stored`` gives."""
+
+    def setup(self, tasks: Sequence[Task]) -> Any:
+        """What a builder's process has to know of all of them, JSON-safe."""
+
+    def source(self, candidate: Candidate) -> str:
+        """A candidate as text, for `compile_object` in another process."""
+
+    def plain_loops(self, task: Task, candidate: Candidate) -> str | None:
+        """The task's own computation in plain loops, as text for `compile_object`.
+
+        It takes the candidate's arguments, weights laid out as the candidate has them. None where
+        there is no such thing: then the build alone finds out what is wrong.
+        """
+
+    def warm_up(self, setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
+        """Compiles something once, in a builder's process, so that every fork of it starts warm."""
+
+    def compile_object(self, source: str, setup: Any, path: Path) -> Arguments:
+        """Compiles a candidate into the object file ``path``, its function called ``main``.
+
+        Code for a GPU goes into another beside it, ``STEM.dev.o``.
+
+        Returns:
+            what the function takes: weights as the schedule lays them out.
+        """
+
+
+DIALECTS = {
+    "relax": "tvmkd.stacks.relax.metaschedule",
+    "relay": "tvmkd.stacks.relay.autoscheduler",
+}
+
+
+def of(stack: str) -> Dialect:
+    """The dialect of a stack.
+
+    Raises:
+        UsageError: there is no such stack.
+    """
+    if stack not in DIALECTS:
+        raise UsageError(f"unknown stack {stack!r}; known: {', '.join(DIALECTS)}")
+    return cast("Dialect", importlib.import_module(DIALECTS[stack]))
