@@ -9,6 +9,8 @@ import pytest
 
 from tvmkd.base import native
 from tvmkd.base.errors import MissingError
+from tvmkd.byoc import regions
+from tvmkd.runtime import relay_threads
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_another_source_or_companion_is_another_library(cache: Path, source: Pat
 def test_a_compiler_that_refuses_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
     with pytest.raises(MissingError, match=r"cannot compile parallel_launch.c .*apt install gcc"):
-        native.library("parallel_launch.c", "cc", [])
+        native.library(relay_threads.SOURCE, "cc", [])
     with pytest.raises(MissingError, match=r"cannot compile region.cc .*apt install g\+\+"):
-        native.library("region.cc", "c++", [])
+        native.library(regions.NATIVE / "region.cc", "c++", [])
     assert not list(cache.glob("*.so"))
