@@ -25,7 +25,6 @@ def test_a_stage_is_done_until_what_it_reads_changes(tmp_path: Path) -> None:
         assert folder.done("export", "key") == {"answer": 42}
         assert folder.done("export", "another key") is None
         assert folder.done("tune", "key") is None
-        assert folder.seconds("export") == 1.5
 
 
 def test_a_stage_is_not_done_when_its_files_changed(tmp_path: Path) -> None:

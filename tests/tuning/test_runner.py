@@ -45,7 +45,8 @@ def test_a_file_that_is_no_library_is_that_candidates_error(fleet: Fleet, tmp_pa
     bad.write_bytes(b"not a library")
     with BoardRunner(fleet.address()) as runner:
         runner.open()
-        results = runner.run([RunJob(bad, [("float32", [4])])] * 2)
+        futures = [runner.submit(RunJob(bad, [("float32", [4])])) for _ in range(2)]
+        results = [future.result() for future in futures]
         assert [result.error_kind for result in results] == ["run_error", "run_error"]
         assert runner.lost == 0
 
@@ -101,8 +102,7 @@ def test_a_refused_board_gets_no_work_however_long_it_goes_on(tmp_path: Path) ->
                 runner.open()
                 end = time.monotonic() + 6.0  # four times as long as a refused board is held
                 while time.monotonic() < end:
-                    (result,) = runner.run([RunJob(bad, [("float32", [4])])])
-                    seen.add(result.board)
+                    seen.add(runner.submit(RunJob(bad, [("float32", [4])])).result().board)
             assert seen == {f"127.0.0.1:{port}"}
         finally:
             real.end()

@@ -107,7 +107,3 @@ class RunFolder:
             "tvmkd": __version__,
         }
         write_json(self.path / FILE, self._state)
-
-    def seconds(self, stage: str) -> float:
-        """How long the stage took when it last ran."""
-        return float(self._state["stages"].get(stage, {}).get("seconds", 0.0))

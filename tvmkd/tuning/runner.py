@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -154,28 +154,6 @@ class BoardRunner:
             self._shared.last_ready = max(self._shared.last_ready, time.monotonic())
             self._shared.lock.notify_all()
         return future
-
-    def run(
-        self,
-        jobs: Sequence[RunJob],
-        *,
-        on_result: Callable[[int, RunResult], None] | None = None,
-    ) -> list[RunResult]:
-        """Measures every job and returns one result for each, in order.
-
-        Raises:
-            MissingError: no board answers any more. Jobs without a result were not measured.
-        """
-        done: queue.SimpleQueue[int] = queue.SimpleQueue()
-        futures = [self.submit(job) for job in jobs]
-        for index, future in enumerate(futures):
-            future.add_done_callback(lambda _, index=index: done.put(index))  # type: ignore[misc]
-        for _ in futures:
-            index = done.get()
-            result = futures[index].result()
-            if on_result is not None:
-                on_result(index, result)
-        return [future.result() for future in futures]
 
     def news(self, tell: Tell) -> None:
         """Hands out what happened to the boards since the last call.

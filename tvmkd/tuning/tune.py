@@ -54,7 +54,6 @@ def _checked(
 
 def tune(
     tasks: Sequence[Task],
-    target: Mapping[str, Any],
     session: Session,
     runner: BoardRunner,
     builder: WarmBuilder,
@@ -71,7 +70,6 @@ def tune(
 
     Args:
         tasks: what to tune; a task with a ``template`` is searched there, others by evolution.
-        target: ``Target.to_dict()``, only written down.
         options: see :data:`OPTIONS`.
 
     Returns:
@@ -80,7 +78,6 @@ def tune(
     Raises:
         MissingError: no board answers any more; what was measured is kept.
     """
-    del target  # the session was opened for it
     settings = _checked(tasks, trials, options)
     done = sum(session.trials(task.key) for task in tasks)
     run = Run(trials, done, emit)
@@ -170,7 +167,7 @@ def tune_into(
             )
         )
         try:
-            return tune(tasks, target, session, runner, builder, trials, seed, emit, options)
+            return tune(tasks, session, runner, builder, trials, seed, emit, options)
         except TvmkdError as error:
             emit("note", {"text": f"tuning stopped; every finished trial is in {folder}"})
             raise error
