@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tvmkd.base.errors import InputError, TvmkdError, WorkerDied
+from tvmkd.base.errors import InputError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
 
 SCRIPT = """
@@ -89,20 +89,23 @@ def test_errors_keep_their_type_and_the_child_lives_on(child: Child) -> None:
 
 
 def test_a_death_says_how_and_what_it_last_said(child: Child) -> None:
-    with pytest.raises(WorkerDied, match=r"die: the worker ended with signal SIGKILL: out of luck"):
+    with pytest.raises(
+        WorkerDied, match=r"die: the worker ended with signal SIGKILL: out of luck"
+    ) as caught:
         child.call("die")
+    assert not isinstance(caught.value, WorkerTimeout)
     with pytest.raises(WorkerDied):
         child.call("count", {"to": 1})
 
 
 def test_a_call_that_overruns_its_time_is_ended(child: Child) -> None:
-    with pytest.raises(WorkerDied, match="slow: no answer in"):
+    with pytest.raises(WorkerTimeout, match="slow: no answer in"):
         child.call("slow", timeout=1.0)
 
 
 def test_silence_ends_a_call_but_events_keep_it_alive(child: Child) -> None:
     assert child.call("ticks", {"times": 8}, silence=0.5) == "done"
-    with pytest.raises(WorkerDied, match="no answer in"):
+    with pytest.raises(WorkerTimeout, match="no answer in"):
         child.call("slow", silence=0.5)
 
 

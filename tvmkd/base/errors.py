@@ -37,10 +37,23 @@ class WorkerDied(TvmkdError):
     """A worker process ended without an answer: it crashed, was killed, or overran its time."""
 
 
+class WorkerTimeout(WorkerDied):
+    """A worker process gave no answer in the time it had, and was killed."""
+
+
 BY_NAME: dict[str, type[TvmkdError]] = {
     kind.__name__: kind
-    for kind in (TvmkdError, GateFailure, UsageError, InputError, MissingError, WorkerDied)
+    for kind in (
+        TvmkdError,
+        GateFailure,
+        UsageError,
+        InputError,
+        MissingError,
+        WorkerDied,
+        WorkerTimeout,
+    )
 }
+"""The class of an error that came over the wire by its class's name."""
 
 
 def full_disk(error: BaseException, where: object = None) -> InputError | None:

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, full_disk
+from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, WorkerTimeout, full_disk
 
 Event = Callable[[str, dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Event], Any]
@@ -125,7 +125,8 @@ class Child:
 
         Raises:
             TvmkdError: what the child raised, under the same type.
-            WorkerDied: the child ended, or overran ``timeout`` or ``silence`` (then it is killed).
+            WorkerDied: the child ended.
+            WorkerTimeout: the child overran ``timeout`` or ``silence``, and was killed.
             KeyboardInterrupt: the child was interrupted.
         """
         self._count += 1
@@ -165,7 +166,9 @@ class Child:
                 ready = selector.select(min(waits) if waits else None)
             if not ready:
                 self.kill()
-                raise WorkerDied(f"{method}: no answer in {min(waits):.0f} s; the worker was ended")
+                raise WorkerTimeout(
+                    f"{method}: no answer in {min(waits):.0f} s; the worker was ended"
+                )
             chunk = os.read(descriptor, 1 << 16)
             if not chunk:
                 raise self._death(method)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied
+from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
 
 REQUEST_SECONDS = 10.0  # how long one request for a free board waits at the tracker
@@ -149,10 +149,11 @@ class BoardLink:
         """
         try:
             answer = self._call("measure", {**params, "path": str(path), "limit": limit}, limit)
+        except WorkerTimeout:
+            self.end()
+            return Attempt("run_timeout", f"no result in {limit:.0f} s")
         except WorkerDied as error:
             self.end()
-            if "no answer" in str(error):
-                return Attempt("run_timeout", f"no result in {limit:.0f} s")
             return Attempt("run_crash", str(error))
         kind = answer.get("error_kind")
         if kind in {"session_lost", "session_due"}:
