@@ -6,16 +6,14 @@ engine inherits it.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import wire
 from tvmkd.base.errors import TvmkdError
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing.loop import lead_in, warm_up
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from tvmkd.bench.engines.base import Engine
 
 LEAD_IN_NS = 20_000_000
-PR_SET_PDEATHSIG = 1
 
 
 class Host:
@@ -117,15 +114,6 @@ def _read(path: str, names: list[str]) -> dict[str, np.ndarray]:
 
     with np.load(path, allow_pickle=False) as saved:
         return {name: saved[f"arr_{i}"] for i, name in enumerate(names)}
-
-
-def die_with_parent() -> None:
-    """Asks Linux to end this process when its parent ends, however that happens.
-
-    An idle engine is stopped (SIGSTOP) and would never see that its stdin was closed.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:

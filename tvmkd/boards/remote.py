@@ -238,7 +238,7 @@ class _Session:
 
 def main() -> None:
     """Serves until stdin closes."""
-    from tvmkd.runtime.tvm_process import die_with_parent
+    from tvmkd.base.prctl import die_with_parent
 
     die_with_parent()
     session = _Session()

@@ -23,11 +23,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.boards.facts import facts, telemetry
 from tvmkd.boards.listening import listen_for_ever
 from tvmkd.boards.tracker import listen
 from tvmkd.byoc import regions
-from tvmkd.runtime.tvm_process import die_with_parent, import_runtime, register
+from tvmkd.runtime.tvm_process import import_runtime, register
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
 MEMORY_SHARE = 0.8  # of what is free, for one session

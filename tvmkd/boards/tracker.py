@@ -11,7 +11,8 @@ import json
 import logging
 import socket
 
-from tvmkd.runtime.tvm_process import die_with_parent, import_runtime
+from tvmkd.base.prctl import die_with_parent
+from tvmkd.runtime.tvm_process import import_runtime
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base import wire
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.manifest import TensorSpec
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.runtime import programs
 from tvmkd.runtime.program import LoadError
-from tvmkd.runtime.tvm_process import die_with_parent
 
 if TYPE_CHECKING:
     from tvmkd.runtime.program import Program

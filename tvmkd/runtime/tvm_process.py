@@ -11,15 +11,12 @@ import importlib.abc
 import inspect
 import logging
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from tvmkd.runtime import relay_shims, relay_threads
-
-PR_SET_PDEATHSIG = 1
 
 
 class _NoTorch(importlib.abc.MetaPathFinder):
@@ -151,16 +148,3 @@ def new_tensor(tvm: Any, value: Any, device: Any) -> Any:
     if isinstance(value, tuple):
         return (tvm.nd if old else tvm.runtime).empty(*value, device)
     return tvm.nd.array(value, device) if old else tvm.runtime.tensor(value, device)
-
-
-def die_with_parent(sig: int = signal.SIGKILL) -> None:
-    """Asks the kernel to send this process ``sig`` when its parent is gone, however it died.
-
-    Linux counts the thread that started this process as the parent: start workers from threads
-    that live as long as the worker should.
-    """
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, sig)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)

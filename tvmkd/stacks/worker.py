@@ -16,7 +16,7 @@ from typing import Any
 
 from tvmkd.base import wire
 from tvmkd.base.errors import MissingError, UsageError
-from tvmkd.runtime.tvm_process import die_with_parent
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.stacks.base import METHODS, Emit, Params, Stack
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import prestart

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base import wire
-from tvmkd.runtime.tvm_process import die_with_parent
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.tuner_backend import Dialect
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from tvmkd.base import wire
 from tvmkd.base.errors import MissingError
+from tvmkd.base.prctl import die_with_parent
 from tvmkd.boards.connect import refused, request
-from tvmkd.runtime.tvm_process import die_with_parent, import_runtime, new_tensor
+from tvmkd.runtime.tvm_process import import_runtime, new_tensor
 from tvmkd.tuning.measurement import WRONG
 
 FILL = "tvm.contrib.random.random_fill_for_measure"

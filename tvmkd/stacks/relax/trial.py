@@ -79,7 +79,8 @@ def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
 
 def main() -> None:
     """Serves until stdin closes."""
-    from tvmkd.runtime.tvm_process import die_with_parent, import_compiler
+    from tvmkd.base.prctl import die_with_parent
+    from tvmkd.runtime.tvm_process import import_compiler
 
     die_with_parent()
     with contextlib.suppress(KeyboardInterrupt):
