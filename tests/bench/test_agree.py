@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tvmkd.bench.agree import TOLERANCE, compare_outputs
+from tvmkd.base.tolerance import ENGINE
+from tvmkd.bench.agree import compare_outputs
 
 WANT = [[np.array([[1.0, -4.0]], np.float32)], [np.array([[0.001, 0.002]], np.float32)]]
 
@@ -59,9 +60,8 @@ def test_whole_numbers_are_compared_as_such() -> None:
     assert compare_outputs(labels, other, 1e-3).problem is not None
 
 
-def test_each_precision_that_an_engine_can_have_has_a_tolerance() -> None:
-    from tvmkd.tensorrt.options import PRECISIONS
-
-    assert set(TOLERANCE) == set(PRECISIONS)
-    ordered = [TOLERANCE[name] for name in ("fp32", "tf32", "fp16", "int8")]
-    assert ordered == sorted(ordered)
+@pytest.mark.parametrize("precision", ENGINE)
+def test_half_the_tolerance_agrees_and_twice_does_not(precision: str) -> None:
+    allowed = ENGINE[precision]
+    assert compare_outputs(WANT, _off(4.0 * allowed / 2), allowed).problem is None
+    assert compare_outputs(WANT, _off(4.0 * allowed * 2), allowed).problem is not None

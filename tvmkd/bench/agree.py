@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TOLERANCE = {"fp32": 2e-3, "tf32": 1e-2, "fp16": 2e-2, "int8": 1.5e-1}
-"""Largest error allowed, as a share of the output's largest magnitude, by precision.
-
-TF32 rounds factors as FP16 does and adds up as FP32 does.
-"""
-
 
 @dataclass(frozen=True)
 class Agreement:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.random_inputs import random_sample
 
 Sample = Mapping[str, np.ndarray]
 
@@ -40,17 +41,7 @@ def resolve(
 def random_samples(tensors: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Sample]:
     """``count`` seeded samples: normal values for floats, 0 and 1 for integers and booleans."""
     rng = np.random.default_rng(seed)
-    samples: list[Sample] = []
-    for _ in range(count):
-        sample = {}
-        for tensor in tensors:
-            dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
-            if dtype.kind == "f":
-                sample[tensor["name"]] = rng.standard_normal(shape).astype(dtype)
-            else:
-                sample[tensor["name"]] = rng.integers(0, 2, shape).astype(dtype)
-        samples.append(sample)
-    return samples
+    return [random_sample(rng, tensors) for _ in range(count)]
 
 
 def check(samples: Sequence[Sample], signature: Sequence[Mapping[str, Any]]) -> list[Sample]:

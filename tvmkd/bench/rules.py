@@ -11,8 +11,8 @@ from typing import Literal
 from tvmkd import artifact
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.text import listing
+from tvmkd.base.tolerance import ENGINE
 from tvmkd.bench import machine
-from tvmkd.bench.agree import TOLERANCE
 from tvmkd.bench.engines import (
     ARTIFACTS,
     BOARD_KINDS,
@@ -58,10 +58,10 @@ def check_call(
         )
     for spec in specs:
         check_kind(spec.kind)
-        if spec.precision not in TOLERANCE:
+        if spec.precision not in ENGINE:
             raise UsageError(
                 f"compare: engine {spec.name}: precision {spec.precision!r} is not one of "
-                f"{', '.join(TOLERANCE)}"
+                f"{', '.join(ENGINE)}"
             )
     available = len(machine.available_cpus())
     threads = threads or available

@@ -12,7 +12,7 @@ import onnx
 
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
-from tvmkd.base.tolerance import TOLERANCE, error_of_range
+from tvmkd.base.tolerance import COMPILED, error_of_range
 from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
@@ -36,7 +36,7 @@ def half(
 
     Raises:
         InputError: a layer is not there, the model cannot be converted, or answers with more than
-            `tvmkd.base.tolerance.TOLERANCE` of difference: float16 ends at 65504.
+            `tvmkd.base.tolerance.COMPILED` of difference: float16 ends at 65504.
     """
     ort_tools.importable()
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -58,10 +58,10 @@ def half(
     with files.draft(out, ".onnx") as written:
         onnx.save(result, str(written))
         gap = _difference(source, written, pictures)
-        if not gap <= TOLERANCE["float16"]:
+        if not gap <= COMPILED["float16"]:
             raise InputError(
                 f"{source}: in FP16 it differs by {gap:.2g} of the output's range "
-                f"({TOLERANCE['float16']:g} is allowed); keep layers with large values in FP32 "
+                f"({COMPILED['float16']:g} is allowed); keep layers with large values in FP32 "
                 "(keep_fp32)"
             )
     return gap

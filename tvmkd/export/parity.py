@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.tolerance import EXPORT_ABSOLUTE, EXPORT_RELATIVE
 
-RTOL, ATOL = 1e-3, 1e-4  # relative to each value, and to the largest value of the output
 ROUNDS = 4
 
 
@@ -74,7 +74,8 @@ def _difference(want: np.ndarray[Any, Any], got: np.ndarray[Any, Any], where: st
     if want.size == 0:
         return 0.0
     gap = np.abs(want - got.astype(np.float32))
-    allowed = RTOL * np.abs(want) + ATOL * max(1.0, float(np.abs(want).max()))
+    largest = max(1.0, float(np.abs(want).max()))
+    allowed = EXPORT_RELATIVE * np.abs(want) + EXPORT_ABSOLUTE * largest
     # Written so that a NaN in the gap is a failure.
     if not (gap <= allowed).all():
         raise InputError(

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.base import wire
+from tvmkd.base import tolerance, wire
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.manifest import TensorSpec
-from tvmkd.base.tolerance import TOLERANCE, error_of_range
+from tvmkd.base.random_inputs import random_sample
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import programs
 
@@ -76,7 +76,7 @@ class Reference:
         rng = np.random.default_rng(seed)
         self.names = [spec["name"] for spec in inputs]
         self.samples: list[Arrays] = [*real]
-        self.samples += [random_sample(inputs, rng) for _ in range(RANDOM_SAMPLES)]
+        self.samples += [random_sample(rng, inputs) for _ in range(RANDOM_SAMPLES)]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(
@@ -84,7 +84,7 @@ class Reference:
         )
         self.outputs = [session.run(None, dict(sample)) for sample in self.samples]
         self.tolerance = max(
-            TOLERANCE.get(str(out.dtype), 1e-3) for outs in self.outputs for out in outs
+            tolerance.compiled(str(out.dtype)) for outs in self.outputs for out in outs
         )
 
     def judge(self, library: Path) -> Verdict:
@@ -143,26 +143,12 @@ class Reference:
                     shape = None if got is None else got.shape
                     reason = f"output {j} has shape {shape}, ONNX Runtime gives {wanted.shape}"
                     return Verdict(False, float("inf"), reason)
-                worst = max(worst, error_of_range(got, wanted))
+                worst = max(worst, tolerance.error_of_range(got, wanted))
         if worst <= self.tolerance:
             return Verdict(True, worst)
         return Verdict(
             False, worst, f"outputs differ by {worst:.2g} of their range (allowed {self.tolerance})"
         )
-
-
-def random_sample(
-    inputs: Sequence[Mapping[str, Any]], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """A seeded input of each shape and dtype, by name."""
-    return {spec["name"]: _random(spec, rng) for spec in inputs}
-
-
-def _random(spec: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-    dtype = np.dtype(spec["dtype"])
-    whole = dtype.kind in "iub"
-    drawn = rng.integers(0, 2, spec["shape"]) if whole else rng.standard_normal(spec["shape"])
-    return np.asarray(drawn, dtype)
 
 
 def real_samples(

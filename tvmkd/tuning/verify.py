@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.base.tolerance import TOLERANCE, error_of_range
+from tvmkd.base import tolerance
+from tvmkd.base.random_inputs import random_array
 from tvmkd.runtime.tvm_process import new_tensor
+
+# Small inputs of both signs give sums that activations such as ReLU6 do not all clip.
+BOUND = 0.5
 
 
 def fault(
@@ -24,7 +28,7 @@ def fault(
         args: dtype and shape of each argument.
     """
     rng = np.random.default_rng(0)
-    inputs = [new_tensor(tvm, _random(rng, *arg), device) for arg in args[:-1]]
+    inputs = [new_tensor(tvm, random_array(rng, *arg, BOUND), device) for arg in args[:-1]]
     dtype, shape = args[-1]
     outputs = []
     for module in (plain, kernel):
@@ -34,14 +38,7 @@ def fault(
         module["main"](*inputs, output)
         outputs.append(output.numpy())
     wanted, got = outputs
-    error, allowed = error_of_range(got, wanted), TOLERANCE.get(dtype, 1e-3)
+    error, allowed = tolerance.error_of_range(got, wanted), tolerance.compiled(dtype)
     if error <= allowed:
         return None
     return f"its output differs from plain loops' by {error:.2g} of the range (allowed {allowed})"
-
-
-def _random(rng: np.random.Generator, dtype: str, shape: Sequence[int]) -> np.ndarray:
-    """Small and of both signs: sums then lie where activations do not cut all of them off."""
-    if "float" in dtype:
-        return rng.uniform(-0.5, 0.5, shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)

@@ -58,9 +58,10 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
 
 
 def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
+    from tvmkd.base.random_inputs import random_sample
     from tvmkd.byoc import regions
     from tvmkd.runtime.tvm_process import without_torch
-    from tvmkd.stacks.check import random_sample, real_samples
+    from tvmkd.stacks.check import real_samples
 
     without_torch()
     import tvm
@@ -69,7 +70,7 @@ def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
     regions.install(tvm)
     specs = params["specs"]
     real = real_samples(Path(params["inputs"]) if params["inputs"] else None, specs, most=1)
-    sample = real[0] if real else random_sample(specs, np.random.default_rng(0))
+    sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
     args = [tvm.runtime.tensor(sample[spec["name"]]) for spec in specs]
     machine = relax.VirtualMachine(tvm.runtime.load_module(params["library"]), tvm.cpu())
     started: list[float] = []

@@ -13,7 +13,8 @@ from tvm.contrib.debugger.debug_executor import GraphModuleDebug
 
 from tvmkd import artifact
 from tvmkd.base.errors import InputError
-from tvmkd.stacks.check import random_sample, real_samples
+from tvmkd.base.random_inputs import random_sample
+from tvmkd.stacks.check import real_samples
 
 
 def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, Any]]:
@@ -29,7 +30,7 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
     manifest = artifact.read(folder)
     artifact.check_machine(manifest, folder)
     specs = [spec.model_dump() for spec in manifest.inputs]
-    samples = real_samples(inputs, specs, 1) or [random_sample(specs, np.random.default_rng(0))]
+    samples = real_samples(inputs, specs, 1) or [random_sample(np.random.default_rng(0), specs)]
     library = tvm.runtime.load_module(str(folder / artifact.LIBRARY))
     if library.type_key == "VMExecutable":
         raise InputError(
