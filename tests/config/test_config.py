@@ -78,19 +78,6 @@ def test_a_mistake_is_one_line_that_names_it(data: dict[str, Any], message: str)
     assert "\n" not in str(caught.value)
 
 
-def test_a_camera_and_its_ranges() -> None:
-    wanted = {"augment": "camera+affine", "camera": {"motion": [0, 5], "effects": ["motion"]}}
-    cfg = config.parse({**NAMED, "data": wanted})
-    assert cfg.data.camera.motion == (0.0, 5.0)
-    assert cfg.data.camera.effects == ("motion",)
-    assert cfg.data.camera.defocus == config.Camera().defocus
-    assert config.parse({**NAMED, "data": {"augment": "camera"}}).data.camera == config.Camera()
-    # What a config dumps can be read again, with a camera or without.
-    for name in ("none", "camera"):
-        dumped = config.Data(augment=name).model_dump(mode="json")
-        assert config.Data.model_validate(dumped).augment == name
-
-
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone.toml: there is no such file"):
         config.read(tmp_path / "gone.toml")
@@ -99,25 +86,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         config.read(tmp_path / "bad.toml")
     with pytest.raises(InputError, match="cannot be read"):
         config.read(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("board", ("board", 9190)),
-        ("10.0.0.7:9000", ("10.0.0.7", 9000)),
-        ("[::1]", ("::1", 9190)),
-        ("[::1]:9000", ("::1", 9000)),
-    ],
-)
-def test_tracker_addresses(text: str, address: tuple[str, int]) -> None:
-    assert config.parse_tracker(text) == address
-
-
-@pytest.mark.parametrize("text", ["", ":9190", "host:0", "host:65536", "host:x", "a:1:2"])
-def test_what_is_no_tracker_address(text: str) -> None:
-    with pytest.raises(ValueError, match="not a tracker address"):
-        config.parse_tracker(text)
 
 
 SCENES: dict[str, Any] = {"dataset": "scenes", "image_size": 64}

@@ -1,0 +1,192 @@
+"""The ``tvmkd.toml`` schema. Unknown keys are errors that name the key and the nearest valid one.
+
+Paths in the file are relative to the folder that tvmkd is started in.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import Field, ValidationError, model_validator
+
+from tvmkd.base.errors import InputError
+from tvmkd.base.text import suggest
+from tvmkd.config.data import Camera, Data, Detection, Effect
+from tvmkd.config.fields import Section
+from tvmkd.config.sections import (
+    DEFAULT_TRACKER_PORT,
+    ENGINES,
+    Compare,
+    Distill,
+    EarlyExit,
+    EngineName,
+    Export,
+    Feature,
+    Gate,
+    Project,
+    Prune,
+    Quantize,
+    Student,
+    TargetRef,
+    Teacher,
+    Tune,
+    parse_tracker,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "DEFAULT_TRACKER_PORT",
+    "ENGINES",
+    "Camera",
+    "Compare",
+    "Config",
+    "Data",
+    "Detection",
+    "Distill",
+    "EarlyExit",
+    "Effect",
+    "EngineName",
+    "Export",
+    "Feature",
+    "Gate",
+    "Project",
+    "Prune",
+    "Quantize",
+    "Student",
+    "TargetRef",
+    "Teacher",
+    "Tune",
+    "parse",
+    "parse_tracker",
+    "read",
+    "tomllib",
+]
+
+
+class Config(Section):
+    """A whole ``tvmkd.toml``."""
+
+    project: Project
+    """The run's name, folder and seed."""
+    data: Data = Field(default_factory=Data)
+    """The data set."""
+    teacher: Teacher = Field(default_factory=Teacher)
+    """The teacher network."""
+    student: Student = Field(default_factory=Student)
+    """The student network."""
+    distill: Distill = Field(default_factory=Distill)
+    """The loss on the logits, and the training of the students."""
+    prune: Prune | None = None
+    """Removes channels. Done where the section is given."""
+    quantize: Quantize | None = None
+    """Writes the student in int8. Done where the section is given."""
+    early_exit: EarlyExit | None = None
+    """Exits after some modules. Done where the section is given."""
+    detection: Detection = Field(default_factory=Detection)
+    """Training of detectors."""
+    export: Export = Field(default_factory=Export)
+    """The ONNX file."""
+    target: TargetRef = Field(default_factory=TargetRef)
+    """What to compile for."""
+    tune: Tune = Field(default_factory=Tune)
+    """The compiler and the trials."""
+    compare: Compare = Field(default_factory=Compare)
+    """Which engines are measured."""
+    gate: Gate = Field(default_factory=Gate)
+    """What the comparison must satisfy."""
+
+    @model_validator(mode="after")
+    def _one_way_to_be_fast(self) -> Config:
+        other = "prune" if self.prune else "quantize" if self.quantize else None
+        if self.early_exit is not None and other is not None:
+            raise ValueError(f"[{other}] and [early_exit] do not go together: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Config:
+        if not self.data.detection:
+            if self.detection != Detection():
+                raise ValueError("[detection] needs [data] dataset = scenes, voc or coco")
+            if self.teacher.backbone or self.student.backbone:
+                raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
+            return self
+        given = [name for name in ("prune", "quantize", "early_exit") if getattr(self, name)]
+        fields = type(self.distill).model_fields
+        given += [
+            f"distill.{name}"
+            for name in ("hard_mining", "curriculum", "latency_weight")
+            if getattr(self.distill, name) != fields[name].default
+        ]
+        given += ["distill.features"] if self.distill.features else []
+        if given:
+            raise ValueError(
+                f"{given[0]} is for classifiers: what a detector learns from its teacher is in "
+                '[detection], and distill.loss only says whether there is one ("ce": none)'
+            )
+        return self
+
+
+def read(path: Path) -> Config:
+    """Reads and checks a ``tvmkd.toml``.
+
+    Raises:
+        InputError: missing, not TOML, an unknown key (with the nearest one) or a wrong value; the
+            line names the file and the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; give --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    return parse(data, str(path))
+
+
+def parse(data: dict[str, Any], where: str = "tvmkd.toml") -> Config:
+    """Checks plain data against the schema.
+
+    Raises:
+        InputError: as `read`; ``where`` stands at the head of the line.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        # A misspelt key also shows as a missing one: the misspelling is what helps.
+        problems = error.errors(include_url=False)
+        first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+        more = error.error_count() - 1
+        tail = f" (and {more} more)" if more else ""
+        raise InputError(f"{where}: {_explain(first)}{tail}") from None
+
+
+def _explain(problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        known = _keys(place[:-1])
+        kind = "section" if len(place) == 1 else "key"
+        hint = suggest(place[-1], known) or f"; known: {', '.join(known)}"
+        return f'unknown {kind} "{name}"{hint}'
+    if problem["type"] == "missing":
+        return f'"{name}" is missing; add it'
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{name}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _keys(place: list[str]) -> list[str]:
+    model: Any = Config
+    for part in place:
+        # A number is a place in a list, whose items' model stands in the list's annotation.
+        model = get_args(model)[0] if part.isdigit() else model.model_fields[part].annotation
+        if type(None) in get_args(model):
+            model = get_args(model)[0]
+    return list(model.model_fields)

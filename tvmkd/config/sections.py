@@ -1,0 +1,273 @@
+"""The sections of a ``tvmkd.toml`` about the run, the networks, training and the artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
+
+EngineName = Literal[
+    "torch",
+    "torch.compile",
+    "onnxruntime",
+    "onnxruntime:cuda",
+    "onnxruntime:tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
+    "tvm:untuned",
+    "tvm",
+]
+
+ENGINES: tuple[EngineName, ...] = ("torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm")
+"""The default of ``[compare] engines``: those that need no NVIDIA GPU."""
+
+DEFAULT_TRACKER_PORT = 9190
+
+
+class Project(Section):
+    """``[project]``: the run's name, folder and seed."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run: letters, digits, dots, dashes and underscores."""
+    out: Path = Path()
+    """The run's folder. Without it: ``runs/NAME``."""
+    seed: Seed = 0
+    """Seed of the teacher's training and of everything else that has no seed of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_out(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "name" in data and "out" not in data:
+            return {**data, "out": f"runs/{data['name']}"}
+        return data
+
+
+class Teacher(Section):
+    """``[teacher]``: trained here, or read from ``checkpoint`` (then not trained)."""
+
+    model: str = "residual"
+    """A registered name, ``module:callable`` (returns an ``nn.Module``) or ``torchvision:NAME``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the model, as a TOML table."""
+    epochs: Annotated[int, Field(ge=0)] = 10
+    """Training epochs. 0: the network is used as the callable returns it."""
+    lr: Positive = 2e-3
+    """Highest learning rate."""
+    weight_decay: NotNegative = 5e-4
+    """Weight decay of the optimiser."""
+    batch_size: Count | None = None
+    """Training images in a batch. Without it: that of ``[data]``."""
+    checkpoint: Path | None = None
+    """Weights (a ``state_dict`` or a checkpoint of tvmkd) to use in place of training."""
+    backbone: Path | None = None
+    """Detectors: weights of a classifier that initialise the backbone."""
+
+
+class Student(Section):
+    """``[student]``: the network to distil into."""
+
+    model: str = "depthwise"
+    """A registered name, ``module:callable`` (returns an ``nn.Module``) or ``torchvision:NAME``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the model, as a TOML table."""
+    backbone: Path | None = None
+    """Detectors: weights of a classifier that initialise the backbone."""
+
+
+class Feature(Section):
+    """``[[distill.features]]``: one more loss, between the outputs of two modules."""
+
+    loss: Literal["hint", "attention", "contrastive", "self-attention"]
+    """The loss between the two outputs."""
+    student: str
+    """Path of the student's module, as in ``named_modules()``."""
+    teacher: str
+    """Path of the teacher's module, as in ``named_modules()``."""
+    weight: Positive = 1.0
+    """Factor of this loss in the sum."""
+    schedule: Literal["constant", "decay", "ramp"] = "constant"
+    """The factor over the training: constant; a cosine from 1 to 0; or a rise over the first
+    fifth."""
+
+
+class Distill(Section):
+    """``[distill]``: the loss on the logits, and the training of the students."""
+
+    loss: Literal["kd", "dkd", "ce"] = "dkd"
+    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), or ``ce``: no teacher."""
+    alpha: Fraction = 0.1
+    """Weight of the loss on the labels; ``1 - alpha`` is the teacher's."""
+    temperature: Positive = 4.0
+    """Temperature of both softmaxes."""
+    beta: NotNegative = 8.0
+    """``dkd``: weight of the non-target classes."""
+    epochs: Count = 10
+    """Training epochs of each student."""
+    lr: Positive = 2e-3
+    """Highest learning rate."""
+    weight_decay: NotNegative = 5e-4
+    """Weight decay of the optimiser."""
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
+    """One student is trained for each seed. They must differ."""
+    baseline: bool = True
+    """Also train each student without the teacher."""
+    latency_weight: NotNegative = 0.0
+    """Factor of the student's estimated latency (multiply-accumulates) when the best student is
+    chosen. 0: accuracy alone."""
+    features: list[Feature] = Field(default_factory=list)
+    """Losses between intermediate outputs."""
+    hard_mining: NotNegative = 0.0
+    """Extra weight of images on which the teacher is confident and the student differs. 0: off."""
+    curriculum: Literal["none", "linear", "root", "step"] = "none"
+    """How fast images are added to the training, those with high teacher confidence first."""
+    curriculum_start: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
+    """Share of the images in the first epoch of a curriculum."""
+    curriculum_full_at: Fraction = 0.7
+    """Progress of the training (0 to 1) after which a curriculum uses all images."""
+
+    @model_validator(mode="after")
+    def _needs_teacher(self) -> Distill:
+        asked = {
+            "features": bool(self.features),
+            "hard_mining": self.hard_mining > 0,
+            "curriculum": self.curriculum != "none",
+        }
+        named = [name for name, holds in asked.items() if holds]
+        if self.loss == "ce" and named:
+            raise ValueError(f'loss = "ce" has no teacher, and {", ".join(named)} needs one')
+        return self
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("the seeds must differ")
+        return seeds
+
+
+class Quantize(Section):
+    """``[quantize]``: also writes the student in int8, as ``student-int8.onnx``. Optional."""
+
+    method: Literal["ptq", "qat"] = "qat"
+    """Quantisation-aware training, or calibration only."""
+    epochs: Count = 20
+    """``qat``: training epochs."""
+    lr: Positive = 2e-4
+    """``qat``: highest learning rate."""
+    images: Count = 128
+    """Training images that calibrate the ranges of activations."""
+    keep_fp32: list[str] = Field(default_factory=list)
+    """Modules that stay in FP32, by their paths in ``named_modules()``."""
+    allow_slow: bool = False
+    """Also quantise where the target file says that int8 is not faster."""
+
+
+class EarlyExit(Section):
+    """``[early_exit]``: branches after some modules, at which easy images leave. Optional."""
+
+    exits: Annotated[list[str], Field(min_length=1, max_length=4)]
+    """Modules of the student to put an exit after, by their paths in ``named_modules()``."""
+    weight: Positive = 0.5
+    """Weight of each branch's loss; that of the last exit is 1."""
+    max_drop: Fraction = 0.0
+    """Share of the validation images (0 to 1) that may become wrong by leaving early."""
+
+
+class Prune(Section):
+    """``[prune]``: removes channels while the compiled student gets faster. Optional."""
+
+    steps: Count = 4
+    """Number of pruning steps."""
+    ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    """Share of each layer's channels that one step removes."""
+    epochs: Count = 20
+    """Fine-tuning epochs after each step."""
+    lr: Positive = 1e-3
+    """Highest learning rate of the fine-tuning."""
+    max_drop: Fraction = 0.01
+    """Loss of accuracy on the validation split, against the unpruned student, that ends pruning."""
+
+
+class Export(Section):
+    """``[export]``: the ONNX file."""
+
+    batch: Count = 1
+    """Batch size of the file; with ``dynamic_batch``, the one that is compiled."""
+    dynamic_batch: bool = False
+    """Leave the batch dimension free."""
+    opset: Annotated[int, Field(ge=18, le=23)] = 18
+    """ONNX opset version."""
+
+
+class TargetRef(Section):
+    """``[target]``: what to compile for."""
+
+    name: str = "host"
+    """A name that ``tvmkd targets`` lists, or the path of a target file."""
+
+
+class Tune(Section):
+    """``[tune]``: the compiler, and trials over TVM RPC."""
+
+    stack: Literal["relax", "relay"] = "relax"
+    """The compiler stack that tunes and builds."""
+    trials: Count = 256
+    """Kernels to measure in all."""
+    tracker: str = "local"
+    """``HOST[:PORT]`` of a TVM tracker. ``local``: a tracker and a server on this machine."""
+    key: str = "local"
+    """The boards' key at the tracker."""
+    seed: Seed = 0
+    """Seed of the search."""
+    boards: Count | None = None
+    """Measure on at most this many boards at once. Without it: all under the key, and one with
+    ``local``."""
+
+    @field_validator("tracker")
+    @classmethod
+    def _tracker(cls, text: str) -> str:
+        if text != "local":
+            parse_tracker(text)
+        return text
+
+
+class Compare(Section):
+    """``[compare]``: which engines are measured, and for how long."""
+
+    engines: Annotated[list[EngineName], Field(min_length=1)] = Field(
+        default_factory=lambda: list(ENGINES)
+    )
+    """The engines."""
+    threads: Count | None = None
+    """Threads of every engine. Without it: the physical cores."""
+    seconds: Positive = 3.0
+    """Measuring time of each engine, in seconds, without warm-up."""
+    rounds: Count = 8
+    """Rounds in which the engines take turns."""
+
+
+class Gate(Section):
+    """``[gate]``: what the comparison must satisfy."""
+
+    require: list[str] = Field(default_factory=list)
+    """Expressions such as ``tvm.p99 < 20ms``. All must hold."""
+
+
+def parse_tracker(text: str) -> tuple[str, int]:
+    """Splits ``HOST[:PORT]`` (port 9190 where none is given; IPv6 hosts in brackets).
+
+    Raises:
+        ValueError: no host, or the port is not a number from 1 to 65535.
+    """
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else rest
+    else:
+        host, _, port = text.partition(":")
+    number = port or str(DEFAULT_TRACKER_PORT)
+    if not host or not number.isdigit() or not 0 < int(number) < 65536:
+        raise ValueError(f'"{text}" is not a tracker address: give HOST or HOST:PORT')
+    return host, int(number)
