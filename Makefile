@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+MODULE ?=
+MUTANTS_ARGS ?=
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format mutants clean
 
 help:
 	@echo "make demo    install into $(VENV), then distil, tune, build and compare the demo (8 min)"
 	@echo "make test    install into $(VENV), then run the tests (PYTEST_ARGS='-k name' for some)"
 	@echo "make lint    install into $(VENV), then ruff and mypy"
 	@echo "make format  rewrite the code in the house style"
+	@echo "make mutants MODULE=tvmkd/a/b.py   put small bugs into a module; its tests should notice"
 	@echo "make clean   remove caches and build output (not $(VENV), not runs/)"
 
 # One stamp for the installation: it is made again only when what is to be installed changes.
@@ -41,6 +44,10 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format .
+
+mutants: $(VENV)/.installed
+	@test -f "$(MODULE)" || { echo "give a module: make mutants MODULE=tvmkd/tuning/scheduler.py"; exit 2; }
+	@$(BIN)/python scripts/mutants.py $(MODULE) $(MUTANTS_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
