@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from fake_session import FakeSession
+from onnx import TensorProto, helper
 from onnx_files import convolution, save, weights
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.tolerance import COMPILED
 from tvmkd.export import check
+from tvmkd.export import half as module
 from tvmkd.export.half import half
 
 
@@ -24,9 +30,7 @@ def test_weights_are_halved_and_ends_stay(tmp_path):
 
 def test_a_layer_that_is_kept_stays_single(tmp_path):
     source = save(convolution(), tmp_path / "m.onnx")
-    # The activation alone, on what a convolution in FP32 gave, loses less than both.
-    kept = half(source, tmp_path / "kept.onnx", ["first"])
-    assert kept < half(source, tmp_path / "half.onnx")
+    half(source, tmp_path / "kept.onnx", ["first"])
     found = onnx.load(tmp_path / "kept.onnx")
     assert [entry.data_type for entry in found.graph.initializer] == [TensorProto.FLOAT]
 
@@ -38,11 +42,100 @@ def test_what_overflows_is_refused_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_given_pictures_are_compared_on(tmp_path):
-    source = save(convolution(batch="batch"), tmp_path / "m.onnx")
-    flat = np.zeros((2, 3, 8, 8), np.float32)
-    assert half(source, tmp_path / "half.onnx", pictures=flat) == 0.0
-    assert numpy_helper.to_array(onnx.load(source).graph.initializer[0]).dtype == np.float32
+Fakes = Callable[..., tuple[FakeSession, FakeSession]]
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    """Has `half` compare two sessions with the given functions: FP32's and FP16's."""
+
+    def make(single, double, shape=("batch", 3, 8, 8)) -> tuple[FakeSession, FakeSession]:
+        pair = FakeSession(single, shape), FakeSession(double, shape)
+        waiting = list(pair)
+        monkeypatch.setattr(module, "open_session", lambda path: waiting.pop(0))
+        return pair
+
+    return make
+
+
+def flat(value: float):
+    return lambda x: np.full((len(x), 2), value, np.float32)
+
+
+def test_half_the_tolerance_passes_and_twice_is_refused(tmp_path, fakes: Fakes) -> None:
+    source = save(convolution(), tmp_path / "m.onnx")
+    allowed = COMPILED["float16"]
+    fakes(flat(100.0), flat(100.0 * (1 + allowed / 2)))
+    assert half(source, tmp_path / "half.onnx") == pytest.approx(allowed / 2, rel=1e-3)
+    assert (tmp_path / "half.onnx").exists()
+    fakes(flat(100.0), flat(100.0 * (1 + allowed * 2)))
+    with pytest.raises(InputError, match=r"differs by 0\.04 of the output's range \(0\.02 is"):
+        half(source, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_nan_in_half_precision_is_refused(tmp_path, fakes: Fakes) -> None:
+    source = save(convolution(), tmp_path / "m.onnx")
+    fakes(flat(1.0), flat(np.nan))
+    with pytest.raises(InputError, match="in FP16 it differs by inf"):
+        half(source, tmp_path / "half.onnx")
+
+
+def numbered(count: int) -> np.ndarray:
+    """Pictures whose pixels are their numbers."""
+    return np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 8, 8), "f4")
+
+
+@pytest.mark.parametrize(
+    ("batch", "count", "fed"),
+    [
+        ("batch", 3, [[0], [1], [2]]),
+        (2, 4, [[0, 1], [2, 3]]),
+        (2, 5, [[0, 1], [2, 3], [3, 4]]),
+        (3, 3, [[0, 1, 2]]),
+    ],
+)
+def test_every_picture_is_compared(tmp_path, fakes: Fakes, batch, count: int, fed) -> None:
+    source = save(convolution(batch=batch), tmp_path / "m.onnx")
+    same = lambda x: x.mean((1, 2, 3))[:, None]  # noqa: E731
+    pair = fakes(same, same, (batch, 3, 8, 8))
+    assert half(source, tmp_path / "half.onnx", pictures=numbered(count)) == 0.0
+    for session in pair:
+        assert [list(x[:, 0, 0, 0]) for x in session.fed] == fed
+
+
+@pytest.mark.parametrize("spoilt", range(5))
+def test_an_overflow_on_any_one_picture_is_refused(tmp_path, fakes: Fakes, spoilt: int) -> None:
+    source = save(convolution(batch=2), tmp_path / "m.onnx")
+
+    def overflows(x: np.ndarray) -> np.ndarray:
+        return np.where(x[:, :1, 0, 0] == spoilt, np.inf, 1.0)
+
+    fakes(flat(1.0), overflows, (2, 3, 8, 8))
+    with pytest.raises(InputError, match="in FP16 it differs by inf"):
+        half(source, tmp_path / "half.onnx", pictures=numbered(5))
+
+
+def test_fewer_pictures_than_a_batch_are_an_error(tmp_path) -> None:
+    source = save(convolution(batch=4), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match=r"m\.onnx: has a batch of 4; 3 pictures are too few"):
+        half(source, tmp_path / "half.onnx", pictures=numbered(3))
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("before", [logging.NOTSET, logging.INFO])
+def test_logging_is_as_it_was(tmp_path, before: int) -> None:
+    source = save(convolution(), tmp_path / "m.onnx")
+    refused = save(convolution(weights() * 1e5), tmp_path / "big.onnx")
+    try:
+        logging.disable(before)
+        half(source, tmp_path / "half.onnx")
+        assert logging.root.manager.disable == before
+        with pytest.raises(InputError):
+            half(refused, tmp_path / "half.onnx")
+        assert logging.root.manager.disable == before
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def test_several_inputs_are_compared_on_noise(tmp_path):

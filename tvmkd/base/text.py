@@ -13,6 +13,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{lowered[close[0]]}"?' if close else ""
 
 
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of an error's message, at most ``limit`` characters; its class if empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit] if lines else type(error).__name__
+
+
 def listing(names: Iterable[str]) -> str:
     """``a, b, c``, or ``none`` for nothing."""
     return ", ".join(names) or "none"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from tvmkd.base import onnx_runtime
 from tvmkd.base.errors import InputError
 from tvmkd.targets import Target
 
@@ -121,18 +122,12 @@ class OnnxRuntimeRunner:
     """
 
     def __init__(self, model: bytes) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # As many threads as TVM's own kernels have, or as many as there are.
-        options.intra_op_num_threads = int(os.environ.get("TVM_NUM_THREADS") or 0)
+        # TVM's own kernels read the same variable; without it both use every core.
+        threads = int(os.environ.get("TVM_NUM_THREADS") or 0)
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its exceptions have no common base of their own
-            raise Refused(_line(error)) from None
+            self._session = onnx_runtime.open_session(model, threads=threads)
+        except onnx_runtime.Unloadable as error:
+            raise Refused(error.reason) from None
         self._names = [output.name for output in self._session.get_outputs()]
 
     def infer(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

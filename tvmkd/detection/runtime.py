@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from tvmkd import artifact
 from tvmkd.base.detector_description import Description
-from tvmkd.base.errors import InputError, MissingError
-from tvmkd.base.text import listing
+from tvmkd.base.errors import InputError
+from tvmkd.base.onnx_runtime import numpy_dtype, open_session, package
+from tvmkd.base.text import first_line, listing
 from tvmkd.detection import preprocess
 from tvmkd.detection.decode import THRESHOLD, Detections, decode
 from tvmkd.detection.nms import suppress
@@ -177,20 +178,10 @@ def _artifact(folder: Path) -> Detector:
 
 
 def _onnx(path: Path, threads: int) -> Detector:
-    try:
-        import onnxruntime as ort
-    except ImportError:
-        raise MissingError("onnxruntime is not installed: pip install onnxruntime") from None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base class of their own
-        raise InputError(f"{path}: ONNX Runtime cannot load it: {_first_line(error)}") from None
+    session = open_session(path, threads=threads)
     about = Description.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
     inputs, outputs = (
-        {value.name: (value.shape, _dtype(value.type)) for value in values}
+        {value.name: (value.shape, numpy_dtype(value.type)) for value in values}
         for values in (session.get_inputs(), session.get_outputs())
     )
 
@@ -198,15 +189,8 @@ def _onnx(path: Path, threads: int) -> Detector:
         try:
             found: list[Any] = session.run(None, {"input": values})
         except Exception as error:
-            raise InputError(f"{path}: ONNX Runtime cannot run it: {_first_line(error)}") from None
+            raise InputError(f"{path}: ONNX Runtime cannot run it: {first_line(error)}") from None
         return found
 
-    return Detector(str(path), f"ONNX Runtime {ort.__version__}", about, inputs, outputs, run)
-
-
-def _dtype(kind: str) -> str:
-    return "float32" if kind == "tensor(float)" else kind
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    runtime = f"ONNX Runtime {package().__version__}"
+    return Detector(str(path), runtime, about, inputs, outputs, run)

@@ -1,8 +1,7 @@
-"""An ONNX file in half precision, by ONNX Runtime's converter, checked against its original."""
+"""Converts an ONNX file to half precision with ONNX Runtime's converter, and checks the result."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import onnx
 
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
+from tvmkd.base.onnx_runtime import numpy_dtype, open_session
+from tvmkd.base.random_inputs import random_sample
 from tvmkd.base.tolerance import COMPILED, error_of_range
 from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
 ROUNDS = 4
-_INTEGERS = {"tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
 def half(
@@ -27,16 +27,19 @@ def half(
 
     Args:
         source: an FP32 ONNX file.
-        keep_fp32: layers that stay in FP32 (mixed precision), as `tvmkd.export.layers` takes them.
-        pictures: inputs to compare both files on, float32 ``[N, C, H, W]``, for a model of one
-            input; None: normal noise (zeros for integers), as many inputs as there are.
+        out: the file to write; nothing is written where the check fails.
+        keep_fp32: layers that stay in FP32 (mixed precision), as in `tvmkd.export.layers`.
+        pictures: inputs for the check of a model with one input, float32 ``[N, C, H, W]``, at
+            least one batch of the model; None: random inputs.
 
     Returns:
-        The largest difference between both files' outputs, as a share of the largest magnitude.
+        The largest difference between the outputs of both files, as a share of the largest
+        magnitude.
 
     Raises:
-        InputError: a layer is not there, the model cannot be converted, or answers with more than
-            `tvmkd.base.tolerance.COMPILED` of difference: float16 ends at 65504.
+        InputError: a layer is not there, the model cannot be converted, there are fewer pictures
+            than its batch, or the outputs differ by more than `tvmkd.base.tolerance.COMPILED`
+            allows: float16 ends at 65504.
     """
     ort_tools.importable()
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -45,20 +48,17 @@ def half(
     model = onnx.load(str(source))
     blocked = nodes_of(model, keep_fp32, "keep_fp32")
     try:
-        # It warns of every small weight that becomes zero; the comparison is what counts.
-        logging.disable(logging.WARNING)
-        result = convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
-    except Exception as error:  # whatever the converter trips over
-        raise InputError(f"{source}: cannot be brought to FP16: {error}") from None
-    finally:
-        logging.disable(logging.NOTSET)
-    # The converter puts its casts at the end.
+        with ort_tools.quiet():
+            result = convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
+    except Exception as error:  # the converter raises errors of many classes
+        raise InputError(f"{source}: cannot be converted to FP16: {error}") from None
+    # The converter appends its casts at the end.
     OnnxModel(result).topological_sort()
     out.parent.mkdir(parents=True, exist_ok=True)
     with files.draft(out, ".onnx") as written:
         onnx.save(result, str(written))
         gap = _difference(source, written, pictures)
-        if not gap <= COMPILED["float16"]:
+        if not gap <= COMPILED["float16"]:  # a NaN fails too
             raise InputError(
                 f"{source}: in FP16 it differs by {gap:.2g} of the output's range "
                 f"({COMPILED['float16']:g} is allowed); keep layers with large values in FP32 "
@@ -68,16 +68,9 @@ def half(
 
 
 def _difference(source: Path, other: Path, pictures: np.ndarray | None) -> float:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    sessions = [
-        onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-        for path in (source, other)
-    ]
+    sessions = [open_session(path) for path in (source, other)]
     answers: list[list[Any]] = [[], []]
-    for feed in _feeds(sessions[0].get_inputs(), pictures):
+    for feed in _feeds(source, sessions[0].get_inputs(), pictures):
         for found, session in zip(answers, sessions, strict=True):
             found.append(session.run(None, feed))
     return max(
@@ -86,18 +79,23 @@ def _difference(source: Path, other: Path, pictures: np.ndarray | None) -> float
     )
 
 
-def _feeds(inputs: Sequence[Any], pictures: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
+def _feeds(
+    source: Path, inputs: Sequence[Any], pictures: np.ndarray | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Each batch of pictures, or `ROUNDS` random ones. A free size is 1."""
     shapes = [[size if isinstance(size, int) else 1 for size in entry.shape] for entry in inputs]
-    if pictures is not None:
-        count = shapes[0][0]
-        for start in range(0, len(pictures) - count + 1, count):
-            yield {inputs[0].name: pictures[start : start + count]}
-        return
-    generator = np.random.default_rng(0)
-    for _ in range(ROUNDS):
-        yield {
-            entry.name: generator.standard_normal(shape, dtype=np.float32)
-            if entry.type == "tensor(float)"
-            else np.zeros(shape, _INTEGERS.get(entry.type, np.int64))
+    if pictures is None:
+        rng = np.random.default_rng(0)
+        specs = [
+            {"name": entry.name, "shape": shape, "dtype": numpy_dtype(entry.type)}
             for entry, shape in zip(inputs, shapes, strict=True)
-        }
+        ]
+        for _ in range(ROUNDS):
+            yield random_sample(rng, specs)
+        return
+    batch, last = shapes[0][0], len(pictures) - shapes[0][0]
+    if last < 0:
+        raise InputError(f"{source}: has a batch of {batch}; {len(pictures)} pictures are too few")
+    # The last batch overlaps the one before it where the pictures do not divide evenly.
+    for start in [*range(0, last, batch), last]:
+        yield {inputs[0].name: pictures[start : start + batch]}

@@ -1,4 +1,4 @@
-"""Whether an ONNX file answers as the PyTorch network it came from."""
+"""Compares an exported ONNX file with the PyTorch network that it comes from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.onnx_runtime import open_session
+from tvmkd.base.random_inputs import random_array
+from tvmkd.base.text import first_line
 from tvmkd.base.tolerance import EXPORT_ABSOLUTE, EXPORT_RELATIVE
 
 ROUNDS = 4
@@ -18,37 +21,38 @@ ROUNDS = 4
 def parity(
     network: nn.Module, path: Path, shape: tuple[int, ...], dynamic_batch: bool, name: str
 ) -> float:
-    """Runs both on several random inputs and returns the largest difference.
+    """Runs both on seeded random inputs and returns the largest difference.
 
-    Inputs are standard normal, float32, and one is all zeros. With a free batch other batch sizes
-    than the traced one are among them.
+    The inputs are float32 and standard normal; the last one is all zeros. A file with a free batch
+    runs with batches of 1 to `ROUNDS`.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        path: the ONNX file, with one input.
+        shape: of the input, batch first.
+        dynamic_batch: whether the file's batch is free.
+        name: the network's name in messages.
 
     Raises:
-        InputError: ONNX Runtime refuses the file, an output is not finite, or one differs.
+        InputError: ONNX Runtime cannot load or run the file, an output is not finite, or the
+            outputs differ in number, shape or value (see `tvmkd.base.tolerance`).
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    except Exception as error:  # a C++ error of one of many kinds
-        raise InputError(f"{name}: ONNX Runtime refuses the export: {_first(error)}") from None
+    session = open_session(path, name)
     (entry,) = session.get_inputs()
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     worst = 0.0
     for number in range(ROUNDS):
         batch = number + 1 if dynamic_batch else shape[0]
-        example = torch.randn((batch, *shape[1:]), generator=generator)
+        example = random_array(rng, "float32", (batch, *shape[1:]))
         if number == ROUNDS - 1:
-            example.zero_()
+            example[:] = 0
         with torch.inference_mode():
-            expected = flatten(network(example))
+            expected = flatten(network(torch.from_numpy(example)))
         try:
-            found = session.run(None, {entry.name: example.numpy()})
-        except Exception as error:  # as above
+            found = session.run(None, {entry.name: example})
+        except Exception as error:  # its exceptions have no common base class
             raise InputError(
-                f"{name}: the exported file fails on a batch of {batch}: {_first(error)}"
+                f"{name}: the exported file fails on a batch of {batch}: {first_line(error)}"
             ) from None
         if len(expected) != len(found):
             raise InputError(
@@ -61,7 +65,7 @@ def parity(
 
 
 def flatten(outputs: Any) -> list[Tensor]:
-    """The tensors in whatever a network returns, in the order of the exporter."""
+    """The tensors in a network's output, whatever its structure, in the exporter's order."""
     leaves, _ = torch.utils._pytree.tree_flatten(outputs)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -74,17 +78,11 @@ def _difference(want: np.ndarray[Any, Any], got: np.ndarray[Any, Any], where: st
     if want.size == 0:
         return 0.0
     gap = np.abs(want - got.astype(np.float32))
-    largest = max(1.0, float(np.abs(want).max()))
-    allowed = EXPORT_RELATIVE * np.abs(want) + EXPORT_ABSOLUTE * largest
-    # Written so that a NaN in the gap is a failure.
-    if not (gap <= allowed).all():
+    largest = float(np.abs(want).max())
+    allowed = EXPORT_RELATIVE * np.abs(want) + EXPORT_ABSOLUTE * max(1.0, largest)
+    if not (gap <= allowed).all():  # a NaN fails too
         raise InputError(
             f"{where} differs between PyTorch and ONNX Runtime by {float(gap.max()):.3g} "
-            f"(values up to {float(np.abs(want).max()):.3g}); the file is not kept"
+            f"(values up to {largest:.3g}); the file is not kept"
         )
     return float(gap.max())
-
-
-def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

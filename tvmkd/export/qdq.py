@@ -1,10 +1,8 @@
-"""From a float ONNX file to one with QuantizeLinear and DequantizeLinear, by ONNX Runtime."""
+"""Quantises a float ONNX file to QuantizeLinear and DequantizeLinear with ONNX Runtime."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from onnx import numpy_helper
 
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
+from tvmkd.base.text import first_line
 from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
@@ -24,14 +23,14 @@ OPERATORS = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Facts:
-    """What the file holds: layers in eight bits, and those that stayed."""
+    """How many layers are in eight bits, and the names of those that stayed in FP32."""
 
     quantized: int
     kept: tuple[str, ...]
 
 
 class _Reader:
-    """Images one by one, as ONNX Runtime's calibration asks for them."""
+    """Gives ONNX Runtime's calibration one image at a time."""
 
     def __init__(self, name: str, images: np.ndarray) -> None:
         self._feeds: Iterator[dict[str, np.ndarray]] = iter(
@@ -52,16 +51,16 @@ def quantize(
 ) -> Facts:
     """Writes ``out``: weights int8 per channel, symmetric; activations uint8 per tensor.
 
-    Weights keep seven bits: without VNNI the products of pairs of bytes saturate in 16 bits, on any
-    machine that the file may come to.
+    Weights use seven bits only: on CPUs without VNNI, sums of two products of bytes saturate in 16
+    bits, and the file may run on any machine.
 
     Args:
         source: float32 ONNX with one input, batch 1.
-        out: where to.
-        images: for the ranges of activations: float32 ``[n, ...]``.
-        keep_fp32: layers that stay as they are, as `tvmkd.export.layers` takes them.
-        symmetric: as TensorRT reads it: activations int8 about zero, biases in FP32; and weights of
-            eight bits, since no GPU adds products in 16.
+        out: the file to write.
+        images: to calibrate the ranges of activations with: float32 ``[N, ...]``.
+        keep_fp32: layers that stay in FP32, as in `tvmkd.export.layers`.
+        symmetric: the form that TensorRT reads: activations int8 with zero point 0, biases in FP32,
+            weights in all eight bits, since GPUs accumulate in 32.
 
     Raises:
         InputError: a name in ``keep_fp32`` matches no node, or ONNX Runtime cannot quantise it.
@@ -74,7 +73,7 @@ def quantize(
     layers = [node.name for node in model.graph.node if node.op_type in OPERATORS]
     named = nodes_of(model, list(keep_fp32), "[quantize] keep_fp32")
     kept = [name for name in named if name in layers]
-    with tempfile.TemporaryDirectory(prefix="tvmkd-quantize-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="tvmkd-quantize-") as folder, ort_tools.quiet():
         prepared = Path(folder) / "prepared.onnx"
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -99,16 +98,16 @@ def quantize(
                 _check(written)
         except InputError:
             raise
-        except Exception as error:  # it raises what it likes
-            text = (str(error).strip().splitlines() or [""])[0]
+        except Exception as error:  # its quantiser raises errors of many classes
             raise InputError(
-                f"{source}: ONNX Runtime cannot quantise it: {type(error).__name__}: {text[:200]}"
+                f"{source}: ONNX Runtime cannot quantise it: {type(error).__name__}: "
+                f"{first_line(error)}"
             ) from error
     return Facts(len(layers) - len(kept), tuple(kept))
 
 
 def _check(path: Path) -> None:
-    """Weights have a scale a channel and no zero points but zero."""
+    """Makes sure that at least one weight is quantised, and each with zero points of 0."""
     model = onnx.load(str(path))
     values: dict[str, Any] = {
         entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer
@@ -125,18 +124,3 @@ def _check(path: Path) -> None:
             raise InputError(f"{path}: {node.name}: a weight with a zero point that is not zero")
     if not found:
         raise InputError(f"{path}: no weight was quantised")
-
-
-class _quiet:  # noqa: N801 - a context manager
-    """ONNX Runtime's quantiser logs about itself."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        self._disabled = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *error: object) -> None:
-        logging.disable(self._disabled)
-        self._warnings.__exit__(None, None, None)

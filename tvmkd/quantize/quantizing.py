@@ -13,6 +13,7 @@ from torch import nn
 from tvmkd import data, models
 from tvmkd.base import console, machine
 from tvmkd.base.errors import InputError
+from tvmkd.base.onnx_runtime import open_session
 from tvmkd.data.splits import Images, batches
 from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.export import qdq
@@ -124,11 +125,7 @@ def _classes(network: nn.Module, images: Images) -> np.ndarray:
 
 def _classes_of(onnx: Path, images: Images) -> np.ndarray:
     """What ONNX Runtime says of a split, image by image."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = machine.physical_cores()
-    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    session = open_session(onnx, threads=machine.physical_cores())
     name = session.get_inputs()[0].name
     pictures = images.get(torch.arange(len(images.labels))).numpy()
     return np.array([int(session.run(None, {name: row[None]})[0].argmax()) for row in pictures])

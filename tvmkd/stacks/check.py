@@ -18,6 +18,7 @@ import numpy as np
 from tvmkd.base import tolerance, wire
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.manifest import TensorSpec
+from tvmkd.base.onnx_runtime import open_session
 from tvmkd.base.random_inputs import random_sample
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import programs
@@ -68,8 +69,6 @@ class Reference:
         board: Mapping[str, Any] | None = None,
         target: Mapping[str, Any] | None = None,
     ) -> None:
-        import onnxruntime
-
         self._stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._board, self._target = board, dict(target or {})
         self.on: dict[str, Any] = {}
@@ -77,11 +76,7 @@ class Reference:
         self.names = [spec["name"] for spec in inputs]
         self.samples: list[Arrays] = [*real]
         self.samples += [random_sample(rng, inputs) for _ in range(RANDOM_SAMPLES)]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            str(onnx), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(onnx, threads=1)
         self.outputs = [session.run(None, dict(sample)) for sample in self.samples]
         self.tolerance = max(
             tolerance.compiled(str(out.dtype)) for outs in self.outputs for out in outs

@@ -13,14 +13,14 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.errors import MissingError
+from tvmkd.base.onnx_runtime import CPU, ERROR, numpy_dtype, open_session, package
 from tvmkd.bench.engines.base import Engine, Inputs
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
-CPU = "CPUExecutionProvider"
 PROVIDERS = {
     "onnxruntime": [CPU],
     "onnxruntime:cuda": ["CUDAExecutionProvider", CPU],
@@ -41,32 +41,21 @@ class OrtEngine(Engine):
             MissingError: ONNX Runtime or the provider is not there, or does not start.
             InputError: the model cannot be loaded.
         """
-        try:
-            import onnxruntime as ort
-        except ImportError:
-            raise MissingError("onnxruntime is not installed: pip install onnxruntime") from None
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        if self.spec.options.get("optimization", "all") == "disabled":
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        spinning = "1" if self.spec.options.get("allow_spinning", True) else "0"
-        options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-        path = self.path()
+        ort = package()
         wanted = PROVIDERS.get(self.spec.kind, [CPU])
         if wanted[0] not in ort.get_available_providers():
             raise MissingError(
                 f"this ONNX Runtime {ort.__version__} has no {wanted[0]}: pip uninstall "
                 "onnxruntime && pip install onnxruntime-gpu"
             )
-        try:
-            self.session = ort.InferenceSession(
-                str(path), options, providers=[self._provider(name) for name in wanted]
-            )
-        except Exception as error:  # its exceptions share no base class of their own
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        self.session = open_session(
+            self.path(),
+            threads=self.threads,
+            optimize=self.spec.options.get("optimization", "all") != "disabled",
+            spin=self.spec.options.get("allow_spinning", True),
+            providers=[self._provider(name) for name in wanted],
+            log_level=ERROR,
+        )
         if self.session.get_providers()[0] != wanted[0]:
             # It says why on stderr only, and goes on with what is left.
             raise MissingError(
@@ -101,11 +90,9 @@ class OrtEngine(Engine):
 
     def facts(self) -> dict[str, Any]:
         """Version, provider and session options."""
-        import onnxruntime as ort
-
         options = self.session.get_session_options()
         return {
-            "version": ort.__version__,
+            "version": package().__version__,
             "provider": self.session.get_providers()[0],
             "provider_options": self.session.get_provider_options()[
                 self.session.get_providers()[0]
@@ -115,14 +102,6 @@ class OrtEngine(Engine):
         }
 
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-}
-
-
 def _tensor(value: Any) -> dict[str, Any]:
-    kind = value.type
-    dtype = _DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
     shape = [size if isinstance(size, int) else str(size or "?") for size in value.shape]
-    return {"name": value.name, "shape": shape, "dtype": dtype}
+    return {"name": value.name, "shape": shape, "dtype": numpy_dtype(value.type)}

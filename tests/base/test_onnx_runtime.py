@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from tvmkd.base import onnx_runtime
+from tvmkd.base.errors import InputError, MissingError
+
+
+class Opened(SimpleNamespace):
+    """What `InferenceSession` was called with."""
+
+    def options(self) -> tuple[Any, ...]:
+        given = self.given
+        return (
+            given.intra_op_num_threads,
+            given.inter_op_num_threads,
+            given.graph_optimization_level,
+            given.get_session_config_entry("session.intra_op.allow_spinning"),
+            given.log_severity_level,
+        )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Opened]:
+    calls: list[Opened] = []
+
+    def session(model: Any, given: Any, providers: Any) -> Opened:
+        calls.append(Opened(model=model, given=given, providers=providers))
+        return calls[-1]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return calls
+
+
+def test_defaults(opened: list[Opened]) -> None:
+    onnx_runtime.open_session(Path("m.onnx"))
+    (call,) = opened
+    assert (call.model, call.providers) == ("m.onnx", ["CPUExecutionProvider"])
+    level = onnxruntime.SessionOptions().graph_optimization_level
+    assert call.options() == (0, 1, level, "1", onnx_runtime.FATAL)
+
+
+def test_options(opened: list[Opened]) -> None:
+    onnx_runtime.open_session(
+        b"model",
+        threads=3,
+        optimize=False,
+        spin=False,
+        providers=[("CUDAExecutionProvider", {"use_tf32": "0"}), onnx_runtime.CPU],
+        log_level=onnx_runtime.ERROR,
+    )
+    (call,) = opened
+    assert call.model == b"model"
+    assert call.providers == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    off = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert call.options() == (3, 1, off, "0", onnx_runtime.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("", "{path}: ONNX Runtime cannot load it: "), ("student", "student: ONNX")]
+)
+def test_a_file_that_is_no_model_is_one_line_with_its_name(
+    tmp_path: Path, name: str, shown: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(InputError) as caught:
+        onnx_runtime.open_session(path, name)
+    assert isinstance(caught.value, onnx_runtime.Unloadable)
+    assert str(caught.value).startswith(shown.format(path=path))
+    assert str(caught.value).endswith(caught.value.reason)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_bytes_have_a_name_in_messages_too() -> None:
+    with pytest.raises(InputError, match=r"^the model: ONNX Runtime cannot load it: "):
+        onnx_runtime.open_session(b"not a model")
+
+
+def test_without_onnx_runtime_the_message_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingError, match="pip install onnxruntime"):
+        onnx_runtime.open_session(b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("tensor(float)", "float32"),
+        ("tensor(double)", "float64"),
+        ("tensor(float16)", "float16"),
+        ("tensor(int64)", "int64"),
+        ("tensor(bool)", "bool"),
+    ],
+)
+def test_element_types_have_numpy_names(kind: str, dtype: str) -> None:
+    assert onnx_runtime.numpy_dtype(kind) == dtype

@@ -1,0 +1,85 @@
+"""Opens sessions of ONNX Runtime, in one way for every caller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.text import first_line
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPU = "CPUExecutionProvider"
+# Levels of ONNX Runtime's log. What it logs as an error it also raises, providers excepted.
+ERROR, FATAL = 3, 4
+
+
+class Unloadable(InputError):
+    """ONNX Runtime cannot load a model. ``reason`` is its own message."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: ONNX Runtime cannot load it: {reason}")
+        self.reason = reason
+
+
+def package() -> Any:
+    """The module ``onnxruntime``.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingError("onnxruntime is not installed: pip install onnxruntime") from None
+    return onnxruntime
+
+
+def open_session(
+    model: Path | bytes,
+    name: str = "",
+    *,
+    threads: int = 0,
+    optimize: bool = True,
+    spin: bool = True,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] = (CPU,),
+    log_level: int = FATAL,
+) -> onnxruntime.InferenceSession:
+    """Opens a session, which runs one operator at a time.
+
+    Args:
+        model: an ONNX file, or its bytes.
+        name: the model's name in messages; by default the file's.
+        threads: threads of one operator; 0: one for each physical core.
+        optimize: False leaves the graph as it is in the file.
+        spin: whether idle threads spin while they wait for work.
+        providers: execution providers, the preferred one first, each with or without options.
+        log_level: `ERROR` or `FATAL`.
+
+    Raises:
+        MissingError: ONNX Runtime is not installed.
+        Unloadable: ONNX Runtime refuses the model (an InputError).
+    """
+    onnxruntime = package()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = log_level
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=list(providers))
+    except Exception as error:  # its exceptions have no common base class
+        shown = name or ("the model" if isinstance(model, bytes) else str(model))
+        raise Unloadable(shown, first_line(error)) from None
+
+
+def numpy_dtype(kind: str) -> str:
+    """numpy's name of an element type as ONNX Runtime writes it: ``tensor(float)`` is float32."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
