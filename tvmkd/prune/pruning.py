@@ -1,4 +1,4 @@
-"""Prunes step by step; a step stays where the compiled network got faster and accuracy held."""
+"""Prunes a trained student step by step, with fine-tuning, compilation and timing at each step."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.models.macs import macs, parameters
 from tvmkd.prune import channels, curve
+from tvmkd.prune.rule import Step, prune_stepwise
 from tvmkd.stacks import compile as steps
 from tvmkd.timing import interleaved, stats
 
@@ -29,28 +30,6 @@ if TYPE_CHECKING:
     from tvmkd.config import Config
     from tvmkd.data.splits import Splits
     from tvmkd.targets import Target
-
-MOST = 0.9  # share of the channels that one step may take
-
-
-@dataclass(frozen=True)
-class Step:
-    """One try. ``ratio`` and its interval are the latency against the network before it.
-
-    Accuracies are 0 to 1, times ms, MACs and parameters those of one image.
-    """
-
-    share: float
-    kept: bool
-    why: str
-    channels: int
-    macs: int
-    parameters: int
-    val_accuracy: float
-    test_accuracy: float
-    ms: float
-    ratio: float
-    ratio_ci: tuple[float, float]
 
 
 @dataclass
@@ -70,18 +49,17 @@ def prune(
     *,
     search_in: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Prunes ``out/student.pt`` as ``[prune]`` says.
+    """Prunes ``out/student.pt`` with the settings of ``[prune]``.
 
-    Each step takes a share of the channels, fine-tunes with the distillation loss of the run,
-    compiles, and times the new network and the one before in turns. It is kept where the 95%
-    interval of their ratio is below 1; where it is not, the next try takes a larger share of the
-    same network. A step that loses more than ``max_drop`` on the validation split ends it.
+    Each step removes a share of the channels, fine-tunes with the distillation loss of the run,
+    compiles, and times the new network and the previous one in alternation. For which steps are
+    kept see `tvmkd.prune.rule.prune_stepwise`.
 
     Args:
         cfg: the whole config.
-        target: what to compile for; it has to run here.
-        out: the run's folder: gets ``pruned.pt``, ``pruning.html`` and ``prune/``.
-        search_in: folders to look for a ``module:callable`` teacher in.
+        target: the target to compile for; it has to run on this machine.
+        out: the run folder; ``pruned.pt``, ``pruning.html`` and ``prune/`` are written into it.
+        search_in: folders to search for a ``module:callable`` teacher.
 
     Returns:
         JSON-safe: ``steps`` (see `Step`; the first is the student itself), ``kept`` (how many),
@@ -97,15 +75,15 @@ def prune(
     if reason is not None:
         raise UsageError(
             f"[prune] times each step, and {target.name} does not run here: {reason}; "
-            "give a target that does"
+            "choose a target that runs on this machine"
         )
     splits = data.load(cfg.data)
     saved = checkpoint.load(out / "student.pt")
     base = {"base": saved.model["spec"], "args": saved.model["kwargs"], "shape": splits.shape}
     if not models.is_builtin(base["base"]):
         raise InputError(
-            f'[prune] takes students of tvmkd or torchvision, not "{base["base"]}": a pruned '
-            "checkpoint names what to rebuild, and a file must not choose what code runs"
+            f'[prune] supports students of tvmkd or torchvision, not "{base["base"]}": a pruned '
+            "checkpoint names the model to rebuild, and a file must not choose which code runs"
         )
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     network.load_state_dict(saved.state)
@@ -115,32 +93,23 @@ def prune(
     artifact = _compile(out / "student.pt", splits, folder / "0", target, cfg.tune.stack)
     now = _State(network.eval(), [], out / "student.pt", artifact)
     first = _measure(now, now, splits, cfg)
-    found = [replace(first, kept=True, why="the student", ratio=1.0, ratio_ci=(1.0, 1.0))]
-    share = section.ratio
-    for number in range(1, section.steps + 1):
-        share = min(share, MOST)
-        new = _try(number, share, now, base, cfg, splits, target, folder, search_in)
+
+    def attempt(number: int, share: float, before: _State) -> tuple[_State, Step] | None:
+        new = _try(number, share, before, base, cfg, splits, target, folder, search_in)
         if new is None:
-            console.warn(f"step {number}: no channels left to take at this multiple; it ends here")
-            break
-        step = replace(_measure(new, now, splits, cfg), share=share)
-        lost = found[0].val_accuracy - step.val_accuracy
-        if lost > section.max_drop:
-            why = f"loses {100 * lost:.1f} points on the validation split"
-        elif step.ratio_ci[1] < 1:
-            why, step = "faster", replace(step, kept=True)
-        else:
-            why = "not faster beyond the noise"
-        found.append(replace(step, why=why))
-        console.say(f"  step {number}: {_line(found[-1])}")
-        if lost > section.max_drop:
-            break
-        if step.kept:
-            now, share = new, section.ratio
-        elif share >= MOST:
-            break
-        else:
-            share += section.ratio
+            console.warn(f"step {number}: no channels left to remove at this multiple; stopping")
+            return None
+        return new, _measure(new, before, splits, cfg)
+
+    now, found = prune_stepwise(
+        now,
+        replace(first, why="the student", ratio=1.0, ratio_ci=(1.0, 1.0)),
+        attempt,
+        steps=section.steps,
+        ratio=section.ratio,
+        max_drop=section.max_drop,
+        on_step=lambda number, step: console.say(f"  step {number}: {_line(step)}"),
+    )
     _publish(now, saved, out)
     curve.draw(found, out / "pruning.html", target.budget.get("model_ms"))
     kept = [step for step in found if step.kept]
@@ -198,7 +167,7 @@ def _compile(source: Path, splits: Splits, place: Path, target: Target, stack: s
 def _measure(new: _State, before: _State, splits: Splits, cfg: Config) -> Step:
     threads = cfg.compare.threads or machine.physical_cores()
     inputs = new.artifact.parent.parent / "input.npy"
-    with console.working("timing it and the one before in turns"):
+    with console.working("timing the step and the previous network in alternation"):
         was, now = interleaved.in_turns([before.artifact, new.artifact], inputs, threads)
     ratio, interval = stats.ratio_ci(now, was)
     size = cfg.data.batch_size
@@ -220,7 +189,7 @@ def _measure(new: _State, before: _State, splits: Splits, cfg: Config) -> Step:
 
 
 def _publish(now: _State, student: checkpoint.Checkpoint, out: Path) -> None:
-    """``pruned.pt``: the last network that was kept, with what the student says of its data."""
+    """Writes ``pruned.pt``: the last kept network, with the student's metadata about its data."""
     last = checkpoint.load(now.checkpoint)
     meta = {**student.meta, "pruned": str(len(now.history) > 0).lower()}
     checkpoint.save(out / "pruned.pt", replace(last, optimizer=None, meta=meta))

@@ -1,10 +1,10 @@
-"""Trains a network as if its weights and activations had eight bits (QAT).
+"""Simulates int8 weights and activations during training (quantisation-aware training, QAT).
 
-Weights are rounded per output channel, symmetric about zero; a normalisation behind a convolution
-scales its channels one by one, so that rounding before and after folding it are the same. What goes
-into a convolution or dense layer is rounded per tensor, over the range that a moving average of its
-extremes says (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", 2018).
+Weights are rounded per output channel, symmetric about zero. A normalisation after a convolution
+scales each channel by a constant, so rounding before and after folding it gives the same result.
+The input of a convolution or dense layer is rounded per tensor, over a range that follows its
+extremes by a moving average (Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", 2018).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MOMENTUM = 0.05
 
 
 class RoundedWeight(nn.Module):
-    """A parametrization: a weight ``[out, ...]`` as the exported file has it, by output channel."""
+    """A parametrization: rounds a weight ``[out, ...]`` per output channel, as the export does."""
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The same shape; the gradient passes as if nothing were rounded."""
+        """Returns the rounded weight, of the same shape; the gradient ignores the rounding."""
         largest = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-8)
         zeros = torch.zeros_like(largest, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(
@@ -37,7 +37,7 @@ class RoundedWeight(nn.Module):
 
 
 class RoundedInput(nn.Module):
-    """What goes into a layer, in 256 levels between extremes that a moving average follows."""
+    """Rounds the input of a layer to 256 levels between moving averages of its extremes."""
 
     low: Tensor
     high: Tensor
@@ -49,7 +49,7 @@ class RoundedInput(nn.Module):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(self, values: Tensor) -> Tensor:
-        """The same shape."""
+        """Returns the rounded values, of the same shape; updates the range while training."""
         if self.training:
             with torch.no_grad():
                 low, high = values.detach().aminmax()
@@ -63,14 +63,14 @@ class RoundedInput(nn.Module):
 
 
 def attach(network: nn.Module, keep_fp32: Collection[str] = ()) -> Callable[[], None]:
-    """Rounds what is trained from now on; returns what takes it all off again.
+    """Adds simulated rounding to all layers; returns a function that removes it.
 
     Args:
-        network: changed in place; its weights stay those of full precision underneath.
-        keep_fp32: paths of layers, or of modules around them, that are left alone.
+        network: changed in place; it keeps its full-precision weights underneath.
+        keep_fp32: paths of layers, or of modules that contain them, to leave in FP32.
 
     Raises:
-        InputError: a path in ``keep_fp32`` leads to no convolution or dense layer.
+        InputError: a path in ``keep_fp32`` contains no convolution or dense layer.
     """
     layers = {path: module for path, module in network.named_modules() if isinstance(module, KINDS)}
     for path in keep_fp32:

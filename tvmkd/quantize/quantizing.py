@@ -1,8 +1,8 @@
-"""A trained student in eight bits: trained so or not, exported, checked, measured."""
+"""Quantises a trained student to int8, with or without training (QAT, PTQ), and measures it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,20 +30,21 @@ if TYPE_CHECKING:
 def quantize(
     cfg: Config, target: Target, student: Path, out: Path, *, search_in: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Quantises a student as ``[quantize]`` says.
+    """Quantises a student with the settings of ``[quantize]``.
 
     Args:
         cfg: the whole config.
-        target: what it is for.
+        target: the target to compile for.
         student: checkpoint of a student of tvmkd or torchvision.
-        out: the run's folder: gets ``student-int8.onnx`` and ``quantize/``.
-        search_in: folders to look for a ``module:callable`` teacher in.
+        out: the run folder; ``student-int8.onnx`` and ``quantize/`` are written into it.
+        search_in: folders to search for a ``module:callable`` teacher.
 
     Returns:
         JSON-safe: accuracies (0 to 1, test split) ``fp32_accuracy``, ``int8_accuracy`` in ONNX
-        Runtime and, where trained so, ``trained_accuracy`` in PyTorch; ``agreement`` of the classes
-        that ONNX Runtime gives with those of the float file (or, where trained so, of PyTorch);
-        ``quantized`` layers and those ``kept``; ``ms``: medians by engine; ``left_out``.
+        Runtime and, after QAT, ``trained_accuracy`` in PyTorch; ``agreement``: the share of test
+        images to which the int8 file gives the same class as the FP32 file (after QAT: as the
+        trained network in PyTorch); ``quantized``: number of int8 layers; ``kept``: the layers in
+        FP32; ``ms``: medians by engine; ``left_out``: reasons by engine.
 
     Raises:
         InputError: the student cannot be quantised.
@@ -54,30 +55,33 @@ def quantize(
     saved = checkpoint.load(student)
     if not models.is_builtin(saved.model["spec"]):
         raise InputError(
-            f'[quantize] takes students of tvmkd or torchvision, not "{saved.model["spec"]}"'
+            f'[quantize] supports students of tvmkd or torchvision, not "{saved.model["spec"]}"'
         )
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     network.load_state_dict(saved.state)
     folder = out / "quantize"
     folder.mkdir(exist_ok=True)
     before = export(student, folder / "fp32.onnx", splits.shape)
-    source, wanted = before, _classes_of(before, splits.test)
-    full = wanted
+    source, full = before, _classes_of(before, splits.test)
+    expected = full
     if section.method == "qat":
-        detach = fake.attach(network, section.keep_fp32)
-        fine_tune(
-            cfg,
-            out,
-            network,
-            {"spec": "rounded", "kwargs": saved.model},
-            folder / "qat.pt",
-            name="student in eight bits",
-            epochs=section.epochs,
-            lr=section.lr,
-            search_in=search_in,
-        )
-        wanted = _classes(network.cpu(), splits.test)
-        detach()
+
+        def train() -> None:
+            fine_tune(
+                cfg,
+                out,
+                network,
+                {"spec": "rounded", "kwargs": saved.model},
+                folder / "qat.pt",
+                name="student in eight bits",
+                epochs=section.epochs,
+                lr=section.lr,
+                search_in=search_in,
+            )
+
+        # The int8 file is compared with the network that was trained for int8: its answers differ
+        # from the FP32 student's by design.
+        expected = trained_classes(network, section.keep_fp32, train, splits.test)
         source = export(network, folder / "qat.onnx", splits.shape, metadata=saved.meta)
     final = out / "student-int8.onnx"
     with console.working("calibrating the ranges of activations"):
@@ -85,25 +89,48 @@ def quantize(
         facts = qdq.quantize(source, final, images, section.keep_fp32)
     labels = splits.test.labels.numpy()
     got = _classes_of(final, splits.test)
-    # What it was trained to be, not what it was: a trained student answers differently by design.
     times, left_out = _time(cfg, target, source, final, splits.sample(8), folder)
     found = {
         "method": section.method,
         "fp32_accuracy": float((full == labels).mean()),
         "int8_accuracy": float((got == labels).mean()),
-        "agreement": float((got == wanted).mean()),
+        "agreement": float((got == expected).mean()),
         "quantized": facts.quantized,
         "kept": list(facts.kept),
         "ms": times,
         "left_out": left_out,
     }
     if section.method == "qat":
-        found["trained_accuracy"] = float((wanted == labels).mean())
+        found["trained_accuracy"] = float((expected == labels).mean())
     return found
 
 
+def trained_classes(
+    network: nn.Module, keep_fp32: Collection[str], train: Callable[[], None], images: Images
+) -> np.ndarray:
+    """Trains ``network`` with simulated int8 and returns the classes it then gives.
+
+    The classes are taken before the simulation is removed, so that they are those of the int8
+    network. Afterwards ``network`` is a plain FP32 module again, with the trained weights.
+
+    Args:
+        network: changed in place.
+        keep_fp32: see `tvmkd.quantize.fake.attach`.
+        train: trains ``network``.
+        images: the images to classify.
+
+    Returns:
+        int64 ``[images]``: the class of each.
+    """
+    detach = fake.attach(network, keep_fp32)
+    train()
+    classes = _classes(network.cpu(), images)
+    detach()
+    return classes
+
+
 def lines(found: dict[str, Any]) -> list[str]:
-    """What `quantize` found, for a terminal."""
+    """The results of `quantize` as lines for a terminal."""
     times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["ms"].items())
     kept = f", {len(found['kept'])} kept in fp32" if found["kept"] else ""
     what = (
@@ -124,7 +151,7 @@ def _classes(network: nn.Module, images: Images) -> np.ndarray:
 
 
 def _classes_of(onnx: Path, images: Images) -> np.ndarray:
-    """What ONNX Runtime says of a split, image by image."""
+    """The classes that ONNX Runtime gives to the images of a split, one image at a time."""
     session = open_session(onnx, threads=machine.physical_cores())
     name = session.get_inputs()[0].name
     pictures = images.get(torch.arange(len(images.labels))).numpy()
@@ -134,7 +161,7 @@ def _classes_of(onnx: Path, images: Images) -> np.ndarray:
 def _time(
     cfg: Config, target: Target, before: Path, after: Path, samples: np.ndarray, folder: Path
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Medians in ms of both files in ONNX Runtime and, where it runs here, compiled."""
+    """Median latencies (ms) of both files in ONNX Runtime and, if the target runs here, in TVM."""
     from tvmkd.bench import EngineSpec, compare
     from tvmkd.export import check
 
@@ -148,12 +175,12 @@ def _time(
             try:
                 steps.build(onnx, target, [], folder / name, stack=cfg.tune.stack)
             except InputError as error:
-                # Rounding may fall to the other side in TVM, which its check does not allow.
+                # TVM may round a value to the other side; the numeric check refuses that.
                 unbuilt[f"tvm {name}"] = str(error)
                 continue
             specs.append(EngineSpec(f"tvm {name}", "tvm", folder / name, precision=name))
     given = check(before).inputs[0].name
-    with console.working("timing both in turns"):
+    with console.working("timing both in alternation"):
         result = compare(
             specs,
             before,

@@ -108,6 +108,43 @@ def test_a_difficult_object_excuses_no_other_mistake(wrong):
     assert sorted(scores.voc_classes.values()) == pytest.approx([0.5, 1])
 
 
+HALF = (50, 50, 70, 60)
+"""An IoU of exactly 0.5 with B."""
+
+
+@pytest.mark.parametrize(
+    ("box", "excused"),
+    [
+        (B, True),
+        pytest.param(HALF, True, id="IoU 0.5"),
+        pytest.param((50, 50, 70, 59.9), False, id="IoU 0.4975"),
+    ],
+)
+def test_a_detection_is_excused_from_an_iou_of_half_with_a_difficult_object(box, excused):
+    """Excused: neither right nor wrong. Else it is wrong, and comes before the right one."""
+    scores = score([found((A, 0.5), (box, 0.9))], [target(A, B, difficult=[1])])
+    assert scores.voc == pytest.approx(1 if excused else 0.5)
+
+
+def test_an_iou_of_exactly_half_finds_an_object():
+    scores = score([found((HALF, 0.9))], [target(B)])
+    assert (scores.voc, scores.coco_50) == (1, 1)
+    assert scores.coco == pytest.approx(0.1)
+
+
+def test_a_detection_nearer_to_an_ordinary_object_is_not_excused():
+    """Of two objects the nearer one decides: here the ordinary one, which is found twice."""
+    near = (50, 50, 70, 66)
+    scores = score([found((near, 0.9), (near, 0.8), (A, 0.5))], [target(B, near, A, difficult=[0])])
+    assert scores.voc == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
+
+
+def test_a_crowd_that_is_difficult_excuses_nothing_beyond_its_being_a_crowd():
+    crowd = (40, 40, 80, 80)
+    scores = score([found((B, 0.9), (A, 0.8))], [target(crowd, A, difficult=[0], crowds=[0])])
+    assert scores.voc == pytest.approx(0.5)
+
+
 def test_an_ordinary_object_that_overlaps_a_difficult_one_still_counts():
     near = (50, 50, 70, 66)  # 0.8 of B
     scores = score([found((near, 0.9))], [target(B, near, difficult=[0])])

@@ -1,0 +1,222 @@
+"""Quantising: what is compared with what, with stubs; and a small student through the pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tvmkd import config
+from tvmkd.base.errors import InputError
+from tvmkd.data.splits import TensorImages
+from tvmkd.quantize import quantizing
+from tvmkd.stacks import compile as steps
+from tvmkd.stages import pipeline
+
+SECTIONS: dict[str, Any] = {
+    "project": {"name": "quantize"},
+    "data": {"image_size": 16, "augment": "none"},
+    "teacher": {"args": {"widths": [8], "depth": 1}, "epochs": 1},
+    "student": {"model": "residual", "args": {"widths": [8, 16], "depth": 1}},
+    "distill": {"loss": "kd", "epochs": 6, "seeds": [0], "baseline": False, "lr": 4e-3},
+    "quantize": {"method": "ptq", "allow_slow": True},
+    "compare": {"seconds": 0.2, "rounds": 2},
+}
+
+
+def images(*values: float) -> TensorImages:
+    """One pixel an image."""
+    pixels = torch.tensor(values).view(-1, 1, 1, 1)
+    return TensorImages(pixels, torch.zeros(len(values), dtype=torch.int64), [0.0], [1.0])
+
+
+def scaled(weight: float) -> nn.Sequential:
+    """Gives class 1 where ``1.0 * x > weight * x``, that is where its second weight is smaller."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+    network[1].weight = nn.Parameter(torch.tensor([[weight], [1.0]]))
+    return network
+
+
+def test_the_expected_classes_are_those_of_the_network_while_it_is_rounded() -> None:
+    network = scaled(1.5)
+    expected = quantizing._classes(network, images(1.0, 2.0))
+    assert expected.tolist() == [0, 0]
+
+    def train() -> None:
+        # In a layer that is rounded per channel only the inputs tell: 2.0 is the range's end.
+        network.train()(torch.tensor([[[[0.0]]], [[[2.0]]]]))
+        network[1].bias = nn.Parameter(torch.tensor([0.0, 0.02]))
+
+    # 0.001 rounds to zero, where the bias decides; unrounded, the larger weight does.
+    found = quantizing.trained_classes(network, (), train, images(0.003, 2.0))
+    assert found.tolist() == [1, 0]
+    network[1].bias = nn.Parameter(torch.tensor([0.0, 0.001]))
+    assert quantizing._classes(network, images(0.003)).tolist() == [0], "the rounding is gone"
+
+
+def test_layers_in_fp32_are_not_rounded_while_training() -> None:
+    network = scaled(1.5)
+
+    def train() -> None:
+        assert not hasattr(network[1], "rounded_input")
+
+    quantizing.trained_classes(network, ["1"], train, images(1.0))
+
+
+def test_more_images_than_a_batch_are_classified_in_order() -> None:
+    values = [1.0 if number % 3 else -1.0 for number in range(300)]
+    found = quantizing._classes(scaled(1.5), images(*values))
+    assert found.tolist() == [0 if value > 0 else 1 for value in values]
+
+
+LABELS = [0, 1, 1, 0, 1, 0, 0, 1]
+FP32 = [0, 1, 1, 0, 1, 0, 1, 0]  # 6 of 8 right
+INT8 = [0, 1, 1, 0, 0, 1, 1, 0]  # 4 of 8 right; 6 of 8 as FP32
+TRAINED = [0, 1, 1, 0, 0, 1, 1, 1]  # 5 of 8 right; 7 of 8 as INT8
+
+
+@pytest.fixture
+def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replaces all that trains, exports and times; returns what they were given."""
+    given: dict[str, Any] = {}
+    labels = torch.tensor(LABELS)
+    splits = SimpleNamespace(
+        shape=(1, 1, 1, 1), test=SimpleNamespace(labels=labels), sample=lambda *_: np.zeros(1)
+    )
+    saved = SimpleNamespace(model={"spec": "residual", "kwargs": {}}, state={}, meta={"a": "b"})
+    network = nn.Identity()
+
+    def export(source: Any, path: Path, *_: Any, **__: Any) -> Path:
+        given[path.name] = source
+        return path
+
+    def quantize(source: Path, final: Path, _images: Any, keep: Any) -> Any:
+        given["quantized"] = (source.name, keep)
+        return SimpleNamespace(quantized=3, kept=("head",))
+
+    def classes_of(onnx: Path, _images: Any) -> np.ndarray:
+        return np.array(INT8 if onnx.name == "student-int8.onnx" else FP32)
+
+    def timed(_cfg: Any, _target: Any, before: Path, after: Path, *_: Any) -> Any:
+        given["timed"] = (before.name, after.name)
+        return {"onnxruntime int8": 1.0}, {}
+
+    monkeypatch.setattr(quantizing.data, "load", lambda _: splits)
+    monkeypatch.setattr(quantizing.checkpoint, "load", lambda _: saved)
+    monkeypatch.setattr(quantizing.models, "build", lambda *_, **__: network)
+    monkeypatch.setattr(quantizing, "export", export)
+    monkeypatch.setattr(quantizing.qdq, "quantize", quantize)
+    monkeypatch.setattr(quantizing, "_classes_of", classes_of)
+    monkeypatch.setattr(quantizing, "trained_classes", lambda *_: np.array(TRAINED))
+    monkeypatch.setattr(quantizing, "_time", timed)
+    return given
+
+
+def quantized(tmp_path: Path, method: str) -> dict[str, Any]:
+    section = {"method": method, "allow_slow": True, "keep_fp32": ["head"]}
+    cfg = config.parse({**SECTIONS, "quantize": section})
+    target: Any = None
+    return quantizing.quantize(cfg, target, tmp_path / "student.pt", tmp_path)
+
+
+def test_after_training_the_int8_file_is_compared_with_the_fp32_file(
+    tmp_path: Path, stubs: dict[str, Any]
+) -> None:
+    found = quantized(tmp_path, "ptq")
+    assert (found["fp32_accuracy"], found["int8_accuracy"]) == (6 / 8, 4 / 8)
+    assert found["agreement"] == 6 / 8
+    assert "trained_accuracy" not in found
+    assert stubs["quantized"] == ("fp32.onnx", ["head"])
+    assert stubs["timed"] == ("fp32.onnx", "student-int8.onnx")
+    assert (found["quantized"], found["kept"]) == (3, ["head"])
+
+
+def test_with_training_the_int8_file_is_compared_with_the_trained_network(
+    tmp_path: Path, stubs: dict[str, Any]
+) -> None:
+    found = quantized(tmp_path, "qat")
+    assert (found["fp32_accuracy"], found["int8_accuracy"]) == (6 / 8, 4 / 8)
+    assert (found["trained_accuracy"], found["agreement"]) == (5 / 8, 7 / 8)
+    assert stubs["quantized"] == ("qat.onnx", ["head"])
+    assert isinstance(stubs["qat.onnx"], nn.Identity), "the trained network is exported"
+    assert stubs["timed"] == ("qat.onnx", "student-int8.onnx")
+
+
+def test_the_lines_for_a_terminal() -> None:
+    found = {
+        "quantized": 3, "kept": ["head"], "int8_accuracy": 0.5, "fp32_accuracy": 0.75,
+        "agreement": 0.875, "ms": {"a": 1.5}, "left_out": {"tvm int8": "no"},
+    }  # fmt: skip
+    what, times, left_out = quantizing.lines(found)
+    assert "3 layers in int8, 1 kept in fp32" in what
+    assert all(share in what for share in ("50.0%", "75.0%", "87.5%"))
+    assert (times, left_out) == ("a 1.500 ms", "tvm int8: left out: no")
+
+
+@pytest.mark.slow
+def test_after_training_and_with_it(tmp_path: Path) -> None:
+    for method in ("ptq", "qat"):
+        sections = {**SECTIONS, "project": {"name": "q", "out": str(tmp_path / "run")}}
+        sections["quantize"] = {"method": method, "epochs": 2, "allow_slow": True}
+        found: dict[str, Any] = pipeline.run(config.parse(sections), until="quantize")["quantize"]
+        json.dumps(found)
+        assert found["quantized"] == 8
+        assert found["agreement"] > 0.95
+        assert found["int8_accuracy"] > found["fp32_accuracy"] - 0.05
+        assert {"onnxruntime fp32", "onnxruntime int8"} <= set(found["ms"])
+        assert set(found["ms"]) | set(found["left_out"]) == {
+            "onnxruntime fp32",
+            "onnxruntime int8",
+            "tvm fp32",
+            "tvm int8",
+        }
+        assert ("trained_accuracy" in found) == (method == "qat")
+    assert (tmp_path / "run/student-int8.onnx").is_file()
+
+
+def test_what_tvm_does_not_build_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd import bench, export
+
+    def build(onnx: Path, _target: Any, _records: Any, out: Path, **_: Any) -> None:
+        if onnx.name == "int8.onnx":
+            raise InputError(f"{onnx.name}: differs from ONNX Runtime")
+
+    def compare(specs: Any, *_: Any, **__: Any) -> Any:
+        engines = [SimpleNamespace(name=spec.name, p50=float(n)) for n, spec in enumerate(specs)]
+        return SimpleNamespace(
+            engines=engines, left_out=[SimpleNamespace(name="onnxruntime int8", reason="slow")]
+        )
+
+    monkeypatch.setattr(steps, "build", build)
+    monkeypatch.setattr(bench, "compare", compare)
+    monkeypatch.setattr(
+        export, "check", lambda _: SimpleNamespace(inputs=[SimpleNamespace(name="x")])
+    )
+    target: Any = SimpleNamespace(runs_here=lambda: None)
+    cfg = config.parse(SECTIONS)
+    files = (tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    times, left_out = quantizing._time(cfg, target, *files, np.zeros((2, 1)), tmp_path)
+    assert times == {"onnxruntime fp32": 0.0, "onnxruntime int8": 1.0, "tvm fp32": 2.0}
+    assert left_out == {
+        "tvm int8": "int8.onnx: differs from ONNX Runtime",
+        "onnxruntime int8": "slow",
+    }
+    target.runs_here = lambda: "another machine"
+    times, _ = quantizing._time(cfg, target, *files, np.zeros((2, 1)), tmp_path)
+    assert set(times) == {"onnxruntime fp32", "onnxruntime int8"}
+
+
+def test_a_target_where_it_does_not_pay_is_refused_before_any_training(tmp_path: Path) -> None:
+    sections = {**SECTIONS, "project": {"name": "q", "out": str(tmp_path / "run")}}
+    sections |= {"quantize": {"method": "ptq"}, "target": {"name": "jetson-nano-gpu"}}
+    with pytest.raises(InputError, match="jetson-nano-gpu: int8 does not pay there: sm_53"):
+        pipeline.run(config.parse(sections), until="quantize")
+    assert not (tmp_path / "run").exists()
