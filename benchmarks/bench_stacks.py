@@ -31,7 +31,7 @@ from _kernels import core_peak, geometric_mean, show, table
 from _networks import NETWORKS, onnx_file
 
 from tvmkd import targets
-from tvmkd.base import console, machine, wire
+from tvmkd.base import console, machine, stack_registry, wire
 from tvmkd.base.errors import WorkerDied
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.boards.fleet import local_fleet
@@ -48,7 +48,7 @@ def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) ->
     """Builds both, compares the three; medians in ms and ratios of Relay to the others."""
     target = targets.load("x86-64-v3")
     specs, shares = [EngineSpec("onnxruntime", "onnxruntime", onnx)], {}
-    for stack in interpreters.STACKS:
+    for stack in stack_registry.names():
         out = folder / f"{name}-{stack}"
         mine = [path for path in options.records if path.name == stack]
         manifest = steps.build(onnx, target, mine, out, stack=stack)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _networks import NETWORKS, onnx_file
 
 from tvmkd import targets
-from tvmkd.runtime.interpreters import STACKS
+from tvmkd.base import stack_registry
 from tvmkd.stacks import compile as steps
 from tvmkd.stacks.client import StackClient
 from tvmkd.tuning import records
@@ -26,7 +26,7 @@ from tvmkd.tuning import records
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--stack", choices=STACKS, default="relax")
+    options.add_argument("--stack", choices=stack_registry.names(), default=stack_registry.DEFAULT)
     options.add_argument("--target", default="x86-64-v3")
     options.add_argument("--trials-per-task", type=int, default=48)
     options.add_argument("--work", type=Path, required=True)

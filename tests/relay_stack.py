@@ -10,7 +10,7 @@ import pytest
 from tvmkd.base import console
 from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.runtime import interpreters
-from tvmkd.stacks.install import install
+from tvmkd.stacks.relay.install import install
 
 # As the user has them: a test may have set them to folders of its own before it asks.
 _NAMES = ("HOME", "PATH", "PYENV_ROOT", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TVMKD_RELAY_PYTHON")

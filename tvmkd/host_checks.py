@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tvmkd import targets
-from tvmkd.base import machine
+from tvmkd.base import machine, stack_registry
 from tvmkd.base.checks import GIB, Check
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.version import __version__
@@ -34,7 +34,7 @@ def checks() -> Iterator[Check]:
     yield _zig()
     yield _tracker()
     yield _tvm()
-    yield _relay()
+    yield from _other_stacks()
 
 
 def _python() -> Check:
@@ -156,17 +156,24 @@ def _tvm() -> Check:
     )
 
 
-def _relay() -> Check:
+def _other_stacks() -> Iterator[Check]:
+    for entry in stack_registry.STACKS:
+        if entry.own_interpreter:
+            yield _other_stack(entry.name)
+
+
+def _other_stack(name: str) -> Check:
     from tvmkd.runtime import interpreters
     from tvmkd.stacks.survey import survey
 
+    title = f"{name} stack"
     try:
-        interpreters.find("relay")
+        interpreters.find(name)
     except MissingError as error:
-        return Check("relay stack", "ok", f"not used: {str(error).partition(';')[0]}")
+        return Check(title, "ok", f"not used: {str(error).partition(';')[0]}")
     except TvmkdError as error:
-        return Check("relay stack", "warn", str(error), "tvmkd stack install relay")
-    (row,) = survey(["relay"])
+        return Check(title, "warn", str(error), f"tvmkd stack install {name}")
+    (row,) = survey([name])
     if row["reason"] is not None:
-        return Check("relay stack", "warn", row["reason"], row["fix"] or "tvmkd stack list")
-    return Check("relay stack", "ok", f"TVM {row['tvm']}, LLVM {row['llvm']}, {row['python']}")
+        return Check(title, "warn", row["reason"], row["fix"] or "tvmkd stack list")
+    return Check(title, "ok", f"TVM {row['tvm']}, LLVM {row['llvm']}, {row['python']}")

@@ -111,7 +111,7 @@ def test_tvmkd_comes_along_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         check=True,
     )
     file, targets, schedules = done.stdout.splitlines()
-    assert Path(file) == folder / "tvmkd" / "errors.py"
+    assert Path(file) == folder / "tvmkd" / "base" / "errors.py"
     assert Path(targets, "host.toml").exists() or any(Path(targets).glob("*.toml"))
     assert Path(schedules).is_dir()
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tvmkd.stacks import install
+from tvmkd.stacks.relay import install
 
 TVM = """
 __version__ = {version!r}

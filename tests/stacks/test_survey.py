@@ -8,11 +8,12 @@ import fake_python
 import pytest
 import relay_stack
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.stacks import survey
 
-STUBS = dict.fromkeys(survey.NEEDED["relay"], "")
+STUBS = dict.fromkeys(stack_registry.get("relay").packages, "")
 
 
 @pytest.fixture(autouse=True)

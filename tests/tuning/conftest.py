@@ -6,6 +6,7 @@ import pytest
 import relay_stack
 from grounds import Ground
 
+from tvmkd.base import stack_registry
 from tvmkd.boards.fleet import Fleet, running_fleet
 from tvmkd.runtime import interpreters
 
@@ -17,7 +18,7 @@ def fleet() -> Iterator[Fleet]:
         yield running
 
 
-@pytest.fixture(scope="session", params=interpreters.STACKS)
+@pytest.fixture(scope="session", params=stack_registry.names())
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """Each stack in turn: what a tuning run guarantees does not depend on it."""
     stack = request.param

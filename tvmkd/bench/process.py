@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tvmkd import artifact
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.wire import Child
 from tvmkd.bench import machine
@@ -161,7 +162,7 @@ def _interpreter(spec: EngineSpec) -> Interpreter:
     if spec.kind in ARTIFACTS and spec.path is not None:
         with contextlib.suppress(TvmkdError):
             return interpreters.find(artifact.read(Path(spec.path), verify=False).stack)
-    return interpreters.find("relax")
+    return interpreters.find(stack_registry.DEFAULT)
 
 
 def environment(threads: int, precision: str = "fp32") -> dict[str, str]:

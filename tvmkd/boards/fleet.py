@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError
 from tvmkd.boards.connect import boards
+from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
 
 START_SECONDS = 60.0
@@ -123,7 +125,7 @@ def start_server(
         root: a folder whose ``proc`` and ``sys`` it reads instead of this machine's.
         runs: the interpreter of the stack whose kernels it runs (None: this one).
     """
-    runs = runs or Interpreter("relax", sys.executable, "this environment")
+    runs = runs or interpreters.find(stack_registry.DEFAULT)
     argv = [runs.python, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
     env = dict(runs.environment())
     if threads is not None:

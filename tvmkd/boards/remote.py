@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.base import wire
-from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base import stack_registry, wire
+from tvmkd.base.errors import MissingError
 from tvmkd.boards.match import check_match
+from tvmkd.boards.remote_program import RemoteProgram
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.tvm_process import new_tensor
 
@@ -48,7 +49,7 @@ class RemoteModel:
         library: Path,
         target: Mapping[str, Any],
         tracker: Mapping[str, Any],
-        stack: str = "relax",
+        stack: str = stack_registry.DEFAULT,
         run_timeout: float = 600.0,
     ) -> None:
         self._timeout = run_timeout
@@ -116,59 +117,6 @@ class RemoteModel:
         self._folder.cleanup()
 
 
-class _Machine:
-    """A Relax virtual machine there."""
-
-    def __init__(self, module: Any, device: Any) -> None:
-        from tvm.runtime.vm import VirtualMachine
-
-        self._machine, self._device = VirtualMachine(module, device), device
-
-    def set_inputs(self, tensors: list[Any]) -> None:
-        self._machine.set_input("main", *tensors)
-
-    def run(self) -> list[np.ndarray]:
-        self._machine.invoke_stateful("main")
-        result = self._machine.get_outputs("main")
-        many = [result] if hasattr(result, "numpy") else list(result)
-        return [output.numpy() for output in many]
-
-    def time(self, count: int) -> list[float]:
-        timer = self._machine.time_evaluator(
-            "invoke_stateful", self._device, number=1, repeat=count
-        )
-        return [float(value) for value in timer("main").results]
-
-
-class _Graph:
-    """A Relay graph executor there."""
-
-    def __init__(self, module: Any, device: Any) -> None:
-        from tvm.contrib.graph_executor import GraphModule
-
-        try:
-            create = module["default"]
-        except AttributeError:
-            raise InputError(
-                "shapes of this model depend on the data, so that a virtual machine runs it: not "
-                "over RPC; copy the artifact to the board and run it there with tvmkd.load"
-            ) from None
-        self._graph, self._device = GraphModule(create(device)), device
-
-    def set_inputs(self, tensors: list[Any]) -> None:
-        for index, tensor in enumerate(tensors):
-            self._graph.set_input(index, tensor)
-
-    def run(self) -> list[np.ndarray]:
-        self._graph.run()
-        count = range(self._graph.get_num_outputs())
-        return [self._graph.get_output(index).numpy() for index in count]
-
-    def time(self, count: int) -> list[float]:
-        timer = self._graph.module.time_evaluator("run", self._device, number=1, repeat=count)
-        return [float(value) for value in timer().results]
-
-
 class _Session:
     """The child's side."""
 
@@ -202,8 +150,10 @@ class _Session:
             )
         self._session.upload(params["library"], target=LIBRARY)
         module = self._session.load_module(LIBRARY)
-        kind = _Graph if params["stack"] == "relay" else _Machine
-        self._machine = kind(module, self._device)
+        entry = stack_registry.get(params["stack"])
+        self._program: RemoteProgram = stack_registry.load(entry.remote_program)(
+            module, self._device
+        )
         return {}
 
     def _arguments(self, path: str) -> list[Any]:
@@ -214,18 +164,18 @@ class _Session:
                 arrays = [stored[f"arr_{index}"] for index in range(len(stored.files))]
             tensors = [new_tensor(self._tvm, array, self._device) for array in arrays]
             self._inputs = (state, tensors)
-            self._machine.set_inputs(tensors)
+            self._program.set_inputs(tensors)
         return self._inputs[1]
 
     def run(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         self._arguments(params["inputs"])
-        outputs = self._machine.run()
+        outputs = self._program.run()
         np.savez(params["outputs"], *outputs)
         return {"outputs": len(outputs)}
 
     def time(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         self._arguments(params["inputs"])
-        return {"seconds": self._machine.time(params["count"])}
+        return {"seconds": self._program.time(params["count"])}
 
     def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         with contextlib.suppress(Exception):

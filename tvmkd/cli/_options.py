@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -75,24 +76,29 @@ def stack_options(*, both: bool = False) -> Callable[[Command], Command]:
     """``--stack`` and ``--stack-python``.
 
     Args:
-        both: whether ``--stack both`` makes sense.
+        both: whether the verb accepts ``--stack both``.
     """
-    names = ["relax", "relay"] + (["both"] if both else [])
+    stacks = stack_registry.STACKS
+    names = [entry.name for entry in stacks] + (["both"] if both else [])
+    known = " or ".join(f"{entry.name} ({entry.search})" for entry in stacks)
+    other = [entry for entry in stacks if entry.own_interpreter]
+    variables = ", ".join(str(entry.variable) for entry in other)
+    installed = ", ".join(f"`tvmkd stack install {entry.name}`" for entry in other)
 
     def decorate(command: Command) -> Command:
         command = click.option(
             "--stack-python",
             type=PATH,
             metavar="PYTHON",
-            help="The interpreter that has the relay stack's TVM; default: TVMKD_RELAY_PYTHON, or "
-            "what `tvmkd stack install relay` made.",
+            help=f"The Python interpreter of the {', '.join(entry.name for entry in other)} stack; "
+            f"default: {variables}, or the one that {installed} made.",
         )(command)
         return click.option(
             "--stack",
             type=click.Choice(names),
-            default="relax",
+            default=stack_registry.DEFAULT,
             show_default=True,
-            help="The compiler stack: relax (MetaSchedule) or relay (AutoScheduler).",
+            help=f"The compiler stack: {known}.",
         )(command)
 
     return decorate

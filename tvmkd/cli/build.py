@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base import stack_registry
 from tvmkd.cli._options import (
     PATH,
     dims_option,
@@ -17,7 +18,6 @@ from tvmkd.cli._options import (
     tracker,
 )
 from tvmkd.cli.lower import region_lines
-from tvmkd.stacks.base import BYOC
 
 
 @click.command()
@@ -50,9 +50,9 @@ from tvmkd.stacks.base import BYOC
 @stack_options()
 @click.option(
     "--byoc",
-    type=click.Choice(BYOC["relax"]),
-    help="Hand what it takes to this engine; what it does not take stays in TVM. With --stack "
-    "relay TensorRT only; onnxruntime is for a machine without a GPU.",
+    type=click.Choice(stack_registry.byoc_engines()),
+    help="Offload supported subgraphs to this engine; TVM compiles the rest. With --stack relay "
+    "TensorRT only; onnxruntime is for a machine without a GPU.",
 )
 @dims_option
 @json_option

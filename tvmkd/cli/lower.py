@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvmkd.base import stack_registry
 from tvmkd.cli._options import (
     PATH,
     dims_option,
@@ -16,7 +17,6 @@ from tvmkd.cli._options import (
     stack_options,
     target_option,
 )
-from tvmkd.stacks.base import BYOC
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Print the lowered module, in Relax or Relay.")
 @click.option(
     "--byoc",
-    type=click.Choice(BYOC["relax"]),
-    help="Say what this engine takes of the model, in place of the kernels; with --stack relay "
-    "TensorRT only.",
+    type=click.Choice(stack_registry.byoc_engines()),
+    help="List the subgraphs that this engine supports, in place of the kernels; with --stack "
+    "relay TensorRT only.",
 )
 @stack_options()
 @dims_option

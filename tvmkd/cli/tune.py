@@ -100,32 +100,34 @@ def command(
           --trials 1000 --records records/nano
     """
     from tvmkd import targets
-    from tvmkd.runtime.interpreters import STACKS
+    from tvmkd.base import stack_registry
     from tvmkd.stacks import compile as steps
 
     target = targets.load(target_name)
     summaries = {}
-    for name in STACKS if stack == "both" else (stack,):
+    both = stack == "both"
+    for name in stack_registry.names() if both else (stack,):
+        entry = stack_registry.get(name)
         summaries[name] = steps.tune(
             onnx,
             target,
-            records / name if stack == "both" else records,
+            records / name if both else records,
             trials=trials,
             tracker=rpc_tracker,
-            key=f"{rpc_key}-relay" if stack == "both" and name == "relay" else rpc_key,
+            key=f"{rpc_key}-{name}" if both and not entry.default else rpc_key,
             boards=boards,
             evaluator=evaluator,
             timeout=timeout,
             seed=seed,
             dims=dict(dims),
             stack=name,
-            stack_python=stack_python if name == "relay" else None,
+            stack_python=stack_python if entry.own_interpreter else None,
         )
     if as_json:
-        print_json(summaries if stack == "both" else summaries[stack])
+        print_json(summaries if both else summaries[stack])
         return
     for name, summary in summaries.items():
-        place = records / name if stack == "both" else records
+        place = records / name if both else records
         best = summary["end_to_end_us"]
         kernels = "" if best is None else f", kernels add up to {best / 1e3:.3g} ms"
         click.echo(

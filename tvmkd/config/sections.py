@@ -5,10 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from tvmkd.base import stack_registry
+from tvmkd.base.errors import UsageError
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
 
+
+def _stack(name: str) -> str:
+    try:
+        return stack_registry.get(name).name
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+StackName = Annotated[
+    str, AfterValidator(_stack), Field(json_schema_extra={"enum": list(stack_registry.names())})
+]
 EngineName = Literal[
     "torch",
     "torch.compile",
@@ -212,7 +225,7 @@ class TargetRef(Section):
 class Tune(Section):
     """``[tune]``: the compiler, and trials over TVM RPC."""
 
-    stack: Literal["relax", "relay"] = "relax"
+    stack: StackName = stack_registry.DEFAULT
     """The compiler stack that tunes and builds."""
     trials: Count = 256
     """Kernels to measure in all."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tvmkd import models
-from tvmkd.base import console, machine
+from tvmkd.base import console, machine, stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.data.splits import Images, Splits, batches
 from tvmkd.early_exit import calibrate, clock
@@ -39,7 +39,7 @@ def produce(
     out: Path,
     *,
     threads: int | None = None,
-    stack: str = steps.STACK,
+    stack: str = stack_registry.DEFAULT,
 ) -> dict[str, Any]:
     """Cuts, compiles, times, calibrates and times again.
 

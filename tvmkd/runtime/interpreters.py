@@ -1,7 +1,8 @@
 """Which Python interpreter runs a compiler stack, and with what environment.
 
-Two generations of TVM cannot share an interpreter: each stack but ``relax`` has one of its own.
-tvmkd need not be installed there, it comes along on ``PYTHONPATH``.
+Two generations of TVM cannot share an interpreter: the default stack runs in the one that tvmkd
+runs in, each other stack needs another one. tvmkd need not be installed there: it is on
+``PYTHONPATH``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvmkd.base import resources
-from tvmkd.base.errors import InputError, MissingError, UsageError
-from tvmkd.base.text import suggest
+from tvmkd.base import resources, stack_registry
+from tvmkd.base.errors import InputError, MissingError
 
-STACKS = ("relax", "relay")
-VARIABLES = {"relay": "TVMKD_RELAY_PYTHON"}
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -30,9 +28,9 @@ class Interpreter:
     """The interpreter of a stack.
 
     Attributes:
-        stack: one of ``STACKS``.
-        python: the path of the interpreter.
-        source: who chose it, in words for people.
+        stack: name of an entry of `tvmkd.base.stack_registry`.
+        python: path of the interpreter.
+        source: where its path was found, for messages.
     """
 
     stack: str
@@ -40,12 +38,13 @@ class Interpreter:
     source: str
 
     def environment(self) -> dict[str, str]:
-        """What to set in the environment of a process that runs this interpreter.
+        """Environment variables to set for a process that runs this interpreter.
 
         Raises:
-            InputError: the folder that brings tvmkd along cannot be made.
+            InputError: the folder that holds a link to tvmkd cannot be made.
         """
-        if self.stack == "relax":
+        variable = stack_registry.get(self.stack).variable
+        if variable is None:
             return {}
         return {
             # In place of what is inherited, which may hold packages of the main interpreter.
@@ -53,27 +52,27 @@ class Interpreter:
             "PYTHONNOUSERSITE": "1",
             # Else TVM looks for other people's tuning records on the network.
             "TOPHUB_LOCATION": "NONE",
-            # So that what this process starts finds the same one.
-            VARIABLES[self.stack]: self.python,
+            # Processes that this one starts then find the same interpreter.
+            variable: self.python,
         }
 
 
 def find(stack: str, given: str | os.PathLike[str] | None = None) -> Interpreter:
-    """The interpreter of a stack: the one given, else the variable's, else the recorded one.
+    """Finds the interpreter of a stack: the given one, else the variable's, else the installed one.
 
     Args:
-        stack: one of ``STACKS``; ``relax`` runs in this interpreter, whatever is given.
-        given: what ``--stack-python`` says.
+        stack: its name. A stack without an interpreter of its own runs in this one: ``given`` is
+            ignored then.
+        given: the value of ``--stack-python``.
 
     Raises:
         UsageError: there is no such stack.
-        InputError: what was given, or what the variable says, is no program.
+        InputError: the path given, or the value of the variable, is no program.
         MissingError: no interpreter is known for this stack, or the recorded one is gone.
     """
-    check_stack(stack)
-    if stack == "relax":
+    variable = stack_registry.get(stack).variable
+    if variable is None:
         return Interpreter(stack, sys.executable, "this environment")
-    variable = VARIABLES[stack]
     if given is not None:
         return Interpreter(stack, _program(os.fspath(given), "--stack-python"), "--stack-python")
     if os.environ.get(variable):
@@ -94,18 +93,6 @@ def find(stack: str, given: str | os.PathLike[str] | None = None) -> Interpreter
     if not isinstance(python, str) or not os.access(python, os.X_OK):
         raise MissingError(f"{python}, which {record} names, is gone; run {install}")
     return Interpreter(stack, python, os.fspath(record))
-
-
-def check_stack(stack: str) -> None:
-    """Makes sure that there is such a stack.
-
-    Raises:
-        UsageError: there is not.
-    """
-    if stack not in STACKS:
-        raise UsageError(
-            f'unknown stack "{stack}"{suggest(stack, STACKS)} (known: {", ".join(STACKS)})'
-        )
 
 
 def home() -> Path:

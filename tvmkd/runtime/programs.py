@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tvmkd.base.errors import MissingError, UsageError
+from tvmkd.base import stack_registry
+from tvmkd.base.errors import MissingError
 from tvmkd.runtime.program import LoadError, Program, Spec
-from tvmkd.runtime.relax_program import RelaxProgram
-from tvmkd.runtime.relay_program import relay_program
 from tvmkd.runtime.subprocess_program import SubprocessProgram
 
-PROGRAMS: dict[str, Callable[[Path, Sequence[Spec]], Program]] = {
-    "relax": RelaxProgram,
-    "relay": relay_program,
-}
 
-
-def _has_relay() -> bool:
-    """Whether this interpreter's TVM is one with Relay, found out without importing it."""
+def _here(stack: str) -> bool:
+    """True if this interpreter's TVM has the stack; TVM is not imported for it."""
     found = importlib.util.find_spec("tvm")
-    return bool(found and found.origin and (Path(found.origin).parent / "relay").is_dir())
+    return bool(found and found.origin and (Path(found.origin).parent / stack).is_dir())
 
 
 def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:
@@ -32,12 +26,12 @@ def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:
         MissingError: its TVM cannot be imported here.
         LoadError: its TVM cannot load the library.
     """
-    if stack not in PROGRAMS:
-        raise UsageError(f"unknown stack {stack!r}; known: {', '.join(PROGRAMS)}")
-    if stack == "relay" and not _has_relay():
+    entry = stack_registry.get(stack)
+    if entry.own_interpreter and not _here(stack):
         return SubprocessProgram(stack, library, specs)
     try:
-        return PROGRAMS[stack](library, specs)
+        program: Program = stack_registry.load(entry.program)(library, specs)
+        return program
     except ImportError as error:
         raise MissingError(
             f"TVM cannot be imported ({error}); install it: "

@@ -33,7 +33,4 @@ class Stack(Protocol):
         """Times an artifact kernel by kernel."""
 
 
-BYOC = {"relax": ("tensorrt", "tensorrt-rtx", "onnxruntime"), "relay": ("tensorrt",)}
-"""What each stack hands regions of a model to, by the name that ``--byoc`` takes."""
-
 METHODS = ("available", "lower", "tune", "build", "profile")

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError, TvmkdError, UsageError, WorkerDied
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
 from tvmkd.runtime import interpreters
-from tvmkd.stacks.base import BYOC
 
 INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
 
@@ -26,7 +26,7 @@ class StackClient:
     then the ``KeyboardInterrupt`` goes on its way and the worker is ended.
 
     Args:
-        name: the stack, for example ``"relax"``.
+        name: of the stack, see `tvmkd.base.stack_registry`.
         python: the interpreter that has this stack installed (default: see
             :func:`tvmkd.runtime.interpreters.find`).
 
@@ -38,7 +38,9 @@ class StackClient:
         MissingError: no interpreter is known for this stack.
     """
 
-    def __init__(self, name: str = "relax", python: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, name: str = stack_registry.DEFAULT, python: str | os.PathLike[str] | None = None
+    ) -> None:
         self.name = name
         self.interpreter = interpreters.find(name, python)
         self._child: Child | None = None
@@ -104,10 +106,11 @@ class StackClient:
         child.close(grace=0.5)
 
     def _check_byoc(self, byoc: str | None) -> None:
-        known = BYOC.get(self.name, ())
+        known = stack_registry.get(self.name).byoc
         if byoc is not None and byoc not in known:
             raise UsageError(
-                f"the {self.name} stack hands nothing to {byoc}; it does to {listing(known)}"
+                f"the {self.name} stack cannot offload to {byoc}; give --byoc one of "
+                f"{listing(known)}"
             )
 
     def available(self) -> dict[str, Any]:
@@ -130,8 +133,8 @@ class StackClient:
             target: ``Target.to_dict()``.
             dims: sizes for dynamic dimensions by name.
             show: also the lowered module as text.
-            byoc: in place of the tasks, what this engine takes of the model: one of the stack's in
-                :data:`tvmkd.stacks.base.BYOC`.
+            byoc: report the subgraphs that this engine (one of the stack's ``byoc`` engines)
+                supports, in place of the tasks.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
@@ -142,7 +145,7 @@ class StackClient:
             :mod:`tvmkd.stacks.relax.tensorrt`.
 
         Raises:
-            UsageError: the stack hands nothing to ``byoc``.
+            UsageError: the stack cannot offload to ``byoc``.
         """
         self._check_byoc(byoc)
         params = {
@@ -214,12 +217,12 @@ class StackClient:
             check: compare with ONNX Runtime before the artifact gets its name.
             board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
                 target does not run on this machine.
-            byoc: the engine to hand what it takes to: one of the stack's in
-                :data:`tvmkd.stacks.base.BYOC`.
+            byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
+                TVM compiles the rest.
             on_event: gets ``stage``, ``note`` and ``set_aside`` events.
 
         Raises:
-            UsageError: the stack hands nothing to ``byoc``.
+            UsageError: the stack cannot offload to ``byoc``.
         """
         self._check_byoc(byoc)
         params = {

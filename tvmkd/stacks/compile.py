@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base import console, machine, resources
+from tvmkd.base import console, machine, resources, stack_registry
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.text import listing
 from tvmkd.targets import Target
 from tvmkd.tuning.records import holds_records
-
-STACK = "relax"  # where none is named
 
 
 def tune(
@@ -30,7 +28,7 @@ def tune(
     timeout: float = 10.0,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
-    stack: str = STACK,
+    stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
 ) -> dict[str, Any]:
     """Tunes until ``records`` holds ``trials`` trials, with a live table.
@@ -100,7 +98,7 @@ def tune(
         )
 
 
-def shipped_records(target: Target, stack: str = STACK) -> Path | None:
+def shipped_records(target: Target, stack: str = stack_registry.DEFAULT) -> Path | None:
     """The folder of records that ships with tvmkd for ``target``, if there is one."""
     folder = resources.folder("schedules") / stack / target.name
     return folder if holds_records(folder) else None
@@ -116,7 +114,7 @@ def build(
     inputs: Path | None = None,
     dims: Mapping[str, int] | None = None,
     board: Mapping[str, Any] | None = None,
-    stack: str = STACK,
+    stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
     byoc: str | None = None,
 ) -> dict[str, Any]:
@@ -134,8 +132,8 @@ def build(
             the target does not run on this machine.
         stack: the compiler stack.
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
-        byoc: the engine to hand what it takes to: one of the stack's in
-            :data:`tvmkd.stacks.base.BYOC`.
+        byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
+            compiles the rest.
 
     Raises:
         InputError: the model, the records, the output folder or the board cannot be used.

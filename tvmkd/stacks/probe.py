@@ -1,7 +1,7 @@
-"""What TVM an interpreter has: run there by :mod:`tvmkd.stacks.survey`, as text after ``-c``.
+"""What TVM an interpreter has: :mod:`tvmkd.stacks.survey` runs this text there, after ``-c``.
 
-It may be any Python from 3.7 on, with nothing of ours in it, so this file imports nothing else of
-tvmkd and keeps to old syntax. It prints one line of JSON, the last one of its output.
+The interpreter may be any Python from 3.7 on, without tvmkd, so this file uses old syntax and
+imports nothing of tvmkd that it can do without. The last line of its output is JSON.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import sys
 from typing import Any
 
 
-def probe(stack: str, needed: list[str]) -> dict[str, Any]:
+def probe(
+    stack: str, needed: list[str], tensorrt_codegen: str, without_torch: bool
+) -> dict[str, Any]:
     """The facts about this interpreter.
 
     Args:
-        stack: ``relax`` or ``relay``.
+        stack: the module of TVM that only this stack's generation has.
         needed: names of modules that the worker imports.
+        tensorrt_codegen: global function that a TVM with code generation for TensorRT has.
+        without_torch: keep TVM from importing torch, in the interpreter that tvmkd runs in.
 
     Returns:
         ``"absent"`` (needed modules that are not here), ``"versions"`` of Python and TVM,
@@ -28,11 +32,10 @@ def probe(stack: str, needed: list[str]) -> dict[str, Any]:
         "python_version": list(sys.version_info[:2]),
         "absent": [name for name in needed if importlib.util.find_spec(name) is None],
     }
-    if stack == "relax":
-        # The main environment has torch, and tvm_ffi would import it.
-        from tvmkd.runtime.tvm_process import without_torch
+    if without_torch:
+        from tvmkd.runtime import tvm_process
 
-        without_torch()
+        tvm_process.without_torch()
     try:
         tvm = importlib.import_module("tvm")
         if getattr(tvm, "__file__", None) is None:  # a folder that happens to be called tvm
@@ -42,11 +45,7 @@ def probe(stack: str, needed: list[str]) -> dict[str, Any]:
         llvm = tvm.get_global_func("target.llvm_version_major", True)
         found["llvm"] = None if llvm is None else int(llvm())
         found["cuda"] = tvm.get_global_func("target.build.cuda", True) is not None
-        # Relay registers its codegen as a compiler pass, and this beside it.
-        codegen = {"relay": "relay.ext.tensorrt.is_runtime_enabled"}.get(
-            stack, stack + ".ext.tensorrt"
-        )
-        found["tensorrt"] = tvm.get_global_func(codegen, True) is not None
+        found["tensorrt"] = tvm.get_global_func(tensorrt_codegen, True) is not None
     except ModuleNotFoundError as error:
         kinds = {"tvm": "no tvm", "tvm." + stack: "no stack"}
         found.update(kind=kinds.get(error.name or "", "no module"), problem=error.name)
@@ -57,4 +56,4 @@ def probe(stack: str, needed: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(sys.argv[1], sys.argv[2:])))
+    print(json.dumps(probe(**json.loads(sys.argv[1]))))

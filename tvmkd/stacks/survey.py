@@ -1,6 +1,6 @@
 """Which compiler stacks this machine has, and why one cannot be used.
 
-Each interpreter is asked in a process of its own, since a broken TVM may take it down.
+Each interpreter is examined in a subprocess, since a broken TVM may crash it.
 """
 
 from __future__ import annotations
@@ -16,40 +16,27 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.base.text import listing
 from tvmkd.runtime import interpreters
-from tvmkd.runtime.interpreters import STACKS, Interpreter
+from tvmkd.runtime.interpreters import Interpreter
 
 TIMEOUT = 120.0  # seconds an interpreter may take to answer
 OLDEST_PYTHON = (3, 10)
-RELAY_VERSIONS = ((0, 14), (0, 19))  # first and last that we have code for
-NEEDED = {
-    "relax": (),  # tvmkd's own requirements see to these
-    "relay": (
-        "cloudpickle",
-        "numpy",
-        "onnx",
-        "onnxruntime",
-        "psutil",
-        "pydantic",
-        "tornado",
-        "xgboost",
-    ),
-}
 _PACKAGES = {"attr": "attrs"}  # modules whose package has another name
 _PROBE = Path(__file__).with_name("probe.py")
 _FACTS = ("tvm", "llvm", "cuda", "tensorrt")
 
 
 def survey(
-    stacks: Iterable[str] = STACKS, given: str | os.PathLike[str] | None = None
+    stacks: Iterable[str] = stack_registry.names(), given: str | os.PathLike[str] | None = None
 ) -> list[dict[str, Any]]:
-    """What every stack's interpreter has.
+    """Examines the interpreter of each stack.
 
     Args:
         stacks: their names.
-        given: the interpreter of those that do not run in this one (``--stack-python``).
+        given: the interpreter of stacks that need another one than this (``--stack-python``).
 
     Returns:
         for every stack ``{"name", "python", "source", "tvm", "llvm", "cuda", "tensorrt", "reason",
@@ -85,12 +72,18 @@ def _row(name: str, given: str | os.PathLike[str] | None) -> dict[str, Any]:
 
 
 def ask(found: Interpreter, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """What :mod:`tvmkd.stacks.probe` says in that interpreter.
+    """Runs :mod:`tvmkd.stacks.probe` in that interpreter and returns its facts.
 
-    A process that crashes, hangs or says something else is an answer too: of the kind ``crash``.
+    If the process crashes, hangs or prints something else, the result has the kind ``crash``.
     """
-    code = _PROBE.read_text(encoding="utf-8")
-    command = [found.python, "-c", code, found.stack, *NEEDED[found.stack]]
+    entry = stack_registry.get(found.stack)
+    question = {
+        "stack": entry.name,
+        "needed": entry.packages,
+        "tensorrt_codegen": entry.tensorrt_codegen,
+        "without_torch": not entry.own_interpreter,
+    }
+    command = [found.python, "-c", _PROBE.read_text(encoding="utf-8"), json.dumps(question)]
     with tempfile.TemporaryDirectory(prefix="tvmkd-probe-") as empty:
         try:
             done = subprocess.run(
@@ -101,7 +94,7 @@ def ask(found: Interpreter, timeout: float = TIMEOUT) -> dict[str, Any]:
                 errors="replace",
                 env={**os.environ, **found.environment()},
                 # A classic TVM makes a folder for pickles where it is imported, and reads it.
-                cwd=None if found.stack == "relax" else empty,
+                cwd=empty if entry.own_interpreter else None,
                 timeout=timeout,
             )
         except subprocess.TimeoutExpired:
@@ -135,8 +128,9 @@ def tail(text: str) -> str:
 
 def _judge(found: Interpreter, answer: dict[str, Any]) -> tuple[str | None, str | None]:
     """The reason why a stack cannot be used and the command that mends it, or twice None."""
+    entry = stack_registry.get(found.stack)
     install = f"tvmkd stack install {found.stack}"
-    if found.stack == "relax":
+    if entry.installer is None:
         install = "tvmkd doctor (it names the packages)"
     kind, problem = answer.get("kind"), answer.get("problem")
     if kind == "crash":
@@ -146,10 +140,11 @@ def _judge(found: Interpreter, answer: dict[str, Any]) -> tuple[str | None, str 
         spoken = ".".join(map(str, version))
         return f"is Python {spoken}; the worker needs 3.10 or newer", install
     if kind == "no tvm":
-        hidden = "" if found.stack == "relax" or not os.environ.get("PYTHONPATH") else _HIDDEN
+        hidden = _HIDDEN if entry.own_interpreter and os.environ.get("PYTHONPATH") else ""
         return f"has no TVM{hidden}", install
     if kind == "no stack":
-        return _no_stack(found.stack, answer["tvm"]), install
+        why = f": {entry.absent}" if entry.absent else ""
+        return f"its TVM {answer['tvm']} has no {entry.title}{why}", install
     if kind == "broken":
         return f"its TVM cannot be imported: {problem}", install
     absent = list(answer["absent"])
@@ -169,22 +164,17 @@ _HIDDEN = (
 )
 
 
-def _no_stack(stack: str, version: str) -> str:
-    if stack == "relay":
-        return f"its TVM {version} has no Relay: 0.20 and newer have Relax only"
-    return f"its TVM {version} has no Relax"
-
-
 def _pip(python: str, packages: Sequence[str]) -> str:
     return shlex.join([python, "-m", "pip", "install", *packages])
 
 
 def _note(name: str, version: str) -> str | None:
-    if name != "relay":
+    versions = stack_registry.get(name).versions
+    if versions is None:
         return None
     numbers = re.match(r"(\d+)\.(\d+)", version)
-    first, last = RELAY_VERSIONS
+    first, last = versions
     if numbers and first <= (int(numbers[1]), int(numbers[2])) <= last:
         return None
-    spoken = " to ".join(".".join(map(str, each)) for each in RELAY_VERSIONS)
-    return f"TVM {version} has not been tried: the relay stack is written for {spoken}"
+    spoken = " to ".join(".".join(map(str, each)) for each in versions)
+    return f"TVM {version} has not been tried: the {name} stack is written for {spoken}"

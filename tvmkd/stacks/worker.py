@@ -8,34 +8,26 @@ this process with it.
 from __future__ import annotations
 
 import functools
-import importlib
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
-from tvmkd.base import wire
-from tvmkd.base.errors import MissingError, UsageError
+from tvmkd.base import stack_registry, wire
+from tvmkd.base.errors import MissingError
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.stacks.base import METHODS, Emit, Params, Stack
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import prestart
 
-STACKS = {
-    "relax": "tvmkd.stacks.relax.stack:RelaxStack",
-    "relay": "tvmkd.stacks.relay.stack:RelayStack",
-}
-
 
 @functools.lru_cache(maxsize=1)
 def _stack(name: str) -> Stack:
     """The stack called ``name``. Imported at the first call, so that its failure is an answer."""
-    if name not in STACKS:
-        raise UsageError(f"unknown stack {name!r}; known: {', '.join(sorted(STACKS))}")
-    module, attribute = STACKS[name].split(":")
+    entry = stack_registry.get(name)
     try:
         tuner_backend.of(name).import_compiler()
-        stack: Stack = getattr(importlib.import_module(module), attribute)()
+        stack: Stack = stack_registry.load(entry.worker)()
     except (ImportError, OSError) as error:
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise MissingError(

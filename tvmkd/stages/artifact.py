@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.artifact import MANIFEST
-from tvmkd.base import console, machine
+from tvmkd.base import console, machine, stack_registry
 from tvmkd.base.files import file_hash
 from tvmkd.config import parse_tracker
 from tvmkd.stacks import compile as steps
 from tvmkd.stages.base import Stages
-from tvmkd.tuning.autoscheduler_log import LOG
-from tvmkd.tuning.records import RECORDS, WORKLOADS
-
-DATABASE = {"relax": (WORKLOADS, RECORDS), "relay": (LOG,)}
 
 
 class ArtifactStages(Stages):
@@ -53,15 +49,16 @@ class ArtifactStages(Stages):
     def records(self) -> Path:
         """The records on this target. A model that is trained again has the same kernels."""
         stack = self.cfg.tune.stack
-        mark = "" if stack == steps.STACK else f"-{stack}"
+        mark = "" if stack == stack_registry.DEFAULT else f"-{stack}"
         return self._path("records") / f"{self.target.name}{mark}"
 
     def _database(self) -> list[Path]:
-        return [self.records / name for name in DATABASE[self.cfg.tune.stack]]
+        files = stack_registry.get(self.cfg.tune.stack).record_files
+        return [self.records / name for name in files]
 
     def _compiler(self) -> str:
         """Which TVM it is: what another one made is made anew."""
-        if self.cfg.tune.stack == steps.STACK:
+        if not stack_registry.get(self.cfg.tune.stack).own_interpreter:
             return _version("apache-tvm")
         from tvmkd.runtime import interpreters
 

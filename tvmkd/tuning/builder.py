@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import WorkerDied
 from tvmkd.base.toolchain import linker_for
 from tvmkd.base.wire import Child
@@ -69,7 +70,7 @@ class WarmBuilder:
     def __init__(
         self,
         setup: Any,
-        stack: str = "relax",
+        stack: str = stack_registry.DEFAULT,
         *,
         linker: Sequence[str] | None = None,
         workers: int | None = None,

@@ -259,7 +259,7 @@ def open_session(
 
     Args:
         target: ``Target.to_dict()``.
-        stack: the stack's name, for example ``"relax"``.
+        stack: the stack's name.
         onnx_sha256: the model at hand; a folder may serve several.
         evaluator: ``"time"`` or ``"icount"``: what the figures are.
 

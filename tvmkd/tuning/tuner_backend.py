@@ -7,12 +7,11 @@ folder of records needs none.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tvmkd.base.errors import UsageError
+from tvmkd.base import stack_registry
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Candidate, Space, Task
 
@@ -68,18 +67,10 @@ class Dialect(Protocol):
         """
 
 
-DIALECTS = {
-    "relax": "tvmkd.stacks.relax.metaschedule",
-    "relay": "tvmkd.stacks.relay.autoscheduler",
-}
-
-
 def of(stack: str) -> Dialect:
     """The dialect of a stack.
 
     Raises:
         UsageError: there is no such stack.
     """
-    if stack not in DIALECTS:
-        raise UsageError(f"unknown stack {stack!r}; known: {', '.join(DIALECTS)}")
-    return cast("Dialect", importlib.import_module(DIALECTS[stack]))
+    return cast("Dialect", stack_registry.load(stack_registry.get(stack).tuner_backend))

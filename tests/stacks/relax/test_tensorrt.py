@@ -18,11 +18,11 @@ from in_relax import in_relax
 
 import tvmkd
 from tvmkd import targets
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.boards.fleet import local_fleet
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.byoc.region import ENGINES
-from tvmkd.stacks.base import BYOC
 from tvmkd.stacks.client import StackClient
 
 pytestmark = pytest.mark.timeout(240)
@@ -38,8 +38,7 @@ def stack() -> Iterator[StackClient]:
 
 
 def test_the_command_line_offers_every_engine() -> None:
-    assert BYOC["relax"] == tuple(ENGINES)
-    assert BYOC["relay"] == ("tensorrt",)
+    assert stack_registry.get("relax").byoc == tuple(ENGINES)
 
 
 @pytest.mark.parametrize("name", graphs.ALL)

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from tvmkd.base.errors import UsageError
+from tvmkd.base.stack_registry import names
 
 if TYPE_CHECKING:
     from tvmkd.bench.engines.base import Engine
@@ -22,8 +23,7 @@ KINDS: dict[str, str] = {
     "torch.compile": "tvmkd.bench.engines.torch_compile:TorchCompileEngine",
     "tvm": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm@board": "tvmkd.bench.engines.tvm_board:BoardEngine",
-    "tvm:relax": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
-    "tvm:relay": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
+    **{f"tvm:{name}": "tvmkd.bench.engines.tvm_artifact:TvmEngine" for name in names()},
     "tvm:untuned": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm+onnxruntime": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
     "tvm+tensorrt": "tvmkd.bench.engines.tvm_artifact:TvmEngine",
@@ -33,7 +33,7 @@ KINDS: dict[str, str] = {
 HANDED = ("tvm+onnxruntime", "tvm+tensorrt", "tvm+tensorrt-rtx")
 """The kinds that run an artifact whose regions another engine runs."""
 
-ARTIFACTS = frozenset({"tvm", "tvm:relax", "tvm:relay", "tvm:untuned", *HANDED})
+ARTIFACTS = frozenset({"tvm", *(f"tvm:{name}" for name in names()), "tvm:untuned", *HANDED})
 """The kinds that run an artifact on this machine, in the interpreter of the stack that built it."""
 
 ON_BOARD = "tvm@board"

@@ -28,16 +28,14 @@ def command(stack: str, python: str | None, as_json: bool) -> None:
       tvmkd stack install relay
       tvmkd stack install relay --python ~/.pyenv/versions/3.10.13/bin/python
     """
-    from tvmkd.base import console
+    from tvmkd.base import console, stack_registry
     from tvmkd.base.errors import UsageError
-    from tvmkd.runtime import interpreters
-    from tvmkd.stacks import install
 
-    interpreters.check_stack(stack)
-    if stack != install.STACK:
+    installer = stack_registry.get(stack).installer
+    if installer is None:
         raise UsageError(f"{stack} comes with tvmkd itself; check it with tvmkd doctor")
     with console.working(f"looking for the {stack} stack") as tell:
-        record = install.install(python, say=tell)
+        record = stack_registry.load(installer)(python, say=tell)
     if as_json:
         print_json(record)
         return

@@ -11,7 +11,7 @@ import json
 import platform
 from typing import Any
 
-from tvmkd.stacks.survey import NEEDED
+from tvmkd.base import stack_registry
 
 
 def fit() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     """Does both, and prints ``{"tvm", "llvm", "packages"}``."""
     # xgboost is one of these. Loaded after TVM, it aborts as soon as it trains ("free(): invalid
     # pointer").
-    for name in NEEDED["relay"]:
+    for name in stack_registry.get("relay").packages:
         importlib.import_module(name)
     found = add_one()
     fit()

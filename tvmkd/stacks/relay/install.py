@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import machine
+from tvmkd.base import machine, stack_registry
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
@@ -104,7 +104,9 @@ def _words(record: Mapping[str, Any]) -> str:
 
 
 def _check_machine() -> None:
-    remedy = f"set {interpreters.VARIABLES[STACK]} to a Python with a TVM 0.14 to 0.19 of your own"
+    remedy = (
+        f"set {stack_registry.get(STACK).variable} to a Python with a TVM 0.14 to 0.19 of your own"
+    )
     if sys.platform != "linux" or machine.architecture() != "x86_64":
         raise MissingError(
             f"the package index has Relay for x86-64 Linux only, and this is {sys.platform} on "

@@ -14,7 +14,7 @@ import relay_stack
 from tvmkd.base import machine
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.runtime import interpreters
-from tvmkd.stacks import install
+from tvmkd.stacks.relay import install
 
 
 @pytest.fixture
