@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -76,8 +77,38 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path, library: Path) -> None:
 
 
 def test_a_failed_write_keeps_the_older_artifact(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match=r"/toy: cannot be written: .*gone\.so"):
         artifact.write(made, {"model.so": tmp_path / "gone.so"}, **fields(name="second"))
+    assert artifact.read(made).name == "toy"
+    assert [path.name for path in made.parent.iterdir()] == ["toy"]
+
+
+def test_where_the_last_rename_fails_the_older_artifact_is_put_back(
+    made: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(InputError, match=r"/toy: cannot be written: .*Input/output error"):
+        artifact.write(made, {"model.so": library}, **fields(name="second"))
+    assert artifact.read(made).name == "toy"
+    assert [path.name for path in made.parent.iterdir()] == ["toy"]
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_older_artifact(
+    made: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"/toy: the disk is full"):
+        artifact.write(made, {"model.so": library}, **fields(name="second"))
     assert artifact.read(made).name == "toy"
     assert [path.name for path in made.parent.iterdir()] == ["toy"]
 

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tvmkd.base.errors import InputError, full_disk
-from tvmkd.base.files import sha256
+from tvmkd.base.files import sha256, sync
+from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from tvmkd.base.text import listing, suggest
 from tvmkd.base.version import __version__
@@ -67,51 +66,34 @@ def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
             ``tvmkd_version``, ``files``).
 
     Raises:
-        InputError: ``folder`` holds something that is not an artifact, or the disk is full.
-        OSError: it cannot be written. Nothing is left behind, the old one stays.
+        InputError: ``folder`` holds something that is not an artifact, or cannot be written. Then
+            nothing is left behind and an older artifact stays.
     """
     if LIBRARY not in files:
         raise ValueError(f"an artifact needs {LIBRARY}")
     check_destination(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        # What is inside is for everyone whom the umask allows; mkdtemp makes it for us alone.
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(0o777 & ~umask)
-        new, old = work / "new", work / "old"
-        new.mkdir()
-        entries = {}
-        for name, source in files.items():
-            place = new / name
-            shutil.copyfile(source, place)
-            shutil.copymode(source, place)
-            entries[name] = FileEntry(sha256=sha256(place), size=place.stat().st_size)
-        manifest = Manifest(
-            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            tvmkd_version=__version__,
-            files=entries,
-            **fields,
-        )
-        with (new / MANIFEST).open("w", encoding="utf-8") as stream:
-            stream.write(manifest.model_dump_json(indent=2) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        # A folder cannot be replaced by a rename, so the old one steps aside first.
-        if folder.exists():
-            folder.replace(old)
-        try:
-            new.replace(folder)
-        except OSError:
-            if old.exists():
-                old.replace(folder)
-            raise
+        with draft_folder(folder) as new:
+            entries = {}
+            for name, source in files.items():
+                place = new / name
+                shutil.copyfile(source, place)
+                shutil.copymode(source, place)
+                entries[name] = FileEntry(sha256=sha256(place), size=place.stat().st_size)
+            manifest = Manifest(
+                created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                tvmkd_version=__version__,
+                files=entries,
+                **fields,
+            )
+            place = new / MANIFEST
+            place.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            sync(place)
         return manifest
     except OSError as error:
-        raise full_disk(error, folder) or error from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise full_disk(error, folder) or InputError(
+            f"{folder}: cannot be written: {error}"
+        ) from None
 
 
 def read(folder: Path, verify: bool = True) -> Manifest:

@@ -63,7 +63,7 @@ def test_images_of_every_size(side, cell):
 def test_a_place_that_cannot_be_written_is_said(tmp_path, digits):
     (tmp_path / "file").write_text("")
     camera = Camera(effects=())
-    with pytest.raises(InputError, match=r"file/preview.png: cannot be written: .*file"):
+    with pytest.raises(InputError, match=r"preview.png: cannot be written: (Not a dir|File ex)"):
         preview.save(tmp_path / "file" / "preview.png", digits, camera)
     with pytest.raises(InputError, match="cannot be written: it is a folder"):
         preview.save(tmp_path, digits, camera)

@@ -101,7 +101,7 @@ def test_a_damaged_or_newer_sidecar_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write into"):
+    with pytest.raises(InputError, match="records: cannot be written: Not a directory"):
         open_session(tmp_path / "file" / "records", TARGET, "relax")
 
 

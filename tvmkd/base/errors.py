@@ -70,3 +70,11 @@ def full_disk(error: BaseException, where: object = None) -> InputError | None:
         f"{where}: the disk is full; free some space and run the same command again "
         "(nothing half-written was left in place of a result)"
     )
+
+
+def unwritable(error: OSError, where: object) -> InputError:
+    """The error to show where ``where`` could not be written, because of a full disk or other."""
+    return full_disk(error, where) or InputError(
+        f"{where}: cannot be written: {error.strerror or error}; give another path, or change the "
+        "permissions of its folder"
+    )

@@ -1,4 +1,4 @@
-"""Files and folders: writing them in one step, and hashing what is in them."""
+"""Writes files in one step, and hashes files and folders."""
 
 from __future__ import annotations
 
@@ -10,31 +10,64 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base.errors import unwritable
 from tvmkd.base.version import __version__
 
 
 @contextlib.contextmanager
 def draft(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
-    """A temporary name beside ``path``, which gets its own at the end, or goes where that fails.
+    """A temporary name beside ``path``: the block writes there, and then the file gets its name.
+
+    Readers see the older file or the new one, never half of it, and after a power cut too. Where
+    the block fails, the temporary file is removed and an older file stays.
 
     Args:
-        suffix: of the temporary name, for libraries that add theirs where it is missing.
+        path: the file to write; its folder is made where it is missing.
+        suffix: of the temporary name, for libraries that append theirs where it is missing.
+
+    Raises:
+        InputError: the file cannot be written, or the disk is full.
     """
     written = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield written
+        sync(written)
         written.replace(path)
+    except OSError as error:
+        # An error of another file, which the block reads, is not ours to explain.
+        ours = {None, *map(str, (written, path, *path.parents))}
+        if error.filename not in ours and str(error.filename) not in ours:
+            raise
+        raise unwritable(error, path) from None
     finally:
-        written.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            written.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Has the kernel write a file to the disk: a rename may reach it before the content does."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Writes a file with `draft`."""
+    with draft(path) as written:
+        written.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text with `draft`."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as JSON to a temporary name, then gives it its own."""
-    with draft(path) as written, written.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Writes ``value`` as indented JSON with `draft`."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def sha256(path: Path) -> str:
@@ -47,7 +80,7 @@ def sha256(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's files by name (hidden ones left out)."""
+    """The SHA-256 of a file, or of a folder's files and their names; hidden files do not count."""
     digest = hashlib.sha256()
     paths = [path]
     if path.is_dir():
@@ -63,7 +96,10 @@ def file_hash(path: Path) -> str:
 
 
 def listing_hash(folder: Path | None) -> str | None:
-    """A hash of a data folder's names, sizes and times: reading every image would take long."""
+    """A hash of the names, sizes and times of a data folder's files, None where it is missing.
+
+    Hashing every image's content would take long.
+    """
     if folder is None or not folder.is_dir():
         return None
     digest = hashlib.sha256()
@@ -76,11 +112,11 @@ def listing_hash(folder: Path | None) -> str | None:
 
 
 def source_hash(spec: str, search_in: Sequence[Path] = ()) -> str | None:
-    """The hash of the file behind a ``module:callable``, None where there is none of the user's.
+    """The hash of the user's file that defines a ``module:callable``, None where there is none.
 
     Args:
-        spec: a model as in the config.
-        search_in: folders to look in besides the current one.
+        spec: a model, as in the config.
+        search_in: folders to search after the current one.
     """
     module, _, attribute = spec.partition(":")
     if not attribute or module == "torchvision":
@@ -94,6 +130,11 @@ def source_hash(spec: str, search_in: Sequence[Path] = ()) -> str | None:
 
 
 def key(stage: str, **reads: Any) -> str:
-    """The hash of everything that a stage reads: JSON-safe values, and hashes of its files."""
+    """A hash that changes with everything that a stage reads, tvmkd's version included.
+
+    Args:
+        stage: the stage's name.
+        reads: JSON-safe values, and the hashes of files.
+    """
     text = json.dumps({"stage": stage, "tvmkd": __version__, **reads}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

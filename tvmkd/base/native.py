@@ -6,12 +6,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tvmkd.base import resources
 from tvmkd.base.errors import MissingError
+from tvmkd.base.files import draft
 from tvmkd.base.toolchain import zig
 
 COMPILERS = {"cc": ("gcc", "cc"), "c++": ("g++", "c++")}
@@ -33,11 +33,8 @@ def library(source: Path, language: str, flags: Sequence[str], made_with: str = 
     key = hashlib.sha256(source.read_bytes() + made_with.encode()).hexdigest()[:16]
     path = base / f"{source.stem}-{key}.so"
     if not path.exists():
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=base) as work:
-            made = Path(work) / path.name
-            _compile(source, language, flags, made)
-            made.replace(path)
+        with draft(path) as written:
+            _compile(source, language, flags, written)
     return path
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tvmkd.base import resources
 from tvmkd.base.errors import MissingError, UsageError
+from tvmkd.base.folders import make_once
 
 TVM_VERSION = "0.27.0.post1"
 FFI_VERSION = "0.1.14.post1"
@@ -66,23 +66,6 @@ def installed(package: str, inside: str) -> Path:
     if path is None or not path.exists():
         raise MissingError(f"{package}/{inside} is not installed: pip install apache-tvm")
     return path
-
-
-def make_once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """``folder``, filled by ``fill`` where it is not there yet; never half of it."""
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
-        made = Path(work) / "made"
-        made.mkdir()
-        fill(made)
-        try:
-            made.rename(folder)
-        except OSError:  # another process was quicker
-            if not folder.is_dir():
-                raise
-    return folder
 
 
 def libraries(architecture: str, tell: Callable[[str], None] = lambda _: None) -> Path:

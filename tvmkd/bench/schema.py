@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import write_text
 
 SCHEMA_VERSION = 1
 
@@ -212,15 +212,12 @@ class Comparison(BaseModel):
         return next((engine for engine in self.engines if engine.name == name), None)
 
     def save(self, path: Path | str) -> None:
-        """Writes the JSON in one piece: a reader never sees half of it."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        """Writes the JSON in one step: a reader never sees half of it.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        write_text(Path(path), self.model_dump_json(indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path | str) -> Comparison:

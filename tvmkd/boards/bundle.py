@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import wheels
+from tvmkd.base import folders, wheels
 from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.files import write_bytes
 from tvmkd.base.toolchain import zig
 from tvmkd.base.version import __version__
 from tvmkd.boards import symbols
@@ -115,7 +116,7 @@ def runtime(target: Target, tell: Tell = _quiet) -> Path:
         tell("checking which symbols they need")
         symbols.check([folder / name for name in files(target)], target.toolchain.glibc)
 
-    return wheels.make_once(wheels.cache() / f"runtime-{target.architecture}-{key}", fill)
+    return folders.make_once(wheels.cache() / f"runtime-{target.architecture}-{key}", fill)
 
 
 def bundle(target: Target, out: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
@@ -146,13 +147,7 @@ def bundle(target: Target, out: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
     contents[SUMS] = "".join(lines).encode()
     tell(f"writing {out}")
     data = _archive(contents, executable={SERVER, "start.sh"})
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+    write_bytes(out, data)
     return {
         "path": os.fspath(out),
         "bytes": len(data),

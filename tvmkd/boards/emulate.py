@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tvmkd.base import toolchain, wheels
+from tvmkd.base import folders, toolchain, wheels
 from tvmkd.base.errors import MissingError, TvmkdError, UsageError
 from tvmkd.boards import bundle
 from tvmkd.boards.connect import boards
@@ -81,7 +81,7 @@ def counter() -> Path:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise TvmkdError(f"the instruction counter cannot be compiled: {last}")
 
-    return wheels.make_once(wheels.cache() / f"icount-{key}", fill) / "icount.so"
+    return folders.make_once(wheels.cache() / f"icount-{key}", fill) / "icount.so"
 
 
 def start_board(

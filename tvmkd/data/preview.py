@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.errors import InputError
 from tvmkd.base.files import draft
 from tvmkd.data.camera import Camera
 from tvmkd.data.splits import Splits
@@ -60,12 +60,8 @@ def save(path: Path, splits: Splits, camera: Camera, seed: int = 0) -> tuple[int
     ]
     rows.append((["all together"], _shot(camera, camera.effects, images, seed)))
     picture = draw(rows, names)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft(path) as written:
-            picture.save(written, format="PNG")
-    except OSError as error:
-        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
+    with draft(path) as written:
+        picture.save(written, format="PNG")
     return len(rows), len(names)
 
 

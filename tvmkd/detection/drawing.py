@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tvmkd.base.errors import InputError, full_disk
 from tvmkd.base.files import draft
 from tvmkd.detection.decode import Detections
 
@@ -68,12 +67,8 @@ def save(path: Path, image: Image.Image) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft(path) as written:
-            image.save(written, format="PNG")
-    except OSError as error:
-        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
+    with draft(path) as written:
+        image.save(written, format="PNG")
 
 
 def colour(label: int) -> tuple[int, int, int]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tvmkd.base.errors import InputError, full_disk
 from tvmkd.base.files import draft
 from tvmkd.data.splits import Splits, batches
 from tvmkd.distill.distributed import Team
@@ -71,9 +70,5 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, found: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft(path, ".npy") as written:
-            np.save(written, found)
-    except OSError as error:
-        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
+    with draft(path, ".npy") as written:
+        np.save(written, found)

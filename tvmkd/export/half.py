@@ -54,7 +54,6 @@ def half(
         raise InputError(f"{source}: cannot be converted to FP16: {error}") from None
     # The converter appends its casts at the end.
     OnnxModel(result).topological_sort()
-    out.parent.mkdir(parents=True, exist_ok=True)
     with files.draft(out, ".onnx") as written:
         onnx.save(result, str(written))
         gap = _difference(source, written, pictures)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import write_bytes
 
 FORMAT, VERSION = "tvmkd.checkpoint", 1
 
@@ -45,29 +44,15 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint beside ``path``, then gives it the name: a reader never sees half of it.
+    """Writes a checkpoint in one step: a reader never sees half of it.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written.
     """
     content = {"format": FORMAT, "version": VERSION, **vars(checkpoint)}
-    packed = io.BytesIO()
+    packed = io.BytesIO()  # torch's own file writer replaces the error of a full disk by another
     torch.save(content, packed)
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as stream:
-            # Not straight to the file: torch's writer hides a full disk behind an error of its own.
-            stream.write(packed.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise full_disk(error, path) or InputError(f"{path}: cannot be written: {error}") from None
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    write_bytes(path, packed.getbuffer())
 
 
 def load(path: Path) -> Checkpoint:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base.files import write_text
 from tvmkd.bench.schema import Comparison
 from tvmkd.report import page, records
 from tvmkd.report.style import CSS
@@ -48,13 +48,7 @@ def write(
         kernels=kernels or (),
         metadata=metadata or {},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, text)
     return path
 
 

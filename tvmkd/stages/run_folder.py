@@ -6,15 +6,15 @@ it reads is the same and its files are as it left them.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, unwritable
 from tvmkd.base.files import file_hash, write_json
+from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
 
 FILE = "state.json"
@@ -25,8 +25,8 @@ class RunFolder:
     """A run's folder and its state. Use as a context manager: it is locked while it is open.
 
     Raises:
-        InputError: the folder is someone else's, is in use by another tvmkd, or its state cannot
-            be read.
+        InputError: the folder is someone else's, in use by another tvmkd, or cannot be written, or
+            its state cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,15 +41,11 @@ class RunFolder:
                 f"{path}: is there already and is not a run of tvmkd, so it is left alone; "
                 "give another output folder"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = (path / ".lock").open("w", encoding="ascii")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise InputError(
-                f"{path}: another tvmkd is working in this folder; wait for it or give another one"
-            ) from None
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(path / ".lock", "working in this folder", "give another one")
+        except OSError as error:
+            raise unwritable(error, path) from None
         self._state = self._read()
         if not (path / FILE).exists():
             write_json(path / FILE, self._state)

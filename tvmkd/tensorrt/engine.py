@@ -89,9 +89,7 @@ class Engine:
 
 def write(engine: Engine, path: Path) -> None:
     """Writes the plan to ``path`` and its facts to ``path`` with ``.json`` added."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.draft(path) as written:
-        written.write_bytes(engine.plan)
+    files.write_bytes(path, engine.plan)
     files.write_json(_facts_of(path), {"format": FORMAT, "version": 1, "engine": engine.facts()})
 
 

@@ -37,6 +37,4 @@ def keep(config: Any, path: Path, bindings: Bindings) -> None:
     cache = config.get_timing_cache()
     if cache is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.draft(path) as written:
-        written.write_bytes(bytes(cache.serialize()))
+    files.write_bytes(path, bytes(cache.serialize()))

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import write_bytes
 from tvmkd.tuning import autoscheduler_log
 from tvmkd.tuning.autoscheduler_log import LOG
 from tvmkd.tuning.space import candidate_key
@@ -168,7 +169,7 @@ def repair(folder: Path) -> list[str]:
     packed = _packed(folder / WORKLOADS)
     if packed.exists() and not (folder / WORKLOADS).exists():
         # Appending needs the plain file, and it must hold what the records already point at.
-        _replace(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
+        write_bytes(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
         packed.unlink()
         notes.append(f"{packed.name}: unpacked, to go on from it")
     for name in (WORKLOADS, RECORDS, LOG, TRIALS, ASIDE):
@@ -183,28 +184,18 @@ def repair(folder: Path) -> list[str]:
         try:
             json.loads(tail)
         except ValueError:
-            _replace(path, data[:cut])
+            write_bytes(path, data[:cut])
             notes.append(f"{name}: a torn last line was cut off")
         else:
-            _replace(path, data + b"\n")
+            write_bytes(path, data + b"\n")
     count = len(read_lines(folder / WORKLOADS))
     records = read_lines(folder / RECORDS)
     whole = [record for record in records if record[0] < count]
     if len(whole) < len(records):
         text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in whole)
-        _replace(folder / RECORDS, text.encode())
+        write_bytes(folder / RECORDS, text.encode())
         notes.append(f"{RECORDS}: {len(records) - len(whole)} without a workload cut off")
     return notes
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def load(folder: Path) -> list[StoredRecord]:
@@ -316,14 +307,14 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
     kept = [record for task in sorted(grouped) for record in grouped[task][:keep]]
     logged = [record.record for record in kept if isinstance(record.record, dict)]
     if logged:
-        _replace(out / LOG, _lines(logged))
+        write_bytes(out / LOG, _lines(logged))
     else:
         order = sorted(grouped)
         # No time stamp inside: the same records give the same bytes.
         packed = gzip.compress(_lines(grouped[task][0].workload for task in order), 9, mtime=0)
-        _replace(_packed(out / WORKLOADS), packed)
+        write_bytes(_packed(out / WORKLOADS), packed)
         (out / WORKLOADS).unlink(missing_ok=True)
-        _replace(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
+        write_bytes(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
     sidecar = Path(folders[0]) / SIDECAR if folders else None
     if sidecar is not None and sidecar.exists():
         info = json.loads(sidecar.read_text())
@@ -332,5 +323,5 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
         )
         for task in info.get("tasks", []):
             task["trials"] = counts[normal_key(task["key"])]
-        _replace(out / SIDECAR, (json.dumps(info, indent=1) + "\n").encode())
+        write_bytes(out / SIDECAR, (json.dumps(info, indent=1) + "\n").encode())
     return len(kept)

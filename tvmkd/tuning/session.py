@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, unwritable
+from tvmkd.base.files import write_text
+from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
 from tvmkd.tuning import records, tuner_backend
 from tvmkd.tuning.space import Candidate, Task
@@ -31,7 +30,7 @@ class Session:
         notes: what had to be repaired at opening, one line each.
     """
 
-    def __init__(self, folder: Path, lock: int, info: dict[str, Any], notes: list[str]) -> None:
+    def __init__(self, folder: Path, lock: Lock, info: dict[str, Any], notes: list[str]) -> None:
         self.folder = folder
         self.info = info
         self.notes = notes
@@ -58,9 +57,7 @@ class Session:
 
     def close(self) -> None:
         """Gives the folder free for other processes."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
 
     def known_keys(self, task: str) -> set[str]:
         """Keys of the candidates of a task that must not be measured (again)."""
@@ -167,15 +164,7 @@ class Session:
 
 
 def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    path = folder / records.SIDECAR
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(info, indent=1) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    write_text(folder / records.SIDECAR, json.dumps(info, indent=1) + "\n")
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
@@ -196,22 +185,6 @@ def read_info(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{path} has schema {schema}; this tvmkd reads schema {SCHEMA}")
     result: dict[str, Any] = info
     return result
-
-
-def _lock(folder: Path) -> int:
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 32).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise InputError(
-            f"another process (pid {owner or 'unknown'}) is tuning into {folder}; "
-            f"wait for it or choose another --records folder"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
 
 
 def check_made_for(
@@ -270,9 +243,9 @@ def open_session(
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
+        lock = Lock(folder / ".lock", "tuning into this folder", "give another --records folder")
     except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}") from None
+        raise unwritable(error, folder) from None
     try:
         check_made_for(folder, target, stack)
         notes = records.repair(folder)
@@ -305,5 +278,5 @@ def open_session(
         _write_info(folder, info)
         return Session(folder, lock, info, notes)
     except BaseException:
-        os.close(lock)
+        lock.close()
         raise

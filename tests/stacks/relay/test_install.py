@@ -136,7 +136,7 @@ def test_a_second_install_waits_for_the_first(python: Path) -> None:
         assert waits.wait(30)
         assert files() == {".relay.lock"}
     thread.join(30)
-    assert said[0] == "waiting for another install of the same stack"
+    assert said[0].endswith("is installing the same stack; waiting for it")
     assert files() == {"relay", "relay.json", ".relay.lock"}
 
 

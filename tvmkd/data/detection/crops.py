@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tvmkd.base.errors import InputError, UsageError, full_disk
+from tvmkd.base.errors import InputError, UsageError, unwritable
+from tvmkd.base.folders import draft_folder
 from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.pictures import whole
@@ -51,17 +51,12 @@ def write_crops(splits: DetectionSplits, folder: Path, size: int, seed: int = 0)
     rng = np.random.default_rng(seed)
     count = 0
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
-            made = Path(work) / "crops"
+        with draft_folder(folder) as made:
             for name in ("train", "val", "test"):
                 for annotation in getattr(splits, name).annotations:
                     count += _crop(annotation, splits.classes, made / name, size, rng)
-            made.rename(folder)
     except OSError as error:
-        raise full_disk(error, folder) or InputError(
-            f"{folder}: cannot be written: {error.strerror}"
-        ) from None
+        raise unwritable(error, folder) from None
     return count
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.files import write_json
+from tvmkd.base.folders import make_once
 from tvmkd.data.detection import voc
 from tvmkd.data.detection.drawing import Scene, draw
 from tvmkd.data.detection.materials import SPLITS, Materials, Split, materials
@@ -81,16 +81,8 @@ def write_scenes(folder: Path, recipe: Recipe | None = None) -> Path:
     recipe = recipe or Recipe()
     if _there(folder, recipe):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as work:
-        made = Path(work) / "scenes"
-        _write(made, recipe)
-        try:
-            made.rename(folder)
-        except OSError:
-            # Another process was faster: what it wrote is the same, if it is a set at all.
-            if not _there(folder, recipe):
-                raise
+    make_once(folder, lambda made: _write(made, recipe))
+    _there(folder, recipe)  # another process may have been faster, with other scenes
     return folder
 
 

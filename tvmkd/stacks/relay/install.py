@@ -7,7 +7,6 @@ place until then, and nothing half-made stays behind.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -23,6 +22,9 @@ from typing import Any
 
 from tvmkd.base import machine, stack_registry
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.base.files import write_json
+from tvmkd.base.folders import draft_folder
+from tvmkd.base.locks import Lock
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.stacks.survey import how, tail
@@ -88,12 +90,10 @@ def install(
             return record
         base = find_python(python)
         say(f"making {place} from {base}: {MEGABYTES} MB, fetched by pip")
-        with tempfile.TemporaryDirectory(prefix=f".{STACK}-", dir=home) as work:
-            made = Path(work) / "made"
+        with draft_folder(place) as made:
             _fill(base, made, say)
             say("compiling and running a small function with it")
             facts = smoke(made / "bin" / "python")
-            _swap(made, place, Path(work) / "old")
         record = _record(place, facts)
     say(f"installed: {_words(record)}")
     return record
@@ -129,17 +129,12 @@ def _alone(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = (home / f".{STACK}.lock").open("w")
+        lock = Lock(home / f".{STACK}.lock", "installing the same stack", "stop it", wait=say)
     except OSError as error:
         raise InputError(
             f"{home}: cannot be written ({error.strerror}); set XDG_DATA_HOME to a folder that can"
         ) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another install of the same stack")
-            fcntl.flock(lock, fcntl.LOCK_EX)
         for left in home.glob(f".{STACK}-*"):
             shutil.rmtree(left)
         yield
@@ -287,18 +282,6 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
     return answer
 
 
-def _swap(made: Path, place: Path, aside: Path) -> None:
-    """Gives ``made`` its name; what had it before goes to ``aside``, and comes back on failure."""
-    if place.exists():
-        place.rename(aside)
-    try:
-        made.rename(place)
-    except BaseException:
-        if aside.exists():
-            aside.rename(place)
-        raise
-
-
 def _record(place: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The record of the environment, written where there is none yet that says the same."""
     path = interpreters.record_path(STACK)
@@ -308,10 +291,5 @@ def _record(place: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         if {**old, **record} == old:
             return old
     record["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_json(path, record)
     return record
