@@ -8,7 +8,7 @@ import pytest
 
 from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.tuning import board_session
-from tvmkd.tuning.board_session import Attempt, BoardFailed, BoardLink, LinkClosed
+from tvmkd.tuning.board_session import Attempt, BoardFailed, BoardSession, SessionClosed
 
 Answers = dict[str, Any]
 LIBRARY = Path("kernel.so")
@@ -40,46 +40,46 @@ class FakeChild:
         del grace
 
 
-Start = Callable[..., tuple[BoardLink, FakeChild]]
+Start = Callable[..., tuple[BoardSession, FakeChild]]
 
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Start:
-    def made(**answers: Any) -> tuple[BoardLink, FakeChild]:
+    def made(**answers: Any) -> tuple[BoardSession, FakeChild]:
         child = FakeChild({"connect": {"board": "10.0.0.7:9090"}, **answers})
         monkeypatch.setattr(board_session, "Child", lambda _argv: child)
-        return BoardLink({"host": "h", "port": 1, "key": "k"}, 60.0), child
+        return BoardSession({"host": "h", "port": 1, "key": "k"}, 60.0), child
 
     return made
 
 
 def test_no_answer_in_time_is_a_timeout(start: Start) -> None:
-    link, child = start(measure=WorkerTimeout("measure: the text decides nothing"))
-    link.connect()
-    attempt = link.measure({}, LIBRARY, 2.0)
+    session, child = start(measure=WorkerTimeout("measure: the text decides nothing"))
+    session.connect()
+    attempt = session.measure({}, LIBRARY, 2.0)
     assert attempt == Attempt("run_timeout", "no result in 2 s")
     assert child.killed
-    assert link.address is None
+    assert session.address is None
 
 
 def test_a_dead_process_is_a_crash_whatever_its_last_words_are(start: Start) -> None:
     words = "measure: the worker ended with signal SIGSEGV: no answer from the driver"
-    link, child = start(measure=WorkerDied(words))
-    link.connect()
-    assert link.measure({}, LIBRARY, 2.0) == Attempt("run_crash", words)
+    session, child = start(measure=WorkerDied(words))
+    session.connect()
+    assert session.measure({}, LIBRARY, 2.0) == Attempt("run_crash", words)
     assert child.killed
-    assert link.address is None
+    assert session.address is None
 
 
 @pytest.mark.parametrize("kind", [None, "run_error", "wrong_output"])
 def test_an_answer_keeps_the_session(start: Start, kind: str | None) -> None:
     answer = {"error_kind": kind, "error": "e", "seconds": [1.0], "facts": {"spread": 0.1}}
-    link, child = start(measure=answer)
-    link.connect()
-    attempt = link.measure({"best": 1.0}, LIBRARY, 2.0)
+    session, child = start(measure=answer)
+    session.connect()
+    attempt = session.measure({"best": 1.0}, LIBRARY, 2.0)
     assert attempt == Attempt(kind, "e", [1.0], {"spread": 0.1})
     assert child.calls[-1] == ("measure", {"best": 1.0, "path": "kernel.so", "limit": 2.0}, 2.0)
-    assert link.address == "10.0.0.7:9090"
+    assert session.address == "10.0.0.7:9090"
     assert not child.killed
 
 
@@ -87,41 +87,41 @@ def test_an_answer_keeps_the_session(start: Start, kind: str | None) -> None:
     ("kind", "seen"), [("session_lost", "run_crash"), ("session_due", "session_due")]
 )
 def test_a_lost_session_leaves_the_process(start: Start, kind: str, seen: str) -> None:
-    link, child = start(measure={"error_kind": kind})
-    link.connect()
-    assert link.measure({}, LIBRARY, 2.0).kind == seen
-    assert link.address is None
+    session, child = start(measure={"error_kind": kind})
+    session.connect()
+    assert session.measure({}, LIBRARY, 2.0).kind == seen
+    assert session.address is None
     assert not child.killed
 
 
 def test_a_board_that_was_named_and_fails_is_blamed_by_its_address(start: Start) -> None:
-    link, child = start(named="10.0.0.7:9090", connect=WorkerTimeout("connect: no answer"))
+    session, child = start(named="10.0.0.7:9090", connect=WorkerTimeout("connect: no answer"))
     with pytest.raises(BoardFailed, match=r"at 10\.0\.0\.7:9090 fails: connect") as caught:
-        link.connect()
+        session.connect()
     assert caught.value.address == "10.0.0.7:9090"
     assert child.killed
 
 
 def test_without_a_named_board_nobody_is_blamed(start: Start) -> None:
-    link, _ = start(connect=TvmkdError("no tracker at h:1"))
+    session, _ = start(connect=TvmkdError("no tracker at h:1"))
     with pytest.raises(MissingError, match=r"^no tracker at h:1$") as caught:
-        link.connect()
+        session.connect()
     assert not isinstance(caught.value, BoardFailed)
 
 
 def test_facts_that_do_not_come_fail_the_board(start: Start) -> None:
-    link, _ = start(facts=WorkerDied("facts: gone"))
-    link.connect()
+    session, _ = start(facts=WorkerDied("facts: gone"))
+    session.connect()
     with pytest.raises(BoardFailed, match="facts: gone") as caught:
-        link.facts()
+        session.facts()
     assert caught.value.address == "10.0.0.7:9090"
-    assert link.address is None
+    assert session.address is None
 
 
-def test_a_closed_link_starts_nothing_and_says_so(start: Start) -> None:
-    link, child = start(measure=WorkerDied("killed"))
-    link.connect()
-    link.close()
+def test_a_closed_session_starts_nothing_and_says_so(start: Start) -> None:
+    session, child = start(measure=WorkerDied("killed"))
+    session.connect()
+    session.close()
     assert child.killed
-    with pytest.raises(LinkClosed):
-        link.measure({}, LIBRARY, 2.0)
+    with pytest.raises(SessionClosed):
+        session.measure({}, LIBRARY, 2.0)

@@ -1,10 +1,10 @@
-"""The health of boards, without a board."""
+"""When a board gets work and when it rests, without a board."""
 
 from __future__ import annotations
 
 import pytest
 
-from tvmkd.tuning.quarantine import LONGEST_REST, MOST_FAILURES, REST_SECONDS, Health
+from tvmkd.tuning.quarantine import LONGEST_REST, MOST_FAILURES, REST_SECONDS, Quarantine
 
 
 class Clock:
@@ -15,44 +15,44 @@ class Clock:
         return self.now
 
 
-def fail(health: Health, times: int) -> float | None:
+def fail(quarantine: Quarantine, times: int) -> float | None:
     rest = None
     for _ in range(times):
-        rest = health.failed("a:1")
+        rest = quarantine.failed("a:1")
     return rest
 
 
 def test_failures_in_a_row_take_a_board_out_and_it_comes_back() -> None:
     clock = Clock()
-    health = Health({}, clock)
-    assert fail(health, MOST_FAILURES - 1) is None
-    assert health.rest("a:1") == 0
-    assert fail(health, 1) == REST_SECONDS
-    assert health.rest("a:1") == REST_SECONDS
-    assert health.rest("b:1") == 0
+    quarantine = Quarantine({}, clock)
+    assert fail(quarantine, MOST_FAILURES - 1) is None
+    assert quarantine.rest("a:1") == 0
+    assert fail(quarantine, 1) == REST_SECONDS
+    assert quarantine.rest("a:1") == REST_SECONDS
+    assert quarantine.rest("b:1") == 0
     clock.now += REST_SECONDS
-    assert health.rest("a:1") == 0
-    assert fail(health, MOST_FAILURES) == 2 * REST_SECONDS, "the second rest is longer"
+    assert quarantine.rest("a:1") == 0
+    assert fail(quarantine, MOST_FAILURES) == 2 * REST_SECONDS, "the second rest is longer"
     for _ in range(9):
-        rest = fail(health, MOST_FAILURES)
+        rest = fail(quarantine, MOST_FAILURES)
     assert rest == LONGEST_REST
-    health.succeeded("a:1")
-    assert fail(health, MOST_FAILURES) == REST_SECONDS, "a success makes it as good as new"
+    quarantine.succeeded("a:1")
+    assert fail(quarantine, MOST_FAILURES) == REST_SECONDS, "a success makes it as good as new"
 
 
 def test_what_was_the_candidates_doing_is_forgiven() -> None:
-    health = Health({}, Clock())
+    quarantine = Quarantine({}, Clock())
     for _ in range(10):
-        assert health.failed("a:1") is None
-        health.forgiven("a:1")
+        assert quarantine.failed("a:1") is None
+        quarantine.forgiven("a:1")
 
 
 def test_a_refused_board_gets_no_work_ever_and_is_news_once() -> None:
-    health = Health({}, Clock())
-    assert health.refuse("a:1", "it is x86_64")
-    assert not health.refuse("a:1", "it is x86_64")
-    assert health.rest("a:1") == float("inf")
-    assert health.refusals() == ["it is x86_64"]
+    quarantine = Quarantine({}, Clock())
+    assert quarantine.refuse("a:1", "it is x86_64")
+    assert not quarantine.refuse("a:1", "it is x86_64")
+    assert quarantine.rest("a:1") == float("inf")
+    assert quarantine.refusals() == ["it is x86_64"]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_a_refused_board_gets_no_work_ever_and_is_news_once() -> None:
 def test_a_hot_board_rests_until_it_is_clearly_cooler(
     telemetry: dict[str, float], resting: bool, hot: bool
 ) -> None:
-    health = Health({"pause_celsius": 80.0, "resume_celsius": 65.0})
-    assert health.too_hot(telemetry, resting=resting) == hot
-    assert not Health({}).too_hot({"celsius": 120.0, "throttled": True}, resting=resting)
+    quarantine = Quarantine({"pause_celsius": 80.0, "resume_celsius": 65.0})
+    assert quarantine.too_hot(telemetry, resting=resting) == hot
+    assert not Quarantine({}).too_hot({"celsius": 120.0, "throttled": True}, resting=resting)

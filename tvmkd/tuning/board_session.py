@@ -1,4 +1,4 @@
-"""The link to one board: a process that holds a session there, and what may go wrong with it."""
+"""A session at one board, held by a process of its own, and how it can fail."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Attempt:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class LinkClosed(Exception):
-    """The link was closed for good while it was being used."""
+class SessionClosed(Exception):
+    """The session was closed for good while it was in use."""
 
 
 class BoardFailed(MissingError):
@@ -47,7 +47,7 @@ class BoardFailed(MissingError):
         self.address = address
 
 
-class BoardLink:
+class BoardSession:
     """One session at a time to some board under a key. One thread uses it, any may close it.
 
     Args:
@@ -66,7 +66,7 @@ class BoardLink:
     def _start(self) -> Child:
         with self._lock:
             if self._closed:
-                raise LinkClosed
+                raise SessionClosed
             if self._child is None:
                 self._child = Child([sys.executable, "-m", "tvmkd.tuning.measure_worker"])
             return self._child
@@ -77,7 +77,7 @@ class BoardLink:
         Raises:
             MissingError: no tracker, or no board became free for a while: try again.
             BoardFailed: a board was free and does not answer.
-            LinkClosed: the link is closed.
+            SessionClosed: the session is closed for good.
         """
         self.drop()
         address: str | None = None
@@ -112,7 +112,7 @@ class BoardLink:
             return answer
         except (WorkerDied, OSError, ValueError) as error:
             if self._closed:  # what used to be the child's answer is a closed pipe now
-                raise LinkClosed from None
+                raise SessionClosed from None
             if isinstance(error, WorkerDied):
                 raise
             raise WorkerDied(f"{method}: {error}") from None

@@ -1,4 +1,8 @@
-"""A slot: the thread that keeps one board busy, and what all slots share."""
+"""One thread a board: it opens a session there, gives the board work, and gives the board back.
+
+The rules that decide are functions of their own: which job is next, how long it may take, whose
+fault a failure is, when to give the board to another tuner.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,23 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import match
-from tvmkd.tuning.board_session import Attempt, BoardFailed, BoardLink, LinkClosed
-from tvmkd.tuning.measurement import RunResult, Work
-from tvmkd.tuning.quarantine import Health
+from tvmkd.tuning.board_session import Attempt, BoardFailed, BoardSession, SessionClosed
+from tvmkd.tuning.measurement import RunJob, RunResult, Work
+from tvmkd.tuning.quarantine import Quarantine
 
-FAIR_SECONDS = 5.0  # after which a session is given up where somebody else waits for a board
-COOL_SECONDS = 2.0  # how often a hot board is asked how it is
-PLAIN_LOOPS_TAKE = 3  # times the limit of a measurement: they are slow, and run once
-ATTEMPTS = 2  # a lost session or no answer twice, on whatever board, is the candidate's doing
+FAIR_SECONDS = 5.0  # a board is kept this long, then given up if another client waits for one
+COOL_SECONDS = 2.0  # how often a hot board's temperature is read
+IDLE_SECONDS = 1.0  # how long one look for the next job waits
+RETRY_SECONDS = 0.5  # between two requests for a board
+PLAIN_LOOPS_TAKE = 3  # times the limit of a measurement: plain loops are slow, and run once
+ATTEMPTS = 2  # after two failures on any boards, the candidate counts as failed
+DELAYS = 6  # runs of a measurement that a board with a declared delay delays, at most
 
 
 @dataclass(frozen=True)
@@ -36,15 +43,15 @@ class Settings:
 
 @dataclass
 class Shared:
-    """What the slots of one runner share. ``lock`` guards all but ``health`` and ``news``."""
+    """What the workers of one runner share. ``lock`` guards all but ``quarantine`` and ``news``."""
 
     settings: Settings
-    health: Health
+    quarantine: Quarantine
     emulated: bool | None
     news: queue.SimpleQueue[tuple[str, dict[str, Any]]] = field(default_factory=queue.SimpleQueue)
     lock: threading.Condition = field(default_factory=threading.Condition)
     todo: deque[Work] = field(default_factory=deque)
-    slots: list[Slot] = field(default_factory=list)
+    workers: list[BoardWorker] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the board's address
     wanted: int = 0  # how many boards there are to use
     others_wait: bool = False  # another client of the tracker waits for a board
@@ -64,48 +71,132 @@ class Shared:
             self.lock.wait_for(lambda: self.closed, seconds)
 
 
-class Slot:
-    """A thread that gets a board, keeps it busy and gives it back."""
+def is_candidates_fault(failed_on: Sequence[str]) -> bool:
+    """True if a job has failed often enough, on any boards, to count as a failed candidate.
+
+    Args:
+        failed_on: the board of each failure.
+    """
+    return len(failed_on) >= ATTEMPTS
+
+
+def time_limit(job: RunJob, run_timeout: float, delay: float) -> float:
+    """Seconds after which a job counts as hung.
+
+    Args:
+        run_timeout: the limit of an ordinary measurement.
+        delay: seconds that the board adds to each run.
+    """
+    limit = run_timeout + DELAYS * delay
+    return limit if job.plain is None else PLAIN_LOOPS_TAKE * limit
+
+
+def next_job(todo: Sequence[Work], address: str | None, others_at_work: bool) -> int | None:
+    """The index of the next job for a board, the oldest first; None: none for this board now.
+
+    A second attempt goes to another board where one is at work.
+    """
+    for index, work in enumerate(todo):
+        if address not in work.failed_on or not others_at_work:
+            return index
+    return None
+
+
+def gives_way(others_wait: bool, jobs_left: bool, held_seconds: float) -> bool:
+    """True if a board goes back to the tracker so that another client gets it."""
+    return others_wait and not (jobs_left and held_seconds < FAIR_SECONDS)
+
+
+def is_surplus(workers: int, wanted: int) -> bool:
+    """True if there are more workers than boards. One stays and waits for a board to come."""
+    return workers > max(1, wanted)
+
+
+def check_admission(
+    settings: Settings, emulated: bool | None, address: str, facts: Mapping[str, Any]
+) -> bool:
+    """Checks that a board fits the target and the boards there are.
+
+    Args:
+        emulated: whether the other boards, or the folder's records, are emulated; None: neither
+            decides yet.
+        facts: what the board answers.
+
+    Returns:
+        whether this board is emulated.
+
+    Raises:
+        InputError: it does not fit; says why.
+    """
+    match.check_match(settings.target, address, facts)
+    found = bool(facts.get("emulated"))
+    if settings.evaluator == "icount" and not facts.get("icount"):
+        raise InputError(
+            f"the board at {address} counts no instructions; start emulated boards with: "
+            "tvmkd board emulate --icount"
+        )
+    if emulated is not None and emulated != found:
+        kinds = ("a real board", "an emulated one")
+        raise InputError(
+            f"the board at {address} is {kinds[found]} and these records are of "
+            f"{kinds[emulated]}: times of the two are never mixed; give another "
+            "--rpc-key or another --records folder"
+        )
+    return found
+
+
+class BoardWorker:
+    """A thread that opens a session at a free board, gives the board work, and frees it again.
+
+    Attributes:
+        session: its session.
+        ready: it holds a board that works.
+        thread: runs :meth:`step` until the end.
+    """
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._settings = shared.settings
-        self.link = BoardLink(self._settings.tracker, self._settings.session_seconds)
-        self.ready = False  # it holds a board that works
-        self._since = 0.0  # when it got it
-        # The link's process ends with the thread that starts it: the thread must outlive its use.
+        self.session = BoardSession(self._settings.tracker, self._settings.session_seconds)
+        self.ready = False
+        self._since = 0.0  # when it got its board
+        # The session's process ends with the thread that starts it, so it is started there.
         self.thread = threading.Thread(target=self._serve, name="board", daemon=True)
 
     def _serve(self) -> None:
         try:
             while self._stays():
-                if not (self.ready and self.link.address) and not self._get_board():
-                    continue
-                work = self._next()
-                if work is not None:
-                    self._do(work)
-                self._be_fair()
-        except LinkClosed:
+                self.step()
+        except SessionClosed:
             pass
         finally:
-            self.link.end()
+            self.session.end()
             with self._shared.lock:
                 self.ready = False
-                self._shared.slots.remove(self)
+                self._shared.workers.remove(self)
                 self._shared.lock.notify_all()
+
+    def step(self) -> None:
+        """Gets a board if it has none, then does one job, then gives way to others."""
+        if not (self.ready and self.session.address) and not self._get_board():
+            return
+        work = self._next()
+        if work is not None:
+            self._do(work)
+        self._give_way()
 
     def _stays(self) -> bool:
         with self._shared.lock:
-            surplus = len(self._shared.slots) > max(1, self._shared.wanted)
+            surplus = is_surplus(len(self._shared.workers), self._shared.wanted)
             return not self._shared.closed and (self.ready or not surplus)
 
     def _get_board(self) -> bool:
-        """Opens a session at a free board, if it is one to work with."""
+        """Opens a session at a free board. False: none was free, or this one must not be used."""
         with self._shared.lock:
             self.ready = False
         try:
-            address = self.link.connect()
-            facts = {"board": address, **self.link.facts()}
+            address = self.session.connect()
+            facts = {"board": address, **self.session.facts()}
         except BoardFailed as error:
             self._shared.trouble = str(error)
             if error.address is not None:
@@ -113,18 +204,18 @@ class Slot:
             return False
         except MissingError as error:
             self._shared.trouble = str(error)
-            self._shared.pause(0.5)
+            self._shared.pause(RETRY_SECONDS)
             return False
         try:
             self._admit(address, facts)
         except InputError as error:
-            if self._shared.health.refuse(address, str(error)):
+            if self._shared.quarantine.refuse(address, str(error)):
                 self._shared.note(str(error))
                 with self._shared.lock:
                     self._shared.lock.notify_all()
-        rest = self._shared.health.rest(address)
+        rest = self._shared.quarantine.rest(address)
         if rest > 0:
-            # Kept, or the tracker would hand it out again at once.
+            # Its session stays open: the tracker would give us the same board again at once.
             self._shared.pause(min(rest, self._settings.session_seconds / 2))
             return False
         if not self._cool():
@@ -140,45 +231,27 @@ class Slot:
         return True
 
     def _admit(self, address: str, facts: Mapping[str, Any]) -> None:
-        """Refuses a board that does not fit the target, or the boards there are.
-
-        Raises:
-            InputError: says why.
-        """
-        match.check_match(self._settings.target, address, facts)
-        emulated = bool(facts.get("emulated"))
-        if self._settings.evaluator == "icount" and not facts.get("icount"):
-            raise InputError(
-                f"the board at {address} counts no instructions; start emulated boards with: "
-                "tvmkd board emulate --icount"
+        with self._shared.lock:  # the first board decides for all
+            self._shared.emulated = check_admission(
+                self._settings, self._shared.emulated, address, facts
             )
-        with self._shared.lock:
-            if self._shared.emulated is None:
-                self._shared.emulated = emulated
-            if self._shared.emulated != emulated:
-                kinds = ("a real board", "an emulated one")
-                raise InputError(
-                    f"the board at {address} is {kinds[emulated]} and these records are of "
-                    f"{kinds[not emulated]}: times of the two are never mixed; give another "
-                    "--rpc-key or another --records folder"
-                )
 
     def _cool(self) -> bool:
-        """Waits until a hot board is cool enough. False where it was lost meanwhile."""
+        """Waits until a hot board is cool enough. False: the session was lost while it waited."""
         resting = False
         while not self._shared.closed:
-            now = self.link.telemetry()
+            now = self.session.telemetry()
             if now is None:
                 return False
-            if not self._shared.health.too_hot(now, resting=resting):
+            if not self._shared.quarantine.too_hot(now, resting=resting):
                 if resting:
-                    self._shared.note(f"the board at {self.link.address} has cooled down")
+                    self._shared.note(f"the board at {self.session.address} has cooled down")
                 return True
             if not resting:
                 resting = True
                 self.ready = False
                 self._shared.note(
-                    f"the board at {self.link.address} rests: it is at {now.get('celsius')} C"
+                    f"the board at {self.session.address} rests: it is at {now.get('celsius')} C"
                     + (" and throttled" if now.get("throttled") else "")
                 )
             self._shared.last_ready = time.monotonic()  # it is there, only hot
@@ -186,24 +259,24 @@ class Slot:
         return False
 
     def _next(self) -> Work | None:
-        """The next job; None where nothing came for a moment."""
+        """The next job; None where none came in time."""
         with self._shared.lock:
-            self._shared.lock.wait_for(lambda: self._shared.todo or self._shared.closed, 1.0)
+            self._shared.lock.wait_for(
+                lambda: self._shared.todo or self._shared.closed, IDLE_SECONDS
+            )
             if self._shared.closed or not self._shared.todo:
                 return None
-            # A second try goes to another board where one is at work.
-            for index, work in enumerate(self._shared.todo):
-                if self.link.address not in work.failed_on or not self._others():
-                    del self._shared.todo[index]
-                    return work
-        self._shared.pause(0.1)
+            others = any(other.ready for other in self._shared.workers if other is not self)
+            index = next_job(self._shared.todo, self.session.address, others)
+            if index is not None:
+                work = self._shared.todo[index]
+                del self._shared.todo[index]
+                return work
+        self._shared.pause(0.1)  # all are second attempts, for another board
         return None
 
-    def _others(self) -> bool:
-        return any(other.ready for other in self._shared.slots if other is not self)
-
     def _do(self, work: Work) -> None:
-        address = self.link.address
+        address = self.session.address
         assert address is not None
         started = time.monotonic()
         params = {
@@ -215,12 +288,10 @@ class Slot:
             "plain": None if work.job.plain is None else str(work.job.plain),
         }
         delay = float(self._shared.facts.get(address, {}).get("declared_delay_s") or 0.0)
-        limit = self._settings.run_timeout + 6 * delay
-        if work.job.plain is not None:
-            limit *= PLAIN_LOOPS_TAKE
+        limit = time_limit(work.job, self._settings.run_timeout, delay)
         try:
-            attempt = self.link.measure(params, work.job.path, limit)
-        except LinkClosed:
+            attempt = self.session.measure(params, work.job.path, limit)
+        except SessionClosed:
             work.future.cancel()
             raise
         if attempt.kind == "session_due":
@@ -228,15 +299,15 @@ class Slot:
         elif attempt.kind in {"run_crash", "run_timeout"}:
             self._lost(work, attempt, address, time.monotonic() - started)
         else:
-            self._shared.health.succeeded(address)
+            self._shared.quarantine.succeeded(address)
             self._finish(work, attempt, address, time.monotonic() - started)
             if attempt.facts.get("throttled") or attempt.facts.get("celsius"):
                 self._cool_if_hot(attempt.facts)
 
     def _cool_if_hot(self, facts: Mapping[str, Any]) -> None:
-        if self._shared.health.too_hot(facts, resting=False):
+        if self._shared.quarantine.too_hot(facts, resting=False):
             self._cool()
-            self.ready = self.link.address is not None
+            self.ready = self.session.address is not None
 
     def _put_back(self, work: Work) -> None:
         with self._shared.lock:
@@ -244,19 +315,19 @@ class Slot:
             self._shared.lock.notify_all()
 
     def _lost(self, work: Work, attempt: Attempt, address: str, wall: float) -> None:
-        """A session was lost, or there was no answer: the board's fault, or the candidate's?"""
+        """Blames the candidate or the board for a lost session or a missing answer."""
         self._shared.lost += 1
         work.failed_on.append(address)
-        if len(work.failed_on) >= ATTEMPTS:
-            for board in work.failed_on[:-1]:
-                self._shared.health.forgiven(board)
+        if is_candidates_fault(work.failed_on):
+            for board in work.failed_on[:-1]:  # the last failure was not counted yet
+                self._shared.quarantine.forgiven(board)
             self._finish(work, attempt, address, wall)
             return
         self._failed(address, attempt.error or "")
         self._put_back(work)
 
     def _failed(self, address: str, why: str) -> None:
-        rest = self._shared.health.failed(address)
+        rest = self._shared.quarantine.failed(address)
         if rest is not None:
             self._shared.note(f"the board at {address} is left out for {rest:.0f} s: {why}")
 
@@ -265,14 +336,14 @@ class Slot:
             RunResult(attempt.seconds, attempt.kind, attempt.error, address, wall, attempt.facts)
         )
 
-    def _be_fair(self) -> None:
-        """Gives the board back where somebody else waits for one: tuners take turns."""
+    def _give_way(self) -> None:
+        """Frees the board if another client of the tracker waits for one: tuners take turns."""
         with self._shared.lock:
-            had = time.monotonic() - self._since
-            if not self._shared.others_wait or self.link.address is None:
+            held = time.monotonic() - self._since
+            if self.session.address is None:
                 return
-            if self._shared.todo and had < FAIR_SECONDS:
+            if not gives_way(self._shared.others_wait, bool(self._shared.todo), held):
                 return
             self.ready = False
             self._shared.others_wait = False
-        self.link.drop()
+        self.session.drop()

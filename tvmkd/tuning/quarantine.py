@@ -21,7 +21,7 @@ class _State:
     refused: str | None = None
 
 
-class Health:
+class Quarantine:
     """What is known of each board, by its address. Safe to use from several threads.
 
     A failure is a session that was lost or a measurement without an answer that turned out not to

@@ -13,9 +13,9 @@ from typing import Any
 
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import connect
-from tvmkd.tuning.board_worker import PLAIN_LOOPS_TAKE, Settings, Shared, Slot
+from tvmkd.tuning.board_worker import PLAIN_LOOPS_TAKE, BoardWorker, Settings, Shared
 from tvmkd.tuning.measurement import RunJob, RunResult, Work
-from tvmkd.tuning.quarantine import Health
+from tvmkd.tuning.quarantine import Quarantine
 
 OPEN_SECONDS = 20.0  # how long the first connection may wait for a busy board
 SETTLE_SECONDS = 5.0  # how long the first board waits for the others at the start
@@ -24,25 +24,49 @@ WATCH_SECONDS = 2.0  # how often the tracker is asked which boards there are
 Tell = Callable[[str, dict[str, Any]], None]
 
 
+def boards_to_use(registered: int, most: int | None) -> int:
+    """How many boards to use: all that are registered, ``most`` at the most (None: all)."""
+    return min(registered, most or registered)
+
+
+def is_elsewhere(facts: Mapping[str, Any], boot_id: str | None) -> bool:
+    """True if building on this machine leaves a board's measurements alone.
+
+    An emulated board is a process of this machine, but its times mean nothing anyway; a board with
+    a declared delay only waits.
+
+    Args:
+        facts: what the board answers. Where it has no ``boot_id`` (upstream's server), its address
+            decides.
+        boot_id: this machine's.
+    """
+    if facts.get("emulated") or facts.get("declared_delay_s"):
+        return True
+    boot = facts.get("boot_id")
+    if boot:
+        return bool(boot != boot_id)
+    return not str(facts.get("board", "")).startswith(("127.", "localhost", "[::1]"))
+
+
 class BoardRunner:
     """Measures candidates on the boards under one key. Use as a context manager.
 
-    As many boards are used as are registered under the key, looked up again every few seconds;
-    each is kept busy by a thread of its own. A kernel that hangs or crashes is tried on one more
-    board and is then that candidate's failure. A board or a tracker that is gone is nobody's
-    failure: the measurement is made on another board, or as soon as one answers, and where none
-    answers for ``board_wait`` seconds the run stops with a clear error and nothing is recorded.
+    It uses all boards that are registered under the key, which it looks up again every few seconds,
+    with one thread for each. If a kernel hangs or crashes, it is tried once more on another board;
+    if it fails there too, the candidate counts as failed. If a board or the tracker disappears, the
+    measurement is repeated on another board or as soon as one answers. If none answers for
+    ``board_wait`` seconds, the run stops with an error and records nothing for it.
 
     Args:
         tracker: ``{"host", "port", "key"}``.
         target: ``Target.to_dict()``; boards that do not fit it are refused.
-        boards: how many boards to use at most (None: all of them).
-        run_timeout: seconds one measurement may take before it counts as hung.
-        session_seconds: seconds after which a session is opened anew. A server of upstream's
-            frees itself from a hung kernel only then; ours does it at once.
+        boards: most boards to use (None: all of them).
+        run_timeout: seconds after which a measurement counts as hung.
+        session_seconds: seconds after which a session is opened again. Upstream's server ends a
+            hung kernel only then; `tvmkd board serve` ends it at once.
         board_wait: seconds to wait for a board before giving up.
-        reject: a candidate whose first run is this many times slower than the best of its task
-            is measured no further.
+        reject: if a candidate's first run is this many times slower than the best of its task, it
+            is not measured further.
         evaluator: ``"time"``, or ``"icount"`` on emulated boards that count instructions.
         emulated: whether the boards must be emulated ones, or must not be (None: the first
             decides for all).
@@ -73,7 +97,7 @@ class BoardRunner:
             reject,
             evaluator,
         )
-        self._shared = Shared(settings, Health(thermal), emulated)
+        self._shared = Shared(settings, Quarantine(thermal), emulated)
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> BoardRunner:
@@ -82,14 +106,14 @@ class BoardRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What other threads ask for.
+    # Called from other threads.
 
     def open(self) -> list[dict[str, Any]]:
-        """Connects to the boards and returns what they say of themselves.
+        """Connects to the boards and returns their facts.
 
         Returns:
             one dictionary a board: ``board``, ``threads`` (how many a kernel gets there), and
-            the facts of :mod:`tvmkd.boards.facts` where the server is ours.
+            the facts of :mod:`tvmkd.boards.facts` if `tvmkd board serve` runs there.
 
         Raises:
             MissingError: no tracker, no board under the key, or none that is free in time.
@@ -97,12 +121,12 @@ class BoardRunner:
         """
         there = connect.check(self._tracker["host"], self._tracker["port"], self._tracker["key"])
         with self._shared.lock:
-            self._shared.wanted = min(len(there), self._most or len(there))
-            self._add_slots()
+            self._shared.wanted = boards_to_use(len(there), self._most)
+            self._add_workers()
 
             def settled() -> bool:
-                ready = sum(slot.ready for slot in self._shared.slots)
-                return ready + len(self._shared.health.refusals()) >= self._shared.wanted
+                ready = sum(worker.ready for worker in self._shared.workers)
+                return ready + len(self._shared.quarantine.refusals()) >= self._shared.wanted
 
             if not self._shared.lock.wait_for(settled, min(SETTLE_SECONDS, OPEN_SECONDS)):
                 rest = max(0.0, OPEN_SECONDS - SETTLE_SECONDS)
@@ -115,7 +139,7 @@ class BoardRunner:
         return [dict(facts) for facts in self._shared.facts.values()]
 
     def _refuse_to_start(self) -> None:
-        refusals = self._shared.health.refusals()
+        refusals = self._shared.quarantine.refusals()
         if refusals:
             raise InputError(refusals[0])
         why = self._shared.trouble or f"every board under the key {self._tracker['key']!r} is busy"
@@ -130,18 +154,15 @@ class BoardRunner:
     def boards(self) -> int:
         """How many boards are at work or expected to be."""
         with self._shared.lock:
-            refused = len(self._shared.health.refusals())
+            refused = len(self._shared.quarantine.refusals())
             return max(1, self._shared.wanted - refused)
 
     @property
     def remote(self) -> bool:
-        """Whether building here leaves the boards' measuring alone: none of them is this machine.
-
-        An emulated board is one of this machine's processes, but its times mean nothing anyway; a
-        board with a declared delay only waits.
-        """
+        """True if building here leaves all boards' measurements alone: see :func:`is_elsewhere`."""
+        here = _boot_id()
         return bool(self._shared.facts) and all(
-            _is_elsewhere(facts) for facts in self._shared.facts.values()
+            is_elsewhere(facts, here) for facts in self._shared.facts.values()
         )
 
     def submit(self, job: RunJob) -> Future[RunResult]:
@@ -156,9 +177,10 @@ class BoardRunner:
         return future
 
     def news(self, tell: Tell) -> None:
-        """Hands out what happened to the boards since the last call.
+        """Calls ``tell`` with each event of the boards since the last call.
 
-        ``note`` with a ``text`` for people, ``board`` with the facts of one that has come.
+        The events are ``note`` with a ``text`` for people, and ``board`` with the facts of a new
+        board.
         """
         while True:
             try:
@@ -172,18 +194,18 @@ class BoardRunner:
         with self._shared.lock:
             self._shared.closed = True
             self._shared.lock.notify_all()
-            slots = list(self._shared.slots)
+            workers = list(self._shared.workers)
             for work in self._shared.todo:
                 work.future.cancel()
             self._shared.todo.clear()
-        for slot in slots:
-            slot.link.close()
-        for slot in slots:
-            slot.thread.join()
+        for worker in workers:
+            worker.session.close()
+        for worker in workers:
+            worker.thread.join()
         if self._watcher is not None:
             self._watcher.join()
 
-    # The watcher: which boards there are, who else wants them, and whether all is lost.
+    # The watcher: which boards there are, who else waits for them, and whether to give up.
 
     def _watch(self) -> None:
         while True:
@@ -191,11 +213,15 @@ class BoardRunner:
                 self._shared.lock.wait_for(lambda: self._shared.closed, WATCH_SECONDS)
                 if self._shared.closed:
                     return
-            with contextlib.suppress(MissingError):  # a tracker that is gone takes no board along
-                self._look()
-            self._give_up_if_alone()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Asks the tracker which boards there are and who waits for one; gives up if none came."""
+        with contextlib.suppress(MissingError):  # boards answer without their tracker
+            self._ask_tracker()
+        self._give_up_if_alone()
+
+    def _ask_tracker(self) -> None:
         host, port, key = (self._tracker[name] for name in ("host", "port", "key"))
         state = connect.summary(host, port)
         named = f"server:{key}"
@@ -203,26 +229,26 @@ class BoardRunner:
         pending = int(state.get("queue_info", {}).get(key, {}).get("pending", 0))
         with self._shared.lock:
             before = self._shared.wanted
-            self._shared.wanted = min(there, self._most or there)
-            own = sum(not slot.ready for slot in self._shared.slots)
+            self._shared.wanted = boards_to_use(there, self._most)
+            own = sum(not worker.ready for worker in self._shared.workers)
             self._shared.others_wait = pending > own
-            self._add_slots()
+            self._add_workers()
             if self._shared.wanted != before:
                 now = self._shared.wanted
                 self._shared.note(f"boards under the key {key!r}: {before} before, {now} now")
             self._shared.lock.notify_all()
 
-    def _add_slots(self) -> None:
-        # One slot stays even without a board: it waits for the first that comes back.
-        while len(self._shared.slots) < max(1, self._shared.wanted) and not self._shared.closed:
-            slot = Slot(self._shared)
-            self._shared.slots.append(slot)
-            slot.thread.start()
+    def _add_workers(self) -> None:
+        # One worker stays even without a board: it waits for one to come back.
+        while len(self._shared.workers) < max(1, self._shared.wanted) and not self._shared.closed:
+            worker = BoardWorker(self._shared)
+            self._shared.workers.append(worker)
+            worker.thread.start()
 
     def _give_up_if_alone(self) -> None:
         with self._shared.lock:
             now = time.monotonic()
-            if any(slot.ready for slot in self._shared.slots) or not self._shared.todo:
+            if any(worker.ready for worker in self._shared.workers) or not self._shared.todo:
                 self._shared.last_ready = now
             if now - self._shared.last_ready < self._board_wait:
                 return
@@ -233,15 +259,6 @@ class BoardRunner:
             )
             while self._shared.todo:
                 self._shared.todo.popleft().future.set_exception(error)
-
-
-def _is_elsewhere(facts: Mapping[str, Any]) -> bool:
-    if facts.get("emulated") or facts.get("declared_delay_s"):
-        return True
-    boot = facts.get("boot_id")
-    if boot:
-        return bool(boot != _boot_id())
-    return not str(facts.get("board", "")).startswith(("127.", "localhost", "[::1]"))
 
 
 def _boot_id() -> str | None:
