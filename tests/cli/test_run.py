@@ -80,14 +80,16 @@ def test_distill_stops_after_distilling(tvmkd: Any, tmp_path: Path, ran: Any) ->
 def test_every_process_under_torchrun_builds_the_same_student(
     tvmkd: Any, tmp_path: Path, ran: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tvmkd import distill
+    from tvmkd.stages import distill
 
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr(distill, "train", lambda cfg, out, **options: calls.append(options))
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(distill, "train", lambda *arguments: calls.append(arguments))
     monkeypatch.setenv("RANK", "1")
     path = write(tmp_path, '[project]\nname = "mine"\n[target]\nname = "x86-64-v4"\n')
     assert tvmkd("distill", "--config", path).code == 0
-    assert calls == [{"search_in": [tmp_path], "multiple": 16}]
+    ((cfg, target, folder, search_in),) = calls
+    assert (cfg.project.name, target.channel_multiple) == ("mine", 16)
+    assert (folder, search_in) == (cfg.project.out, [tmp_path])
     assert not ran
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from tvmkd.cli._options import PATH, json_option
+from tvmkd.stages import CLASSES
 
 # As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
 RECIPES = ("classification", "detection", "early-exit", "prune", "qat")
-LAST = "early_exit"  # the last stage that makes a student, where the config has it
+LAST = [stage.name for stage in CLASSES if stage.makes_student][-1]
 _DEFAULT = click.core.ParameterSource.DEFAULT
 
 
@@ -60,13 +61,11 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
         return 0
     cfg = configs.read(config)
     if int(os.environ.get("RANK", "0")) > 0:
-        # The leader looks after the run's folder; the others only lend a hand.
+        # Only the leader keeps the run's folder; the others train with it.
         from tvmkd import targets
-        from tvmkd.distill import train
+        from tvmkd.stages.distill import train
 
-        # The same as in the pipeline, or the processes would train different students.
-        multiple = targets.load(cfg.target.name).channel_multiple
-        train(cfg, cfg.project.out, search_in=[config.parent], multiple=multiple)
+        train(cfg, targets.load(cfg.target.name), cfg.project.out, [config.parent])
         return 0
     return carry_out(cfg, [config.parent], LAST, as_json)
 

@@ -1,17 +1,15 @@
-"""The stages of a run, a method each; `tvmkd.stages.pipeline` has them do their work in order."""
+"""The stages of a run, one class a file; `tvmkd.stages.pipeline` runs them in order.
+
+Importing this package loads nothing heavy: the command line needs the names to show its help.
+"""
 
 from __future__ import annotations
 
-STAGES = (
-    "distill",
-    "prune",
-    "quantize",
-    "early_exit",
-    "export",
-    "tune",
-    "build",
-    "compare",
-    "report",
-    "gate",
-)
-OPTIONAL = ("prune", "quantize", "early_exit")  # done where the config has a section of that name
+from tvmkd.stages.base import Stage, in_order
+from tvmkd.stages.gate import Gate
+
+__all__ = ["CLASSES", "OPTIONAL", "STAGES", "Stage"]
+
+CLASSES = in_order(Gate)
+STAGES = tuple(stage.name for stage in CLASSES)
+OPTIONAL = tuple(stage.name for stage in CLASSES if stage.optional)

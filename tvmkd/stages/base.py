@@ -1,76 +1,82 @@
-"""What every stage of a run has: the config, the files, and how a stage is skipped."""
+"""`Stage`: one step of a run, which states everything it reads and writes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from tvmkd import targets
-from tvmkd.base import console
-from tvmkd.base.files import key as file_key
-from tvmkd.config import Config
-from tvmkd.stages import OPTIONAL, STAGES
-from tvmkd.stages.run_folder import RunFolder
+from tvmkd.base import files
 
-SAMPLES = 8  # real images that builds are checked on and engines compared on
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+    from tvmkd.stages.context import RunContext
 
 
-class Stages:
-    """One run. Its subclasses have a method for each of `STAGES`."""
+class Stage(ABC):
+    """One stage of a run. Subclasses import heavy libraries in `run` only.
 
-    def __init__(
-        self, cfg: Config, target: targets.Target, folder: RunFolder, search_in: Sequence[Path]
-    ) -> None:
-        self.cfg = cfg
-        self.target = target
-        self.folder = folder
-        self.search_in = search_in
-        self.results: dict[str, Any] = {}
-        self.stages = [
-            name for name in STAGES if name not in OPTIONAL or getattr(cfg, name) is not None
-        ]
-        self.student = self._path("student.pt" if cfg.prune is None else "pruned.pt")
-        self.onnx = self._path("student.onnx")
-        self.teacher_onnx = self._path("teacher.onnx")
-        self.inputs = self._path("inputs.npz")
-        self.artifact = self._path("artifact")
-        self.untuned = self._path("artifact-untuned")
-        self.comparison = self._path("comparison.json")
-        self.report_path = self._path("report.html")
+    Attributes:
+        name: of the stage, and of its section in ``tvmkd.toml`` if it has one.
+        after: the stage that comes before it in the order of a run.
+        optional: True if the stage is part of a run only where the config has its section.
+        makes_student: True if the stage trains or changes the student.
+    """
 
-    def _path(self, name: str) -> Path:
-        return self.folder.path / name
+    name: ClassVar[str]
+    after: ClassVar[type[Stage] | None] = None
+    optional: ClassVar[bool] = False
+    makes_student: ClassVar[bool] = False
 
-    def _stage(
-        self,
-        name: str,
-        reads: Mapping[str, Any],
-        files: Sequence[Path],
-        work: Callable[[], dict[str, Any]],
-        together: bool = False,
-    ) -> None:
-        """Does ``work``, unless it was done with the same ``reads`` and left the same ``files``.
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
 
-        Never skipped where it is done ``together`` with other processes, which wait for this one.
+    @classmethod
+    def is_part_of(cls, cfg: Config) -> bool:
+        """True if a run of this config has the stage."""
+        return not cls.optional or getattr(cfg, cls.name) is not None
+
+    def check(self) -> list[str]:
+        """Looks for mistakes that would otherwise show only after earlier stages have run.
+
+        Returns:
+            warnings, one line each.
+
+        Raises:
+            TvmkdError: the stage cannot run with this config.
         """
-        head = f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}"
-        key = file_key(name, **reads)
-        done = self.folder.done(name, key)
-        if done is not None and not together:
-            console.say(f"{head}: nothing it reads has changed, skipped")
-            self.results[name] = done
-            return
-        console.say(head)
-        start = time.monotonic()
-        result = work()
-        seconds = time.monotonic() - start
-        self.folder.finish(name, key, files, result, seconds)
-        self.results[name] = result
-        console.say(f"{head}: done in {seconds:.0f} s")
+        return []
 
     @property
-    def dims(self) -> dict[str, int]:
-        """Sizes of the student's free dimensions: its batch, where that is left free."""
-        return {"batch": self.cfg.export.batch} if self.cfg.export.dynamic_batch else {}
+    def forced(self) -> bool:
+        """True if the stage must run even if nothing it reads has changed."""
+        return False
+
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """Everything the stage reads, JSON-safe: config fields, hashes of files, versions.
+
+        Called after the earlier stages have run. Two equal results mean equal work.
+        """
+
+    @abstractmethod
+    def outputs(self) -> list[Path]:
+        """The files and folders that the stage has written, for a check that they are intact."""
+
+    @abstractmethod
+    def run(self) -> dict[str, Any]:
+        """Does the work and returns a JSON-safe summary."""
+
+    def key(self) -> str:
+        """The hash of `inputs`, of the stage's name and of tvmkd's version."""
+        return files.key(self.name, **self.inputs())
+
+
+def in_order(last: type[Stage]) -> tuple[type[Stage], ...]:
+    """The stages up to and with ``last``, first to last, by their ``after``."""
+    found: list[type[Stage]] = []
+    stage: type[Stage] | None = last
+    while stage is not None:
+        found.append(stage)
+        stage = stage.after
+    return tuple(reversed(found))

@@ -1,7 +1,8 @@
-"""The stages of a ``tvmkd.toml``, in order: each one skipped when nothing it reads has changed."""
+"""Runs the stages of a ``tvmkd.toml`` in order, and skips those whose inputs are unchanged."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,18 @@ from typing import Any
 from tvmkd import targets
 from tvmkd.base import console, files
 from tvmkd.config import Config
-from tvmkd.stages import OPTIONAL, STAGES
-from tvmkd.stages.artifact import ArtifactStages
-from tvmkd.stages.base import SAMPLES
-from tvmkd.stages.network import NetworkStages
+from tvmkd.stages import CLASSES, OPTIONAL, STAGES, Stage
+from tvmkd.stages.context import SAMPLES, RunContext
 from tvmkd.stages.run_folder import RunFolder
 
 __all__ = ["OPTIONAL", "SAMPLES", "STAGES", "run"]
 
 
-class _Pipeline(NetworkStages, ArtifactStages):
-    """All stages of one run."""
-
-
 def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1]) -> dict[str, Any]:
-    """Runs the stages up to and with ``until`` and returns what each of them gave, by name.
+    """Runs the stages up to and with ``until`` and returns the result of each, by name.
 
-    Also writes it to ``summary.json`` in the run's folder. A gate that says no is a result
-    (``["gate"]["passed"]``), not an error.
+    The results are also written to ``summary.json`` in the run's folder. A gate that is not passed
+    is a result (``["gate"]["passed"]``), not an error.
 
     Args:
         cfg: the whole config.
@@ -34,27 +29,36 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
         until: the last stage to run.
 
     Raises:
-        InputError: something that the config names cannot be used, or the folder is someone else's.
-        MissingError: a tracker or a board is not there.
+        InputError: something that the config names cannot be used, or the folder is not a run's.
+        UsageError: a stage cannot run on this target or machine, or a requirement is no expression.
+        MissingError: a tracker, a board or a stack is not there.
     """
-    from tvmkd.runtime import interpreters
-
-    # Mistakes that should not wait for a training to come to light.
-    target = targets.load(cfg.target.name)
-    interpreters.find(cfg.tune.stack)
-    if cfg.quantize is not None:
-        slow = target.check_pays("int8", cfg.quantize.allow_slow)
-        if slow is not None:
-            console.warn(slow)
-    if cfg.gate.require:
-        from tvmkd.bench import gate
-
-        for text in cfg.gate.require:
-            gate.parse(text)
+    context = RunContext(cfg, targets.load(cfg.target.name), cfg.project.out, search_in)
+    stages = [stage(context) for stage in CLASSES if stage.is_part_of(cfg)]
+    for stage in stages:
+        for warning in stage.check():
+            console.warn(warning)
+    last = STAGES.index(until)
     with RunFolder(cfg.project.out) as folder:
-        pipeline = _Pipeline(cfg, target, folder, search_in)
-        for name in STAGES[: STAGES.index(until) + 1]:
-            if name in pipeline.stages:
-                getattr(pipeline, name)()
-        files.write_json(folder.path / "summary.json", pipeline.results)
-        return pipeline.results
+        for number, stage in enumerate(stages, 1):
+            if STAGES.index(stage.name) <= last:
+                head = f"[{number}/{len(stages)}] {stage.name}"
+                context.results[stage.name] = _result(stage, folder, head)
+        files.write_json(folder.path / "summary.json", context.results)
+        return context.results
+
+
+def _result(stage: Stage, folder: RunFolder, head: str) -> dict[str, Any]:
+    """The stage's result, from the folder's state if its inputs and outputs are unchanged."""
+    key = stage.key()
+    done = None if stage.forced else folder.done(stage.name, key)
+    if done is not None:
+        console.say(f"{head}: nothing it reads has changed, skipped")
+        return done
+    console.say(head)
+    start = time.monotonic()
+    result = stage.run()
+    seconds = time.monotonic() - start
+    folder.finish(stage.name, key, stage.outputs(), result, seconds)
+    console.say(f"{head}: done in {seconds:.0f} s")
+    return result

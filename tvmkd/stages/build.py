@@ -1,0 +1,62 @@
+"""The stage ``build``: compiles the student to artifacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base import console
+from tvmkd.stages.base import Stage
+from tvmkd.stages.tune import Tune
+
+UNTUNED = "tvm:untuned"
+
+
+class Build(Stage):
+    """The artifact, and one without tuning if the comparison names it."""
+
+    name = "build"
+    after = Tune
+
+    @property
+    def _both(self) -> bool:
+        return UNTUNED in self.context.cfg.compare.engines
+
+    def inputs(self) -> dict[str, Any]:
+        """The model, the records, the compiler and the real inputs of the numeric check."""
+        from tvmkd.tuning.records import SIDECAR, TRIALS, native
+
+        context = self.context
+        # Not what is set aside there: the build itself writes it.
+        records = [*native(context.records), context.records / SIDECAR, context.records / TRIALS]
+        return {
+            "onnx": context.onnx_hash(context.onnx),
+            "dims": context.dims,
+            "records": [context.hash(path) for path in records],
+            "samples": context.hash(context.samples),
+            "untuned": self._both,
+            "building": context.building,
+        }
+
+    def outputs(self) -> list[Path]:
+        """The artifact folders."""
+        context = self.context
+        return [context.artifact, *([context.untuned] if self._both else [])]
+
+    def run(self) -> dict[str, Any]:
+        """Returns the tuned artifact's ``coverage`` and ``check``."""
+        from tvmkd.stacks.compile import build, coverage_lines
+
+        context = self.context
+        model, target = context.onnx, context.target
+        settings: dict[str, Any] = {
+            "inputs": context.samples,
+            "dims": context.dims,
+            "stack": context.cfg.tune.stack,
+        }
+        manifest = build(model, target, [context.records], context.artifact, **settings)
+        for line in coverage_lines(manifest):
+            console.say(f"  {line}")
+        if self._both:
+            build(model, target, [], context.untuned, shipped=False, **settings)
+        return {"coverage": manifest["coverage"], "check": manifest["check"]}

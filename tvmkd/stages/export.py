@@ -1,0 +1,114 @@
+"""The stage ``export``: from checkpoints to checked ONNX files and real inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import draft
+from tvmkd.stages.base import Stage
+from tvmkd.stages.early_exit import EarlyExit
+
+
+class Export(Stage):
+    """``student.onnx``, real inputs for it, and ``teacher.onnx`` if there is a teacher."""
+
+    name = "export"
+    after = EarlyExit
+
+    def inputs(self) -> dict[str, Any]:
+        """The checkpoints, the user's code that rebuilds them, and the data to sample."""
+        from tvmkd.stages.context import own_code
+
+        context, cfg = self.context, self.context.cfg
+        teacher = context.teacher_weights
+        read: dict[str, Any] = {
+            "student": context.hash(context.student),
+            "model": own_code(cfg.student.model),
+            "code": context.source(cfg.student.model),
+            "export": cfg.export.model_dump(mode="json"),
+            "data": context.data,
+            "teacher": context.hash(teacher),
+        }
+        if teacher is not None:
+            read["teacher_model"] = cfg.teacher.model_dump(
+                mode="json", include={"model", "args", "checkpoint"}
+            )
+            read["teacher_code"] = context.source(cfg.teacher.model)
+        return read
+
+    def outputs(self) -> list[Path]:
+        """The ONNX files with the weights beside them, and the inputs."""
+        context = self.context
+        beside = [path.with_name(f"{path.name}.data") for path in (context.onnx, self._teacher)]
+        optional = [path for path in (self._teacher, *beside) if path.exists()]
+        return [context.onnx, context.samples, *optional]
+
+    @property
+    def _teacher(self) -> Path:
+        return self.context.teacher_onnx
+
+    def run(self) -> dict[str, Any]:
+        """Returns the facts of the student's file (`tvmkd.export.ModelInfo`) and its samples."""
+        from tvmkd.distill import samples
+        from tvmkd.export import check, export
+        from tvmkd.stages.context import SAMPLES, own_code
+
+        context, cfg = self.context, self.context.cfg
+        data = context.results["distill"]["data"]
+        shape = (cfg.export.batch, *data["shape"][1:])
+        with console.working("exporting the student, and checking it against PyTorch") as step:
+            export(
+                context.student,
+                context.onnx,
+                shape,
+                dynamic_batch=cfg.export.dynamic_batch,
+                opset=cfg.export.opset,
+                model=own_code(cfg.student.model),
+                search_in=context.search_in,
+            )
+            info = check(context.onnx, context.dims)
+            step("picking real inputs")
+            pictures = samples(cfg.data, SAMPLES * cfg.export.batch)
+            _save(context.samples, info.inputs[0].name, pictures)
+            self._teacher.unlink(missing_ok=True)
+            weights = context.teacher_weights
+            if weights is not None:
+                step("exporting the teacher, to time it too")
+                try:
+                    self._export_teacher(weights, shape, len(data["classes"]))
+                except InputError as error:
+                    console.warn(f"the teacher is not timed: {error}")
+        return {"onnx": str(context.onnx), **info.to_dict(), "samples": len(pictures)}
+
+    def _export_teacher(self, weights: Path, shape: tuple[int, ...], classes: int) -> None:
+        from tvmkd import models
+        from tvmkd.export import export
+        from tvmkd.stages.context import own_code
+
+        cfg = self.context.cfg.teacher
+        model, args = own_code(cfg.model), None
+        if cfg.checkpoint is not None:
+            # A file of the user's may hold nothing but weights.
+            model = cfg.model
+            known = models.arguments(cfg.model, classes, shape[1], size=shape[-1])
+            args = {**known, **cfg.args}
+        export(
+            weights,
+            self._teacher,
+            shape,
+            opset=self.context.cfg.export.opset,
+            model=model,
+            model_args=args,
+            search_in=self.context.search_in,
+        )
+
+
+def _save(path: Path, name: str, array: Any) -> None:
+    """Writes one array as an ``.npz``, in one step."""
+    import numpy as np
+
+    with draft(path, ".npz") as written:
+        np.savez(written, **{name: array})
