@@ -22,7 +22,7 @@ from _networks import NETWORKS, STUDENT, onnx_file
 from tvmkd import targets
 from tvmkd.base import machine
 from tvmkd.bench import EngineSpec, compare
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build
 
 BAR_MEAN, BAR_STUDENT = 1.2, 1.0
 TVM, PEER = "tvm", "onnxruntime"
@@ -67,7 +67,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tvmkd-latency-") as folder:
         for name in args.models:
             onnx, artifact = onnx_file(name, Path(folder)), Path(folder) / name
-            manifest = steps.build(onnx, target, args.records, artifact)
+            manifest = build(onnx, target, args.records, artifact)
             row = measure(name, onnx, artifact, args.threads, args.seconds)
             row["tuned_share"] = manifest["coverage"]["tuned_share"]
             rows.append(row)

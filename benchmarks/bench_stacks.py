@@ -36,7 +36,7 @@ from tvmkd.base.errors import WorkerDied
 from tvmkd.bench import EngineSpec, compare
 from tvmkd.boards.fleet import local_fleet
 from tvmkd.runtime import interpreters
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build
 
 BAR_PEER, BAR_TRIALS = 1.2, 3.0
 STOCK_TRIALS = 64  # upstream's num_measures_per_round
@@ -51,7 +51,7 @@ def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) ->
     for stack in stack_registry.names():
         out = folder / f"{name}-{stack}"
         mine = [path for path in options.records if path.name == stack]
-        manifest = steps.build(onnx, target, mine, out, stack=stack)
+        manifest = build(onnx, target, mine, out, stack=stack)
         shares[stack] = manifest["coverage"]["tuned_share"]
         specs.append(EngineSpec(f"tvm:{stack}", f"tvm:{stack}", out))
     found = compare(specs, onnx, threads=options.threads, seconds=options.seconds)

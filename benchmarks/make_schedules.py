@@ -19,9 +19,9 @@ from _networks import NETWORKS, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import stack_registry
-from tvmkd.stacks import compile as steps
 from tvmkd.stacks.client import StackClient
-from tvmkd.tuning import records
+from tvmkd.stacks.compile import tune
+from tvmkd.tuning import records, table
 
 
 def main() -> None:
@@ -40,7 +40,17 @@ def main() -> None:
             tasks = stack.lower(onnx, target.to_dict())["tasks"]
         trials = args.trials_per_task * len(tasks)
         print(f"{name}: {len(tasks)} tasks, up to {trials} trials")
-        steps.tune(onnx, target, folder, trials=trials, tracker=None, key="local", stack=args.stack)
+        with table.following() as follow:
+            tune(
+                onnx,
+                target,
+                folder,
+                trials=trials,
+                tracker=None,
+                key="local",
+                stack=args.stack,
+                on_event=follow,
+            )
     out = Path(__file__).resolve().parents[1] / "schedules" / args.stack / target.name
     print(f"{records.compact([folder], out, keep=2)} records in {out}")
 

@@ -14,7 +14,7 @@ import pytest
 from tvmkd import targets
 from tvmkd.boards import emulate
 from tvmkd.boards.remote import RemoteModel
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build, tune
 from tvmkd.tuning import records
 
 pytestmark = [
@@ -46,9 +46,9 @@ def test_the_demos_student_on_three_emulated_nanos(tmp_path: Path) -> None:
             "key": address["key"],
             "evaluator": "icount",
         }
-        summary = steps.tune(onnx, nano, folder, trials=64, **where)
+        summary = tune(onnx, nano, folder, trials=64, **where)
         assert (summary["trials"], summary["errors"]) == (64, {})
-        manifest = steps.build(onnx, nano, [folder], tmp_path / "out", board=address)
+        manifest = build(onnx, nano, [folder], tmp_path / "out", board=address)
         assert manifest["check"]["max_error"] < 1e-4
         assert manifest["check"]["on"]["emulated"] is True
         assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]

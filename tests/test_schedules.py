@@ -12,7 +12,7 @@ import pytest
 import relay_stack
 
 from tvmkd import targets
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build, shipped_records
 from tvmkd.tuning import records
 
 TARGET = targets.load("x86-64-v3")
@@ -51,14 +51,14 @@ def test_a_build_without_a_trial_is_tuned(
     # A machine with another number of cores than the one the records were made on.
     cores = TARGET.tvm["num-cores"] + 2
     target = dataclasses.replace(TARGET, tvm={**TARGET.tvm, "num-cores": cores})
-    manifest = steps.build(onnx, target, [], tmp_path / "out", stack=stack)
+    manifest = build(onnx, target, [], tmp_path / "out", stack=stack)
     assert manifest["coverage"]["tuned_share"] == 1.0, manifest["coverage"]["untuned"]
     assert manifest["check"]["max_error"] < 1e-4
 
 
 @pytest.mark.parametrize("stack", ["relax", "relay"])
 def test_no_record_that_ships_is_set_aside(stack: str) -> None:
-    folder = steps.shipped_records(TARGET, stack)
+    folder = shipped_records(TARGET, stack)
     assert folder is not None
     assert not records.aside(folder)
     assert len(records.best([folder])) >= 100

@@ -21,7 +21,7 @@ from tvmkd.boards import bundle, emulate, examine
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Process, start_tracker
 from tvmkd.boards.remote import RemoteModel
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build, tune
 from tvmkd.tuning import records
 
 NANO = targets.load("jetson-nano-gpu")
@@ -108,7 +108,7 @@ SAMPLE = np.ones((1, 3, 16, 16), "float32")
 
 def test_a_model_is_launched_kernel_by_kernel(board: dict[str, Any], tmp_path: Path) -> None:
     model = network(tmp_path / "m.onnx")
-    manifest = steps.build(model, NANO, [], tmp_path / "out")
+    manifest = build(model, NANO, [], tmp_path / "out")
     with RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board) as remote:
         assert remote.run([SAMPLE])[0].shape == (1, 4)
         assert len(remote.time([SAMPLE], 3)) == 3
@@ -125,23 +125,23 @@ def test_kernels_are_tuned_and_what_is_wrong_is_not_written(
 ) -> None:
     model, folder = network(tmp_path / "m.onnx"), tmp_path / "records"
     where: dict[str, Any] = {"tracker": (board["host"], board["port"]), "key": board["key"]}
-    summary = steps.tune(model, NANO, folder, trials=8, **where)
+    summary = tune(model, NANO, folder, trials=8, **where)
     assert summary["trials"] == 8
     lines = list(records.read_lines(folder / records.TRIALS))
     assert sum(line["figure"] is not None for line in lines) >= 6, summary["errors"]
     assert launches(tmp_path)
     # A driver that computes nothing gives wrong answers, with and without the records.
     with pytest.raises(TvmkdError, match="without any tuning record too"):
-        steps.build(model, NANO, [folder], tmp_path / "out", board=board)
+        build(model, NANO, [folder], tmp_path / "out", board=board)
     assert not (tmp_path / "out").exists()
-    manifest = steps.build(model, NANO, [folder], tmp_path / "out")
+    manifest = build(model, NANO, [folder], tmp_path / "out")
     assert manifest["coverage"]["tuned"] > 0
 
 
 def test_the_drivers_reasons_reach_the_host(board: dict[str, Any], tmp_path: Path) -> None:
     assert NANO.cuda is not None
     young = dataclasses.replace(NANO, cuda=dataclasses.replace(NANO.cuda, ptx_max="8.0"))
-    steps.build(network(tmp_path / "m.onnx"), young, [], tmp_path / "out")
+    build(network(tmp_path / "m.onnx"), young, [], tmp_path / "out")
     with RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board) as remote:  # noqa: SIM117
         with pytest.raises(TvmkdError, match=r"CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*too new"):
             remote.run([SAMPLE])
@@ -156,6 +156,6 @@ def test_the_doctor_tries_the_gpu_itself(board: dict[str, Any], tmp_path: Path) 
 
 
 def test_a_board_without_a_gpu_says_so(board_without_gpu: dict[str, Any], tmp_path: Path) -> None:
-    steps.build(network(tmp_path / "m.onnx"), NANO, [], tmp_path / "out")
+    build(network(tmp_path / "m.onnx"), NANO, [], tmp_path / "out")
     with pytest.raises(MissingError, match="finds no GPU there"):
         RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board_without_gpu)

@@ -15,7 +15,7 @@ from tvmkd import targets
 from tvmkd.boards import bundle
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import Process, start_tracker
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build, tune
 
 pytestmark = [pytest.mark.gpu, pytest.mark.rpc, pytest.mark.timeout(500)]
 HOST = targets.load("host")
@@ -44,11 +44,11 @@ def board() -> Iterator[dict[str, Any]]:
 
 def test_a_tuned_model_agrees_with_onnxruntime(board: dict[str, Any], tmp_path: Path) -> None:
     model, folder = test_cuda.network(tmp_path / "m.onnx"), tmp_path / "records"
-    plain = steps.build(model, HERE, [], tmp_path / "plain", board=board)
+    plain = build(model, HERE, [], tmp_path / "plain", board=board)
     assert plain["check"]["max_error"] < 1e-4
     where: dict[str, Any] = {"tracker": (board["host"], board["port"]), "key": board["key"]}
-    summary = steps.tune(model, HERE, folder, trials=32, **where)
+    summary = tune(model, HERE, folder, trials=32, **where)
     assert summary["trials"] == 32
-    tuned = steps.build(model, HERE, [folder], tmp_path / "tuned", board=board)
+    tuned = build(model, HERE, [folder], tmp_path / "tuned", board=board)
     assert tuned["check"]["max_error"] < 1e-4
     assert tuned["coverage"]["tuned"] > 0

@@ -16,7 +16,6 @@ from tvmkd import config
 from tvmkd.base.errors import InputError
 from tvmkd.data.splits import TensorImages
 from tvmkd.quantize import quantizing
-from tvmkd.stacks import compile as steps
 from tvmkd.stages import pipeline
 
 SECTIONS: dict[str, Any] = {
@@ -195,7 +194,7 @@ def test_what_tvm_does_not_build_is_left_out_with_the_reason(
             engines=engines, left_out=[SimpleNamespace(name="onnxruntime int8", reason="slow")]
         )
 
-    monkeypatch.setattr(steps, "build", build)
+    monkeypatch.setattr(quantizing, "build", build)
     monkeypatch.setattr(bench, "compare", compare)
     monkeypatch.setattr(
         export, "check", lambda _: SimpleNamespace(inputs=[SimpleNamespace(name="x")])

@@ -15,7 +15,7 @@ from tvmkd.base.manifest import TensorSpec
 from tvmkd.runtime import programs
 from tvmkd.runtime.program import LoadError
 from tvmkd.runtime.subprocess_program import SubprocessProgram
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks.compile import build
 
 PAIR = [TensorSpec(name=name, shape=[1, 4], dtype="float32") for name in "xy"]
 X, Y = np.arange(4, dtype=np.float32).reshape(1, 4), np.full((1, 4), 3, np.float32)
@@ -63,7 +63,7 @@ def test_what_is_no_library_is_said_from_elsewhere_too(tmp_path: Path) -> None:
 def test_a_relay_artifact_runs_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
     onnx, out = toys.onnx_file(tmp_path / "m.onnx"), tmp_path / "out"
-    steps.build(onnx, targets.load("host"), [], out, shipped=False, stack="relay")
+    build(onnx, targets.load("host"), [], out, shipped=False, stack="relay")
     import onnxruntime
 
     import tvmkd

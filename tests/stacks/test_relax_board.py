@@ -15,8 +15,9 @@ import pytest
 from tvmkd import targets
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import emulate
-from tvmkd.stacks import compile as steps
 from tvmkd.stacks.client import StackClient
+from tvmkd.stacks.compile import build
+from tvmkd.stacks.progress import coverage_lines
 
 HERE = Path(__file__).parent
 NANO = targets.load("jetson-nano")
@@ -53,7 +54,7 @@ def test_what_is_built_for_a_nano_is_right_on_one(
     manifest = stack.build(model, NANO.to_dict(), [], tmp_path / "out", board=board)
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["check"]["on"]["emulated"] is True
-    assert "checked on an emulated board at 127.0.0.1" in "\n".join(steps.coverage_lines(manifest))
+    assert "checked on an emulated board at 127.0.0.1" in "\n".join(coverage_lines(manifest))
 
 
 def test_a_wrong_record_is_found_on_the_board(
@@ -75,7 +76,7 @@ def test_a_board_that_does_not_fit_or_is_not_there_is_no_kernels_fault(
     with pytest.raises(InputError, match=r"does not fit the target 'jetson-nano': its glibc"):
         stack.build(model, other, [], tmp_path / "out", board=board)
     with pytest.raises(MissingError, match="no board under key 'nobody'"):
-        steps.build(model, NANO, [], tmp_path / "out", board={**board, "key": "nobody"})
+        build(model, NANO, [], tmp_path / "out", board={**board, "key": "nobody"})
     assert not (tmp_path / "out").exists()
 
 
@@ -93,4 +94,4 @@ def test_records_of_emulated_boards_are_marked_and_not_ranked_with_real_ones(
         stack.build(model, NANO.to_dict(), folders, tmp_path / "out")
     manifest = stack.build(model, NANO.to_dict(), folders[1:], tmp_path / "out")
     assert manifest["records"][0]["emulated"] is True
-    assert "whose times mean nothing" in "\n".join(steps.coverage_lines(manifest))
+    assert "whose times mean nothing" in "\n".join(coverage_lines(manifest))

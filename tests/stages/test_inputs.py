@@ -12,7 +12,6 @@ import pytest
 from pydantic import BaseModel
 
 from tvmkd import config, targets
-from tvmkd.stacks import compile as compiling
 from tvmkd.stages import CLASSES
 from tvmkd.stages import context as contexts
 from tvmkd.stages.context import RunContext
@@ -151,7 +150,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         RunContext, "compiler", property(lambda self: {"stack": self.cfg.tune.stack, "tvm": "1"})
     )
     monkeypatch.setattr(
-        compiling, "shipped_records", lambda target, stack: tmp_path / "shipped" / stack
+        "tvmkd.stacks.compile.shipped_records", lambda target, stack: tmp_path / "shipped" / stack
     )
     return tmp_path
 

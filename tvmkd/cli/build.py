@@ -91,27 +91,31 @@ def command(
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
     from tvmkd import targets
-    from tvmkd.stacks import compile as steps
+    from tvmkd.stacks import progress
+    from tvmkd.stacks.compile import build
 
-    manifest = steps.build(
-        onnx,
-        targets.load(target_name),
-        list(records),
-        output,
-        shipped=not untuned,
-        inputs=inputs,
-        dims=dict(dims),
-        stack=stack,
-        stack_python=stack_python,
-        byoc=byoc,
-        board=None
-        if rpc_tracker is None
-        else {"host": rpc_tracker[0], "port": rpc_tracker[1], "key": rpc_key},
-    )
+    target = targets.load(target_name)
+    with progress.following(f"building for {target.name}") as follow:
+        manifest = build(
+            onnx,
+            target,
+            list(records),
+            output,
+            shipped=not untuned,
+            inputs=inputs,
+            dims=dict(dims),
+            stack=stack,
+            stack_python=stack_python,
+            byoc=byoc,
+            on_event=follow,
+            board=None
+            if rpc_tracker is None
+            else {"host": rpc_tracker[0], "port": rpc_tracker[1], "key": rpc_key},
+        )
     if as_json:
         print_json(manifest)
     else:
         handed = manifest["coverage"].get("byoc")
-        for line in [*(region_lines(handed) if handed else ()), *steps.coverage_lines(manifest)]:
+        for line in [*(region_lines(handed) if handed else ()), *progress.coverage_lines(manifest)]:
             click.echo(line)
         click.echo(f"artifact: {output}")

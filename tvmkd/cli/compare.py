@@ -183,10 +183,10 @@ def command(
         result.save(output)
     if report is not None:
         from tvmkd import report as html
-        from tvmkd.stacks import compile as steps
+        from tvmkd.stacks import progress
 
         here = artifacts if rpc_tracker is None and ssh is None else ()
-        kernels = steps.kernel_times(here[0], inputs) if here else None
+        kernels = progress.kernels(here[0], inputs) if here else None
         html.write(report, result, kernels=kernels)
     if as_json:
         click.echo(result.model_dump_json(indent=1))

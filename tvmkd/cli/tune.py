@@ -101,28 +101,31 @@ def command(
     """
     from tvmkd import targets
     from tvmkd.base import stack_registry
-    from tvmkd.stacks import compile as steps
+    from tvmkd.stacks.compile import tune
+    from tvmkd.tuning import table
 
     target = targets.load(target_name)
     summaries = {}
     both = stack == "both"
     for name in stack_registry.names() if both else (stack,):
         entry = stack_registry.get(name)
-        summaries[name] = steps.tune(
-            onnx,
-            target,
-            records / name if both else records,
-            trials=trials,
-            tracker=rpc_tracker,
-            key=f"{rpc_key}-{name}" if both and not entry.default else rpc_key,
-            boards=boards,
-            evaluator=evaluator,
-            timeout=timeout,
-            seed=seed,
-            dims=dict(dims),
-            stack=name,
-            stack_python=stack_python if entry.own_interpreter else None,
-        )
+        with table.following() as follow:
+            summaries[name] = tune(
+                onnx,
+                target,
+                records / name if both else records,
+                trials=trials,
+                tracker=rpc_tracker,
+                key=f"{rpc_key}-{name}" if both and not entry.default else rpc_key,
+                boards=boards,
+                evaluator=evaluator,
+                timeout=timeout,
+                seed=seed,
+                dims=dict(dims),
+                stack=name,
+                stack_python=stack_python if entry.own_interpreter else None,
+                on_event=follow,
+            )
     if as_json:
         print_json(summaries if both else summaries[stack])
         return

@@ -21,7 +21,8 @@ from tvmkd.early_exit.runtime import Plan
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.models.early_exit import EarlyExitNet
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks import progress
+from tvmkd.stacks.compile import build
 
 if TYPE_CHECKING:
     from tvmkd.config import EarlyExit as Section
@@ -176,7 +177,8 @@ def _build(path: Path, values: np.ndarray, target: Target, out: Path, stack: str
         inputs = Path(folder) / "inputs.npz"
         named: dict[str, Any] = {check(path).inputs[0].name: values}
         np.savez(inputs, **named)
-        steps.build(path, target, [], out, inputs=inputs, stack=stack)
+        with progress.following(f"building {path.stem} for {target.name}") as follow:
+            build(path, target, [], out, inputs=inputs, stack=stack, on_event=follow)
 
 
 def _logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:

@@ -21,7 +21,8 @@ from tvmkd.models import checkpoint
 from tvmkd.models.macs import macs, parameters
 from tvmkd.prune import channels, curve
 from tvmkd.prune.rule import Step, prune_stepwise
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks import progress
+from tvmkd.stacks.compile import build
 from tvmkd.timing import interleaved, stats
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _try(
 def _compile(source: Path, splits: Splits, place: Path, target: Target, stack: str) -> Path:
     place.mkdir(exist_ok=True)
     onnx = export(source, place / "network.onnx", splits.shape)
-    steps.build(onnx, target, [], place / "artifact", stack=stack)
+    with progress.following(f"building for {target.name}") as follow:
+        build(onnx, target, [], place / "artifact", stack=stack, on_event=follow)
     return place / "artifact"
 
 

@@ -20,7 +20,8 @@ from tvmkd.export import qdq
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.quantize import fake
-from tvmkd.stacks import compile as steps
+from tvmkd.stacks import progress
+from tvmkd.stacks.compile import build
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -173,7 +174,8 @@ def _time(
     if target.runs_here() is None:
         for name, onnx in (("fp32", before), ("int8", after)):
             try:
-                steps.build(onnx, target, [], folder / name, stack=cfg.tune.stack)
+                with progress.following(f"building {name} for {target.name}") as follow:
+                    build(onnx, target, [], folder / name, stack=cfg.tune.stack, on_event=follow)
             except InputError as error:
                 # TVM may round a value to the other side; the numeric check refuses that.
                 unbuilt[f"tvm {name}"] = str(error)

@@ -1,4 +1,4 @@
-"""Tuning and building as plain functions: what a verb and the pipeline both call."""
+"""Tunes and builds, with every input checked before a process starts. Prints nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base import console, machine, resources, stack_registry
-from tvmkd.base.errors import InputError, TvmkdError, UsageError
-from tvmkd.base.text import listing
+from tvmkd.base import machine, resources, stack_registry
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.wire import Event
 from tvmkd.targets import Target
 from tvmkd.tuning.records import holds_records
 
@@ -30,27 +30,29 @@ def tune(
     dims: Mapping[str, int] | None = None,
     stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
+    on_event: Event | None = None,
 ) -> dict[str, Any]:
-    """Tunes until ``records`` holds ``trials`` trials, with a live table.
+    """Tunes until ``records`` holds ``trials`` trials.
 
     Args:
         onnx: the model.
         target: what to tune for.
-        records: the session's folder, made where it is not there.
+        records: the session's folder; made if it does not exist.
         trials: in all, those of earlier calls included.
-        tracker: host and port; None starts a tracker and boards of our own here.
+        tracker: host and port; None starts a tracker and boards on this machine.
         key: of the boards.
-        boards: how many to measure on at once; None: all under the key. Where ``tracker`` is None,
-            how many to start; None: one, since boards on one machine take each other's cores.
+        boards: how many to measure on at once; None: all under the key. If ``tracker`` is None:
+            how many to start; None: one, since boards on one machine share its cores.
         evaluator: ``"time"``, or ``"icount"`` on emulated boards that count instructions.
         timeout: seconds after which a measurement counts as hung.
         seed: of the search.
         dims: sizes of the free dimensions.
         stack: the compiler stack.
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
+        on_event: called with the name and the data of each event: see `tvmkd.tuning.table`.
 
     Returns:
-        the session's summary.
+        the session's summary: see `tvmkd.tuning.tune.tune`.
 
     Raises:
         UsageError: the target does not run here and no tracker was given.
@@ -59,7 +61,6 @@ def tune(
     """
     from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
-    from tvmkd.tuning import table
     from tvmkd.tuning.session import check_made_for
 
     check(onnx, dims or {})
@@ -84,7 +85,6 @@ def tune(
 
             check_boards(*tracker, key)
             address = {"host": tracker[0], "port": tracker[1], "key": key}
-        follow = opened.enter_context(table.following())
         return client.tune(
             onnx,
             target.to_dict(),
@@ -94,7 +94,7 @@ def tune(
             seed=seed,
             options={"boards": boards, "evaluator": evaluator, "run_timeout": timeout},
             dims=dims,
-            on_event=follow,
+            on_event=on_event,
         )
 
 
@@ -117,6 +117,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
     byoc: str | None = None,
+    on_event: Event | None = None,
 ) -> dict[str, Any]:
     """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
 
@@ -134,6 +135,7 @@ def build(
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
+        on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
 
     Raises:
         InputError: the model, the records, the output folder or the board cannot be used.
@@ -157,22 +159,7 @@ def build(
     own = shipped_records(target, stack) if shipped else None
     if own is not None:
         folders.append(own)
-    with (
-        StackClient(stack, stack_python) as client,
-        console.working(f"building for {target.name}") as step,
-    ):
-
-        def on_event(name: str, data: dict[str, Any]) -> None:
-            if name == "stage":
-                step(str(data["text"]))
-            elif name == "note":
-                console.warn(str(data["text"]))
-            elif name == "set_aside":
-                console.warn(
-                    f"{data['task']}: a tuned kernel computes something else ({data['reason']}); "
-                    "its record is set aside and the next best one taken"
-                )
-
+    with StackClient(stack, stack_python) as client:
         return client.build(
             onnx,
             target.to_dict(),
@@ -187,59 +174,16 @@ def build(
 
 
 def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any]]:
-    """An artifact's time by kernel, for a report; empty, with a warning, where it cannot be had."""
+    """An artifact's time by kernel: see `tvmkd.stacks.client.StackClient.profile`.
+
+    Args:
+        folder: the artifact.
+        inputs: an ``.npz`` of real inputs; None: random ones.
+
+    Raises:
+        TvmkdError: it is no artifact, or cannot be profiled on this machine.
+    """
     from tvmkd.stacks.client import StackClient
 
-    with console.working("timing the artifact kernel by kernel"):
-        try:
-            with StackClient(artifact.read(folder).stack) as client:
-                return client.profile(folder, inputs)
-        except TvmkdError as error:
-            console.warn(f"no figures by kernel: {error}")
-            return []
-
-
-def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
-    """What the manifest says of tuned and untuned tasks, as lines for people."""
-    coverage = manifest["coverage"]
-    count = f"{coverage['tuned']} of {coverage['tasks']} tasks"
-    lines = [f"tuned: {count}, {coverage['tuned_share']:.1%} of the estimated time"]
-    if not coverage["tasks"]:
-        lines = ["tuned: there is nothing to tune"]
-    untuned = sorted(coverage["untuned"], key=lambda task: -float(task["share"]))
-    if untuned:
-        named = [f"{task['name']} ({task['share']:.1%})" for task in untuned[:most]]
-        more = [f"{len(untuned) - most} more"] if len(untuned) > most else []
-        lines.append(f"untuned: {listing(named + more)}")
-    lines += [
-        f"set aside, since it computed something else: a record of {entry['task']} "
-        f"({entry['reason']})"
-        for entry in coverage["set_aside"]
-    ]
-    lines += [
-        f"{entry['path']}: tuned on emulated boards, whose times mean nothing on real ones"
-        if not entry.get("icount")
-        else f"{entry['path']}: tuned by instruction counts of emulated boards"
-        for entry in manifest["records"]
-        if entry.get("emulated") and entry["used"]
-    ]
-    check = manifest["check"]
-    if "max_error" in check:
-        lines.append(
-            f"checked{_where(check)}: {check['samples']} inputs, {check['real_samples']} of them "
-            f"real, differ from ONNX Runtime by at most {check['max_error']:.1e} of the output's "
-            "range"
-        )
-    else:
-        lines.append(
-            f"not checked against ONNX Runtime: {check.get('skipped', 'no reason given')}; "
-            "--rpc-tracker and --rpc-key check it on a board"
-        )
-    return lines
-
-
-def _where(check: Mapping[str, Any]) -> str:
-    on = check.get("on")
-    if not on:
-        return ""
-    return f" on {'an emulated board' if on.get('emulated') else 'the board'} at {on['board']}"
+    with StackClient(artifact.read(folder).stack) as client:
+        return client.profile(folder, inputs)

@@ -45,18 +45,30 @@ class Build(Stage):
 
     def run(self) -> dict[str, Any]:
         """Returns the tuned artifact's ``coverage`` and ``check``."""
-        from tvmkd.stacks.compile import build, coverage_lines
+        from tvmkd.stacks import progress
 
         context = self.context
-        model, target = context.onnx, context.target
-        settings: dict[str, Any] = {
-            "inputs": context.samples,
-            "dims": context.dims,
-            "stack": context.cfg.tune.stack,
-        }
-        manifest = build(model, target, [context.records], context.artifact, **settings)
-        for line in coverage_lines(manifest):
+        manifest = self._build([context.records], context.artifact)
+        for line in progress.coverage_lines(manifest):
             console.say(f"  {line}")
         if self._both:
-            build(model, target, [], context.untuned, shipped=False, **settings)
+            self._build([], context.untuned, shipped=False)
         return {"coverage": manifest["coverage"], "check": manifest["check"]}
+
+    def _build(self, records: list[Path], out: Path, *, shipped: bool = True) -> dict[str, Any]:
+        from tvmkd.stacks import progress
+        from tvmkd.stacks.compile import build
+
+        context = self.context
+        with progress.following(f"building for {context.target.name}") as follow:
+            return build(
+                context.onnx,
+                context.target,
+                records,
+                out,
+                shipped=shipped,
+                inputs=context.samples,
+                dims=context.dims,
+                stack=context.cfg.tune.stack,
+                on_event=follow,
+            )

@@ -42,7 +42,7 @@ class Report(Stage):
         """Returns the page's ``path``."""
         from tvmkd import report
         from tvmkd.bench.schema import Comparison
-        from tvmkd.stacks.compile import kernel_times
+        from tvmkd.stacks import progress
         from tvmkd.tuning.records import TRIALS
 
         context = self.context
@@ -52,7 +52,7 @@ class Report(Stage):
             accuracy=self._accuracy(),
             metric=context.results["distill"].get("metric", "accuracy"),
             records_dir=context.records if (context.records / TRIALS).is_file() else None,
-            kernels=kernel_times(context.artifact, context.samples),
+            kernels=progress.kernels(context.artifact, context.samples),
             metadata={"target": context.target.description, "run": context.cfg.project.name},
         )
         return {"path": str(self._page)}

@@ -45,17 +45,20 @@ class Tune(Stage):
         """Returns the session's summary."""
         from tvmkd.config import parse_tracker
         from tvmkd.stacks.compile import tune
+        from tvmkd.tuning import table
 
         context, cfg = self.context, self.context.cfg.tune
-        return tune(
-            context.onnx,
-            context.target,
-            context.records,
-            trials=cfg.trials,
-            tracker=None if cfg.tracker == "local" else parse_tracker(cfg.tracker),
-            key=cfg.key,
-            boards=cfg.boards,
-            seed=cfg.seed,
-            dims=context.dims,
-            stack=cfg.stack,
-        )
+        with table.following() as follow:
+            return tune(
+                context.onnx,
+                context.target,
+                context.records,
+                trials=cfg.trials,
+                tracker=None if cfg.tracker == "local" else parse_tracker(cfg.tracker),
+                key=cfg.key,
+                boards=cfg.boards,
+                seed=cfg.seed,
+                dims=context.dims,
+                stack=cfg.stack,
+                on_event=follow,
+            )
