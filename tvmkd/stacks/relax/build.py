@@ -10,7 +10,7 @@ import tvm
 from tvm import s_tir
 
 from tvmkd.runtime import nvrtc
-from tvmkd.stacks.build import Linker
+from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.tasks import kernels, put_back, scheduled
@@ -20,7 +20,7 @@ from tvmkd.tuning.space import Task
 
 
 class RelaxBuilder:
-    """Implements :class:`tvmkd.stacks.build.Builder`."""
+    """Implements :class:`tvmkd.stacks.builder.Builder`."""
 
     stack = "relax"
     version = tvm.__version__

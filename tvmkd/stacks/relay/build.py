@@ -12,7 +12,7 @@ from typing import Any
 import tvm
 from tvm import auto_scheduler, relay
 
-from tvmkd.stacks.build import Linker
+from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relay.importer import Model
 from tvmkd.stacks.relay.sketch import restore
 from tvmkd.tuning.autoscheduler_log import task_key
@@ -21,7 +21,7 @@ from tvmkd.tuning.space import Task
 
 
 class RelayBuilder:
-    """Implements :class:`tvmkd.stacks.build.Builder`."""
+    """Implements :class:`tvmkd.stacks.builder.Builder`."""
 
     stack = "relay"
     version = tvm.__version__
