@@ -48,8 +48,10 @@ def test_a_right_model_is_built_once_with_the_best_records_and_the_defaults(tmp_
     verdict, aside, builder, events = search(tmp_path, FakeReference(), given)
     assert (verdict.agrees, aside) == (True, [])
     assert builder.builds == [("model.so", ["a1", "b1", "c1"], True)]
-    assert [name for name, _ in events] == ["stage", "stage"]
-    assert events[0][1] == {"text": "compiling 5 kernels"}
+    assert events == [
+        ("stage", {"text": "compiling 5 kernels"}),
+        ("stage", {"text": "comparing with ONNX Runtime"}),
+    ]
     assert not (tmp_path / records.ASIDE).exists()
 
 
@@ -72,14 +74,20 @@ def test_the_one_wrong_record_is_set_aside_and_the_next_best_taken(
     assert (name, defaults) == ("model.so", True)
     assert used == [f"{each}{2 if each == key else 1}" for each in KEYS]
     assert records.aside(tmp_path) == {(records.normal_key(key), f"{key}1")}
+    (line,) = records.read_lines(tmp_path / records.ASIDE)
+    assert line["reason"] == reason
 
 
 def test_the_search_builds_beside_the_library_without_default_schedules(tmp_path: Path) -> None:
-    _, _, builder, _ = search(tmp_path, FakeReference(("c", "c1")))
+    _, _, builder, events = search(tmp_path, FakeReference(("c", "c1")))
     first, *probes, last = builder.builds
     assert first[0] == last[0] == "model.so"
     assert {(name, defaults) for name, _, defaults in probes} == {("probe.so", False)}
     assert [len(used) for _, used, _ in probes] == [0, 5, 2, 3]
+    assert events[2:6] == [
+        ("stage", {"text": f"searching for the wrong kernel: {count} of 5 tuned"})
+        for count in (0, 5, 2, 3)
+    ]
     assert all(used == [f"{key}1" for key in KEYS[: len(used)]] for _, used, _ in probes)
 
 

@@ -1,7 +1,7 @@
-"""Is a compiled model right? Its outputs against ONNX Runtime's, run in a process of its own.
+"""Compares a compiled model's outputs with ONNX Runtime's.
 
-A wrong kernel may crash or hang as well as lie, so the library under test never runs in the
-worker: ``python -m tvmkd.stacks.check`` loads it, and its death is an answer too.
+A wrong kernel may crash or hang, so the library under test never runs in the worker: the process
+``python -m tvmkd.stacks.check`` loads and runs it, and a library that ends it counts as wrong.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Verdict:
 
     Attributes:
         agrees: within tolerance on every sample.
-        error: the largest error as a share of the output's range; infinite where it crashed.
-        reason: what was wrong, for people; empty where it agrees.
+        error: the largest error as a share of the output's largest magnitude; infinite if the
+            library crashed or an output has another shape.
+        reason: why it does not agree, for people; else empty.
     """
 
     agrees: bool
@@ -47,16 +48,21 @@ class Reference:
     """ONNX Runtime's outputs (FP32, CPU) for a set of samples, computed once.
 
     Args:
-        stack: of the libraries that are judged.
+        stack: the stack that builds the libraries.
         onnx: the model.
         inputs: name, shape and dtype of each input.
         real: real inputs, stacked along a first axis of samples (see `real_samples`).
         seed: of the random samples.
-        board: ``{"host", "port", "key"}`` of the tracker, where the library is to run on a board.
-        target: ``Target.to_dict()`` of what it is built for; goes with ``board``.
+        board: ``{"host", "port", "key"}`` of the tracker of the board to run the library on; None:
+            run it on this machine.
+        target: ``Target.to_dict()`` of the library's target; needed with ``board``.
 
     Attributes:
-        on: what the board says of itself, once it has run something there.
+        names: of the inputs.
+        samples: inputs by name: the real ones, then `RANDOM_SAMPLES` random ones.
+        outputs: the reference's outputs for each sample.
+        tolerance: the largest error allowed, as a share of an output's largest magnitude.
+        on: facts about the board, after the first run there.
     """
 
     def __init__(
@@ -86,7 +92,7 @@ class Reference:
         """Runs ``library`` on the samples and compares.
 
         Raises:
-            MissingError: there is no board to run it on.
+            MissingError: no board is registered at the tracker.
             InputError: the board does not fit the target.
         """
         try:
@@ -95,7 +101,7 @@ class Reference:
             raise
         except TvmkdError as error:
             return Verdict(False, float("inf"), str(error))
-        return self._compare(found)
+        return compare(self.outputs, found, self.tolerance)
 
     def _run_here(self, library: Path) -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
@@ -129,29 +135,40 @@ class Reference:
                 found.update({f"{i}.{j}": output for j, output in enumerate(outputs)})
         return found
 
-    def _compare(self, found: Arrays) -> Verdict:
-        worst = 0.0
-        for i, outputs in enumerate(self.outputs):
-            for j, wanted in enumerate(outputs):
-                got = found.get(f"{i}.{j}")
-                if got is None or got.shape != wanted.shape:
-                    shape = None if got is None else got.shape
-                    reason = f"output {j} has shape {shape}, ONNX Runtime gives {wanted.shape}"
-                    return Verdict(False, float("inf"), reason)
-                worst = max(worst, tolerance.error_of_range(got, wanted))
-        if worst <= self.tolerance:
-            return Verdict(True, worst)
-        return Verdict(
-            False, worst, f"outputs differ by {worst:.2g} of their range (allowed {self.tolerance})"
-        )
+
+def compare(wanted: Sequence[Sequence[np.ndarray]], found: Arrays, allowed: float) -> Verdict:
+    """Compares a library's outputs with the reference's.
+
+    Args:
+        wanted: the outputs of the reference, for each sample.
+        found: output ``j`` of sample ``i`` as ``"i.j"``.
+        allowed: the largest error, as a share of an output's largest magnitude.
+    """
+    worst = 0.0
+    for i, outputs in enumerate(wanted):
+        for j, output in enumerate(outputs):
+            got = found.get(f"{i}.{j}")
+            if got is None or got.shape != output.shape:
+                shape = None if got is None else got.shape
+                reason = f"output {j} has shape {shape}, ONNX Runtime gives {output.shape}"
+                return Verdict(False, float("inf"), reason)
+            worst = max(worst, tolerance.error_of_range(got, output))
+    if worst <= allowed:
+        return Verdict(True, worst)
+    return Verdict(
+        False, worst, f"outputs differ by {worst:.2g} of their range (allowed {allowed})"
+    )
 
 
 def real_samples(
     path: Path | None, inputs: Sequence[Mapping[str, Any]], most: int = 8
 ) -> list[Arrays]:
-    """Up to ``most`` samples out of an ``.npz`` of real inputs, cut to the model's batch size.
+    """Reads up to ``most`` samples of the model's batch size from an ``.npz`` of real inputs.
 
-    Each array holds its input's batches one after another along the first axis.
+    Args:
+        path: one array an input, its samples along the first axis; None: no samples.
+        inputs: ``{"name", "shape", "dtype"}`` of each input, with fixed sizes.
+        most: at most so many samples. A last incomplete batch is left out.
     """
     if path is None:
         return []
@@ -171,7 +188,7 @@ def real_samples(
 
 
 def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-    """Child side: loads the library and runs it on every sample."""
+    """In the child: loads the library and runs it on every sample."""
     specs = [TensorSpec(**spec) for spec in params["specs"]]
     program = programs.open_program(params["stack"], Path(params["library"]), specs)
     answers = {}
