@@ -1,6 +1,7 @@
-"""Artifacts: a folder with ``model.so`` and a ``manifest.json`` that says what it is.
+"""Artifacts: folders with ``model.so`` and a ``manifest.json`` that describes it.
 
-`write` makes one in one step, `read` checks one, `load` makes one callable on numpy arrays.
+`write` makes an artifact in one step, `read` verifies one, `load` makes one callable with numpy
+arrays.
 """
 
 from __future__ import annotations
@@ -36,38 +37,38 @@ LIBRARY = "model.so"
 
 
 def check_destination(folder: Path) -> None:
-    """Makes sure that `write` may put an artifact at ``folder``: call it before the long work.
+    """Makes sure that `write` may write to ``folder``; call it before any long work.
 
     Raises:
-        InputError: something is there that is neither an artifact nor an empty folder.
+        InputError: the path exists, and is neither an artifact nor an empty folder.
     """
     if not folder.exists() and not folder.is_symlink():
         return
     if folder.is_dir() and (_is_artifact(folder) or not any(folder.iterdir())):
         return
     raise InputError(
-        f"{folder}: is there already and is not an artifact of tvmkd, so it is left alone; "
+        f"{folder}: exists and is not an artifact of tvmkd, so it is not overwritten; "
         "give another output folder"
     )
 
 
 def _is_artifact(folder: Path) -> bool:
-    # A damaged manifest still marks the folder as ours, as long as the library is beside it.
+    # A folder with a damaged manifest is still an artifact if the library is in it.
     return (folder / MANIFEST).is_file() and (folder / LIBRARY).is_file()
 
 
 def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
-    """Assembles an artifact beside ``folder`` and then gives it its name.
+    """Writes an artifact in one step: a reader never sees half of it.
 
     Args:
-        folder: the artifact's final place; an older artifact there is replaced.
-        files: name in the artifact -> the file to copy; must hold ``model.so``.
-        fields: the `Manifest` fields but those known here (``schema_version``, ``created``,
-            ``tvmkd_version``, ``files``).
+        folder: the artifact's path; an older artifact there is replaced.
+        files: the file to copy for each name in the artifact; ``model.so`` is required.
+        fields: the fields of `Manifest`, except ``schema_version``, ``created``,
+            ``tvmkd_version`` and ``files``.
 
     Raises:
-        InputError: ``folder`` holds something that is not an artifact, or cannot be written. Then
-            nothing is left behind and an older artifact stays.
+        InputError: ``folder`` exists and is not an artifact, or it cannot be written. Then no
+            temporary file remains, and an older artifact stays.
     """
     if LIBRARY not in files:
         raise ValueError(f"an artifact needs {LIBRARY}")
@@ -97,11 +98,15 @@ def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
 
 
 def read(folder: Path, verify: bool = True) -> Manifest:
-    """Reads an artifact's manifest; ``verify`` also checks every file's size and hash.
+    """Reads an artifact's manifest.
+
+    Args:
+        folder: the artifact.
+        verify: also check every file's size and SHA-256.
 
     Raises:
-        InputError: not an artifact, a manifest that is damaged or of an unknown schema, a file
-            that is missing or was changed.
+        InputError: ``folder`` is no artifact, the manifest is damaged or of another schema, or a
+            file is missing or was changed.
     """
     folder = Path(folder)
     path = folder / MANIFEST
@@ -155,12 +160,12 @@ def _verify(path: Path, entry: FileEntry) -> None:
         raise InputError(f"{path}: is missing; build the artifact again") from None
     if size != entry.size:
         raise InputError(
-            f"{path}: has {size} bytes where the manifest says {entry.size}: it was changed or cut "
+            f"{path}: has {size} bytes, and {entry.size} in the manifest: it was changed or cut "
             "short; build the artifact again or copy it again"
         )
     if sha256(path) != entry.sha256:
         raise InputError(
-            f"{path}: does not have the SHA-256 that the manifest says: it was changed; "
+            f"{path}: does not have the SHA-256 in the manifest: it was changed; "
             "build the artifact again or copy it again"
         )
 
@@ -169,7 +174,7 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
     """Makes sure that the artifact can run on this machine.
 
     Raises:
-        InputError: wrong architecture, or CPU features that the code needs are missing.
+        InputError: the architecture is another one, or required CPU features are missing.
     """
     target = Target.from_dict(manifest.target, where=f"{folder / MANIFEST}: target")
     reason = target.runs_here()
@@ -183,11 +188,11 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
 class Artifact:
     """A compiled model that is ready to run; made by `load`.
 
-    Not for two threads at a time: the executor and the input buffers are shared by its calls. Load
-    the artifact once a thread (the code pages are shared all the same).
+    Not thread-safe: calls share the executor and the input buffers. Load the artifact once for each
+    thread; the pages of its code are shared anyway.
 
     Attributes:
-        manifest: what the artifact says of itself.
+        manifest: the artifact's manifest.
         path: its folder.
     """
 
@@ -204,11 +209,11 @@ class Artifact:
         """Runs the model once.
 
         Args:
-            arrays: one array an input, in the manifest's order; or
-            by_name: one an input, by its name.
+            arrays: one array for each input, in the manifest's order; or
+            by_name: one array for each input, by its name.
 
         Returns:
-            The output, or a tuple of them where the model has more than one.
+            The output; a tuple if the model has several.
 
         Raises:
             InputError: a wrong number of inputs, an unknown name, a wrong shape or dtype.
@@ -219,7 +224,7 @@ class Artifact:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Runs the model on one array an input, in order; returns the outputs as a list.
+        """Runs the model on one array for each input, in order; returns the list of outputs.
 
         Raises:
             InputError: a wrong number of inputs, a wrong shape or dtype.
@@ -256,10 +261,10 @@ class Artifact:
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             where = f'{self._who()}: input "{spec.name}"'
             if shape is None or dtype is None:
-                raise InputError(f"{where}: wants a numpy array, got {type(array).__name__}")
+                raise InputError(f"{where}: expects a numpy array, got {type(array).__name__}")
             if str(dtype) != spec.dtype:
                 raise InputError(
-                    f"{where}: wants dtype {spec.dtype}, got {dtype}; "
+                    f"{where}: expects dtype {spec.dtype}, got {dtype}; "
                     f'convert it with .astype("{spec.dtype}")'
                 )
             fits = len(shape) == len(spec.shape) and all(
@@ -269,20 +274,20 @@ class Artifact:
             if not fits:
                 got = " x ".join(map(str, shape)) or "a scalar"
                 raise InputError(
-                    f"{where}: wants shape {' x '.join(map(str, spec.shape))}, got {got}"
+                    f"{where}: expects shape {' x '.join(map(str, spec.shape))}, got {got}"
                 )
 
 
 def load(path: str | Path) -> Artifact:
-    """Checks the artifact at ``path`` and loads it into this process.
+    """Verifies the artifact at ``path`` and loads it into this process.
 
-    One of the relay stack runs in this process where its TVM is that of this interpreter, else in
-    a process of its own, which costs about a millisecond a call.
+    An artifact of the relay stack runs in a subprocess if this interpreter's TVM has no Relay; that
+    adds about a millisecond to each call.
 
-    The number of threads is TVM's: set ``TVM_NUM_THREADS`` before the first call.
+    TVM chooses the number of threads: set ``TVM_NUM_THREADS`` before the first call.
 
     Raises:
-        InputError: not an artifact, damaged, changed, or not made for this machine.
+        InputError: ``path`` is no artifact, is damaged or changed, or is for another machine.
         MissingError: the TVM that it needs is not installed.
     """
     folder = Path(path)

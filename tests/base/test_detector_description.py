@@ -69,7 +69,7 @@ def test_softmax_has_a_logit_for_the_background() -> None:
 
 
 def test_what_is_no_detector() -> None:
-    with pytest.raises(InputError, match=r"^a\.onnx: says nothing of anchors"):
+    with pytest.raises(InputError, match=r"^a\.onnx: has no anchors"):
         Description.from_metadata({"teacher": "resnet"}, "a.onnx")
 
 

@@ -1,4 +1,4 @@
-"""One finding of a doctor, and what mends it."""
+"""One finding of `tvmkd doctor`, and how to fix it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: ``fix`` is the command, or the step, that mends it."""
+    """One finding; ``fix`` is the command or step that solves it, empty if none is needed."""
 
     name: str
     status: Status

@@ -1,4 +1,4 @@
-"""What a person sees: progress on stderr, so that stdout stays free for results and ``--json``."""
+"""Messages and progress on stderr; stdout is for results and ``--json``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=1)
 def console() -> Console:
-    """The one console of the process, on stderr."""
+    """The process's console, on stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """One plain line for the person watching (rich markup is not interpreted)."""
+    """Prints one line as it is: rich markup is not interpreted."""
     console().print(message, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """One line that starts with ``warning:``."""
+    """Prints one line that starts with ``warning:``."""
     console().print("[yellow]warning:[/yellow] ", end="")
     console().print(message, markup=False, soft_wrap=True)
 
 
 def progress(*, transient: bool = False) -> Progress:
-    """A context manager with a spinner, a bar, a count, the time left (then taken) and a note."""
+    """A progress bar with a spinner, a count, the time left (at the end: taken) and a note."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -56,9 +56,9 @@ def progress(*, transient: bool = False) -> Progress:
 
 @contextlib.contextmanager
 def working(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner for work without a count; call what it gives with a new text for the next step.
+    """Shows a spinner during work of unknown length.
 
-    Where nobody watches (no terminal) each text is one line.
+    The block gets a function that changes the text. Without a terminal each text is one line.
     """
     screen = console()
     if not screen.is_terminal:
@@ -70,7 +70,7 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def escape(text: str) -> str:
-    """``text`` with rich's markup made plain."""
+    """``text`` with rich's markup escaped."""
     from rich.markup import escape as plain
 
     return plain(text)

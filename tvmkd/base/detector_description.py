@@ -1,4 +1,4 @@
-"""What it takes to read a detector's raw outputs, and how that travels in its ONNX file."""
+"""How to decode a detector's raw outputs, stored in the metadata of its ONNX file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tvmkd.base.errors import InputError
 
 KEY = "tvmkd.detector"
 VERSION = 1
-# What a file may make this process allocate: a RetinaNet of 1024 x 1024 pixels has 196,416 anchors.
+# Limits what a file can make this process allocate. RetinaNet at 1024 x 1024 has 196,416 anchors.
 MOST_ANCHORS = 1 << 20
 MOST_SIZE = 4096
 Activation = Literal["sigmoid", "softmax"]
@@ -25,18 +25,18 @@ Activation = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """How a detector's outputs become boxes. Travels in ``metadata_props`` and in a manifest.
+    """How a detector's outputs become boxes; stored in ``metadata_props`` and in a manifest.
 
-    The network takes ``[N, 3, size, size]`` float32 RGB of 0 to 1 and gives, for each of the
-    anchors, logits ``[N, A, K]`` and offsets ``[N, A, 4]`` (``dx, dy, dw, dh`` of Faster R-CNN, Ren
+    Input of the network: ``[N, 3, size, size]`` float32 RGB between 0 and 1. Outputs, for each of A
+    anchors: logits ``[N, A, K]`` and offsets ``[N, A, 4]`` (``dx, dy, dw, dh`` of Faster R-CNN, Ren
     et al., 2015, times ``box_weights``).
 
     Args:
-        classes: the class map; label 1 is the first.
-        size: pixels a side of the input.
-        activation: ``sigmoid``: a logit a class, as RetinaNet has them, K = number of classes;
-            ``softmax``: SSD's, K = classes + 1, the background first.
-        box_weights: of dx, dy, dw, dh.
+        classes: the class names; the first has label 1.
+        size: height and width of the input in pixels.
+        activation: ``sigmoid``: one logit a class as in RetinaNet, K = number of classes;
+            ``softmax``: as in SSD, K = number of classes + 1, the background first.
+        box_weights: factors of dx, dy, dw, dh.
         anchors: float32 ``[A, 4]``, ``x1, y1, x2, y2`` in pixels of the input.
     """
 
@@ -48,11 +48,11 @@ class Description:
 
     @property
     def outputs(self) -> int:
-        """K: logits an anchor."""
+        """K, the number of logits for each anchor."""
         return len(self.classes) + (self.activation == "softmax")
 
     def to_metadata(self) -> dict[str, str]:
-        """As one entry of an ONNX file's ``metadata_props``."""
+        """One entry for an ONNX file's ``metadata_props``."""
         packed = zlib.compress(self.anchors.astype("<f4").tobytes(), 9)
         content = {
             "version": VERSION,
@@ -69,17 +69,17 @@ class Description:
         """Reads what `to_metadata` wrote.
 
         Args:
-            metadata: of an ONNX file or a manifest.
+            metadata: the metadata of an ONNX file or a manifest.
             where: the file's name, for messages.
 
         Raises:
-            InputError: it is no detector of ours, of a newer version, or damaged.
+            InputError: there is no description, or it is damaged or of a newer version.
         """
         text = metadata.get(KEY)
         if text is None:
             raise InputError(
-                f"{where}: says nothing of anchors and classes, so it is no detector of tvmkd; "
-                "export one that tvmkd distill has trained"
+                f"{where}: has no anchors and classes in its metadata, so it is no detector of "
+                "tvmkd; export one that tvmkd distill has trained"
             )
         try:
             content = json.loads(text)
@@ -114,7 +114,7 @@ _DAMAGED = (KeyError, TypeError, ValueError, OverflowError, RecursionError, zlib
 
 
 def _unpacked(text: str) -> NDArray[np.float32]:
-    """Anchors from base64 and zlib, without ever holding more than `MOST_ANCHORS`."""
+    """Decodes anchors from base64 and zlib; stops at `MOST_ANCHORS` before it allocates more."""
     stream = zlib.decompressobj()
     unpacked = stream.decompress(base64.b64decode(text, validate=True), MOST_ANCHORS * 16 + 1)
     if len(unpacked) > MOST_ANCHORS * 16:

@@ -1,4 +1,4 @@
-"""Typed errors. Each carries the exit code that the command line ends with."""
+"""Typed errors; each has the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import errno
 
 
 class TvmkdError(Exception):
-    """Base of every error that tvmkd raises on purpose: one line, what, where, what to do."""
+    """Base class of tvmkd's own errors. A message is one line: what, where, what to do."""
 
     exit_code = 1
 
 
 class GateFailure(TvmkdError):
-    """The gate said no (exit code 1)."""
+    """A condition of the gate does not hold (exit code 1)."""
 
 
 class UsageError(TvmkdError):
-    """The call is wrong, whatever the files hold (exit code 2)."""
+    """The command line or the arguments are wrong, whatever the files contain (exit code 2)."""
 
     exit_code = 2
 
 
 class InputError(TvmkdError):
-    """A file, model or record that was given cannot be used (exit code 4)."""
+    """A given file, model or record cannot be used (exit code 4)."""
 
     exit_code = 4
 
 
 class MissingError(TvmkdError):
-    """A needed package, board or service is not there (exit code 5); says how to get it."""
+    """A required package, board or service is missing (exit code 5); says how to get it."""
 
     exit_code = 5
 
@@ -53,15 +53,15 @@ BY_NAME: dict[str, type[TvmkdError]] = {
         WorkerTimeout,
     )
 }
-"""The class of an error that came over the wire by its class's name."""
+"""Error classes by name: over `tvmkd.base.wire` an error is sent as its class's name and text."""
 
 
 def full_disk(error: BaseException, where: object = None) -> InputError | None:
-    """The error to show where ``error`` says that a disk or a quota is full, else None.
+    """The error to show if ``error`` means that a disk or a quota is full, else None.
 
     Args:
-        error: what was caught.
-        where: what was to be written; by default, the file that the error names.
+        error: the caught exception.
+        where: the path that could not be written; by default the file that the error names.
     """
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
@@ -73,7 +73,7 @@ def full_disk(error: BaseException, where: object = None) -> InputError | None:
 
 
 def unwritable(error: OSError, where: object) -> InputError:
-    """The error to show where ``where`` could not be written, because of a full disk or other."""
+    """The error to show if ``where`` cannot be written, whatever the reason."""
     return full_disk(error, where) or InputError(
         f"{where}: cannot be written: {error.strerror or error}; give another path, or change the "
         "permissions of its folder"

@@ -1,4 +1,4 @@
-"""Picture files, for everyone who reads them: what they are called, how they open. No torch."""
+"""Reads image files; used by every room, so it imports no torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tvmkd.base.errors import InputError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
-# What Pillow raises for files that are damaged, cut short, far too big or no image at all.
+# Pillow's exceptions for files that are damaged, truncated, far too large or no images.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 def read(path: Path) -> Image.Image:
-    """The whole picture in RGB, turned upright as its EXIF says.
+    """Reads the whole image as RGB, rotated as its EXIF orientation says.
 
     Raises:
-        InputError: the file is no image, or damaged; the line names it.
+        InputError: the file is no image, or is damaged.
     """
     try:
         with Image.open(path) as opened:
@@ -30,10 +30,10 @@ def read(path: Path) -> Image.Image:
 
 
 def listed(paths: Sequence[Path]) -> list[Path]:
-    """``paths``, with each folder replaced by the images that lie in it, by name.
+    """``paths``, with each folder replaced by the images in it, sorted by name.
 
     Raises:
-        InputError: there is no such file or folder, or a folder holds no image.
+        InputError: a path does not exist, or a folder contains no image.
     """
     found: list[Path] = []
     for path in paths:
@@ -52,16 +52,16 @@ def listed(paths: Sequence[Path]) -> list[Path]:
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
-    """``picture`` with 16-bit brightness brought to 8 bits."""
+    """Converts 16-bit brightness to 8 bits; returns other images unchanged."""
     if not picture.mode.startswith("I"):
         return picture
-    # Pillow cuts 16-bit brightness off at 255 when it converts; its high byte is what is meant.
+    # Pillow's own conversion clips at 255; the high byte is the 8-bit brightness.
     values = np.asarray(picture).astype(np.int64)
     return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
 
 
 def unreadable(path: Path, error: BaseException) -> InputError:
-    """What to raise where one of `UNREADABLE` was caught."""
+    """The InputError for one of the `UNREADABLE` exceptions."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if str(path) in text:  # Pillow names the file itself for some kinds
         text = "not an image, or damaged"

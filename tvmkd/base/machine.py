@@ -1,4 +1,4 @@
-"""What this machine is: architecture, CPU features, cores, governor. Reads /proc and /sys only."""
+"""Facts about this machine from /proc and /sys: architecture, CPU features, cores, governor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-# What the psABI levels ask for, under the kernel's names (lzcnt is "abm" there).
+# The features of the x86-64 psABI levels by the kernel's names (lzcnt is "abm" there).
 X86_64_V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
 X86_64_V4 = X86_64_V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 
@@ -15,7 +15,7 @@ _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 def architecture() -> str:
-    """The CPU architecture as it stands in a target triple: ``x86_64``, ``aarch64``, …"""
+    """The CPU architecture as in a target triple: ``x86_64``, ``aarch64``, …"""
     name = platform.machine().lower()
     return _ARCHITECTURES.get(name, name)
 
@@ -34,7 +34,7 @@ def _cpuinfo() -> list[dict[str, str]]:
 
 
 def cpu_model() -> str:
-    """The processor's name, or its architecture where the kernel does not tell."""
+    """The processor's name, or its architecture if the kernel gives none."""
     for block in _cpuinfo():
         for key in ("model name", "Model", "Hardware"):
             if block.get(key):
@@ -43,7 +43,7 @@ def cpu_model() -> str:
 
 
 def cpu_features() -> frozenset[str]:
-    """The CPU's feature flags under the kernel's names (``avx2``, ``asimd``); may be empty."""
+    """The CPU's feature flags by the kernel's names (``avx2``, ``asimd``); empty if unknown."""
     for block in _cpuinfo():
         flags = block.get("flags") or block.get("Features")
         if flags:
@@ -52,7 +52,7 @@ def cpu_features() -> frozenset[str]:
 
 
 def required_features(mcpu: str) -> frozenset[str]:
-    """The CPU flags that code compiled for ``mcpu`` needs, as far as we know them."""
+    """The CPU flags that code compiled for ``mcpu`` needs; empty for an unknown ``mcpu``."""
     return {"x86-64-v3": X86_64_V3, "x86-64-v4": X86_64_V4}.get(mcpu, frozenset())
 
 
@@ -71,7 +71,7 @@ def physical_cores() -> int:
 
 
 def governor() -> str | None:
-    """The first core's frequency governor, or None where the kernel shows none (virtual CPUs)."""
+    """The frequency governor of the first core; None if there is none, as on virtual CPUs."""
     path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     try:
         return path.read_text(encoding="ascii").strip()
@@ -80,7 +80,7 @@ def governor() -> str | None:
 
 
 def memory_bytes() -> tuple[int, int] | None:
-    """Total and available memory in bytes, or None where /proc does not tell."""
+    """Total and available memory in bytes, or None if /proc does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:

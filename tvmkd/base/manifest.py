@@ -1,4 +1,4 @@
-"""What a ``manifest.json`` holds, as pydantic models; `tvmkd.artifact` reads and writes them."""
+"""The content of ``manifest.json`` as pydantic models; `tvmkd.artifact` reads and writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA_VERSION = 1
 
 
 class TensorSpec(BaseModel):
-    """One input or output: its name, its shape (a string is a free dimension) and numpy dtype."""
+    """One input or output: name, shape (a string is a free dimension) and numpy dtype."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,7 +20,7 @@ class TensorSpec(BaseModel):
 
 
 class FileEntry(BaseModel):
-    """One file of the artifact."""
+    """One file of the artifact, with its SHA-256 and its size in bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,22 +29,22 @@ class FileEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What ``manifest.json`` holds.
+    """The content of ``manifest.json``.
 
     Attributes:
         schema_version: 1.
         name: the model's name.
-        created: UTC, ISO 8601.
-        tvmkd_version: of the tvmkd that built it.
-        target: a `Target` as plain data.
+        created: time of the build, UTC, ISO 8601.
+        tvmkd_version: version of tvmkd that built the artifact.
+        target: ``Target.to_dict()``.
         stack: the compiler stack, ``relax`` or ``relay``.
         stack_version: the compiler's version.
-        onnx_sha256: of the model that was compiled.
+        onnx_sha256: SHA-256 of the compiled ONNX model.
         inputs, outputs: in the order of the compiled function.
-        files: every file of the folder but the manifest.
-        coverage: which tasks run tuned.
-        records: the record folders that were used, with their hashes.
-        check: the numeric comparison with ONNX Runtime that the build passed.
+        files: every file of the folder except the manifest, by name.
+        coverage: which tasks have a tuned schedule.
+        records: the tuning records that were used, with their hashes.
+        check: result of the numeric comparison with ONNX Runtime.
         metadata: the ONNX file's ``metadata_props``.
     """
 

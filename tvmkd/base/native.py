@@ -1,4 +1,4 @@
-"""Small libraries of our own, compiled when they are first wanted."""
+"""Compiles small C and C++ libraries of tvmkd on first use, and caches them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ COMPILERS = {"cc": ("gcc", "cc"), "c++": ("g++", "c++")}
 
 
 def library(source: Path, language: str, flags: Sequence[str], made_with: str = "") -> Path:
-    """The library compiled of ``source``, below ``$XDG_CACHE_HOME/tvmkd``.
+    """Returns the shared library of ``source`` from ``$XDG_CACHE_HOME/tvmkd``; compiles it first.
 
     Args:
         source: a C or C++ file.
         language: ``cc`` or ``c++``.
-        flags: of the compiler, beside those of any shared library.
-        made_with: what goes in beside the source: another one, another library.
+        flags: compiler flags, added to those of any shared library. They are not part of the
+            cache's key.
+        made_with: part of the cache's key: the version of a library that the source is linked with.
 
     Raises:
-        MissingError: there is no compiler, or it refuses.
+        MissingError: there is no compiler, or it fails.
+        InputError: the cache cannot be written.
     """
     base = resources.cache("native")
     key = hashlib.sha256(source.read_bytes() + made_with.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Where the data that ships with tvmkd lies: target files, tuning records, the demo, recipes."""
+"""Finds the data that ships with tvmkd: target files, tuning records, the demo, recipes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def folder(name: str) -> Path:
     """The folder of shipped data called ``name``: targets, schedules, demo or recipes.
 
     Raises:
-        KeyError: there is no such kind of data.
-        FileNotFoundError: the installation is broken: the folder is not there.
+        KeyError: unknown ``name``.
+        FileNotFoundError: the installation is broken: the folder is missing.
     """
     for place in _PLACES[name]:
         if place.is_dir():
@@ -31,6 +31,6 @@ def folder(name: str) -> Path:
 
 
 def cache(name: str) -> Path:
-    """A folder for what can be made again: ``$XDG_CACHE_HOME/tvmkd/NAME``. It may not be there."""
+    """A cache folder, ``$XDG_CACHE_HOME/tvmkd/NAME``; it may not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tvmkd" / name

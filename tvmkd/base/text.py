@@ -1,4 +1,4 @@
-"""Small helpers for messages that people read."""
+"""Helpers for messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean "x"?`` where one of ``known`` is close to ``word``, else an empty string."""
+    """``; did you mean "x"?`` if one of ``known`` is similar to ``word``, else an empty string."""
     lowered = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return f'; did you mean "{lowered[close[0]]}"?' if close else ""

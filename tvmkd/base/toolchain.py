@@ -1,4 +1,4 @@
-"""The compilers and linkers of this machine: gcc, ld, and the zig of the ``ziglang`` package."""
+"""Compilers and linkers on this machine: gcc, ld, and zig from the ``ziglang`` package."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tvmkd.base.errors import MissingError
 
 
 def zig() -> list[str]:
-    """The command that runs the zig of the ``ziglang`` package.
+    """The command that runs zig from the ``ziglang`` package.
 
     Raises:
-        MissingError: it is not installed.
+        MissingError: the package is not installed.
     """
     try:
         binary = wheels.installed("ziglang", "zig")
@@ -28,11 +28,11 @@ def zig() -> list[str]:
 def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
     """The command that links one object file into a shared library (``-o OUT IN`` is appended).
 
-    ``ld`` by itself for this machine's own architecture (6 ms; gcc takes 25 ms and adds nothing
-    a kernel needs), zig's for any other.
+    For this machine's architecture that is ``ld`` itself: it takes 6 ms, gcc 25 ms, and gcc adds
+    nothing that a kernel needs. For any other it is zig's linker.
 
     Args:
-        toolchain: ``{"triple", ...}`` of the target; None means this machine.
+        toolchain: the target's ``{"triple", ...}``; None means this machine.
 
     Raises:
         MissingError: neither linker is installed.
@@ -44,11 +44,11 @@ def linker_for(toolchain: Mapping[str, Any] | None) -> list[str]:
             found = shutil.which(name)
             if found:
                 return [found, *command]
-    # The linker alone here too: 12 ms, where `zig cc` takes 60 and 16 s the first time.
+    # The linker alone takes 12 ms; `zig cc` takes 60 ms, and 16 s the first time.
     return [*zig(), "ld.lld", "-shared"]
 
 
 def host_compiler() -> list[str]:
-    """A C compiler for this machine itself: gcc, or zig."""
+    """The command of a C compiler for this machine: gcc, or zig."""
     found = shutil.which("gcc") or shutil.which("cc")
     return [found] if found else [sys.executable, "-m", "ziglang", "cc"]

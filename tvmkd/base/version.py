@@ -1,4 +1,4 @@
-"""The version of tvmkd, where every room can read it."""
+"""The version of tvmkd, in the lowest room so that every other can import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TVM's runtime libraries for a board, taken out of the wheels that the package index has."""
+"""Extracts TVM's runtime libraries for a board from the wheels in the package index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FFI_VERSION = "0.1.14.post1"
 
 @dataclass(frozen=True)
 class _Wheel:
-    """A wheel of the index, by its hash, and the libraries that a board needs of it."""
+    """A wheel in the index, its SHA-256, and the libraries in it that a board needs."""
 
     requirement: str
     platform: str
@@ -50,15 +50,15 @@ NAMES = ("libtvm_ffi.so", "libtvm_runtime.so", "libtvm_runtime_extra.so")
 
 
 def cache() -> Path:
-    """The folder for what can be made again: ``$XDG_CACHE_HOME/tvmkd/boards``."""
+    """The cache folder ``$XDG_CACHE_HOME/tvmkd/boards``."""
     return resources.cache("boards")
 
 
 def installed(package: str, inside: str) -> Path:
-    """A file or folder of a package that is installed here, found without importing it.
+    """The path of a file or folder in an installed package; the package is not imported.
 
     Raises:
-        MissingError: the package or the file is not there.
+        MissingError: the package is not installed, or has no such file.
     """
     spec = importlib.util.find_spec(package)
     places = spec.submodule_search_locations if spec is not None else None
@@ -69,14 +69,14 @@ def installed(package: str, inside: str) -> Path:
 
 
 def libraries(architecture: str, tell: Callable[[str], None] = lambda _: None) -> Path:
-    """A folder with the three runtime libraries for an architecture, from the cache or the index.
+    """A folder with the three runtime libraries of an architecture, from the cache or the index.
 
     Args:
-        architecture: ``aarch64``, or that of this machine, whose wheels are installed.
-        tell: gets what is being done.
+        architecture: ``aarch64``, or this machine's, whose wheels are installed.
+        tell: gets one line for each step.
 
     Raises:
-        UsageError: there are no wheels for this architecture.
+        UsageError: the index has no wheels for this architecture.
         MissingError: pip cannot download them.
     """
     if architecture == os.uname().machine:
@@ -104,7 +104,7 @@ def libraries(architecture: str, tell: Callable[[str], None] = lambda _: None) -
 
 
 def _download(wheel: _Wheel, folder: Path) -> Path:
-    """Downloads a wheel; pip makes sure of its hash."""
+    """Downloads a wheel; pip verifies its hash."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
     into = folder / "wheel"
@@ -125,7 +125,7 @@ def _download(wheel: _Wheel, folder: Path) -> Path:
 
 
 def _extract(wheel: Path, members: tuple[str, ...], folder: Path) -> None:
-    """Takes named files out of a wheel, and nothing else."""
+    """Extracts the named files from a wheel, and removes it."""
     with zipfile.ZipFile(wheel) as archive:
         for member in members:
             target = folder / Path(member).name

@@ -1,8 +1,8 @@
-"""Line-delimited JSON between a parent and a child process: calls, events, answers, a clear death.
+"""Calls between a parent and a child process: line-delimited JSON on stdin and stdout.
 
-One request a line, ``{"id", "method", "params"}``; the child answers with any number of
+A request is one line, ``{"id", "method", "params"}``. The child answers with any number of
 ``{"id", "event", "data"}`` lines and then one ``{"id", "result"}`` or
-``{"id", "error": {"type", "message"}}``. Arrays travel as ``.npy`` files named in the params.
+``{"id", "error": {"type", "message"}}``. Arrays are sent as files whose names are in the params.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Handler = Callable[[dict[str, Any], Event], Any]
 
 
 def serve(handlers: Mapping[str, Handler]) -> None:
-    """Answers requests on stdin until it closes. Anything else that prints goes to stderr.
+    """Answers the requests on stdin until it is closed. All other output goes to stderr.
 
-    Library code and C++ write to file descriptor 1 without asking, so the real stdout is moved
-    away first and descriptor 1 is pointed at stderr.
+    Libraries in C++ write to file descriptor 1 directly, so stdout is first moved to another
+    descriptor, and descriptor 1 is redirected to stderr.
     """
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
@@ -52,7 +52,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
                 "id": number,
                 "error": {"type": type(error).__name__, "message": str(error)},
             }
-        except Exception as error:  # the parent must hear of it, whatever it is
+        except Exception as error:  # the parent has to get an answer to every request
             traceback.print_exc()
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{os.path.basename(last.filename)}:{last.lineno}"
@@ -65,9 +65,9 @@ def serve(handlers: Mapping[str, Handler]) -> None:
 
 
 class Child:
-    """A child process that speaks this protocol. Use as a context manager.
+    """A child process that serves this protocol. Use as a context manager.
 
-    The child is the head of its own process group, so that whatever it starts dies with it.
+    The child leads a process group, so that the processes it starts are ended with it.
     """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
@@ -96,13 +96,13 @@ class Child:
         self.close()
 
     def log(self, limit: int = 4000) -> str:
-        """The end of what the child wrote to stderr."""
+        """The last ``limit`` bytes that the child wrote to stderr."""
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - limit))
         return self._log.read().decode("utf-8", "replace")
 
     def interrupt(self) -> None:
-        """Sends the child SIGINT: a long call then ends early and answers ``Interrupted``."""
+        """Sends the child SIGINT: a long call ends early, with KeyboardInterrupt here."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
@@ -118,13 +118,13 @@ class Child:
         """Calls ``method`` and returns its result.
 
         Args:
-            timeout: seconds the whole call may take (None: no limit).
-            silence: seconds without a line from the child after which it is given up: the
-                watchdog of a long call that reports as it goes.
+            timeout: limit of the whole call in seconds (None: no limit).
+            silence: limit in seconds between two lines from the child, as a watchdog for a long
+                call that sends events (None: no limit).
             on_event: called with each event's name and data, in this thread.
 
         Raises:
-            TvmkdError: what the child raised, under the same type.
+            TvmkdError: the error that the child raised, in the same class.
             WorkerDied: the child ended.
             WorkerTimeout: the child overran ``timeout`` or ``silence``, and was killed.
             KeyboardInterrupt: the child was interrupted.
@@ -184,13 +184,13 @@ class Child:
         return WorkerDied(f"{method}: the worker ended with {how}: {tail or 'it said nothing'}")
 
     def kill(self) -> None:
-        """Ends the child and everything it started, at once."""
+        """Kills the child and its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def close(self, grace: float = 2.0) -> None:
-        """Closes stdin, waits ``grace`` seconds, then ends the process group."""
+        """Closes stdin, waits ``grace`` seconds for the child to end, then kills its group."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

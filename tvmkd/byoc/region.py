@@ -1,11 +1,11 @@
-"""TensorRT inside TVM: what a library carries of a region, and what runs it where it is loaded.
+"""TensorRT inside TVM: builds the engine of a region, stores it in the library, and runs it.
 
-A region, a part of a model that TVM hands over, comes as ONNX and goes through the same builder and
-runner as a whole model. A library carries its engine where that can be built beforehand, else its
-ONNX, of which the engine is built where it is first loaded. ONNX Runtime can stand in for TensorRT,
-so that all of it runs on a machine without a GPU as well.
+A region is a part of a model that TVM offloads. It arrives as ONNX, and the same builder and runner
+as for a whole model process it. The library contains the region's engine if that can be built in
+advance; else it contains the ONNX model, and the engine is built when the library is first loaded.
+ONNX Runtime can replace TensorRT, so that the whole path also works without a GPU.
 
-Nothing here imports TVM: :mod:`tvmkd.byoc.regions` is what it calls this by.
+Nothing here imports TVM, which calls these functions through :mod:`tvmkd.byoc.regions`.
 """
 
 from __future__ import annotations
@@ -35,27 +35,28 @@ ENGINES = {
     "tensorrt-rtx": "TensorRT-RTX",
     "onnxruntime": "ONNX Runtime",
 }
-"""What regions can be handed to, and its name in sentences."""
+"""The engines that run regions, and their names in messages."""
 
 Form = Literal["onnx", "plan"]
 MAGIC = b"TVMKDRG1"
 
 
 class Refused(Exception):
-    """The engine does not take a region; the message says why."""
+    """The engine does not support a region; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """What a library carries of a region.
+    """A region as it is stored in a library.
 
     Attributes:
-        engine: what runs it, of ``ENGINES``.
+        engine: the engine that runs it, one of ``ENGINES``.
         form: whether ``blob`` is an ONNX model or an engine's plan.
-        inputs, outputs: their names, in the order of the function's arguments.
-        batch: smallest, best and largest batch where the first axis is free, else None.
-        made: what a plan was built with and for, as :class:`tvmkd.tensorrt.engine.Engine` has it:
-            ``product``, ``version``, ``compute_capability``, ``gpu``, ``driver``. Empty for ONNX.
+        inputs, outputs: names, in the order of the function's arguments.
+        batch: smallest, best and largest batch if the first axis is free, else None.
+        made: for a plan, the environment it was built in and for, as in
+            :class:`tvmkd.tensorrt.engine.Engine`: ``product``, ``version``,
+            ``compute_capability``, ``gpu``, ``driver``. Empty for ONNX.
     """
 
     engine: str
@@ -67,7 +68,7 @@ class Region:
     made: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """A magic number, the length of a JSON header in eight bytes, the header, the blob."""
+        """A magic number, the length of the JSON header in eight bytes, the header, the blob."""
         header = {key: value for key, value in vars(self).items() if key != "blob"}
         text = json.dumps(header, sort_keys=True).encode()
         return MAGIC + len(text).to_bytes(8, "little") + text + self.blob
@@ -77,7 +78,7 @@ class Region:
         """Reads what `to_bytes` wrote.
 
         Raises:
-            InputError: it did not.
+            InputError: the data is damaged, or was written by another version.
         """
         start = len(MAGIC) + 8
         end = start + int.from_bytes(data[len(MAGIC) : start], "little")
@@ -105,20 +106,20 @@ class Region:
 
 
 class Runner(Protocol):
-    """What runs a region: what :class:`tvmkd.tensorrt.runner.Runner` is as well."""
+    """Runs a region; :class:`tvmkd.tensorrt.runner.Runner` implements it too."""
 
     def infer(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Runs it once, by names."""
 
 
 class OnnxRuntimeRunner:
-    """ONNX Runtime on the CPU as the engine.
+    """Runs a region with ONNX Runtime on the CPU.
 
     Args:
-        model: ONNX, serialised.
+        model: a serialised ONNX model.
 
     Raises:
-        Refused: it does not take the model.
+        Refused: ONNX Runtime cannot load the model.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -140,16 +141,16 @@ def _line(error: Exception) -> str:
 
 
 class Maker:
-    """Makes what a library for a target carries of each region.
+    """Makes a `Region` of each region of a library for one target.
 
     Args:
-        engine: of ``ENGINES``.
+        engine: one of ``ENGINES``.
         target: ``Target.to_dict()`` of the library.
-        batch: smallest, best and largest batch of models whose first axis is free.
+        batch: smallest, best and largest batch, for models whose first axis is free.
 
     Raises:
-        MissingError: the target is this machine, and the engine's package or a GPU is not there; or
-            TensorRT-RTX is not there to build for the target's GPU. Says how to get it.
+        MissingError: the target is this machine, and the engine's package or a GPU is missing; or
+            TensorRT-RTX is missing, which builds for the target's GPU. Says how to get it.
         InputError: the target has no GPU.
     """
 
@@ -176,15 +177,21 @@ class Maker:
 
     @property
     def form(self) -> Form:
-        """What it makes. A plan where the engine can be built here for the target's GPU: by
-        TensorRT on the very GPU, by TensorRT-RTX for any that the target names."""
+        """The form of the regions: a plan if the engine can be built here, else ONNX.
+
+        TensorRT builds for the GPU of this machine only, TensorRT-RTX for any GPU by its name.
+        """
         return "plan" if self._builds else "onnx"
 
     def make(self, model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> Region:
-        """What a library carries of the region that ``model`` (ONNX, serialised) is.
+        """Makes the region.
+
+        Args:
+            model: a serialised ONNX model.
+            inputs, outputs: its names, in the order of the function's arguments.
 
         Raises:
-            Refused: the engine does not take it.
+            Refused: the engine does not support the model.
         """
         blob, made = model, {}
         if self.engine == "onnxruntime":
@@ -213,7 +220,7 @@ def _find(engine: str) -> Bindings:
 def _engine(
     engine: str, model: bytes, batch: tuple[int, int, int] | None, capability: str | None = None
 ) -> Engine:
-    """The engine of a region, by the builder and the cache of whole models."""
+    """Builds the engine of a region, or takes it from the cache, as for a whole model."""
     from tvmkd.tensorrt import cache
     from tvmkd.tensorrt.options import BuildOptions
 
@@ -224,15 +231,15 @@ def _engine(
         try:
             return cache.get(path, options, _find(engine))[0]
         except InputError as error:
-            # The file is gone by the time that somebody reads this.
+            # The temporary file does not exist any more when the message is read.
             raise InputError(str(error).removeprefix(f"{path}: ")) from None
 
 
 def check_runs_here(engine: str) -> None:
-    """Makes sure, before the work, that an engine can run here.
+    """Makes sure that an engine can run on this machine, before any long work.
 
     Raises:
-        MissingError: its package or a GPU is not there; says how to get it.
+        MissingError: its package or a GPU is missing; says how to get it.
     """
     if engine != "onnxruntime":
         from tvmkd.tensorrt import cuda
@@ -243,11 +250,12 @@ def check_runs_here(engine: str) -> None:
 
 @contextlib.contextmanager
 def running(region: Region) -> Iterator[Runner]:
-    """What runs a region here; builds its engine first where the library carries its ONNX.
+    """A context manager with the runner of a region; builds the engine of an ONNX region first.
 
     Raises:
-        MissingError: the engine's package or a GPU is not there; says how to get it.
-        InputError: a plan of another TensorRT or for another GPU, or one that cannot be built.
+        MissingError: the engine's package or a GPU is missing; says how to get it.
+        InputError: the plan is of another TensorRT version or for another GPU, or the engine
+            cannot be built.
     """
     if region.engine == "onnxruntime":
         try:
@@ -285,10 +293,10 @@ def _check_made_for(region: Region, bindings: Bindings) -> None:
 
 
 def open_region(data: bytes) -> Callable[..., None]:
-    """Makes a region ready to run, from what `Region.to_bytes` wrote.
+    """Opens a region that `Region.to_bytes` wrote.
 
     Returns:
-        a function of TVM tensors: the inputs, then the outputs, which it writes.
+        A function of TVM tensors: the inputs, then the outputs, which it writes.
 
     Raises:
         MissingError, InputError: see `running`.
@@ -304,13 +312,13 @@ def open_region(data: bytes) -> Callable[..., None]:
         for name, place in zip(region.outputs, tensors[count:], strict=True):
             place.copyfrom(np.ascontiguousarray(found[name]))
 
-    # TVM lets the function go with its module.
+    # TVM releases the function together with its module.
     weakref.finalize(run, kept.close)
     return run
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """A TVM tensor as numpy: where it lies, if that is the CPU's memory."""
+    """A TVM tensor as a numpy array; without a copy if it is in the CPU's memory."""
     try:
         return np.from_dlpack(tensor)
     except (TypeError, ValueError, BufferError, RuntimeError):

@@ -1,7 +1,7 @@
-"""Regions of a model that another engine runs, in TVM's hands: the module that a library carries.
+"""The TVM module of a region that another engine runs, as a library contains it.
 
-The module (``native/region.cc``) is compiled when it is first wanted: by who makes one, and by who
-loads a library that has one. What its bytes say is :mod:`tvmkd.byoc.region`'s.
+The module (``native/region.cc``) is compiled on first use: when a library with regions is made, or
+is loaded. :mod:`tvmkd.byoc.region` reads and writes its bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from tvmkd.base import native
 from tvmkd.byoc import region as byoc
 
-LOADER = "ffi.Module.load_from_bytes.tvmkd_region"  # by this name TVM looks for it
+LOADER = "ffi.Module.load_from_bytes.tvmkd_region"  # the name that TVM looks up
 OPEN = "tvmkd.region.open"
 NATIVE = Path(__file__).with_name("native")
 
@@ -31,10 +31,11 @@ def _native() -> None:
 
 
 def install(tvm: Any) -> None:
-    """Lets this process load libraries with regions in them. Costs nothing until one comes.
+    """Lets this process load libraries with regions; compiles nothing before the first one.
 
     Args:
-        tvm: the module, compiler or runtime; of the Relay generation, it has no such libraries.
+        tvm: the ``tvm`` module. In the Relay generation, whose libraries have no regions, this does
+            nothing.
     """
     if hasattr(tvm, "register_global_func"):
         tvm.register_global_func(LOADER, _load, override=True)
@@ -42,10 +43,11 @@ def install(tvm: Any) -> None:
 
 
 def make(symbol: str, region: bytes) -> Any:
-    """A TVM module with the one function ``symbol``.
+    """A TVM module with one function.
 
     Args:
-        region: as :meth:`tvmkd.byoc.region.Region.to_bytes` has it.
+        symbol: the function's name.
+        region: the result of :meth:`tvmkd.byoc.region.Region.to_bytes`.
 
     Raises:
         MissingError: the module cannot be compiled here.

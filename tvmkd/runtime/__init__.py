@@ -1,3 +1,3 @@
-"""What runs a compiled library, in this process or in one of its own."""
+"""Runs a compiled library, in this process or in a subprocess."""
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""CUDA C to PTX for an old GPU, without a CUDA toolkit: NVRTC out of NVIDIA's wheel, by ctypes.
+"""Compiles CUDA C to PTX for an old GPU, without a CUDA toolkit: NVRTC from NVIDIA's wheel.
 
-NVRTC 12 is the last that compiles for Maxwell (sm_53), and the PTX that it writes is younger than
-what CUDA 10.2's driver takes. The instructions of such a GPU are as old as the GPU, so the version
-in the text is lowered to what the driver knows, and ptxas, which rejects what that version does not
-have, is asked before a board ever sees it.
+NVRTC 12 is the last version that compiles for Maxwell (sm_53), and its PTX is newer than the driver
+of CUDA 10.2 accepts. The GPU's instructions are all in older PTX versions too, so the version in
+the text is lowered to the driver's. ptxas then checks the text, because it rejects instructions
+that this version does not have.
 
 https://docs.nvidia.com/cuda/nvrtc/ and https://docs.nvidia.com/cuda/parallel-thread-execution/
 """
@@ -25,7 +25,7 @@ from tvmkd.base.errors import MissingError
 from tvmkd.base.wheels import installed
 
 HOW = "pip install 'tvmkd[cuda]'"
-# What TVM's prologue includes, and NVRTC has only with libcu++ (200 headers for eight typedefs).
+# TVM's prologue includes these two headers; NVRTC has them only with the 200 headers of libcu++.
 _HEADERS = {
     "cuda/std/cstdint": """namespace cuda { namespace std {
 typedef signed char int8_t; typedef unsigned char uint8_t;
@@ -58,18 +58,18 @@ _FACTS = {
 
 
 class CudaError(ValueError):
-    """Source that NVRTC refuses, or PTX that ptxas or the GPU would: the message says why."""
+    """NVRTC cannot compile a source, or a GPU could not run its PTX; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What ptxas says of one kernel.
+    """Resources of one kernel, as ptxas reports them.
 
     Attributes:
-        registers: 32-bit registers a thread.
-        shared_bytes: static shared memory a block.
-        spill_bytes: stores and loads of registers that had to go to memory, a thread.
-        threads: the most threads of a block it is compiled for (``__launch_bounds__``), or None.
+        registers: 32-bit registers of each thread.
+        shared_bytes: static shared memory of each block.
+        spill_bytes: bytes of register spills (stores and loads) of each thread.
+        threads: most threads of a block (``__launch_bounds__``), or None.
     """
 
     registers: int
@@ -97,7 +97,7 @@ def _ptxas() -> str:
 
 
 def require() -> None:
-    """Makes sure, before any work, that kernels can be compiled and checked here.
+    """Makes sure that kernels can be compiled and checked here, before any work.
 
     Raises:
         MissingError: NVRTC or ptxas is not installed.
@@ -109,7 +109,7 @@ def require() -> None:
 def _include() -> list[str]:
     try:
         return [f"--include-path={installed('nvidia.cuda_runtime', 'include')}"]
-    except MissingError:  # only half precision needs it; NVRTC names the header it lacks
+    except MissingError:  # only half precision needs it; NVRTC names the missing header
         return []
 
 
@@ -125,12 +125,12 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
     """Compiles CUDA C to PTX.
 
     Args:
-        source: as TVM's code generator writes it.
-        arch: ``sm_53``.
-        ptx_version: the newest that the board's driver takes, ``6.4``.
+        source: CUDA C from TVM's code generator.
+        arch: for example ``sm_53``.
+        ptx_version: the newest PTX version that the board's driver accepts, for example ``6.4``.
 
     Raises:
-        CudaError: it does not compile; with the compiler's first error.
+        CudaError: the source does not compile; the message is the compiler's first error.
         MissingError: NVRTC is not installed.
     """
     library, program = _nvrtc(), ctypes.c_void_p()
@@ -143,7 +143,7 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
     if code:
         raise CudaError(f"NVRTC: {library.nvrtcGetErrorString(code).decode()}")
     try:
-        # --fmad and the like stay as nvcc has them: TVM's own builds compile with the defaults.
+        # Options such as --fmad keep nvcc's defaults, as in TVM's own builds.
         options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "-w", *_include()]
         given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         if library.nvrtcCompileProgram(program, len(options), given):
@@ -157,16 +157,16 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
 
 
 def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[str, KernelFacts]:
-    """Asks ptxas whether ``arch`` takes this PTX; returns what it says, by the kernel's name.
+    """Checks with ptxas that ``arch`` can run this PTX; returns the facts of each kernel by name.
 
     Args:
         text: PTX.
-        arch: ``sm_53``.
-        registers_per_block: what the GPU has for a block. A kernel that would need more compiles,
-            and then fails on the board with ``LAUNCH_OUT_OF_RESOURCES``.
+        arch: for example ``sm_53``.
+        registers_per_block: the GPU's limit. A kernel that needs more compiles, and fails on the
+            board with ``LAUNCH_OUT_OF_RESOURCES``.
 
     Raises:
-        CudaError: it does not, or a kernel needs too many registers.
+        CudaError: ptxas refuses the text, or a kernel needs too many registers.
         MissingError: ptxas is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="tvmkd-ptxas-") as folder:
@@ -185,7 +185,7 @@ def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[
         numbers = {key: sum(map(int, each.findall(part))) for key, each in _FACTS.items()}
         threads = int(bounds[name]) if name in bounds else None
         facts = found[name] = KernelFacts(**numbers, threads=threads)
-        # They are given out to a warp at a time, eight a thread.
+        # Registers are allocated to whole warps, in units of eight for each thread.
         used = -(-facts.registers // 8) * 8 * -(-(threads or 0) // 32) * 32
         if registers_per_block is not None and used > registers_per_block:
             raise CudaError(
@@ -199,17 +199,17 @@ _checked: dict[str, KernelFacts] = {}  # every kernel that this process has comp
 
 
 def settings(target: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What :func:`install` needs of a target (``Target.to_dict()``); None: it has no GPU."""
+    """The argument of :func:`install` for a ``Target.to_dict()``; None if it has no GPU."""
     if target.get("device") != "cuda":
         return None
     return {**target["cuda"], "registers_per_block": target["tvm"].get("registers_per_block")}
 
 
 def install(cuda: Mapping[str, Any]) -> None:
-    """From now on TVM's CUDA kernels become checked PTX in this process.
+    """Lets TVM compile CUDA kernels with `ptx` and `check` in this process from now on.
 
     Args:
-        cuda: see :func:`settings`.
+        cuda: the result of :func:`settings`.
 
     Raises:
         MissingError: NVRTC or ptxas is not installed.
@@ -217,7 +217,7 @@ def install(cuda: Mapping[str, Any]) -> None:
     import tvm
 
     require()
-    # A TVM that finds a CUDA driver here would compile for the GPU of this machine.
+    # TVM would compile for the GPU of this machine if it found a CUDA driver.
     os.environ["TVM_COMPILE_FORCE_FALLBACK"] = "1"
 
     def compiled(source: str, _target: object) -> str:
@@ -229,10 +229,14 @@ def install(cuda: Mapping[str, Any]) -> None:
 
 
 def facts(kernel: str) -> dict[str, Any]:
-    """What ptxas said of the GPU functions of a kernel, the largest of each; {} if none are known.
+    """The largest value of each `KernelFacts` field over a kernel's GPU functions.
 
     Args:
-        kernel: its name in the model; the functions are ``NAME_kernel``, ``NAME_kernel_1``...
+        kernel: the kernel's name in the model; its GPU functions are ``NAME_kernel``,
+            ``NAME_kernel_1``...
+
+    Returns:
+        The values by field; empty if this process has compiled no such function.
     """
     prefix = f"{kernel}_kernel"
     found = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Spec(Protocol):
-    """An input: its name, shape (a string is a free dimension) and numpy dtype."""
+    """Name, shape (a string is a free dimension) and numpy dtype of an input."""
 
     @property
     def name(self) -> str:
@@ -22,29 +22,29 @@ class Spec(Protocol):
 
     @property
     def shape(self) -> Sequence[int | str]:
-        """Its sizes."""
+        """The input's shape."""
 
     @property
     def dtype(self) -> str:
-        """Its element type."""
+        """numpy's name of the element type."""
 
 
 class Program(Protocol):
-    """A loaded library. Not for two threads at a time."""
+    """A loaded library. Not thread-safe."""
 
     def takes(self, arrays: Sequence[Array]) -> bool:
         """True if the arrays match the preallocated buffers. False means unknown: validate."""
 
     def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
-        """Runs the model on one array an input; the caller owns the outputs.
+        """Runs the model on one array for each input; the caller owns the outputs.
 
         Args:
-            fit: the result of `takes` for these arrays; True skips the checks.
+            fit: the result of `takes` for these arrays.
         """
 
 
 class LoadError(Exception):
-    """TVM cannot load a library. ``tvm`` says which TVM."""
+    """TVM cannot load a library. ``tvm`` is the version of TVM."""
 
     def __init__(self, message: str, tvm: str) -> None:
         super().__init__(message)
@@ -54,8 +54,8 @@ class LoadError(Exception):
 class InputBuffer:
     """A preallocated buffer for one input, 64-byte aligned, that kernels read directly.
 
-    A fresh TVM tensor costs 16 us a call on the machine this was measured on, which is half the
-    run time of a small model; copying into a preallocated buffer costs under one.
+    Making a TVM tensor took 16 us in each call where it was measured, half the run time of a small
+    model; copying into a preallocated buffer took less than 1 us.
     """
 
     ALIGNMENT = 64
@@ -93,7 +93,7 @@ class InputBuffer:
 class InputBuffers:
     """The preallocated buffers of a model's inputs.
 
-    There are none if a shape is not fixed, or if DLPack does not know a dtype.
+    There are none if a shape has a free dimension, or if DLPack does not support a dtype.
     """
 
     def __init__(self, specs: Sequence[Spec], from_dlpack: Callable[[Any], Any]) -> None:
@@ -116,6 +116,6 @@ class InputBuffers:
         return list(map(InputBuffer.fill, self.buffers or [], arrays))
 
     def own(self, output: Array) -> Array:
-        """An output that no later call overwrites: a model may return its input as an output."""
+        """The output, copied if it shares memory with a buffer: a model may return its input."""
         inside = any(place.holds(output) for place in self.buffers or [])
         return output.copy() if inside else output

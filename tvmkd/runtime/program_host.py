@@ -1,4 +1,4 @@
-"""The child process of `tvmkd.runtime.subprocess_program`; run with ``python -m``."""
+"""The child process of `tvmkd.runtime.subprocess_program`, started with ``python -m``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Host:
-    """The child's side."""
+    """The handlers of the child's requests."""
 
     _program: Program
 
@@ -35,7 +35,7 @@ class _Host:
         try:
             arrays = [np.load(path) for path in params["inputs"]]
             outputs = self._program.run(arrays, self._program.takes(arrays))
-        except Exception as error:  # TVM raises what it likes; its last line says why
+        except Exception as error:  # TVM raises many classes; the last line is the reason
             raise TvmkdError((str(error).strip().splitlines() or ["it failed"])[-1]) from None
         for index, output in enumerate(outputs):
             np.save(f"{params['outputs']}{index}.npy", output)
@@ -43,7 +43,7 @@ class _Host:
 
 
 def main() -> None:
-    """Serves until stdin closes."""
+    """Serves requests until stdin is closed."""
     die_with_parent()
     host = _Host()
     wire.serve({"open": host.open, "run": host.run})

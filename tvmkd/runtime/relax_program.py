@@ -1,4 +1,4 @@
-"""A Relax library, run by TVM's virtual machine in this process."""
+"""Runs a Relax library with TVM's virtual machine in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _as_array(output: Any) -> Array:
-    """A TVM output as numpy without a copy: its memory belongs to nobody else any more."""
+    """A TVM output as a numpy array; without a copy where possible, since nothing else uses it."""
     import numpy as np
 
     try:
@@ -26,7 +26,7 @@ def _as_array(output: Any) -> Array:
 
 
 class RelaxProgram:
-    """A Relax virtual machine's library."""
+    """Implements :class:`tvmkd.runtime.program.Program` for Relax libraries."""
 
     def __init__(self, library: Path, specs: Sequence[Spec]) -> None:
         with torch_kept_out():
@@ -35,7 +35,7 @@ class RelaxProgram:
 
             from tvmkd.byoc import regions
         regions.install(tvm)
-        # Kept: the function lives no longer than the virtual machine that owns it.
+        # Kept, because the function is valid only as long as its virtual machine.
         self._machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
         self._main = self._machine["main"]
         self._tensor = tvm.runtime.tensor

@@ -1,4 +1,4 @@
-"""Importing a Relay TVM (0.14 to 0.19), with what has to be set before."""
+"""Imports a Relay TVM (0.14 to 0.19), and sets before what it needs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tvmkd.runtime.tvm_process import importing
 
 
 def import_compiler() -> Any:
-    """Imports TVM with Relay and AutoScheduler, shims in place; returns the ``tvm`` module.
+    """Imports TVM with Relay and AutoScheduler, and installs the shims; returns ``tvm``.
 
     Raises:
         MissingError: this interpreter's TVM has no Relay.
     """
-    # Training aborts in this process ("free(): invalid pointer") where TVM's library comes first.
+    # xgboost's training aborts ("free(): invalid pointer") if TVM's library is loaded before it.
     import xgboost  # noqa: F401
 
-    # One thread: numpy's pool would otherwise be there before a fork.
+    # One thread: numpy must not start its thread pool before this process forks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # TVM downloads AutoTVM's logs for ARM otherwise.
+    # Otherwise TVM downloads AutoTVM's logs for ARM.
     os.environ["TOPHUB_LOCATION"] = "NONE"
     with importing():
         import tvm

@@ -1,4 +1,4 @@
-"""A Relay library, run by TVM's graph executor or virtual machine in this process."""
+"""Runs a Relay library with TVM's graph executor or virtual machine in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _view(output: Any) -> Callable[[], Array]:
-    """What copies a TVM tensor that is written to again and again."""
+    """A function that copies the current content of a TVM tensor."""
     import numpy as np
 
     try:
@@ -26,7 +26,7 @@ def _view(output: Any) -> Callable[[], Array]:
 
 
 def relay_program(library: Path, specs: Sequence[Spec]) -> Program:
-    """A Relay library, by what it is: a graph executor's or a virtual machine's."""
+    """Loads a Relay library, which is for the graph executor or for the virtual machine."""
     with importing():
         import tvm
         import tvm.contrib.graph_executor
@@ -37,7 +37,7 @@ def relay_program(library: Path, specs: Sequence[Spec]) -> Program:
 
 
 class RelayMachine:
-    """A Relay virtual machine's library: what is built where shapes depend on the data."""
+    """A library for the virtual machine: of models whose shapes depend on the data."""
 
     def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
         del specs
@@ -58,14 +58,14 @@ class RelayMachine:
 
 
 class RelayGraph:
-    """A Relay graph executor's library."""
+    """A library for the graph executor."""
 
     def __init__(self, tvm: Any, module: Any, specs: Sequence[Spec]) -> None:
         self._array = tvm.nd.array
         self._names = [spec.name for spec in specs]
         self._graph = tvm.contrib.graph_executor.GraphModule(module["default"](tvm.cpu()))
         self._run = self._graph.module["run"]
-        # The executor writes its outputs to the same places each time: looked up once.
+        # The executor writes each output to the same memory in every run.
         outputs = map(self._graph.get_output, range(self._graph.get_num_outputs()))
         self._outputs = [_view(output) for output in outputs]
         self._buffers = InputBuffers(specs, tvm.nd.from_dlpack)

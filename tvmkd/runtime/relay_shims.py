@@ -1,6 +1,6 @@
-"""Shims that some builds of a Relay TVM (0.14 to 0.19) need.
+"""Shims for faults in some builds of a Relay TVM (0.14 to 0.19).
 
-Each says what is wrong without it, and is installed only where the fault is still there.
+Each docstring describes the fault; a shim is installed only in a build that has it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 
 
 def install() -> None:
-    """Puts in the shims that this TVM needs."""
+    """Installs the shims that this TVM needs."""
     load_module_with_one_argument()
     dense_that_can_be_rewritten()
     scales_of_run_time_stay_out_of_weights()
 
 
 def load_module_with_one_argument() -> bool:
-    """hhb-tvm 3.2.3: its RPC client sends ``load_module`` three arguments, servers take one.
+    """hhb-tvm 3.2.3's RPC client sends ``load_module`` three arguments; servers expect one.
 
     Returns:
-        whether the shim was needed.
+        True if the shim was needed.
     """
     from tvm.rpc.client import RPCSession
 
@@ -36,14 +36,14 @@ def load_module_with_one_argument() -> bool:
 
 
 def dense_that_can_be_rewritten() -> bool:
-    """AutoScheduler cannot rewrite the weights' layout of dense in upstream 0.9 to 0.19.
+    """AutoScheduler in upstream 0.9 to 0.19 cannot rewrite the weight layout of dense.
 
-    ``topi.nn.matmul`` asks for ``len(tensor_b).shape``, and since its compute takes any number of
-    axes they are called i0 and i1 where the rewrite looks for i and j
+    ``topi.nn.matmul`` evaluates ``len(tensor_b).shape``, which fails. Its compute supports any
+    number of axes, so they are named i0 and i1, and the rewrite looks for i and j
     (``name_it != name_to_arg.end()``).
 
     Returns:
-        whether the shim was needed.
+        True if the shim was needed.
     """
     from tvm import auto_scheduler, te, topi
     from tvm.topi.nn import dense as upstream
@@ -88,14 +88,14 @@ def dense_that_can_be_rewritten() -> bool:
 
 
 def scales_of_run_time_stay_out_of_weights() -> bool:
-    """``FoldScaleAxis`` moves any scale before a product into its weights, computed ones as well.
+    """``FoldScaleAxis`` folds a scale before a product into the weights, even a computed scale.
 
-    Squeeze-and-excitation and hard-swish then multiply all the weights anew in every run, which
-    took half the time of MobileNetV3-small. Constants before a product stay where they are too:
-    what exporters leave, batch normalisation, comes after one.
+    Squeeze-and-excitation and hard-swish then multiply all weights in every run, which took half
+    the time of MobileNetV3-small. With the shim, a constant scale before a product is not folded
+    either; exporters only leave scales after a product (batch normalisation).
 
     Returns:
-        whether the shim was needed.
+        True if the shim was needed.
     """
     import tvm
     from tvm import relay

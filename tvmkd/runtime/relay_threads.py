@@ -1,8 +1,8 @@
-"""A thread for each core where a Relay TVM has none: hhb-tvm 3.2.3 runs every kernel on one.
+"""Makes hhb-tvm 3.2.3 use several threads; by itself it runs every kernel on one.
 
-Its ``TVMBackendParallelLaunch`` asks OpenMP for one thread, whatever ``TVM_NUM_THREADS`` says. Ours
-(``native/parallel_launch.c``) takes its place when it is loaded first. It is compiled when it is
-first wanted.
+Its ``TVMBackendParallelLaunch`` asks OpenMP for one thread and ignores ``TVM_NUM_THREADS``. Our
+function (``native/parallel_launch.c``) replaces it if its library is loaded first. The library is
+compiled on first use.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SINGLE_THREADED = "hhb-tvm"  # the distribution that needs it
 
 
 def preload() -> bool:
-    """To be called before TVM is imported: loads ours where this interpreter's TVM needs it.
+    """Loads our library if this interpreter's TVM needs it. Call before TVM is imported.
 
     Returns:
-        whether it does.
+        True if it is needed.
 
     Raises:
         MissingError: it cannot be compiled.
@@ -39,6 +39,6 @@ def library() -> Path:
     """The compiled library; see :func:`tvmkd.base.native.library`.
 
     Raises:
-        MissingError: there is no compiler, or it refuses.
+        MissingError: there is no compiler, or it fails.
     """
     return native.library(SOURCE, "cc", ["-pthread"])

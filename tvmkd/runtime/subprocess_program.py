@@ -1,8 +1,7 @@
-"""A compiled library of a stack whose TVM is not this interpreter's, run in a process of its own.
+"""Runs a compiled library in a subprocess, for a stack whose TVM this interpreter does not have.
 
-`tvmkd.runtime.program_host` runs in the stack's interpreter and answers ``open``
-and ``run`` over :mod:`tvmkd.base.wire`. Arrays travel as ``.npy`` files, in memory-backed storage
-where there is some.
+`tvmkd.runtime.program_host` runs in the stack's interpreter and answers ``open`` and ``run`` over
+:mod:`tvmkd.base.wire`. Arrays are sent as ``.npy`` files, in shared memory if there is some.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SHARED = "/dev/shm"
 
 
 class SubprocessProgram:
-    """Implements :class:`tvmkd.runtime.program.Program`; ends its process when it is collected."""
+    """Implements :class:`tvmkd.runtime.program.Program`; its process ends when it is deleted."""
 
     def __init__(self, stack: str, library: Path, specs: Sequence[Spec]) -> None:
         runs = interpreters.find(stack)
@@ -43,12 +42,12 @@ class SubprocessProgram:
             raise LoadError(answer["error"], answer["tvm"])
 
     def takes(self, arrays: Sequence[Array]) -> bool:
-        """Always False: the other process checks."""
+        """Always False: the other process checks the arrays."""
         del arrays
         return False
 
     def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
-        """Sends the arrays, runs, fetches the outputs."""
+        """Sends the arrays, runs the model and reads the outputs."""
         del fit
         import numpy as np
 

@@ -1,6 +1,6 @@
-"""What a process must do before it imports TVM, so that the import is small, quick and quiet.
+"""Imports TVM in a worker process so that the import is small, fast and quiet.
 
-Only worker processes call this: the command line never imports TVM.
+The command line never imports TVM.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tvmkd.runtime import relay_shims, relay_threads
 
 
 class _NoTorch(importlib.abc.MetaPathFinder):
-    # Not ``sys.modules["torch"] = None``: scipy, which xgboost imports, looks there and takes the
-    # None for a module.
+    # Not ``sys.modules["torch"] = None``: scipy, which xgboost imports, would use the None as a
+    # module.
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname == "torch":
             raise ModuleNotFoundError("torch is kept out of compiler processes", name=fullname)
@@ -30,8 +30,8 @@ class _NoTorch(importlib.abc.MetaPathFinder):
 def without_torch() -> None:
     """Makes ``import torch`` fail in this process.
 
-    ``tvm_ffi`` imports torch where it finds it: 500 MB and several seconds in every process that
-    only wants to compile or time a kernel.
+    ``tvm_ffi`` imports torch if it is installed: 500 MB and several seconds in every process that
+    only compiles or times a kernel.
     """
     if not any(isinstance(finder, _NoTorch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _NoTorch())
@@ -39,9 +39,9 @@ def without_torch() -> None:
 
 @contextlib.contextmanager
 def torch_kept_out() -> Iterator[None]:
-    """As `without_torch`, for the block only: in a process whose owner may import torch later.
+    """As `without_torch`, but inside the block only: the process may import torch later.
 
-    Does nothing where torch is imported already.
+    Does nothing if torch is already imported.
     """
     if "torch" in sys.modules:
         yield
@@ -56,10 +56,10 @@ def torch_kept_out() -> Iterator[None]:
 
 @contextlib.contextmanager
 def light_stack() -> Iterator[None]:
-    """Replaces ``inspect.stack`` by one that reads no source files, while the block runs.
+    """Inside the block ``inspect.stack`` reads no source files.
 
-    ``tvm.s_tir.tensor_intrin`` parses hundreds of TVMScript functions at import, and each asks
-    for the stack with its source lines: that is most of the import's time.
+    ``tvm.s_tir.tensor_intrin`` parses hundreds of TVMScript functions when it is imported, and each
+    requests the stack with its source lines, which takes most of the import's time.
     """
 
     def stack(context: int = 1) -> list[inspect.FrameInfo]:
@@ -84,7 +84,7 @@ def light_stack() -> Iterator[None]:
 def import_compiler() -> Any:
     """Imports TVM with MetaSchedule and the tensor intrinsics, and returns the ``tvm`` module."""
     without_torch()
-    # One OpenBLAS thread: numpy's pool would otherwise be there before a fork.
+    # One OpenBLAS thread: numpy must not start its thread pool before this process forks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with light_stack():
         import tvm
@@ -96,13 +96,13 @@ def import_compiler() -> Any:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """To import a TVM of either generation in: what has to be there before, and an empty folder.
+    """Prepares the import of a TVM of either generation, in an empty working folder.
 
-    A Relay TVM makes ``.pkl_memoize_py3`` in the working folder as it is imported, and unpickles
-    what it finds there: whoever wrote that file would run code here.
+    A Relay TVM unpickles the files in ``.pkl_memoize_py3`` of the working folder when it is
+    imported, so a file that somebody put there would run code in this process.
 
     Raises:
-        MissingError: what has to be there cannot be made.
+        MissingError: a library that this TVM needs cannot be compiled.
     """
     relay_threads.preload()
     before = os.getcwd()
@@ -115,9 +115,9 @@ def importing() -> Iterator[None]:
 
 
 def import_runtime() -> Any:
-    """Imports TVM with its runtime only (no compiler library) and returns the ``tvm`` module.
+    """Imports TVM without its compiler library, and returns the ``tvm`` module.
 
-    Of either generation; `register` and `new_tensor` bridge what differs.
+    It works with both generations; `register` and `new_tensor` hide their differences.
     """
     without_torch()
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
@@ -129,7 +129,7 @@ def import_runtime() -> Any:
     if not hasattr(tvm, "register_global_func"):
         relay_shims.load_module_with_one_argument()
 
-    # Upstream loads it only beside the compiler; it holds the random fill that measuring needs.
+    # Upstream loads it only together with the compiler. Measuring needs its random fill.
     extra = os.path.join(os.path.dirname(tvm.__file__), "lib", "libtvm_runtime_extra.so")
     if os.path.exists(extra):
         ctypes.CDLL(extra, ctypes.RTLD_GLOBAL)
@@ -137,13 +137,13 @@ def import_runtime() -> Any:
 
 
 def register(tvm: Any, name: str, function: Any) -> None:
-    """Makes a Python function one of TVM's global ones, in place of one of that name."""
+    """Registers a Python function as a global function of TVM; replaces one of the same name."""
     put = getattr(tvm, "register_global_func", None) or tvm.register_func
     put(name, function, override=True)
 
 
 def new_tensor(tvm: Any, value: Any, device: Any) -> Any:
-    """A tensor on ``device``: a copy of an array, or an empty one of a ``(shape, dtype)``."""
+    """A tensor on ``device``: a copy of an array, or an empty one for a ``(shape, dtype)``."""
     old = not hasattr(tvm.runtime, "tensor")
     if isinstance(value, tuple):
         return (tvm.nd if old else tvm.runtime).empty(*value, device)

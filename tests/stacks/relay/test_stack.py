@@ -248,7 +248,7 @@ def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> N
     wanted: Any = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
     np.testing.assert_allclose(first, wanted[0], atol=1e-5)
     np.testing.assert_allclose(second, wanted[1], atol=1e-5)
-    with pytest.raises(InputError, match=r'input "x": wants shape'):
+    with pytest.raises(InputError, match=r'input "x": expects shape'):
         loaded(x[:, :, 1:])
     np.testing.assert_array_equal(loaded(x)[0], first)
 
