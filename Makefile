@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 MODULE ?=
 MUTANTS_ARGS ?=
+# Test processes: two cores are enough for two, and each may take 2 GB.
+PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 
 .PHONY: help demo test lint format mutants clean
 
@@ -33,7 +35,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@echo "==> Running the tests (all but those that need a GPU)"
-	@$(BIN)/python -m pytest -m 'not gpu' $(PYTEST_ARGS)
+	@$(BIN)/python tests/relay_stack.py
+	@$(BIN)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	@echo "==> ruff check, ruff format --check, mypy"

@@ -1,9 +1,55 @@
-"""Settings that every test needs."""
+"""Settings and fixtures for every test, and where the time went."""
 
 from __future__ import annotations
 
+import os
 import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Two test processes share the cores: one thread for each, and small networks are no slower for it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts its background jobs with SIGINT ignored, and children inherit that: without this
 # the tests that send Ctrl-C would wait for ever where the test run itself is such a job.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+START = time.monotonic()
+SHOWN = 15  # folders in the table of times
+_seconds: dict[str, float] = defaultdict(float)
+
+
+@pytest.fixture(scope="session")
+def _workers() -> Iterator[object]:
+    from warm_worker import Pool
+
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def warm_worker(_workers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiler stacks run in workers that other tests have warmed up."""
+    from tvmkd.stacks import client
+
+    monkeypatch.setattr(client, "Child", _workers.child)  # type: ignore[attr-defined]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Adds the time of a test, its set-up and its end to its file's."""
+    _seconds[report.nodeid.partition("::")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long it took, and in which files: seconds of test processes, which run side by side."""
+    if hasattr(terminalreporter.config, "workerinput") or len(_seconds) < SHOWN:
+        return
+    spent = sum(_seconds.values())
+    terminalreporter.section(f"{time.monotonic() - START:.0f} s, of which tests ran {spent:.0f} s")
+    for name, seconds in sorted(_seconds.items(), key=lambda item: -item[1])[:SHOWN]:
+        terminalreporter.line(f"{seconds:7.1f} s  {Path(name)}")

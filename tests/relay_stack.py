@@ -46,3 +46,8 @@ def relay_python() -> str:
     if isinstance(found, TvmkdError):
         raise found
     return found
+
+
+if __name__ == "__main__":  # before the tests, since an installation may take longer than one may
+    there = _found()
+    print(f"relay stack: {there}" + ("; its tests skip" if isinstance(there, TvmkdError) else ""))

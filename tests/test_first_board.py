@@ -18,6 +18,7 @@ from tvmkd.stacks.compile import build, tune
 from tvmkd.tuning import records
 
 pytestmark = [
+    pytest.mark.usefixtures("warm_worker"),
     pytest.mark.board,
     pytest.mark.rpc,
     pytest.mark.slow,

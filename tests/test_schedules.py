@@ -13,7 +13,10 @@ import relay_stack
 
 from tvmkd import targets
 from tvmkd.stacks.compile import build, shipped_records
+from tvmkd.stacks.client import StackClient
 from tvmkd.tuning import records
+
+pytestmark = pytest.mark.usefixtures("warm_worker")
 
 TARGET = targets.load("x86-64-v3")
 
@@ -30,27 +33,49 @@ def networks() -> Any:
 
 
 NETWORKS = networks()
-CASES = [
-    pytest.param("relax", name, marks=[] if name == NETWORKS.STUDENT else [pytest.mark.slow])
-    for name in NETWORKS.NETWORKS
-]
-CASES += [
-    pytest.param("relay", name, marks=[pytest.mark.slow])
-    for name in (NETWORKS.STUDENT, "mobilenet_v3_small", "resnet18")
-]
+CASES = [("relax", name) for name in NETWORKS.NETWORKS if name != NETWORKS.STUDENT]
+CASES += [("relay", "mobilenet_v3_small"), ("relay", "resnet18")]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("networks")
+
+
+def wider(target: targets.Target) -> dict[str, Any]:
+    """A machine with another number of cores than the one the records were made on."""
+    cores = target.tvm["num-cores"] + 2
+    return dataclasses.replace(target, tvm={**target.tvm, "num-cores": cores}).to_dict()
+
+
+def use(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if stack == "relay":
+        monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stack", "name"), CASES)
+def test_every_kernel_of_a_network_has_a_record(
+    stack: str, name: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(stack, monkeypatch)
+    folder = shipped_records(TARGET, stack)
+    assert folder is not None
+    with StackClient(stack) as client:
+        tasks = client.lower(NETWORKS.onnx_file(name, files), wider(TARGET))["tasks"]
+    known = records.best([folder])
+    assert len(tasks) > 10
+    assert [task["name"] for task in tasks if records.normal_key(task["key"]) not in known] == []
 
 
 @pytest.mark.skipif(TARGET.runs_here() is not None, reason=f"x86-64-v3: {TARGET.runs_here()}")
-@pytest.mark.parametrize(("stack", "name"), CASES)
+@pytest.mark.parametrize("stack", ["relax", pytest.param("relay", marks=pytest.mark.slow)])
 def test_a_build_without_a_trial_is_tuned(
-    stack: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if stack == "relay":
-        monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
-    onnx = NETWORKS.onnx_file(name, tmp_path)
-    # A machine with another number of cores than the one the records were made on.
-    cores = TARGET.tvm["num-cores"] + 2
-    target = dataclasses.replace(TARGET, tvm={**TARGET.tvm, "num-cores": cores})
+    use(stack, monkeypatch)
+    onnx = NETWORKS.onnx_file(NETWORKS.STUDENT, files)
+    target = targets.Target.from_dict(wider(TARGET), where="the wider target")
     manifest = build(onnx, target, [], tmp_path / "out", stack=stack)
     assert manifest["coverage"]["tuned_share"] == 1.0, manifest["coverage"]["untuned"]
     assert manifest["check"]["max_error"] < 1e-4

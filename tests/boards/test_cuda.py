@@ -26,6 +26,7 @@ from tvmkd.tuning import records
 
 NANO = targets.load("jetson-nano-gpu")
 pytestmark = [
+    pytest.mark.usefixtures("warm_worker"),
     pytest.mark.board,
     pytest.mark.rpc,
     pytest.mark.timeout(300),

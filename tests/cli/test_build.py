@@ -15,6 +15,8 @@ import toys
 import tvmkd as package
 from tvmkd import artifact
 
+pytestmark = pytest.mark.usefixtures("warm_worker")
+
 
 @pytest.fixture
 def onnx(tmp_path: Path) -> Path:

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import toys
+
+pytestmark = pytest.mark.usefixtures("warm_worker")
 
 QUICK = ("--seconds", "0.1", "--rounds", "2", "--threads", "1")
 

@@ -8,6 +8,8 @@ import pytest
 import relay_stack
 import toys
 
+pytestmark = pytest.mark.usefixtures("warm_worker")
+
 
 @pytest.fixture
 def onnx(tmp_path: Path) -> Path:

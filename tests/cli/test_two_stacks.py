@@ -1,4 +1,4 @@
-"""The demo's student by both stacks, over one tracker, and one comparison that holds both."""
+"""A network by both stacks, over one tracker, and one comparison that holds both."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import relay_stack
-import samples
 import toys
 
 from tvmkd.boards.fleet import start_server, start_tracker
 from tvmkd.runtime import interpreters
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("warm_worker")]
 QUICK = ("--seconds", "0.2", "--rounds", "2", "--threads", "1")
 
 
@@ -43,17 +42,14 @@ def tracker() -> Iterator[str]:
 
 @pytest.mark.rpc
 @pytest.mark.slow
-def test_the_demos_student_by_both(tvmkd: Any, tracker: str, tmp_path: Path) -> None:
-    from tvmkd.export.onnx import export
-
-    onnx, records = tmp_path / "student.onnx", tmp_path / "records"
-    export(samples.network(), onnx, (1, 1, 32, 32))
+def test_a_network_by_both(tvmkd: Any, tracker: str, tmp_path: Path) -> None:
+    onnx, records = toys.onnx_file(tmp_path / "m.onnx"), tmp_path / "records"
     boards = ("--rpc-tracker", tracker, "--rpc-key", "drawer")
-    tune = ("tune", onnx, "--stack", "both", *boards, "--trials", "26", "--records", records)
+    tune = ("tune", onnx, "--stack", "both", *boards, "--trials", "4", "--records", records)
     done = tvmkd(*tune, "--json")
     assert done.code == 0, done.err
     for stack, summary in json.loads(done.out).items():
-        assert summary["fresh"] == 26, stack
+        assert summary["fresh"] == 4, stack
         assert {*summary["errors"]} <= {"wrong_output"}, stack
         assert summary["end_to_end_us"] > 0
         assert summary["seconds"] > 0

@@ -17,6 +17,8 @@ from tvmkd.runtime.program import LoadError
 from tvmkd.runtime.subprocess_program import SubprocessProgram
 from tvmkd.stacks.compile import build
 
+pytestmark = pytest.mark.usefixtures("warm_worker")
+
 PAIR = [TensorSpec(name=name, shape=[1, 4], dtype="float32") for name in "xy"]
 X, Y = np.arange(4, dtype=np.float32).reshape(1, 4), np.full((1, 4), 3, np.float32)
 

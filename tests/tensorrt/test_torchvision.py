@@ -10,13 +10,9 @@ import pytest
 from tvmkd.tensorrt import api
 from tvmkd.tensorrt.builder import BuildOptions, build
 
-NETWORKS = (
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "resnet18",
-    "shufflenet_v2_x1_0",
-    "efficientnet_b0",
-)
+# benchmarks/bench_tensorrt_build.py builds five; here one with squeeze-and-excitation and one that
+# splits and shuffles channels.
+NETWORKS = ("mobilenet_v3_small", "shufflenet_v2_x1_0")
 SIZE = 64
 
 

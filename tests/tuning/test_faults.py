@@ -24,7 +24,10 @@ from tvmkd.boards.fleet import Fleet, running_fleet, start_server, start_tracker
 from tvmkd.tuning import records
 
 pytestmark = pytest.mark.rpc
-KILLS = 20
+KILLS = {"relax": 8, "relay": 3}
+
+# What a session guarantees does not depend on the stack; where it might, a test runs on both.
+on_relax = pytest.mark.parametrize("ground", ["relax"], indirect=True)
 
 
 @pytest.fixture
@@ -68,6 +71,7 @@ def finished(last: Any) -> dict[str, Any]:
     return result
 
 
+@on_relax
 def test_both_boards_work_and_one_that_is_killed_leaves_the_other(
     pair: Fleet, ground: Ground, tmp_path: Path
 ) -> None:
@@ -88,15 +92,16 @@ def test_a_board_that_comes_later_gets_work(tmp_path: Path) -> None:
             fleet.servers.append(start_server(f"{fleet.host}:{fleet.port}", "pair", threads=1))
             fleet.servers[-1].wait_until_listening()
 
-        settings: dict[str, Any] = {"trials": 60, "tasks": ["matmul:64", "matmul:96"]}
+        settings: dict[str, Any] = {"trials": 40, "tasks": ["matmul:64", "matmul:96"]}
         process = tiny_kernels.start(tmp_path, fleet.address(), options={"batch": 2}, **settings)
         assert finished(after_trials(process, 2, another))["errors"] == {}
-        assert_sound(tmp_path, 60)
+        assert_sound(tmp_path, 40)
         assert len({line["board"] for line in trials(tmp_path)}) == 2
     info = json.loads((tmp_path / records.SIDECAR).read_text())
     assert len(info["boards"]) == 2
 
 
+@on_relax
 def test_a_frozen_board_is_nobodys_error(pair: Fleet, ground: Ground, tmp_path: Path) -> None:
     settings = {"trials": 16, "options": {"batch": 4, "run_timeout": 4.0}}
     process = ground.start(tmp_path, pair, **settings)
@@ -109,6 +114,7 @@ def test_a_frozen_board_is_nobodys_error(pair: Fleet, ground: Ground, tmp_path: 
     assert_sound(tmp_path, 16)
 
 
+@on_relax
 def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
     pair: Fleet, ground: Ground, tmp_path: Path
 ) -> None:
@@ -124,6 +130,7 @@ def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
     assert len(check(pair.host, pair.port, "pair", timeout=30)) >= 1
 
 
+@on_relax
 def test_two_tuners_take_turns_on_one_board(ground: Ground, tmp_path: Path) -> None:
     processes = [
         ground.start(tmp_path / name, trials=12, options={"batch": 3})
@@ -207,20 +214,20 @@ def test_a_clock_that_jumps_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
+def test_a_tuner_killed_again_and_again_ends_with_the_same_records(
     tmp_path: Path, ground: Ground
 ) -> None:
     settings: dict[str, Any] = {
         "tasks": ["matmul:32", "matmul:48"],
-        "trials": 48,
+        "trials": 24,
         "seed": 7,
         "options": {"batch": 3, "workers": 1},
     }
     undisturbed = ground.tune(tmp_path / "calm", **settings)
-    assert_sound(tmp_path / "calm", 48)
+    assert_sound(tmp_path / "calm", 24)
     chance = random.Random(20)
     folder = tmp_path / "killed"
-    for _ in range(KILLS):
+    for _ in range(KILLS[ground.stack]):
         process = ground.start(folder, **settings)
         assert process.stdout is not None
         wanted = chance.choice(["started", "tasks", "trial", "trial", "trial"])
@@ -232,7 +239,7 @@ def test_a_tuner_killed_twenty_times_ends_with_the_same_records(
         process.communicate()
     last = ground.tune(folder, **settings)
     assert last["trials"] == undisturbed["trials"]
-    assert_sound(folder, 48)
+    assert_sound(folder, 24)
     for path in (*records.native(folder), folder / records.TRIALS):
         assert all(json.loads(line) for line in path.read_text().splitlines())
     assert len(trials(folder)) == len(trials(tmp_path / "calm"))
