@@ -12,8 +12,8 @@ import pytest
 import relay_stack
 
 from tvmkd import targets
-from tvmkd.stacks.compile import build, shipped_records
 from tvmkd.stacks.client import StackClient
+from tvmkd.stacks.compile import build, shipped_records
 from tvmkd.tuning import records
 
 pytestmark = pytest.mark.usefixtures("warm_worker")
