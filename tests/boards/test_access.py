@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tvmkd.base.errors import UsageError
@@ -15,7 +17,15 @@ from tvmkd.boards import access
         ("192.168.1.77", ["192.168.1.0/24"], True),
         ("192.168.2.77", ["192.168.1.0/24"], False),
         ("::ffff:192.168.1.77", ["10.0.0.0/8", "192.168.1.77"], True),
+        ("::ffff:127.0.0.1", ["10.0.0.0/8"], True),
+        ("::ffff:192.168.1.78", ["10.0.0.0/8", "192.168.1.77"], False),
+        ("127.8.8.8", ["192.168.1.0/24"], True),
         ("fe80::1%eth0", ["fe80::/10"], True),
+        ("fe80::1%eth0", ["192.168.1.0/24"], False),
+        ("fd00::1", ["fe80::/10", "fd00::/8"], True),
+        ("192.168.1.0", ["192.168.1.77/24"], True),
+        ("192.168.1.255", ["192.168.1.77/24"], True),
+        ("192.168.0.255", ["192.168.1.77/24"], False),
     ],
 )
 def test_the_loopback_and_the_named_networks_get_in(
@@ -36,3 +46,60 @@ def test_what_is_no_network_or_host_is_said() -> None:
         access.check_networks(["10.0.0.0/8", "home"])
     with pytest.raises(UsageError, match=r"no-such-host\.invalid"):
         access.is_loopback("no-such-host.invalid")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "alone"),
+    [
+        (["127.0.0.1"], True),
+        (["127.0.0.1", "::1"], True),
+        (["127.255.255.254"], True),
+        (["10.0.0.1"], False),
+        (["127.0.0.1", "10.0.0.1"], False),
+        (["10.0.0.1", "127.0.0.1"], False),
+        (["::1", "2001:db8::1"], False),
+        (["fe80::1%eth0"], False),
+        (["::1%lo"], True),
+        (["0.0.0.0"], False),
+        (["128.0.0.0"], False),
+    ],
+)
+def test_one_public_address_among_several_is_public(
+    addresses: list[str], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolved(host: str, port: object) -> list[tuple[object, ...]]:
+        asked.append((host, port))
+        return [(0, 0, 0, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    assert access.is_loopback("board.local") == alone
+    assert asked == [("board.local", None)]
+    expected = "only this machine" if alone else "every machine that can route to board.local"
+    assert access.reach("board.local", []) == f"{expected} can reach it"
+
+
+@pytest.mark.parametrize("reason", [socket.gaierror(-2, "unknown"), OSError("no network")])
+def test_a_name_that_does_not_resolve_says_why(
+    reason: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolved(host: str, port: object) -> list[tuple[object, ...]]:
+        raise reason
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    why = reason.strerror or "no network"
+    with pytest.raises(UsageError, match=f"^board.local: {why}$"):
+        access.is_loopback("board.local")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_all_addresses_at_once_are_everybodys(host: str) -> None:
+    assert access.reach(host, []) == "EVERY machine on every network of this one can reach it"
+    both = "this machine and 10.0.0.0/8, 192.168.1.7 can reach it"
+    assert access.reach(host, ["10.0.0.0/8", "192.168.1.7"]) == both
+
+
+def test_a_network_may_be_given_by_any_of_its_addresses() -> None:
+    access.check_networks(["192.168.1.77/24", "10.0.0.1", "fd00::/8"])
+    access.check_networks([])

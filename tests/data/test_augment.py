@@ -48,6 +48,36 @@ def test_a_shift_has_the_stated_size():
     assert 1.5 < float((columns - 10).abs().max()) <= 0.2 * 21 / 2 + 0.1
 
 
+def test_what_moves_in_is_the_border_and_not_black():
+    white = torch.ones(20, 1, 16, 16)
+    changed = Affine(turn=45, scale=0.5, shear=0.5, shift=0.9)(white, generator())
+    torch.testing.assert_close(changed, white)
+
+
+@pytest.mark.parametrize(
+    ("change", "matrix"),
+    [
+        # By hand, of the largest draw: [[cos·size, shear - sin, x], [sin, cos·size, y]].
+        ({"turn": 90.0}, [[0, -1, 0], [1, 0, 0]]),
+        ({"scale": 0.5}, [[1.5, 0, 0], [0, 1.5, 0]]),
+        ({"shear": 0.5}, [[1, 0.5, 0], [0, 1, 0]]),
+        ({"shift": 0.25}, [[1, 0, 0.25], [0, 1, 0.25]]),
+        ({"flip": True}, [[1, 0, 0], [0, 1, 0]]),
+    ],
+)
+def test_each_change_at_its_largest_by_hand(change, matrix, monkeypatch):
+    seen = []
+    monkeypatch.setattr(augment.torch, "rand", lambda *size, generator: torch.ones(*size))
+    monkeypatch.setattr(
+        augment.F, "affine_grid", lambda theta, *_, **__: seen.append(theta) or theta
+    )
+    monkeypatch.setattr(augment.F, "grid_sample", lambda images, *_, **__: images)
+    still = {"turn": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
+    Affine(**{**still, **change})(torch.zeros(2, 1, 4, 4), generator())
+    expected = torch.tensor(matrix, dtype=torch.float32).expand(2, 2, 3)
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-6)
+
+
 def named(name: str, **options):
     return augment.named(config.Data(augment=name, **options), [0.4], [0.2])
 

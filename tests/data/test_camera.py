@@ -167,6 +167,98 @@ def test_images_draw_from_the_whole_range():
     assert abs(float(stops.mean())) < 0.1
 
 
+def test_a_full_well_is_drawn_evenly_on_a_logarithmic_scale(strengths):
+    walls = torch.full((4000, 1, 1, 1), 0.5)
+    for effect in ("shot_noise", "read_noise"):
+        camera = Camera(effects=(effect,), full_well=(100.0, 10000.0))
+        camera(walls, generator())
+        wells = next(each for each in strengths[effect] if float(each.max()) > 50)
+        assert 100 <= float(wells.min()) < 101
+        assert 9900 < float(wells.max()) <= 10000.5
+        quartiles = torch.quantile(wells, torch.tensor([0.25, 0.5, 0.75]))
+        # Linearly they would be at 2,575, 5,050 and 7,525.
+        torch.testing.assert_close(quartiles, torch.tensor([316.0, 1000, 3162]), rtol=0.1, atol=0)
+
+
+def test_each_draw_comes_from_its_own_range(strengths):
+    ranges = {
+        "skew": (1.0, 1.25),
+        "motion": (2.0, 2.25),
+        "angle": (30.0, 31.0),
+        "defocus": (3.0, 3.25),
+        "exposure": (-0.5, -0.25),
+        "white_balance": (0.9, 0.95),
+        "full_well": (300.0, 301.0),
+        "read_noise": (4.0, 4.25),
+        "jpeg": (70.0, 71.0),
+    }
+    Camera(**ranges)(pictures(16), generator())
+    expected = {
+        "skew": ["skew"],
+        "motion": ["motion", "angle"],
+        "defocus": ["defocus"],
+        "exposure": ["exposure"],
+        "shot_noise": ["full_well"],
+        "read_noise": ["read_noise", "full_well"],
+        "jpeg": ["jpeg"],
+    }
+    for effect, names in expected.items():
+        for name, values in zip(names, strengths[effect], strict=False):
+            low, high = ranges[name]
+            assert low - 1e-3 <= float(values.min()) < float(values.max()) <= high + 1e-3, name
+    (gains,) = strengths["white_balance"]
+    assert torch.equal(gains[:, 1], torch.ones(16))
+    for channel in (0, 2):
+        assert 0.9 <= float(gains[:, channel].min()) < float(gains[:, channel].max()) <= 0.95
+    assert not torch.equal(gains[:, 0], gains[:, 2]), "red and blue are drawn by themselves"
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16)])
+def test_a_severity_is_measured_by_the_shorter_side(shape, strengths):
+    corrupt(torch.rand(2, 1, *shape, generator=generator()), 3)
+    assert strengths["motion"][0].tolist() == pytest.approx([0.06 * 16] * 2)
+    assert strengths["defocus"][0].tolist() == pytest.approx([0.02 * 16] * 2)
+    assert float(strengths["skew"][0].abs().max()) <= 0.06 * 16
+
+
+def test_the_five_severities_by_hand():
+    mild, worst = Camera.severity(1, 100), Camera.severity(5, 100)
+    assert mild.skew == pytest.approx((-2, 2))
+    assert worst.skew == pytest.approx((-12, 12))
+    assert (mild.motion, worst.motion) == ((2.0, 2.0), (12.0, 12.0))
+    assert (mild.defocus, worst.defocus) == ((0.5, 0.5), (4.0, 4.0))
+    assert (mild.exposure, worst.exposure) == ((-0.25, 0.25), (-1.5, 1.5))
+    assert mild.white_balance == pytest.approx((0.97, 1.03))
+    assert worst.white_balance == pytest.approx((0.8, 1.2))
+    assert (mild.full_well, worst.full_well) == ((4000.0, 4000.0), (250.0, 250.0))
+    assert (mild.read_noise, worst.read_noise) == ((2.0, 2.0), (8.0, 8.0))
+    assert (mild.jpeg, worst.jpeg) == ((90.0, 90.0), (30.0, 30.0))
+    for number in (0, 6, -1):
+        with pytest.raises(UsageError, match="give one from 1 to 5"):
+            Camera.severity(number)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.01, 1.0), (0.0, 1.01)])
+def test_values_may_overshoot_a_little(low, high):
+    images = torch.tensor([low, high]).view(1, 1, 1, 2).repeat(1, 1, 8, 4)
+    assert corrupt(images, 1).shape == images.shape
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.02, 1.0), (0.0, 1.02), (0.0, float("nan"))])
+def test_values_beyond_that_are_refused(low, high):
+    images = torch.tensor([low, high]).view(1, 1, 1, 2).repeat(1, 1, 8, 4)
+    with pytest.raises(InputError, match="that are not normalised"):
+        corrupt(images, 1)
+
+
+def test_every_chunk_of_a_set_is_corrupted_with_draws_of_its_own():
+    images = pictures(1, 1, 16).repeat(65, 1, 1, 1)
+    found = corrupt(images, 4, seed=1)
+    assert found.shape == images.shape
+    assert len({tuple(each.flatten().tolist()) for each in found}) == 65
+    assert corrupt(images[:0], 4).shape == (0, 1, 16, 16)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_severities_get_worse(channels):
     images = pictures(64, channels, 32)
