@@ -17,7 +17,6 @@ from tvmkd.boards.fleet import Process, local_fleet, running_fleet, start_server
 from tvmkd.runtime.interpreters import Interpreter
 
 
-
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -237,11 +237,22 @@ def test_instructions_are_counted_only_where_they_can_be() -> None:
 
 def test_a_board_of_another_machine_is_refused() -> None:
     target = {"name": "t", "toolchain": {"triple": "aarch64-linux-gnu"}}
-    with pytest.raises(InputError, match="it is x86_64 and the target is aarch64"):
+    with pytest.raises(InputError, match=f"at {HERE} .*it is x86_64 and the target is aarch64"):
         check_admission(settings(target=target), None, HERE, {"machine": "x86_64"})
 
 
 # One step.
+
+
+def test_nothing_has_happened_at_the_start() -> None:
+    shared = Shared(settings(), Quarantine({}), None)
+    assert (shared.wanted, shared.lost, shared.trouble) == (0, 0, "")
+    assert [shared.others_wait, shared.started, shared.closed] == [False] * 3
+    assert (list(shared.todo), shared.workers, shared.facts) == ([], [], {})
+    assert shared.last_ready > 0
+    worker = BoardWorker(shared)
+    assert worker.ready is False
+    assert (worker.thread.name, worker.thread.daemon) == ("board", True)
 
 
 def test_a_job_is_measured_and_its_result_has_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,7 +631,20 @@ def test_a_worker_without_a_board_ends_when_there_are_too_many(
     assert len(ground.shared.workers) == 1
 
 
-def test_a_pause_ends_with_the_run() -> None:
+def test_a_pause_ends_with_the_run_or_its_seconds() -> None:
     shared = Shared(settings(), Quarantine({}), None)
+    waits: list[tuple[bool, float]] = []
+
+    class Condition:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait_for(self, over: Any, seconds: float) -> None:
+            waits.append((over(), seconds))
+
+    shared.lock = Condition()  # type: ignore[assignment]
+    shared.pause(7.0)
     shared.closed = True
     shared.pause(3600.0)
+    assert waits == [(False, 7.0), (True, 3600.0)]

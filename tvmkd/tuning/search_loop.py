@@ -1,11 +1,11 @@
-"""Candidates on their way: proposed, built, measured, proven, written down.
+"""The search loop: candidates are proposed, built, measured, verified and recorded.
 
-On boards of this very machine building and measuring never overlap: a build beside a measured
-kernel would be measured too. Boards elsewhere measure while the next candidates are built.
+If a board is this very machine, building and measuring never overlap: a build would slow down the
+kernel that is being measured. Other boards measure while the next candidates are built.
 
-A compiler that miscompiles makes kernels that are wrong, and some of them fast. So before a new
-best counts, it is compared on the board with plain loops that compute the same, where the stack
-can make them. Until then it and its peers in the batch are held back.
+A compiler that miscompiles produces wrong kernels, and some of them are fast. So before a new best
+counts, the board compares its output with plain loops that compute the same, if the stack can make
+them. Until then this candidate and the other new bests of its batch are held back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tvmkd.tuning.tuner_backend import Dialect
 
 Emit = Callable[[str, dict[str, Any]], None]
 
-AHEAD = 2  # candidates built or being measured, for each board elsewhere
+AHEAD = 2  # candidates in flight for each board, where building and measuring overlap
 
 
 @dataclass
@@ -51,14 +51,14 @@ class Run:
 
 @dataclass
 class _Batch:
-    """Candidates of one task on their way."""
+    """Candidates of one task that are in flight."""
 
     index: int
     task: Task
     candidates: list[Candidate]
     left: int  # how many are not finished
     builds: dict[int, BuildResult] = field(default_factory=dict)
-    held: dict[int, RunResult] = field(default_factory=dict)  # faster than the task's best so far
+    held: dict[int, RunResult] = field(default_factory=dict)  # faster than the task's best
     plain: Path | None = None  # the library that the fastest of them is compared with
 
 
@@ -73,8 +73,22 @@ def end_to_end(tasks: Sequence[Task], session: Session) -> float | None:
     return total
 
 
-class Flow:
-    """Keeps the boards supplied until the trials are made or every space is exhausted."""
+def wants_more(done: int, in_flight: int, total: int, room: int | None) -> bool:
+    """True if the next batch should be proposed now.
+
+    Args:
+        done: trials that are finished.
+        in_flight: candidates that are being built or measured.
+        total: trials that were asked for.
+        room: how many candidates may be in flight; None: building and measuring must not overlap.
+    """
+    if done + in_flight >= total:
+        return False
+    return in_flight == 0 or (room is not None and in_flight < room)
+
+
+class SearchLoop:
+    """Supplies the boards with candidates until all trials are made or all spaces are exhausted."""
 
     def __init__(
         self,
@@ -102,11 +116,11 @@ class Flow:
         for index, task in enumerate(tasks):
             earlier = len(session.history(task.key)) // batch
             self._scheduler.resume(index, session.best(task.key), earlier)
-        self._flying: dict[str, set[str]] = {task.key: set() for task in tasks}
+        self._in_flight_keys: dict[str, set[str]] = {task.key: set() for task in tasks}
         # Not SimpleQueue: in Python 3.10 its `get` with a timeout of 0 may wait for ever.
         self._measured: queue.Queue[tuple[_Batch, int, Future[RunResult]]] = queue.Queue()
-        self._settled: list[_Batch] = []  # measured, their best to be proven
-        self._no_proof: set[str] = set()  # tasks whose plain loops did not run
+        self._settled: list[_Batch] = []  # measured, their best to be verified
+        self._unverifiable: set[str] = set()  # tasks whose plain loops do not run
 
     def run(self) -> None:
         """Runs to the end.
@@ -118,47 +132,43 @@ class Flow:
         while supplied or self._in_flight():
             while supplied and self._wants_more():
                 supplied = self._supply()
-                self._prove_settled()
+                self._verify_settled()
             if self._in_flight():
                 self._write_down(wait=True)
-                self._prove_settled()
+                self._verify_settled()
             supplied = supplied and self._run.done + self._in_flight() < self._run.total
 
     def _in_flight(self) -> int:
-        return sum(map(len, self._flying.values()))
+        return sum(map(len, self._in_flight_keys.values()))
 
     def _wants_more(self) -> bool:
-        flying = self._in_flight()
-        if self._run.done + flying >= self._run.total:
-            return False
-        return flying == 0 or (
-            self._runner.remote and flying < max(self._batch, AHEAD * self._runner.boards)
-        )
+        room = max(self._batch, AHEAD * self._runner.boards) if self._runner.remote else None
+        return wants_more(self._run.done, self._in_flight(), self._run.total, room)
 
     def _supply(self) -> bool:
-        """Proposes and builds one task's candidates. False where every space is exhausted."""
+        """Proposes and builds one task's candidates. False: every space is exhausted."""
         chosen = self._scheduler.next(self._rng)
         if chosen is None:
             self._run.emit("note", {"text": "every task's space is exhausted"})
             return False
         task = self._tasks[chosen]
         count = min(self._batch, self._run.total - self._run.done - self._in_flight())
-        known = self._session.known_keys(task.key) | self._flying[task.key]
+        known = self._session.known_keys(task.key) | self._in_flight_keys[task.key]
         history = self._session.history(task.key)
         proposed = self._spaces[chosen].propose(count, known, history, self._rng)
         fresh = {each.key: each for each in proposed if each.key not in known}
         if fresh:
             self._scheduler.begin(chosen)
             self._build(_Batch(chosen, task, list(fresh.values()), len(fresh)))
-        elif not self._flying[task.key]:
+        elif not self._in_flight_keys[task.key]:
             self._scheduler.drop(chosen)
         else:
-            self._write_down(wait=True)  # what is in flight may tell the space where to go on
+            self._write_down(wait=True)  # the space may propose more once it knows the results
         return True
 
     def _build(self, batch: _Batch) -> None:
-        """Builds a batch and hands on what was built: at once, or only when all of it is done."""
-        self._flying[batch.task.key].update(each.key for each in batch.candidates)
+        """Builds a batch and submits it: each candidate at once, or all when the last is built."""
+        self._in_flight_keys[batch.task.key].update(each.key for each in batch.candidates)
         at_once = self._runner.remote
         waiting: list[int] = []
 
@@ -183,7 +193,7 @@ class Flow:
         self._submit(batch, index, RunJob(build.path, build.args, lambda: self._best(batch)))
 
     def _best(self, batch: _Batch) -> float | None:
-        """The best seconds of a batch's task so far, proven or not."""
+        """The best seconds of a batch's task so far, verified or not."""
         figures = [self._session.best(batch.task.key)]
         figures += [result.figure for result in list(batch.held.values())]
         return min((figure for figure in figures if figure is not None), default=None)
@@ -193,11 +203,11 @@ class Flow:
         future.add_done_callback(lambda done: self._measured.put((batch, index, done)))
 
     def _write_down(self, *, wait: bool) -> None:
-        """Writes down what has been measured (``wait``: at least one trial)."""
+        """Records the finished measurements (``wait``: waits for at least one)."""
         self._runner.news(self._tell)
         while True:
             try:
-                # Woken now and then, so that what happens to the boards is told while it happens.
+                # Wakes up every second to report the boards' events while they happen.
                 batch, index, future = self._measured.get(block=wait, timeout=1.0)
             except queue.Empty:
                 self._runner.news(self._tell)
@@ -206,7 +216,7 @@ class Flow:
                 continue
             result = future.result()
             if index in batch.held:
-                self._proven(batch, index, result)
+                self._verified(batch, index, result)
             elif self._is_new_best(batch.task, result) and self._plain_loops(batch, index):
                 batch.held[index] = result
             else:
@@ -219,43 +229,43 @@ class Flow:
         return result.figure is not None and (best is None or result.figure < best)
 
     def _plain_loops(self, batch: _Batch, index: int) -> str | None:
-        """The source of what a candidate is to be compared with; None where there is none."""
-        if batch.task.key in self._no_proof:
+        """The source of the plain loops to compare a candidate with; None: there are none."""
+        if batch.task.key in self._unverifiable:
             return None
         return self._stack.plain_loops(batch.task, batch.candidates[index])
 
     def _settle(self, batch: _Batch) -> None:
-        """Notes what is due once all of a batch is measured."""
+        """Once all of a batch is measured: queues it for verification, or ends it."""
         if batch.held and batch.left == len(batch.held):
             self._settled.append(batch)  # not here: the builder may be at work
         elif batch.left == 0:
             self._end(batch)
 
-    def _prove_settled(self) -> None:
-        """Has the fastest kernel of each batch at hand compared with plain loops."""
+    def _verify_settled(self) -> None:
+        """Submits the fastest kernel of each measured batch for comparison with plain loops."""
         while self._settled:
             batch = self._settled.pop()
             index = min(batch.held, key=lambda index: batch.held[index].figure or 0.0)
-            if not self._prove(batch, index):
+            if not self._verify(batch, index):
                 self._release(batch)
                 self._settle(batch)
 
-    def _prove(self, batch: _Batch, index: int) -> bool:
-        """Whether the kernel is on its way to be compared."""
+    def _verify(self, batch: _Batch, index: int) -> bool:
+        """Submits a kernel for comparison. False: it cannot be compared."""
         source = self._plain_loops(batch, index)
         if source is None:
             return False
         (plain,) = self._builder.build([source])
         if plain.path is None:
-            self._cannot_prove(batch.task, plain.error)
+            self._cannot_verify(batch.task, plain.error)
             return False
         build, batch.plain = batch.builds[index], plain.path
         assert build.path is not None
         self._submit(batch, index, RunJob(build.path, build.args, plain=plain.path))
         return True
 
-    def _proven(self, batch: _Batch, index: int, answer: RunResult) -> None:
-        """Counts a wrong kernel as failed; else lets the batch go."""
+    def _verified(self, batch: _Batch, index: int, answer: RunResult) -> None:
+        """Counts a wrong kernel as failed; otherwise releases the batch."""
         assert batch.plain is not None
         batch.plain.unlink(missing_ok=True)
         if answer.error_kind == WRONG:
@@ -263,11 +273,11 @@ class Flow:
             self._finish(batch, index, WRONG, answer.error, measured)
             return
         if answer.error_kind is not None:
-            self._cannot_prove(batch.task, answer.error)
+            self._cannot_verify(batch.task, answer.error)
         self._release(batch)
 
-    def _cannot_prove(self, task: Task, why: str | None) -> None:
-        self._no_proof.add(task.key)
+    def _cannot_verify(self, task: Task, why: str | None) -> None:
+        self._unverifiable.add(task.key)
         last = ((why or "").strip().splitlines() or ["no reason given"])[-1]
         text = f"{task.name}: its kernels are not compared with plain loops, which do not run"
         self._run.emit("note", {"text": f"{text} ({last})"})
@@ -306,7 +316,7 @@ class Flow:
         )
         if build.path is not None:
             build.path.unlink(missing_ok=True)
-        self._flying[task.key].discard(candidate.key)
+        self._in_flight_keys[task.key].discard(candidate.key)
         run = self._run
         run.done += 1
         run.fresh += 1

@@ -14,7 +14,7 @@ from tvmkd.runtime import nvrtc
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import WarmBuilder
 from tvmkd.tuning.runner import BoardRunner
-from tvmkd.tuning.search_loop import Emit, Flow, Run, end_to_end
+from tvmkd.tuning.search_loop import Emit, Run, SearchLoop, end_to_end
 from tvmkd.tuning.session import Session, open_session
 from tvmkd.tuning.space import Task
 
@@ -87,7 +87,7 @@ def tune(
     emit("tasks", {"tasks": [_status(task, session) for task in tasks]})
     batch = max(1, min(settings["batch"], -(-trials // (2 * max(1, len(tasks))))))
     stack = tuner_backend.of(session.info["stack"])
-    Flow(tasks, stack, session, runner, builder, run, seed, batch).run()
+    SearchLoop(tasks, stack, session, runner, builder, run, seed, batch).run()
     estimate = end_to_end(tasks, session)
     return {
         "trials": run.done,
