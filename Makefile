@@ -8,12 +8,13 @@ MUTANTS_ARGS ?=
 # Test processes: two cores are enough for two, and each may take 2 GB.
 PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 
-.PHONY: help demo test lint format mutants clean
+.PHONY: help demo test lint docs format mutants clean
 
 help:
 	@echo "make demo    install into $(VENV), then distil, tune, build and compare the demo (8 min)"
 	@echo "make test    install into $(VENV), then run the tests (PYTEST_ARGS='-k name' for some)"
 	@echo "make lint    install into $(VENV), then ruff and mypy"
+	@echo "make docs    install into $(VENV), then build the documentation into build/docs"
 	@echo "make format  rewrite the code in the house style"
 	@echo "make mutants MODULE=tvmkd/a/b.py   put small bugs into a module; its tests should notice"
 	@echo "make clean   remove caches and build output (not $(VENV), not runs/)"
@@ -43,6 +44,10 @@ lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	@echo "==> Building the documentation: build/docs/index.html"
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 
 format: $(VENV)/.installed
 	@$(BIN)/ruff check --fix --quiet .

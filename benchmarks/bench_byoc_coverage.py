@@ -65,7 +65,7 @@ def built(
 
 
 def line(row: Mapping[str, Any]) -> str:
-    """A row of the table in docs/tensorrt-byoc.md."""
+    """A row of the table in docs/explanation/tensorrt-byoc.md."""
     left = ", ".join(f"{entry['count']} {entry['name']}" for entry in row["left"]) or "–"
     cells = [
         row["name"],

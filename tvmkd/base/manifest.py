@@ -1,4 +1,4 @@
-"""The content of ``manifest.json`` as pydantic models; `tvmkd.artifact` reads and writes it."""
+"""A ``manifest.json`` as pydantic models; `tvmkd.artifact` reads and writes it."""
 
 from __future__ import annotations
 
@@ -9,59 +9,63 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = 1
 
 
-class TensorSpec(BaseModel):
-    """One input or output: name, shape (a string is a free dimension) and numpy dtype."""
+class _Table(BaseModel):
+    # The docstring below a field is its description in docs/reference/formats.md.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class TensorSpec(_Table):
+    """One input or output."""
 
     name: str
+    """Name in the ONNX file."""
     shape: list[int | str]
+    """Sizes; a string is the name of a free dimension."""
     dtype: str
+    """A numpy dtype, such as ``float32``."""
 
 
-class FileEntry(BaseModel):
-    """One file of the artifact, with its SHA-256 and its size in bytes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class FileEntry(_Table):
+    """One file of the artifact."""
 
     sha256: str
+    """SHA-256 of the content, in hex."""
     size: int
+    """Bytes."""
 
 
-class Manifest(BaseModel):
-    """The content of ``manifest.json``.
-
-    Attributes:
-        schema_version: 1.
-        name: the model's name.
-        created: time of the build, UTC, ISO 8601.
-        tvmkd_version: version of tvmkd that built the artifact.
-        target: ``Target.to_dict()``.
-        stack: the compiler stack, ``relax`` or ``relay``.
-        stack_version: the compiler's version.
-        onnx_sha256: SHA-256 of the compiled ONNX model.
-        inputs, outputs: in the order of the compiled function.
-        files: every file of the folder except the manifest, by name.
-        coverage: which tasks have a tuned schedule.
-        records: the tuning records that were used, with their hashes.
-        check: result of the numeric comparison with ONNX Runtime.
-        metadata: the ONNX file's ``metadata_props``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Manifest(_Table):
+    """The content of ``manifest.json``."""
 
     schema_version: int = SCHEMA_VERSION
+    """1."""
     name: str
+    """The model's name."""
     created: str
+    """UTC, ISO 8601."""
     tvmkd_version: str
+    """The tvmkd that built it."""
     target: dict[str, Any]
+    """The target file's content."""
     stack: str
+    """The compiler stack: ``relax`` or ``relay``."""
     stack_version: str
+    """The compiler's version."""
     onnx_sha256: str
+    """SHA-256 of the ONNX file that was compiled."""
     inputs: list[TensorSpec]
+    """In the order of the compiled function."""
     outputs: list[TensorSpec]
+    """In the order of the compiled function."""
     files: dict[str, FileEntry]
+    """Every file of the folder except the manifest, by name."""
     coverage: dict[str, Any] = Field(default_factory=dict)
+    """Which tasks are tuned, facts of the kernels, ``build_seconds``, and regions of other engines
+    (``byoc``)."""
     records: list[dict[str, Any]] = Field(default_factory=list)
+    """The records folders that were used: path, hash, number of records used, tuning time."""
     check: dict[str, Any] = Field(default_factory=dict)
+    """The comparison with ONNX Runtime: samples, ``max_error``, ``tolerance``; or why there was
+    none."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    """The ONNX file's ``metadata_props``."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import write_text
@@ -14,139 +14,207 @@ from tvmkd.base.files import write_text
 SCHEMA_VERSION = 1
 
 
-class Tensor(BaseModel):
+class _Table(BaseModel):
+    # The docstring below a field is its description in docs/reference/formats.md.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Tensor(_Table):
     """One input or output of the model."""
 
     name: str
+    """Name in the ONNX file."""
     shape: list[int | str]
+    """Sizes; a string is the name of a free dimension."""
     dtype: str
+    """A numpy dtype, such as ``float32``."""
 
 
-class Model(BaseModel):
-    """What was run."""
+class Model(_Table):
+    """The model that every engine ran."""
 
     path: str
+    """The ONNX file."""
     sha256: str
+    """Its SHA-256, in hex."""
     inputs: list[Tensor]
+    """In the file's order."""
     outputs: list[Tensor]
+    """In the file's order."""
 
 
-class Gpu(BaseModel):
-    """An NVIDIA GPU by nvidia-smi: before, after each round, and after it all. None: not told."""
+class Gpu(_Table):
+    """An NVIDIA GPU according to nvidia-smi. Lists: before, after each round, at the end."""
 
     name: str | None
+    """Name of the GPU."""
     driver: str | None
+    """Version of the driver."""
     sm_mhz: list[float | None]
+    """SM clock, MHz."""
     memory_mhz: list[float | None]
+    """Memory clock, MHz."""
     max_sm_mhz: float | None
+    """Highest SM clock, MHz."""
     temperature_c: list[float | None]
+    """Temperature, °C."""
     power_w: list[float | None]
+    """Power, W."""
     power_limit_w: float | None
-    slowed_by: list[str] = Field(description="why clocks went down unasked, at any reading")
-    locked: bool = Field(description="the clocks were held: see `tvmkd.bench.gpu`")
+    """Power limit, W."""
+    slowed_by: list[str]
+    """Why the clocks were reduced, at any reading."""
+    locked: bool
+    """The clocks were held: see `tvmkd.bench.gpu`."""
 
 
-class Context(BaseModel):
-    """Where it was run. What could not be read is None."""
+class Context(_Table):
+    """The machine and its state. Unknown values are null; lists: before and after."""
 
     machine: str
+    """The board's model, or this computer's architecture."""
     system: str
+    """Operating system and kernel."""
     cpu: str
+    """Name of the CPU."""
     cpus: int
+    """CPUs that the process may use."""
     memory_bytes: int | None = None
+    """Memory, bytes."""
     governor: str | None = None
+    """Frequency governor."""
     turbo: bool | None = None
-    temperature_c: list[float | None] = Field(description="before and after")
-    mhz: list[float | None] = Field(description="before and after")
-    load_1min: list[float] = Field(description="before and after")
+    """Whether turbo clocks are allowed."""
+    temperature_c: list[float | None]
+    """Temperature of the CPU, °C."""
+    mhz: list[float | None]
+    """Clock of the CPU, MHz."""
+    load_1min: list[float]
+    """Load average over one minute."""
     python: str
-    versions: dict[str, str] = Field(default_factory=dict, description="engine name -> version")
-    board: dict[str, Any] | None = Field(
-        default=None, description="what the board said of itself, where the engines ran on one"
-    )
-    emulated: bool = Field(default=False, description="an emulated board: the times mean nothing")
-    gpu: Gpu | None = Field(default=None, description="where an engine ran on an NVIDIA GPU here")
-    clocks_locked: bool | None = Field(
-        default=None, description="of the GPU or the board; None: of neither, or it does not tell"
-    )
+    """Version of Python."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Version of each engine, by name."""
+    board: dict[str, Any] | None = None
+    """What the board reported about itself, if the engines ran on one."""
+    emulated: bool = False
+    """An emulated board: the times mean nothing."""
+    gpu: Gpu | None = None
+    """Set if an engine ran on an NVIDIA GPU of this machine."""
+    clocks_locked: bool | None = None
+    """Whether the clocks of the GPU or board were locked; null: neither, or unknown."""
 
 
-class Method(BaseModel):
-    """How it was run: everything a sceptic needs to run it again."""
+class Method(_Table):
+    """How it was measured."""
 
     threads: int
+    """Threads of every engine."""
     pinned_cpus: list[int]
+    """CPUs that every engine was pinned to."""
     rounds: int
+    """Rounds in which the engines took turns."""
     order: str
-    seconds: float = Field(description="asked for, per engine, warm-up not counted")
-    seed: int | None = Field(description="of the random inputs; None: inputs were given")
-    samples_checked: int = Field(description="inputs on which outputs were compared")
+    """Order of the engines within the rounds."""
+    seconds: float
+    """Requested measuring time of each engine, seconds, without warm-up."""
+    seed: int | None
+    """Seed of the random inputs; null: inputs were given."""
+    samples_checked: int
+    """Number of inputs on which outputs were compared."""
     reference: str
+    """What the outputs were compared with."""
     measured: str
+    """What one sample is."""
     idle: str
-    builds: int = Field(default=1, description="of each engine that is built here")
-    cuda_graph: bool | None = Field(
-        default=None, description="for all engines on a GPU or for none; None: there were none"
-    )
+    """What the other engines did meanwhile."""
+    builds: int = 1
+    """Builds of each engine that is built here."""
+    cuda_graph: bool | None = None
+    """Whether engines on the GPU ran through CUDA graphs; null: there were none."""
 
 
-class Budget(BaseModel):
-    """What the model may take."""
+class Budget(_Table):
+    """The time budget."""
 
     model_ms: float
+    """For one run of the model, milliseconds."""
 
 
-class Build(BaseModel):
+class Build(_Table):
     """One of several builds of an engine. Times in milliseconds."""
 
     p50: float
-    ci95: tuple[float, float] = Field(description="of the median of this build")
-    round_sizes: list[int] = Field(
-        description="its calls of each round, which in samples_ms follow those of earlier builds"
-    )
-    engine_seconds: float | None = Field(default=None, description="as the engine's")
+    """Median of this build."""
+    ci95: tuple[float, float]
+    """95 % interval of that median."""
+    round_sizes: list[int]
+    """Its samples in each round; in ``samples_ms`` they follow those of earlier builds."""
+    engine_seconds: float | None = None
+    """Seconds to build it."""
     size_bytes: int | None = None
+    """Size, bytes."""
 
 
-class Engine(BaseModel):
-    """One engine's figures. Times in milliseconds."""
+class Engine(_Table):
+    """One engine's results. Times in milliseconds."""
 
     name: str
+    """The engine's name in this comparison."""
     kind: str
+    """The engine that ran: a registered name or ``module:Class``."""
     precision: str
+    """``fp32``, ``tf32``, ``fp16`` or ``int8``."""
     threads: int
+    """Threads it used."""
     samples_ms: list[float]
-    round_sizes: list[int] = Field(description="how samples_ms divides into rounds")
+    """Every sample, round after round."""
+    round_sizes: list[int]
+    """Number of samples in each round."""
     p50: float
+    """Median."""
     p90: float
+    """90th percentile."""
     p95: float
+    """95th percentile."""
     p99: float
+    """99th percentile."""
     mean: float
+    """Mean."""
     min: float
+    """Smallest sample."""
     max: float
-    ci95: tuple[float, float] = Field(
-        description="of the median; with several builds, what they differ by is in it"
-    )
-    max_abs_error: float = Field(description="against the reference, over all outputs")
-    relative_error: float = Field(description="max_abs_error / the output's largest magnitude")
-    tolerance: float | None = Field(default=None, description="the relative_error allowed")
-    device: Literal["CPU", "GPU"] | None = Field(default=None, description="None: not known")
-    build_seconds: float = Field(description="to load or compile, imports not counted")
-    engine_seconds: float | None = Field(
-        default=None, description="to build the engine or the artifact, whenever that was"
-    )
-    tuning_seconds: float | None = Field(
-        default=None, description="that building and measuring the trials took, all added up"
-    )
+    """Largest sample."""
+    ci95: tuple[float, float]
+    """95 % interval of the median; with several builds it includes their differences."""
+    max_abs_error: float
+    """Largest difference from the reference, over all outputs."""
+    relative_error: float
+    """``max_abs_error`` divided by the output's largest magnitude."""
+    tolerance: float | None = None
+    """The ``relative_error`` that is allowed."""
+    device: Literal["CPU", "GPU"] | None = None
+    """Where it ran; null: unknown."""
+    build_seconds: float
+    """Seconds to load or compile, without imports."""
+    engine_seconds: float | None = None
+    """Seconds to build the engine or the artifact, whenever that was."""
+    tuning_seconds: float | None = None
+    """Seconds to build and measure all trials, added up."""
     size_bytes: int | None = None
-    peak_rss_bytes: int | None = Field(default=None, description="where the engine ran")
-    gpu_memory_bytes: int | None = Field(default=None, description="that the engine holds")
-    builds: list[Build] = Field(default_factory=list, description="where there were several")
+    """Size of what has to be shipped, bytes."""
+    peak_rss_bytes: int | None = None
+    """Peak memory of its process, bytes."""
+    gpu_memory_bytes: int | None = None
+    """GPU memory that the engine holds, bytes."""
+    builds: list[Build] = Field(default_factory=list)
+    """The builds, if there were several."""
     warm_up: dict[str, Any]
-    other_cpu: float | None = Field(
-        default=None, description="CPUs' worth of work by other processes while this one was timed"
-    )
+    """The warm-up: ``seconds``, whether the times were ``stable``, and their ``spread``."""
+    other_cpu: float | None = None
+    """CPUs that other processes used while this engine was timed."""
     facts: dict[str, Any] = Field(default_factory=dict)
+    """Facts from the engine itself, such as versions and options."""
 
     def memory(self) -> int | None:
         """The peak memory where it ran; older files have it among the facts."""
@@ -163,49 +231,70 @@ class Engine(BaseModel):
         return result
 
 
-class LeftOut(BaseModel):
-    """An engine that was asked for and has no figures."""
+class LeftOut(_Table):
+    """An engine that was requested and has no results."""
 
     name: str
+    """The engine's name in this comparison."""
     kind: str
+    """The engine: a registered name or ``module:Class``."""
     why: Literal["missing", "failed", "disagrees"]
+    """Something is not installed, it failed, or its outputs are wrong."""
     reason: str
+    """The message."""
 
 
-class Pair(BaseModel):
-    """``name``'s median over ``against``'s: under 1 is faster."""
+class Pair(_Table):
+    """The median of ``name`` divided by that of ``against``: below 1 is faster."""
 
     name: str
+    """The engine in the numerator."""
     against: str
+    """The engine in the denominator."""
     ratio: float
+    """The ratio of the medians."""
     ci95: tuple[float, float]
-    decided: bool = Field(description="the difference is more than noise")
+    """Its 95 % interval."""
+    decided: bool
+    """The interval excludes 1: the difference is more than noise."""
 
 
-class Verdict(BaseModel):
-    """Who won."""
+class Verdict(_Table):
+    """Which engine is fastest."""
 
     fastest: str | None = None
-    pairs: list[Pair] = Field(
-        default_factory=list, description="each other engine over the fastest"
-    )
+    """The engine with the smallest median; null without engines."""
+    pairs: list[Pair] = Field(default_factory=list)
+    """Each other engine against the fastest."""
     sentence: str
+    """The verdict in words."""
 
 
-class Comparison(BaseModel):
+class Comparison(_Table):
     """One run of `tvmkd compare`."""
 
     schema_version: Literal[1] = 1
+    """1."""
     tool: str
-    created: str = Field(description="UTC, ISO 8601")
+    """Name and version of the program that wrote it."""
+    created: str
+    """UTC, ISO 8601."""
     model: Model
+    """What was run."""
     context: Context
+    """Where it was run."""
     method: Method
+    """How it was run."""
     budget: Budget | None = None
+    """The time budget, if one was given."""
     engines: list[Engine]
+    """The engines that were measured."""
     left_out: list[LeftOut] = Field(default_factory=list)
+    """The engines that were not."""
     verdict: Verdict
+    """Which engine is fastest."""
     warnings: list[str] = Field(default_factory=list)
+    """What makes the results less reliable."""
 
     def engine(self, name: str) -> Engine | None:
         """The engine of that name, or None."""

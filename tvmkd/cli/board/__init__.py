@@ -26,5 +26,5 @@ class BoardGroup(LazyGroup):
 def command() -> None:
     """Make, serve, list, check and emulate boards.
 
-    A first board takes ten minutes: docs/first-board.md.
+    A first board takes ten minutes: docs/start/first-board.md.
     """

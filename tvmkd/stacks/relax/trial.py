@@ -54,7 +54,7 @@ def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         module = session.load_module("kernel.so")
     device = session.device(spec["device"], 0)
     if not device.exist:
-        raise MissingError("the board finds no GPU: see docs/cuda.md")
+        raise MissingError("the board finds no GPU: see docs/how-to/cuda.md")
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((SIZE, SIZE)).astype("float32") for _ in "ab")
     arguments = [tvm.runtime.tensor(array, device) for array in (left, right, np.zeros_like(left))]
