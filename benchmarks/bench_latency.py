@@ -21,7 +21,7 @@ from _networks import NETWORKS, STUDENT, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import machine
-from tvmkd.bench import EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.stacks.compile import build
 
 BAR_MEAN, BAR_STUDENT = 1.2, 1.0
@@ -33,8 +33,7 @@ def measure(name: str, onnx: Path, artifact: Path, threads: int, seconds: float)
     found = compare(
         [EngineSpec(PEER, PEER, onnx), EngineSpec(TVM, "tvm", artifact)],
         onnx,
-        threads=threads,
-        seconds=seconds,
+        options=CompareOptions(threads=threads, seconds=seconds),
     )
     by_name = {engine.name: engine for engine in found.engines}
     missing = {PEER, TVM} - by_name.keys()

@@ -33,7 +33,7 @@ from _networks import NETWORKS, onnx_file
 from tvmkd import targets
 from tvmkd.base import console, machine, stack_registry, wire
 from tvmkd.base.errors import WorkerDied
-from tvmkd.bench import EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.boards.fleet import local_fleet
 from tvmkd.runtime import interpreters
 from tvmkd.stacks.compile import build
@@ -54,7 +54,8 @@ def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) ->
         manifest = build(onnx, target, mine, out, stack=stack)
         shares[stack] = manifest["coverage"]["tuned_share"]
         specs.append(EngineSpec(f"tvm:{stack}", f"tvm:{stack}", out))
-    found = compare(specs, onnx, threads=options.threads, seconds=options.seconds)
+    method = CompareOptions(threads=options.threads, seconds=options.seconds)
+    found = compare(specs, onnx, options=method)
     medians = {engine.name: engine.p50 for engine in found.engines}
     if set(medians) != set(ENGINES):
         sys.exit(f"{name}: {', '.join(f'{e.name}: {e.reason}' for e in found.left_out)}")

@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base.version import __version__
 
 if TYPE_CHECKING:
-    from tvmkd.api import EngineSpec, build, compare, load, tune
+    from tvmkd.api import CompareOptions, EngineSpec, build, compare, load, tune
     from tvmkd.artifact import Artifact
 
-__all__ = ["Artifact", "EngineSpec", "__version__", "build", "compare", "load", "tune"]
+__all__ = [
+    "Artifact",
+    "CompareOptions",
+    "EngineSpec",
+    "__version__",
+    "build",
+    "compare",
+    "load",
+    "tune",
+]
 
 # Loaded on first use, so that `tvmkd --help` answers at once and a board loads an artifact only.
 _MODULES = {
     "Artifact": "tvmkd.artifact",
     "load": "tvmkd.artifact",
-    **dict.fromkeys(("EngineSpec", "build", "compare", "tune"), "tvmkd.api"),
+    **dict.fromkeys(("CompareOptions", "EngineSpec", "build", "compare", "tune"), "tvmkd.api"),
 }
 
 

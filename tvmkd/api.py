@@ -51,12 +51,12 @@ from tvmkd.base import stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.base.manifest import Manifest
 from tvmkd.base.wire import Event
-from tvmkd.bench import EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.config import parse_tracker
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
-__all__ = ["EngineSpec", "build", "compare", "load", "tune"]
+__all__ = ["CompareOptions", "EngineSpec", "build", "compare", "load", "tune"]
 
 Tracker = str | tuple[str, int]
 """A TVM tracker: ``"HOST[:PORT]"`` (port 9190 if none is given) or ``(host, port)``."""

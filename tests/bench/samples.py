@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tvmkd.base import engine_registry
 from tvmkd.bench import schema
 from tvmkd.bench.verdict import decide
 from tvmkd.timing import stats
@@ -37,7 +38,7 @@ def engine(
     made = schema.Engine.model_validate(
         {
             "name": name,
-            "kind": name,
+            "kind": name if name in engine_registry.ENGINES else "onnxruntime",
             "precision": "fp32",
             "threads": 2,
             "samples_ms": values,

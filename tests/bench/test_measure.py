@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 import toys
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import Comparison, EngineSpec, compare, measure, rules
+from tvmkd.bench import CompareOptions, Comparison, EngineSpec, compare, measure, rules
 from tvmkd.tensorrt import device
 
 KIND = "bench.engines_for_tests:Matmul"
-QUICK: dict[str, Any] = {"threads": 1, "seconds": 0.1, "rounds": 2, "warmup_limit": 0.2}
+QUICK = CompareOptions(threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
 
 
 def _fake(name: str, **options: Any) -> EngineSpec:
@@ -35,9 +36,8 @@ def result(onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
             EngineSpec("torch", "torch"),
         ],
         onnx,
-        budget_ms=3.0,
+        options=replace(QUICK, budget_ms=3.0),
         progress=lambda event, data: told.append((event, data)),
-        **QUICK,
     )
     patch.undo()
     assert [data["engine"] for event, data in told if event == "check"] == [
@@ -94,7 +94,7 @@ def test_it_survives_a_file(result: Comparison, tmp_path: Path) -> None:
 
 def test_given_inputs_are_what_is_run(onnx: Path) -> None:
     given = [{"x": np.full((1, 8), value, np.float32)} for value in (0.5, -1.0)]
-    made = compare([_fake("fake")], onnx, given, **QUICK)
+    made = compare([_fake("fake")], onnx, given, options=QUICK)
     assert made.method.seed is None
     assert made.method.samples_checked == 2
     assert made.engine("fake") is not None
@@ -103,23 +103,23 @@ def test_given_inputs_are_what_is_run(onnx: Path) -> None:
 def test_dynamic_sizes(tmp_path: Path) -> None:
     path = toys.onnx_file(tmp_path / "dynamic.onnx", shape=("n", 8))
     with pytest.raises(InputError, match="--dim n=1"):
-        compare([_fake("fake")], path, **QUICK)
-    made = compare([_fake("fake")], path, dims={"n": 3}, **QUICK)
+        compare([_fake("fake")], path, options=QUICK)
+    made = compare([_fake("fake")], path, options=replace(QUICK, dims={"n": 3}))
     assert made.model.inputs[0].shape == [3, 8]
 
 
 def test_a_model_that_ignores_its_input_is_pointed_out(onnx: Path, tmp_path: Path) -> None:
     same = [{"x": np.zeros((1, 8), np.float32)}] * 2
-    made = compare([_fake("fake")], onnx, same, **QUICK)
+    made = compare([_fake("fake")], onnx, same, options=QUICK)
     assert any("same outputs for every input" in text for text in made.warnings)
-    made = compare([_fake("fake")], onnx, **QUICK)
+    made = compare([_fake("fake")], onnx, options=QUICK)
     assert not any("same outputs" in text for text in made.warnings)
 
 
 def test_a_reference_without_numbers_is_refused(tmp_path: Path) -> None:
     path = toys.onnx_file(tmp_path / "log.onnx", operator="Log")
     with pytest.raises(InputError, match="NaN or infinity on sample 0"):
-        compare([_fake("fake")], path, **QUICK)
+        compare([_fake("fake")], path, options=QUICK)
 
 
 def test_each_build_is_timed_and_what_they_differ_by_counts(onnx: Path) -> None:
@@ -128,9 +128,8 @@ def test_each_build_is_timed_and_what_they_differ_by_counts(onnx: Path) -> None:
     made = compare(
         [_fake("built", **built), _fake("whole", sleep_ms=5)],
         onnx,
-        builds=3,
+        options=replace(QUICK, builds=3),
         progress=lambda event, data: told.append(data["engine"]) if event == "check" else None,
-        **QUICK,
     )
     assert told == ["built (build 1)", "built (build 2)", "built (build 3)", "whole"]
     (left,) = made.left_out
@@ -156,7 +155,7 @@ def test_each_build_is_timed_and_what_they_differ_by_counts(onnx: Path) -> None:
 
 def test_an_engine_that_lacks_something_lacks_it_in_every_build(onnx: Path) -> None:
     specs = [EngineSpec("torch", "torch", options={"rebuild": True}), _fake("fake")]
-    made = compare(specs, onnx, builds=3, **QUICK)
+    made = compare(specs, onnx, options=replace(QUICK, builds=3))
     (left,) = made.left_out
     assert (left.name, left.why) == ("torch", "missing")
     assert not left.reason.startswith("build")
@@ -169,7 +168,7 @@ def test_the_gpu_is_read_between_the_rounds(
     found = device.Gpu("Fake GPU", "8.6", "550.54.15", fake_smi.UUID)
     monkeypatch.setattr(measure.device, "find", lambda: found)
     monkeypatch.setattr(rules, "device", lambda spec: "GPU" if spec.name == "a" else "CPU")
-    made = compare([_fake("a"), _fake("b", sleep_ms=1)], onnx, **QUICK)
+    made = compare([_fake("a"), _fake("b", sleep_ms=1)], onnx, options=QUICK)
     assert made.context.gpu is not None
     assert made.context.gpu.name == "NVIDIA Stand-in"
     # Before, after each of two rounds, and after it all.
@@ -193,7 +192,7 @@ def test_not_an_onnx_file(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"m\.onnx: ONNX Runtime cannot load it") as caught:
-        compare([_fake("fake")], path, **QUICK)
+        compare([_fake("fake")], path, options=QUICK)
     assert "\n" not in str(caught.value)
 
 
@@ -202,7 +201,7 @@ def test_not_an_onnx_file(tmp_path: Path) -> None:
     [
         ([], {}, "no engines"),
         ([_fake("a"), _fake("a")], {}, "two engines are called 'a'"),
-        ([EngineSpec("a", "tensorflow")], {}, "no engine of kind 'tensorflow'"),
+        ([EngineSpec("a", "tensorflow")], {}, 'no engine "tensorflow"'),
         ([EngineSpec("a", KIND, precision="fp8")], {}, "'fp8' is not one of"),
         ([_fake("a")], {"threads": 10_000}, "10000 threads on"),
         ([_fake("a")], {"threads": -1}, "-1 threads on"),
@@ -218,9 +217,9 @@ def test_calls_that_make_no_sense(
     onnx: Path, specs: list[EngineSpec], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        compare(specs, onnx, **{**QUICK, **changes})
+        compare(specs, onnx, options=replace(QUICK, **changes))
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        compare([_fake("a")], tmp_path / "none.onnx", **QUICK)
+        compare([_fake("a")], tmp_path / "none.onnx", options=QUICK)

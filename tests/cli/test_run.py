@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tvmkd import config
+from tvmkd.base import engine_registry
 from tvmkd.stages import pipeline
 
 RESULTS: dict[str, Any] = {"gate": {"passed": True, "checks": []}}
@@ -99,7 +100,7 @@ def test_the_demo_is_a_run_of_the_shipped_config(tvmkd: Any, tmp_path: Path, ran
     assert cfg.project.out == tmp_path / "out"
     assert options["until"] == pipeline.STAGES[-1]
     assert cfg.distill.baseline, "the demo shows both accuracies"
-    assert set(cfg.compare.engines) == set(config.ENGINES)
+    assert set(cfg.compare.engines) == set(engine_registry.RUN)
 
 
 def test_the_demo_s_config_can_be_had(tvmkd: Any, tmp_path: Path, ran: Any) -> None:

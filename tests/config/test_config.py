@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from tvmkd import config
+from tvmkd.base import engine_registry, stack_registry
 from tvmkd.base.errors import InputError
-from tvmkd.bench.engines import GPU_KINDS, KINDS
 
 NAMED = {"project": {"name": "a"}}
 
@@ -16,12 +16,15 @@ def test_a_name_is_enough() -> None:
     cfg = config.parse(NAMED)
     assert cfg.project.out == Path("runs/a")
     assert cfg.tune.tracker == "local"
-    assert cfg.compare.engines == list(config.ENGINES)
-    assert not set(config.ENGINES) & set(GPU_KINDS), "a run without a GPU names none of them"
+    assert cfg.compare.engines == list(engine_registry.RUN)
+    assert cfg.tune.stack == stack_registry.DEFAULT
 
 
-def test_every_engine_that_a_file_may_name_is_one() -> None:
-    assert set(config.ENGINES) | set(GPU_KINDS) == set(get_args(config.EngineName)) <= set(KINDS)
+def test_a_file_may_name_every_engine_and_every_stack() -> None:
+    names = [*engine_registry.ENGINES, "mine.engines:Engine"]
+    assert config.parse({**NAMED, "compare": {"engines": names}}).compare.engines == names
+    for name in stack_registry.names():
+        assert config.parse({**NAMED, "tune": {"stack": name}}).tune.stack == name
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,14 @@ def test_every_engine_that_a_file_may_name_is_one() -> None:
         ({"projct": {"name": "a"}}, r'unknown section "projct"; did you mean "project"\?'),
         ({**NAMED, "tune": {"trails": 3}}, r'unknown key "tune.trails"; did you mean "trials"\?'),
         ({**NAMED, "gate": {"zzz": 3}}, r'unknown key "gate.zzz"; known: require'),
+        (
+            {**NAMED, "compare": {"engines": ["tensorrt", "onnxruntim"]}},
+            r'compare.engines.1: no engine "onnxruntim"; did you mean "onnxruntime"\?',
+        ),
+        (
+            {**NAMED, "tune": {"stack": "rely"}},
+            r'tune.stack: unknown stack "rely"; did you mean "relay"\? \(known: relax, relay\)',
+        ),
         ({**NAMED, "tune": {"trials": 0}}, r"tune.trials: .*greater than or equal to 1, got 0"),
         ({**NAMED, "tune": {"tracker": "h:x"}}, r'"h:x" is not a tracker address'),
         ({**NAMED, "data": {"dataset": "folder"}}, r'dataset = "folder" needs a path'),

@@ -10,7 +10,7 @@ import pytest
 import small_nets
 
 from tvmkd.base.errors import MissingError
-from tvmkd.bench import EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.tensorrt import api, builder, cuda
 from tvmkd.tensorrt.runner import Runner
 
@@ -66,8 +66,10 @@ def test_a_comparison_on_this_gpu(bindings: api.Bindings, tmp_path: Path) -> Non
         EngineSpec("host", bindings.product, path),
         EngineSpec("gpu", bindings.product, path, options={"clock": "compute"}),
     ]
-    times: dict[str, Any] = {"seconds": 0.5, "rounds": 2, "warmup_limit": 2}
-    result = compare(specs, path, threads=1, builds=2, cuda_graph=True, **times)
+    options = CompareOptions(
+        threads=1, builds=2, cuda_graph=True, seconds=0.5, rounds=2, warmup_limit=2
+    )
+    result = compare(specs, path, options=options)
     assert result.left_out == []
     host, gpu = result.engine("host"), result.engine("gpu")
     assert host is not None

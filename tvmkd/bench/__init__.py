@@ -1,8 +1,9 @@
 """Head-to-head measuring: engines in their own processes, interleaved, and a verdict.
 
-    from tvmkd.bench import EngineSpec, compare
+    from tvmkd.bench import CompareOptions, EngineSpec, compare
     result = compare([EngineSpec("onnxruntime", "onnxruntime", "m.onnx"),
-                      EngineSpec("tvm", "tvm", "out/")], "m.onnx", threads=2, seconds=5)
+                      EngineSpec("tvm", "tvm", "out/")], "m.onnx",
+                     options=CompareOptions(threads=2, seconds=5))
     print(result.verdict.sentence)
 
 The names below load their modules on first use: an engine's process imports this package too, and
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tvmkd.bench.measure import compare
+    from tvmkd.bench.options import CompareOptions
     from tvmkd.bench.schema import Comparison
     from tvmkd.bench.spec import EngineSpec
 
-__all__ = ["Comparison", "EngineSpec", "compare"]
+__all__ = ["CompareOptions", "Comparison", "EngineSpec", "compare"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from tvmkd.bench.measure import compare
 
         return compare
+    if name == "CompareOptions":
+        from tvmkd.bench.options import CompareOptions
+
+        return CompareOptions
     if name == "Comparison":
         from tvmkd.bench.schema import Comparison
 

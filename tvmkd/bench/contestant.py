@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tvmkd.base.errors import MissingError, TvmkdError
-from tvmkd.base.tolerance import ENGINE
 from tvmkd.bench import rules, schema
 from tvmkd.bench.agree import Agreement, compare_outputs
+from tvmkd.bench.engines import engine_class
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing import stats
@@ -35,7 +35,7 @@ class Run:
         self.process = process
         self.spec = spec
         self.name = process.spec.name
-        self.tolerance = tolerance or ENGINE[spec.precision]
+        self.tolerance = tolerance or engine_class(spec.kind).tolerance[spec.precision]
         self.rounds: list[list[float]] = []
         self.warm: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}

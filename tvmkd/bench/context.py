@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tvmkd.base.text import listing
-from tvmkd.bench import machine, rules, schema
+from tvmkd.bench import machine, schema
+from tvmkd.bench.engines import engine_class
 
 BUSY_WARNING = 0.15
 
@@ -89,7 +90,9 @@ def warnings(engines: Sequence[schema.Engine], where: schema.Context) -> list[st
                 "take more seconds"
             )
     once = [
-        engine.name for engine in engines if engine.kind in rules.BUILT and len(engine.builds) < 2
+        engine.name
+        for engine in engines
+        if engine_class(engine.kind).built_here and len(engine.builds) < 2
     ]
     if once and len(engines) > 1:
         found.append(

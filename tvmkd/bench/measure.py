@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,8 @@ from tvmkd.base.version import __version__
 from tvmkd.bench import context, gpu, machine, rules, schema
 from tvmkd.bench import inputs as feeding
 from tvmkd.bench.contestant import Run, figures
-from tvmkd.bench.engines import BOARD_KINDS
+from tvmkd.bench.engines import engine_class
+from tvmkd.bench.options import CompareOptions
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
@@ -35,6 +36,7 @@ ON_A_BOARD = "one run of the model by the board's own clock, inputs and outputs 
 IDLE = (
     "engines that are not on turn are stopped (SIGSTOP), so that their spinning threads are still"
 )
+DEFAULT = CompareOptions()
 SAMPLES = 3
 MOST_SAMPLES = 20_000
 
@@ -43,19 +45,7 @@ def compare(
     specs: Sequence[EngineSpec],
     onnx: Path | str,
     inputs: Sequence[feeding.Sample] | None = None,
-    *,
-    threads: int | None = None,
-    seconds: float = 5.0,
-    rounds: int = 10,
-    builds: int = 1,
-    cuda_graph: bool | None = None,
-    budget_ms: float | None = None,
-    reference: Path | str | None = None,
-    dims: Mapping[str, int] | None = None,
-    seed: int = 0,
-    tolerance: float | None = None,
-    warmup_limit: float = 10.0,
-    prepare_timeout: float = 600.0,
+    options: CompareOptions = DEFAULT,
     progress: Progress | None = None,
 ) -> schema.Comparison:
     """Runs every engine on the same model, inputs, threads and CPUs.
@@ -65,36 +55,19 @@ def compare(
         onnx: the model that all of them run.
         inputs: samples (input name -> array); None makes three random ones. Outputs are compared
             on all of them, the first is timed.
-        threads: for each engine; None takes every available CPU.
-        seconds: to time each engine for, warm-up not counted.
-        rounds: turns each engine gets; made even, since every other round runs in reverse order.
-        builds: of each engine that chooses tactics by measuring when it is built
-            (`tvmkd.bench.rules.BUILT`, and those with the option ``rebuild``): each build is timed
-            in a process of its own, its share of the seconds long, and the verdict takes in what
-            they differ by. One takes an engine from the cache where there is one.
-        cuda_graph: for all engines on a GPU or for none; None goes by their own options.
-        budget_ms: what the model may take; goes into the result.
-        reference: FP32 ONNX file for the outputs to agree with; None takes ``onnx``.
-        dims: sizes for the dynamic dimensions, by name.
-        seed: of the random inputs.
-        tolerance: largest error as a share of the output's largest magnitude; None goes by each
-            engine's precision.
-        warmup_limit: seconds after which an engine that does not settle is timed all the same,
-            with a warning.
-        prepare_timeout: seconds an engine may take to load or compile.
-        progress: told what happens, between turns.
+        options: how it is done.
+        progress: called between turns.
 
     Raises:
-        UsageError: names that clash, an unknown kind, a number that makes no sense, builds of
-            nothing, or a CUDA graph for some of the engines on a GPU and not for others.
+        UsageError: names that clash, an unknown engine, an option out of range, several builds of
+            engines that are not built here, or a CUDA graph for some of the engines on a GPU only.
         InputError: the model or the inputs cannot be used.
-        MissingError: onnxruntime, which the outputs are checked with, is not installed.
+        MissingError: onnxruntime, which computes the reference outputs, is not installed.
     """
     onnx = Path(onnx)
-    cpus, threads, rounds = rules.check_call(
-        specs, onnx, threads, seconds, rounds, builds, budget_ms
-    )
-    specs, graph = rules.cuda_graph(specs, cuda_graph)
+    reference = options.reference or onnx
+    cpus, threads, rounds = rules.check_call(specs, onnx, options)
+    specs, graph = rules.cuda_graph(specs, options.cuda_graph)
     tell: Progress = progress or (lambda _event, _data: None)
     watch = _watch(specs)
     look = watch.look if watch is not None else lambda: None
@@ -103,7 +76,7 @@ def compare(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-compare-")))
         signature, samples, wanted = _reference(
-            Path(reference or onnx), onnx, inputs, dims or {}, seed, threads, cpus, folder
+            reference, onnx, inputs, options, threads, cpus, folder
         )
         paths, names = sorted((folder / "in").glob("*.npz")), list(samples[0])
         left_out: list[schema.LeftOut] = []
@@ -120,15 +93,15 @@ def compare(
 
         def enter(run: Run, number: int) -> None:
             tell("check", {"engine": run.name})
-            run.check(paths, names, folder / f"out-{number}", prepare_timeout, wanted)
+            run.check(paths, names, folder / f"out-{number}", options.prepare_timeout, wanted)
             tell("warm", {"engine": run.name})
-            run.warm = run.process.warm_up(warmup_limit)
+            run.warm = run.process.warm_up(options.warmup_limit)
 
         runs: list[Run] = []
         for spec in specs:
-            for build in rules.each_build(spec, builds):
+            for build in rules.each_build(spec, options.builds):
                 process = stack.enter_context(EngineProcess(build, threads, cpus))
-                run = Run(process, spec, tolerance)
+                run = Run(process, spec, options.tolerance)
                 if keeps_up(run, functools.partial(enter, run, len(left_out) + len(runs))):
                     runs.append(run)
                 elif left_out[-1].why == "missing":
@@ -141,7 +114,7 @@ def compare(
                 builds_s = [each.warm["call_seconds"] for each in runs if each.spec is run.spec]
                 share = rounds * len(builds_s)
                 most = max(5, MOST_SAMPLES // share)
-                step = functools.partial(run.turn, seconds / share, most, max(builds_s))
+                step = functools.partial(run.turn, options.seconds / share, most, max(builds_s))
                 if not keeps_up(run, step):
                     fallen.append(run)
             runs = [run for run in runs if run not in fallen]
@@ -170,16 +143,16 @@ def compare(
             pinned_cpus=cpus,
             rounds=rounds,
             order="ABBA: every other round in reverse order",
-            seconds=seconds,
-            seed=seed if inputs is None else None,
+            seconds=options.seconds,
+            seed=options.seed if inputs is None else None,
             samples_checked=len(samples),
-            reference=f"ONNX Runtime, FP32, graph optimisations off, {reference or onnx}",
-            measured=ON_A_BOARD if specs[0].kind in BOARD_KINDS else MEASURED,
+            reference=f"ONNX Runtime, FP32, graph optimisations off, {reference}",
+            measured=ON_A_BOARD if engine_class(specs[0].kind).link else MEASURED,
             idle=IDLE,
-            builds=builds,
+            builds=options.builds,
             cuda_graph=graph,
         ),
-        budget=None if budget_ms is None else schema.Budget(model_ms=budget_ms),
+        budget=None if options.budget_ms is None else schema.Budget(model_ms=options.budget_ms),
         engines=engines,
         left_out=left_out,
         verdict=context.marked(decide(engines), engines),
@@ -189,7 +162,9 @@ def compare(
 
 def _watch(specs: Sequence[EngineSpec]) -> gpu.Watch | None:
     """Of this machine's GPU, where there is one and an engine runs on it."""
-    here = any(spec.kind not in BOARD_KINDS and rules.device(spec) == "GPU" for spec in specs)
+    here = any(
+        engine_class(spec.kind).link is None and rules.device(spec) == "GPU" for spec in specs
+    )
     found = device.find() if here else None
     return None if found is None else gpu.Watch(found.uuid)
 
@@ -198,20 +173,19 @@ def _reference(
     reference: Path,
     onnx: Path,
     inputs: Sequence[feeding.Sample] | None,
-    dims: Mapping[str, int],
-    seed: int,
+    options: CompareOptions,
     threads: int,
     cpus: Sequence[int],
     folder: Path,
 ) -> tuple[dict[str, Any], list[feeding.Sample], list[list[np.ndarray]]]:
     """The model's signature, the samples, and what the outputs have to be."""
-    options = {"optimization": "disabled"}
-    spec = EngineSpec("reference", "onnxruntime", reference, options=options)
+    plain = {"optimization": "disabled"}
+    spec = EngineSpec("reference", "onnxruntime", reference, options=plain)
     with EngineProcess(spec, threads, cpus) as process:
         signature = process.signature(onnx)
         if inputs is None:
-            tensors = feeding.resolve(signature["inputs"], dims, onnx)
-            samples = feeding.random_samples(tensors, SAMPLES, seed)
+            tensors = feeding.resolve(signature["inputs"], options.dims, onnx)
+            samples = feeding.random_samples(tensors, SAMPLES, options.seed)
         else:
             samples = feeding.check(inputs, signature["inputs"])
         (folder / "in").mkdir()

@@ -17,7 +17,7 @@ from tvmkd.base import stack_registry
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.wire import Child
 from tvmkd.bench import machine
-from tvmkd.bench.engines import ARTIFACTS
+from tvmkd.bench.engines import engine_class
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
@@ -157,9 +157,10 @@ class EngineProcess:
 def _interpreter(spec: EngineSpec) -> Interpreter:
     """This one, or that of the stack which built the artifact.
 
-    What is wrong with an artifact, or that its stack is not there, the engine says itself.
+    A damaged artifact or a missing stack is no error here: the engine reports it.
     """
-    if spec.kind in ARTIFACTS and spec.path is not None:
+    kind = engine_class(spec.kind)
+    if kind.file == "artifact" and kind.link is None and spec.path is not None:
         with contextlib.suppress(TvmkdError):
             return interpreters.find(artifact.read(Path(spec.path), verify=False).stack)
     return interpreters.find(stack_registry.DEFAULT)

@@ -14,8 +14,8 @@ class EngineSpec:
 
     Attributes:
         name: the label in tables and gates, unique in a comparison ("tvm", "onnxruntime").
-        kind: what runs it: a key of `tvmkd.bench.engines.KINDS`, or "package.module:Class" of an
-            `Engine` of your own.
+        kind: what runs it: a name in `tvmkd.base.engine_registry`, or ``package.module:Class`` of
+            your own subclass of `tvmkd.bench.engines.base.Engine`.
         path: what it runs: the ONNX file (onnxruntime), an artifact folder (tvm), a checkpoint
             (torch, torch.compile). None makes the engine say that it was left out, and why.
         precision: "fp32", "tf32", "fp16" or "int8"; decides how far outputs may differ.

@@ -17,11 +17,9 @@ from tvmkd.config.data import Camera, Data, Detection, Effect
 from tvmkd.config.fields import Section
 from tvmkd.config.sections import (
     DEFAULT_TRACKER_PORT,
-    ENGINES,
     Compare,
     Distill,
     EarlyExit,
-    EngineName,
     Export,
     Feature,
     Gate,
@@ -42,7 +40,6 @@ else:
 
 __all__ = [
     "DEFAULT_TRACKER_PORT",
-    "ENGINES",
     "Camera",
     "Compare",
     "Config",
@@ -51,7 +48,6 @@ __all__ = [
     "Distill",
     "EarlyExit",
     "Effect",
-    "EngineName",
     "Export",
     "Feature",
     "Gate",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from tvmkd.base import stack_registry
+from tvmkd.base import engine_registry, stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
 
@@ -22,20 +22,17 @@ def _stack(name: str) -> str:
 StackName = Annotated[
     str, AfterValidator(_stack), Field(json_schema_extra={"enum": list(stack_registry.names())})
 ]
-EngineName = Literal[
-    "torch",
-    "torch.compile",
-    "onnxruntime",
-    "onnxruntime:cuda",
-    "onnxruntime:tensorrt",
-    "tensorrt",
-    "tensorrt-rtx",
-    "tvm:untuned",
-    "tvm",
-]
 
-ENGINES: tuple[EngineName, ...] = ("torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm")
-"""The default of ``[compare] engines``: those that need no NVIDIA GPU."""
+
+def _engine(name: str) -> str:
+    try:
+        engine_registry.check(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+EngineName = Annotated[str, AfterValidator(_engine)]
 
 DEFAULT_TRACKER_PORT = 9190
 
@@ -251,9 +248,9 @@ class Compare(Section):
     """``[compare]``: which engines are measured, and for how long."""
 
     engines: Annotated[list[EngineName], Field(min_length=1)] = Field(
-        default_factory=lambda: list(ENGINES)
+        default_factory=lambda: list(engine_registry.RUN)
     )
-    """The engines."""
+    """The engines: names that ``tvmkd compare --engine`` accepts, or ``package.module:Class``."""
     threads: Count | None = None
     """Threads of every engine. Without it: the physical cores."""
     seconds: Positive = 3.0

@@ -163,7 +163,7 @@ def _time(
     cfg: Config, target: Target, before: Path, after: Path, samples: np.ndarray, folder: Path
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Median latencies (ms) of both files in ONNX Runtime and, if the target runs here, in TVM."""
-    from tvmkd.bench import EngineSpec, compare
+    from tvmkd.bench import CompareOptions, EngineSpec, compare
     from tvmkd.export import check
 
     specs = [
@@ -187,9 +187,11 @@ def _time(
             specs,
             before,
             [{given: row[None]} for row in samples],
-            threads=cfg.compare.threads or machine.physical_cores(),
-            seconds=cfg.compare.seconds,
-            rounds=cfg.compare.rounds,
+            options=CompareOptions(
+                threads=cfg.compare.threads or machine.physical_cores(),
+                seconds=cfg.compare.seconds,
+                rounds=cfg.compare.rounds,
+            ),
         )
     return (
         {engine.name: engine.p50 for engine in result.engines},

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base import console
+from tvmkd.base.engine_registry import UNTUNED
 from tvmkd.stages.base import Stage
 from tvmkd.stages.tune import Tune
 
-UNTUNED = "tvm:untuned"
 
 
 class Build(Stage):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console
+from tvmkd.base.engine_registry import ENGINES, TVM, UNTUNED
 from tvmkd.stages.base import Stage
-from tvmkd.stages.build import UNTUNED, Build
+from tvmkd.stages.build import Build
+
+if TYPE_CHECKING:
+    from tvmkd.bench import EngineSpec
 
 
 class Compare(Stage):
@@ -20,24 +24,32 @@ class Compare(Stage):
     def _budget(self) -> float | None:
         return self.context.target.budget.get("model_ms")
 
-    def _engines(self) -> list[tuple[str, Path]]:
+    def _specs(self) -> list[EngineSpec]:
         """The engines, and what each of them runs."""
-        context = self.context
-        paths = {
-            "torch": context.student,
-            "torch.compile": context.student,
+        from tvmkd.bench import selection
+
+        context, cfg = self.context, self.context.cfg
+        artifacts = {
             UNTUNED: context.untuned,
-            "tvm": context.artifact,
+            TVM: context.artifact,
+            f"{TVM}:{cfg.tune.stack}": context.artifact,
         }
-        return [(name, paths.get(name, context.onnx)) for name in context.cfg.compare.engines]
+        # The config names the code, so a checkpoint of it may be run.
+        files = selection.Files(
+            context.onnx, artifacts, context.student, cfg.student.model, context.search_in
+        )
+        return selection.select(cfg.compare.engines, files)
 
     def inputs(self) -> dict[str, Any]:
         """What each engine runs, the code and the versions behind it, and the method."""
         context, cfg = self.context, self.context.cfg
-        engines = self._engines()
-        paths = {path for _, path in engines}
+        specs = self._specs()
+        paths = {Path(spec.path) for spec in specs if spec.path is not None}
         return {
-            "engines": [(name, context.hash(path)) for name, path in engines],
+            "engines": [
+                (spec.name, None if spec.path is None else context.hash(Path(spec.path)))
+                for spec in specs
+            ],
             "timing": context.timing,
             "compiler": context.compiler if paths & {context.artifact, context.untuned} else None,
             "batch": cfg.export.batch,
@@ -45,6 +57,9 @@ class Compare(Stage):
             "code": [cfg.student.model, context.source(cfg.student.model)]
             if context.student in paths
             else None,
+            "engine_code": {
+                spec.kind: context.source(spec.kind) for spec in specs if spec.kind not in ENGINES
+            },
             "onnx": [context.onnx_hash(path) for path in (context.onnx, context.teacher_onnx)],
             "samples": context.hash(context.samples),
         }
@@ -55,28 +70,18 @@ class Compare(Stage):
 
     def run(self) -> dict[str, Any]:
         """Returns medians by engine, what was left out, the verdict, and the teacher's median."""
-        from tvmkd.bench import EngineSpec, compare, table
+        from tvmkd.bench import CompareOptions, compare, table
 
         context, cfg = self.context, self.context.cfg.compare
-        # The config names the code, so a checkpoint of it may be run.
-        code = {
-            "model": context.cfg.student.model,
-            "search_in": [str(folder) for folder in context.search_in],
-        }
-        specs = [
-            EngineSpec(name, name, path, options=code if path == context.student else {})
-            for name, path in self._engines()
-        ]
+        options = CompareOptions(
+            threads=context.threads,
+            seconds=cfg.seconds,
+            rounds=cfg.rounds,
+            budget_ms=self._budget,
+        )
         with table.following() as tell:
             result = compare(
-                specs,
-                context.onnx,
-                self._samples(),
-                threads=context.threads,
-                seconds=cfg.seconds,
-                rounds=cfg.rounds,
-                budget_ms=self._budget,
-                progress=tell,
+                self._specs(), context.onnx, self._samples(), options=options, progress=tell
             )
         result.save(context.comparison)
         table.show(result)
@@ -106,14 +111,14 @@ class Compare(Stage):
         teacher = self.context.teacher_onnx
         if not teacher.is_file():
             return None
-        from tvmkd.bench import EngineSpec, compare
+        from tvmkd.bench import CompareOptions, EngineSpec, compare
 
+        options = CompareOptions(
+            threads=self.context.threads,
+            seconds=min(1.0, self.context.cfg.compare.seconds),
+            rounds=2,
+        )
         with console.working("timing the teacher in ONNX Runtime"):
-            result = compare(
-                [EngineSpec("onnxruntime", "onnxruntime", teacher)],
-                teacher,
-                threads=self.context.threads,
-                seconds=min(1.0, self.context.cfg.compare.seconds),
-                rounds=2,
-            )
+            spec = EngineSpec("onnxruntime", "onnxruntime", teacher)
+            result = compare([spec], teacher, options=options)
         return result.engines[0].p50 if result.engines else None

@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 
 from tvmkd.base.errors import MissingError
-from tvmkd.bench.engines.ort import PROVIDERS, OrtEngine
+from tvmkd.bench.engines import create
+from tvmkd.bench.engines.ort import OrtCudaEngine, OrtEngine, OrtTensorRTEngine
 from tvmkd.bench.spec import EngineSpec
 
 
@@ -51,7 +52,7 @@ def _with_providers(monkeypatch: pytest.MonkeyPatch, broken: int) -> list[Any]:
         )
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    known = PROVIDERS["onnxruntime:tensorrt"]
+    known = OrtTensorRTEngine.providers
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
     return asked
 
@@ -73,12 +74,14 @@ def test_a_provider_is_asked_for_with_its_precision(
 ) -> None:
     first, *others = _opened(monkeypatch, EngineSpec("o", kind, onnx, precision=precision))
     assert first == wanted
-    assert [name for name, _ in others] == PROVIDERS[kind][1:]
+    order = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    assert tuple(name for name, _ in others) == order[order.index(wanted[0]) + 1 :]
 
 
 def _opened(monkeypatch: pytest.MonkeyPatch, spec: EngineSpec) -> list[Any]:
     asked = _with_providers(monkeypatch, 0)
-    engine = OrtEngine(spec, threads=1)
+    engine = create(spec, threads=1)
+    assert isinstance(engine, OrtEngine)
     engine.open()
     facts = engine.facts()
     assert facts["provider"] == asked[0][0][0]
@@ -90,8 +93,8 @@ def _opened(monkeypatch: pytest.MonkeyPatch, spec: EngineSpec) -> list[Any]:
 def test_a_provider_that_is_not_there_or_does_not_start_is_no_cpu(
     onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = OrtEngine(EngineSpec("o", "onnxruntime:cuda", onnx), threads=1)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: PROVIDERS["onnxruntime"])
+    engine = OrtCudaEngine(EngineSpec("o", "onnxruntime:cuda", onnx), threads=1)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: OrtEngine.providers)
     with pytest.raises(MissingError, match=r"no CUDAExecutionProvider: .*onnxruntime-gpu"):
         engine.open()
     _with_providers(monkeypatch, 1)

@@ -12,8 +12,8 @@ from fake_cudart import FakeCudart
 from fake_gpu import FakeGpu
 
 from tvmkd.base.errors import InputError, MissingError
-from tvmkd.bench import EngineSpec, compare
-from tvmkd.bench.engines.tensorrt import CLOCKS, TensorRTEngine, slowest
+from tvmkd.bench import CompareOptions, EngineSpec, compare
+from tvmkd.bench.engines.tensorrt import CLOCKS, TensorRTEngine, TensorRTRtxEngine, slowest
 from tvmkd.tensorrt import api, builder, cache, cuda, device
 from tvmkd.tensorrt.cuda_bindings import CudaBindings
 from tvmkd.tensorrt.runner import Layer
@@ -81,7 +81,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 def test_it_runs_and_says_what_a_sceptic_asks(gpu: FakeGpu, tmp_path: Path, kind: str) -> None:
     path = _onnx(tmp_path / "m.onnx")
     spec = EngineSpec("t", kind, path, precision="fp16", options={"cuda_graph": True})
-    with TensorRTEngine(spec, threads=1) as engine:
+    kinds = {"tensorrt": TensorRTEngine, "tensorrt-rtx": TensorRTRtxEngine}
+    with kinds[kind](spec, threads=1) as engine:
         engine.prepare({"x": X})
         assert "build fp16 {'batch': 2}" in gpu.log
         total, twice = engine.infer({"x": X})
@@ -157,7 +158,8 @@ def test_a_comparison_leaves_out_what_is_not_here(onnx: Path) -> None:
         pytest.skip("there is a GPU")
     names = ["tensorrt", "tensorrt-rtx", "onnxruntime:cuda", "onnxruntime:tensorrt", "onnxruntime"]
     specs = [EngineSpec(name, name, onnx) for name in names]
-    result = compare(specs, onnx, threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
+    options = CompareOptions(threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
+    result = compare(specs, onnx, options=options)
     assert [engine.name for engine in result.engines] == ["onnxruntime"]
     left = {item.name: (item.why, item.reason) for item in result.left_out}
     assert {why for why, _ in left.values()} == {"missing"}

@@ -12,8 +12,7 @@ import pytest
 import toys
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import EngineSpec, compare
-from tvmkd.bench.engines import TENSORRT_ON_BOARD
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.bench.engines.tensorrt_board import TensorRTBoardEngine, whole
 from tvmkd.bench.schema import Comparison
 
@@ -36,7 +35,7 @@ def test_the_command_measures_there_and_gives_the_same_json(
     assert cli.execute([str(word) for word in argv]) == 0, capfd.readouterr()
     result = Comparison.load(out)
     (engine,) = result.engines
-    assert (engine.name, engine.kind, engine.precision) == ("tensorrt", TENSORRT_ON_BOARD, "fp16")
+    assert (engine.name, engine.kind, engine.precision) == ("tensorrt", "tensorrt@board", "fp16")
     assert engine.relative_error < 1e-5
     assert 0.2 <= engine.build_seconds < 60
     assert result.context.board is not None
@@ -61,7 +60,7 @@ def test_the_gpu_s_figures_are_taken_where_they_are_asked_for(board: Path, tmp_p
     onnx = toys.onnx_file(tmp_path / "m.onnx")
     x = np.ones((1, 8), np.float32)
     options = {"ssh": "user@nano", "clock": "compute", "rebuild": True}
-    spec = EngineSpec("t", TENSORRT_ON_BOARD, onnx, options=options)
+    spec = EngineSpec("t", "tensorrt@board", onnx, options=options)
     with TensorRTBoardEngine(spec, threads=1) as engine:
         engine.prepare({"x": x})
         assert engine.times(engine.bind({"x": x}), 60, 10**10) == [10**6] * 60
@@ -75,8 +74,9 @@ def test_a_board_that_is_not_there_is_left_out_with_the_reason(
     fake_board.plant(tmp_path, Path("/bin/false"), monkeypatch)
     monkeypatch.setenv("SSH_SAYS", "ssh: connect to host nano port 22: No route to host")
     onnx = toys.onnx_file(tmp_path / "m.onnx")
-    spec = EngineSpec("tensorrt", TENSORRT_ON_BOARD, onnx, options={"ssh": "user@nano"})
-    result = compare([spec], onnx, threads=1, seconds=0.1, rounds=2)
+    spec = EngineSpec("tensorrt", "tensorrt@board", onnx, options={"ssh": "user@nano"})
+    options = CompareOptions(threads=1, seconds=0.1, rounds=2)
+    result = compare([spec], onnx, options=options)
     (left,) = result.left_out
     assert (left.why, "No route to host" in left.reason) == ("missing", True)
     here = EngineSpec("onnxruntime", "onnxruntime", onnx)
@@ -99,8 +99,8 @@ def test_a_model_is_sent_with_its_weights(tmp_path: Path) -> None:
 
 
 def test_a_nano_s_options_are_json(tmp_path: Path) -> None:
-    spec = EngineSpec("t", TENSORRT_ON_BOARD, tmp_path / "m.onnx", options={"ssh": "user@nano"})
-    assert EngineSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).kind == TENSORRT_ON_BOARD
+    spec = EngineSpec("t", "tensorrt@board", tmp_path / "m.onnx", options={"ssh": "user@nano"})
+    assert EngineSpec.from_dict(json.loads(json.dumps(spec.to_dict()))).kind == "tensorrt@board"
 
 
 @pytest.mark.rpc

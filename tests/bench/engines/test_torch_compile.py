@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import samples
 
-from tvmkd.bench import EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 
@@ -22,10 +22,7 @@ def test_eager_and_compiled_agree_with_the_exported_model(tmp_path: Path) -> Non
     result = compare(
         [EngineSpec("torch", "torch", path), EngineSpec("compiled", "torch.compile", path)],
         onnx,
-        threads=1,
-        seconds=0.2,
-        rounds=2,
-        warmup_limit=1,
+        options=CompareOptions(threads=1, seconds=0.2, rounds=2, warmup_limit=1),
     )
     assert result.left_out == []
     eager, compiled = result.engine("torch"), result.engine("compiled")

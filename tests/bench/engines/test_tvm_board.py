@@ -12,8 +12,7 @@ import pytest
 
 from tvmkd import targets
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import EngineSpec, compare, gate
-from tvmkd.bench.engines import ON_BOARD
+from tvmkd.bench import CompareOptions, EngineSpec, compare, gate
 from tvmkd.bench.schema import Comparison
 from tvmkd.boards import emulate
 from tvmkd.boards.fleet import local_fleet
@@ -40,12 +39,13 @@ def address() -> Iterator[dict[str, Any]]:
 
 
 def on_board(name: str, path: Path, address: dict[str, Any]) -> EngineSpec:
-    return EngineSpec(name, ON_BOARD, path, options={"tracker": address})
+    return EngineSpec(name, "tvm@board", path, options={"tracker": address})
 
 
 def test_two_engines_take_turns_on_one_board(folder: Path, address: dict[str, Any]) -> None:
     specs = [on_board(name, folder / "host", address) for name in ("tvm", "again")]
-    result = compare(specs, folder / "m.onnx", seconds=0.3, rounds=2, warmup_limit=1.0)
+    options = CompareOptions(seconds=0.3, rounds=2, warmup_limit=1.0)
+    result = compare(specs, folder / "m.onnx", options=options)
     assert result.left_out == []
     assert [engine.name for engine in result.engines] == ["tvm", "again"]
     assert all(engine.relative_error < 1e-4 for engine in result.engines)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.tolerance import ENGINE
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing.loop import time_calls
 
@@ -17,12 +19,75 @@ Inputs = Mapping[str, np.ndarray]
 """Input name -> array, in the order of the ONNX file's inputs."""
 
 
-class Engine(abc.ABC):
-    """One way to run a model, in its own process. A context manager.
+Device = Literal["CPU", "GPU"]
+File = Literal["onnx", "artifact", "checkpoint"]
+Link = Literal["rpc", "ssh"]
 
-    What is timed is what a user calls: numpy arrays in, numpy arrays out, every conversion and
-    copy the engine needs in between included.
+
+class Engine(abc.ABC):
+    """One way to run a model, in a process of its own. A context manager.
+
+    A call is timed as a user makes it: numpy arrays in, numpy arrays out, with every conversion and
+    copy in between.
+
+    A subclass describes itself in class attributes. They are read in the process that compares, so
+    import the engine's libraries in `prepare`, not at the top of its module.
+
+    Attributes:
+        file: what `EngineSpec.path` is: an ONNX file, an artifact folder or a checkpoint.
+        device: what it computes on. None: not known, or known of each artifact only: see
+            `device_of`.
+        link: how its board is reached, for an engine that runs on a board. None: it runs here.
+        board_engine: registered name of the engine that runs the same on a board.
+        built_here: it builds an engine when it is prepared and chooses tactics by measuring, so
+            that two builds may differ in speed.
+        cuda_graphs: it can run through a CUDA graph, see the option ``cuda_graph``.
+        precisions: precisions that it can be asked to compute in beside the model's own.
+        tolerance: largest error allowed by precision, a share of the output's largest magnitude.
+        distribution: Python package that it needs beside tvmkd's requirements.
+        how: command that installs this package. None: ``pip install`` with its name.
     """
+
+    file: ClassVar[File] = "onnx"
+    device: ClassVar[Device | None] = None
+    link: ClassVar[Link | None] = None
+    board_engine: ClassVar[str | None] = None
+    built_here: ClassVar[bool] = False
+    cuda_graphs: ClassVar[bool] = False
+    precisions: ClassVar[tuple[str, ...]] = ()
+    tolerance: ClassVar[Mapping[str, float]] = ENGINE
+    distribution: ClassVar[str | None] = None
+    how: ClassVar[str | None] = None
+
+    @classmethod
+    def device_of(cls, spec: EngineSpec) -> Device | None:
+        """What the engine of ``spec`` computes on; None where only its process knows."""
+        del spec
+        return cls.device
+
+    @classmethod
+    def needs_gpu(cls) -> bool:
+        """True if it runs on an NVIDIA GPU of this machine."""
+        return cls.device == "GPU" and cls.link is None
+
+    @classmethod
+    def lacks(cls, name: str) -> str | None:
+        """What this machine lacks to run the engine, as far as that shows without running it.
+
+        Args:
+            name: of the engine, for the message.
+        """
+        from tvmkd.tensorrt import device
+
+        if cls.needs_gpu() and device.find() is None:
+            return f"{name} needs an NVIDIA GPU and its driver (nvidia-smi shows them)"
+        if cls.distribution is not None:
+            try:
+                metadata.distribution(cls.distribution)
+            except metadata.PackageNotFoundError:
+                how = cls.how or f"pip install {cls.distribution}"
+                return f"{name} needs {cls.distribution}: {how}"
+        return None
 
     def __init__(self, spec: EngineSpec, threads: int) -> None:
         self.spec = spec
@@ -49,15 +114,15 @@ class Engine(abc.ABC):
     def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
         """Nanoseconds of each of ``count`` calls of what `bind` gave, as `loop.time_calls`.
 
-        For an engine elsewhere to override, whose calls are timed where they run.
+        An engine on a board overrides this: its calls are timed where they run.
         """
         return time_calls(call, count, limit_ns)
 
     def rest(self) -> None:  # noqa: B027 - most engines are only stopped
-        """Its turn is over: gives back what another engine needs on its own."""
+        """Called after each turn: releases what another engine needs for itself."""
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
-        """Lets go of what is held outside the process."""
+        """Releases what is held outside of the process."""
 
     def infer(self, inputs: Inputs) -> list[np.ndarray]:
         """Runs once; the outputs in the order of the ONNX file's outputs."""

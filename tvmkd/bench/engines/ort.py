@@ -1,7 +1,6 @@
-"""ONNX Runtime, on the CPU or through one of NVIDIA's providers.
+"""ONNX Runtime, on the CPU or through one of NVIDIA's execution providers: a class each.
 
-The kind says which: ``onnxruntime``, ``onnxruntime:cuda`` or ``onnxruntime:tensorrt``. FP32 is FP32
-there too: CUDA's provider is kept from TF32, which it takes by default.
+FP32 is FP32 there too: TF32, which the CUDA provider uses by default, is disabled.
 
 Options: ``optimization`` = "all" (default) or "disabled" (what the reference outputs come from);
 ``allow_spinning`` (default True, as ONNX Runtime's own default).
@@ -11,27 +10,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tvmkd.base.errors import MissingError
 from tvmkd.base.onnx_runtime import CPU, ERROR, numpy_dtype, open_session, package
-from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.bench.engines.base import Device, Engine, Inputs
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
-PROVIDERS = {
-    "onnxruntime": [CPU],
-    "onnxruntime:cuda": ["CUDAExecutionProvider", CPU],
-    "onnxruntime:tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", CPU],
-}
-"""Kind -> what takes the operators: the first that can."""
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
 class OrtEngine(Engine):
-    """``InferenceSession.run`` with one provider and the given number of threads."""
+    """``InferenceSession.run`` on the CPU, with the given number of threads.
 
+    Attributes:
+        providers: an operator runs in the first of them that supports it.
+    """
+
+    device: ClassVar[Device | None] = "CPU"
+    providers: ClassVar[tuple[str, ...]] = (CPU,)
     session: onnxruntime.InferenceSession
 
     def open(self) -> None:
@@ -42,7 +42,7 @@ class OrtEngine(Engine):
             InputError: the model cannot be loaded.
         """
         ort = package()
-        wanted = PROVIDERS.get(self.spec.kind, [CPU])
+        wanted = self.providers
         if wanted[0] not in ort.get_available_providers():
             raise MissingError(
                 f"this ONNX Runtime {ort.__version__} has no {wanted[0]}: pip uninstall "
@@ -65,9 +65,9 @@ class OrtEngine(Engine):
 
     def _provider(self, name: str) -> tuple[str, dict[str, Any]]:
         """A provider and its options."""
-        if name == "CUDAExecutionProvider":
+        if name == CUDA:
             return name, {"use_tf32": "0" if self.spec.precision == "fp32" else "1"}
-        if name == "TensorrtExecutionProvider":
+        if name == TENSORRT:
             fp16, int8 = self.spec.precision in ("fp16", "int8"), self.spec.precision == "int8"
             return name, {"trt_fp16_enable": str(fp16), "trt_int8_enable": str(int8)}
         return name, {}
@@ -100,6 +100,25 @@ class OrtEngine(Engine):
             "intra_op_threads": options.intra_op_num_threads,
             "graph_optimization": str(options.graph_optimization_level).rpartition(".")[2],
         }
+
+
+class OrtCudaEngine(OrtEngine):
+    """ONNX Runtime on the GPU, by cuDNN and cuBLAS."""
+
+    device = "GPU"
+    precisions = ("tf32",)
+    distribution = "onnxruntime-gpu"
+    providers = (CUDA, CPU)
+
+
+class OrtTensorRTEngine(OrtEngine):
+    """ONNX Runtime on the GPU, by TensorRT where it supports the operators."""
+
+    device = "GPU"
+    built_here = True
+    precisions = ("tf32", "fp16", "int8")
+    distribution = "onnxruntime-gpu"
+    providers = (TENSORRT, CUDA, CPU)
 
 
 def _tensor(value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""TensorRT, or TensorRT-RTX by that name, on this machine's NVIDIA GPU.
+"""TensorRT and TensorRT-RTX on this machine's NVIDIA GPU.
 
 What is timed is what a user calls, as for every engine: numpy in, numpy out, the copies into and
 out of pinned memory and to and from the GPU with it. The GPU's own figures, as trtexec defines
@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.tensorrt.api import PRODUCTS, Product
 from tvmkd.tensorrt.runner import Runner, Timing, summary
 
 CLOCKS = {
@@ -33,6 +34,14 @@ TIMED_RUNS, TIMED_SECONDS, TOP_LAYERS = 200, 5.0, 10
 class TensorRTEngine(Engine):
     """A plan built from the ONNX file, in a `Runner`."""
 
+    device = "GPU"
+    board_engine: ClassVar[str | None] = "tensorrt@board"
+    built_here = True
+    cuda_graphs = True
+    precisions = ("tf32", "fp16", "int8")
+    distribution = "tensorrt"
+    how = PRODUCTS["tensorrt"][2]
+    product: ClassVar[Product] = "tensorrt"
     _runner: Runner | None = None
     _cuda: Any = None
 
@@ -46,7 +55,7 @@ class TensorRTEngine(Engine):
         from tvmkd.tensorrt import api, builder, cache, cuda, device
 
         options = self.spec.options
-        bindings = api.find(self.spec.kind)
+        bindings = api.find(self.product)
         self._cuda = cuda.find(spin=options.get("spin", True))
         graph = options.get("cuda_graph", False)
         if graph and not self._cuda.captures:
@@ -135,6 +144,15 @@ class TensorRTEngine(Engine):
             self._runner.close()
         if self._cuda is not None:
             self._cuda.close()
+
+
+class TensorRTRtxEngine(TensorRTEngine):
+    """The same with the package of TensorRT-RTX."""
+
+    board_engine = None
+    distribution = "tensorrt-rtx"
+    how = PRODUCTS["tensorrt-rtx"][2]
+    product = "tensorrt-rtx"
 
 
 def free_sizes(path: Any, example: Inputs) -> dict[str, int]:

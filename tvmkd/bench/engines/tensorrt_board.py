@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench.engines.base import Engine, Inputs
 from tvmkd.bench.engines.tensorrt import free_sizes, nanoseconds, slowest
 from tvmkd.tensorrt.runner import Timing, summary
@@ -25,16 +25,23 @@ BLOCK = 50  # runs that one question to the board asks for
 class TensorRTBoardEngine(Engine):
     """A `RemoteEngine`. It keeps its memory on the board between turns, and does nothing there."""
 
+    device = "GPU"
+    link = "ssh"
+    built_here = True
+    precisions = ("tf32", "fp16", "int8")
     _remote: RemoteEngine | None = None
 
     def prepare(self, example: Inputs) -> None:
         """Reaches the board, builds or takes the engine there, and runs once.
 
         Raises:
+            UsageError: there is no option ``ssh``.
             MissingError: ssh, the board or a package on it is not there.
             InputError: TensorRT cannot build an engine of the model.
         """
         path, options = self.path(), self.spec.options
+        if "ssh" not in options:
+            raise UsageError(f"engine {self.spec.name}: needs the option ssh = USER@HOST")
         self._remote = remote = RemoteEngine(options["ssh"])
         self._heat: list[dict[str, Any]] = [remote.facts["board"]]
         free = free_sizes(path, example)

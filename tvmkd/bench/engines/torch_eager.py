@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class TorchEngine(Engine):
     """``module(*tensors)`` under ``torch.inference_mode``."""
 
+    file = "checkpoint"
+    device = "CPU"
     module: Callable[..., Any]
 
     def prepare(self, example: Inputs) -> None:

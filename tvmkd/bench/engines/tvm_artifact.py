@@ -1,29 +1,40 @@
-"""A compiled artifact: the folder that ``tvmkd build`` writes. Tuned and untuned are one engine."""
+"""A compiled artifact: the folder that ``tvmkd build`` writes, tuned or untuned, of any stack."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd import artifact
+from tvmkd.base.errors import TvmkdError
+from tvmkd.bench.engines.base import Device, Engine, Inputs
+from tvmkd.bench.spec import EngineSpec
 
 if TYPE_CHECKING:
     from tvmkd.base.manifest import Manifest
 
 
+GPU_REGIONS = ("tensorrt", "tensorrt-rtx")
+"""Engines that run regions of an artifact on a GPU."""
+
+
 class TvmEngine(Engine):
     """`tvmkd.load(folder)`, called as a user calls it. Threads come from ``TVM_NUM_THREADS``."""
+
+    file = "artifact"
+    board_engine = "tvm@board"
+
+    @classmethod
+    def device_of(cls, spec: EngineSpec) -> Device | None:
+        """The device of the artifact's target, or of the engine that runs its regions."""
+        return device_of(spec)
 
     def prepare(self, example: Inputs) -> None:
         """Loads the artifact: its files' hashes and the machine are checked there."""
         del example
-        # tvm_ffi imports torch where it finds it: 500 MB and seconds that this engine never uses.
-        if "torch" not in sys.modules:
-            sys.modules["torch"] = None  # type: ignore[assignment]
-        from tvmkd import artifact
-
         self.artifact = artifact.load(self.path())
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
@@ -41,6 +52,16 @@ class TvmEngine(Engine):
             "onnx_sha256": manifest.onnx_sha256,
             **spent(manifest),
         }
+
+
+def device_of(spec: EngineSpec) -> Device | None:
+    """What an artifact computes on; None where it cannot be read: its engine says why."""
+    with contextlib.suppress(TvmkdError):
+        manifest = artifact.read(Path(spec.path or ""), verify=False)
+        offloaded = manifest.coverage.get("byoc") or {}
+        to_gpu = bool(offloaded.get("regions")) and offloaded.get("engine") in GPU_REGIONS
+        return "GPU" if to_gpu or manifest.target.get("device") == "cuda" else "CPU"
+    return None
 
 
 def spent(manifest: Manifest) -> dict[str, float | None]:

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tvmkd.bench.engines.base import Engine, Inputs
-from tvmkd.bench.engines.tvm_artifact import spent
+from tvmkd import artifact
+from tvmkd.base.errors import UsageError
+from tvmkd.bench.engines.base import Device, Engine, Inputs
+from tvmkd.bench.engines.tvm_artifact import device_of, spent
+from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards.remote import RemoteModel
 
 BLOCK = 20  # runs that one question to the board asks for
@@ -23,24 +26,35 @@ BLOCK = 20  # runs that one question to the board asks for
 class BoardEngine(Engine):
     """The artifact's library, sent to a board at the start of each turn.
 
-    A board serves one client at a time, so it is given back after each turn: engines that are
-    compared take turns on it.
+    A board serves one client at a time, so it is released after each turn: the engines of a
+    comparison take turns on it.
     """
 
+    file = "artifact"
+    link = "rpc"
     _model: RemoteModel | None = None
 
-    def prepare(self, example: Inputs) -> None:
-        """Reads the manifest and makes sure of the files' hashes."""
-        del example
-        from tvmkd import artifact
+    @classmethod
+    def device_of(cls, spec: EngineSpec) -> Device | None:
+        """The device of the artifact's target."""
+        return device_of(spec)
 
+    def prepare(self, example: Inputs) -> None:
+        """Reads the manifest and verifies the files' hashes.
+
+        Raises:
+            UsageError: there is no option ``tracker``.
+        """
+        del example
+        if "tracker" not in self.spec.options:
+            raise UsageError(
+                f'engine {self.spec.name}: needs the option tracker = {{"host", "port", "key"}}'
+            )
         self._manifest = artifact.read(self.path())
         self._telemetry: list[dict[str, Any]] = [self._board().telemetry()]
 
     def _board(self) -> RemoteModel:
         if self._model is None:
-            from tvmkd import artifact
-
             library = Path(self.path()) / artifact.LIBRARY
             tracker = self.spec.options["tracker"]
             stack = self._manifest.stack

@@ -1,0 +1,222 @@
+"""Which engines a comparison runs, and which file each of them gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvmkd import artifact
+from tvmkd.base.engine_registry import ENGINES, TVM, UNTUNED
+from tvmkd.base.errors import InputError, MissingError, UsageError
+from tvmkd.bench.engines import engine_class
+from tvmkd.bench.spec import EngineSpec
+
+
+@dataclass(frozen=True)
+class Files:
+    """What engines can run.
+
+    Attributes:
+        onnx: the model.
+        artifacts: engine name to artifact folder, see `by_stack`.
+        checkpoint: the network in PyTorch.
+        model: builds the checkpoint's network: a registered name or the user's ``module:callable``.
+        search_in: folders to look for that callable in.
+    """
+
+    onnx: Path
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    model: str | None = None
+    search_in: Sequence[Path] = ()
+
+    def of(self, name: str) -> Path | None:
+        """The file that an engine runs; None where none was given."""
+        file = engine_class(name).file
+        if file == "checkpoint":
+            return self.checkpoint
+        if file == "artifact":
+            return self.artifacts.get(name)
+        return self.onnx
+
+
+@dataclass(frozen=True)
+class Board:
+    """How a board is reached.
+
+    Attributes:
+        tracker: host and port of its tracker, and its key. None: not over RPC.
+        ssh: ``USER@HOST``. None: not over ssh.
+    """
+
+    tracker: tuple[str, int, str] | None = None
+    ssh: str | None = None
+
+
+def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
+    """Which artifact each engine runs: ``tvm`` the first, ``tvm:STACK`` the one of that stack.
+
+    An artifact with regions for another engine is ``tvm+ENGINE``.
+
+    Raises:
+        InputError: one is no artifact, or two are of the same stack or have the same engine.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        manifest = artifact.read(folder)
+        offloaded = manifest.coverage.get("byoc") or {}
+        regions = bool(offloaded.get("regions"))
+        name = f"{TVM}+{offloaded['engine']}" if regions else f"{TVM}:{manifest.stack}"
+        if name in found:
+            both = "have regions for" if regions else "are both of the stack"
+            raise InputError(
+                f"{found[name]} and {folder} {both} {name[len(TVM) + 1 :]}: give one of each"
+            )
+        found[name] = folder
+        if not regions:
+            found.setdefault(TVM, folder)
+    return found
+
+
+def select(
+    names: Sequence[str], files: Files, precision: str = "fp32", gpu: Sequence[str] = ()
+) -> list[EngineSpec]:
+    """The named engines, or without names every engine whose file was given.
+
+    Args:
+        names: registered names or ``package.module:Class``.
+        precision: of the engines that can be asked for it; the others run in FP32.
+        gpu: engines that run on a GPU and have what they need: they run where none are named.
+
+    Raises:
+        UsageError: a name is not known.
+    """
+    chosen = list(names) or _all_of(files, gpu)
+    return [_spec(name, files, precision) for name in chosen]
+
+
+def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
+    def runs(name: str) -> bool:
+        kind = engine_class(name)
+        if kind.link is not None or kind.needs_gpu():
+            return name in gpu
+        return files.of(name) is not None and (kind.file != "artifact" or name in shown)
+
+    shown = _shown(files.artifacts)
+    return [name for name in ENGINES if runs(name)]
+
+
+def _shown(artifacts: Mapping[str, Path]) -> list[str]:
+    """Names for a table: one artifact is ``tvm``, several are told apart by their stacks."""
+    several = [name for name in artifacts if "+" not in name and name not in (TVM, UNTUNED)]
+    return [
+        name
+        for name in artifacts
+        if "+" in name
+        or name == UNTUNED
+        or (name == TVM and len(several) < 2)
+        or (name in several and len(several) > 1)
+    ]
+
+
+def _spec(name: str, files: Files, precision: str) -> EngineSpec:
+    kind = engine_class(name)
+    options: dict[str, Any] = {}
+    if kind.file == "checkpoint" and files.model is not None:
+        options = {"model": files.model, "search_in": [str(folder) for folder in files.search_in]}
+    chosen = precision if precision in kind.precisions else "fp32"
+    return EngineSpec(name, name, files.of(name), precision=chosen, options=options)
+
+
+def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[EngineSpec]:
+    """The same engines on a board.
+
+    Args:
+        named: whether the user named the engines. Otherwise those that cannot run there are left
+            out.
+
+    Raises:
+        InputError: several boards have the key, or none of the engines can run on a board.
+        UsageError: a named engine cannot run there, or ``board.ssh`` is no destination.
+        MissingError: no tracker or no board, or the board lacks what TensorRT needs.
+    """
+    links = _links(specs, board)
+    able: list[EngineSpec] = []
+    for spec in specs:
+        there = engine_class(spec.kind).board_engine
+        link = None if there is None else engine_class(there).link
+        if there is not None and link in links:
+            able.append(dataclasses.replace(spec, kind=there, options=links[link]))
+        elif named:
+            raise UsageError(
+                f"engine {spec.name} cannot run on a board: tvm engines do over RPC "
+                "(--rpc-tracker), tensorrt over --ssh"
+            )
+    if not able:
+        raise InputError("nothing to run on the board: give --artifact (or --untuned)")
+    return able
+
+
+def _links(specs: Sequence[EngineSpec], board: Board) -> dict[str | None, dict[str, Any]]:
+    """Options of the engines by link, after a look at what the board lacks."""
+    found: dict[str | None, dict[str, Any]] = {}
+    if board.ssh is not None:
+        from tvmkd.tensorrt.ssh import RemoteEngine
+
+        RemoteEngine(board.ssh).close()
+        clock = _clock(specs) if board.tracker else "host"
+        found["ssh"] = {"ssh": board.ssh, "clock": clock}
+    if board.tracker is not None:
+        found["rpc"] = {"tracker": _one_board(*board.tracker)}
+    return found
+
+
+def over_ssh() -> list[str]:
+    """Registered engines that can run on a board over ssh."""
+    there = {name: engine_class(name).board_engine for name in ENGINES}
+    return [name for name, at in there.items() if at and engine_class(at).link == "ssh"]
+
+
+def check_gpu(specs: Sequence[EngineSpec]) -> None:
+    """Checks that at least one of the engines has the GPU and the package that it needs.
+
+    Raises:
+        MissingError: none has; the message is that of the first one.
+    """
+    lacks = [
+        engine_class(spec.kind).lacks(spec.kind) if engine_class(spec.kind).needs_gpu() else None
+        for spec in specs
+    ]
+    if lacks and all(lacks):
+        raise MissingError(str(lacks[0]))
+
+
+def _clock(specs: Sequence[EngineSpec]) -> str:
+    """The clock of TensorRT that compares with TVM's artifacts.
+
+    TVM's kernels for a GPU are timed with their tensors in its memory, those for a CPU with them in
+    the host's memory, from which a GPU has to copy them.
+    """
+    paths = [
+        Path(spec.path)
+        for spec in specs
+        if engine_class(spec.kind).file == "artifact" and spec.path is not None
+    ]
+    on_gpu = [artifact.read(path).target.get("device") == "cuda" for path in paths]
+    return "compute" if on_gpu and all(on_gpu) else "host"
+
+
+def _one_board(host: str, port: int, key: str) -> dict[str, Any]:
+    """The address of the one board under ``key``."""
+    from tvmkd.boards.connect import check
+
+    count = len(check(host, port, key))
+    if count > 1:
+        raise InputError(
+            f"{count} boards have the key {key!r}, and a comparison is made on one: give that "
+            "board a key of its own"
+        )
+    return {"host": host, "port": port, "key": key}
