@@ -11,7 +11,6 @@ from tvmkd.stages.base import Stage
 from tvmkd.stages.tune import Tune
 
 
-
 class Build(Stage):
     """The artifact, and one without tuning if the comparison names it."""
 
