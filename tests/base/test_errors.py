@@ -21,6 +21,15 @@ def test_exit_codes(kind: type[errors.TvmkdError], code: int) -> None:
     assert errors.BY_NAME[kind.__name__] is kind
 
 
+def test_a_subclass_is_sent_as_the_nearest_known_class() -> None:
+    class Unloadable(errors.InputError):
+        """Known to one module only."""
+
+    assert errors.name_of(Unloadable("x")) == "InputError"
+    assert errors.name_of(errors.WorkerTimeout("x")) == "WorkerTimeout"
+    assert errors.name_of(errors.TvmkdError("x")) == "TvmkdError"
+
+
 def test_only_a_full_disk_is_a_full_disk() -> None:
     full = errors.full_disk(OSError(errno.ENOSPC, "No space left on device", "/mnt/a"))
     assert isinstance(full, errors.InputError)

@@ -56,6 +56,11 @@ BY_NAME: dict[str, type[TvmkdError]] = {
 """Error classes by name: over `tvmkd.base.wire` an error is sent as its class's name and text."""
 
 
+def name_of(error: TvmkdError) -> str:
+    """The name under which `BY_NAME` has the error's class, or its nearest base class."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in BY_NAME)
+
+
 def full_disk(error: BaseException, where: object = None) -> InputError | None:
     """The error to show if ``error`` means that a disk or a quota is full, else None.
 

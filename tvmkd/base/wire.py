@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, WorkerTimeout, full_disk
+from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, WorkerTimeout, full_disk, name_of
 
 Event = Callable[[str, dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Event], Any]
@@ -50,7 +50,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
         except TvmkdError as error:
             answer = {
                 "id": number,
-                "error": {"type": type(error).__name__, "message": str(error)},
+                "error": {"type": name_of(error), "message": str(error)},
             }
         except Exception as error:  # the parent has to get an answer to every request
             traceback.print_exc()
@@ -59,7 +59,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
             kind, text = "Internal", f"{type(error).__name__} at {where}: {error}"
             full = full_disk(error)
             if full is not None:
-                kind, text = type(full).__name__, str(full)
+                kind, text = name_of(full), str(full)
             answer = {"id": number, "error": {"type": kind, "message": text}}
         out.write(json.dumps(answer) + "\n")
 
