@@ -1,37 +1,15 @@
 from __future__ import annotations
 
+import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
+import pages
 import pytest
 import samples
 
 from tvmkd import report
 from tvmkd.bench import schema
-from tvmkd.report import charts
-
-
-class _Balance(HTMLParser):
-    """Checks that what is opened is closed, and collects addresses."""
-
-    void = frozenset({"meta", "wbr", "br", "img", "link", "hr"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [str(value) for key, value in attrs if key in {"src", "href"}]
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture
@@ -49,11 +27,9 @@ def page(tmp_path: Path) -> str:
 
 
 def test_well_formed_and_self_contained(page: str) -> None:
-    parser = _Balance()
-    parser.feed(page)
-    assert parser.open == []
-    assert parser.addresses == []
-    assert "<script" not in page
+    read = pages.read(page)
+    assert read.addresses == []
+    assert "script" not in read.tags
     assert not re.search(r"https?://|@import|url\(", page)
     assert "default-src 'none'" in page
 
@@ -156,25 +132,6 @@ def test_one_engine() -> None:
     )
 
 
-@pytest.mark.parametrize("width", [charts.WIDE, charts.NARROW])
-def test_nothing_is_drawn_beside_the_canvas(width: int, tmp_path: Path) -> None:
-    from tvmkd.report import records
-
-    history = records.read(samples.records(tmp_path / "records"))
-    assert history is not None
-    points = [(p["name"], p["accuracy"], p["latency_ms"]) for p in samples.ACCURACY]
-    for canvas in (
-        charts.budget(samples.five(), width),
-        charts.distribution(samples.five(None), width),
-        charts.accuracy(points, 3.0, width),  # type: ignore[arg-type]
-        charts.tuning(history.curve, width),
-    ):
-        text = canvas.render()
-        for name, limit in (("x", width), ("x1", width), ("x2", width), ("y", canvas.height)):
-            found = [float(value) for value in re.findall(rf' {name}="([-\d.]+)"', text)]
-            assert all(0 <= value <= limit for value in found), (name, found)
-
-
 def test_identical_samples_do_not_break_a_plot() -> None:
     flat = samples.engine("flat", 1.0, spread=0.0)
     flat = flat.model_copy(update={"samples_ms": [1.0] * 400, "min": 1.0, "max": 1.0, "p99": 1.0})
@@ -185,3 +142,65 @@ def test_bars_are_as_long_as_the_figures_say(page: str) -> None:
     widths = [float(value) for value in re.findall(r'class="bar" style="width:([\d.]+)%"', page)]
     assert widths[0] == 100.0
     assert widths[3] == 25.0
+
+
+EVIL = '"><script>alert(1)</script><b onload="x'
+
+
+def test_names_from_outside_are_text_wherever_they_appear(tmp_path: Path) -> None:
+    folder = samples.records(tmp_path / "records")
+    session = json.loads((folder / "session.json").read_text())
+    for task in session["tasks"]:
+        task["name"] = EVIL
+    (folder / "session.json").write_text(json.dumps(session))
+    made = samples.comparison(
+        samples.engine(EVIL, 1.0, spread=0.1),
+        samples.engine(f"b{EVIL}", 1.001, spread=0.1, seed=1, tolerance=0.1),
+        samples.engine(f"c{EVIL}", 9.0, seed=2),
+        budget_ms=3.0,
+    )
+    left_out = schema.LeftOut(name=EVIL, kind=EVIL, why="missing", reason=EVIL)
+    fields = {"cpu": EVIL, "system": EVIL, "machine": EVIL, "versions": {EVIL: EVIL}}
+    made = made.model_copy(
+        update={
+            "tool": EVIL,
+            "created": EVIL,
+            "left_out": [left_out],
+            "warnings": [EVIL],
+            "model": made.model.model_copy(update={"path": f"/models/{EVIL.replace('/', '')}"}),
+            "context": made.context.model_copy(update=fields),
+            "method": made.method.model_copy(update={"order": EVIL, "idle": EVIL}),
+        }
+    )
+    page = report.write(
+        tmp_path / "r.html",
+        made,
+        accuracy=[{"name": EVIL, "accuracy": 0.9, "latency_ms": 1.0}],
+        metric=EVIL,
+        records_dir=folder,
+        kernels=[{"kernel": EVIL, "calls": EVIL, "us": 3.0}],
+        metadata={EVIL: EVIL},
+    ).read_text(encoding="utf-8")
+    read = pages.read(page)
+    assert "script" not in read.tags
+    assert not [name for name in read.attributes if name.startswith("on")]
+    assert read.text.count("<script>alert(1)</script>") > 20
+
+
+def test_the_page_has_one_section_for_each_question_in_this_order(page: str) -> None:
+    read = pages.read(page)
+    assert read.headings == [
+        "tvm is 1.27× as fast as onnxruntime",
+        "Before you rely on this",
+        "Time for one call, against the budget",
+        "How steady each engine is",
+        "Accuracy against latency",
+        "Tuning",
+        "Where the time goes",
+        "How this was measured",
+    ]
+    assert read.tags["svg"] == 8, "a wide and a narrow drawing of each of four charts"
+    assert read.tags["table"] == 4
+    assert read.classes["tile"] == 5
+    for scheme in ("prefers-color-scheme: dark", "@media print", "--page: #f4f5f7"):
+        assert scheme in page

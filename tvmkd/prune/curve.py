@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Protocol
 
 from tvmkd.base import files
 from tvmkd.report.charts import accuracy, both
-from tvmkd.report.style import CSS
+from tvmkd.report.environment import render
 
 
 class Point(Protocol):
@@ -37,12 +36,11 @@ def draw(steps: Sequence[Point], path: Path, budget_ms: float | None = None) -> 
         (_name(number, step.kept), step.test_accuracy, step.ms) for number, step in enumerate(steps)
     ]
     picture = both(lambda width: accuracy(points, budget_ms, width))
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pruning</title>'
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>{CSS}</style><main><header><h1>Accuracy against latency, step by step</h1>"
-        f'<p class="because">{escape(_lead(steps))}</p></header>'
-        f"<section>{picture}</section></main></html>\n"
+    page = render(
+        "pruning.html",
+        title="Accuracy against latency, step by step",
+        lead=_lead(steps),
+        chart=picture,
     )
     with files.draft(path, ".html") as written:
         written.write_text(page, encoding="utf-8")

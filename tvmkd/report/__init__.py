@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from tvmkd.base.files import write_text
 from tvmkd.bench.schema import Comparison
-from tvmkd.report import page, records
-from tvmkd.report.style import CSS
+from tvmkd.report import environment, page, records, sections
 
 
 def write(
@@ -63,26 +61,18 @@ def render(
 ) -> str:
     """The page as text; arguments as `write`, with the records already read."""
     last = (str(accuracy[-1]["name"]), float(accuracy[-1]["accuracy"])) if accuracy else None
-    body = [
-        page.header(comparison),
-        page.tiles(comparison, last, metric),
-        page.notes(comparison),
-        page.engines(comparison),
-        page.distribution(comparison),
-        page.accuracy(accuracy, comparison, metric),
-        page.tuning(history) if history is not None else "",
-        page.kernels(kernels),
+    parts = [
+        sections.engines(comparison),
+        sections.distribution(comparison),
+        sections.accuracy(accuracy, comparison, metric),
+        None if history is None else sections.tuning(history),
+        sections.kernels(kernels),
         page.method(comparison, metadata or {}),
     ]
-    title = f"{Path(comparison.model.path).name}: {comparison.verdict.fastest or 'no engine'} leads"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Nothing may be fetched, whatever a model's metadata holds.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + f"\n<footer>{escape(comparison.tool)} · {escape(comparison.created)}</footer>"
-        "\n</main>\n</body>\n</html>\n"
+    return environment.render(
+        "report.html",
+        **page.header(comparison),
+        tiles=page.tiles(comparison, last, metric),
+        notes=page.notes(comparison),
+        sections=[part for part in parts if part is not None],
     )

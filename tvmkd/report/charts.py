@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from tvmkd.bench.schema import Comparison, Engine
 from tvmkd.bench.table import milliseconds, milliseconds_unit
@@ -16,7 +17,7 @@ WIDE, NARROW = 940, 330
 BINS = 160
 
 
-def both(draw: Callable[[int], Canvas]) -> str:
+def both(draw: Callable[[int], Canvas]) -> Markup:
     """The drawing at both widths; the style sheet shows the one that fits."""
     return draw(WIDE).render("wide") + draw(NARROW).render("narrow")
 

@@ -7,7 +7,8 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 _ids = itertools.count(1)
 
@@ -20,54 +21,82 @@ class Canvas:
         self.height = height
         self._title = title
         self._description = description
-        self._shapes: list[str] = []
+        self._shapes: list[Markup] = []
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
         """A straight line."""
-        self._shapes.append(
-            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
+        self._add(
+            '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>',
+            x1,
+            y1,
+            x2,
+            y2,
+            css,
         )
 
     def rect(
         self, x: float, y: float, width: float, height: float, css: str, tip: str = ""
     ) -> None:
-        """A rectangle with slightly round corners; ``tip`` shows on hover."""
-        self._shapes.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="{height:.1f}" '
-            f'rx="2" class="{css}">{_tip(tip)}</rect>'
+        """A rectangle with slightly round corners; ``tip`` appears on hover."""
+        self._add(
+            '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="2" class="{}">'
+            "{}</rect>",
+            x,
+            y,
+            max(width, 0.5),
+            height,
+            css,
+            _tip(tip),
         )
 
     def circle(self, x: float, y: float, radius: float, css: str, tip: str = "") -> None:
         """A dot."""
-        self._shapes.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" class="{css}">{_tip(tip)}</circle>'
+        self._add(
+            '<circle cx="{:.1f}" cy="{:.1f}" r="{}" class="{}">{}</circle>',
+            x,
+            y,
+            radius,
+            css,
+            _tip(tip),
         )
 
     def path(
         self, points: Sequence[tuple[float, float]], css: str, *, close: bool = False, tip: str = ""
     ) -> None:
-        """A line through ``points``, closed to an area on demand."""
+        """A line through ``points``; an area if it is closed."""
         data = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + ("Z" if close else "")
-        self._shapes.append(f'<path d="{data}" class="{css}">{_tip(tip)}</path>')
+        self._add('<path d="{}" class="{}">{}</path>', data, css, _tip(tip))
 
     def text(self, x: float, y: float, text: str, css: str = "", anchor: str = "start") -> None:
         """Text on the baseline ``y``; ``anchor`` is start, middle or end."""
-        self._shapes.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{css}">'
-            f"{escape(text)}</text>"
+        self._add(
+            '<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>',
+            x,
+            y,
+            anchor,
+            css,
+            text,
         )
 
-    def render(self, css: str = "") -> str:
+    def render(self, css: str = "") -> Markup:
         """The element. Its ids are unique in the process, so several fit on one page."""
         number = next(_ids)
-        return (
-            f'<svg class="{css}" viewBox="0 0 {self.width} {self.height}" role="img" '
-            f'aria-labelledby="t{number} d{number}">'
-            f'<title id="t{number}">{escape(self._title)}</title>'
-            f'<desc id="d{number}">{escape(self._description)}</desc>'
-            + "".join(self._shapes)
-            + "</svg>"
+        return Markup(
+            '<svg class="{}" viewBox="0 0 {} {}" role="img" aria-labelledby="t{n} d{n}">'
+            '<title id="t{n}">{}</title><desc id="d{n}">{}</desc>{}</svg>'
+        ).format(
+            css,
+            self.width,
+            self.height,
+            self._title,
+            self._description,
+            Markup().join(self._shapes),
+            n=number,
         )
+
+    def _add(self, shape: str, *values: float | str) -> None:
+        # Markup.format escapes every value that is not Markup.
+        self._shapes.append(Markup(shape).format(*values))
 
 
 @dataclass(frozen=True)
@@ -117,5 +146,5 @@ def number(value: float) -> str:
     return f"{value:.10g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
 
 
-def _tip(text: str) -> str:
-    return f"<title>{escape(text)}</title>" if text else ""
+def _tip(text: str) -> Markup:
+    return Markup("<title>{}</title>").format(text) if text else Markup()
