@@ -47,6 +47,7 @@ def test_a_wheel_holds_targets_schedules_and_the_demo(tmp_path: Path) -> None:
             if path.suffix in {".toml", ".json", ".gz"}:
                 assert f"tvmkd/_{folder}/{path.relative_to(ROOT / folder)}" in names
     assert {"tvmkd/demo/tvmkd.toml", "tvmkd/recipes/classification.toml", "tvmkd/py.typed"} <= names
+    assert {f"tvmkd/report/templates/{name}" for name in ("base.html", "style.css")} <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     # And they are found from there, with no checkout in sight.
     script = (

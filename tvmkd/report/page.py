@@ -79,7 +79,7 @@ def method(comparison: Comparison, metadata: Mapping[str, str]) -> Section:
     facts = {
         "Model": f"{_model_name(comparison)}, SHA-256 {model.sha256[:16]}…",
         "Input": shapes,
-        **{str(key): str(value) for key, value in metadata.items()},
+        **{key[:1].upper() + key[1:]: value for key, value in metadata.items()},
         "One call is": how.measured,
         "Threads": f"{how.threads} for every engine, pinned to CPU "
         + ", ".join(map(str, how.pinned_cpus)),

@@ -16,7 +16,7 @@ TASKS_SHOWN = 14
 TIMES = ("engine", "median", "95% CI", "p90", "p95", "p99", "× fastest")
 COSTS = (
     *("engine", "size", "memory", "GPU memory", "load", "build", "tuning"),
-    *("max error", "off", "allowed"),
+    *("max error", "relative error", "allowed"),
 )
 
 
@@ -36,8 +36,8 @@ def engines(comparison: Comparison) -> Section | None:
         [Row(e.name, _costs(e), first=e.name == fastest) for e in ordered],
         "Memory is the peak of the process, GPU memory that of the engine. Load is the time to "
         "open or compile the model; build and tuning are the times that the engine or the artifact "
-        "took earlier. Errors are against ONNX Runtime in FP32: the largest difference, and as a "
-        "share of the output's range, beside the share that is allowed.",
+        "took earlier. Errors are against ONNX Runtime in FP32; the relative error and the one that "
+        "is allowed are shares of the output's range.",
     )
     title = "Time for one call"
     return Section(
