@@ -36,8 +36,8 @@ def engines(comparison: Comparison) -> Section | None:
         [Row(e.name, _costs(e), first=e.name == fastest) for e in ordered],
         "Memory is the peak of the process, GPU memory that of the engine. Load is the time to "
         "open or compile the model; build and tuning are the times that the engine or the artifact "
-        "took earlier. Errors are against ONNX Runtime in FP32; the relative error and the one that "
-        "is allowed are shares of the output's range.",
+        "took earlier. Errors are against ONNX Runtime in FP32; the relative and the allowed error "
+        "are shares of the output's range.",
     )
     title = "Time for one call"
     return Section(
