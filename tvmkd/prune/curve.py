@@ -42,8 +42,7 @@ def draw(steps: Sequence[Point], path: Path, budget_ms: float | None = None) -> 
         lead=_lead(steps),
         chart=picture,
     )
-    with files.draft(path, ".html") as written:
-        written.write_text(page, encoding="utf-8")
+    files.write_text(path, page)
 
 
 def _name(number: int, kept: bool) -> str:
