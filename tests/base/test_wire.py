@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import os
+import selectors
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tvmkd.base import wire
 from tvmkd.base.errors import InputError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
 
@@ -103,10 +106,38 @@ def test_a_call_that_overruns_its_time_is_ended(child: Child) -> None:
         child.call("slow", timeout=1.0)
 
 
-def test_silence_ends_a_call_but_events_keep_it_alive(child: Child) -> None:
-    assert child.call("ticks", {"times": 8}, silence=0.5) == "done"
-    with pytest.raises(WorkerTimeout, match="no answer in"):
-        child.call("slow", silence=0.5)
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The limits in seconds of every wait for a line."""
+    found: list[float] = []
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[Any]:
+            assert timeout is not None
+            found.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr(wire.selectors, "DefaultSelector", Selector)
+    return found
+
+
+def test_each_event_starts_the_limit_of_silence_anew(child: Child, limits: list[float]) -> None:
+    assert child.call("ticks", {"times": 3}, silence=60.0) == "done"
+    assert len(limits) > 1
+    assert set(limits) == {60.0}
+
+
+def test_events_do_not_extend_the_limit_of_a_call(child: Child, limits: list[float]) -> None:
+    assert child.call("ticks", {"times": 3}, silence=60.0, timeout=50.0) == "done"
+    assert len(limits) > 1
+    assert all(later < earlier <= 50.0 for earlier, later in itertools.pairwise(limits))
+
+
+def test_silence_ends_a_call(child: Child) -> None:
+    with pytest.raises(WorkerTimeout, match="slow: no answer in 0 s; the worker was ended"):
+        child.call("slow", silence=0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
 
 
 def test_what_the_child_started_ends_with_it(child: Child) -> None:
