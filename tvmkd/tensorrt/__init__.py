@@ -1,1 +1,1 @@
-"""TensorRT: engines, what runs them, and TensorRT inside TVM."""
+"""Builds, runs and times TensorRT engines."""

@@ -1,6 +1,6 @@
-"""The Python packages of TensorRT: which are installed, and what a generation of them has.
+"""Finds the installed Python packages of TensorRT, and what their generation supports.
 
-Generations from 8.2 (JetPack 4.6) to 11 differ in what is there, so everything here asks with
+The API differs between generations, from 8.2 (JetPack 4.6) to 11. Code tests for a feature with
 ``hasattr`` and never compares versions.
 """
 
@@ -26,17 +26,17 @@ PRODUCTS: dict[str, tuple[str, str, str]] = {
     ),
     "tensorrt-rtx": ("tensorrt_rtx", "TensorRT-RTX", "pip install 'tvmkd[tensorrt-rtx]'"),
 }
-"""Each product's module, its name in sentences, and how to get it."""
+"""For each product its module, its name in messages, and how to get it."""
 
 
 @dataclass(frozen=True)
 class Bindings:
-    """One TensorRT-like Python package, whatever its generation.
+    """The Python package of TensorRT or TensorRT-RTX, of any generation.
 
     Attributes:
         module: ``tensorrt`` or ``tensorrt_rtx``.
-        product: which of the two it is; their engines and their numbers are never mixed.
-        version: as the module gives it, ``8.2.1.8``.
+        product: which of the two it is; their engines and their timings are never mixed.
+        version: the module's version, for example ``8.2.1.8``.
     """
 
     module: Any
@@ -45,21 +45,21 @@ class Bindings:
 
     @property
     def title(self) -> str:
-        """For sentences: ``TensorRT-RTX 1.7.1.116``."""
+        """The name in messages, for example ``TensorRT-RTX 1.7.1.116``."""
         return f"{PRODUCTS[self.product][1]} {self.version}"
 
     @property
     def log(self) -> Log:
-        """The logger of this package: TensorRT takes one a process and ignores any other."""
+        """The package's logger: TensorRT uses one in a process and ignores any other."""
         return log_of(self.module)
 
     def flag(self, name: str) -> Any:
-        """The builder's flag of that name, None in a generation without it."""
+        """The builder flag of that name; None in a generation without it."""
         return getattr(self.module.BuilderFlag, name, None)
 
     @property
     def calibrates(self) -> bool:
-        """Whether INT8 can come from a calibrator; else it has to be in the ONNX file."""
+        """Whether INT8 calibration is supported; else the ONNX file has to be quantised."""
         return (
             hasattr(self.module, "IInt8EntropyCalibrator2")
             and hasattr(self.module.IBuilderConfig, "int8_calibrator")
@@ -68,20 +68,23 @@ class Bindings:
 
     @property
     def crosses(self) -> bool:
-        """Whether it builds for a compute capability by name, without a GPU."""
+        """Whether it can build for a given compute capability, without a GPU."""
         return hasattr(self.module.IBuilderConfig, "set_compute_capability")
 
     def creation_flags(self) -> int:
-        """What ``create_network`` takes: explicit batch where that is still a choice."""
+        """The flags for ``create_network``: explicit batch, in generations that have the flag."""
         explicit = getattr(self.module.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         return 0 if explicit is None else 1 << int(explicit)
 
 
 def find(product: str) -> Bindings:
-    """The package of a product, imported now.
+    """Imports the package of a product.
+
+    Args:
+        product: a key of `PRODUCTS`.
 
     Raises:
-        MissingError: it is not installed, or does not load; says how to get it.
+        MissingError: it is not installed, or cannot be imported; says how to get it.
     """
     name, title, how = PRODUCTS[product]
     try:
@@ -93,11 +96,11 @@ def find(product: str) -> Bindings:
     except (ImportError, OSError, RuntimeError) as error:
         raise _broken(title, error, how) from None
     if getattr(module, "__file__", None) is None:
-        # A folder of that name, NVIDIA's sources say, that Python takes for a package.
+        # Python takes a folder of that name, such as NVIDIA's sources, for a package.
         raise MissingError(f"{title} is not installed ({name} is only a folder here); {how}")
     if module.__name__ != name or not hasattr(module, "Builder"):
         raise MissingError(f"the module {name} is not {title}'s ({module.__name__}); {how}")
-    # Literal from a table of literals, which mypy cannot follow.
+    # The keys of PRODUCTS are the Literal's values, which mypy cannot see.
     return Bindings(module, product, str(module.__version__))  # type: ignore[arg-type]
 
 

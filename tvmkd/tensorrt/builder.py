@@ -1,4 +1,4 @@
-"""From an ONNX file to an engine, through whatever the installed TensorRT has."""
+"""Builds an engine from an ONNX file with the installed TensorRT, of any generation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 @dataclass(frozen=True)
 class _Goal:
-    """The GPU that an engine is for."""
+    """The GPU that an engine is built for."""
 
     gpu: str | None
     compute_capability: str | None
@@ -54,18 +54,20 @@ def build(
     *,
     cuda: CudaRuntime | None = None,
 ) -> Engine:
-    """Builds an engine. TensorRT needs the GPU that it is for; TensorRT-RTX does not.
+    """Builds an engine. TensorRT needs the GPU that the engine is for; TensorRT-RTX does not.
 
     Args:
-        onnx_path: the model; its precision is brought to that of ``options`` where the bindings
-            take types as the file has them.
-        progress: is told phases and the share done; only some generations tell them.
-        cuda: for a calibrator; found here where one is needed and none is given.
+        onnx_path: the model. In a generation without precision flags it is converted to the
+            precision of ``options`` first.
+        options: what to build.
+        bindings: the TensorRT package.
+        progress: gets the phases and the share done; only some generations report them.
+        cuda: the GPU for a calibrator; opened here if it is needed and not given.
 
     Raises:
         InputError: the file, the options for it, or a layer cannot be used; names the nodes.
-        MissingError: there is no GPU, or nothing that reaches it for calibration.
-        UsageError: a compute capability by name for a product that cannot do that.
+        MissingError: there is no GPU, or no CUDA package for calibration.
+        UsageError: a compute capability is given and the product cannot build for it.
     """
     model = parse(onnx_path)
     ranges = profiles.ranges(model, options, onnx_path)
@@ -79,7 +81,7 @@ def build(
         builder = _builder(bindings)
         network = builder.create_network(bindings.creation_flags())
         read = model if path == onnx_path else onnx.load(str(path), load_external_data=False)
-        # Held by a name: the network's weights belong to it.
+        # Kept alive by this name: the parser owns the network's weights.
         _reader = parser.parse(network, path, read, onnx_path, bindings)
         config = builder.create_builder_config()
         notes = precision.set_flags(config, builder, options, bindings)
@@ -123,11 +125,11 @@ def _plan(
     progress: Report | None,
     notes: list[str],
 ) -> tuple[bytes, float]:
-    """The serialised engine and the seconds that it took; adds to ``notes``."""
+    """Builds the serialised engine, and returns it with the seconds; adds to ``notes``."""
     cache = options.timing_cache
     if cache is not None:
         notes += timing_cache.attach(config, cache, bindings)
-    # Names and tactics of layers, for what is measured and shown later.
+    # Stores the names and tactics of the layers, which profiles and reports show later.
     config.profiling_verbosity = bindings.module.ProfilingVerbosity.DETAILED
     watch = monitor(bindings.module, progress or (lambda _phase, _share: None), bindings.log)
     if watch is not None:
@@ -145,20 +147,21 @@ def _plan(
 
 
 def model_hash(path: Path, model: onnx.ModelProto | None = None) -> str:
-    """The SHA-256 of a model: of its file, and of the weights beside it.
+    """The SHA-256 of a model's file and of its external weights.
 
     Raises:
-        InputError: not an ONNX file, or weights beside it are missing.
+        InputError: the file is no ONNX file, or external weights are missing.
     """
     model = parse(path) if model is None else model
     return digest(path, check_external(model, path))
 
 
 def aim(options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> _Goal:
-    """Which GPU the engine is for.
+    """The GPU that the engine is for.
 
     Raises:
-        UsageError: one by name, and the product builds only for the one that is here.
+        UsageError: a compute capability is given, and the product builds for the GPU of this
+            machine only.
     """
     if options.compute_capability is not None:
         if not bindings.crosses:
@@ -173,7 +176,7 @@ def aim(options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> _Goal:
 
 
 def _builder(bindings: Bindings) -> Any:
-    # Without a GPU the factory gives nothing, which pybind11 turns into a TypeError.
+    # Without a GPU the factory returns null, and pybind11 raises a TypeError.
     with contextlib.suppress(TypeError, RuntimeError):
         builder = bindings.module.Builder(bindings.log.handle)
         if builder is not None:
@@ -186,7 +189,7 @@ def _builder(bindings: Bindings) -> Any:
 
 def _aim(config: Any, options: BuildOptions, goal: _Goal, bindings: Bindings) -> None:
     if not bindings.crosses or goal.compute_capability is None:
-        # TensorRT-RTX without a GPU and without a name builds for all that it knows.
+        # Without a GPU and a compute capability, TensorRT-RTX builds for all that it supports.
         return
     names = bindings.module.ComputeCapability
     name = "CURRENT" if options.compute_capability is None else f"SM{_digits(goal)}"

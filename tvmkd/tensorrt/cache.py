@@ -1,4 +1,4 @@
-"""Engines that were built before, under everything that they depend on."""
+"""A cache of engines; the key covers everything that an engine depends on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """Where engines are kept: ``$XDG_CACHE_HOME/tvmkd/engines``."""
+    """The cache folder, ``$XDG_CACHE_HOME/tvmkd/engines``."""
     return resources.cache("engines")
 
 
 def key(onnx_path: Path, options: BuildOptions, bindings: Bindings, gpu: Gpu | None) -> str:
-    """The hash of what an engine depends on: model, options, product, version, GPU and driver."""
+    """The cache key: a hash of model, options, product, version, GPU and driver."""
     goal = aim(options, bindings, gpu)
     return files.key(
         "engine",
@@ -46,9 +46,9 @@ def get(
     *,
     cuda: CudaRuntime | None = None,
 ) -> tuple[Engine, bool]:
-    """The engine from the cache, or built and put there; and whether it was there.
+    """Returns the cached engine, or builds and caches it; and True if it was in the cache.
 
-    For an engine that is measured anew each time, call `tvmkd.tensorrt.builder.build` itself.
+    To build in any case, call `tvmkd.tensorrt.builder.build`.
 
     Raises:
         As `tvmkd.tensorrt.builder.build`.
@@ -59,7 +59,7 @@ def get(
         try:
             return read(path), True
         except InputError:
-            # Damaged, or half of it gone: as if it had not been there.
+            # A damaged entry is built again.
             path.unlink(missing_ok=True)
     engine = build(onnx_path, options, bindings, progress, cuda=cuda)
     write(engine, path)

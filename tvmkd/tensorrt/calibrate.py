@@ -1,4 +1,4 @@
-"""Ranges of activations for INT8, where TensorRT still finds them itself."""
+"""INT8 calibration by TensorRT, in the generations that have calibrators."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ def calibrator(
 ) -> Any:
     """An entropy calibrator (``IInt8EntropyCalibrator2``) that feeds whole batches of ``samples``.
 
-    What goes wrong in it is kept in the log's ``stopped``: an exception that reaches TensorRT ends
-    the process.
+    An exception in it is stored in the log's ``stopped``, because one that reaches TensorRT's C++
+    ends the process.
 
     Args:
-        samples: each input's, as many of one as of another, first axis first.
-        batch: how many samples TensorRT is given at once.
+        bindings: the TensorRT package.
+        samples: for each input ``[N, ...]``, with the same N.
+        batch: number of samples in a batch.
+        cuda: the GPU.
 
     Raises:
-        InputError: fewer samples than one batch, or a different number for different inputs.
+        InputError: there are fewer samples than one batch, or inputs differ in their number.
     """
     counts = {name: len(array) for name, array in samples.items()}
     if len(set(counts.values())) != 1:
@@ -65,7 +67,7 @@ def calibrator(
             pinned, address = self._places[name]
             pinned[:] = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
             cuda.to_device(address, pinned, self._stream)
-            # Its stream is not TensorRT's, and the pinned memory is filled again next time.
+            # TensorRT uses another stream, and the next batch overwrites the pinned memory.
             cuda.synchronize(self._stream)
             return address
 
@@ -76,7 +78,7 @@ def calibrator(
             return None
 
         def release(self) -> None:
-            """Gives its memory back, once the engine is built."""
+            """Frees the memory; call it after the build."""
             for pinned, address in self._places.values():
                 cuda.free(address)
                 cuda.unpin(pinned)

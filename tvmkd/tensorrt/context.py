@@ -1,7 +1,7 @@
-"""One way to run an engine, over the two that TensorRT has had.
+"""One interface for the two ways in which TensorRT runs an engine.
 
-8.x numbers an engine's inputs and outputs ("bindings"); 8.5 brought names for them, which are all
-that 10, 11 and TensorRT-RTX have. What the package at hand can do decides, never its version.
+TensorRT 8 numbers an engine's inputs and outputs ("bindings"). 8.5 added access by name, which is
+the only way in 10, 11 and TensorRT-RTX. The code tests what the package supports, not its version.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of an engine; sizes that are free are -1."""
+    """An input or output of an engine; a free size is -1."""
 
     name: str
     dtype: np.dtype[Any]
@@ -39,18 +39,18 @@ class Tensor:
 
 
 class Context:
-    """An engine and one execution context of it.
+    """An engine with one execution context.
 
     Args:
         plan: a serialised engine.
-        bindings: the package that runs it.
+        bindings: the TensorRT package.
 
     Attributes:
-        tensors: inputs and outputs, in the engine's order, which all addresses come in.
+        tensors: inputs and outputs in the engine's order; lists of addresses have the same order.
 
     Raises:
-        InputError: this TensorRT on this GPU cannot read the plan, or it is of a kind that is not
-            run here; says why.
+        InputError: this TensorRT on this GPU cannot read the plan, or the engine has tensors that
+            are not supported here.
     """
 
     tensors: tuple[Tensor, ...]
@@ -60,7 +60,7 @@ class Context:
         self._log.clear()
         try:
             self._runtime = self._module.Runtime(self._log.handle)
-        except TypeError:  # pybind11's word for a constructor that gave nothing
+        except TypeError:  # from pybind11, if the constructor returns null
             raise InputError(f"{bindings.title} does not start: {self.said()}") from None
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
@@ -73,25 +73,25 @@ class Context:
         self.tensors = tuple(self._tensor(index) for index in range(self._count()))
 
     def said(self) -> str:
-        """TensorRT's first error since the last time, on one line."""
+        """TensorRT's first error since the last call, on one line."""
         why = self._log.why()
         self._log.clear()
         return why
 
     def renew(self) -> None:
-        """A fresh execution context: shapes, addresses and the profiler have to be set again.
+        """Makes a new execution context; shapes, addresses and the profiler must be set again.
 
         Raises:
-            TvmkdError: there is no memory for it.
+            TvmkdError: there is not enough memory.
         """
-        # The old one first: up to 8.x, two may not use one optimisation profile at a time.
+        # Deleted first: up to 8.x, two contexts must not use the same optimisation profile.
         self._context = None
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise TvmkdError(f"TensorRT gives no execution context: {self.said()}")
 
     def facts(self) -> dict[str, Any]:
-        """``layers`` after fusion and ``activation_bytes`` on the GPU, None where not told."""
+        """``layers`` after fusion and ``activation_bytes`` on the GPU; None if not available."""
         memory = getattr(self._engine, "device_memory_size_v2", None)
         if memory is None:
             memory = getattr(self._engine, "device_memory_size", None)
@@ -101,15 +101,15 @@ class Context:
         }
 
     def profile_with(self, profiler: Any) -> None:
-        """Has each layer's time reported from here on, which slows the engine down."""
+        """Reports each layer's time to ``profiler`` from now on; this slows the engine down."""
         self._context.profiler = profiler
 
     def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-        """Fixes the inputs' shapes; those of all tensors.
+        """Sets the inputs' shapes and returns the shapes of all tensors.
 
         Raises:
-            InputError: a shape is none that the engine was built for, or an output's shape is only
-                known once it was computed.
+            InputError: the engine was not built for a shape, or an output's shape depends on the
+                data.
         """
         for tensor in self.tensors:
             if tensor.is_input and not self._set_shape(tensor, shapes[tensor.name]):
@@ -127,7 +127,7 @@ class Context:
         return found
 
     def execute(self, addresses: Sequence[int]) -> bool:
-        """Runs once and waits (``execute_v2``, which every generation has)."""
+        """Runs once and waits for the end (``execute_v2``, in every generation)."""
         return bool(self._context.execute_v2(list(addresses)))
 
     def _set_shape(self, tensor: Tensor, shape: Shape) -> bool:
@@ -136,20 +136,20 @@ class Context:
         return len(shape) == len(tensor.shape) and self._accepts(tensor.name, shape)
 
     def _limits(self, tensor: Tensor) -> tuple[Shape, Shape]:
-        """The least and the greatest shape."""
+        """The smallest and the largest shape."""
         if -1 not in tensor.shape:
             return tensor.shape, tensor.shape
         low, _, high = self._profile(tensor.name)
         return _sizes(low), _sizes(high)
 
-    # What the two generations do each in their way.
+    # The two generations implement these methods.
 
     def set_addresses(self, addresses: Sequence[int]) -> None:
-        """Where the tensors are on the GPU."""
+        """Sets the tensors' addresses on the GPU."""
         raise NotImplementedError
 
     def enqueue(self, stream: int) -> bool:
-        """Puts one run on the stream; whether TensorRT took it."""
+        """Enqueues one run on the stream; False if TensorRT refuses."""
         raise NotImplementedError
 
     def _count(self) -> int:
@@ -169,7 +169,7 @@ class Context:
 
 
 class NamedContext(Context):
-    """Tensors by name and ``execute_async_v3``: 8.5 and later."""
+    """TensorRT 8.5 and later: tensors by name and ``execute_async_v3``."""
 
     def set_addresses(self, addresses: Sequence[int]) -> None:
         """``set_tensor_address``."""
@@ -204,10 +204,10 @@ class NamedContext(Context):
 
 
 class IndexedContext(Context):
-    """Bindings by number and ``execute_async_v2``: up to 8.4."""
+    """TensorRT up to 8.4: bindings by number and ``execute_async_v2``."""
 
     def set_addresses(self, addresses: Sequence[int]) -> None:
-        """Kept for each run: they are an argument of it here."""
+        """Stores the addresses, which are an argument of each run here."""
         self._addresses = list(addresses)
 
     def enqueue(self, stream: int) -> bool:
@@ -215,7 +215,7 @@ class IndexedContext(Context):
         return bool(self._context.execute_async_v2(self._addresses, stream))
 
     def _count(self) -> int:
-        # Each optimisation profile has bindings of its own; the first one's come first.
+        # Each optimisation profile has its own bindings; those of profile 0 come first.
         return int(self._engine.num_bindings) // int(self._engine.num_optimization_profiles)
 
     def _tensor(self, index: int) -> Tensor:
@@ -240,13 +240,13 @@ class IndexedContext(Context):
 
 
 def load(plan: bytes, bindings: Bindings) -> Context:
-    """The engine, ready to run. Raises as `Context`."""
+    """The `Context` for this generation. Raises as `Context`."""
     named = hasattr(bindings.module.IExecutionContext, "execute_async_v3")
     return (NamedContext if named else IndexedContext)(plan, bindings)
 
 
 def layer_listener(module: Any) -> Any:
-    """A profiler that keeps ``(layer, milliseconds)`` in ``times``, run after run."""
+    """A profiler that appends ``(layer, milliseconds)`` to ``times`` in each run."""
 
     class Listener(module.IProfiler):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -260,7 +260,7 @@ def layer_listener(module: Any) -> Any:
 
 
 def _dtype(name: str, dtype: Any) -> np.dtype[Any]:
-    # TensorRT's own nptype of 8.x wants numpy names that are gone.
+    # nptype of TensorRT 8.x uses names that numpy has removed.
     if dtype.name not in DTYPES:
         raise InputError(
             f"{name} is of type {dtype.name}, which numpy has not: cast it in the ONNX"

@@ -1,4 +1,4 @@
-"""Finds the package that provides CUDA here; none is imported before `find` is called."""
+"""Finds an installed CUDA package; none is imported before `find` is called."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from tvmkd.tensorrt.cuda_runtime import CudaRuntime
 
 
 def find(spin: bool = True) -> CudaRuntime:
-    """The first GPU, through cuda-bindings or, without it, pycuda.
+    """Opens the first GPU with cuda-bindings, or with pycuda if that is not installed.
 
-    cuda-bindings comes first: it makes CUDA graphs, and it installs anywhere.
+    cuda-bindings is preferred because it supports CUDA graphs and installs on every machine.
 
     Args:
-        spin: wait for the GPU by spinning.
+        spin: whether the host spins while it waits for the GPU.
 
     Raises:
-        MissingError: no package, no driver or no GPU; says which, and how to get it.
+        MissingError: there is no package, no driver or no GPU; says how to get it.
     """
     refused, absent = [], []
     for module in (cuda_bindings, cuda_pycuda):
@@ -27,5 +27,5 @@ def find(spin: bool = True) -> CudaRuntime:
             refused.append(str(error))
         except ImportError as error:
             absent.append(f"{module.PACKAGE} cannot be imported ({error}): {module.HOW}")
-    # Where a package is here, what it lacks is what there is to get.
+    # If a package is installed, only its own problem matters.
     raise MissingError(f"nothing here runs on an NVIDIA GPU: {'; or '.join(refused or absent)}")

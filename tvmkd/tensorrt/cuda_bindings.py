@@ -1,4 +1,4 @@
-"""`CudaRuntime` over cuda-bindings, NVIDIA's own: calls that answer ``(error, *values)``."""
+"""`CudaRuntime` with NVIDIA's cuda-bindings, whose calls return ``(error, *values)``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HOW = "pip install cuda-bindings"
 
 
 def open_device(spin: bool) -> CudaBindings:
-    """The first GPU.
+    """Opens the first GPU.
 
     Raises:
-        ImportError: the package is not there.
-        MissingError: there is no driver or no GPU for it.
+        ImportError: cuda-bindings is not installed.
+        MissingError: there is no driver, or no GPU.
     """
     from cuda.bindings import runtime
 
@@ -32,7 +32,7 @@ class CudaBindings:
 
     Args:
         api: ``cuda.bindings.runtime``.
-        spin: wait for the GPU by spinning.
+        spin: whether the host spins while it waits for the GPU.
     """
 
     package = PACKAGE
@@ -58,7 +58,7 @@ class CudaBindings:
         if name != "cudaSuccess" or not found[1]:
             raise MissingError(f"the NVIDIA driver finds no GPU ({name}): look at `nvidia-smi`")
         how = "cudaDeviceScheduleSpin" if spin else "cudaDeviceScheduleBlockingSync"
-        # Before the context is made, which the first allocation does.
+        # Before the first allocation, which creates the context.
         self._call("cudaSetDeviceFlags", getattr(api, how))
         self._call("cudaSetDevice", 0)
         self._call("cudaFree", 0)
@@ -72,7 +72,7 @@ class CudaBindings:
         return values[0] if len(values) == 1 else values
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all."""
+        """Free and total memory in bytes."""
         free, total = self._call("cudaMemGetInfo")
         return int(free), int(total)
 
@@ -94,7 +94,7 @@ class CudaBindings:
         self._call("cudaFreeHost", array.ctypes.data)
 
     def stream(self) -> Stream:
-        """``cudaStreamCreateWithFlags``; it does not wait for the default stream's work."""
+        """``cudaStreamCreateWithFlags``, not synchronised with the default stream."""
         return self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)
 
     def stream_address(self, stream: Stream) -> int:
@@ -120,7 +120,7 @@ class CudaBindings:
         self._call("cudaMemcpyAsync", target.ctypes.data, address, target.nbytes, kind, stream)
 
     def event(self) -> Event:
-        """``cudaEventCreateWithFlags``, to be waited for in the device's way."""
+        """``cudaEventCreateWithFlags``, which waits in the same way as the device."""
         waits = self._api.cudaEventDefault if self.spin else self._api.cudaEventBlockingSync
         return self._call("cudaEventCreateWithFlags", waits)
 
@@ -137,7 +137,7 @@ class CudaBindings:
         return float(self._call("cudaEventElapsedTime", start, end))
 
     def begin_capture(self, stream: Stream) -> None:
-        """``cudaStreamBeginCapture``, of this thread's calls only."""
+        """``cudaStreamBeginCapture`` of this thread's calls only."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
 
@@ -150,7 +150,7 @@ class CudaBindings:
             self._call("cudaGraphDestroy", graph)
 
     def abandon_capture(self, stream: Stream) -> None:
-        """``cudaStreamEndCapture``, whatever it says, and ``cudaGetLastError``."""
+        """``cudaStreamEndCapture``, ignoring its error, and ``cudaGetLastError``."""
         code, *graph = self._api.cudaStreamEndCapture(stream)
         if _name(code) == "cudaSuccess":
             self._call("cudaGraphDestroy", *graph)
@@ -165,9 +165,9 @@ class CudaBindings:
         self._call("cudaGraphExecDestroy", graph)
 
     def close(self) -> None:
-        """Nothing: the device's context is the process's."""
+        """Does nothing: the device's context belongs to the process."""
 
 
 def _name(code: Any) -> str:
-    """An error's name: codes that this version does not know are bare numbers."""
+    """An error's name, or its number if this version has no name for it."""
     return str(getattr(code, "name", code))

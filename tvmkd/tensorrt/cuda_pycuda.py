@@ -1,4 +1,4 @@
-"""`CudaRuntime` over pycuda, which is what a Jetson has. It makes no CUDA graphs."""
+"""`CudaRuntime` with pycuda, which is available on a Jetson. It supports no CUDA graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = "pycuda"
 HOW = "pip install 'tvmkd[pycuda]', which compiles against an installed CUDA toolkit (cuda.h)"
 NO_GRAPHS = "pycuda has no calls for CUDA graphs: pip install cuda-bindings"
 
-# The driver's names, which pycuda's messages hold, as the runtime's.
+# The CUDA runtime's error names for the driver's texts in pycuda's messages.
 NAMES = {
     "out of memory": "cudaErrorMemoryAllocation",
     "an illegal memory access was encountered": "cudaErrorIllegalAddress",
@@ -28,10 +28,10 @@ NAMES = {
 
 
 def open_device(spin: bool) -> PyCuda:
-    """The first GPU.
+    """Opens the first GPU.
 
     Raises:
-        ImportError: the package is not there, or the driver's library it is linked with.
+        ImportError: pycuda is not installed, or the driver library that it is linked with.
         MissingError: there is no GPU.
     """
     import pycuda.driver
@@ -44,7 +44,7 @@ class PyCuda:
 
     Args:
         api: ``pycuda.driver``.
-        spin: wait for the GPU by spinning.
+        spin: whether the host spins while it waits for the GPU.
     """
 
     package = PACKAGE
@@ -61,10 +61,10 @@ class PyCuda:
         if not count:
             raise MissingError(f"{PACKAGE} finds no GPU: look at `nvidia-smi`")
         with self._asked("retain_primary_context"):
-            # The one that CUDA's runtime uses, and so all else in this process.
+            # CUDA's runtime, and so every other library in this process, uses this context too.
             self._context = api.Device(0).retain_primary_context()
             self._context.push()
-        # That context cannot be told how to wait, so each wait is.
+        # The primary context has no option for waiting, so each wait chooses.
         self._waiting = None if spin else api.Event(api.event_flags.BLOCKING_SYNC)
         self._memory: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
@@ -80,7 +80,7 @@ class PyCuda:
             raise cuda_runtime.error(call, name, text) from None
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all."""
+        """Free and total memory in bytes."""
         with self._asked("mem_get_info"):
             free, total = self._api.mem_get_info()
         return int(free), int(total)
@@ -105,7 +105,7 @@ class PyCuda:
         return found
 
     def unpin(self, array: np.ndarray) -> None:
-        """Frees the allocation that the array lies in."""
+        """Frees the array's allocation."""
         with self._asked("free"):
             self._pinned.pop(array.ctypes.data).free()
 
@@ -119,10 +119,10 @@ class PyCuda:
         return int(stream.handle)
 
     def destroy_stream(self, stream: Stream) -> None:
-        """Nothing: it goes with its last reference."""
+        """Does nothing: it is destroyed with its last reference."""
 
     def synchronize(self, stream: Stream) -> None:
-        """``Stream.is_done`` until it is, or ``Event.synchronize`` of a blocking event."""
+        """Spins on ``Stream.is_done``, or blocks in ``Event.synchronize``."""
         with self._asked("synchronize"):
             if self._waiting is not None:
                 self._waiting.record(stream).synchronize()
@@ -145,7 +145,7 @@ class PyCuda:
             return self._api.Event()
 
     def destroy_event(self, event: Event) -> None:
-        """Nothing: it goes with its last reference."""
+        """Does nothing: it is destroyed with its last reference."""
 
     def record(self, event: Event, stream: Stream) -> None:
         """``Event.record``."""
@@ -166,17 +166,17 @@ class PyCuda:
         raise MissingError(NO_GRAPHS)
 
     def abandon_capture(self, stream: Stream) -> None:
-        """Nothing: none can have begun."""
+        """Does nothing: no capture can have begun."""
 
     def launch(self, graph: Graph, stream: Stream) -> None:
         """Raises MissingError."""
         raise MissingError(NO_GRAPHS)
 
     def destroy_graph(self, graph: Graph) -> None:
-        """Nothing: none can have been made."""
+        """Does nothing: no graph can exist."""
 
     def close(self) -> None:
-        """Pops the context and lets go of it."""
+        """Pops and releases the context."""
         self._waiting = None
         with contextlib.suppress(self._api.Error):
             self._context.pop()

@@ -1,7 +1,7 @@
-"""The calls of CUDA that running an engine needs, as a protocol, and its errors.
+"""The CUDA calls that running an engine needs, as a protocol, and their errors.
 
-Device memory is an address (int); pinned
-memory is a numpy array of bytes; streams, events and graphs are whatever the package makes them.
+Device memory is an address (int); pinned memory is a numpy array of bytes; streams, events and
+graphs are objects of the CUDA package.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ STICKY = frozenset(
         "cudaErrorLaunchFailure",
     }
 )
-"""After one of these every later call fails the same way: only a new process gets the GPU back."""
+"""After one of these errors every later call fails too; only a new process can use the GPU."""
 
 
 class CudaError(TvmkdError):
-    """CUDA refused a call.
+    """A CUDA call failed.
 
     Attributes:
-        name: CUDA's own for it, as "cudaErrorIllegalAddress".
+        name: CUDA's name of the error, for example "cudaErrorIllegalAddress".
     """
 
     def __init__(self, call: str, name: str, text: str) -> None:
@@ -47,18 +47,18 @@ class CudaError(TvmkdError):
 
 
 class OutOfMemory(CudaError):
-    """The GPU, or what may be pinned of the host's memory, is full."""
+    """The GPU's memory, or the host's pinned memory, is full."""
 
 
 class CudaRuntime(Protocol):
-    """One GPU through one package. All calls come from one thread.
+    """One GPU, used through one package and from one thread.
 
-    Every method raises `CudaError` where CUDA refuses the call, `OutOfMemory` among them.
+    Every method raises `CudaError` if the CUDA call fails, and `OutOfMemory` if memory is full.
 
     Attributes:
-        package: which one it is.
-        captures: whether it can make CUDA graphs.
-        spin: whether the host waits for the GPU by spinning (quick) or sleeping (cool).
+        package: the package's name.
+        captures: whether it supports CUDA graphs.
+        spin: whether the host spins while it waits for the GPU (lower latency), or sleeps.
     """
 
     package: str
@@ -66,71 +66,71 @@ class CudaRuntime(Protocol):
     spin: bool
 
     def memory(self) -> tuple[int, int]:
-        """Bytes free and in all on the GPU."""
+        """Free and total memory of the GPU in bytes."""
 
     def malloc(self, size: int) -> int:
-        """The address of ``size`` bytes on the GPU."""
+        """Allocates ``size`` bytes on the GPU and returns the address."""
 
     def free(self, address: int) -> None:
-        """Gives back what `malloc` gave."""
+        """Frees memory of `malloc`."""
 
     def pin(self, size: int) -> np.ndarray:
-        """``size`` bytes (uint8) of the host's memory that the GPU copies from by itself."""
+        """Allocates ``size`` bytes (uint8) of pinned host memory, for asynchronous copies."""
 
     def unpin(self, array: np.ndarray) -> None:
-        """Gives back what `pin` gave."""
+        """Frees memory of `pin`."""
 
     def stream(self) -> Stream:
-        """A new stream."""
+        """Creates a stream."""
 
     def stream_address(self, stream: Stream) -> int:
-        """What TensorRT takes for a stream."""
+        """The stream's handle as a number, for TensorRT."""
 
     def destroy_stream(self, stream: Stream) -> None:
-        """Gives back what `stream` gave."""
+        """Destroys a stream."""
 
     def synchronize(self, stream: Stream) -> None:
-        """Waits until all that was put on the stream is done."""
+        """Waits until the stream's work is done."""
 
     def to_device(self, address: int, source: np.ndarray, stream: Stream) -> None:
-        """Puts a copy of pinned memory to the GPU on the stream."""
+        """Enqueues a copy from pinned memory to the GPU."""
 
     def to_host(self, target: np.ndarray, address: int, stream: Stream) -> None:
-        """Puts a copy from the GPU to pinned memory on the stream."""
+        """Enqueues a copy from the GPU to pinned memory."""
 
     def event(self) -> Event:
-        """A new event."""
+        """Creates an event."""
 
     def destroy_event(self, event: Event) -> None:
-        """Gives back what `event` gave."""
+        """Destroys an event."""
 
     def record(self, event: Event, stream: Stream) -> None:
-        """Puts the event on the stream."""
+        """Enqueues the event."""
 
     def elapsed_ms(self, start: Event, end: Event) -> float:
-        """Milliseconds of the GPU's clock between two events that have both happened."""
+        """Milliseconds on the GPU's clock between two events that are both done."""
 
     def begin_capture(self, stream: Stream) -> None:
-        """From here on, what is put on the stream is noted down and not done."""
+        """Starts a capture: from now on work on the stream is recorded and not executed."""
 
     def end_capture(self, stream: Stream) -> Graph:
-        """What was noted down, ready to be launched."""
+        """Ends the capture and returns the recorded work as a graph, ready to launch."""
 
     def abandon_capture(self, stream: Stream) -> None:
-        """Ends a capture that failed, and takes what CUDA has to say of it."""
+        """Ends a capture that failed, and clears CUDA's error."""
 
     def launch(self, graph: Graph, stream: Stream) -> None:
-        """Puts all that a graph holds on the stream."""
+        """Enqueues a graph."""
 
     def destroy_graph(self, graph: Graph) -> None:
-        """Gives back what `end_capture` gave."""
+        """Destroys a graph."""
 
     def close(self) -> None:
-        """Lets the GPU go."""
+        """Releases the GPU."""
 
 
 def error(call: str, name: str, text: str) -> CudaError:
-    """The exception for a call that CUDA refused with the error of that name."""
+    """The exception for a call that failed with the CUDA error ``name``."""
     kind = OutOfMemory if name == "cudaErrorMemoryAllocation" else CudaError
     return kind(call, name, text)
 

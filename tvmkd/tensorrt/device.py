@@ -1,4 +1,4 @@
-"""Which GPU is here, asked of NVIDIA's driver itself: an engine is only good for that one."""
+"""Finds this machine's GPU through NVIDIA's driver; an engine runs only on the GPU it is for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 _LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _DRIVER_FILES = {
-    # On a PC the kernel module says its release; on a Jetson the driver is part of L4T.
+    # A PC has the kernel module's release; on a Jetson the driver is part of L4T.
     "/proc/driver/nvidia/version": r"Kernel Module.*?(\d+\.[\d.]+)",
     "/etc/nv_tegra_release": r"# (R\d+) \(release\), REVISION: ([\d.]+)",
 }
@@ -21,13 +21,13 @@ _DRIVER_FILES = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU and what runs it.
+    """A GPU and its driver.
 
     Attributes:
-        name: as the driver gives it.
-        compute_capability: ``8.6``.
-        driver: its release, or the newest CUDA that it takes where it shows none.
-        uuid: ``GPU-...``, by which nvidia-smi takes it.
+        name: the driver's name for it.
+        compute_capability: for example ``8.6``.
+        driver: the driver's release; if unknown, the newest CUDA version that it supports.
+        uuid: ``GPU-...``, as nvidia-smi shows it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Gpu:
 
 @functools.lru_cache(maxsize=1)
 def find() -> Gpu | None:
-    """The first GPU that the driver shows, None where there is none or no driver."""
+    """The driver's first GPU; None if there is no GPU or no driver."""
     try:
         cuda = ctypes.CDLL(_LIBRARY)
     except OSError:

@@ -1,4 +1,4 @@
-"""A built engine: the plan, what is known of it, and where it may be loaded."""
+"""A built engine: the plan and its facts, written to and read from files."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Engine:
     """A plan and its facts.
 
     Attributes:
-        plan: what the builder serialised.
+        plan: the serialised engine.
         product: ``tensorrt`` or ``tensorrt-rtx``.
-        version: of the package that built it: no other one loads it.
-        precision: as asked for.
-        gpu: the GPU it was built on; None where it was built for a compute capability by name, or
-            (TensorRT-RTX without a GPU) for every one that the product knows.
-        compute_capability: ``8.6``; None for every one.
-        driver: of that GPU.
-        seconds: that the builder took, without parsing and conversion.
-        layers: after fusion, each with ``Name`` and, where known, ``LayerType``.
-        network_layers: before fusion.
+        version: version of the package that built it; no other version can load it.
+        precision: the requested precision.
+        gpu: the GPU it was built on; None if it was built for a given compute capability, or (by
+            TensorRT-RTX without a GPU) for all that the product supports.
+        compute_capability: for example ``8.6``; None for all.
+        driver: the driver of ``gpu``.
+        seconds: duration of the build, without parsing and conversion.
+        layers: the layers after fusion, each with ``Name`` and, if known, ``LayerType``.
+        network_layers: number of layers before fusion.
         inputs, outputs: each with ``name``, ``shape`` (-1 is free) and ``dtype``.
-        batch: smallest, best and largest, where it is free.
-        onnx_sha256: of the model it came from.
-        notes: what a person has to know of the build.
+        batch: smallest, best and largest batch if it is free, else None.
+        onnx_sha256: SHA-256 of the model.
+        notes: notes on the build for the user.
     """
 
     plan: bytes
@@ -61,7 +61,7 @@ class Engine:
         return len(self.plan)
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the plan, JSON-safe; ``size`` and the plan's ``sha256`` with it."""
+        """All fields except the plan, plus its ``size`` and ``sha256``. JSON-safe."""
         values = asdict(self)
         del values["plan"]
         return {**values, "size": self.size, "sha256": hashlib.sha256(self.plan).hexdigest()}
@@ -94,7 +94,7 @@ def write(engine: Engine, path: Path) -> None:
 
 
 def read(path: Path) -> Engine:
-    """The engine that `write` left at ``path``.
+    """Reads the engine that `write` wrote to ``path``.
 
     Raises:
         InputError: the plan or its facts are missing or damaged.

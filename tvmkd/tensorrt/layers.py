@@ -1,4 +1,4 @@
-"""What an engine is made of, after TensorRT has fused and chosen."""
+"""Lists the layers of an engine, after TensorRT's fusion and choice of tactics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SEPARATOR = "\x1f"
 
 
 def from_log(text: str) -> list[dict[str, Any]]:
-    """The layers in the list that a builder logs, which needs no GPU to read.
+    """The layers in the builder's log; reading it needs no GPU.
 
-    Each with ``Name``, ``LayerType``, ``TacticName`` and ``Metadata``: the ONNX nodes behind it.
+    Each has ``Name``, ``LayerType``, ``TacticName`` and ``Metadata``, the layer's ONNX nodes.
     """
     found = []
     for line in text.splitlines():
@@ -32,7 +32,7 @@ def from_log(text: str) -> list[dict[str, Any]]:
 
 
 def inspect(plan: bytes, bindings: Bindings) -> list[dict[str, Any]]:
-    """The layers as the engine inspector gives them; none where the engine cannot be loaded."""
+    """The layers from the engine inspector; empty if the engine cannot be loaded."""
     module = bindings.module
     engine = module.Runtime(bindings.log.handle).deserialize_cuda_engine(plan)
     if engine is None or not hasattr(engine, "create_engine_inspector"):
@@ -43,5 +43,5 @@ def inspect(plan: bytes, bindings: Bindings) -> list[dict[str, Any]]:
         listed = json.loads(text)["Layers"]
     except (ValueError, KeyError, TypeError):
         return []
-    # Of an engine without details it gives names alone.
+    # For an engine without details the inspector gives only names.
     return [entry if isinstance(entry, dict) else {"Name": str(entry)} for entry in listed]

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works: kept for error messages and for the layers of an engine."""
+"""Collects TensorRT's log, for error messages and for the list of an engine's layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tvmkd.base import console
 ERROR, WARNING, INFO = 1, 2, 3
 LAYERS = ("Layers:", "Engine Layer Information:")
 
-# The wrapping that only NVIDIA's developers can use: calls, numbers and places in their sources.
+# Parts of a message for NVIDIA's developers: calls, numbers and places in their sources.
 _WRAPPED = re.compile(r"Error Code \d+: [\w ]+ \((.*)\)$")
 _PLACE = re.compile(r"\s*\bIn \S+ at /\S+.*$")
 _SOURCE = re.compile(r"\[\w+\.(cpp|h)(:\d+)?: ?\w+\] ")
@@ -19,13 +19,13 @@ _NO_DRIVER = "cudaError 35"
 
 
 class Log:
-    """Collects TensorRT's messages. There is one a module for as long as the process lives.
+    """Collects TensorRT's messages. Each module has one log, until the process ends.
 
     Attributes:
         handle: the ``ILogger`` to give to TensorRT.
         layers: the last message that lists an engine's layers, else "".
-        stopped: what was raised inside a callback (Ctrl-C, as a rule); C++ must not see it.
-        verbose: whether to show what is logged.
+        stopped: the exception raised in a callback, for example by Ctrl-C; it must not reach C++.
+        verbose: whether to print the messages.
     """
 
     def __init__(self, module: Any) -> None:
@@ -43,7 +43,7 @@ class Log:
         self.handle = Logger()
 
     def clear(self) -> None:
-        """Forgets what was said: a build is about to begin."""
+        """Deletes the messages; call it before a build."""
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.layers = ""
@@ -63,14 +63,14 @@ class Log:
             self.stopped = error
 
     def why(self) -> str:
-        """The first error of the last build, in one line, or that there was none."""
-        # An engine for another GPU is built without one, and every call complains of that.
+        """The first error since `clear`, on one line."""
+        # Without a GPU every call logs that there is no driver, which is no reason.
         telling = [text for text in self.errors if _NO_DRIVER not in text] or self.errors
         return plain(telling[0]) if telling else "it gave no reason"
 
 
 def plain(text: str) -> str:
-    """A message of TensorRT in one line of at most 300 characters, without its source places."""
+    """A message of TensorRT on one line of at most 300 characters, without source locations."""
     line = " ".join(text.split())
     wrapped = _WRAPPED.search(line)
     text = _PLACE.sub("", wrapped[1] if wrapped else line)
@@ -82,9 +82,9 @@ _LOGS: dict[str, Log] = {}
 
 
 def log_of(module: Any) -> Log:
-    """The one log of a module; its ``handle`` must outlive every object of TensorRT."""
+    """The module's log; its ``handle`` must outlive every object of TensorRT."""
     found = _LOGS.get(module.__name__)
-    # Another module of the same name only occurs where tests put stand-ins.
+    # Another module of the same name occurs only in tests with fakes.
     if found is None or not isinstance(found.handle, module.ILogger):
         found = _LOGS[module.__name__] = Log(module)
     return found

@@ -1,10 +1,10 @@
-"""Builds, runs and times a TensorRT engine on a board: sent there over ssh, and run by its Python.
+"""Builds, runs and times a TensorRT engine on a board, whose Python runs this script over ssh.
 
-It is one file of Python 3.6 (JetPack 4.6) and its standard library, with the board's own
-``tensorrt`` and ``pycuda``; it is never imported here. It speaks the protocol of `tvmkd.base.wire`:
-one line of JSON a request on stdin; tensors travel in base64. What the bindings have decides, as in
-`tvmkd.tensorrt.context`, so that later boards do too. Times mean what they mean in
-`tvmkd.tensorrt.runner`, by the board's own clocks.
+It is one file for Python 3.6 (JetPack 4.6), the standard library and the board's ``tensorrt`` and
+``pycuda``; tvmkd never imports it. It serves the protocol of `tvmkd.base.wire`: one line of JSON on
+stdin is a request; tensors are sent in base64. As in `tvmkd.tensorrt.context` it tests what the
+bindings support, so later boards work too. Times are those of `tvmkd.tensorrt.runner`, on the
+board's clocks.
 """
 
 import base64
@@ -30,7 +30,7 @@ GPU_CLOCKS = ("/sys/devices/gpu.0/devfreq/*", "/sys/class/devfreq/*gpu*")
 
 
 class Failed(Exception):
-    """What goes back as an error of tvmkd's, by its type's name there."""
+    """An error that tvmkd raises again; ``kind`` is the name of its class there."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -38,12 +38,12 @@ class Failed(Exception):
 
 
 def path(name: str) -> str:
-    """A file of the board's, or of the one that a test has planted."""
+    """The path of a board's file; a test sets another root."""
     return os.environ.get("TVMKD_BOARD_ROOT", "") + name
 
 
 def text_of(name: str) -> Optional[str]:
-    """A file's text without the zeros and spaces round it; None where it cannot be read."""
+    """A file's text without surrounding zeros and spaces; None if it cannot be read."""
     try:
         with open(path(name), errors="replace") as file:
             return file.read().strip("\0\n ")
@@ -52,29 +52,29 @@ def text_of(name: str) -> Optional[str]:
 
 
 def number_of(name: str) -> Optional[int]:
-    """A file's whole number, or None."""
+    """The integer in a file, or None."""
     text = text_of(name)
     return int(text) if text and text.lstrip("-").isdigit() else None
 
 
 def found(pattern: str, name: str) -> Optional[str]:
-    """What the pattern's group finds in a file, or None."""
+    """The text of the pattern's group in a file, or None."""
     match = re.search(pattern, text_of(name) or "", re.MULTILINE)
     return match.group(1).strip() if match else None
 
 
 def inner(pattern: str) -> List[str]:
-    """The paths that a pattern finds, without a test's root before them."""
+    """The paths that match a pattern, without a test's root."""
     root = len(path(""))
     return [name[root:] for name in sorted(glob.glob(path(pattern)))]
 
 
 def telemetry() -> Dict[str, Any]:
-    """How warm and how fast the board is now; None where it cannot tell."""
+    """Temperature, throttling and clocks now; None for unknown values."""
     heat = []
     for zone in inner(THERMAL + "/thermal_zone*"):
         kind, value = text_of(zone + "/type"), number_of(zone + "/temp")
-        # A Nano's PMIC zone says 100 C whatever it is.
+        # A Nano's PMIC zone always reads 100 C.
         if kind is not None and value is not None and not kind.startswith("PMIC"):
             heat.append(round(value / 1000.0, 1))
     slowed: Optional[bool] = None
@@ -92,7 +92,7 @@ def telemetry() -> Dict[str, Any]:
 
 
 def gpu_clock() -> Optional[Dict[str, Any]]:
-    """``{"now", "min", "max"}`` in Hz, and ``locked`` where they leave no choice; or None."""
+    """The GPU's ``{"now", "min", "max"}`` in Hz and ``locked`` (min equals max); or None."""
     for pattern in GPU_CLOCKS:
         for folder in inner(pattern):
             names = {"now": "cur_freq", "min": "min_freq", "max": "max_freq"}
@@ -105,7 +105,7 @@ def gpu_clock() -> Optional[Dict[str, Any]]:
 
 
 def board() -> Dict[str, Any]:
-    """What the board is: the names are those of ``tvmkd.boards.facts``."""
+    """Facts of the board, with the names of ``tvmkd.boards.facts``."""
     memory = found(r"^MemTotal:\s+(\d+)", "/proc/meminfo")
     mode = found(r"pmode:0*(\d+)", "/var/lib/nvpmodel/status")
     named = r"< POWER_MODEL ID=%s NAME=([^ >]+)" % mode
@@ -136,7 +136,7 @@ class Board:
         self.forget()
 
     def forget(self) -> None:
-        """Lets go of the engine and all that belongs to it."""
+        """Releases the engine and everything that belongs to it."""
         self.shapes: Dict[str, List[int]] = {}  # that there is memory for
         self.fitted = False  # whether the execution context knows of them
         self.places: List[Dict[str, Any]] = []
@@ -147,14 +147,14 @@ class Board:
         self.runtime: Any = None
 
     def close(self) -> None:
-        """Gives the GPU back: pycuda aborts where its context outlives it."""
+        """Releases the GPU; pycuda aborts if its context still exists at exit."""
         self.forget()
         if self.context is not None:
             self.context.pop()
             self.context.detach()
 
     def hello(self, _: Any) -> Dict[str, Any]:
-        """Imports the packages and takes the GPU; says what is here."""
+        """Imports the packages, opens the GPU and returns the facts."""
         try:
             import tensorrt
         except ImportError as error:
@@ -175,7 +175,7 @@ class Board:
         try:
             self.cuda.init()
             device = self.cuda.Device(0)
-            # Its own context, since that is where one says how to wait.
+            # Not the primary context, because only a new one has an option for waiting.
             self.context = device.make_context(self.cuda.ctx_flags.SCHED_SPIN)
         except self.cuda.Error as error:
             raise Failed("MissingError", "the board finds no GPU: %s" % error)
@@ -200,16 +200,16 @@ class Board:
         return dict(self.gpu, version=tensorrt.__version__, board=self.board)
 
     def why(self) -> str:
-        """TensorRT's first error since the last time, on one line."""
+        """TensorRT's first error since the last call, on one line."""
         text = " ".join((self.said or ["it gave no reason"])[0].split())[:300]
         del self.said[:]
         return text
 
     def prepare(self, params: Dict[str, Any]) -> Dict[str, Any]:
-        """Builds the engine, or takes the one that was built here for the same.
+        """Builds the engine, or loads it from the cache.
 
-        Params: ``onnx`` (base64), ``precision``, ``workspace_mib``, ``shapes`` (of inputs whose
-        sizes are free), ``rebuild``.
+        Params: ``onnx`` (base64), ``precision``, ``workspace_mib``, ``shapes`` (of inputs with free
+        sizes), ``rebuild``.
         """
         onnx = base64.b64decode(params["onnx"])
         what = [params[name] for name in ("precision", "workspace_mib", "shapes")]
@@ -245,9 +245,9 @@ class Board:
         }
 
     def build(self, onnx: bytes, params: Dict[str, Any]) -> bytes:
-        """The plan.
+        """Builds the plan.
 
-        Its precision is a permission: the builder's flags, and what the ONNX file says itself.
+        The precision is a permission: it sets the builder's flags; the ONNX file may hold its own.
         """
         trt = self.trt
         flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
@@ -282,9 +282,9 @@ class Board:
         return bytes(plan)
 
     def open(self) -> None:
-        """A fresh execution context, and what the engine takes and gives."""
+        """Makes a new execution context, and lists the engine's inputs and outputs."""
         engine, cuda = self.engine, self.cuda
-        self.running = None  # the old one first: two may not use one profile at a time
+        self.running = None  # deleted first: two contexts must not use the same profile
         self.running = running = engine.create_execution_context()
         if running is None:
             raise Failed("TvmkdError", "no memory for the engine: " + self.why())
@@ -303,7 +303,7 @@ class Board:
         self.fitted = False
 
     def fit(self, shapes: Dict[str, List[int]]) -> None:
-        """Tells the execution context the inputs' shapes, and where all tensors are."""
+        """Sets the inputs' shapes and all tensors' addresses in the execution context."""
         if self.shapes == shapes and self.fitted:
             return
         self.fitted = False
@@ -332,7 +332,7 @@ class Board:
         self.shapes, self.fitted = shapes, True
 
     def place(self, index: int) -> Dict[str, Any]:
-        """A tensor's shape and type, and its memory here and on the GPU."""
+        """A tensor's shape and dtype, and its memory on the host and on the GPU."""
         name, given, kind = self.io[index]
         running, cuda = self.running, self.cuda
         now = running.get_tensor_shape(name) if self.named else running.get_binding_shape(index)
@@ -354,7 +354,7 @@ class Board:
         }
 
     def load(self, inputs: Dict[str, Dict[str, Any]]) -> None:
-        """Puts inputs (name -> ``{"shape", "dtype", "data"}``) into pinned memory."""
+        """Copies inputs (name -> ``{"shape", "dtype", "data"}``) to pinned memory."""
         names = sorted(name for name, given, _ in self.io if given)
         if sorted(inputs) != names:
             text = "the engine takes %s, given %s" % (", ".join(names), ", ".join(sorted(inputs)))
@@ -369,19 +369,19 @@ class Board:
                 memoryview(place["host"])[: place["size"]] = base64.b64decode(array["data"])
 
     def copy_in(self) -> None:
-        """Puts the inputs' copies on the stream."""
+        """Enqueues the copies of the inputs to the GPU."""
         for place in self.places:
             if place["given"] and place["size"]:
                 self.cuda.memcpy_htod_async(place["device"], place["host"], self.stream)
 
     def copy_out(self) -> None:
-        """Puts the outputs' copies on the stream."""
+        """Enqueues the copies of the outputs from the GPU."""
         for place in self.places:
             if not place["given"] and place["size"]:
                 self.cuda.memcpy_dtoh_async(place["host"], place["device"], self.stream)
 
     def compute(self) -> None:
-        """Puts one run on the stream."""
+        """Enqueues one run."""
         if self.named:
             taken = self.running.execute_async_v3(self.stream.handle)
         else:
@@ -390,7 +390,7 @@ class Board:
             raise Failed("TvmkdError", "TensorRT does not run the engine: " + self.why())
 
     def run(self, params: Dict[str, Any]) -> List[Dict[str, Any]]:
-        """The outputs for ``inputs``, in the engine's order."""
+        """Runs once on ``inputs``; returns the outputs in the engine's order."""
         self.load(params["inputs"])
         self.copy_in()
         self.compute()
@@ -408,10 +408,10 @@ class Board:
         ]
 
     def time(self, params: Dict[str, Any]) -> Dict[str, Any]:
-        """Milliseconds of runs on the inputs of the last `run`, and the board's state after them.
+        """Times runs on the inputs of the last `run`; returns them and the telemetry after them.
 
-        Params: ``count``, and ``limit_s``, after which no run begins. Each run is ``[h2d, compute,
-        d2h, enqueue, host]``.
+        Params: ``count``, and ``limit_s``, after which no run starts. A run is ``[h2d, compute,
+        d2h, enqueue, host]`` in milliseconds.
         """
         events = [self.cuda.Event() for _ in range(4)]
         clock = time.perf_counter
@@ -439,7 +439,7 @@ class Board:
         return {"runs": runs, "telemetry": dict(telemetry(), peak_rss_bytes=peak)}
 
     def profile(self, params: Dict[str, Any]) -> List[List[Any]]:
-        """``[name, median milliseconds]`` of each layer over ``count`` runs of their own."""
+        """``[name, median milliseconds]`` of each layer over ``count`` separate runs."""
         times: List[Any] = []
         trt = self.trt
 
@@ -471,8 +471,8 @@ class Board:
 
 
 def main() -> None:
-    """Answers requests until stdin closes."""
-    # C++ writes to descriptor 1 without asking: answers go where stdout was.
+    """Answers requests until stdin is closed."""
+    # Libraries in C++ write to descriptor 1 directly, so answers use a copy of it.
     out = os.fdopen(os.dup(1), "w", 1)
     os.dup2(2, 1)
     engine = Board()
@@ -483,7 +483,7 @@ def main() -> None:
             answer["result"] = getattr(engine, request["method"])(request["params"])
         except Failed as error:
             answer["error"] = {"type": error.kind, "message": str(error)}
-        except Exception as error:  # whatever it is, the other side must hear of it
+        except Exception as error:  # the parent has to get an answer to every request
             traceback.print_exc()
             text = "on the board: %s: %s" % (type(error).__name__, error)
             answer["error"] = {"type": "Internal", "message": " ".join(text.split())}

@@ -1,4 +1,4 @@
-"""What an engine is built for."""
+"""The options of an engine's build."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What an engine is built for.
+    """The options of an engine's build.
 
     Attributes:
-        precision: ``fp32`` keeps every bit; ``tf32`` lets FP32 products use tensor cores; ``fp16``
-            and ``int8`` leave the rest of the network to TensorRT's default, which is TF32.
-        workspace_mib: most memory that a layer may use beside its tensors; None: TensorRT's own.
-        batch: smallest, best and largest batch, where the model leaves its first axis free.
+        precision: ``fp32`` disables TF32; ``tf32`` lets FP32 products use tensor cores; with
+            ``fp16`` and ``int8`` the layers that stay in FP32 use TF32, TensorRT's default.
+        workspace_mib: limit of a layer's temporary memory in MiB; None: TensorRT's default.
+        batch: smallest, best and largest batch, for a model whose first axis is free.
         dims: sizes of other free dimensions, by their name in the file.
-        compute_capability: build for a GPU that is not here, ``8.6``; TensorRT-RTX only.
-        timing_cache: file with measured tactics, read and written; makes a second build quick.
-        calibration: for ``int8`` of a float model: each input's samples, float32 ``[n, ...]``.
-        keep_fp32: layers that stay in FP32, as `tvmkd.export.layers` takes them, where the
-            precision goes into the ONNX file.
-        verbose: show what TensorRT says.
+        compute_capability: of a GPU that is not in this machine, for example ``8.6``; TensorRT-RTX
+            only.
+        timing_cache: file of measured tactics, read and written; makes later builds faster.
+        calibration: for ``int8`` of a float model: samples of each input, float32 ``[N, ...]``.
+        keep_fp32: layers that stay in FP32, as in `tvmkd.export.layers`; used where the precision
+            is written into the ONNX file.
+        verbose: print TensorRT's log.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: a value is not valid.
     """
 
     precision: Precision = "fp32"
@@ -60,7 +61,7 @@ class BuildOptions:
             raise UsageError(f'"{capability}" is no compute capability, for example 8.6')
 
     def identity(self) -> dict[str, Any]:
-        """What of it changes an engine: JSON-safe, calibration as its hash."""
+        """The options that change the engine, with a hash of the calibration. JSON-safe."""
         values = asdict(self)
         for name in ("timing_cache", "verbose", "calibration"):
             del values[name]

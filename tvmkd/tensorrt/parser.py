@@ -1,4 +1,4 @@
-"""From an ONNX file to TensorRT's network; what the parser refuses, by the names of its nodes."""
+"""Parses an ONNX file into TensorRT's network; errors name the nodes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ HINTS = {
 def parse(
     network: Any, path: Path, model: onnx.ModelProto, source: Path, bindings: Bindings
 ) -> Any:
-    """Fills ``network`` and returns the parser, which has to live until the engine is built.
+    """Parses a file into ``network`` and returns the parser; keep it until the engine is built.
 
     Args:
-        path: the file to read, perhaps made from ``source``, which errors name.
-        model: ``path``, parsed; for the names of nodes.
+        network: TensorRT's empty network.
+        path: the file to parse, which may be a converted copy of ``source``.
+        model: the model in ``path``, for the names of its nodes.
+        source: the file that messages name.
+        bindings: the TensorRT package.
 
     Raises:
-        InputError: TensorRT cannot read it; names the nodes and what is wrong with each.
+        InputError: TensorRT cannot parse the file; names the nodes and their errors.
     """
     parser = bindings.module.OnnxParser(network, bindings.log.handle)
     if parser.parse_from_file(str(path)):
@@ -48,11 +51,11 @@ def parse(
 def _line(error: Any, model: onnx.ModelProto) -> str:
     index = error.node()
     node = model.graph.node[index] if 0 <= index < len(model.graph.node) else None
-    # Before 10 an error only has the number of its node.
+    # Before TensorRT 10 an error has only the node's number.
     name = error.node_name() if hasattr(error, "node_name") else node.name if node else ""
     kind = error.node_operator() if hasattr(error, "node_operator") else node and node.op_type
     code = str(error.code()).rpartition(".")[2]
-    # The rest of a description repeats what the log had, call by call.
+    # The other lines of a description repeat the log.
     first = next((line for line in error.desc().splitlines() if line.strip()), "")
     rest = error.desc().splitlines()[1:2]
     text = plain(" ".join([first, *rest]))

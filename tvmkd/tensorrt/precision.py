@@ -1,6 +1,6 @@
-"""How an engine gets its precision: by the builder's flags where there are any, else in the ONNX.
+"""Sets an engine's precision: with the builder's flags if it has them, else in the ONNX file.
 
-TensorRT 11 and TensorRT-RTX take types as the file has them, so FP16 and INT8 are written into it.
+TensorRT 11 and TensorRT-RTX use the types in the file, so FP16 and INT8 are written into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def stored(model: onnx.ModelProto) -> Precision:
-    """The precision that is in the file: ``int8`` (QDQ), ``fp16`` (weights) or ``fp32``."""
+    """The precision of the file: ``int8`` (QDQ), ``fp16`` (weights) or ``fp32``."""
     if any(node.op_type in _QUANTIZED for node in model.graph.node):
         return "int8"
     half = onnx.TensorProto.FLOAT16
@@ -29,18 +29,18 @@ def stored(model: onnx.ModelProto) -> Precision:
 
 
 def calibrates(model: onnx.ModelProto, options: BuildOptions, bindings: Bindings) -> bool:
-    """Whether TensorRT is to find ranges itself."""
+    """Whether TensorRT calibrates the INT8 ranges."""
     return options.precision == "int8" and stored(model) != "int8" and bindings.calibrates
 
 
 def prepare(
     source: Path, model: onnx.ModelProto, options: BuildOptions, bindings: Bindings, folder: Path
 ) -> Path:
-    """The file to parse: ``source``, or one in ``folder`` that has the precision in it.
+    """The file to parse: ``source``, or a copy in ``folder`` converted to the precision.
 
     Raises:
-        InputError: the file is in another precision already, INT8 without samples to calibrate
-            with, or a model that cannot be converted.
+        InputError: the file has another precision already, INT8 has no calibration samples, or the
+            model cannot be converted.
     """
     wanted, there = options.precision, stored(model)
     if there == wanted or (there, wanted) == ("fp32", "tf32"):
@@ -85,7 +85,7 @@ def _quantized(source: Path, model: onnx.ModelProto, options: BuildOptions, fold
 
 
 def _sized(source: Path, options: BuildOptions, folder: Path) -> Path:
-    """A copy of the file with ``dims`` in it: what converts it runs it, which takes real sizes."""
+    """A copy of the file with ``dims`` as fixed sizes, because the conversion runs the model."""
     if not options.dims:
         return source
     model = onnx.load(str(source))
@@ -100,11 +100,11 @@ def _sized(source: Path, options: BuildOptions, folder: Path) -> Path:
 
 
 def set_flags(config: Any, builder: Any, options: BuildOptions, bindings: Bindings) -> list[str]:
-    """Sets the builder's flags that there are; returns what a person has to know."""
+    """Sets the precision flags that this generation has; returns notes for the user."""
     notes = []
     tf32 = bindings.flag("TF32")
     if tf32 is not None and options.precision == "fp32":
-        # It is on unless it is taken away.
+        # TF32 is on by default.
         config.clear_flag(tf32)
     flag = bindings.flag(options.precision.upper())
     if flag is not None and options.precision != "fp32":

@@ -1,4 +1,4 @@
-"""Shapes of a network's inputs: which are fixed, and the range of a batch that is not."""
+"""The inputs' shapes: fixed sizes, and ranges for an optimisation profile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Range = tuple[Shape, Shape, Shape]
 
 
 def free_inputs(model: onnx.ModelProto) -> dict[str, list[int | str]]:
-    """Each input that is not a weight: its sizes; a free one by its name, or ``INPUT.AXIS``."""
+    """The sizes of each input that is no weight; a free size is its name, or ``INPUT.AXIS``."""
     weights = {tensor.name for tensor in model.graph.initializer}
     result: dict[str, list[int | str]] = {}
     for entry in model.graph.input:
@@ -28,11 +28,11 @@ def free_inputs(model: onnx.ModelProto) -> dict[str, list[int | str]]:
 
 
 def ranges(model: onnx.ModelProto, options: BuildOptions, source: Path) -> dict[str, Range]:
-    """Smallest, best and largest shape of every input that has a free dimension.
+    """The smallest, best and largest shape of every input with a free dimension.
 
     Raises:
-        InputError: a free dimension without a size, a name in ``dims`` that no input has, or a
-            range of batches for a model whose batch is fixed.
+        InputError: a free dimension has no size, ``dims`` has a name that no input has, or a batch
+            range is given and the model's batch is fixed.
     """
     inputs = free_inputs(model)
     names = {size for sizes in inputs.values() for size in sizes if isinstance(size, str)}

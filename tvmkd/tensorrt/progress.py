@@ -1,4 +1,4 @@
-"""How far a build is: TensorRT's phases as one number, and a bar for the person waiting."""
+"""The progress of a build: TensorRT's phases as one number, and a progress bar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tvmkd.base import console
 from tvmkd.tensorrt.log import Log
 
 Report = Callable[[str, float], None]
-"""Takes the name of the phase and the share of the build that is done, 0 to 1."""
+"""Called with the phase's name and the share of the build that is done, 0 to 1."""
 
 
 @dataclass
@@ -23,30 +23,30 @@ class _Phase:
 
 
 class Phases:
-    """Nested phases, each a number of steps of which one may be a phase again."""
+    """Nested phases: each has a number of steps, and a step may contain phases."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Phase] = {}
         self._best = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of ``steps`` steps begins, inside ``parent``."""
+        """Starts a phase of ``steps`` steps inside the phase ``parent``."""
         self._open[name] = _Phase(parent, max(steps, 1))
 
     def step(self, name: str, number: int) -> None:
-        """Step ``number`` (from 0) of a phase is over."""
+        """Ends step ``number`` (from 0) of a phase."""
         if name in self._open:
             self._open[name].done = number + 1
 
     def finish(self, name: str) -> None:
-        """A phase is over; with the outermost one, the build."""
+        """Ends a phase; the outermost phase is the whole build."""
         phase = self._open.pop(name, None)
         if phase is not None and phase.parent is None:
-            # Its last steps are not always told.
+            # TensorRT does not always report the last steps.
             self._best = 1.0
 
     def share(self) -> float:
-        """How much of the whole is done; never less than it was."""
+        """The share of the build that is done, 0 to 1; it never falls."""
         roots = [name for name, phase in self._open.items() if phase.parent not in self._open]
         if roots:
             self._best = max(self._best, self._of(roots[0]))
@@ -59,9 +59,9 @@ class Phases:
 
 
 def monitor(module: Any, report: Report, log: Log) -> Any:
-    """An ``IProgressMonitor`` that tells ``report``; None in a generation that has none.
+    """An ``IProgressMonitor`` that calls ``report``; None in a generation without the class.
 
-    What ``report`` raises, or Ctrl-C, goes to ``log.stopped`` and ends the build.
+    An exception of ``report``, or Ctrl-C, is stored in ``log.stopped`` and ends the build.
     """
     if not hasattr(module, "IProgressMonitor"):
         return None
@@ -93,9 +93,9 @@ def monitor(module: Any, report: Report, log: Log) -> Any:
 
 @contextlib.contextmanager
 def watching(text: str, after: float = 2.0) -> Iterator[Report]:
-    """A bar that shows up once something takes longer than ``after`` seconds.
+    """Shows a progress bar if the block takes longer than ``after`` seconds.
 
-    Where nobody watches (no terminal) it is one line.
+    Without a terminal it prints one line instead.
     """
     if not console.console().is_terminal:
         timer = threading.Timer(after, console.say, [text])

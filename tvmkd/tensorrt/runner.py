@@ -1,13 +1,13 @@
 """Runs an engine on this machine's GPU, and times it as trtexec does.
 
-One stream, one run at a time, as ``trtexec --exposeDMA`` (transfers, spin-wait and the CUDA graph
-are stated, since trtexec's defaults for them changed at 11.0). Inputs wait in pinned memory. Events
-on the stream give, for each run:
+One stream and one run at a time, as with ``trtexec --exposeDMA``. The facts state transfers,
+spin-wait and CUDA graph, because trtexec's defaults changed in 11.0. Inputs are in pinned memory.
+Events on the stream give, for each run:
 
 - **GPU compute**: from before the engine is enqueued until it is done, on the GPU's clock;
-- **latency**: host-to-device copies, GPU compute and device-to-host copies;
+- **latency**: host-to-device copies, GPU compute and device-to-host copies.
 
-and the host's clock gives the time to enqueue, and that of it all until the host knows it is done.
+The host's clock gives the time to enqueue, and the time until the host knows that the run is done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 
-# TensorRT 8.x has neither: what an ONNX file holds in these it takes in the other.
+# TensorRT 8.x has neither type: it reads an ONNX file's int64 as int32, float64 as float32.
 NARROWED = {"int64": "int32", "float64": "float32"}
 WARM_UP = 10
 
@@ -47,20 +47,20 @@ class Timing(NamedTuple):
 
     @property
     def latency(self) -> float:
-        """trtexec's: copies and compute, on the GPU's clock."""
+        """trtexec's latency: copies and compute, on the GPU's clock."""
         return self.h2d + self.compute + self.d2h
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the engine after fusion: its name there, and the median of its milliseconds."""
+    """A layer of the engine after fusion: its name and its median time in milliseconds."""
 
     name: str
     ms: float
 
 
 class _Buffer:
-    """One tensor's memory, here and there."""
+    """One tensor's memory, on the host (pinned) and on the GPU."""
 
     def __init__(self, cuda: CudaRuntime, tensor: Tensor) -> None:
         self._cuda, self.tensor = cuda, tensor
@@ -69,7 +69,7 @@ class _Buffer:
         self.host = np.empty(0, tensor.dtype)
 
     def fit(self, shape: Shape) -> None:
-        """Makes room for ``shape``; the address changes only where there was too little."""
+        """Allocates memory for ``shape``; the address changes only if there is too little."""
         size = max(1, int(np.prod(shape)) * self.tensor.dtype.itemsize)
         if self._address is None or self._pinned is None or self._pinned.nbytes < size:
             self.close()
@@ -86,7 +86,7 @@ class _Buffer:
     def close(self) -> None:
         address, pinned = self._address, self._pinned
         self._address = self._pinned = None
-        # Whatever CUDA thinks of one of them, the other goes back too.
+        # If freeing one fails, the other is freed all the same.
         with contextlib.suppress(CudaError):
             if address is not None:
                 self._cuda.free(address)
@@ -96,21 +96,20 @@ class _Buffer:
 
 
 class Runner:
-    """An engine with its memory and its stream. Use as a context manager, on one thread.
+    """An engine with its memory and its stream. Use as a context manager, in one thread.
 
     Args:
         plan: a serialised engine.
-        bindings: the TensorRT package to run it with.
-        cuda: the GPU; it stays the caller's to close.
-        graph: run through a CUDA graph, where the engine and the package let it be made (see
-            `graphed`).
+        bindings: the TensorRT package.
+        cuda: the GPU; the caller closes it.
+        graph: run through a CUDA graph if the engine and the package support it (see `graphed`).
 
     Attributes:
         inputs, outputs: the engine's tensors, by name.
 
     Raises:
-        InputError: the plan is none for this TensorRT and GPU.
-        CudaError: there is no memory, or the GPU fails.
+        InputError: the plan is not for this TensorRT and GPU.
+        CudaError: memory is full, or the GPU fails.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class Runner:
         self._wants_graph = graph
         self._graph: Graph | None = None
         self.no_graph: str | None = None if graph else "not asked for"
-        """Why there is no CUDA graph; None where there is one, or none was tried yet."""
+        """Why there is no CUDA graph; None if there is one, or before the first run."""
         self._events: list[Any] = []
         self._stream = cuda.stream()
         self._address = cuda.stream_address(self._stream)
@@ -138,7 +137,7 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """Gives all memory back. An error of the GPU that ended the work does not come again."""
+        """Frees all memory; errors of a failed GPU are not raised again."""
         self._drop_graph()
         for buffer in self._buffers.values():
             buffer.close()
@@ -153,11 +152,11 @@ class Runner:
 
     @property
     def graphed(self) -> bool:
-        """Whether runs go through a CUDA graph now."""
+        """Whether runs use a CUDA graph now."""
         return self._graph is not None
 
     def facts(self) -> dict[str, Any]:
-        """How runs are made and timed, and what the engine is. JSON-safe."""
+        """How runs are made and timed, and facts of the engine. JSON-safe."""
         return {
             **self._context.facts(),
             "cuda_package": self._cuda.package,
@@ -168,16 +167,17 @@ class Runner:
         }
 
     def infer(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """One run: outputs by name, as arrays of the caller's own.
+        """Runs once and returns the outputs by name; the caller owns the arrays.
 
         Args:
-            inputs: each input's array; of the engine's type, or of the wider one that it narrowed
-                (int64, float64). Shapes may differ from call to call where the engine's do.
+            inputs: an array for each input, of the engine's dtype, or of the model's int64 or
+                float64 where the engine uses the narrower type. Free sizes may differ between
+                calls.
 
         Raises:
-            InputError: a name, a type or a shape is none of the engine's.
-            CudaError: there is no memory, or the GPU failed.
-            TvmkdError: TensorRT refused to run.
+            InputError: a name, a dtype or a shape is not the engine's.
+            CudaError: memory is full, or the GPU fails.
+            TvmkdError: TensorRT does not run the engine.
         """
         self._load(inputs)
         self._copy_in()
@@ -187,9 +187,9 @@ class Runner:
         return {name: self._buffers[name].host.copy() for name in self.outputs}
 
     def time(self, inputs: Arrays, count: int, limit_s: float | None = None) -> list[Timing]:
-        """Times ``count`` runs on the same inputs, or as many as begin within ``limit_s``.
+        """Times ``count`` runs on the same inputs, or as many as start within ``limit_s``.
 
-        A few runs that do not count come first. Raises as `infer`.
+        `WARM_UP` runs before them are not counted. Raises as `infer`.
         """
         cuda, stream = self._cuda, self._stream
         self.infer(inputs)
@@ -226,10 +226,10 @@ class Runner:
         return found
 
     def profile(self, inputs: Arrays, count: int = 20) -> list[Layer]:
-        """Each layer's time over ``count`` runs, in the engine's order.
+        """Each layer's median time over ``count`` runs, in the engine's order.
 
-        Runs of their own, in an execution context of their own: being watched slows an engine
-        down. Raises as `infer`.
+        Profiling slows an engine down, so these are separate runs in a separate execution context.
+        Raises as `infer`.
         """
         listener = contexts.layer_listener(self._module)
         self._renew()
@@ -248,7 +248,7 @@ class Runner:
                     runs.append(list(listener.times))
         finally:
             self._renew()
-        # By position: two layers may have the same name.
+        # By position, because two layers may have the same name.
         return [
             Layer(steps[0][0], median(ms for _, ms in steps)) for steps in zip(*runs, strict=True)
         ]
@@ -259,7 +259,7 @@ class Runner:
         self._context.renew()
 
     def _load(self, inputs: Arrays, graph: bool = True) -> None:
-        """Shapes, memory and the CUDA graph for these inputs, and their values in pinned memory."""
+        """Prepares shapes, memory and CUDA graph, and copies the inputs to pinned memory."""
         if set(inputs) != set(self.inputs):
             given, wanted = sorted(inputs), sorted(self.inputs)
             raise InputError(f"the engine takes {', '.join(wanted)}, given {', '.join(given)}")
@@ -297,11 +297,11 @@ class Runner:
             raise TvmkdError(f"TensorRT does not run the engine: {self._context.said()}")
 
     def _capture(self) -> None:
-        """Makes the CUDA graph; where that fails, notes why, and runs go without."""
+        """Makes the CUDA graph; if that fails, stores the reason, and runs use no graph."""
         if not self._cuda.captures:
             self.no_graph = f"{self._cuda.package} has no calls for CUDA graphs"
             return
-        # Once before: what TensorRT sets up at its first run must not be in the graph.
+        # One run before: the graph must not contain what TensorRT sets up in its first run.
         self._copy_in()
         self._compute()
         self._cuda.synchronize(self._stream)
@@ -325,10 +325,10 @@ class Runner:
 
 
 def fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """The array in the engine's type.
+    """Converts an array to the engine's dtype.
 
     Raises:
-        InputError: it is of another type, or holds what the narrower one cannot.
+        InputError: it has another dtype, or values that the narrower dtype cannot represent.
     """
     if array.dtype == tensor.dtype:
         return array
@@ -341,7 +341,7 @@ def fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def summary(timings: list[Timing]) -> dict[str, Any]:
-    """Medians and the 99th percentiles of each part, in milliseconds. JSON-safe."""
+    """Median and 99th percentile of each part, in milliseconds. JSON-safe."""
     parts = {
         "gpu_compute_ms": [timing.compute for timing in timings],
         "latency_ms": [timing.latency for timing in timings],

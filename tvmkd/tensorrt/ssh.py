@@ -1,4 +1,4 @@
-"""TensorRT on a board that ssh reaches: `on_board` is sent there and does the work."""
+"""Runs TensorRT on a board over ssh: sends the script `on_board` and calls it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ RUN_SECONDS = 120.0
 
 
 def check_destination(text: str) -> str:
-    """``USER@HOST``, as ssh takes it.
+    """Returns ``text`` if it can be a destination of ssh, ``USER@HOST``.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it cannot.
     """
     if not text or text.startswith("-") or any(letter.isspace() for letter in text):
         raise UsageError(f"--ssh {text}: give USER@HOST; ports and keys go into ~/.ssh/config")
@@ -37,15 +37,15 @@ class RemoteEngine:
     """An engine on a board. Use as a context manager.
 
     Args:
-        destination: as ``ssh`` takes it; keys and ports come from the user's SSH configuration.
+        destination: ``USER@HOST``; keys and ports come from the user's SSH configuration.
 
     Attributes:
         facts: ``version`` of TensorRT, ``gpu``, ``compute_capability``, ``cuda`` and ``board``
-            (as `tvmkd.boards.facts` names things).
+            (with the names of `tvmkd.boards.facts`).
 
     Raises:
-        MissingError: there is no ssh, it does not get there, or the board has no Python, TensorRT,
-            pycuda or GPU; says which, and how to get it.
+        MissingError: ssh is not installed or cannot connect, or the board has no Python, TensorRT,
+            pycuda or GPU; says how to get it.
     """
 
     def __init__(self, destination: str) -> None:
@@ -55,7 +55,7 @@ class RemoteEngine:
         script = Path(on_board.__file__).read_text(encoding="utf-8")
         command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5"]
         command += ["-o", "ServerAliveCountMax=3", "--", destination]
-        # As an argument: stdin is for the requests.
+        # The script is an argument, because stdin is for the requests.
         self._child = wire.Child([*command, f"exec python3 -u -c {shlex.quote(script)}"])
         self._inputs: dict[str, Tensor] = {}
         try:
@@ -75,7 +75,7 @@ class RemoteEngine:
         self.close()
 
     def close(self) -> None:
-        """Ends what runs on the board."""
+        """Ends the process on the board."""
         self._child.close()
 
     def prepare(
@@ -87,20 +87,20 @@ class RemoteEngine:
         workspace_mib: int | None = None,
         rebuild: bool = False,
     ) -> dict[str, Any]:
-        """Builds the engine there, or takes the one that was built there for the same.
+        """Builds the engine on the board, or loads it from the board's cache.
 
         Args:
-            onnx: the model, its weights in it.
-            precision: "fp32", "tf32", "fp16" or "int8" (of a model with QuantizeLinear in it).
-            shapes: of the inputs that have free sizes.
-            workspace_mib: what a layer may use while it runs; None: TensorRT's own limit.
-            rebuild: build it, whatever was built before.
+            onnx: the serialised model with its weights.
+            precision: "fp32", "tf32", "fp16" or "int8" (for a model with QuantizeLinear).
+            shapes: shapes of the inputs that have free sizes.
+            workspace_mib: limit of a layer's temporary memory in MiB; None: TensorRT's default.
+            rebuild: build even if the engine is in the cache.
 
         Returns:
             ``seconds`` (build or load), ``cached``, ``size_bytes``, ``layers``.
 
         Raises:
-            InputError: TensorRT cannot read the model, or builds no engine of it.
+            InputError: TensorRT cannot parse the model, or cannot build an engine.
         """
         params = {
             "onnx": base64.b64encode(onnx).decode(),
@@ -117,10 +117,10 @@ class RemoteEngine:
         return done
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name, in the engine's order.
+        """Runs once and returns the outputs by name, in the engine's order.
 
         Raises:
-            InputError: a name, a type or a shape is none of the engine's.
+            InputError: a name, a dtype or a shape is not the engine's.
         """
         fitting = {
             name: fit(array, self._inputs[name]) if name in self._inputs else array
@@ -131,13 +131,13 @@ class RemoteEngine:
         return {output["name"]: _unpacked(output) for output in outputs}
 
     def time(self, count: int, limit_s: float) -> tuple[list[Timing], dict[str, Any]]:
-        """Times runs on the inputs of the last `run`; and how warm and fast the board is then."""
+        """Times runs on the inputs of the last `run`; returns them with the board's telemetry."""
         params = {"count": count, "limit_s": limit_s}
         done = self._child.call("time", params, timeout=limit_s * 3 + RUN_SECONDS)
         return [Timing(*run) for run in done["runs"]], done["telemetry"]
 
     def profile(self, count: int = 20) -> list[Layer]:
-        """Each layer's time on the inputs of the last `run`, over runs of their own."""
+        """Each layer's median time on the inputs of the last `run`, in ``count`` separate runs."""
         found = self._child.call("profile", {"count": count}, timeout=RUN_SECONDS)
         return [Layer(name, ms) for name, ms in found]
 

@@ -1,4 +1,4 @@
-"""Measured tactics in a file, so that a second build measures less."""
+"""TensorRT's timing cache in a file: measured tactics that make later builds faster."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tvmkd.tensorrt.api import Bindings
 
 
 def attach(config: Any, path: Path, bindings: Bindings) -> list[str]:
-    """Gives ``config`` the measurements in ``path``, none where there is no such file.
+    """Loads the timing cache in ``path`` into ``config``; an empty one if there is no file.
 
     Returns:
-        What a person has to know.
+        Notes for the user.
     """
     if bindings.product == "tensorrt-rtx":
         return ["TensorRT-RTX measures nothing when it builds and keeps no timing cache"]
@@ -21,7 +21,7 @@ def attach(config: Any, path: Path, bindings: Bindings) -> list[str]:
         return [f"{bindings.title} has no timing cache"]
     saved = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(saved)
-    # Another GPU's or another version's measurements: set_timing_cache says no to them.
+    # set_timing_cache refuses measurements of another GPU or version.
     if cache is not None and config.set_timing_cache(cache, False):
         return []
     fresh = config.create_timing_cache(b"")
@@ -31,7 +31,7 @@ def attach(config: Any, path: Path, bindings: Bindings) -> list[str]:
 
 
 def keep(config: Any, path: Path, bindings: Bindings) -> None:
-    """Writes what was measured to ``path``."""
+    """Writes the timing cache of ``config`` to ``path``."""
     if bindings.product == "tensorrt-rtx" or not hasattr(config, "get_timing_cache"):
         return
     cache = config.get_timing_cache()
