@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -56,6 +57,28 @@ def test_a_command_line_is_one(place: str, line: str) -> None:
         check(cli.group, shlex.split(line), "tvmkd")
     except click.ClickException as error:
         pytest.fail(f"{place}: tvmkd {line}: {error.format_message()}")
+
+
+def mentions() -> list[tuple[str, str]]:
+    """Commands in running text: their options must exist, but they may leave some out."""
+    return [
+        (pages.name(path), " ".join(span.split()))
+        for path in pages.PAGES
+        for span in re.findall(r"`tvmkd ([a-z][^`]*)`", pages.prose(path))
+    ]
+
+
+@pytest.mark.parametrize(("place", "line"), mentions(), ids=lambda text: text[:60])
+def test_a_command_in_a_sentence_has_these_options(place: str, line: str) -> None:
+    command, words = cli.group, shlex.split(line)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        below = command.get_command(click.Context(command), words.pop(0))
+        assert below is not None, f"{place}: tvmkd {line}"
+        command = below
+    known = {name for parameter in command.params for name in parameter.opts}
+    known |= {name for parameter in command.params for name in parameter.secondary_opts}
+    given = {word.partition("=")[0] for word in words if word.startswith("-")} - {"--help"}
+    assert given - known == set(), f"{place}: tvmkd {line}"
 
 
 @pytest.mark.parametrize(
