@@ -42,7 +42,7 @@ def made(tmp_path: Path, library: Path) -> Path:
     return folder
 
 
-def test_what_is_written_is_read(made: Path) -> None:
+def test_manifest_round_trip(made: Path) -> None:
     manifest = artifact.read(made)
     assert manifest.name == "toy"
     assert manifest.tvmkd_version == tvmkd.__version__
@@ -60,7 +60,7 @@ def test_an_older_artifact_is_replaced_whole(made: Path, library: Path) -> None:
     assert not (made / "extra.txt").exists()
 
 
-def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, library: Path) -> None:
+def test_a_folder_that_is_no_artifact_is_not_overwritten(tmp_path: Path, library: Path) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter1.tex").write_text("x")
@@ -69,7 +69,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, library: Path) -
     assert (folder / "chapter1.tex").read_text() == "x"
 
 
-def test_a_file_in_the_way_is_left_alone(tmp_path: Path, library: Path) -> None:
+def test_a_file_in_the_way_is_not_overwritten(tmp_path: Path, library: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="is not an artifact"):
         artifact.write(tmp_path / "out", {"model.so": library}, **fields())
@@ -206,7 +206,7 @@ def test_a_free_dimension_must_be_the_same_in_all_inputs(tmp_path: Path, library
         model(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32))
 
 
-def test_another_machine_s_artifact_says_so(tmp_path: Path, library: Path) -> None:
+def test_an_artifact_for_another_machine_is_refused(tmp_path: Path, library: Path) -> None:
     nano = targets.load("jetson-nano").to_dict()
     if targets.Target.from_dict(nano).runs_here() is None:
         pytest.skip("this machine is an aarch64 one")
@@ -223,7 +223,7 @@ def test_missing_cpu_features_are_named(made: Path, monkeypatch: pytest.MonkeyPa
         tvmkd.load(made)
 
 
-def test_a_library_that_is_not_one_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_library_is_bad_input(tmp_path: Path) -> None:
     fake = tmp_path / "fake.so"
     fake.write_bytes(b"not a library")
     artifact.write(tmp_path / "fake", {"model.so": fake}, **fields())
@@ -243,7 +243,7 @@ def test_an_output_does_not_change_with_the_next_call(made: Path) -> None:
     np.testing.assert_array_equal(loaded(ones, ones)[0], 2 * ones)
 
 
-def test_a_view_of_an_input_is_taken_as_it_is(made: Path) -> None:
+def test_strided_inputs(made: Path) -> None:
     wide = np.arange(8, dtype=np.float32).reshape(1, 8)
     total, _ = tvmkd.load(made)(wide[:, ::2], wide[:, 1::2])
     np.testing.assert_array_equal(total, [[1, 5, 9, 13]])

@@ -11,7 +11,9 @@ def _fresh_console() -> None:
     console.console.cache_clear()
 
 
-def test_lines_go_to_stderr_and_markup_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_go_to_stderr_and_markup_is_not_interpreted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     console.say("[1/7] tune")
     console.warn("[bold]x[/bold]")
     done = capsys.readouterr()
@@ -19,7 +21,7 @@ def test_lines_go_to_stderr_and_markup_is_plain(capsys: pytest.CaptureFixture[st
     assert done.err == "[1/7] tune\nwarning: [bold]x[/bold]\n"
 
 
-def test_work_without_a_terminal_is_a_line_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_each_step_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with console.working("first") as step:
         step("second [x]")
     assert capsys.readouterr().err == "first\nsecond [x]\n"

@@ -52,7 +52,7 @@ def packed(data: bytes) -> str:
         elements=st.floats(-1e6, 1e6, width=32),
     ),
 )
-def test_what_is_written_is_read(
+def test_metadata_round_trip(
     classes: Any, size: int, activation: Any, weights: Any, anchors: np.ndarray
 ) -> None:
     before = Description(classes, size, activation, weights, anchors)
@@ -68,7 +68,7 @@ def test_softmax_has_a_logit_for_the_background() -> None:
     assert detector(activation="softmax").outputs == 3
 
 
-def test_what_is_no_detector() -> None:
+def test_metadata_without_a_description() -> None:
     with pytest.raises(InputError, match=r"^a\.onnx: has no anchors"):
         Description.from_metadata({"teacher": "resnet"}, "a.onnx")
 

@@ -12,7 +12,7 @@ from tvmkd.base import images
 from tvmkd.base.errors import InputError
 
 
-def test_a_picture_is_turned_upright(tmp_path: Path) -> None:
+def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     picture = Image.new("RGB", (6, 4))
     picture.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
@@ -24,7 +24,7 @@ def test_a_picture_is_turned_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_every_kind_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (5, 3)).save(tmp_path / "a.png")
     assert images.read(tmp_path / "a.png").mode == "RGB"
 
@@ -35,7 +35,7 @@ def test_sixteen_bits_keep_their_brightness(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", None])
-def test_what_is_no_image(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_image(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
@@ -51,7 +51,7 @@ def test_a_file_that_is_cut_short(tmp_path: Path) -> None:
         images.read(path)
 
 
-def test_folders_are_their_images(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_by_its_images(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "c.png").mkdir()

@@ -46,6 +46,6 @@ def test_this_machine_is_read() -> None:
         assert 0 < memory[1] <= memory[0]
 
 
-def test_v4_asks_for_all_that_v3_asks_for() -> None:
+def test_v4_requires_all_features_of_v3() -> None:
     assert machine.required_features("x86-64-v3") < machine.required_features("x86-64-v4")
     assert machine.required_features("cortex-a57") == frozenset()

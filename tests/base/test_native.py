@@ -27,7 +27,7 @@ def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_compiled_once(cache: Path, source: Path) -> None:
+def test_a_library_is_compiled_once(cache: Path, source: Path) -> None:
     path = native.library(source, "cc", ["-DSEVEN=7"])
     assert ctypes.CDLL(str(path)).seven() == 7
     before = path.stat().st_mtime_ns
@@ -36,7 +36,7 @@ def test_it_is_compiled_once(cache: Path, source: Path) -> None:
     assert [entry.name for entry in cache.iterdir()] == [path.name]
 
 
-def test_another_source_or_companion_is_another_library(cache: Path, source: Path) -> None:
+def test_another_source_or_version_is_another_library(cache: Path, source: Path) -> None:
     first = native.library(source, "cc", ["-DSEVEN=7"], "1.0")
     second = native.library(source, "cc", ["-DSEVEN=8"], "1.1")
     assert first != second
@@ -44,7 +44,7 @@ def test_another_source_or_companion_is_another_library(cache: Path, source: Pat
     assert native.library(source, "cc", ["-DSEVEN=7"], "1.0") not in (first, second)
 
 
-def test_a_compiler_that_refuses_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
     with pytest.raises(MissingError, match=r"cannot compile parallel_launch.c .*apt install gcc"):
         native.library(relay_threads.SOURCE, "cc", [])

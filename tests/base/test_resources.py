@@ -14,16 +14,14 @@ def test_shipped_folders_are_found() -> None:
     assert resources.folder("schedules").is_dir()
 
 
-def test_an_installation_without_its_data_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_an_error_with_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = resources.folder("targets") / "gone"
     monkeypatch.setitem(resources._PLACES, "targets", (gone, gone))
     with pytest.raises(FileNotFoundError, match="installed without its targets"):
         resources.folder("targets")
 
 
-def test_what_can_be_made_again_lies_where_caches_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_caches_follow_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert resources.cache("engines") == tmp_path / "tvmkd" / "engines"
     monkeypatch.setenv("XDG_CACHE_HOME", "")

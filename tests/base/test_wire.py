@@ -75,13 +75,13 @@ def test_events_come_before_the_result(child: Child) -> None:
     assert seen == [("step", {"number": number}) for number in range(3)]
 
 
-def test_what_libraries_print_does_not_disturb(child: Child) -> None:
+def test_output_of_libraries_does_not_reach_the_protocol(child: Child) -> None:
     assert child.call("noise") == "clean"
     assert child.call("count", {"to": 1}) == 1
     assert "to descriptor 1" in child.log()
 
 
-def test_errors_keep_their_type_and_the_child_lives_on(child: Child) -> None:
+def test_errors_keep_their_class_and_the_child_stays_alive(child: Child) -> None:
     with pytest.raises(InputError, match=r"^model.onnx: is not one$"):
         child.call("bad")
     with pytest.raises(TvmkdError, match=r"KeyError at child.py:\d+: 'gone'"):
@@ -91,7 +91,7 @@ def test_errors_keep_their_type_and_the_child_lives_on(child: Child) -> None:
     assert child.call("count", {"to": 2}) == 2
 
 
-def test_a_death_says_how_and_what_it_last_said(child: Child) -> None:
+def test_a_dead_child_is_reported_with_its_signal_and_last_line(child: Child) -> None:
     with pytest.raises(
         WorkerDied, match=r"die: the worker ended with signal SIGKILL: out of luck"
     ) as caught:
@@ -140,7 +140,7 @@ def test_silence_ends_a_call(child: Child) -> None:
         os.kill(child.pid, 0)
 
 
-def test_what_the_child_started_ends_with_it(child: Child) -> None:
+def test_processes_of_the_child_end_with_it(child: Child) -> None:
     pid = child.call("grandchild")
     os.kill(pid, 0)
     child.close(grace=0.1)
@@ -155,7 +155,7 @@ def test_what_the_child_started_ends_with_it(child: Child) -> None:
     pytest.fail("the grandchild is still alive")
 
 
-def test_an_interrupt_is_an_interrupt(child: Child) -> None:
+def test_an_interrupted_call_raises_keyboard_interrupt(child: Child) -> None:
     child.call("count", {"to": 1})  # it has started
     import threading
 

@@ -55,7 +55,7 @@ class Tensor:
         self.array[...] = array
 
 
-def test_a_region_comes_back_as_it_went() -> None:
+def test_region_round_trip() -> None:
     region = Region("tensorrt", "plan", b"\0plan", ("a",), ("b", "c"), (1, 2, 8), {"gpu": "A"})
     assert Region.from_bytes(region.to_bytes()) == region
     assert Region.from_bytes(replace(region, batch=None).to_bytes()).batch is None
@@ -105,7 +105,7 @@ def test_onnx_runtime_has_as_many_threads_as_tvm(monkeypatch: pytest.MonkeyPatch
     assert seen == [3]
 
 
-def test_what_onnx_runtime_refuses_is_refused() -> None:
+def test_a_region_that_onnx_runtime_cannot_load_is_refused() -> None:
     with pytest.raises(Refused, match="NoSuchOperator"):
         Maker("onnxruntime", HERE).make(model("NoSuchOperator"), ["a"], ["b"])
     data = Region("onnxruntime", "onnx", model("NoSuchOperator"), ("a",), ("b",)).to_bytes()
@@ -200,7 +200,7 @@ def runs(region: Region) -> list[float]:
     return found
 
 
-def test_here_it_is_a_plan_for_this_very_gpu(fake: Fake) -> None:
+def test_for_this_machine_a_plan_is_built_for_its_gpu(fake: Fake) -> None:
     maker = Maker("tensorrt", HERE, batch=(1, 2, 4))
     region = maker.make(model(), ["a"], ["b"])
     assert maker.form == region.form == "plan"
@@ -220,7 +220,7 @@ def test_here_it_is_a_plan_for_this_very_gpu(fake: Fake) -> None:
 
 
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
-def test_without_the_package_or_a_gpu_nothing_begins(engine: str, fake: Fake) -> None:
+def test_a_missing_package_or_gpu_is_an_error_before_any_work(engine: str, fake: Fake) -> None:
     for fake.missing in ("package", "gpu"):
         with pytest.raises(MissingError):
             Maker(engine, HERE)
@@ -230,7 +230,7 @@ def test_without_the_package_or_a_gpu_nothing_begins(engine: str, fake: Fake) ->
     byoc.check_runs_here("onnxruntime")
 
 
-def test_for_a_gpu_elsewhere_tensorrt_s_engine_is_built_there(fake: Fake) -> None:
+def test_for_another_machine_tensorrt_s_engine_is_built_there(fake: Fake) -> None:
     fake.missing = "package"  # none is needed
     region = Maker("tensorrt", NANO).make(model(), ["a"], ["b"])
     assert (region.form, region.blob, fake.built) == ("onnx", model(), [])
@@ -259,7 +259,9 @@ def test_tensorrt_rtx_builds_for_the_gpu_that_the_target_names(
         ("compute_capability", "7.5", "another compute capability: built for 8.6, here is 7.5"),
     ],
 )
-def test_a_plan_is_never_loaded_elsewhere(what: str, value: str, said: str, fake: Fake) -> None:
+def test_a_plan_for_another_gpu_or_version_is_not_loaded(
+    what: str, value: str, said: str, fake: Fake
+) -> None:
     region = Maker("tensorrt", HERE).make(model(), ["a"], ["b"])
     setattr(fake if what == "version" else fake.gpu, what, value)
     with pytest.raises(InputError, match=said):
@@ -273,7 +275,7 @@ def test_a_plan_for_a_capability_runs_on_any_gpu_of_it(fake: Fake) -> None:
     assert runs(region) == [2.0, -6.0]
 
 
-def test_a_refusal_names_no_file_that_is_gone(fake: Fake) -> None:
+def test_a_refusal_does_not_name_the_temporary_file(fake: Fake) -> None:
     fake.refuses = "Relu_0 cannot be"
     with pytest.raises(Refused, match=r"^Relu_0 cannot be$"):
         Maker("tensorrt", HERE).make(model(), ["a"], ["b"])

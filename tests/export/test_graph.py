@@ -59,7 +59,7 @@ def test_branches_are_walked():
     assert operators(model) == {"If": 1, "Abs": 1, "Neg": 1}
 
 
-def test_functions_count_by_what_is_in_them():
+def test_operators_inside_functions_are_counted():
     model = with_function()
     assert operators(model) == {"Conv": 1, "Add": 1}
     assert unsupported(model, None) is None
@@ -72,7 +72,7 @@ def test_unsupported_inside_a_branch():
     assert "in_Wobble" in str(unsupported(branching("Wobble"), None))
 
 
-def test_many_nodes_are_cut_short():
+def test_long_lists_of_nodes_are_shortened():
     model = convolution(activation="Odd")
     for index in range(9):
         model.graph.node.append(helper.make_node("Odd", ["mid"], [f"o{index}"]))

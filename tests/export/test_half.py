@@ -17,7 +17,7 @@ from tvmkd.export import half as module
 from tvmkd.export.half import half
 
 
-def test_weights_are_halved_and_ends_stay(tmp_path):
+def test_weights_become_fp16_and_inputs_and_outputs_stay_fp32(tmp_path):
     source = save(convolution(), tmp_path / "m.onnx")
     error = half(source, tmp_path / "half.onnx")
     assert 0 < error < 5e-3
@@ -28,14 +28,14 @@ def test_weights_are_halved_and_ends_stay(tmp_path):
     assert {entry.key: entry.value for entry in found.metadata_props}["teacher"] == "residual"
 
 
-def test_a_layer_that_is_kept_stays_single(tmp_path):
+def test_a_kept_layer_stays_in_fp32(tmp_path):
     source = save(convolution(), tmp_path / "m.onnx")
     half(source, tmp_path / "kept.onnx", ["first"])
     found = onnx.load(tmp_path / "kept.onnx")
     assert [entry.data_type for entry in found.graph.initializer] == [TensorProto.FLOAT]
 
 
-def test_what_overflows_is_refused_and_nothing_is_left(tmp_path):
+def test_an_overflow_is_refused_and_leaves_no_file(tmp_path):
     source = save(convolution(weights() * 1e5), tmp_path / "m.onnx")
     with pytest.raises(InputError, match="in FP16 it differs by inf of the output's range"):
         half(source, tmp_path / "half.onnx")
@@ -124,7 +124,7 @@ def test_fewer_pictures_than_a_batch_are_an_error(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("before", [logging.NOTSET, logging.INFO])
-def test_logging_is_as_it_was(tmp_path, before: int) -> None:
+def test_the_logging_level_is_restored(tmp_path, before: int) -> None:
     source = save(convolution(), tmp_path / "m.onnx")
     refused = save(convolution(weights() * 1e5), tmp_path / "big.onnx")
     try:

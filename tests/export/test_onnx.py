@@ -75,7 +75,7 @@ def test_a_free_batch_and_the_opset_asked_for(saved, tmp_path, opset):
         torch.testing.assert_close(run(out, images), model(images), atol=1e-4, rtol=1e-3)
 
 
-def test_a_network_is_left_as_it_was(tmp_path):
+def test_the_network_is_not_changed(tmp_path):
     model = DepthwiseNet(**KWARGS).train()
     before = checkpoint.fingerprint(model.state_dict())
     export(model, tmp_path / "m.onnx", (2, 1, 16, 16), metadata={"name": "mine"})
@@ -112,7 +112,7 @@ def test_several_outputs(tmp_path):
     assert [entry.name for entry in info.outputs] == ["output0", "output1"]
 
 
-def test_a_file_that_answers_differently_gets_no_name(saved, tmp_path, monkeypatch):
+def test_a_file_with_other_outputs_is_not_kept(saved, tmp_path, monkeypatch):
     """The export is spoiled between writing and comparing; an older file stays as it is."""
     source, _ = saved
     out = tmp_path / "m.onnx"
@@ -135,7 +135,7 @@ def test_a_file_that_answers_differently_gets_no_name(saved, tmp_path, monkeypat
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "student.pt"}
 
 
-def test_weights_from_elsewhere_need_a_model_and_a_shape(saved, tmp_path):
+def test_plain_weights_need_a_model_and_a_shape(saved, tmp_path):
     _, model = saved
     path = tmp_path / "w.pt"
     torch.save(model.state_dict(), path)

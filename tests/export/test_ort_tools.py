@@ -20,7 +20,7 @@ import onnxruntime.quantization
 """
 
 
-def test_they_are_found_after_somebody_restored_the_path() -> None:
+def test_the_tools_are_found_after_sys_path_was_restored() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], timeout=120, check=False, capture_output=True, text=True
     )

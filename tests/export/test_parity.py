@@ -30,7 +30,7 @@ class Net(nn.Module):
         return torch.relu(nn.functional.conv2d(x, self.kernel))
 
 
-def test_equal_ones_pass_at_any_batch(tmp_path):
+def test_an_equal_file_passes_at_any_batch(tmp_path):
     model = convolution(batch="batch")
     path = save(model, tmp_path / "m.onnx")
     assert parity(Net(model), path, SHAPE, True, "net") < 1e-4
@@ -151,7 +151,7 @@ def test_one_changed_weight_is_found(tmp_path):
         parity(network, path, SHAPE, False, "net")
 
 
-def test_nan_is_never_equal(tmp_path):
+def test_nan_in_pytorch_is_refused(tmp_path):
     model = convolution()
     network = Net(model)
     path = save(model, tmp_path / "m.onnx")

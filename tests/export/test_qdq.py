@@ -49,9 +49,7 @@ def weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     return found
 
 
-def test_weights_are_int8_with_a_scale_a_channel_and_no_zero_point(
-    plain: Path, tmp_path: Path
-) -> None:
+def test_weights_are_int8_with_one_scale_for_each_channel(plain: Path, tmp_path: Path) -> None:
     facts = qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES)
     convolutions = [
         parts for parts in weights(tmp_path / "int8.onnx").values() if parts[0].ndim == 4
@@ -86,7 +84,7 @@ def test_onnx_runtime_gives_nearly_the_same(plain: Path, tmp_path: Path) -> None
     assert 0 < np.abs(want - got).max() < 0.1 * np.abs(want).max()
 
 
-def test_symmetric_is_what_tensorrt_reads(plain: Path, tmp_path: Path) -> None:
+def test_symmetric_files_have_the_form_for_tensorrt(plain: Path, tmp_path: Path) -> None:
     qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES, symmetric=True)
     graph = onnx.load(str(tmp_path / "int8.onnx")).graph
     values = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
@@ -100,7 +98,7 @@ def test_symmetric_is_what_tensorrt_reads(plain: Path, tmp_path: Path) -> None:
     assert 0 < np.abs(want - got).max() < 0.1 * np.abs(want).max()
 
 
-def test_layers_of_a_module_that_is_kept_stay_as_they_are(plain: Path, tmp_path: Path) -> None:
+def test_layers_of_a_kept_module_are_not_quantised(plain: Path, tmp_path: Path) -> None:
     facts = qdq.quantize(plain, tmp_path / "int8.onnx", IMAGES, ["blocks.0", "head"])
     assert len(facts.kept) == 4
     assert facts.quantized == 4

@@ -33,7 +33,7 @@ def record(text: str) -> Path:
     return path
 
 
-def test_what_is_given_comes_before_the_variable_and_that_before_the_record(
+def test_the_given_path_comes_before_the_variable_and_that_before_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded, set_, given = (python(tmp_path, name) for name in ("recorded", "set", "given"))
@@ -44,7 +44,7 @@ def test_what_is_given_comes_before_the_variable_and_that_before_the_record(
     assert find("relay", Path(given)) == Interpreter("relay", given, "--stack-python")
 
 
-def test_relax_runs_here_whatever_is_given(tmp_path: Path) -> None:
+def test_relax_ignores_a_given_interpreter(tmp_path: Path) -> None:
     found = find("relax", python(tmp_path, "given"))
     assert found == Interpreter("relax", sys.executable, "this environment")
     assert found.environment() == {}
@@ -57,7 +57,7 @@ def test_a_link_to_an_interpreter_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-such-python", "a-folder", "plain"])
-def test_what_cannot_be_run_is_bad_input(
+def test_a_path_that_is_no_program_is_bad_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "a-folder").mkdir()
@@ -69,7 +69,7 @@ def test_what_cannot_be_run_is_bad_input(
         find("relay")
 
 
-def test_without_any_the_way_to_get_one_is_said(tmp_path: Path) -> None:
+def test_without_an_interpreter_the_message_says_how_to_install_one(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"run tvmkd stack install relay, or set TVMKD_RELAY_"):
         find("relay")
     path = record(json.dumps({"python": str(tmp_path / "gone")}))
@@ -78,7 +78,7 @@ def test_without_any_the_way_to_get_one_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "3", '{"python": 3}'])
-def test_a_spoilt_record_is_one_line(text: str) -> None:
+def test_a_damaged_record_is_one_line(text: str) -> None:
     record(text)
     with pytest.raises(MissingError, match=r"run tvmkd stack install relay"):
         find("relay")
@@ -89,7 +89,7 @@ def test_an_unknown_stack_gets_the_nearest() -> None:
         find("relai")
 
 
-def test_tvmkd_comes_along_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_tvmkd_is_on_the_python_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/of/the/main/interpreter")
     found = Interpreter("relay", sys.executable, "a test")
     environment = found.environment()
@@ -116,7 +116,7 @@ def test_tvmkd_comes_along_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path(schedules).is_dir()
 
 
-def test_a_wrong_link_is_put_right() -> None:
+def test_a_wrong_link_is_replaced() -> None:
     link = interpreters.package_path() / "tvmkd"
     assert link.resolve() == interpreters.PACKAGE
     link.unlink()
@@ -126,7 +126,7 @@ def test_a_wrong_link_is_put_right() -> None:
     assert (interpreters.package_path() / "tvmkd").resolve() == interpreters.PACKAGE
 
 
-def test_many_at_once_do_not_clash() -> None:
+def test_many_processes_may_make_the_link_at_once() -> None:
     with ThreadPoolExecutor(16) as pool:
         folders = set(pool.map(lambda _: interpreters.package_path(), range(64)))
     (folder,) = folders

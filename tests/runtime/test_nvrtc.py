@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(BOUND) scale(float* y, const float*
 """
 
 
-def test_a_kernel_becomes_ptx_that_the_old_driver_takes() -> None:
+def test_a_kernel_becomes_ptx_for_the_old_driver() -> None:
     text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), "sm_53", "6.4")
     assert re.search(r"^\.version 6\.4$", text, re.MULTILINE)
     assert re.search(r"^\.target sm_53$", text, re.MULTILINE)
@@ -54,13 +54,13 @@ extern "C" __global__ void half_scale(__half* y) { y[0] = __hmul(y[0], __float2h
         ('extern "C" __global__ void k(int* y) { y[0] = __dp4a(1, 2, y[0]); }', "__dp4a"),
     ],
 )
-def test_source_that_the_gpu_has_no_code_for_is_refused(source: str, said: str) -> None:
+def test_source_that_the_gpu_does_not_support_is_refused(source: str, said: str) -> None:
     with pytest.raises(nvrtc.CudaError, match=said) as caught:
         nvrtc.ptx(source, "sm_53", "6.4")
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_old_version_does_not_have_is_found_by_ptxas() -> None:
+def test_ptxas_finds_instructions_of_a_newer_version() -> None:
     text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), "sm_53", "6.4")
     young = text.replace("bar.sync", "barrier.cluster.arrive;\n\tbar.sync", 1)
     assert young != text
@@ -68,14 +68,16 @@ def test_what_the_old_version_does_not_have_is_found_by_ptxas() -> None:
         nvrtc.check(young, "sm_53")
 
 
-def test_more_registers_than_a_block_has_are_refused_before_the_board_is() -> None:
+def test_a_kernel_with_too_many_registers_is_refused() -> None:
     text = nvrtc.ptx(KERNEL.replace("BOUND", "1024"), "sm_53", "6.4")
     nvrtc.check(text, "sm_53", 32768)
     with pytest.raises(nvrtc.CudaError, match=r"scale: .* registers a thread for 1024 threads"):
         nvrtc.check(text, "sm_53", 4096)
 
 
-def test_without_the_wheels_the_way_to_get_them_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheels_the_message_says_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def missing(package: str, inside: str) -> None:
         raise MissingError(f"{package}/{inside}")
 

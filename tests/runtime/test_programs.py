@@ -28,12 +28,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toys.library(tmp_path_factory.mktemp("programs") / "toy.so")
 
 
-def test_a_stack_that_is_none_is_wrong_usage(library: Path) -> None:
+def test_an_unknown_stack_is_wrong_usage(library: Path) -> None:
     with pytest.raises(UsageError, match="known: relax, relay"):
         programs.open_program("glow", library, PAIR)
 
 
-def test_elsewhere_gives_what_here_gives(library: Path) -> None:
+def test_a_subprocess_gives_the_same_outputs(library: Path) -> None:
     here = programs.open_program("relax", library, PAIR)
     there = SubprocessProgram("relax", library, PAIR)
     assert here.takes([X, Y])
@@ -46,7 +46,7 @@ def test_elsewhere_gives_what_here_gives(library: Path) -> None:
     np.testing.assert_array_equal(there.run([X, Y])[0], X + Y)
 
 
-def test_elsewhere_ends_with_what_uses_it(library: Path) -> None:
+def test_the_subprocess_ends_with_its_program(library: Path) -> None:
     there = SubprocessProgram("relax", library, PAIR)
     pid, folder = there._child.pid, Path(there._folder.name)
     assert folder.is_dir()
@@ -55,14 +55,16 @@ def test_elsewhere_ends_with_what_uses_it(library: Path) -> None:
     assert not folder.exists()
 
 
-def test_what_is_no_library_is_said_from_elsewhere_too(tmp_path: Path) -> None:
+def test_a_library_that_cannot_be_loaded_is_an_error_in_both(tmp_path: Path) -> None:
     broken = tmp_path / "model.so"
     broken.write_bytes(b"not a library")
     with pytest.raises(LoadError):
         SubprocessProgram("relax", broken, PAIR)
 
 
-def test_a_relay_artifact_runs_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relay_artifact_runs_from_this_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TVMKD_RELAY_PYTHON", relay_stack.relay_python())
     onnx, out = toys.onnx_file(tmp_path / "m.onnx"), tmp_path / "out"
     build(onnx, targets.load("host"), [], out, shipped=False, stack="relay")

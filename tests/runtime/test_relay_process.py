@@ -23,7 +23,7 @@ print(relay_shims.scales_of_run_time_stay_out_of_weights())
 """
 
 
-def test_shims_are_in_place_and_are_put_in_once() -> None:
+def test_shims_are_installed_once() -> None:
     runs = Interpreter("relay", relay_stack.relay_python(), "this test")
     done = subprocess.run(
         [runs.python, "-c", CHECK],

@@ -52,11 +52,11 @@ def test_without_it_there_is_one_thread() -> None:
     assert counted("without", 3, 0) == ["[(0, 1)]"]
 
 
-def test_with_it_there_are_as_many_as_tvm_is_told() -> None:
+def test_with_it_tvm_num_threads_is_used() -> None:
     three = "[(0, 3), (1, 3), (2, 3)]"
     assert counted("with", 3, 0, 2, 5) == [three, "[(0, 2), (1, 2)]", three]
     assert counted("with", 1, 0, 4) == ["[(0, 1)]", "[(0, 1)]"]
 
 
-def test_another_tvm_is_left_alone() -> None:
+def test_another_tvm_is_not_changed() -> None:
     assert not relay_threads.preload()  # this interpreter's is the other generation

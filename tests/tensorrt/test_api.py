@@ -11,7 +11,7 @@ from tvmkd.tensorrt import api
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_what_a_generation_has_is_asked_of_it(name: str) -> None:
+def test_features_of_each_generation(name: str) -> None:
     bindings = Generation(name).bindings
     assert bindings.calibrates == (name in FLAGGED)
     assert (bindings.flag("FP16") is not None) == (name in FLAGGED)
@@ -53,7 +53,7 @@ def test_rtx_under_the_other_name_is_not_tensorrt(monkeypatch: pytest.MonkeyPatc
         api.find("tensorrt")
 
 
-def test_a_package_whose_libraries_are_gone_says_which(
+def test_a_package_with_a_missing_library_names_it(
     tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("raise OSError('libtensorrt_rtx.so.1: cannot open')")

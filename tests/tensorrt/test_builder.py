@@ -31,7 +31,7 @@ def made(name: str, path: Path, **options: Any) -> tuple[Engine, dict[str, Any]]
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_every_generation_builds_and_tells_the_facts(name: str, tmp_path: Path) -> None:
+def test_every_generation_builds_and_gives_the_facts(name: str, tmp_path: Path) -> None:
     engine, plan = made(name, net(tmp_path / "m.onnx"))
     assert plan["creation"] == (1 if name in FLAGGED else 0)
     assert plan["flags"] == []
@@ -93,14 +93,14 @@ def test_a_free_batch_becomes_one_profile(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_workspace_by_whichever_way_there_is(name: str, tmp_path: Path) -> None:
+def test_workspace_by_either_call(name: str, tmp_path: Path) -> None:
     _, plan = made(name, net(tmp_path / "m.onnx"), workspace_mib=64)
     where = "workspace" if name == "8.2" else "WORKSPACE"
     assert plan[where] == 64 << 20
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_tactics_are_kept_where_they_are_measured(name: str, tmp_path: Path) -> None:
+def test_the_timing_cache_is_used_where_tactics_are_measured(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "tactics"
     engine, _ = made(name, net(tmp_path / "m.onnx"), timing_cache=kept)
     assert kept.exists() == (name != "rtx")
@@ -108,7 +108,7 @@ def test_tactics_are_kept_where_they_are_measured(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_progress_is_told_where_there_is_any(name: str, tmp_path: Path) -> None:
+def test_progress_is_reported_if_the_generation_has_it(name: str, tmp_path: Path) -> None:
     seen: list[tuple[str, float]] = []
     path, bindings = net(tmp_path / "m.onnx"), Generation(name).bindings
     build(path, BuildOptions(), bindings, lambda phase, share: seen.append((phase, share)))
@@ -150,7 +150,7 @@ def test_a_refusal_is_one_line_with_what_to_do(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["8.2", "8.6", "10", "11"])
-def test_tensorrt_without_a_gpu_is_missing_something(
+def test_tensorrt_without_a_gpu_is_a_missing_error(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "find", lambda: None)
@@ -175,12 +175,12 @@ def test_rtx_builds_for_a_gpu_by_name_and_for_all(
 
 
 @pytest.mark.parametrize("name", ["8.2", "10", "11"])
-def test_tensorrt_does_not_cross(name: str, tmp_path: Path) -> None:
+def test_tensorrt_does_not_build_for_another_gpu(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="builds for the GPU of this machine"):
         made(name, net(tmp_path / "m.onnx"), compute_capability="8.6")
 
 
-def test_what_is_no_model_is_said_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_text("no")
     with pytest.raises(InputError, match="not an ONNX file"):
         made("10", tmp_path / "m.onnx")
@@ -263,22 +263,22 @@ class TestRtx:
             build(net(tmp_path / "m.onnx"), options, self.bindings, interrupted)
         assert self.bindings.log.why() == "Build canceled by user"
 
-    def test_an_operator_it_does_not_know_is_named(self, tmp_path: Path) -> None:
+    def test_an_unknown_operator_is_named(self, tmp_path: Path) -> None:
         path = net(tmp_path / "m.onnx", activation="Det")
         with pytest.raises(InputError, match=r'node "act" \(Det\): UNSUPPORTED_NODE; rewrite'):
             self.engine(path)
 
-    def test_what_no_tactic_fits_into_asks_for_workspace(self, tmp_path: Path) -> None:
+    def test_too_little_workspace_is_an_error_that_says_so(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"within workspace limit.*--workspace"):
             self.engine(net(tmp_path / "m.onnx"), workspace_mib=1)
 
-    def test_turing_takes_fp16_alone(self, tmp_path: Path) -> None:
+    def test_turing_supports_fp16_only(self, tmp_path: Path) -> None:
         path = net(tmp_path / "m.onnx")
         with pytest.raises(InputError, match=r"'head' for Turing .* give --precision fp16"):
             self.engine(path, compute_capability="7.5")
         assert self.engine(path, compute_capability="7.5", precision="fp16").size > 10_000
 
-    def test_one_for_all_is_built_too(self, tmp_path: Path) -> None:
+    def test_an_engine_for_every_gpu(self, tmp_path: Path) -> None:
         engine = self.engine(net(tmp_path / "m.onnx"), compute_capability=None)
         assert engine.compute_capability is None
         assert engine.layers
@@ -287,7 +287,7 @@ class TestRtx:
 @pytest.mark.gpu
 @pytest.mark.parametrize("product", ["tensorrt", "tensorrt-rtx"])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16", "int8"])
-def test_on_the_gpu_that_is_here(
+def test_build_on_this_gpu(
     product: str, precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tvmkd.tensorrt.api import find

@@ -17,7 +17,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "find", lambda: GPU)
 
 
-def test_a_second_engine_is_the_first(tmp_path: Path) -> None:
+def test_the_second_build_comes_from_the_cache(tmp_path: Path) -> None:
     generation, path = Generation("8.6"), net(tmp_path / "m.onnx")
     first, kept = cache.get(path, BuildOptions(), generation.bindings)
     again, kept_again = cache.get(path, BuildOptions(), generation.bindings)
@@ -36,7 +36,7 @@ def test_a_damaged_engine_is_built_again(tmp_path: Path) -> None:
     assert generation.builds == 3
 
 
-def test_whatever_an_engine_depends_on_is_in_its_key(tmp_path: Path) -> None:
+def test_the_key_has_everything_that_an_engine_depends_on(tmp_path: Path) -> None:
     path, other = net(tmp_path / "m.onnx"), net(tmp_path / "n.onnx", scale=2.0)
     bindings, rtx = Generation("8.6").bindings, Generation("rtx").bindings
     options = BuildOptions()
@@ -59,7 +59,7 @@ def test_whatever_an_engine_depends_on_is_in_its_key(tmp_path: Path) -> None:
     assert cache.key(path, named, rtx, GPU) == keys[-1]
 
 
-def test_weights_beside_the_model_are_in_the_key(tmp_path: Path) -> None:
+def test_the_key_has_external_weights(tmp_path: Path) -> None:
     import onnx
 
     path, bindings = net(tmp_path / "m.onnx"), Generation("8.6").bindings

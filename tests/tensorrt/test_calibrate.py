@@ -16,7 +16,7 @@ def make(memory: Any, samples: dict[str, np.ndarray], batch: int = 2) -> tuple[A
     return calibrator(bindings, samples, batch, memory), bindings.log
 
 
-def test_whole_batches_arrive_in_order_and_the_rest_is_left() -> None:
+def test_whole_batches_arrive_in_order_and_a_partial_one_is_left_out() -> None:
     memory = Memory()
     samples = {"x": np.arange(15, dtype=np.float32).reshape(5, 3), "m": np.ones((5, 1), np.float32)}
     feeder, _log = make(memory, samples)
@@ -33,7 +33,7 @@ def test_whole_batches_arrive_in_order_and_the_rest_is_left() -> None:
     assert (memory.device, memory.pinned, memory.streams) == ({}, 0, 0)
 
 
-def test_an_error_ends_the_batches_and_stays_in_python() -> None:
+def test_an_error_ends_the_batches_and_does_not_reach_cpp() -> None:
     feeder, log = make(Memory(full=True), {"x": np.zeros((4, 3), np.float32)})
     assert feeder.get_batch(["x"]) is None
     assert isinstance(log.stopped, MemoryError)
@@ -46,7 +46,7 @@ def test_an_error_ends_the_batches_and_stays_in_python() -> None:
         ({"x": np.zeros((4, 3)), "m": np.zeros((3, 1))}, "a different number of samples"),
     ],
 )
-def test_samples_that_make_no_batch_are_refused(
+def test_too_few_or_unequal_samples_are_refused(
     samples: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

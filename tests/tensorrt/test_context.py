@@ -20,14 +20,14 @@ from tvmkd.tensorrt import api, context
         *((generation, fake_engines.EVERY) for generation in fake_engines.GENERATIONS),
     ],
 )
-def test_the_stand_ins_have_the_recorded_signatures(generation: str, recorded: Any) -> None:
+def test_the_fakes_have_the_recorded_signatures(generation: str, recorded: Any) -> None:
     package = fake_engines.module(generation, FakeGpu())
     for what, kind in (("engine", package.ICudaEngine), ("context", package.IExecutionContext)):
         for name, wanted in recorded.get(what, {}).items():
             assert fake_engines.arguments(getattr(kind, name)) == wanted, name
 
 
-def test_generations_lack_what_they_lack() -> None:
+def test_fakes_lack_the_calls_that_their_generation_lacks() -> None:
     old = fake_engines.module("8.2", FakeGpu())
     assert not hasattr(old.IExecutionContext, "execute_async_v3")
     for generation in ("10", "rtx"):
@@ -53,7 +53,7 @@ def test_tensorrt_rtx_has_the_recorded_signatures() -> None:
 
 
 @pytest.mark.parametrize("generation", fake_engines.GENERATIONS)
-def test_what_an_engine_takes_and_gives(generation: str) -> None:
+def test_the_inputs_and_outputs_of_an_engine(generation: str) -> None:
     package = fake_engines.bindings(generation, FakeGpu())
     plan = fake_engines.plan(package.version, batch=(1, 8), dtypes=("INT32", "HALF"))
     loaded = context.load(plan, package)
@@ -71,7 +71,9 @@ def test_what_an_engine_takes_and_gives(generation: str) -> None:
 
 
 @pytest.mark.parametrize("generation", fake_engines.GENERATIONS)
-def test_engines_that_are_not_run_say_why(generation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_supported_is_an_error_with_the_reason(
+    generation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = fake_engines.bindings(generation, FakeGpu())
     version = package.version
     with pytest.raises(InputError, match=r"expecting library version .* build it here"):
@@ -91,7 +93,7 @@ def test_engines_that_are_not_run_say_why(generation: str, monkeypatch: pytest.M
         context.load(fake_engines.plan(version), no_driver)
 
 
-def test_a_fixed_shape_is_compared_here() -> None:
+def test_another_shape_for_a_fixed_input_is_an_error() -> None:
     package = fake_engines.bindings("10", FakeGpu())
     loaded = context.load(fake_engines.plan(package.version), package)
     loaded.set_shapes({"x": (2, 4)})

@@ -29,7 +29,7 @@ def opened(request: pytest.FixtureRequest) -> Open:
     return lambda gpu, **options: CudaBindings(FakeCudart(gpu), **options)
 
 
-def test_bytes_go_there_and_back_once_somebody_waits(opened: Open) -> None:
+def test_copies_are_done_after_synchronize(opened: Open) -> None:
     gpu = FakeGpu()
     runtime = opened(gpu)
     stream = runtime.stream()
@@ -59,7 +59,7 @@ def test_bytes_go_there_and_back_once_somebody_waits(opened: Open) -> None:
     assert gpu.held() == {}
 
 
-def test_how_the_host_waits_is_asked_for() -> None:
+def test_the_host_spins_or_blocks_as_requested() -> None:
     for spin, wanted in ((True, {"device": 1, "event": 0}), (False, {"device": 4, "event": 1})):
         api = FakeCudart(FakeGpu())
         CudaBindings(api, spin).event()
@@ -77,7 +77,7 @@ def test_how_the_host_waits_is_asked_for() -> None:
         assert not gpu.streams[stream.handle].queue
 
 
-def test_out_of_memory_is_told_apart(opened: Open) -> None:
+def test_out_of_memory_has_its_own_class(opened: Open) -> None:
     runtime = opened(FakeGpu(memory=100))
     runtime.malloc(60)
     with pytest.raises(OutOfMemory, match=r"out of memory \(cudaErrorMemoryAllocation\)"):
@@ -85,7 +85,7 @@ def test_out_of_memory_is_told_apart(opened: Open) -> None:
     assert runtime.malloc(40)
 
 
-def test_an_error_that_stays_says_that_it_does(opened: Open) -> None:
+def test_a_sticky_error_says_that_the_gpu_is_lost(opened: Open) -> None:
     gpu = FakeGpu()
     runtime = opened(gpu)
     stream, pinned = runtime.stream(), runtime.pin(4)
@@ -98,7 +98,7 @@ def test_an_error_that_stays_says_that_it_does(opened: Open) -> None:
     gpu.lost = None
 
 
-def test_a_graph_does_again_what_was_noted_down() -> None:
+def test_a_graph_repeats_the_captured_work() -> None:
     gpu = FakeGpu()
     runtime = CudaBindings(FakeCudart(gpu))
     stream, pinned, address = runtime.stream(), runtime.pin(4), runtime.malloc(4)
@@ -136,7 +136,7 @@ def _packages(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:
         monkeypatch.setattr(sys.modules[parts[0]], parts[1], sys.modules[name], raising=False)
 
 
-def test_the_package_that_makes_graphs_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_with_graphs_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     bindings = ("runtime", FakeCudart(FakeGpu()))
     pycuda = ("driver", FakePyCuda(FakeGpu()))
     _packages(monkeypatch, cuda_bindings=bindings, pycuda=pycuda)
@@ -146,7 +146,9 @@ def test_the_package_that_makes_graphs_comes_first(monkeypatch: pytest.MonkeyPat
     assert (found.package, found.spin) == ("pycuda", False)
 
 
-def test_what_is_missing_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_driver_or_gpu_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _packages(monkeypatch)
     with pytest.raises(MissingError, match=r"pip install cuda-bindings; or .*cuda\.h") as caught:
         cuda.find()

@@ -12,12 +12,12 @@ runtime = pytest.importorskip(
 
 
 @pytest.mark.parametrize("name", fake_cudart.SIGNATURES)
-def test_the_stand_in_takes_what_the_package_takes(name: str) -> None:
+def test_the_fake_has_the_package_s_signatures(name: str) -> None:
     said = getattr(runtime, name).__doc__.strip().splitlines()[0]
     assert said == f"{name}{fake_cudart.SIGNATURES[name]}"
 
 
-def test_the_stand_in_s_numbers_are_the_package_s() -> None:
+def test_the_fake_has_the_package_s_constants() -> None:
     for error in fake_cudart.cudaError_t:
         assert int(getattr(runtime.cudaError_t, error.name)) == error
     for name in ("cudaDeviceScheduleSpin", "cudaDeviceScheduleBlockingSync"):
@@ -26,7 +26,7 @@ def test_the_stand_in_s_numbers_are_the_package_s() -> None:
         assert getattr(runtime, name) == getattr(fake_cudart.FakeCudart, name)
 
 
-def test_without_a_driver_it_says_so() -> None:
+def test_a_missing_driver_is_named() -> None:
     if runtime.cudaDriverGetVersion()[1]:
         pytest.skip("there is a driver")
     with pytest.raises(MissingError, match="no NVIDIA driver"):

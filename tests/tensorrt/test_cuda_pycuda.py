@@ -22,7 +22,7 @@ def test_pycuda_shares_its_context_and_leaves_it_as_it_was() -> None:
     assert api.flags == [1], "only the one that sleeps has an event to sleep on"
 
 
-def test_pycuda_says_what_it_cannot_do() -> None:
+def test_pycuda_refuses_graphs() -> None:
     runtime = PyCuda(FakePyCuda(FakeGpu()))
     assert not runtime.captures
     with pytest.raises(MissingError, match="cuda-bindings"):

@@ -31,7 +31,7 @@ CROSS = replace(ENGINE, product="tensorrt-rtx", version="1.7.1.116", gpu=None, d
 
 
 @pytest.mark.parametrize("engine", [ENGINE, replace(CROSS, batch=None, compute_capability=None)])
-def test_an_engine_comes_back_as_it_was_written(engine: Engine, tmp_path: Path) -> None:
+def test_engine_round_trip(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "new" / "m.plan"
     write(engine, path)
     assert read(path) == engine
@@ -40,7 +40,7 @@ def test_an_engine_comes_back_as_it_was_written(engine: Engine, tmp_path: Path) 
     assert (facts["size"], "plan" in facts) == (6, False)
 
 
-def test_damage_is_noticed(tmp_path: Path) -> None:
+def test_a_damaged_file_is_bad_input(tmp_path: Path) -> None:
     path = tmp_path / "m.plan"
     with pytest.raises(InputError, match="there is no such file"):
         read(path)

@@ -20,7 +20,7 @@ LOGGED = (
 )
 
 
-def test_the_logs_list_has_kinds_tactics_and_the_nodes_behind() -> None:
+def test_the_log_has_types_tactics_and_onnx_nodes() -> None:
     assert from_log(LOGGED) == [
         {
             "Name": "__myl_Move_myl0_0",
@@ -49,7 +49,7 @@ def test_the_logs_list_has_kinds_tactics_and_the_nodes_behind() -> None:
         ("{ not json", []),
     ],
 )
-def test_the_inspectors_answer_in_each_of_its_forms(said: Any, found: list[Any]) -> None:
+def test_every_form_of_the_inspector_s_answer(said: Any, found: list[Any]) -> None:
     generation = Generation("8.2")
     generation.inspected = said
     assert inspect(b"plan", generation.bindings) == found

@@ -36,7 +36,7 @@ def test_a_message_is_one_line_without_nvidias_sources(said: str, line: str) -> 
     assert plain(said) == line
 
 
-def test_there_is_one_log_a_module() -> None:
+def test_each_module_has_one_log() -> None:
     module = Generation("8.6").module
     assert log_of(module) is log_of(module)
     assert log_of(module) is not log_of(Generation("rtx").module)
@@ -63,7 +63,7 @@ def test_the_missing_driver_is_not_the_reason_where_there_is_another() -> None:
     assert log.why() == "the reason"
 
 
-def test_verbose_shows_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbose_prints_the_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(console, "say", shown.append)
     log = log_of(Generation("11").module)
@@ -74,7 +74,7 @@ def test_verbose_shows_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == ["severity 3"]
 
 
-def test_ctrl_c_in_a_callback_is_kept_from_c(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_a_callback_does_not_reach_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_text: str) -> None:
         raise KeyboardInterrupt
 

@@ -22,7 +22,7 @@ X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
 WEIGHTS = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
 
 
-def test_it_is_python_3_6_and_its_standard_library() -> None:
+def test_the_script_is_python_3_6_with_the_standard_library() -> None:
     source = Path(on_board.__file__).read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 6))
     names = {
@@ -55,7 +55,7 @@ def board(
     return str(request.param)
 
 
-def test_an_engine_is_built_run_and_timed_there(board: str, tmp_path: Path) -> None:
+def test_an_engine_is_built_run_and_timed_on_the_board(board: str, tmp_path: Path) -> None:
     onnx = toys.onnx_file(tmp_path / "m.onnx").read_bytes()
     with RemoteEngine("user@nano") as engine:
         assert engine.facts["version"].startswith(board)
@@ -86,7 +86,7 @@ def test_an_engine_is_built_run_and_timed_there(board: str, tmp_path: Path) -> N
         assert engine.time(1, 1.0)[0][0].compute == pytest.approx(1.0)
 
 
-def test_an_engine_is_built_once_for_the_same(board: str, tmp_path: Path) -> None:
+def test_the_same_engine_is_built_once(board: str, tmp_path: Path) -> None:
     onnx = toys.onnx_file(tmp_path / "m.onnx").read_bytes()
     with RemoteEngine("user@nano") as engine:
         assert not engine.prepare(onnx)["cached"]
@@ -104,7 +104,7 @@ def test_an_engine_is_built_once_for_the_same(board: str, tmp_path: Path) -> Non
         assert engine.prepare(onnx)["cached"]
 
 
-def test_free_sizes_are_built_for_those_given(board: str, tmp_path: Path) -> None:
+def test_free_sizes_are_built_for_the_given_shapes(board: str, tmp_path: Path) -> None:
     onnx = toys.onnx_file(tmp_path / "m.onnx", shape=("batch", 8)).read_bytes()
     x = np.vstack([X, X + 1, X - 1])
     with RemoteEngine("user@nano") as engine:
@@ -116,7 +116,7 @@ def test_free_sizes_are_built_for_those_given(board: str, tmp_path: Path) -> Non
         assert engine.profile(1)
 
 
-def test_what_is_wrong_comes_back_in_a_line(board: str, tmp_path: Path) -> None:
+def test_errors_of_the_board_are_one_line(board: str, tmp_path: Path) -> None:
     onnx = toys.onnx_file(tmp_path / "m.onnx").read_bytes()
     with RemoteEngine("user@nano") as engine:
         with pytest.raises(InputError, match=r"cannot read the model: .*No importer .*Foo"):
@@ -136,7 +136,7 @@ def test_what_is_wrong_comes_back_in_a_line(board: str, tmp_path: Path) -> None:
         assert engine.run({"x": X})
 
 
-def test_it_gives_the_gpu_back_when_stdin_closes(python: Path, tmp_path: Path) -> None:
+def test_the_gpu_is_released_when_stdin_closes(python: Path, tmp_path: Path) -> None:
     onnx = base64.b64encode(toys.onnx_file(tmp_path / "m.onnx").read_bytes()).decode()
     (tmp_path / "w.json").write_text(json.dumps(WEIGHTS.tolist()))
     prepare = {"onnx": onnx, "precision": "fp32", "shapes": {}, "workspace_mib": None}

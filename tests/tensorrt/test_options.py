@@ -27,12 +27,12 @@ from tvmkd.tensorrt.options import BuildOptions
         ({"compute_capability": ""}, "for example 8.6"),
     ],
 )
-def test_what_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_values_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         BuildOptions(**values)
 
 
-def test_what_changes_an_engine_is_its_identity() -> None:
+def test_the_identity_has_every_option_that_changes_an_engine() -> None:
     plain = BuildOptions()
     same = BuildOptions(verbose=True, timing_cache=Path("t"))
     assert plain.identity() == same.identity()
@@ -61,7 +61,7 @@ def test_what_changes_an_engine_is_its_identity() -> None:
         {"compute_capability": "12.0"},
     ],
 )
-def test_what_can_be_is_taken(values: dict[str, Any]) -> None:
+def test_valid_values_are_accepted(values: dict[str, Any]) -> None:
     ((name, value),) = values.items()
     assert BuildOptions(**values).identity()[name] == value
 

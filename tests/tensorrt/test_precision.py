@@ -36,7 +36,7 @@ def flags(name: str, wanted: str) -> tuple[set[str], list[str]]:
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_flags_are_set_where_there_are_any(name: str) -> None:
+def test_flags_are_set_if_the_builder_has_them(name: str) -> None:
     own = (lambda flag: {flag}) if name in FLAGGED else (lambda _flag: set())
     assert flags(name, "fp32") == (set(), [])
     assert flags(name, "tf32") == ({"TF32"}, [])
@@ -46,7 +46,7 @@ def test_flags_are_set_where_there_are_any(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_fp16_is_in_the_file_only_where_there_is_no_flag(name: str, tmp_path: Path) -> None:
+def test_fp16_is_written_into_the_file_only_without_a_flag(name: str, tmp_path: Path) -> None:
     source, made = prepared(tmp_path, name, precision="fp16")
     if name in FLAGGED:
         assert made == source
@@ -58,7 +58,7 @@ def test_fp16_is_in_the_file_only_where_there_is_no_flag(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_int8_is_in_the_file_only_where_there_is_no_calibrator(name: str, tmp_path: Path) -> None:
+def test_int8_is_written_into_the_file_only_without_a_calibrator(name: str, tmp_path: Path) -> None:
     source, made = prepared(tmp_path, name, precision="int8", calibration=CALIBRATION)
     if name in FLAGGED:
         assert made == source
@@ -80,7 +80,7 @@ def test_layers_that_are_kept_stay_in_fp32(tmp_path: Path) -> None:
     assert (kept["w"], kept["f"]) == (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
-def test_a_file_that_has_the_precision_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_file_with_the_precision_is_not_converted(tmp_path: Path) -> None:
     _, quantized = prepared(tmp_path, "rtx", precision="int8", calibration=CALIBRATION)
     for name in GENERATIONS:
         assert prepared(tmp_path, name, quantized, precision="int8") == (quantized, quantized)
@@ -89,7 +89,7 @@ def test_a_file_that_has_the_precision_is_taken_as_it_is(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", GENERATIONS)
-def test_int8_without_samples_says_what_to_give(name: str, tmp_path: Path) -> None:
+def test_int8_without_samples_is_an_error_that_says_what_to_give(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--calibration FILE\.npz"):
         prepared(tmp_path, name, precision="int8")
 
@@ -113,9 +113,7 @@ def test_a_calibrator_is_for_a_float_file_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["fp16", "int8"])
-def test_sizes_that_were_given_are_in_the_file_that_is_converted(
-    wanted: str, tmp_path: Path
-) -> None:
+def test_the_converted_file_has_the_given_sizes(wanted: str, tmp_path: Path) -> None:
     source = net(tmp_path / "m.onnx", "N", height="h")
     samples = CALIBRATION if wanted == "int8" else None
     _, made = prepared(

@@ -48,7 +48,7 @@ def test_other_free_dimensions_get_one_size() -> None:
         (BuildOptions(dims={"height": 4}), 'no free dimension "height"'),
     ],
 )
-def test_what_is_left_free_is_named(options: BuildOptions, message: str) -> None:
+def test_a_free_size_without_a_value_is_named(options: BuildOptions, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ranges(two_inputs(), options, WHERE)
 

@@ -12,7 +12,7 @@ from tvmkd.tensorrt.log import log_of
 from tvmkd.tensorrt.progress import Phases, monitor, watching
 
 
-def test_nested_phases_are_one_share_that_only_grows() -> None:
+def test_nested_phases_give_one_share_that_never_falls() -> None:
     phases = Phases()
     phases.start("build", None, 2)
     phases.step("build", 0)
@@ -29,7 +29,7 @@ def test_nested_phases_are_one_share_that_only_grows() -> None:
     assert phases.share() == 1.0
 
 
-def test_a_phase_without_steps_divides_nothing() -> None:
+def test_a_phase_without_steps() -> None:
     phases = Phases()
     phases.start("build", None, 0)
     assert phases.share() == 0.0
@@ -40,7 +40,7 @@ def test_generations_before_10_have_no_monitor() -> None:
     assert monitor(module, lambda _phase, _share: None, log_of(module)) is None
 
 
-def test_what_a_report_raises_ends_the_build_and_stays_in_python() -> None:
+def test_an_exception_in_a_report_ends_the_build_and_does_not_reach_cpp() -> None:
     module = Generation("10").module
     log = log_of(module)
 
@@ -61,14 +61,14 @@ def screen(monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> io.StringIO:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_is_quick_shows_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_block_shows_nothing(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen(monkeypatch, terminal=terminal)
     with watching("building", after=60) as report:
         report("tuning", 0.5)
     assert shown.getvalue() == ""
 
 
-def test_what_is_slow_shows_a_bar_with_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_block_shows_a_bar_with_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen(monkeypatch, terminal=True)
     with watching("building", after=0.0) as report:
         deadline = time.monotonic() + 20

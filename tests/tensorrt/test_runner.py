@@ -60,7 +60,7 @@ def check(outputs: dict[str, np.ndarray], x: np.ndarray) -> None:
     np.testing.assert_array_equal(outputs["total"], x.sum(axis=1))
 
 
-def test_outputs_are_right_and_the_caller_s_own(setting: Setting) -> None:
+def test_outputs_are_right_and_owned_by_the_caller(setting: Setting) -> None:
     with setting.runner() as runner:
         first = runner.infer({"x": X})
         second = runner.infer({"x": X[:, ::-1] + 1})
@@ -99,7 +99,7 @@ def test_parts_add_up_to_trtexec_s_latency(setting: Setting) -> None:
         assert (facts["spin_wait"], facts["cuda_graph"], facts["layers"]) == (True, False, 2)
 
 
-def test_layers_are_timed_apart_and_no_profiler_stays(setting: Setting) -> None:
+def test_layers_are_timed_separately_and_the_profiler_is_removed(setting: Setting) -> None:
     with setting.runner(batch=(1, 8)) as runner:
         runner.infer({"x": X})
         log = setting.gpu.log
@@ -112,7 +112,7 @@ def test_layers_are_timed_apart_and_no_profiler_stays(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("generation", fake_engines.GENERATIONS)
-def test_a_graph_runs_the_same(generation: str) -> None:
+def test_a_graph_gives_the_same_outputs(generation: str) -> None:
     setting = make(generation)
     with setting.runner(graph=True, batch=(1, 8)) as runner:
         for batch in (2, 5, 5, 2):
@@ -127,7 +127,7 @@ def test_a_graph_runs_the_same(generation: str) -> None:
     assert setting.gpu.held() == {}
 
 
-def test_what_cannot_be_captured_runs_without_a_graph() -> None:
+def test_an_engine_that_cannot_be_captured_runs_without_a_graph() -> None:
     setting = make("10")
     setting.gpu.capturable = False
     with setting.runner(graph=True) as runner:
@@ -152,7 +152,7 @@ def test_wrong_inputs_are_named(setting: Setting) -> None:
             runner.infer({"y": wide})
 
 
-def test_too_little_memory_leaves_nothing_behind(package: str) -> None:
+def test_after_out_of_memory_nothing_stays_allocated(package: str) -> None:
     setting = make("10", package, FakeGpu(memory=100))
     with setting.runner(batch=(1, 8)) as runner:
         check(runner.infer({"x": X}), X)
@@ -162,7 +162,7 @@ def test_too_little_memory_leaves_nothing_behind(package: str) -> None:
     assert setting.gpu.held() == {}
 
 
-def test_a_lost_gpu_is_said_once_and_close_does_not_hide_it(package: str) -> None:
+def test_a_lost_gpu_is_one_error_and_close_does_not_hide_it(package: str) -> None:
     setting = make("10", package)
     runner = setting.runner()
     runner.infer({"x": X})
@@ -171,7 +171,7 @@ def test_a_lost_gpu_is_said_once_and_close_does_not_hide_it(package: str) -> Non
         runner.infer({"x": X})
 
 
-def test_what_tensorrt_refuses_is_passed_on(
+def test_a_run_that_tensorrt_refuses_is_an_error(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setting.package.module.IExecutionContext, "refuses", True)

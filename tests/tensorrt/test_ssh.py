@@ -10,9 +10,7 @@ from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.tensorrt.ssh import RemoteEngine
 
 
-def test_ssh_is_asked_for_a_board_and_for_no_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ssh_is_called_in_batch_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argv = fake_board.plant(tmp_path, Path(sys.executable), monkeypatch)
     with RemoteEngine("user@nano"):
         given = argv.read_text().splitlines()
@@ -24,7 +22,7 @@ def test_ssh_is_asked_for_a_board_and_for_no_password(
     assert caught.value.exit_code == 5
 
 
-def test_what_is_no_destination_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_destination_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("", "-oProxyCommand=x", "user@nano -v"):
         with pytest.raises(UsageError, match="give USER@HOST"):
             RemoteEngine(text)

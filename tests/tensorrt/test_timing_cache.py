@@ -21,7 +21,7 @@ def test_measurements_are_read_and_written(name: str, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_measurements_from_elsewhere_are_not_used(tmp_path: Path) -> None:
+def test_measurements_of_another_gpu_or_version_are_not_used(tmp_path: Path) -> None:
     bindings, path = Generation("10").bindings, tmp_path / "cache"
     path.write_bytes(b"of another GPU")
     config = bindings.module.IBuilderConfig()
@@ -30,7 +30,7 @@ def test_measurements_from_elsewhere_are_not_used(tmp_path: Path) -> None:
     assert config.get_timing_cache().data == b""
 
 
-def test_rtx_keeps_none_and_says_so(tmp_path: Path) -> None:
+def test_rtx_has_no_timing_cache_and_notes_it(tmp_path: Path) -> None:
     bindings, path = Generation("rtx").bindings, tmp_path / "cache"
     config = bindings.module.IBuilderConfig()
     assert timing_cache.attach(config, path, bindings) == [
@@ -40,7 +40,7 @@ def test_rtx_keeps_none_and_says_so(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_bindings_without_one_say_so(tmp_path: Path) -> None:
+def test_bindings_without_a_timing_cache_note_it(tmp_path: Path) -> None:
     bindings = Generation("8.2").bindings
     config = SimpleNamespace()
     assert timing_cache.attach(config, tmp_path / "c", bindings) == [
