@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
+import fake_clock
 import numpy as np
 import pytest
 
@@ -19,17 +19,26 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     assert str(tmp_path / "artifact") in str(caught.value)
 
 
-def test_times_are_milliseconds_of_one_call() -> None:
-    class Sleeps:
-        def run(self, arrays: list[np.ndarray]) -> None:
-            time.sleep(0.01)
+class Program:
+    """An artifact whose calls take ``ms`` by a fake clock."""
 
-    program: Any = Sleeps()
-    times = interleaved._run_for(program, np.zeros(1), 0.05)
-    assert 1 <= len(times) <= 5
-    assert all(taken >= 10 for taken in times)
+    def __init__(self, name: str, clock: fake_clock.FakeClock, ms: float, log: list[str]) -> None:
+        self.name, self.log = name, log
+        self.call = clock.taking(ms)
+
+    def run(self, arrays: list[np.ndarray]) -> None:
+        assert [array.tolist() for array in arrays] == [[0.0]]
+        self.log.append(self.name)
+        self.call()
 
 
-def test_every_artifact_gets_at_least_one_call_a_round() -> None:
-    program: Any = type("Quick", (), {"run": lambda self, arrays: None})()
-    assert len(interleaved._run_for(program, np.zeros(1), 0.0)) == 1
+def test_programs_take_turns_in_both_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, log = fake_clock.plant(monkeypatch), []  # type: tuple[Any, list[str]]
+    programs: list[Any] = [Program("a", clock, 20, log), Program("b", clock, 200, log)]
+    found = interleaved.time_programs(programs, np.zeros(1), 1.0)
+    # Warm-up for 0.3 s each, at least two calls.
+    assert log[:17] == ["a"] * 15 + ["b"] * 2
+    # A round has 0.1 s for each program, and ends after the call that exceeds it.
+    first, second = ["a"] * 6, ["b"]
+    assert log[17:] == (first + second + second + first) * 5
+    assert found == [[[20.0] * 6] * 10, [[200.0]] * 10]

@@ -24,6 +24,7 @@ from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
 from tvmkd.tensorrt import device
+from tvmkd.timing.rounds import in_order
 
 Progress = Callable[[str, dict[str, Any]], None]
 """Called between turns, never during one, with "check", "warm", "round" or "left_out" and data."""
@@ -109,7 +110,7 @@ def compare(
         for turn in range(rounds):
             tell("round", {"round": turn, "rounds": rounds, "engines": [r.name for r in runs]})
             fallen = []
-            for run in runs if turn % 2 == 0 else runs[::-1]:
+            for run in in_order(runs, turn):
                 # As many calls of each build, by the slowest: or quick builds would count more.
                 builds_s = [each.warm["call_seconds"] for each in runs if each.spec is run.spec]
                 share = rounds * len(builds_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter_ns
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from tvmkd.detection.runtime import Detector
 from tvmkd.timing import stats
-from tvmkd.timing.loop import warm_up
+from tvmkd.timing.loop import collector_off, warm_up
 
 STEPS = ("pre-processing", "model", "decode", "NMS", "post-processing", "total")
 LEAST = 5  # runs, however long one takes
@@ -117,16 +116,10 @@ def measure(
     """
     warm = warm_up(lambda: detector(pictures[0]), WARM_UP)
     stamps: list[tuple[int, ...]] = []
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    begin = perf_counter_ns()
-    try:
+    with collector_off():
+        begin = perf_counter_ns()
         while len(stamps) < LEAST or perf_counter_ns() - begin < seconds * 1e9:
             stamps.append(_run(detector, pictures[len(stamps) % len(pictures)]))
-    finally:
-        if collecting:
-            gc.enable()
     took = np.diff(np.array(stamps, np.int64), axis=1) / 1e6
     post, total = took[:, 2:].sum(1), took.sum(1)
     columns = (*took.T[:4], post, total)

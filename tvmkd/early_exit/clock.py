@@ -1,14 +1,10 @@
-"""Times the pieces of a network, and it whole, in a process that holds nothing else."""
+"""Times the pieces of a network, and the whole network, in a process that holds nothing else."""
 
 from __future__ import annotations
 
 import functools
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +12,17 @@ import numpy as np
 
 from tvmkd import artifact
 from tvmkd.artifact import Artifact
-from tvmkd.base.errors import InputError
 from tvmkd.early_exit.runtime import EarlyExit, load
+from tvmkd.timing.alone import run_alone
+from tvmkd.timing.loop import collector_off, lead_in, timed
+from tvmkd.timing.rounds import in_order
 
-ROUNDS = 5
+ROUNDS = 6
 WARM_UP = 0.5  # seconds
 
 
 def pieces_ms(pieces: list[Path], whole: Path, images: Path, threads: int) -> dict[str, Any]:
-    """Median times over images, all pieces and the whole in turns.
+    """Median times over images; the chain of pieces and the whole network take turns.
 
     Args:
         pieces: artifacts in the order in which they run.
@@ -38,11 +36,14 @@ def pieces_ms(pieces: list[Path], whole: Path, images: Path, threads: int) -> di
     Raises:
         InputError: an artifact cannot be run.
     """
-    return _ask("pieces", [*pieces, whole], images, threads)
+    found: dict[str, Any] = run_alone(
+        __name__, ["pieces", images, *pieces, whole], threads, pieces[0]
+    )
+    return found
 
 
 def network_ms(folder: Path, whole: Path, images: Path, threads: int) -> dict[str, Any]:
-    """The network as it will run, and the whole, one image at a time in turns.
+    """Times the network with its exits and the whole network, one image at a time, in turns.
 
     Returns:
         ``{"early": [ms, ...], "whole": [ms, ...], "exits": [...], "classes": [...]}``, one entry
@@ -51,74 +52,67 @@ def network_ms(folder: Path, whole: Path, images: Path, threads: int) -> dict[st
     Raises:
         InputError: the folder or the artifact cannot be run.
     """
-    return _ask("network", [folder, whole], images, threads)
-
-
-def _ask(what: str, folders: list[Path], images: Path, threads: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", __name__, what, str(images), *map(str, folders)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TVM_NUM_THREADS": str(threads)},
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"{folders[0]}: could not be timed: {last[:300]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = call()
-    return (time.perf_counter() - start) * 1e3, result
-
-
-def _warm(call: Callable[[], Any]) -> None:
-    end = time.perf_counter() + WARM_UP
-    while time.perf_counter() < end:
-        call()
+    found: dict[str, Any] = run_alone(__name__, ["network", images, folder, whole], threads, folder)
+    return found
 
 
 def _time_pieces(pieces: list[Artifact], whole: Artifact, images: np.ndarray) -> dict[str, Any]:
     times: list[list[float]] = [[] for _ in (*pieces, whole)]
+
+    def run_pieces(image: np.ndarray) -> None:
+        values = image
+        for index, piece in enumerate(pieces):
+            taken, outputs = timed(functools.partial(piece.run, [values]))
+            times[index].append(taken)
+            values = outputs[-1]
+
+    def run_whole(image: np.ndarray) -> None:
+        times[-1].append(timed(functools.partial(whole.run, [image]))[0])
+
     everything = EarlyExit(pieces, [2.0] * (len(pieces) - 1))
-    _warm(lambda: everything(images[:1]))
-    _warm(lambda: whole.run([images[:1]]))
-    for _ in range(ROUNDS):
-        for row in images:
-            image = values = row[None]
-            for index, piece in enumerate(pieces):
-                taken, outputs = _timed(functools.partial(piece.run, [values]))
-                times[index].append(taken)
-                values = outputs[-1]
-            times[-1].append(_timed(functools.partial(whole.run, [image]))[0])
+    _warm_up(everything, whole, images)
+    with collector_off():
+        for turn in range(ROUNDS):
+            for row in images:
+                for run in in_order((run_pieces, run_whole), turn):
+                    run(row[None])
     medians = [float(np.median(found)) for found in times]
     return {"pieces": medians[:-1], "whole": medians[-1]}
 
 
 def _time_network(network: EarlyExit, whole: Artifact, images: np.ndarray) -> dict[str, Any]:
-    early = np.zeros((ROUNDS, len(images)))
-    full = np.zeros((ROUNDS, len(images)))
-    exits, classes = [], []
-    _warm(lambda: network(images[:1]))
-    _warm(lambda: whole.run([images[:1]]))
-    for turn in range(ROUNDS):
-        for index, row in enumerate(images):
-            image = row[None]
-            early[turn, index], (logits, left) = _timed(functools.partial(network, image))
-            full[turn, index], _ = _timed(functools.partial(whole.run, [image]))
-            if turn == 0:
-                exits.append(left)
-                classes.append(int(logits.argmax()))
+    early: list[list[float]] = [[] for _ in images]
+    full: list[list[float]] = [[] for _ in images]
+    answers: dict[int, tuple[int, int]] = {}
+
+    def run_network(index: int, image: np.ndarray) -> None:
+        taken, (logits, left) = timed(functools.partial(network, image))
+        early[index].append(taken)
+        answers[index] = (left, int(logits.argmax()))
+
+    def run_whole(index: int, image: np.ndarray) -> None:
+        full[index].append(timed(functools.partial(whole.run, [image]))[0])
+
+    _warm_up(network, whole, images)
+    with collector_off():
+        for turn in range(ROUNDS):
+            for index, row in enumerate(images):
+                for run in in_order((run_network, run_whole), turn):
+                    run(index, row[None])
     return {
-        "early": np.median(early, axis=0).tolist(),
-        "whole": np.median(full, axis=0).tolist(),
-        "exits": exits,
-        "classes": classes,
+        "early": np.median(early, axis=1).tolist(),
+        "whole": np.median(full, axis=1).tolist(),
+        "exits": [answers[index][0] for index in range(len(images))],
+        "classes": [answers[index][1] for index in range(len(images))],
     }
+
+
+def _warm_up(network: EarlyExit, whole: Artifact, images: np.ndarray) -> None:
+    for call in (
+        functools.partial(network, images[:1]),
+        functools.partial(whole.run, [images[:1]]),
+    ):
+        lead_in(call, int(WARM_UP * 1e9))
 
 
 def _main(what: str, images: str, *folders: str) -> None:

@@ -1,14 +1,16 @@
-"""The timed loop. Nothing here imports more than the standard library."""
+"""The timed loop. It imports the standard library only."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Call = Callable[[], Any]
 Times = Callable[[Call, int, "int | None"], list[int]]
 """Nanoseconds of each of so many calls, within a limit in nanoseconds: `time_calls`."""
@@ -18,24 +20,41 @@ STABLE_SPREAD = 0.03
 BLOCK_NS = 50_000_000
 
 
+@contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Collects garbage once, then keeps the collector off while the block runs."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """Milliseconds of one call, and its result."""
+    start = perf_counter_ns()
+    result = call()
+    return (perf_counter_ns() - start) / 1e6, result
+
+
 def time_calls(call: Call, count: int, limit_ns: int | None = None) -> list[int]:
     """Nanoseconds of each of ``count`` calls, one after the other.
 
-    Ends early, after the call in hand, once ``limit_ns`` have passed: on a machine that others
-    keep busy a call may take a hundred times what the warm-up said.
+    Ends early, after the current call, once ``limit_ns`` have passed: on a busy machine a call may
+    take a hundred times as long as in the warm-up.
 
-    Two clock readings stand between one call and the next and nothing else: results go into a list
-    that exists already, and the garbage collector waits. Dropping the call's result counts as part
-    of the call, since a user pays for it too.
+    Between two calls the clock is read twice and nothing else happens: results go into a list that
+    exists already, and the garbage collector is off. Dropping the call's result counts as part of
+    the call, since a user pays for it too.
     """
     times = [0] * count
     limit = sys.maxsize if limit_ns is None else limit_ns
     clock = perf_counter_ns
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    begin = clock()
-    try:
+    with collector_off():
+        begin = clock()
         for i in range(count):
             start = clock()
             call()
@@ -43,14 +62,11 @@ def time_calls(call: Call, count: int, limit_ns: int | None = None) -> list[int]
             times[i] = end - start
             if end - begin > limit:
                 return times[: i + 1]
-    finally:
-        if collecting:
-            gc.enable()
     return times
 
 
 def lead_in(call: Call, at_least_ns: int, calls: int = 2) -> int:
-    """Calls that are not measured, to bring caches and threads back; returns how many."""
+    """Makes calls that are not timed, to warm caches and threads; returns how many."""
     done = 0
     start = perf_counter_ns()
     while done < calls or perf_counter_ns() - start < at_least_ns:
@@ -60,14 +76,14 @@ def lead_in(call: Call, at_least_ns: int, calls: int = 2) -> int:
 
 
 def warm_up(call: Call, limit_s: float, times_of: Times | None = None) -> dict[str, Any]:
-    """Calls until it is stable: the medians of the last four blocks lie within 3% of each other.
+    """Calls until times are stable: the medians of the last four blocks are within 3%.
 
     A block is about 50 ms of calls, and at least three.
 
     Args:
-        call: what will be measured.
-        limit_s: when to give up; the answer then says ``"stable": False``.
-        times_of: how calls are timed (None: `time_calls`).
+        call: what will be timed.
+        limit_s: seconds after which it ends in any case, with ``"stable": False``.
+        times_of: how calls are timed. None: by `time_calls`.
 
     Returns:
         ``{"first_ms", "calls", "seconds", "stable", "spread", "call_seconds"}``, where ``spread``

@@ -1,8 +1,8 @@
-"""Percentiles, and how sure they are.
+"""Percentiles and their confidence intervals.
 
-Calls that follow one another are not independent: the clock, the temperature and the neighbours
-change slowly. So the intervals here come from resampling whole rounds, not single calls, and a
-ratio is resampled with both engines' rounds kept in pairs, since they ran next to each other.
+Consecutive calls are not independent: the clock, the temperature and other processes change slowly.
+So intervals come from resampling whole rounds, not single calls, and a ratio is resampled with both
+engines' rounds kept in pairs, since they ran next to each other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ Rounds = Sequence[Samples]
 
 REPLICATES = 1000
 CHUNK = 4_000_000
-STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, 97.5%, for 1 to 9 degrees of freedom."""
 
 
 def percentile(samples: Samples, q: float) -> float:
@@ -95,7 +93,11 @@ def widened(centre: float, interval: tuple[float, float], error: float) -> tuple
 
 
 def _t(freedom: int) -> float:
-    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.5 / freedom
+    """Student's t for a two-sided interval of 95%."""
+    # Not scipy.stats, which takes a second to import.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
 
 
 def _interval(centre: float, replicates: np.ndarray, rounds: int) -> tuple[float, float]:
