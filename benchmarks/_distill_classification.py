@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tvmkd.distill.evaluate import evaluate
 
 from tvmkd import config, data, models
 from tvmkd.data import camera
@@ -24,7 +25,6 @@ from tvmkd.data.digits import MEAN, STD
 from tvmkd.data.splits import Splits, TensorImages
 from tvmkd.distill import distill
 from tvmkd.distill.distributed import Team
-from tvmkd.distill.evaluate import evaluate
 from tvmkd.models import checkpoint
 
 SEVERITY = 5

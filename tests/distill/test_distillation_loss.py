@@ -10,7 +10,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
 from tvmkd.distill import losses, mining
 from tvmkd.distill.distillation_loss import Distillation, attends, check
-from tvmkd.distill.losses import Batch
+from tvmkd.distill.task import Batch
 
 SHAPE = (1, 1, 8, 8)
 
@@ -49,10 +49,8 @@ def test_without_more_it_is_the_loss_on_the_logits(pair, batch, loss: str) -> No
     student, teacher = pair
     logits = student(batch.images)
     found = make(pair, loss=loss, alpha=0.3, temperature=2.0, beta=3.0)(batch, logits)
-    more = {"beta": 3.0} if loss == "dkd" else {}
-    wanted = getattr(losses, loss)(
-        logits, teacher(batch.images), batch.labels, alpha=0.3, temperature=2.0, **more
-    )
+    made = losses.KD(0.3, 2.0) if loss == "kd" else losses.DKD(0.3, 3.0, 2.0)
+    wanted = made(logits, teacher(batch.images), batch.labels)
     torch.testing.assert_close(found, wanted)
 
 
@@ -61,7 +59,7 @@ def test_cached_answers_stand_in_for_the_teacher(pair, batch) -> None:
     answers = torch.randn(10, 5)
     logits = student(batch.images)
     found = make(pair, answers, loss="kd")(batch, logits)
-    wanted = losses.kd(logits, answers[batch.indices], batch.labels, alpha=0.1, temperature=4.0)
+    wanted = losses.KD(0.1, 4.0)(logits, answers[batch.indices], batch.labels)
     torch.testing.assert_close(found, wanted)
 
 
@@ -100,7 +98,7 @@ def test_hard_images_weigh_more(pair, batch) -> None:
     soft = teacher(batch.images)
     found = make(pair, loss="kd", hard_mining=3.0)(batch, logits)
     weights = mining.weights(logits, soft, 3.0)
-    wanted = losses.kd(logits, soft, batch.labels, alpha=0.1, temperature=4.0, weights=weights)
+    wanted = losses.KD(0.1, 4.0)(logits, soft, batch.labels, weights=weights)
     torch.testing.assert_close(found, wanted)
     assert not torch.isclose(found, make(pair, loss="kd")(batch, logits))
 

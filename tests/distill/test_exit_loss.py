@@ -5,7 +5,7 @@ import torch
 from tvmkd import models
 from tvmkd.distill import losses
 from tvmkd.distill.exit_loss import ExitLoss
-from tvmkd.distill.losses import Batch
+from tvmkd.distill.task import Batch
 from tvmkd.models.early_exit import EarlyExitNet
 
 IMAGES = torch.linspace(-1, 1, 4 * 256).view(4, 1, 16, 16)
@@ -30,7 +30,7 @@ def test_it_is_the_last_exits_loss_and_a_share_of_each_branchs() -> None:
     student = network()
     logits = student(IMAGES)
     (branch,) = student.branch_logits
-    kd = losses.kd(branch, logits, BATCH.labels, alpha=0.3, temperature=2.0)
+    kd = losses.KD(0.3, 2.0)(branch, logits, BATCH.labels)
     wanted = losses.cross_entropy(BATCH, logits) + 0.5 * kd
     found = ExitLoss(student, losses.cross_entropy, 0.5, 0.3, 2.0)(BATCH, student(IMAGES))
     # A second call in training mode sees other running statistics but the same batch.

@@ -15,7 +15,7 @@ def batch():
 
 def test_kd_is_hintons_formula(batch):
     student, teacher, labels = batch
-    found = losses.kd(student, teacher, labels, alpha=0.3, temperature=2.0)
+    found = losses.KD(0.3, 2.0)(student, teacher, labels)
     p = torch.softmax(teacher / 2, 1)
     kl = (p * (p.log() - torch.softmax(student / 2, 1).log())).sum(1).mean()
     hard = -torch.log_softmax(student, 1)[torch.arange(6), labels].mean()
@@ -24,7 +24,7 @@ def test_kd_is_hintons_formula(batch):
 
 def test_kd_with_alpha_one_is_the_labels_alone(batch):
     student, teacher, labels = batch
-    found = losses.kd(student, teacher, labels, alpha=1.0, temperature=4.0)
+    found = losses.KD(1.0, 4.0)(student, teacher, labels)
     torch.testing.assert_close(found, F.cross_entropy(student, labels))
 
 
@@ -32,8 +32,8 @@ def test_dkd_parts_add_up_to_kd(batch):
     """KL = TCKD + (1 - p_true) · NCKD: with one image, beta = 1 - p_true gives kd."""
     student, teacher, labels = (part[:1] for part in batch)
     hot = 1 - torch.softmax(teacher / 3, 1)[0, labels[0]].item()
-    by_parts = losses.dkd(student, teacher, labels, alpha=0.2, beta=hot, temperature=3.0)
-    whole = losses.kd(student, teacher, labels, alpha=0.2, temperature=3.0)
+    by_parts = losses.DKD(0.2, hot, 3.0)(student, teacher, labels)
+    whole = losses.KD(0.2, 3.0)(student, teacher, labels)
     torch.testing.assert_close(by_parts, whole)
 
 
@@ -41,8 +41,8 @@ def test_dkd_parts_add_up_to_kd(batch):
 def test_gradients_are_finite_for_sure_teachers(batch, scale):
     student, teacher, labels = batch
     for loss in (
-        losses.kd(student * scale, teacher * scale, labels, alpha=0.1, temperature=4.0),
-        losses.dkd(student * scale, teacher * scale, labels, alpha=0.1, beta=8.0, temperature=4.0),
+        losses.KD(0.1, 4.0)(student * scale, teacher * scale, labels),
+        losses.DKD(0.1, 8.0, 4.0)(student * scale, teacher * scale, labels),
     ):
         (gradient,) = torch.autograd.grad(loss, student)
         assert torch.isfinite(loss)
@@ -52,18 +52,17 @@ def test_gradients_are_finite_for_sure_teachers(batch, scale):
 def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(batch):
     _, teacher, labels = batch
     for soft in (
-        losses.kd(teacher, teacher, labels, alpha=0.0, temperature=4.0),
-        losses.dkd(teacher, teacher, labels, alpha=0.0, beta=8.0, temperature=4.0),
+        losses.KD(0.0, 4.0)(teacher, teacher, labels),
+        losses.DKD(0.0, 8.0, 4.0)(teacher, teacher, labels),
     ):
         assert abs(float(soft)) < 1e-5
 
 
-@pytest.mark.parametrize("loss", [losses.kd, losses.dkd])
+@pytest.mark.parametrize("loss", [losses.KD(0.3, 2.0), losses.DKD(0.3, 2.0, 2.0)])
 def test_weights_choose_among_the_images(batch, loss):
     student, teacher, labels = batch
-    settings = {"alpha": 0.3, "temperature": 2.0, **({"beta": 2.0} if loss is losses.dkd else {})}
     weights = torch.tensor([6.0, 0, 0, 0, 0, 0])
-    alone = loss(student[:1], teacher[:1], labels[:1], **settings)
-    torch.testing.assert_close(loss(student, teacher, labels, weights=weights, **settings), alone)
-    even = loss(student, teacher, labels, weights=torch.ones(6), **settings)
-    torch.testing.assert_close(even, loss(student, teacher, labels, **settings))
+    alone = loss(student[:1], teacher[:1], labels[:1])
+    torch.testing.assert_close(loss(student, teacher, labels, weights=weights), alone)
+    even = loss(student, teacher, labels, weights=torch.ones(6))
+    torch.testing.assert_close(even, loss(student, teacher, labels))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.results import Kind, Network, Result, Run
 
 
@@ -13,7 +14,8 @@ def run(kind: Kind, seed: int, score: float) -> Run:
 
 def result(*runs: Run, teacher: Network | None = None) -> Result:
     student = Network("depthwise", 2_000_000, 10_000)
-    return Result(Path("student.pt"), Path("metrics.json"), teacher, student, runs, runs[0])
+    paths = Path("student.pt"), Path("metrics.json")
+    return Result(*paths, teacher, student, runs, runs[0], ClassificationTask.metrics)
 
 
 def test_a_summary_is_of_each_kind_that_was_trained() -> None:

@@ -6,16 +6,16 @@ import pytest
 import torch
 from small import small
 
-from tvmkd import config, data
+from tvmkd import config
 from tvmkd.base.errors import InputError
-from tvmkd.distill.distributed import Team
+from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill.distributed import ALONE
 from tvmkd.distill.session import Session
 from tvmkd.models import checkpoint
 
 
 def session(out: Path, cfg: config.Config, **changes: object) -> Session:
-    alone = Team(0, 1, torch.device("cpu"))
-    return Session(cfg, out, alone, data.load(cfg.data), None, (), **changes)
+    return Session(cfg, out, ALONE, ClassificationTask(cfg), None, **changes)
 
 
 def test_a_target_rounds_the_student_alone_and_the_config_has_the_last_word(tmp_path):
@@ -52,17 +52,3 @@ def test_the_teacher_is_frozen_and_trained_once(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
     for other in (again, loaded):
         torch.testing.assert_close(other.state_dict(), teacher.state_dict(), atol=0, rtol=0)
-
-
-def test_the_loss_is_known_by_its_teacher(tmp_path):
-    here = session(tmp_path, small(distill={"curriculum": "root"}))
-    student = here.build("student", "mlp", {}, 0)
-    found = []
-    for seed in (0, 0, 1):
-        teacher = here.build("teacher", "mlp", {}, seed)
-        loss, identity, curriculum = here.distillation(student, teacher)
-        loss.close()
-        assert curriculum is not None
-        found.append(identity)
-    assert found[0] == found[1] != found[2]
-    assert "epochs" not in found[0]

@@ -79,6 +79,10 @@ class Data(Section):
     ``split_seed``.
     """
 
+    task: str | None = None
+    """What is learnt: ``classification``, ``detection``, or your own: the ``module:callable`` of a
+    function that takes the whole configuration and returns a ``tvmkd.distill.Task``. Without it:
+    what ``dataset`` is for."""
     dataset: Literal["digits", "folder", "scenes", "voc", "coco"] = "digits"
     """``digits`` (embedded) and ``folder`` (one sub-folder a class) are for classifiers; ``scenes``
     (embedded), ``voc`` and ``coco`` are for detectors."""

@@ -35,6 +35,9 @@ def _engine(name: str) -> str:
 EngineName = Annotated[str, AfterValidator(_engine)]
 
 DEFAULT_TRACKER_PORT = 9190
+LOSSES = ("kd", "dkd", "ce")
+"""Names for ``[distill] loss``. Those with a teacher are registered in tvmkd.distill.losses, which
+would load torch here; a test compares."""
 
 
 class Project(Section):
@@ -106,8 +109,12 @@ class Feature(Section):
 class Distill(Section):
     """``[distill]``: the loss on the logits, and the training of the students."""
 
-    loss: Literal["kd", "dkd", "ce"] = "dkd"
-    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), or ``ce``: no teacher."""
+    loss: str = "dkd"
+    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``ce``: no teacher, or your own:
+    the ``module:callable`` of a function or class that compares the logits of student and teacher
+    (see ``tvmkd.distill.losses.make``)."""
+    loss_args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of a loss that is a ``module:callable``."""
     alpha: Fraction = 0.1
     """Weight of the loss on the labels; ``1 - alpha`` is the teacher's."""
     temperature: Positive = 4.0
@@ -148,6 +155,20 @@ class Distill(Section):
         named = [name for name, holds in asked.items() if holds]
         if self.loss == "ce" and named:
             raise ValueError(f'loss = "ce" has no teacher, and {", ".join(named)} needs one')
+        return self
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in LOSSES and ":" not in name:
+            hint = suggest(name, LOSSES) or f"; known: {', '.join(LOSSES)}"
+            raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
+        return name
+
+    @model_validator(mode="after")
+    def _args_need_a_callable(self) -> Distill:
+        if self.loss_args and ":" not in self.loss:
+            raise ValueError("loss_args is for a loss that is a module:callable")
         return self
 
     @field_validator("seeds")

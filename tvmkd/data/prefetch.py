@@ -1,4 +1,4 @@
-"""Work on batches that are not asked for yet, in threads beside the one that asks."""
+"""Prepares batches ahead of time, in threads beside the one that uses them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import torch
-from torch import Tensor
 
-Step = Callable[[Tensor], Tensor]
+Step = Callable[[Any], Any]
 
 
 def ahead(
-    inputs: Iterable[Tensor], steps: Sequence[Step], most: int = 2
-) -> Generator[Tensor, None, None]:
-    """Yields each input after all the steps, as a plain loop would, worked out ahead of time.
+    inputs: Iterable[Any], steps: Sequence[Step], most: int = 2
+) -> Generator[Any, None, None]:
+    """Yields each input after all the steps, as a plain loop would, computed ahead of time.
 
-    Each step has a thread, which takes the inputs one by one and in order: a step may draw from a
-    generator that nobody else draws from. Close what this returns (`contextlib.closing`) where the
-    loop over it may end early: that ends the threads, each after the input that it is at.
+    Each step has a thread, which processes the inputs one by one and in order: a step may draw from
+    a generator that nothing else draws from. Close the result (`contextlib.closing`) where the loop
+    over it may end early: that ends the threads, each after its present input.
 
     Args:
         inputs: read in the caller's thread.
-        steps: the first one first, at least one. What one raises is raised here, at its input's
-            turn.
-        most: so many inputs are worked on or wait, beside the one that the caller has.
+        steps: the first one first, at least one. An exception of a step is raised here, in its
+            input's place.
+        most: number of inputs that are processed or wait, besides the one that the caller has.
     """
     with ExitStack() as stack:
         threads: list[ThreadPoolExecutor] = []
@@ -36,9 +36,9 @@ def ahead(
             thread = ThreadPoolExecutor(1, "tvmkd-batch", torch.get_num_threads)
             stack.callback(thread.shutdown, cancel_futures=True)
             threads.append(thread)
-        coming: deque[Future[Tensor]] = deque()
+        coming: deque[Future[Any]] = deque()
         for value in inputs:
-            found: Future[Tensor] = Future()
+            found: Future[Any] = Future()
             found.set_result(value)
             for step, thread in zip(steps, threads, strict=True):
                 found = thread.submit(_after, found, step)
@@ -49,5 +49,5 @@ def ahead(
             yield coming.popleft().result()
 
 
-def _after(before: Future[Tensor], step: Step) -> Tensor:
+def _after(before: Future[Any], step: Step) -> Any:
     return step(before.result())

@@ -94,19 +94,25 @@ def batches(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yields ``(images, labels)`` for each tensor of indices in ``order``.
 
-    Images that have to be decoded or changed are worked on some batches ahead, while the caller
-    computes: close this where that may end early, see `ahead`.
+    Images that have to be decoded or changed are prepared some batches ahead, while the caller
+    computes: close this where the loop over it may end early, see `ahead`.
 
     Args:
         images: the split.
         order: int64 ``[n]`` each.
-        change: what is done to the images of each batch, one batch after the other.
+        change: applied to the images of each batch, one batch after the other.
     """
     if images.in_memory and change is None:
         for indices in order:
             yield images.get(indices), images.labels[indices]
         return
-    steps = [images.get] if change is None else [images.get, change]
+    steps: list[Step] = []
+    if images.in_memory:
+        assert change is not None
+        # One thread, not two: indexing is done before another thread could be woken up.
+        steps = [lambda indices: change(images.get(indices))]
+    else:
+        steps = [images.get] if change is None else [images.get, change]
     with closing(ahead(order, steps)) as coming:
         for pictures, indices in zip(coming, order, strict=True):
             yield pictures, images.labels[indices]

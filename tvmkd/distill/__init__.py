@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tvmkd.distill.loop import distill
+from tvmkd.distill import tasks
 from tvmkd.distill.results import Result, Run
+from tvmkd.distill.students import distill
+from tvmkd.distill.task import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tvmkd.config import Config, Data
-    from tvmkd.distill.detector.run import DetectorResult
 
-__all__ = ["Result", "Run", "distill", "samples", "train"]
+__all__ = ["Result", "Run", "Task", "distill", "make_task", "samples", "train"]
+
+make_task = tasks.make
 
 
 def train(
@@ -27,15 +30,8 @@ def train(
     *,
     search_in: Sequence[Path] = (),
     multiple: int | None = None,
-) -> Result | DetectorResult:
-    """Distills classifiers or detectors, as the data has labels or boxes.
-
-    The arguments and errors are those of `distill`.
-    """
-    if cfg.data.detection:
-        from tvmkd.distill.detector.run import distill_detector
-
-        return distill_detector(cfg, out_dir, progress, search_in=search_in)
+) -> Result:
+    """Distills for the config's task; the arguments and errors are those of `distill`."""
     return distill(cfg, out_dir, progress, search_in=search_in, multiple=multiple)
 
 
@@ -47,12 +43,6 @@ def samples(cfg: Data, count: int) -> NDArray[np.float32]:
     Raises:
         InputError: the data cannot be used.
     """
-    if cfg.detection:
-        from tvmkd.data.detection.load import load
-        from tvmkd.distill.detector.evaluate import sample
-        from tvmkd.distill.detector.views import Views
+    from tvmkd.config import Config, Project
 
-        return sample(Views(load(cfg).test, cfg.image_size), count).numpy()
-    from tvmkd import data
-
-    return data.load(cfg).sample(count)
+    return tasks.make(Config(project=Project(name="samples"), data=cfg)).samples(count)

@@ -1,9 +1,9 @@
-"""What a distilled student is asked to make small: labels, the teacher's logits, its features."""
+"""The loss of a distilled classifier: on labels, on the teacher's logits, on its features."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tvmkd.base import console
 from tvmkd.distill import features, losses, mining
 from tvmkd.distill.feature_hooks import Taps
-from tvmkd.distill.losses import Batch
 from tvmkd.distill.probe import logits_of
+from tvmkd.distill.task import Batch
 from tvmkd.distill.weight_schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 
 class Distillation(nn.Module):
-    """The sum of the loss on the logits and of those on features. Its own weights are the latters'.
+    """The sum of the loss on the logits and of the losses on features, with their weights.
 
     Args:
         cfg: the section ``[distill]``.
         student, teacher: hooks are put on both where there are losses on features.
         shape: of one input, batch first.
         answers: the teacher's logits on the training images, ``[N, classes]``, where images are not
-            augmented and nothing is asked of the teacher but logits; None: it is asked each time.
+            augmented and only its logits are needed; None: the teacher is run each time.
+
+        search_in: folders to look in for a loss that is a ``module:callable``.
 
     Raises:
-        InputError: a path leads to no module, or features do not suit a loss.
+        InputError: a path leads to no module, features do not suit a loss, or there is no such
+            loss.
     """
 
     def __init__(
@@ -41,16 +44,13 @@ class Distillation(nn.Module):
         teacher: nn.Module,
         shape: Sequence[int],
         answers: Tensor | None = None,
+        search_in: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self._cfg = cfg
         self._answers = None if cfg.features else answers
-        alpha, beta, temperature = cfg.alpha, cfg.beta, cfg.temperature
-        self._logits: Callable[..., Tensor] = (
-            functools.partial(losses.dkd, alpha=alpha, beta=beta, temperature=temperature)
-            if cfg.loss == "dkd"
-            else functools.partial(losses.kd, alpha=alpha, temperature=temperature)
-        )
+        # A user's loss may be a module with weights: they are trained with this one's.
+        self._logits = losses.make(cfg, search_in)
         # Behind a function: a teacher that were a part of this module would be trained with it.
         self._teacher: Callable[[Tensor], Tensor] = lambda images: logits_of(teacher(images))
         self._mine = Taps(student, [term.student for term in cfg.features], "student")
@@ -78,8 +78,10 @@ class Distillation(nn.Module):
                 soft = self._answers[batch.indices].to(logits.device)
             else:
                 soft = self._teacher(batch.images)
-        weights = mining.weights(logits, soft, cfg.hard_mining) if cfg.hard_mining > 0 else None
-        total: Tensor = self._logits(logits, soft, batch.labels, weights=weights)
+        more = {}
+        if cfg.hard_mining > 0:
+            more["weights"] = mining.weights(logits, soft, cfg.hard_mining)
+        total = self._logits(logits, soft, batch.labels, **more)
         for term, module in zip(cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
             if factor > 0:
@@ -93,19 +95,25 @@ class Distillation(nn.Module):
         self._other.close()
 
 
-def check(cfg: Distill, student: nn.Module, teacher: nn.Module, shape: Sequence[int]) -> None:
-    """Whether the losses on features fit two networks, trained or not; warns where they may hurt.
+def check(
+    cfg: Distill,
+    student: nn.Module,
+    teacher: nn.Module,
+    shape: Sequence[int],
+    search_in: Sequence[Path] = (),
+) -> None:
+    """Checks that the losses fit two networks, trained or not; warns where features may hurt.
 
     Raises:
         InputError: as :class:`Distillation`.
     """
     if cfg.features:
         _warn_of_families(cfg.features, student, teacher)
-        Distillation(cfg, student, teacher, shape).close()
+    Distillation(cfg, student, teacher, shape, search_in=search_in).close()
 
 
 def attends(network: nn.Module) -> bool:
-    """Whether a network has self-attention in it, as transformers have."""
+    """Whether a network contains self-attention, as transformers do."""
     return any(
         isinstance(module, nn.MultiheadAttention) or type(module).__name__.endswith("Attention")
         for module in network.modules()

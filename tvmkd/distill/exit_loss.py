@@ -1,11 +1,11 @@
-"""What the branches of a network with early exits are asked to make small."""
+"""The loss of a network with early exits."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tvmkd.distill import losses
-from tvmkd.distill.losses import Batch, Loss
+from tvmkd.distill.losses import KD
+from tvmkd.distill.task import Batch, Loss
 from tvmkd.models.early_exit import EarlyExitNet
 
 
@@ -29,19 +29,13 @@ class ExitLoss(nn.Module):
         super().__init__()
         self.last = last
         self._network = [network]  # in a list: its weights are not this module's
-        self._weight, self._alpha, self._temperature = weight, alpha, temperature
+        self._weight, self._kd = weight, KD(alpha, temperature)
 
     def forward(self, batch: Batch, logits: Tensor) -> Tensor:
         """The last exit's logits ``[N, classes]``, just computed, to a scalar."""
         total = self.last(batch, logits)
         for branch in self._network[0].branch_logits:
-            total = total + self._weight * losses.kd(
-                branch,
-                logits.detach(),
-                batch.labels,
-                alpha=self._alpha,
-                temperature=self._temperature,
-            )
+            total = total + self._weight * self._kd(branch, logits.detach(), batch.labels)
         return total
 
     def close(self) -> None:

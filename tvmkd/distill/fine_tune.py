@@ -1,22 +1,20 @@
-"""Trains a changed student on: one whose channels were pruned, or whose weights are rounded."""
+"""Trains a changed student further: with channels pruned, or weights rounded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tvmkd import data
 from tvmkd.base import console
-from tvmkd.distill import losses
-from tvmkd.distill.distillation_loss import Distillation
+from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
-from tvmkd.distill.losses import Loss
 from tvmkd.distill.session import Session
-from tvmkd.distill.trainer import Job
-from tvmkd.distill.training import Settings
+from tvmkd.distill.task import Task
+from tvmkd.distill.training import Job, Settings
 from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
@@ -34,18 +32,20 @@ def fine_tune(
     epochs: int,
     lr: float,
     search_in: Sequence[Path] = (),
+    task: Task | None = None,
 ) -> None:
-    """Trains a changed student on, with the loss and the teacher that `distill` trained it with.
+    """Trains a changed student further, with the loss and the teacher of its `distill`.
 
     Args:
         cfg: as for `distill`.
-        out_dir: as for `distill`, which has been there: its ``teacher.pt`` is used.
+        out_dir: the folder of that `distill`: its ``teacher.pt`` is used.
         network: trained in place.
         model: ``{"spec", "kwargs"}`` that it is rebuilt from.
-        path: the checkpoint; one of the same training is continued.
+        path: the checkpoint; one of the same training is resumed.
         name: for messages.
         epochs, lr: of this training.
         search_in: as for `distill`.
+        task: what is learnt; None: what ``[data]`` names.
 
     Raises:
         InputError: as `distill`.
@@ -55,30 +55,26 @@ def fine_tune(
             cfg=cfg,
             out=out_dir,
             team=team,
-            splits=data.load(cfg.data),
+            task=task or tasks.make(cfg, search_in),
             progress=progress if team.leader else None,
-            search_in=tuple(search_in),
         )
-        loss: Loss = losses.cross_entropy
-        # What it starts from decides where it ends.
-        start = files.fingerprint(network.state_dict())
-        loss_id: dict[str, Any] = {"loss": "ce", "start": start}
-        if cfg.distill.loss != "ce":
-            loss, found, _ = session.distillation(network, session.teacher()[0])
-            loss_id = {**found, "start": start}
+        settings = Settings(
+            epochs, lr, cfg.distill.weight_decay, cfg.data.batch_size, cfg.project.seed
+        )
         job = Job(
             name=name,
             model=model,
-            loss=loss,
-            loss_id=loss_id,
-            settings=Settings(
-                epochs, lr, cfg.distill.weight_decay, cfg.data.batch_size, cfg.project.seed
-            ),
+            settings=settings,
             path=path,
+            loss=session.task.loss(network),
+            loss_id=session.task.labels_id,
+            variants=session.task.variants,
             checkpoint_seconds=session.checkpoint_seconds,
         )
-        try:
-            session.fit(network, job)
-        finally:
-            if isinstance(loss, Distillation):
-                loss.close()
+        # Where it starts determines where it ends.
+        start = {"start": files.fingerprint(network.state_dict())}
+        if cfg.distill.loss != "ce":
+            job = session.distilled(job, network, session.teacher()[0])
+        # A pruned student is trained on all images: it has seen the easy ones.
+        job = replace(job, loss_id={**job.loss_id, **start}, curriculum=None)
+        session.fit(network, job)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tvmkd.base.files import write_json
 from tvmkd.base.version import __version__
+from tvmkd.distill.task import Metric
 from tvmkd.models import checkpoint as files
 
 Kind = Literal["distilled", "baseline"]
@@ -18,18 +19,27 @@ Kind = Literal["distilled", "baseline"]
 
 @dataclass(frozen=True)
 class Network:
-    """A model's name and size. MACs and parameters are those of one image."""
+    """A model's name and size. MACs and parameters are those of one image.
+
+    Scores have the name of accuracies whatever the metric: ``metrics.json`` names it. ``others``
+    are scores on the test split by further metrics.
+    """
 
     model: str
     macs: int
     parameters: int
     test_accuracy: float | None = None
     seconds: float = 0.0
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return _flat(asdict(self))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One student: how it was trained and how often it is right (0 to 1)."""
+    """One student: how it was trained and how good it is; scores as in `Network`."""
 
     kind: Kind
     seed: int
@@ -37,21 +47,24 @@ class Run:
     test_accuracy: float
     checkpoint: Path
     seconds: float
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """As plain data, the checkpoint as a path in ``folder``."""
-        return {**asdict(self), "checkpoint": self.checkpoint.relative_to(folder).as_posix()}
+        path = self.checkpoint.relative_to(folder).as_posix()
+        return _flat({**asdict(self), "checkpoint": path})
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `distill` leaves behind.
+    """The result of `distill`.
 
     Attributes:
         checkpoint: the chosen student, ready for export: of the distilled ones the best on the
-            validation split (less the latency term, if there is one).
+            validation split (minus the latency term, if there is one).
         metrics: the JSON file with all of this.
         teacher: None where the loss needs none.
+        scores: the metrics of the task, the deciding one first.
     """
 
     checkpoint: Path
@@ -60,14 +73,19 @@ class Result:
     student: Network
     runs: Sequence[Run]
     chosen: Run
+    scores: Sequence[Metric]
 
     def accuracies(self, kind: Kind) -> list[float]:
-        """Test accuracies (0 to 1) of one kind of student, in the order of the seeds."""
+        """Scores on the test split of one kind of student, in the order of the seeds."""
         return [run.test_accuracy for run in self.runs if run.kind == kind]
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """For each kind of student: mean, sample standard deviation, lowest, highest, count."""
-        found = {kind: self.accuracies(kind) for kind in ("distilled", "baseline")}
+        """For each kind of student: mean, sample standard deviation, lowest, highest, count.
+
+        And the mean of each further metric, by its key.
+        """
+        kinds: tuple[Kind, ...] = ("distilled", "baseline")
+        found = {kind: self.accuracies(kind) for kind in kinds}
         return {
             kind: {
                 "mean": statistics.fmean(scores),
@@ -75,6 +93,12 @@ class Result:
                 "min": min(scores),
                 "max": max(scores),
                 "count": len(scores),
+                **{
+                    metric.key: statistics.fmean(
+                        run.others[metric.key] for run in self.runs if run.kind == kind
+                    )
+                    for metric in self.scores[1:]
+                },
             }
             for kind, scores in found.items()
             if scores
@@ -84,7 +108,9 @@ class Result:
         """The numbers as lines of text, for a terminal."""
         rows = []
         if self.teacher is not None and self.teacher.test_accuracy is not None:
-            rows.append(("teacher", self.teacher, self._score(self.teacher)))
+            known = {**self.teacher.others, self.scores[0].key: self.teacher.test_accuracy}
+            text = "  ".join(one.text(known[one.key]) for one in self.scores if one.key in known)
+            rows.append(("teacher", self.teacher, text))
         rows += [(kind, self.student, self._spread(s)) for kind, s in self.summary().items()]
         width = max(len(network.model) for _, network, _ in rows)
         return [
@@ -97,11 +123,12 @@ class Result:
 
         Args:
             data: ``sha256``, ``classes``, ``shape``, ``images`` of each split, ``preprocessing``.
-            sections: those of the config that the numbers are to be read with.
-            meta: what else the checkpoint says of itself; ``metric`` names what was measured.
+            sections: sections of the config to read the numbers with.
+            meta: further metadata of the checkpoint.
         """
         trained = files.load(self.chosen.checkpoint)
         score = self.summary()[self.chosen.kind]
+        name = self.scores[0].name
         known = {
             "student": self.student.model,
             "teacher": self.teacher.model if self.teacher else "none",
@@ -111,29 +138,33 @@ class Result:
             "input_shape": ",".join(map(str, data["shape"])),
             "tvmkd_version": __version__,
             **meta,
-            "metric": f"test {meta['metric']} {self.chosen.test_accuracy:.4f} (seed "
-            f"{self.chosen.seed}; {score['mean']:.4f} ± {score['std']:.4f} over "
-            f"{score['count']} seeds)",
+            "metric": f"test {name} {self.chosen.test_accuracy:.4f} (seed {self.chosen.seed}; "
+            f"{score['mean']:.4f} ± {score['std']:.4f} over {score['count']} seeds)",
         }
         files.save(self.checkpoint, replace(trained, optimizer=None, meta=known))
         folder = self.metrics.parent
         report = {
             "schema_version": 1,
             "tvmkd_version": __version__,
-            "metric": meta["metric"],
+            "metric": name,
             "data": data,
             **sections,
-            "teacher": asdict(self.teacher) if self.teacher else None,
-            "student": asdict(self.student),
+            "teacher": self.teacher.to_dict() if self.teacher else None,
+            "student": self.student.to_dict(),
             "runs": [run.to_dict(folder) for run in self.runs],
             "summary": self.summary(),
             "chosen": self.chosen.to_dict(folder),
         }
         write_json(self.metrics, report)
 
-    def _score(self, network: Network) -> str:
-        return f"{network.test_accuracy:.1%}"
-
     def _spread(self, score: Mapping[str, float]) -> str:
-        spread = f" ± {100 * score['std']:.1f} over {score['count']} seeds"
-        return f"{score['mean']:.1%}{spread if score['count'] > 1 else ''}"
+        first, *others = self.scores
+        spread = f" ± {first.spread(score['std'])} over {score['count']} seeds"
+        text = f"{first.text(score['mean'])}{spread if score['count'] > 1 else ''}"
+        return "  ".join([text, *(metric.text(score[metric.key]) for metric in others)])
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Further scores beside the first one: ``test_voc`` beside ``test_accuracy``."""
+    others = values.pop("others")
+    return {**values, **{f"test_{key}": value for key, value in others.items()}}

@@ -1,160 +1,182 @@
-"""Trains one classifier, for a teacher as for a student, and goes on where it was stopped."""
+"""Trains a network for any task, and resumes where it stopped."""
 
 from __future__ import annotations
 
 import math
+import random
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tvmkd.base.errors import InputError
-from tvmkd.data.splits import Augment, Splits, batches
-from tvmkd.distill.curriculum import Curriculum
-from tvmkd.distill.distributed import Team
-from tvmkd.distill.evaluate import evaluate
-from tvmkd.distill.latency import LatencyTerm
-from tvmkd.distill.losses import Batch, Loss
-from tvmkd.distill.probe import logits_of
-from tvmkd.distill.training import (
-    Keeper,
-    Report,
-    Settings,
-    Stateful,
-    Training,
-    fingerprint,
-    groups,
-    schedule,
-    seed_epoch,
-    to_device,
-)
+from tvmkd.distill.checkpoint_manager import CheckpointManager, Stateful
+from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.optimizer import Optimizer
+from tvmkd.distill.task import Epoch, Task
+from tvmkd.distill.training import Job, Report, Settings
 from tvmkd.models.checkpoint import Checkpoint
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-@dataclass(frozen=True, kw_only=True)
-class Job(Training):
-    """One training of a classifier.
 
-    Attributes:
-        loss: a module's own weights are trained beside the network's.
-        latency: is added to the loss.
-        curriculum: chooses each epoch's images; what it is made from goes into ``loss_id``, too.
+class Trainer:
+    """The one training loop: for teachers, students and fine-tuning, whatever the task.
+
+    AdamW, a short warm-up and a cosine to zero. Mixed precision where there is a GPU. Each epoch
+    has its own seed, so a training that was killed and started again ends in the same weights as
+    one that was not. Several processes end in the same weights as one, within rounding.
+
+    Args:
+        task: what is learnt.
+        team: the processes that share each batch.
+        progress: shows a bar for each training.
     """
 
-    loss: Loss
-    latency: LatencyTerm | None = None
-    curriculum: Curriculum | None = None
+    def __init__(self, task: Task, team: Team = ALONE, progress: Progress | None = None) -> None:
+        self.task, self.team, self._progress = task, team, progress
 
+    def fit(self, network: nn.Module, job: Job, report: Report | None = None) -> Checkpoint:
+        """Trains ``network`` in place and returns its last checkpoint.
 
-def fit(network: nn.Module, splits: Splits, job: Job, team: Team, report: Report) -> Checkpoint:
-    """Trains ``network`` in place and returns its last checkpoint.
+        Args:
+            network: moved to the team's device.
+            job: the training.
+            report: called with the epochs done and a note; by default, a bar.
 
-    AdamW, a short warm-up and a cosine to zero; batch normalisation and biases are not decayed.
-    Mixed precision where there is a GPU. Every epoch draws from a seed of its own, so a training
-    that was killed and started again ends where an undisturbed one would have ended.
+        Raises:
+            InputError: a loss or a gradient is not finite (says in which batch; no weight has
+                moved by it and the last checkpoint is kept), an image cannot be read, or the
+                checkpoint cannot be written.
+        """
+        task, team, settings = self.task, self.team, job.settings
+        steps = steps_in_epoch(task.count("train"), settings.batch_size, team)
+        to_device(network, team.device)
+        own = job.loss.to(team.device) if isinstance(job.loss, nn.Module) else None
+        weights = [*network.parameters(), *([] if own is None else own.parameters())]
+        optimizer = Optimizer(weights, settings, settings.epochs * steps, team, task.clip)
+        parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
+        if own is not None:
+            parts["loss"] = own
+        meta = {"training": job.identity(task, team.size), **task.metadata(network)}
+        meta["input_shape"] = ",".join(map(str, task.input_shape))
+        manager = CheckpointManager(
+            job, network, parts, team, report or self._bar(job), meta, task.metric
+        )
+        for number in range(manager.state.epoch, settings.epochs):
+            epoch = make_epoch(job, task.count("train"), steps, number, team)
+            with team.synchronised(network):
+                mean = self._epoch(network, job, epoch, optimizer)
+            manager.end_epoch(mean, lambda: task.score(network, "val", team))
+        return manager.finish()
 
-    Raises:
-        InputError: the loss is no longer a number (says in which batch; the last checkpoint is
-            kept), or the checkpoint cannot be written.
-    """
-    settings, device = job.settings, team.device
-    steps = _steps(splits, settings, team)
-    identity = _identity(job, splits, team)
-    to_device(network, device)
-    model = team.wrap(network)
-    own = job.loss.to(device) if isinstance(job.loss, nn.Module) else None
-    own_weights = [] if own is None else list(own.parameters())
-    weights = groups([*network.parameters(), *own_weights], settings.weight_decay)
-    optimizer = torch.optim.AdamW(weights, lr=settings.lr)
-    half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
-    scaler = torch.amp.GradScaler(device.type, enabled=half)
-    parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": scaler}
-    if own is not None:
-        parts["loss"] = own
-    keeper = Keeper(job, network, parts, team, report, {"training": identity})
-
-    def score() -> float:
-        return evaluate(network, splits.val, settings.batch_size, team)
-
-    for epoch in range(keeper.state.epoch, settings.epochs):
-        generator = seed_epoch(settings.seed, epoch, team)
-        order = _order(splits, job, steps, epoch, team)
-        model.train()
-        found = torch.zeros(steps, device=device)
-        change = None if splits.augment is None else partial(_change, splits.augment, generator)
-        with closing(batches(splits.train, order, change)) as coming:
-            for step, (images, labels) in enumerate(coming):
-                images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-                labels = labels.to(device, non_blocking=True)
-                rate = settings.lr * schedule(epoch * steps + step, settings.epochs * steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                with _precision(device, half):
-                    logits = logits_of(model(images))
-                    progress = (epoch * steps + step) / (settings.epochs * steps)
-                    loss = job.loss(Batch(images, labels, order[step], progress), logits)
+    def _epoch(self, network: nn.Module, job: Job, epoch: Epoch, optimizer: Optimizer) -> float:
+        """Trains for one epoch; returns the mean loss."""
+        task, device, steps = self.task, self.team.device, len(epoch.order)
+        # Numbers that lie on a GPU are looked at once an epoch: each look would wait for it.
+        at_once = device.type == "cpu"
+        found = torch.zeros(2, steps, device=device)
+        network.train()
+        with closing(task.batches(epoch)) as coming:
+            for step, batch in enumerate(coming):
+                batch = batch.to(device)
+                with optimizer.precision():
+                    output = task.forward(network, batch.images)
+                    loss = job.loss(batch, output)
                     extra = job.latency.loss(network) if job.latency else None
                     loss = loss if extra is None else loss + extra
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(scaler.scale(loss))
-                team.average_gradients(own_weights)
-                scaler.step(optimizer)
-                scaler.update()
-                found[step] = loss.detach()
-        mean = team.total([float(found.mean())])[0] / team.size
-        if not math.isfinite(mean):
-            # Looked at once an epoch: each look would wait for the GPU.
-            bad = int((~torch.isfinite(found)).int().argmax())
-            raise job.not_a_number("loss", float(found[bad]), epoch, bad, steps, order[bad])
-        keeper.end_epoch(mean, score)
-    return keeper.finish()
+                found[0, step], found[1, step] = optimizer.step(loss, epoch.number * steps + step)
+                if at_once:
+                    _check(found[:, step : step + 1], job, epoch, step)
+        if not at_once:
+            _check(found, job, epoch)
+        return float(found[0].mean())
+
+    def _bar(self, job: Job) -> Report:
+        progress = self._progress
+        if progress is None:
+            return lambda done, note: None
+        bar = progress.add_task(job.name, total=job.settings.epochs, note="")
+        return lambda done, note: progress.update(bar, completed=done, note=note)
 
 
-def _identity(job: Job, splits: Splits, team: Team) -> str:
-    return fingerprint(
-        model=job.model,
-        loss=job.loss_id,
-        settings=asdict(job.settings),
-        data=splits.sha256,
-        augment=repr(splits.augment),
-        latency_weight=job.latency.weight if job.latency else 0.0,
-        processes=team.size,
+def steps_in_epoch(count: int, batch_size: int, team: Team) -> int:
+    """Steps in an epoch of ``count`` images.
+
+    A last, smaller batch is left out, unless it is the only one: batch normalisation would weigh
+    its few images too much, and cannot train on a single one.
+
+    Raises:
+        InputError: a process would get fewer than 2 images of a batch, or the processes different
+            numbers of them.
+    """
+    size = min(batch_size, count)
+    where = f"[data] batch_size {batch_size} with {count} training images on {team.size} processes"
+    if size < 2 * team.size:
+        raise InputError(f"{where} leaves less than 2 images to each")
+    if size % team.size:
+        raise InputError(
+            f"{where} gives some more images than others: set batch_size to a multiple of "
+            f"{team.size}, at most {count}"
+        )
+    return max(1, count // batch_size)
+
+
+def make_epoch(job: Job, count: int, steps: int, number: int, team: Team) -> Epoch:
+    """One epoch of a training; seeds everything that a model or a user's code may draw from.
+
+    Each process draws the same order and the same changes to images; what a network draws itself,
+    such as dropout, differs between processes.
+    """
+    settings = job.settings
+    numbers = np.random.SeedSequence([settings.seed, number, team.rank]).generate_state(3)
+    torch.manual_seed(int(numbers[0]))
+    random.seed(int(numbers[1]))
+    np.random.seed(int(numbers[1]))  # noqa: NPY002 - a user's own layer may use it
+    changes = np.random.SeedSequence([settings.seed, number, 0]).generate_state(3)[2]
+    return Epoch(
+        order=_order(job, count, steps, number),
+        number=number,
+        epochs=settings.epochs,
+        generator=torch.Generator().manual_seed(int(changes)),
+        view=_view(settings, job.variants, number),
+        team=team,
     )
 
 
-def _change(augment: Augment, generator: torch.Generator, images: Tensor) -> Tensor:
-    return augment(images, generator)
-
-
-def _steps(splits: Splits, settings: Settings, team: Team) -> int:
-    """Steps in an epoch. A last, smaller batch is left out, unless it is the only one: batch
-    normalisation would take its few images too seriously.
-    """
-    count, size = len(splits.train.labels), settings.batch_size
-    if min(size, count) < 2 * team.size:
-        raise InputError(
-            f"[data] batch_size {size} with {count} training images on {team.size} processes "
-            "leaves less than 2 images to each"
-        )
-    return max(1, count // size)
-
-
-def _order(splits: Splits, job: Job, steps: int, epoch: int, team: Team) -> list[Tensor]:
-    """This process's share of each batch of an epoch. All processes draw the same shuffle."""
+def _order(job: Job, count: int, steps: int, number: int) -> list[Tensor]:
+    """The images of each batch of an epoch."""
     settings = job.settings
-    (number,) = np.random.SeedSequence([settings.seed, epoch]).generate_state(1)
-    generator = torch.Generator().manual_seed(int(number))
+    (seed,) = np.random.SeedSequence([settings.seed, number]).generate_state(1)
+    generator = torch.Generator().manual_seed(int(seed))
     if job.curriculum is not None:
-        order = job.curriculum.order(epoch / settings.epochs, generator)
+        order = job.curriculum.order(number / settings.epochs, generator)
     else:
-        order = torch.randperm(len(splits.train.labels), generator=generator)
-    chunks = torch.split(order, settings.batch_size)[:steps]
-    return [chunk[team.rank :: team.size] for chunk in chunks]
+        order = torch.randperm(count, generator=generator)
+    return list(torch.split(order, settings.batch_size)[:steps])
 
 
-def _precision(device: torch.device, half: bool) -> torch.autocast:
-    dtype = torch.float16 if half else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=device.type == "cuda")
+def _view(settings: Settings, variants: int, number: int) -> int:
+    """Which random view of each image an epoch trains on: one of a few, or a new one."""
+    return number % variants if variants else settings.seed * settings.epochs + number
+
+
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Moves a network, its convolutions channels-last: what GPUs and CPUs train fastest."""
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def _check(found: Tensor, job: Job, epoch: Epoch, first: int = 0) -> None:
+    """Raises for the first loss or gradient that is not finite.
+
+    Args:
+        found: the losses and the gradients' norms, ``[2, steps]``.
+        first: the step of the first column.
+    """
+    for step, numbers in enumerate(found.T.tolist(), first):
+        for what, number in zip(("loss", "gradient's norm"), numbers, strict=True):
+            if not math.isfinite(number):
+                raise job.not_finite(what, number, epoch.number, step, list(epoch.order))

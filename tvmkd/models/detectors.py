@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -31,6 +31,9 @@ from tvmkd.data.detection.dataset import Target
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 BOX_WEIGHTS = {"sigmoid": (1.0, 1.0, 1.0, 1.0), "softmax": (10.0, 10.0, 5.0, 5.0)}
+
+
+Normaliser = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,17 @@ class Dense(nn.Module):
             self.anchors.cpu().numpy(),
         )
 
-    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
-        """The network's own loss, as torchvision computes it: classes and boxes, a scalar."""
+    def loss(
+        self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
+    ) -> Tensor:
+        """The network's own loss, as torchvision computes it: classes and boxes, a scalar.
+
+        Args:
+            found: the network's output for some images.
+            targets: the objects in them, boxes in pixels of the input.
+            normaliser: from the number of matched anchors in these images to what to divide by;
+                None: that number. For processes that share a batch.
+        """
         raise NotImplementedError
 
 
@@ -159,8 +171,11 @@ class DenseRetinaNet(Dense, RetinaNet):  # type: ignore[misc]  # torchvision has
 
     activation: Activation = "sigmoid"
 
-    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
-        """Focal loss, and L1 or GIoU of the boxes."""
+    def loss(
+        self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
+    ) -> Tensor:
+        """Focal loss, and L1 or GIoU of the boxes; each image is normalised by itself."""
+        del normaliser
         outputs = {"cls_logits": found.logits, "bbox_regression": found.offsets}
         anchors = [self.anchors] * len(targets)
         return cast(Tensor, sum(cast(Any, self).compute_loss(targets, outputs, anchors).values()))
@@ -171,8 +186,13 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
 
     activation: Activation = "softmax"
 
-    def loss(self, found: Raw, targets: Sequence[Target]) -> Tensor:
-        """Cross entropy with three hard negatives a positive, and smooth L1 of the boxes."""
+    def loss(
+        self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
+    ) -> Tensor:
+        """Cross entropy with three hard negatives a positive, and smooth L1 of the boxes.
+
+        Their sum is divided by the number of matched anchors in all images.
+        """
         outputs = {"cls_logits": found.logits, "bbox_regression": found.offsets}
         own = cast(Any, self)
         matched = [
@@ -183,7 +203,11 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
         ]
         anchors = [self.anchors] * len(targets)
         losses = own.compute_loss(list(targets), outputs, anchors, matched)
-        return cast(Tensor, sum(losses.values()))
+        total = cast(Tensor, sum(losses.values()))
+        if normaliser is None:
+            return total
+        count = torch.stack([(match >= 0).sum() for match in matched]).sum().float()
+        return total * (count.clamp_min(1.0) / normaliser(count))
 
 
 def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32.0) -> Dense:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.text import suggest
 
@@ -84,7 +83,7 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
     elif kind == "torchvision" and name:
         factory = _torchvision(name)
     elif kind and name:
-        factory = _callable(spec, kind, name, search_in)
+        factory = user_code.load(spec, f'model "{spec}"', search_in)
     else:
         known = {**REGISTERED, **DETECTORS}
         hint = suggest(spec, known)
@@ -100,7 +99,8 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
         raise
     except Exception as error:  # whatever the user's code raises, in one line
         given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
-        raise InputError(f'model "{spec}" with {given}: {_where(error)}') from error
+        why = user_code.describe(error, __file__)
+        raise InputError(f'model "{spec}" with {given}: {why}') from error
     if not isinstance(model, nn.Module):
         raise InputError(
             f'model "{spec}" returns {type(model).__name__}; it has to return a torch.nn.Module'
@@ -125,38 +125,3 @@ def _torchvision(name: str) -> Callable[..., Any]:
         return models.get_model(name, **kwargs)
 
     return factory
-
-
-def _callable(spec: str, module: str, name: str, search_in: Sequence[Path]) -> Callable[..., Any]:
-    # They stay on the path: a factory may import its neighbours only when it is called.
-    for folder in reversed([Path.cwd(), *search_in]):
-        if str(folder.resolve()) not in sys.path:
-            sys.path.insert(0, str(folder.resolve()))
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module + ".").startswith(error.name + "."):
-            raise InputError(f'model "{spec}": {_where(error)}') from error
-        places = ", ".join(dict.fromkeys(str(place.resolve()) for place in (Path(), *search_in)))
-        raise InputError(
-            f'model "{spec}": there is no module {error.name} in {places} or installed'
-        ) from None
-    except Exception as error:  # a user's module may fail in any way
-        raise InputError(f'model "{spec}": {_where(error)}') from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise InputError(f'model "{spec}": {module} has no {name}{suggest(part, vars(found))}')
-        found = getattr(found, part)
-    if not callable(found):
-        raise InputError(f'model "{spec}": {name} is not callable')
-    factory: Callable[..., Any] = found
-    return factory
-
-
-def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = str(Path(__file__))
-    last = next((f for f in reversed(frames) if f.filename != ours), None)
-    place = f" ({Path(last.filename).name}:{last.lineno})" if last and last.lineno else ""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}{place}"

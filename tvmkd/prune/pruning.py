@@ -13,9 +13,9 @@ import numpy as np
 from tvmkd import data, models
 from tvmkd.base import console, machine
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.distill.distributed import assemble
-from tvmkd.distill.evaluate import evaluate
+from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.fine_tune import fine_tune
+from tvmkd.distill.task import SPLITS
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.models.macs import macs, parameters
@@ -172,9 +172,8 @@ def _measure(new: _State, before: _State, splits: Splits, cfg: Config) -> Step:
     with console.working("timing the step and the previous network in alternation"):
         was, now = interleaved.in_turns([before.artifact, new.artifact], inputs, threads)
     ratio, interval = stats.ratio_ci(now, was)
-    size = cfg.data.batch_size
-    with assemble() as team:
-        scores = [evaluate(new.network, part, size, team) for part in (splits.val, splits.test)]
+    task = ClassificationTask(cfg, splits=splits)
+    scores = [task.score(new.network, part) for part in SPLITS[1:]]
     return Step(
         share=0.0,
         kept=False,

@@ -10,10 +10,8 @@ from tiny_detectors import scenes
 
 from tvmkd.base.detector_description import Description
 from tvmkd.data.detection.scenes import CLASSES, Recipe, load_scenes
-from tvmkd.distill.detector.evaluate import evaluate, sample
+from tvmkd.distill.detector.evaluate import measure
 from tvmkd.distill.detector.views import Views
-
-CPU = torch.device("cpu")
 
 
 class Oracle(torch.nn.Module):
@@ -49,16 +47,20 @@ def views(root: Path, size: int = 64) -> Views:
     return Views(load_scenes(scenes(root), Recipe(12, 4, 4, size=64)).test, size)
 
 
+def score(oracle: Oracle, seen: Views) -> Any:
+    return measure(oracle, seen, oracle.describe(CLASSES))
+
+
 def test_what_finds_everything_scores_one_whatever_the_size_of_its_input(tmp_path: Path) -> None:
     for size in (64, 96):
         seen = views(tmp_path, size)
-        assert evaluate(Oracle(seen), seen, CLASSES, CPU).coco == pytest.approx(1, abs=0.01)
+        assert score(Oracle(seen), seen).coco == pytest.approx(1, abs=0.01)
 
 
 def test_what_misses_or_is_off_scores_less(tmp_path: Path) -> None:
     seen = views(tmp_path)
-    missed = evaluate(Oracle(seen, miss=1), seen, CLASSES, CPU)
-    off = evaluate(Oracle(seen, shift=2.0), seen, CLASSES, CPU)
+    missed = score(Oracle(seen, miss=1), seen)
+    off = score(Oracle(seen, shift=2.0), seen)
     assert missed.coco < 0.9
     assert off.coco < 0.9
     assert off.voc > off.coco  # a box that is a little off is good enough at IoU 0.5
@@ -66,7 +68,7 @@ def test_what_misses_or_is_off_scores_less(tmp_path: Path) -> None:
 
 def test_samples_are_spread_over_the_split(tmp_path: Path) -> None:
     seen = views(tmp_path)
-    found = sample(seen, 2)
+    found = seen.sample(2)
     assert found.shape == (2, 3, 64, 64)
     assert torch.equal(found[1], seen.batch([3])[0][0])
-    assert len(sample(seen, 99)) == 4
+    assert len(seen.sample(99)) == 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
 from tvmkd.data.detection.dataset import Target
+from tvmkd.distill.distributed import average, moments, normaliser
+from tvmkd.distill.task import Batch, Loss
 from tvmkd.models.detectors import BOX_WEIGHTS, Dense, Raw
 
 MATCH = 0.5  # least IoU of an anchor and what the teacher found, for it to be about the same thing
@@ -82,7 +84,7 @@ class DetectorDistillation(nn.Module):
         """What the student and the teacher say of the same images, to a scalar."""
         total = torch.zeros((), device=found.logits.device)
         sure, hidden, wanted = self.match(answers)
-        count = sure.sum().clamp_min(1.0)
+        count = normaliser(sure.sum())
         if self.weights["classification"]:
             mine, seen = foreground(found.logits, self._softmax[0])
             apart = self._classes(seen, hidden, sure) + self._presence(found.logits, mine, sure)
@@ -141,8 +143,44 @@ class DetectorDistillation(nn.Module):
             apart = (_normalised(mine) - _normalised(wanted)).pow(2).mean(1)
             inside = masks(targets, self._size, mine.shape[-2:]).to(apart.device)
             weight = inside + BACKGROUND * (1 - inside)
-            losses.append((weight * apart).sum() / weight.sum())
+            losses.append((weight * apart).sum() / average(weight.sum()))
         return torch.stack(losses).mean()
+
+
+class TeacherLoss(nn.Module):
+    """The whole loss of a distilled detector: its own on labels, and those from a teacher.
+
+    Args:
+        own: the loss on labels.
+        distillation: the losses from the teacher; its weights are this module's.
+        ask: from images, their positions in the split and the number of the view to `Answers`.
+    """
+
+    def __init__(
+        self,
+        own: Loss,
+        distillation: DetectorDistillation,
+        ask: Callable[[Tensor, Sequence[int], int], Answers],
+    ) -> None:
+        super().__init__()
+        self._own, self._ask = own, ask
+        self.distillation = distillation
+        self.register_load_state_dict_pre_hook(_from_before)  # type: ignore[no-untyped-call]
+
+    def forward(self, batch: Batch, output: Raw) -> Tensor:
+        """A batch and the student's output for it to a scalar."""
+        answers = self._ask(batch.images, batch.indices.tolist(), batch.view)
+        own = self._own(batch, output)
+        total: Tensor = own + self.distillation(output, answers, batch.labels)
+        return total
+
+
+def _from_before(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Checkpoints used to hold the weights of the distillation alone."""
+    del module
+    inner = f"{prefix}distillation."
+    for key in [key for key in state if not key.startswith(inner)]:
+        state[inner + key.removeprefix(prefix)] = state.pop(key)
 
 
 def foreground(logits: Tensor, softmax: bool) -> tuple[Tensor, Tensor]:
@@ -201,5 +239,5 @@ def masks(targets: Sequence[Target], size: int, shape: Sequence[int]) -> Tensor:
 
 def _normalised(feature: Tensor) -> Tensor:
     """Each channel with mean 0 and variance 1 over images and places (PKD)."""
-    mean, variance = feature.mean((0, 2, 3), keepdim=True), feature.var((0, 2, 3), keepdim=True)
-    return (feature - mean) / (variance + _TINY).sqrt()
+    mean, variance, count = moments(feature, (0, 2, 3))
+    return (feature - mean) / (variance * (count / max(1, count - 1)) + _TINY).sqrt()

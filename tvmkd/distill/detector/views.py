@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -86,10 +87,8 @@ class Views:
         )
         plain = {key: value for key, value in target.items() if key not in ("boxes", "image_id")}
         pixels = tv_tensors.Image((image * 255).round().to(torch.uint8))
-        # A generator of its own cannot be given to torchvision's transforms.
-        with torch.random.fork_rng(devices=[]):
-            (start,) = np.random.SeedSequence([self.seed, index, number]).generate_state(1)
-            torch.manual_seed(int(start))
+        (start,) = np.random.SeedSequence([self.seed, index, number]).generate_state(1)
+        with _DrawingFrom(torch.Generator().manual_seed(int(start))):
             pixels, boxes, plain = self._change(pixels, boxes, plain)
         made: Any = {
             "boxes": boxes.as_subclass(Tensor).float(),
@@ -101,10 +100,51 @@ class Views:
     def batch(self, indices: Sequence[int], number: int = 0) -> tuple[Tensor, list[Target]]:
         """Views of several images: float32 ``[N, 3, size, size]`` of 0 to 1, and their targets."""
         found = [self.view(index, number) for index in indices]
-        return torch.stack([image for image, _ in found]).float() / 255, [t for _, t in found]
+        images = torch.stack([image for image, _ in found]).float() / 255
+        return images.contiguous(memory_format=torch.channels_last), [t for _, t in found]
+
+    def sample(self, count: int) -> Tensor:
+        """Images evenly spread over the split: float32 ``[count, 3, size, size]``."""
+        picks = torch.linspace(0, len(self) - 1, min(count, len(self))).round().long().tolist()
+        return self.batch(picks)[0]
+
+
+class _DrawingFrom(TorchFunctionMode):
+    """Meanwhile, in this thread, torch's random functions draw from a generator.
+
+    torchvision's transforms only know torch's global one, from which the training draws in another
+    thread.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self._generator = generator
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = dict(kwargs or {})
+        if func in _RANDOM:
+            given.setdefault("generator", self._generator)
+        return func(*args, **given)
+
+
+_RANDOM = frozenset(
+    {
+        torch.rand,
+        torch.randn,
+        torch.randint,
+        torch.randperm,
+        torch.bernoulli,
+        torch.multinomial,
+        torch.normal,
+        Tensor.uniform_,
+        Tensor.normal_,
+        Tensor.random_,
+        Tensor.bernoulli_,
+    }
+)
 
 
 def _labels(sample: Any) -> tuple[Tensor, ...]:
-    """What goes with a box and leaves with it."""
+    """The parts of a sample that are removed with their box."""
     _, _, plain = sample
     return plain["labels"], plain["difficult"], plain["iscrowd"]

@@ -1,0 +1,118 @@
+"""A training's checkpoint: read at the start, written between epochs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import nn
+
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
+from tvmkd.distill.distributed import Team
+from tvmkd.distill.task import Metric
+from tvmkd.distill.training import Job, Report
+from tvmkd.models import checkpoint as files
+from tvmkd.models.checkpoint import Checkpoint
+
+
+class Stateful(Protocol):
+    """What resumes where it stopped: an optimizer, a loss with weights."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its present state."""
+
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Resumes from a state."""
+
+
+class CheckpointManager:
+    """Resumes a training from its checkpoint, and writes it at the end of epochs.
+
+    Args:
+        job: the training.
+        network: gets the weights of a checkpoint of the same training.
+        parts: what else is saved, by name.
+        team: only its leader writes.
+        report: called with the epochs done and a note, at the start and after each epoch.
+        meta: of a new checkpoint; ``training`` identifies the training.
+        metric: of `end_epoch`'s score.
+
+    Attributes:
+        state: the checkpoint; its ``epoch`` is how many are done.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        network: nn.Module,
+        parts: Mapping[str, Stateful],
+        team: Team,
+        report: Report,
+        meta: dict[str, str],
+        metric: Metric,
+    ) -> None:
+        self._job, self._network, self._parts = job, network, parts
+        self._team, self._report, self._metric = team, report, metric
+        found = _resume(job, meta["training"])
+        seed = {"seed": job.settings.seed}
+        self.state = found or Checkpoint(job.model, {}, rng=seed, meta=meta)
+        if found is not None:
+            network.load_state_dict(found.state)
+            saved = found.optimizer or {}
+            for name in parts.keys() & saved.keys():
+                parts[name].load_state_dict(saved[name])
+        # Nobody writes before everybody has read.
+        team.wait()
+        self._before = self.state.seconds
+        self._began = self._saved = time.monotonic()
+        report(self.state.epoch, self._note())
+
+    def end_epoch(self, loss: float, score: Callable[[], float]) -> None:
+        """Adds an epoch to the history, with a score after every fifth of the training."""
+        state, job, epochs = self.state, self._job, self._job.settings.epochs
+        state.epoch += 1
+        last = state.epoch == epochs
+        entry = {"epoch": float(state.epoch), "loss": loss}
+        if last or state.epoch % max(1, epochs // 5) == 0:
+            entry[f"val_{self._metric.key}"] = score()
+        state.history.append(entry)
+        self._report(state.epoch, self._note())
+        old = time.monotonic() - self._saved >= job.checkpoint_seconds
+        if self._team.leader and (last or old):
+            state.seconds = self._before + time.monotonic() - self._began
+            state.state = self._network.state_dict()
+            state.optimizer = {name: part.state_dict() for name, part in self._parts.items()}
+            files.save(job.path, state)
+            if job.after_checkpoint is not None:
+                job.after_checkpoint(job.path, state.epoch, self._network)
+            self._saved = time.monotonic()
+
+    def finish(self) -> Checkpoint:
+        """The last checkpoint, when the whole team is done."""
+        self._team.wait()
+        self.state.state = self._network.state_dict()
+        return self.state
+
+    def _note(self) -> str:
+        history, key = self.state.history, f"val_{self._metric.key}"
+        if not history:
+            return ""
+        scores = [entry[key] for entry in history if key in entry]
+        score = f", validation {self._metric.text(scores[-1])}" if scores else ""
+        return f"loss {history[-1]['loss']:.3f}{score}"
+
+
+def _resume(job: Job, identity: str) -> Checkpoint | None:
+    """The checkpoint to resume from, if there is one of the same training."""
+    if not job.path.exists():
+        return None
+    try:
+        found = files.load(job.path)
+    except InputError as error:
+        console.warn(f"{job.name} starts again: {error}")
+        return None
+    if found.meta.get("training") != identity or found.optimizer is None:
+        return None
+    return found

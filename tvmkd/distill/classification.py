@@ -1,0 +1,179 @@
+"""The task of telling classes of images apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tvmkd import data
+from tvmkd.data.splits import Images, Splits, batches
+from tvmkd.distill import losses, teacher_cache
+from tvmkd.distill.curriculum import Curriculum
+from tvmkd.distill.distillation_loss import Distillation, check
+from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.probe import logits_of, probe
+from tvmkd.distill.task import Batch, Distilled, Epoch, Loss, Metric, Split, Task
+from tvmkd.models import checkpoint as files
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+
+EVALUATION_BATCH = 128
+
+
+class ClassificationTask(Task):
+    """Images of one class each; a network answers with logits ``[N, classes]``.
+
+    Args:
+        cfg: the whole config.
+        search_in: folders to look in for a ``module:callable``.
+        splits: the data; None: what ``[data]`` names.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", scale=100, digits=1, unit="%"),)
+    labels_id: ClassVar[dict[str, Any]] = {"loss": "ce"}
+
+    def __init__(
+        self, cfg: Config, search_in: Sequence[Path] = (), splits: Splits | None = None
+    ) -> None:
+        super().__init__(cfg, search_in)
+        self.splits = splits or data.load(cfg.data)
+        self.classes = self.splits.classes
+        self.input_shape = self.splits.shape
+        self.sha256 = self.splits.sha256
+        self.preprocessing = self.splits.preprocessing
+
+    def count(self, split: Split) -> int:
+        """Number of images in a split."""
+        return len(self._images(split).labels)
+
+    def samples(self, count: int, split: Split = "test") -> NDArray[np.float32]:
+        """Real inputs, evenly spread over a split: float32 ``[count, C, H, W]``."""
+        return self.splits.sample(count, split)
+
+    def batches(self, epoch: Epoch) -> Generator[Batch, None, None]:
+        """Augmented images with labels int64 ``[N]``."""
+        images, augment = self.splits.train, self.splits.augment
+        shares = [epoch.own(whole) for whole in epoch.order]
+
+        def change(pictures: Tensor) -> Tensor:
+            # Augmented as one batch: how many numbers a change draws may depend on the images, and
+            # each process has to draw the same.
+            assert augment is not None
+            changed = augment(pictures, epoch.generator)
+            own: Tensor = epoch.own(changed)
+            return own.contiguous(memory_format=torch.channels_last)
+
+        order = shares if augment is None else epoch.order
+        with closing(batches(images, order, None if augment is None else change)) as coming:
+            for step, ((pictures, labels), indices) in enumerate(zip(coming, shares, strict=True)):
+                if augment is None:
+                    pictures = pictures.contiguous(memory_format=torch.channels_last)
+                else:
+                    labels = epoch.own(labels)
+                yield Batch(pictures, labels, indices, epoch.progress(step), epoch.view)
+
+    def identity(self, variants: int = 0) -> dict[str, Any]:
+        """The data and the augmentation."""
+        del variants
+        return {
+            "data": self.sha256,
+            "augment": repr(self.splits.augment),
+            "latency_weight": 0.0,  # a training's own comes over it; checkpoints have always had it
+        }
+
+    def check(self, network: nn.Module, name: str) -> None:
+        """Runs one empty image through a network.
+
+        Raises:
+            InputError: it refuses the shape of the data, does not return ``[1, classes]`` logits,
+                or has no weights.
+        """
+        probe(network, self.splits, name)
+
+    def forward(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Logits ``[N, classes]``."""
+        return logits_of(network(images))
+
+    def loss(self, network: nn.Module) -> Loss:
+        """Cross entropy."""
+        del network
+        return losses.cross_entropy
+
+    def check_distillation(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Checks the loss, and the modules that losses on features name.
+
+        Raises:
+            InputError: as `Distillation`.
+        """
+        check(self.cfg.distill, student, teacher, self.input_shape, self.search_in)
+
+    def distillation(
+        self, student: nn.Module, teacher: nn.Module, folder: Path, team: Team
+    ) -> Distilled:
+        """As ``[distill]`` says: a loss on logits, losses on features, a curriculum.
+
+        The teacher's logits are kept in ``folder`` where images are not augmented.
+        """
+        cfg, splits = self.cfg.distill, self.splits
+        fingerprint = files.fingerprint(teacher.state_dict())
+        known: Tensor | None = None
+        if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
+            known = teacher_cache.logits(teacher, fingerprint, splits, folder, team)
+        curriculum = None
+        if cfg.curriculum != "none":
+            assert known is not None
+            sure = teacher_cache.confidence(known, splits.train.labels)
+            curriculum = Curriculum(
+                sure, cfg.curriculum, cfg.curriculum_start, cfg.curriculum_full_at
+            )
+        cached = known if splits.augment is None else None
+        loss = Distillation(cfg, student, teacher, self.input_shape, cached, self.search_in)
+        identity = {**losses.identity(cfg, self.search_in), "teacher": fingerprint}
+        return Distilled(loss, identity, curriculum)
+
+    def predict(
+        self, run: Callable[[Tensor], Any], split: Split, team: Team = ALONE
+    ) -> NDArray[np.int64]:
+        """The class of each image of a split, in order: int64 ``[N]``.
+
+        Args:
+            run: from images to logits, see `measure`.
+            split: which.
+            team: the split is shared out over it; each process gets the whole answer.
+        """
+        images = self._images(split)
+        own = torch.arange(team.rank, len(images.labels), team.size)
+        found: list[tuple[int, int]] = []
+        order = torch.split(own, EVALUATION_BATCH)
+        with closing(batches(images, order)) as coming:
+            for (pictures, _), places in zip(coming, order, strict=True):
+                answers = logits_of(run(pictures)).argmax(dim=1).tolist()
+                found += zip(places.tolist(), answers, strict=True)
+        return np.array([label for _, label in sorted(team.gather(found))], np.int64)
+
+    def measure(
+        self,
+        network: nn.Module,
+        run: Callable[[Tensor], Any],
+        split: Split,
+        team: Team = ALONE,
+    ) -> dict[str, float]:
+        """Top-1 accuracy, 0 to 1."""
+        del network
+        right = self.predict(run, split, team) == self._images(split).labels.numpy()
+        return {"accuracy": float(right.mean())}
+
+    def _images(self, split: Split) -> Images:
+        images: Images = getattr(self.splits, split)
+        return images
