@@ -13,18 +13,18 @@ import json
 import re
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tvmkd.distill.evaluate import evaluate
 
 from tvmkd import config, data, models
 from tvmkd.data import camera
 from tvmkd.data.digits import MEAN, STD
 from tvmkd.data.splits import Splits, TensorImages
 from tvmkd.distill import distill
-from tvmkd.distill.distributed import Team
+from tvmkd.distill.classification import ClassificationTask
 from tvmkd.models import checkpoint
 
 SEVERITY = 5
@@ -79,11 +79,12 @@ def _scores(path: Path, splits: Splits, corrupted: TensorImages) -> tuple[float,
     network = models.build(found.model["spec"], **found.model["kwargs"])
     network.load_state_dict(found.state)
     network.eval()
-    team = Team(0, 1, torch.device("cpu"))
-    return (
-        evaluate(network, splits.test, BATCH, team),
-        evaluate(network, corrupted, BATCH, team),
+    cfg = config.parse({"project": {"name": "bench"}})
+    parts = (splits, replace(splits, test=corrupted))
+    clean, photographed = (
+        ClassificationTask(cfg, splits=part).score(network, "test") for part in parts
     )
+    return clean, photographed
 
 
 def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:

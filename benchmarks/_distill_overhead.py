@@ -22,9 +22,10 @@ from torch import nn
 from tvmkd import config, data
 from tvmkd.data.splits import Splits
 from tvmkd.distill import losses
-from tvmkd.distill.distributed import Team
-from tvmkd.distill.trainer import Job, fit
-from tvmkd.distill.training import Settings
+from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill.task import Batch
+from tvmkd.distill.trainer import Trainer
+from tvmkd.distill.training import Job, Settings
 from tvmkd.models.depthwise import DepthwiseNet
 from tvmkd.models.residual import ResidualNet
 
@@ -80,11 +81,13 @@ def by_hand(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Se
 
 def ours(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings) -> float:
     """The same through tvmkd, checkpoints and all. Returns the validation accuracy."""
+    task = ClassificationTask(config.parse({"project": {"name": "bench"}}), splits=splits)
+    kd = losses.KD(ALPHA, TEMPERATURE)
 
-    def loss(batch: losses.Batch, logits: torch.Tensor) -> torch.Tensor:
+    def loss(batch: Batch, logits: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             soft = teacher(batch.images)
-        return losses.kd(logits, soft, batch.labels, alpha=ALPHA, temperature=TEMPERATURE)
+        return kd(logits, soft, batch.labels)
 
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
@@ -95,8 +98,7 @@ def ours(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Setti
             settings=settings,
             path=Path(folder) / "student.pt",
         )
-        team = Team(0, 1, torch.device("cpu"))
-        state = fit(student, splits, job, team, lambda done, note: None)
+        state = Trainer(task).fit(student, job)
     return state.history[-1]["val_accuracy"]
 
 

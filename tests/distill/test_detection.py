@@ -114,7 +114,7 @@ def test_a_backbone_from_a_classifier_is_where_training_starts(tmp_path: Path) -
 
 def test_samples_are_those_of_the_test_split(tmp_path: Path) -> None:
     scenes(tmp_path)
-    assert samples(small(tmp_path).data, 3).shape == (3, 3, 64, 64)
+    assert samples(small(tmp_path), 3).shape == (3, 3, 64, 64)
 
 
 SETTINGS = Settings(epochs=3, lr=2e-3, weight_decay=0.0, batch_size=4, seed=0)

@@ -1,4 +1,4 @@
-"""Trains a small classifier and a small detector and saves their weights: run by torchrun or not."""
+"""Trains a small classifier and a small detector, in one process or several."""
 
 from __future__ import annotations
 

@@ -34,11 +34,13 @@ BASE: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
+    "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {"data": {"dataset": "scenes", "image_size": 96}, "distill": {}},
     "voc": {"data": {"dataset": "voc", "path": "voc", "image_size": 96}, "distill": {}},
 }
 
 DATA: dict[str, Any] = {
+    "task": "mine:task",
     "dataset": "folder",
     "path": "elsewhere",
     "image_size": 64,
@@ -81,6 +83,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "student.backbone": ("given.pt", ("distill",)),
     # Without a teacher, none is exported.
     "distill.loss": ("kd", TRAINERS),
+    "distill.loss_args": ({"sharp": 2}, TRAINERS),
     "distill.alpha": (0.5, TRAINERS),
     "distill.temperature": (2.0, TRAINERS),
     "distill.beta": (1.0, TRAINERS),
@@ -218,6 +221,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["detector"]
     elif field == "data.classes":
         names = ["voc"]
+    elif field == "distill.loss_args":
+        names = ["own loss"]
     elif section in ("prune", "quantize"):
         names = ["all but early exits"]
     elif section == "early_exit":

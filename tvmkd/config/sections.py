@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tvmkd.base import engine_registry, stack_registry
 from tvmkd.base.errors import UsageError
+from tvmkd.base.text import suggest
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.progress import Progress
 
-    from tvmkd.config import Config, Data
+    from tvmkd.config import Config
 
 __all__ = ["Result", "Run", "Task", "distill", "make_task", "samples", "train"]
 
@@ -35,7 +35,7 @@ def train(
     return distill(cfg, out_dir, progress, search_in=search_in, multiple=multiple)
 
 
-def samples(cfg: Data, count: int) -> NDArray[np.float32]:
+def samples(cfg: Config, count: int, search_in: Sequence[Path] = ()) -> NDArray[np.float32]:
     """Real inputs, evenly spread over the test split: float32 ``[count, C, H, W]``.
 
     There are fewer where the split is smaller.
@@ -43,6 +43,4 @@ def samples(cfg: Data, count: int) -> NDArray[np.float32]:
     Raises:
         InputError: the data cannot be used.
     """
-    from tvmkd.config import Config, Project
-
-    return tasks.make(Config(project=Project(name="samples"), data=cfg)).samples(count)
+    return tasks.make(cfg, search_in).samples(count)

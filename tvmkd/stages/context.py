@@ -124,7 +124,11 @@ class RunContext:
     def data(self) -> dict[str, Any]:
         """The inputs of a stage that loads the data set."""
         data = self.cfg.data
-        return {"section": data.model_dump(mode="json"), "files": listing_hash(data.path)}
+        return {
+            "section": data.model_dump(mode="json"),
+            "files": listing_hash(data.path),
+            "code": self.source(data.task or ""),
+        }
 
     def source(self, spec: str) -> str | None:
         """The hash of the user's code behind a ``module:callable``; None for a built-in model."""
@@ -139,6 +143,7 @@ class RunContext:
             "data": self.data,
             "distill": cfg.distill.model_dump(mode="json", exclude=_FIRST_TRAINING),
             "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
+            "loss": self.source(cfg.distill.loss),
         }
         if cfg.distill.loss != "ce":
             read["teacher"] = {

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tvmkd.config import Config
     from tvmkd.distill import Result
-    from tvmkd.distill.detector.run import DetectorResult
     from tvmkd.targets import Target
 
 
@@ -52,6 +51,7 @@ class Distill(Stage):
                 for section in (cfg.teacher, cfg.student)
             ],
             "checkpoint": context.hash(cfg.teacher.checkpoint),
+            "loss": context.source(cfg.distill.loss),
         }
 
     def outputs(self) -> list[Path]:
@@ -78,7 +78,7 @@ def train(
     folder: Path,
     search_in: Sequence[Path],
     progress: Progress | None = None,
-) -> Result | DetectorResult:
+) -> Result:
     """Trains as the config says; every process under torchrun calls this with equal arguments.
 
     Raises:

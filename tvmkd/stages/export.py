@@ -71,7 +71,7 @@ class Export(Stage):
             )
             info = check(context.onnx, context.dims)
             step("picking real inputs")
-            pictures = samples(cfg.data, SAMPLES * cfg.export.batch)
+            pictures = samples(cfg, SAMPLES * cfg.export.batch, context.search_in)
             _save(context.samples, info.inputs[0].name, pictures)
             self._teacher.unlink(missing_ok=True)
             weights = context.teacher_weights
