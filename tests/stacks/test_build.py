@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from tvmkd import artifact, targets
 from tvmkd.base import resources
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
+from tvmkd.export.check import ModelInfo
 from tvmkd.stacks import build
+from tvmkd.stacks.messages import BuildRequest
 from tvmkd.tuning import records
 from tvmkd.tuning.space import candidate_key
 
@@ -317,13 +320,31 @@ def test_the_parameters_of_a_request(
     def emit(name: str, data: Any) -> None: ...
 
     monkeypatch.setattr(build, "build", fake)
-    params = {"target": TARGET, "records": ["a", "b"], "out": "o"}
-    assert build.build_as_asked(bench.builder, bench.model, params, emit) == {"made": 1}
-    more = {"real_inputs": "r.npz", "check": False, "board": BOARD}
-    build.build_as_asked(bench.builder, bench.model, {**params, **more}, emit)
+    request = BuildRequest(Path("m.onnx"), TARGET, [Path("a"), Path("b")], Path("o"))
+    assert build.build_as_asked(bench.builder, bench.model, request, emit) == {"made": 1}
+    info = ModelInfo(Path("m.onnx"), (), (), "ab", 18, {}, {})
+    more = {"real_inputs": Path("r.npz"), "check": False, "board": BOARD}
+    request = dataclasses.replace(request, model=info, **more)
+    build.build_as_asked(bench.builder, bench.model, request, emit)
     first, second = given
     assert first[0] == (bench.builder, bench.model, TARGET, [Path("a"), Path("b")], Path("o"))
-    assert first[1] == {"real_inputs": None, "check": True, "board": None, "emit": emit}
-    assert second[1] == {
-        "real_inputs": Path("r.npz"), "check": False, "board": BOARD, "emit": emit,
-    }  # fmt: skip
+    plain = {"real_inputs": None, "check": True, "board": None, "trusted": False}
+    assert first[1] == {**plain, "emit": emit}
+    assert second[1] == {**more, "trusted": True, "emit": emit}
+
+
+@pytest.mark.parametrize(("trusted", "checks"), [(True, []), (False, ["out", "a", "b"])])
+def test_what_the_caller_has_checked_is_not_checked_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, checks: list[str]
+) -> None:
+    folders = [folder_of(tmp_path / name, (1, 1, 1e-3)) for name in ("a", "b")]
+    done: list[str] = []
+
+    def note(folder: Path, *_: Any, **__: Any) -> None:
+        done.append(folder.name)
+
+    monkeypatch.setattr(build, "check_made_for", note)
+    monkeypatch.setattr(artifact, "check_destination", note)
+    bench.build(*folders, trusted=trusted)
+    # Nothing may be overwritten that came in the meantime: the last check is when it is written.
+    assert done == [*checks, "out"]

@@ -21,6 +21,7 @@ from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Model
 from tvmkd.stacks.check import Reference, real_samples
 from tvmkd.stacks.coverage import coverage
+from tvmkd.stacks.messages import BuildRequest
 from tvmkd.stacks.wrong_kernel import build_until_right, first_of
 from tvmkd.targets import Target
 from tvmkd.tuning import records
@@ -31,18 +32,19 @@ LIBRARY = artifact.LIBRARY
 
 
 def build_as_asked(
-    builder: Builder, model: Model, params: Mapping[str, Any], emit: Emit
+    builder: Builder, model: Model, request: BuildRequest, emit: Emit
 ) -> dict[str, Any]:
-    """Calls `build` with the parameters of :meth:`tvmkd.stacks.client.StackClient.build`."""
+    """Calls `build` with the arguments of a request."""
     return build(
         builder,
         model,
-        params["target"],
-        [Path(folder) for folder in params["records"]],
-        Path(params["out"]),
-        real_inputs=Path(params["real_inputs"]) if params.get("real_inputs") else None,
-        check=bool(params.get("check", True)),
-        board=params.get("board"),
+        request.target,
+        request.records,
+        request.out,
+        real_inputs=request.real_inputs,
+        check=request.check,
+        board=request.board,
+        trusted=request.model is not None,
         emit=emit,
     )
 
@@ -58,6 +60,7 @@ def build(
     check: bool,
     board: Mapping[str, Any] | None,
     emit: Emit,
+    trusted: bool = False,
 ) -> dict[str, Any]:
     """Builds, checks and writes an artifact; returns its manifest as JSON.
 
@@ -73,6 +76,8 @@ def build(
         board: ``{"host", "port", "key"}`` of the tracker of a board to compare on; only used if the
             target's code does not run on this machine.
         emit: gets ``stage``, ``note`` and ``set_aside`` events.
+        trusted: True if the caller has checked the folders and ``out``; ``out`` is checked again
+            when the artifact is moved there.
 
     Raises:
         InputError: records of another target or stack, or a board that does not fit the target.
@@ -80,9 +85,11 @@ def build(
         TvmkdError: the outputs are wrong and no record is to blame.
     """
     begin = time.monotonic()
-    artifact.check_destination(out)
+    if not trusted:
+        artifact.check_destination(out)
     for folder in folders:
-        check_made_for(folder, target, builder.stack, same_cores=False)
+        if not trusted:
+            check_made_for(folder, target, builder.stack, same_cores=False)
         info = read_info(folder) or {}
         made = info.get("stack_version")
         if made and made != builder.version:

@@ -13,7 +13,15 @@ from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError, TvmkdError, UsageError, WorkerDied
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
+from tvmkd.export.check import ModelInfo
 from tvmkd.runtime import interpreters
+from tvmkd.stacks.messages import (
+    BuildRequest,
+    LowerRequest,
+    ProfileRequest,
+    TuneRequest,
+    pack,
+)
 
 INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
 
@@ -120,7 +128,7 @@ class StackClient:
 
     def lower(
         self,
-        onnx: Path,
+        onnx: Path | ModelInfo,
         target: Mapping[str, Any],
         dims: Mapping[str, int] | None = None,
         *,
@@ -130,6 +138,7 @@ class StackClient:
         """The tuning tasks of an ONNX file.
 
         Args:
+            onnx: the file; its facts, if the caller has checked it.
             target: ``Target.to_dict()``.
             dims: sizes for dynamic dimensions by name.
             show: also the lowered module as text.
@@ -148,19 +157,14 @@ class StackClient:
             UsageError: the stack cannot offload to ``byoc``.
         """
         self._check_byoc(byoc)
-        params = {
-            "onnx": os.fspath(onnx),
-            "target": dict(target),
-            "dims": dict(dims or {}),
-            "show": show,
-            "byoc": byoc,
-        }
-        result: dict[str, Any] = self._call("lower", params, timeout=900)
+        path, model = _model(onnx)
+        request = LowerRequest(path, dict(target), dict(dims or {}), show, byoc, model)
+        result: dict[str, Any] = self._call("lower", pack(request), timeout=900)
         return result
 
     def tune(
         self,
-        onnx: Path,
+        onnx: Path | ModelInfo,
         target: Mapping[str, Any],
         records: Path,
         *,
@@ -175,6 +179,7 @@ class StackClient:
         """Tunes into the folder ``records``, ``trials`` more trials in all.
 
         Args:
+            onnx: the file; its facts, if the caller has checked it and the records folder.
             tracker: ``{"host", "port", "key"}``.
             silence: seconds without any event after which the worker is given up.
             on_event: gets ``tasks``, ``trial``, ``estimate`` and ``note`` events.
@@ -182,22 +187,26 @@ class StackClient:
         Returns:
             a summary, ``{"trials", "tasks", ...}``.
         """
-        params = {
-            "onnx": os.fspath(onnx),
-            "target": dict(target),
-            "records": os.fspath(records),
-            "trials": trials,
-            "tracker": dict(tracker),
-            "seed": seed,
-            "options": dict(options or {}),
-            "dims": dict(dims or {}),
-        }
-        result: dict[str, Any] = self._call("tune", params, silence=silence, on_event=on_event)
+        path, model = _model(onnx)
+        request = TuneRequest(
+            path,
+            dict(target),
+            records,
+            trials,
+            dict(tracker),
+            seed,
+            dict(options or {}),
+            dict(dims or {}),
+            model,
+        )
+        result: dict[str, Any] = self._call(
+            "tune", pack(request), silence=silence, on_event=on_event
+        )
         return result
 
     def build(
         self,
-        onnx: Path,
+        onnx: Path | ModelInfo,
         target: Mapping[str, Any],
         records: Sequence[Path],
         out: Path,
@@ -212,7 +221,8 @@ class StackClient:
         """Builds an artifact folder at ``out`` and returns its manifest as a dictionary.
 
         Args:
-            records: folders of records, the first one also takes what is set aside.
+            onnx: the file; its facts, if the caller has checked it, all records and ``out``.
+            records: folders of records; the first one also gets what is set aside.
             real_inputs: an ``.npz`` of real inputs for the numeric check.
             check: compare with ONNX Runtime before the artifact gets its name.
             board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
@@ -225,18 +235,20 @@ class StackClient:
             UsageError: the stack cannot offload to ``byoc``.
         """
         self._check_byoc(byoc)
-        params = {
-            "onnx": os.fspath(onnx),
-            "target": dict(target),
-            "records": [os.fspath(folder) for folder in records],
-            "out": os.fspath(out),
-            "real_inputs": None if real_inputs is None else os.fspath(real_inputs),
-            "check": check,
-            "board": None if board is None else dict(board),
-            "byoc": byoc,
-            "dims": dict(dims or {}),
-        }
-        result: dict[str, Any] = self._call("build", params, on_event=on_event)
+        path, model = _model(onnx)
+        request = BuildRequest(
+            path,
+            dict(target),
+            list(records),
+            out,
+            real_inputs=real_inputs,
+            check=check,
+            board=None if board is None else dict(board),
+            byoc=byoc,
+            dims=dict(dims or {}),
+            model=model,
+        )
+        result: dict[str, Any] = self._call("build", pack(request), on_event=on_event)
         return result
 
     def profile(
@@ -247,10 +259,11 @@ class StackClient:
         Returns:
             ``[{"kernel", "task_key", "calls", "us", "share", ...}]``.
         """
-        params = {
-            "artifact": os.fspath(artifact),
-            "inputs": None if inputs is None else os.fspath(inputs),
-            "repeats": repeats,
-        }
-        result: list[dict[str, Any]] = self._call("profile", params, timeout=900)
+        request = ProfileRequest(artifact, inputs, repeats)
+        result: list[dict[str, Any]] = self._call("profile", pack(request), timeout=900)
         return result
+
+
+def _model(onnx: Path | ModelInfo) -> tuple[Path, ModelInfo | None]:
+    """The file, and its facts if the caller has checked it."""
+    return (onnx.path, onnx) if isinstance(onnx, ModelInfo) else (onnx, None)

@@ -63,7 +63,7 @@ def tune(
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
-    check(onnx, dims or {})
+    model = check(onnx, dims or {})
     check_made_for(records, target.to_dict(), stack)
     reason = target.runs_here()
     if tracker is None and reason is not None:
@@ -86,7 +86,7 @@ def tune(
             check_boards(*tracker, key)
             address = {"host": tracker[0], "port": tracker[1], "key": key}
         return client.tune(
-            onnx,
+            model,
             target.to_dict(),
             records,
             trials=trials,
@@ -146,22 +146,23 @@ def build(
     from tvmkd.tuning.session import check_made_for
 
     artifact.check_destination(out)
-    check(onnx, dims or {})
+    model = check(onnx, dims or {})
     for folder in records:
         if not holds_records(folder):
             raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
+    folders = list(records)
+    own = shipped_records(target, stack) if shipped else None
+    if own is not None:
+        folders.append(own)
+    for folder in folders:
         check_made_for(folder, target.to_dict(), stack, same_cores=False)
     if board is not None:
         from tvmkd.boards.connect import check as check_boards
 
         check_boards(board["host"], board["port"], board["key"])
-    folders = list(records)
-    own = shipped_records(target, stack) if shipped else None
-    if own is not None:
-        folders.append(own)
     with StackClient(stack, stack_python) as client:
         return client.build(
-            onnx,
+            model,
             target.to_dict(),
             folders,
             out,

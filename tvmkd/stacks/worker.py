@@ -16,7 +16,8 @@ from typing import Any
 from tvmkd.base import stack_registry, wire
 from tvmkd.base.errors import MissingError
 from tvmkd.base.prctl import die_with_parent
-from tvmkd.stacks.base import METHODS, Emit, Params, Stack
+from tvmkd.stacks.base import METHODS, Emit, Stack
+from tvmkd.stacks.messages import REQUESTS, unpack
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import prestart
 
@@ -40,10 +41,13 @@ def handlers(name: str) -> dict[str, wire.Handler]:
     """The handlers of the worker for :func:`tvmkd.base.wire.serve`."""
 
     def handler(method: str) -> wire.Handler:
-        def call(params: Params, emit: Emit) -> Any:
+        def call(params: dict[str, Any], emit: Emit) -> Any:
             if method == "tune":
                 prestart(name)  # it imports the compiler while this process lowers the model
-            return getattr(_stack(name), method)(params, emit)
+            stack = _stack(name)
+            if method not in REQUESTS:
+                return getattr(stack, method)()
+            return getattr(stack, method)(unpack(REQUESTS[method], params), emit)
 
         return call
 

@@ -227,6 +227,7 @@ def open_session(
     onnx_sha256: str | None = None,
     seed: int = 0,
     evaluator: str = "time",
+    checked: bool = False,
 ) -> Session:
     """Opens or makes a records folder, locks it, and repairs what a killed run left torn.
 
@@ -235,6 +236,7 @@ def open_session(
         stack: the stack's name.
         onnx_sha256: the model at hand; a folder may serve several.
         evaluator: ``"time"`` or ``"icount"``: what the figures are.
+        checked: True if the caller has called `check_made_for`.
 
     Raises:
         InputError: another process has it, it was made for another target or stack, it is
@@ -247,7 +249,8 @@ def open_session(
     except OSError as error:
         raise unwritable(error, folder) from None
     try:
-        check_made_for(folder, target, stack)
+        if not checked:
+            check_made_for(folder, target, stack)
         notes = records.repair(folder)
         info = read_info(folder)
         if info is None:

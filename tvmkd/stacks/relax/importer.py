@@ -16,6 +16,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
+from tvmkd.export.graph import unsupported
 from tvmkd.stacks.relax.layout import channels_last
 
 
@@ -75,17 +76,24 @@ def supported() -> set[str]:
     return {*onnx_frontend._get_convert_map(), "Constant", "If"}
 
 
-def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
+def read(
+    path: str | Path, dims: Mapping[str, int] | None = None, info: ModelInfo | None = None
+) -> Model:
     """Reads an ONNX file into Relax.
 
     Args:
-        dims: sizes of free dimensions, as `tvmkd.export.check.check` takes them.
+        dims: sizes of free dimensions: see `tvmkd.export.check.check`.
+        info: the result of that check with these sizes; None: the file is checked here.
 
     Raises:
         InputError: the file cannot be used, or holds what Relax cannot import (named).
     """
-    info = check(Path(path), dims or {}, supported())
+    known = info
+    info = known or check(Path(path), dims or {}, supported())
     model = onnx.load(str(path))
+    problem = unsupported(model, supported()) if known else None
+    if problem:
+        raise InputError(f"{path}: {problem}")
     shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
     original = onnx_frontend._get_convert_map
     onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}

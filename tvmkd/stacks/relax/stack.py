@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -12,7 +11,8 @@ import tvm
 from tvmkd.base.errors import TvmkdError
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks import build
-from tvmkd.stacks.base import Emit, Params
+from tvmkd.stacks.base import Emit
+from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, TuneRequest
 from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
@@ -23,6 +23,7 @@ from tvmkd.tuning.space import Task
 if TYPE_CHECKING:
     from tvmkd.stacks.relax.offload import Offloaded
 
+Request = LowerRequest | TuneRequest | BuildRequest
 Hand = Callable[[tvm.IRModule], tvm.IRModule]
 
 
@@ -40,7 +41,7 @@ def threads_of(target: Mapping[str, Any]) -> int:
 class RelaxStack:
     """Implements :class:`tvmkd.stacks.base.Stack`."""
 
-    def available(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def available(self) -> dict[str, Any]:
         """TVM's version and its LLVM's."""
         llvm = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
         return {
@@ -50,27 +51,27 @@ class RelaxStack:
         }
 
     def _tasks(
-        self, params: Params, spec: Mapping[str, Any], hand: Hand | None = None
+        self, request: Request, spec: Mapping[str, Any], hand: Hand | None = None
     ) -> tuple[relax_import.Model, list[Task]]:
         """The model fused for the target ``spec``, and its tasks; of what ``hand`` leaves."""
         target = tvm_target(spec)
         gpu = nvrtc.settings(spec)
         if gpu is not None:
             nvrtc.install(gpu)
-            model = relax_import.read(params["onnx"], params.get("dims") or {})
+            model = relax_import.read(request.onnx, request.dims, request.model)
             relax_cuda.refuse_int8(model.info.path, spec)
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
-        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        model = relax_import.read(request.onnx, request.dims, request.model)
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
         model.fused = relax_import.fuse(mod, target)
         return model, tasks_of(model.fused, target, threads_of(spec))
 
-    def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def lower(self, request: LowerRequest, emit: Emit) -> dict[str, Any]:
         """The tasks of a model, its inputs and its outputs; or what an engine takes of it."""
-        if params.get("byoc"):
-            return self._regions(params)
-        model, tasks = self._tasks(params, params["target"])
+        if request.byoc:
+            return self._regions(request, request.byoc)
+        model, tasks = self._tasks(request, request.target)
         return {
             "tasks": [task.summary() for task in tasks],
             "inputs": model.inputs,
@@ -80,27 +81,26 @@ class RelaxStack:
                 for task in tasks
                 if task.template is None
             ],
-            "module": model.fused.script() if params.get("show") and model.fused else None,
+            "module": model.fused.script() if request.show and model.fused else None,
         }
 
-    def _regions(self, params: Params) -> dict[str, Any]:
+    def _regions(self, request: LowerRequest, engine: str) -> dict[str, Any]:
         from tvmkd.stacks.relax import offload as relax_offload
         from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 
-        engine, reason = params["byoc"], None
-        model = relax_import.read(params["onnx"], params.get("dims") or {})
+        reason = None
+        model = relax_import.read(request.onnx, request.dims, request.model)
         mod = relax_import.simplify(model.mod)
         try:
-            relax_offload.maker_for(engine, params["target"])
+            relax_offload.maker_for(engine, request.target)
         except TvmkdError as error:
             reason = str(error)
-        show = bool(params.get("show"))
         return {
             "tasks": [],
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [],
-            "module": relax_tensorrt.partition(mod, engine).script() if show else None,
+            "module": relax_tensorrt.partition(mod, engine).script() if request.show else None,
             "byoc": {
                 "available": reason,
                 "engine": engine,
@@ -108,39 +108,41 @@ class RelaxStack:
             },
         }
 
-    def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def tune(self, request: TuneRequest, emit: Emit) -> dict[str, Any]:
         """Tunes a model's tasks into a records folder."""
         from tvmkd.tuning.tune import tune_into
 
-        model, tasks = self._tasks(params, params["target"])
+        model, tasks = self._tasks(request, request.target)
         return tune_into(
-            Path(params["records"]),
+            request.records,
             tasks,
-            params["target"],
-            params["tracker"],
-            trials=int(params["trials"]),
-            seed=int(params.get("seed", 0)),
+            request.target,
+            request.tracker,
+            trials=request.trials,
+            seed=request.seed,
             emit=emit,
             stack="relax",
             stack_version=tvm.__version__,
             onnx_sha256=model.sha256,
-            options=params.get("options") or {},
+            options=request.options,
+            checked=request.model is not None,
         )
 
-    def build(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def build(self, request: BuildRequest, emit: Emit) -> dict[str, Any]:
         """Builds an artifact that agrees with ONNX Runtime."""
         emit("stage", {"text": "lowering"})
-        target = rest = params["target"]
+        target = rest = request.target
         handed: list[Offloaded] = []
         hand: Hand | None = None
-        if params.get("byoc"):
+        if request.byoc:
             from tvmkd.stacks.relax import offload as relax_offload
 
-            maker = relax_offload.maker_for(params["byoc"], target)
+            engine = request.byoc
+            maker = relax_offload.maker_for(engine, target)
 
             def hand(mod: tvm.IRModule) -> tvm.IRModule:
                 emit("stage", {"text": "handing regions over"})
-                handed.append(relax_offload.offload(mod, params["byoc"], maker))
+                handed.append(relax_offload.offload(mod, engine, maker))
                 for note in handed[0].notes:
                     emit("note", {"text": note})
                 return handed[0].mod
@@ -148,7 +150,7 @@ class RelaxStack:
             # What the engine does not take runs on the CPU beside the GPU.
             host = target.get("host") or target["tvm"]
             rest = {**target, "device": "cpu", "tvm": host, "host": None}
-        model, tasks = self._tasks(params, rest, hand)
+        model, tasks = self._tasks(request, rest, hand)
         builder = relax_build.RelaxBuilder(
             model,
             tasks,
@@ -156,16 +158,11 @@ class RelaxStack:
             target["toolchain"],
             handed[0].report if handed else None,
         )
-        return build.build_as_asked(builder, model, params, emit)
+        return build.build_as_asked(builder, model, request, emit)
 
-    def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:
+    def profile(self, request: ProfileRequest, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""
-        inputs = params.get("inputs")
-        return relax_profile.profile(
-            Path(params["artifact"]),
-            Path(inputs) if inputs else None,
-            int(params.get("repeats", 10)),
-        )
+        return relax_profile.profile(request.artifact, request.inputs, request.repeats)
 
 
 # Every thread of the target is one of the worker's too: TVM takes half of what it finds.

@@ -67,16 +67,19 @@ def supported() -> set[str]:
     return {*_get_convert_map(17), "Constant", "If", "Loop", "Scan"}
 
 
-def read(path: str | Path, dims: Mapping[str, int] | None = None) -> Model:
+def read(
+    path: str | Path, dims: Mapping[str, int] | None = None, info: ModelInfo | None = None
+) -> Model:
     """Reads an ONNX file into Relay.
 
     Args:
-        dims: sizes of free dimensions, as `tvmkd.export.check.check` takes them.
+        dims: sizes of free dimensions: see `tvmkd.export.check.check`.
+        info: the result of that check with these sizes; None: the file is checked here.
 
     Raises:
         InputError: the file cannot be used, or holds what Relay cannot import (named).
     """
-    info = check(Path(path), dims or {})
+    info = info or check(Path(path), dims or {})
     model = legalise(_with_sizes(onnx.load(str(path)), info), str(path))
     _refuse_unknown(model, path)
     shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}

@@ -6,23 +6,25 @@ It runs in the interpreter of a TVM from 0.14 to 0.19 (see :mod:`tvmkd.runtime.i
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import tvm
 
 from tvmkd.stacks import build
-from tvmkd.stacks.base import Emit, Params
+from tvmkd.stacks.base import Emit
+from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, TuneRequest
 from tvmkd.stacks.relay import build as relay_build
 from tvmkd.stacks.relay import importer as relay_import
 from tvmkd.stacks.relay import tasks as relay_tasks
 from tvmkd.tuning.space import Task
 
+Request = LowerRequest | TuneRequest | BuildRequest
+
 
 class RelayStack:
     """Implements :class:`tvmkd.stacks.base.Stack`."""
 
-    def available(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def available(self) -> dict[str, Any]:
         """TVM's version and its LLVM's."""
         llvm = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
         return {
@@ -31,93 +33,88 @@ class RelayStack:
             "reason": None if llvm is not None else "this TVM was built without LLVM",
         }
 
-    def _tasks(self, params: Params) -> tuple[relay_import.Model, tvm.IRModule, list[Task]]:
-        relay_tasks.tvm_target(params["target"])  # says before the long work what it cannot do
-        model = relay_import.read(params["onnx"], params.get("dims") or {})
+    def _tasks(self, request: Request) -> tuple[relay_import.Model, tvm.IRModule, list[Task]]:
+        relay_tasks.tvm_target(request.target)  # says before the long work what it cannot do
+        model = relay_import.read(request.onnx, request.dims, request.model)
         lowered = relay_import.channels_last(model.mod)
-        return model, lowered, relay_tasks.tasks_of(lowered, params["target"])
+        return model, lowered, relay_tasks.tasks_of(lowered, request.target)
 
-    def lower(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def lower(self, request: LowerRequest, emit: Emit) -> dict[str, Any]:
         """The tasks of a model, its inputs and its outputs; or what TensorRT takes of it."""
-        show = bool(params.get("show"))
-        if params.get("byoc") == "tensorrt":
+        if request.byoc == "tensorrt":
             from tvmkd.stacks.relay import tensorrt as relay_tensorrt
 
-            model = relay_import.read(params["onnx"], params.get("dims") or {})
-            version = relay_tensorrt.version_of(params["target"])
+            model = relay_import.read(request.onnx, request.dims, request.model)
+            version = relay_tensorrt.version_of(request.target)
             return {
                 "tasks": [],
                 "inputs": model.inputs,
                 "outputs": model.outputs,
                 "notes": [],
                 "module": relay_tensorrt.partition(model.mod, version).astext(show_meta_data=False)
-                if show
+                if request.show
                 else None,
                 "byoc": {
                     "available": relay_tensorrt.available(),
                     **relay_tensorrt.coverage(model.mod, version),
                 },
             }
-        model, lowered, tasks = self._tasks(params)
+        model, lowered, tasks = self._tasks(request)
         return {
             "tasks": [task.summary() for task in tasks],
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [],
-            "module": lowered.astext(show_meta_data=False) if show else None,
+            "module": lowered.astext(show_meta_data=False) if request.show else None,
         }
 
-    def tune(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def tune(self, request: TuneRequest, emit: Emit) -> dict[str, Any]:
         """Tunes a model's tasks into a records folder."""
         from tvmkd.tuning.tune import tune_into
 
-        model, _, tasks = self._tasks(params)
+        model, _, tasks = self._tasks(request)
         return tune_into(
-            Path(params["records"]),
+            request.records,
             tasks,
-            params["target"],
-            params["tracker"],
-            trials=int(params["trials"]),
-            seed=int(params.get("seed", 0)),
+            request.target,
+            request.tracker,
+            trials=request.trials,
+            seed=request.seed,
             emit=emit,
             stack="relay",
             stack_version=tvm.__version__,
             onnx_sha256=model.sha256,
-            options=params.get("options") or {},
+            options=request.options,
+            checked=request.model is not None,
         )
 
-    def build(self, params: Params, emit: Emit) -> dict[str, Any]:
+    def build(self, request: BuildRequest, emit: Emit) -> dict[str, Any]:
         """Builds an artifact that agrees with ONNX Runtime."""
         emit("stage", {"text": "lowering"})
-        target = params["target"]
-        if params.get("byoc"):
+        target = request.target
+        if request.byoc:
             from tvmkd.stacks.relay import tensorrt as relay_tensorrt
 
             relay_tensorrt.check_available()
             # What TensorRT does not take runs on the CPU beside the GPU.
             rest = {**target, "tvm": target.get("host") or target["tvm"]}
             version: tuple[int, int, int] | None = relay_tensorrt.version_of(target)
-            model = relay_import.read(params["onnx"], params.get("dims") or {})
+            model = relay_import.read(request.onnx, request.dims, request.model)
             lowered, tasks = model.mod, list[Task]()
         else:
             rest, version = target, None
-            model, lowered, tasks = self._tasks(params)
+            model, lowered, tasks = self._tasks(request)
         goal = relay_tasks.tvm_target(rest)
         builder = relay_build.RelayBuilder(
             model, lowered, tasks, goal, target["toolchain"], tensorrt=version
         )
-        return build.build_as_asked(builder, model, params, emit)
+        return build.build_as_asked(builder, model, request, emit)
 
-    def profile(self, params: Params, emit: Emit) -> list[dict[str, Any]]:
+    def profile(self, request: ProfileRequest, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""
         from tvmkd.stacks.relay import profile as relay_profile
 
-        inputs = params.get("inputs")
-        return relay_profile.profile(
-            Path(params["artifact"]),
-            Path(inputs) if inputs else None,
-            int(params.get("repeats", 10)),
-        )
+        return relay_profile.profile(request.artifact, request.inputs, request.repeats)
 
 
 # Every thread of the target is one of the worker's too: TVM takes half of what it finds.

@@ -1,0 +1,92 @@
+"""The requests from the parent to a stack's worker, and their form as JSON.
+
+A request with a ``model`` was checked by the caller: the ONNX file by `tvmkd.export.check.check`,
+and the records and the artifact's folder too. The worker then checks only what needs the compiler.
+Without a ``model`` the worker checks all of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from tvmkd.export.check import ModelInfo
+
+Request = TypeVar("Request")
+
+
+@dataclass(frozen=True)
+class LowerRequest:
+    """Asks for the tuning tasks of a model: see `tvmkd.stacks.client.StackClient.lower`."""
+
+    onnx: Path
+    target: dict[str, Any]
+    dims: dict[str, int] = field(default_factory=dict)
+    show: bool = False
+    byoc: str | None = None
+    model: ModelInfo | None = None
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """Asks for trials: see `tvmkd.stacks.client.StackClient.tune`."""
+
+    onnx: Path
+    target: dict[str, Any]
+    records: Path
+    trials: int
+    tracker: dict[str, Any]
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    dims: dict[str, int] = field(default_factory=dict)
+    model: ModelInfo | None = None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """Asks for an artifact: see `tvmkd.stacks.client.StackClient.build`."""
+
+    onnx: Path
+    target: dict[str, Any]
+    records: list[Path]
+    out: Path
+    real_inputs: Path | None = None
+    check: bool = True
+    board: dict[str, Any] | None = None
+    byoc: str | None = None
+    dims: dict[str, int] = field(default_factory=dict)
+    model: ModelInfo | None = None
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """Asks for the times of an artifact's kernels: see `StackClient.profile`."""
+
+    artifact: Path
+    inputs: Path | None = None
+    repeats: int = 10
+
+
+REQUESTS: Mapping[str, type[Any]] = {
+    "lower": LowerRequest,
+    "tune": TuneRequest,
+    "build": BuildRequest,
+    "profile": ProfileRequest,
+}
+"""The request of each method of `tvmkd.stacks.base.Stack` that has one."""
+
+
+def pack(request: Any) -> dict[str, Any]:
+    """A request as plain JSON data."""
+    data: dict[str, Any] = TypeAdapter(type(request)).dump_python(request, mode="json")
+    return data
+
+
+def unpack(kind: type[Request], data: Mapping[str, Any]) -> Request:
+    """The request that `pack` made the data of."""
+    request: Request = TypeAdapter(kind).validate_python(data)
+    return request
