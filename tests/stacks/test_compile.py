@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,9 @@ import toys
 from tvmkd import artifact, targets
 from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.boards import connect, fleet
-from tvmkd.export import check as model_check
 from tvmkd.export.check import ModelInfo
-from tvmkd.stacks import client, compile
+from tvmkd.stacks import client
+from tvmkd.stacks import compile as compiling
 from tvmkd.tuning import session
 
 HOST, NANO = targets.load("host"), targets.load("jetson-nano")
@@ -38,14 +39,14 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
         monkeypatch.setattr(module, name, call)
 
-    noting(model_check, "check", "check model")
+    noting(importlib.import_module("tvmkd.export.check"), "check", "check model")
     noting(session, "check_made_for", "check records")
     noting(artifact, "check_destination", "check destination")
 
     class Client:
         interpreter = SimpleNamespace(python="/python")
 
-        def __init__(self, stack: str, python: Path | None) -> None:
+        def __init__(self, stack: str, python: Path | None = None) -> None:
             found.append(("worker", (stack, python)))
 
         def __enter__(self) -> Client:
@@ -74,7 +75,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     monkeypatch.setattr(client, "StackClient", Client)
     monkeypatch.setattr(fleet, "local_fleet", local_fleet)
     monkeypatch.setattr(connect, "check", lambda *address: found.append(("board", address)))
-    monkeypatch.setattr(compile, "shipped_records", lambda target, stack: None)
+    monkeypatch.setattr(compiling, "shipped_records", lambda target, stack: None)
     return found
 
 
@@ -94,7 +95,7 @@ def test_a_build_makes_every_check_once_and_before_the_worker_starts(
     (mine / "database_tuning_record.json").write_text("[]\n")
     log.clear()
     out = tmp_path / "out"
-    assert compile.build(onnx, HOST, [mine], out, dims={}) == {"name": "m"}
+    assert compiling.build(onnx, HOST, [mine], out, dims={}) == {"name": "m"}
     assert names(log) == [
         *("check destination", "check model", "check records"),
         *("worker", "build", "closed"),
@@ -110,19 +111,19 @@ def test_records_that_ship_are_checked_and_used_after_the_given_ones(
     log: Log, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ships = toys.records_of(tmp_path / "ships", HOST.name)
-    monkeypatch.setattr(compile, "shipped_records", lambda target, stack: ships)
-    compile.build(onnx, HOST, [], tmp_path / "out")
+    monkeypatch.setattr(compiling, "shipped_records", lambda target, stack: ships)
+    compiling.build(onnx, HOST, [], tmp_path / "out")
     assert dict(log)["check records"] == ships
     assert dict(log)["build"][0][2] == [ships]
     log.clear()
-    compile.build(onnx, HOST, [], tmp_path / "out", shipped=False)
+    compiling.build(onnx, HOST, [], tmp_path / "out", shipped=False)
     assert dict(log)["build"][0][2] == []
 
 
 def test_tuning_makes_every_check_once_and_before_anything_starts(
     log: Log, onnx: Path, tmp_path: Path
 ) -> None:
-    found = compile.tune(onnx, HOST, tmp_path / "r", trials=3, tracker=None, key="local", seed=5)
+    found = compiling.tune(onnx, HOST, tmp_path / "r", trials=3, tracker=None, key="local", seed=5)
     assert found == {"trials": 1}
     assert names(log) == ["check model", "check records", "worker", "fleet", "tune", "closed"]
     assert dict(log)["fleet"] == (1, "local")
@@ -133,12 +134,12 @@ def test_tuning_makes_every_check_once_and_before_anything_starts(
 
 
 def test_a_tracker_of_the_user_s_is_asked_for_boards(log: Log, onnx: Path, tmp_path: Path) -> None:
-    compile.tune(onnx, NANO, tmp_path / "r", trials=3, tracker=("boards", 9190), key="nano")
+    compiling.tune(onnx, NANO, tmp_path / "r", trials=3, tracker=("boards", 9190), key="nano")
     assert dict(log)["board"] == ("boards", 9190, "nano")
     assert dict(log)["tune"][1]["tracker"] == BOARD
     assert "fleet" not in names(log)
     log.clear()
-    compile.build(onnx, NANO, [], tmp_path / "out", board=BOARD)
+    compiling.build(onnx, NANO, [], tmp_path / "out", board=BOARD)
     assert dict(log)["board"] == ("boards", 9190, "nano")
     assert dict(log)["build"][1]["board"] == BOARD
 
@@ -162,16 +163,18 @@ def test_a_build_of_bad_input_starts_nothing(
     (other / "database_tuning_record.json").write_text("[]\n")
     records = [tmp_path / name for name in change.get("records", [])]
     with pytest.raises(error, match=message):
-        compile.build(change.get("onnx", onnx), HOST, records, tmp_path / change.get("out", "out"))
+        compiling.build(
+            change.get("onnx", onnx), HOST, records, tmp_path / change.get("out", "out")
+        )
     assert "worker" not in names(log)
 
 
 def test_tuning_with_bad_input_starts_nothing(log: Log, onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give --rpc-tracker and --rpc-key of its boards"):
-        compile.tune(onnx, NANO, tmp_path / "r", trials=1, tracker=None, key="local")
+        compiling.tune(onnx, NANO, tmp_path / "r", trials=1, tracker=None, key="local")
     other = toys.records_of(tmp_path / "other", "raspberry-pi-4")
     with pytest.raises(InputError, match="holds records for the target 'raspberry-pi-4'"):
-        compile.tune(onnx, HOST, other, trials=1, tracker=None, key="local")
+        compiling.tune(onnx, HOST, other, trials=1, tracker=None, key="local")
     assert "worker" not in names(log)
 
 
@@ -183,7 +186,7 @@ def test_a_board_that_is_not_there_is_missed_before_the_build(
 
     monkeypatch.setattr(connect, "check", check)
     with pytest.raises(MissingError, match="no board"):
-        compile.build(onnx, NANO, [], tmp_path / "out", board=BOARD)
+        compiling.build(onnx, NANO, [], tmp_path / "out", board=BOARD)
     assert "worker" not in names(log)
 
 
@@ -191,7 +194,7 @@ def test_kernels_are_timed_by_the_stack_that_made_the_artifact(
     log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifact, "read", lambda folder: SimpleNamespace(stack="relay"))
-    assert compile.kernel_times(tmp_path, tmp_path / "i.npz") == [{"kernel": "k"}]
+    assert compiling.kernel_times(tmp_path, tmp_path / "i.npz") == [{"kernel": "k"}]
     assert log[0] == ("worker", ("relay", None))
     assert log[1] == ("profile", (tmp_path, tmp_path / "i.npz"))
 
@@ -199,11 +202,11 @@ def test_kernels_are_timed_by_the_stack_that_made_the_artifact(
 def test_records_ship_for_a_target_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compile.resources, "folder", lambda name: tmp_path / name)
-    assert compile.shipped_records(HOST, "relay") is None
+    monkeypatch.setattr(compiling.resources, "folder", lambda name: tmp_path / name)
+    assert compiling.shipped_records(HOST, "relay") is None
     folder = tmp_path / "schedules" / "relay" / HOST.name
     folder.mkdir(parents=True)
-    assert compile.shipped_records(HOST, "relay") is None
+    assert compiling.shipped_records(HOST, "relay") is None
     (folder / "autoscheduler.json").write_text("{}\n")
-    assert compile.shipped_records(HOST, "relay") == folder
-    assert compile.shipped_records(HOST, "relax") is None
+    assert compiling.shipped_records(HOST, "relay") == folder
+    assert compiling.shipped_records(HOST, "relax") is None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, TuneRequest
+if TYPE_CHECKING:
+    from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, TuneRequest
 
 Emit = Callable[[str, dict[str, Any]], None]
 

@@ -17,7 +17,6 @@ from tvmkd.base import stack_registry, wire
 from tvmkd.base.errors import MissingError
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.stacks.base import METHODS, Emit, Stack
-from tvmkd.stacks.messages import REQUESTS, unpack
 from tvmkd.tuning import tuner_backend
 from tvmkd.tuning.builder import prestart
 
@@ -44,6 +43,9 @@ def handlers(name: str) -> dict[str, wire.Handler]:
         def call(params: dict[str, Any], emit: Emit) -> Any:
             if method == "tune":
                 prestart(name)  # it imports the compiler while this process lowers the model
+            # Imports onnx: too slow for a process that must first handle signals.
+            from tvmkd.stacks.messages import REQUESTS, unpack
+
             stack = _stack(name)
             if method not in REQUESTS:
                 return getattr(stack, method)()
