@@ -37,7 +37,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import architecture  # noqa: E402
 import libcst as cst  # noqa: E402
-from libcst.metadata import MetadataWrapper, PositionProvider  # noqa: E402
+from libcst.metadata import (  # noqa: E402
+    ByteSpanPositionProvider,
+    MetadataWrapper,
+    PositionProvider,
+)
 from mutmut.mutation.mutators import mutation_operators, operator_string  # noqa: E402
 
 QUICK = "not (rpc or board or slow or gpu)"
@@ -146,10 +150,11 @@ def mutants(source: str) -> list[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(source))
     visitor = _Visitor()
     wrapper.visit(visitor)
+    spans = wrapper.resolve(ByteSpanPositionProvider)
     found: dict[str, Mutant] = {}
-    before = source.splitlines()
+    before, data = source.splitlines(), wrapper.module.bytes
     for node, changed, statement, line, end in visitor.found:
-        code = wrapper.module.deep_replace(node, changed).code  # type: ignore[arg-type]
+        code = _replaced(wrapper.module, data, spans.get(node), node, changed)
         if code == source or code in found:
             continue
         try:
@@ -161,6 +166,18 @@ def mutants(source: str) -> list[Mutant]:
         old, new = (" ".join(" ".join(each).split()) for each in (before[line - 1 : end], rest))
         found[code] = Mutant(code, statement, end, f"{line}: {old}  →  {new}")
     return list(found.values())
+
+
+def _replaced(
+    module: cst.Module, data: bytes, span: Any, node: cst.CSTNode, changed: cst.CSTNode
+) -> str:
+    """The module's code with one node changed: in its text where that is safe, for speed."""
+    if span is not None:
+        start, end = span.start, span.start + span.length
+        if data[start:end] == module.code_for_node(node).strip().encode():
+            new = module.code_for_node(changed).strip().encode()
+            return (data[:start] + new + data[end:]).decode()
+    return module.deep_replace(node, changed).code  # type: ignore[arg-type,union-attr]
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
