@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from tvmkd import models
 from tvmkd.base import console, machine, stack_registry
 from tvmkd.base.errors import UsageError
+from tvmkd.base.folders import draft_folder
 from tvmkd.data.splits import Images, Splits, batches
 from tvmkd.early_exit import calibrate, clock
 from tvmkd.early_exit.cut import cut
@@ -72,8 +72,7 @@ def produce(
     network = _restore(student)
     threads = threads or machine.physical_cores()
     final, whole, images = out / "exits", out / "whole", out / "images.npy"
-    with tempfile.TemporaryDirectory(dir=out, prefix=".exits.") as draft:
-        folder = Path(draft)
+    with draft_folder(final) as folder:
         with console.working("cutting the network at its exits") as step:
             paths = cut(network, folder, splits.shape)
             export(student, out / "whole.onnx", splits.shape)
@@ -94,8 +93,6 @@ def produce(
             Plan.of(folder, names, chosen.thresholds).save(folder)
             step("timing image by image")
             run = clock.network_ms(folder, whole, images, threads)
-        shutil.rmtree(final, ignore_errors=True)
-        shutil.copytree(folder, final)
     _warn_of_unused(chosen, network)
     labels = splits.test.labels.numpy()
     found = calibrate.apply(test, labels, chosen.thresholds)

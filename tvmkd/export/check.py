@@ -1,4 +1,4 @@
-"""The door that every ONNX file goes through, ours or from elsewhere."""
+"""Checks every ONNX file, exported by tvmkd or given by the user, before it is compiled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROTOBUF_LIMIT = 1 << 31
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: numpy's name of its type, and its shape (a string is a free size)."""
+    """An input or output: name, shape (a string is a free size) and numpy dtype."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -30,14 +30,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of an ONNX file that passed.
+    """Facts of an ONNX file that passed the checks.
 
     Attributes:
-        sha256: of the file; with external data, of the file's and the data's hashes.
-        opset: version of ONNX's own operator set.
-        operators: how many nodes of each operator, ``Conv`` or ``com.example::Custom``.
+        path: the file.
+        inputs, outputs: in the file's order; weights are no inputs.
+        sha256: of the file; with external data, of the hashes of file and data.
+        opset: version of the operator set ``ai.onnx``.
+        operators: number of nodes of each operator, ``Conv`` or ``com.example::Custom``.
         metadata: the ``metadata_props``.
-        external: files with weights beside it.
+        external: files of external weights.
     """
 
     path: Path
@@ -61,18 +63,19 @@ class ModelInfo:
 def check(
     path: Path, dims: Mapping[str, int] | None = None, supported: Set[str] | None = None
 ) -> ModelInfo:
-    """Makes sure that an ONNX file can be compiled, as far as that shows in the file.
+    """Makes sure that an ONNX file is valid and complete, and uses supported operators only.
 
     Args:
-        dims: sizes for dimensions that the file leaves free: by their name in the file, or by
-            ``INPUT.AXIS`` (``image.0``) where they have none.
-        supported: operators that the compiler takes, by ONNX name (``domain::Name`` outside
-            ONNX's own domain); None: any that ONNX knows.
+        path: the file.
+        dims: sizes of free dimensions: by their name in the file, or by ``INPUT.AXIS``
+            (``image.0``) if they have none.
+        supported: the compiler's operators by ONNX name (``domain::Name`` outside ``ai.onnx``);
+            None: all operators of ONNX.
 
     Raises:
-        InputError: missing, not ONNX, cut short or otherwise invalid, external data missing, an
-            unsupported operator (with the names of its nodes), a free dimension without a size,
-            or weights that are NaN or infinite.
+        InputError: the file is missing, truncated or not valid ONNX; external data is missing; an
+            operator is not supported (the message names its nodes); a free dimension has no size;
+            or weights are NaN or infinite.
     """
     model = parse(path)
     external = check_external(model, path)
@@ -101,10 +104,10 @@ def check(
 
 
 def parse(path: Path) -> onnx.ModelProto:
-    """The model in a file, without the weights that lie beside it.
+    """Parses a file, without its external weights.
 
     Raises:
-        InputError: missing, not ONNX, or cut short.
+        InputError: the file is missing, truncated or no ONNX file.
     """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -120,7 +123,7 @@ def parse(path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        # An ONNX file starts with its version: the tag 0x08 and a small number.
+        # An ONNX file starts with ir_version: the tag 0x08 and a small number.
         if len(data) > 2 and data[0] == 0x08 and data[1] < 0x20:
             raise InputError(
                 f"{path}: cut short or damaged ({len(data)} bytes): fetch or export it again"
@@ -141,7 +144,7 @@ def _validate(path: Path) -> None:
 
 
 def _fix(model: onnx.ModelProto, path: Path, dims: dict[str, int]) -> list[onnx.ValueInfoProto]:
-    """Puts ``dims`` into the inputs of ``model`` and returns those that are not weights."""
+    """Sets ``dims`` in the inputs of ``model``; returns the inputs that are no weights."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in weights]
     wanted: dict[str, str] = {}
@@ -180,10 +183,10 @@ def _fix(model: onnx.ModelProto, path: Path, dims: dict[str, int]) -> list[onnx.
 
 
 def _inferred(model: onnx.ModelProto, path: Path) -> list[onnx.ValueInfoProto]:
-    """The outputs, with the shapes that follow from those of the inputs."""
+    """The outputs, with shapes inferred from the inputs' shapes."""
     if model.ByteSize() > _PROTOBUF_LIMIT - (1 << 20):
         return list(model.graph.output)
-    # Sizes that stood there before `dims` went in would contradict what follows from them.
+    # Stored shapes with free sizes would contradict the shapes inferred with `dims`.
     del model.graph.value_info[:]
     for entry in model.graph.output:
         for dim in entry.type.tensor_type.shape.dim:
@@ -207,7 +210,7 @@ def _tensor(entry: onnx.ValueInfoProto) -> Tensor:
 
 
 def digest(path: Path, external: list[Path]) -> str:
-    """The SHA-256 of a model's file; with external data, of the file's and the data's hashes."""
+    """The SHA-256 of a model's file; with external data, of the hashes of file and data."""
     if not external:
         return sha256(path)
     return hashlib.sha256("\n".join(map(sha256, [path, *external])).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Walking an ONNX graph: every node, those inside branches, loops and functions too."""
+"""Walks an ONNX graph, including the nodes inside branches, loops and functions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator, the most frequent first; functions count by what is in
-    them.
+    """The number of nodes of each operator, the most frequent first.
+
+    A call of a function counts as nothing; the nodes in its body count once.
     """
     own = {(function.domain, function.name) for function in model.functions}
     counts = Counter(_name(node) for node in nodes(model) if (node.domain, node.op_type) not in own)
@@ -35,9 +36,11 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def unsupported(model: onnx.ModelProto, supported: Set[str] | None) -> str | None:
-    """One line that names operators outside ``supported`` and their nodes, or None.
+    """One line that names the unsupported operators and their nodes, or None.
 
-    Without ``supported``: those that ONNX does not know in the version that the model asks for.
+    Args:
+        model: the model.
+        supported: names of supported operators; None: those of the model's ONNX version.
     """
     own = {(function.domain, function.name) for function in model.functions}
     versions = {entry.domain: entry.version for entry in model.opset_import}
@@ -47,7 +50,7 @@ def unsupported(model: onnx.ModelProto, supported: Set[str] | None) -> str | Non
             continue
         name = _name(node)
         if supported is None:
-            # A Constant is data, and known in every version.
+            # In every version a Constant is data.
             fine = _known(node, versions)
         else:
             fine = name in supported or name == "Constant"

@@ -1,11 +1,10 @@
-"""From a network to an ONNX file that gives the same answers."""
+"""Exports a network to an ONNX file, and verifies that both give the same outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd import models
-from tvmkd.base.errors import InputError, full_disk
+from tvmkd.base.errors import InputError, unwritable
+from tvmkd.base.files import sync
 from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
 from tvmkd.models import checkpoint as files
@@ -39,28 +39,30 @@ def export(
     metadata: Mapping[str, str] | None = None,
     external_above: int = EXTERNAL_ABOVE,
 ) -> Path:
-    """Exports a network to ``out`` and compares the file with PyTorch before it gets that name.
+    """Exports a network to ``out``; the file is written only if its outputs are PyTorch's.
 
-    Weights beyond ``external_above`` bytes go to ``NAME.onnx.data`` beside it.
+    Weights of more than ``external_above`` bytes are written to ``NAME.onnx.data`` beside it.
 
     Args:
-        source: a network; or the file of a checkpoint, or of plain weights with ``model``.
-        example_shape: shape of the one float32 input, batch first; may be left out for a
-            checkpoint of ours.
-        dynamic_batch: leave the batch free (named ``batch``) instead of as in ``example_shape``.
+        source: a network, or a checkpoint's path, or with ``model`` the path of plain weights.
+        out: the ONNX file to write.
+        example_shape: shape of the one float32 input, batch first; optional for a checkpoint of
+            tvmkd, which contains it.
+        dynamic_batch: make the batch a free dimension, named ``batch``.
         opset: ONNX operator set, 18 to 23.
-        model: what builds the network: needed for plain weights, and for a checkpoint whose model
-            is a ``module:callable``, because a file must not choose what code runs here.
+        model: builds the network. Required for plain weights, and for a checkpoint whose model is a
+            ``module:callable``, because a file must not choose what code runs here.
         model_args: keyword arguments for ``model``; by default those in the checkpoint.
-        search_in: folders to look in for a ``module:callable``.
-        metadata: strings for the file's ``metadata_props``, added to those of the checkpoint.
+        search_in: folders to search for a ``module:callable``.
+        metadata: strings for the file's ``metadata_props``, added to the checkpoint's.
+        external_above: limit in bytes for weights inside the ONNX file.
 
     Returns:
         ``out``.
 
     Raises:
-        InputError: the checkpoint cannot be used, the network cannot be exported, or its ONNX file
-            answers differently or with NaN.
+        InputError: the checkpoint cannot be used, the network cannot be exported, the outputs of
+            the file differ or are NaN, or ``out`` cannot be written.
     """
     if opset not in OPSETS:
         raise InputError(f"opset {opset}: this exporter writes {OPSETS[0]} to {OPSETS[-1]}")
@@ -81,7 +83,7 @@ def export(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-            # Under its final name already: the file refers to its external data by name.
+            # With its final name, because the file contains the name of its external data.
             path = Path(folder) / out.name
             program = _convert(network, tuple(example_shape), dynamic_batch, opset, name)
             program.model.metadata_props.update(properties)
@@ -90,14 +92,14 @@ def export(
             parity(network, path, tuple(example_shape), dynamic_batch, name)
             _publish(path, out)
     except OSError as error:
-        raise full_disk(error, out) or InputError(f"{out}: cannot be written: {error}") from None
+        raise unwritable(error, out) from None
     return out
 
 
 def _restore(
     path: Path, spec: str | None, args: Mapping[str, Any] | None, search_in: Sequence[Path]
 ) -> tuple[nn.Module, dict[str, str], tuple[int, ...] | None]:
-    """The network in a file, its metadata, and the shape of its input where the file says so."""
+    """The network in a file, its metadata, and the input's shape if the file has it."""
     content = files.read(path)
     ours = isinstance(content, dict) and content.get("format") == files.FORMAT
     if not ours:
@@ -115,7 +117,7 @@ def _restore(
         )
     kwargs = saved.model["kwargs"] if args is None else args
     if args is None and named.startswith("torchvision:"):
-        # The weights are in the checkpoint: nothing is to be downloaded for it.
+        # The checkpoint contains the weights, so torchvision must not download any.
         kwargs = {key: v for key, v in kwargs.items() if not key.startswith("weights")}
     network = models.build(spec or named, search_in=search_in, **kwargs)
     files.load_weights(network, path, f'"{spec or named}"')
@@ -129,7 +131,7 @@ def _restore(
 def _convert(
     network: nn.Module, shape: tuple[int, ...], dynamic: bool, opset: int, name: str
 ) -> torch.onnx.ONNXProgram:
-    # A traced batch of 1 would be taken for a constant.
+    # torch.export treats a batch of 1 as a constant.
     example = torch.zeros((max(2, shape[0]), *shape[1:]) if dynamic else shape)
     axes = ({0: torch.export.Dim(BATCH)},) if dynamic else None
     try:
@@ -149,7 +151,7 @@ def _convert(
                 output_names=labels,
                 verbose=False,
             )
-    except Exception as error:  # a network may fail in any way, and the exporter wraps it
+    except Exception as error:  # from the network or the exporter, of any class
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -164,7 +166,7 @@ def _convert(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks about itself; what matters comes out as an error."""
+    """Hides the exporter's log and warnings; failures are exceptions."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -179,13 +181,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _publish(path: Path, out: Path) -> None:
-    """Gives the file and its external data their final names, the data first."""
+    """Moves the file and its external data to their final paths, the data first."""
     data = path.with_name(f"{path.name}.data")
     final = out.with_name(f"{out.name}.data")
-    if data.exists():
-        os.replace(data, final)
-        os.replace(path, out)
-    else:
-        os.replace(path, out)
-        # What an earlier, larger model left there belongs to nobody now.
-        final.unlink(missing_ok=True)
+    external = data.exists()
+    if external:
+        sync(data)
+        data.replace(final)
+    sync(path)
+    path.replace(out)
+    if not external:
+        final.unlink(missing_ok=True)  # of an earlier, larger model

@@ -12,21 +12,22 @@ from typing import Any
 from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
 
-REQUEST_SECONDS = 10.0  # how long one request for a free board waits at the tracker
-HANDSHAKE_SECONDS = 20.0  # what a board may take to greet, once the tracker has named it
+REQUEST_SECONDS = 10.0  # limit of one request to the tracker for a free board
+HANDSHAKE_SECONDS = 20.0  # limit of the handshake with the board that the tracker named
 FACTS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one try of measuring a library gave.
+    """The result of one attempt to measure a library.
 
     Attributes:
-        kind: None, ``run_error``, ``run_crash`` (the session was lost), ``run_timeout``, or
-            ``wrong_output`` of one that was compared.
-        error: the message that goes with it.
-        seconds: mean seconds per run, one value a repeat; None where it failed.
-        facts: ``spread``, ``remeasured`` and the telemetry after it.
+        kind: None if it succeeded, else ``run_error``, ``run_crash`` (the session was lost),
+            ``run_timeout``, ``session_due`` (no session was open, nothing was run), or
+            ``wrong_output`` of a kernel that was verified.
+        error: the message of a failure.
+        seconds: mean seconds of a run, one value for each repeat; None if it failed.
+        facts: ``spread``, ``remeasured`` and the board's telemetry.
     """
 
     kind: str | None
@@ -40,7 +41,7 @@ class SessionClosed(Exception):
 
 
 class BoardFailed(MissingError):
-    """The tracker named a board, and the board does not answer. ``address`` is its own."""
+    """The tracker named a board, and the board fails. ``address`` is the board's, if known."""
 
     def __init__(self, message: str, address: str | None) -> None:
         super().__init__(message)
@@ -48,11 +49,14 @@ class BoardFailed(MissingError):
 
 
 class BoardSession:
-    """One session at a time to some board under a key. One thread uses it, any may close it.
+    """One session at a time with a board under a key. One thread uses it; any may close it.
 
     Args:
         tracker: ``{"host", "port", "key"}``.
-        session_seconds: the session limit that the board is told.
+        session_seconds: the session's limit, which the board enforces.
+
+    Attributes:
+        address: ``HOST:PORT`` of the board during a session, else None.
     """
 
     def __init__(self, tracker: Mapping[str, Any], session_seconds: float) -> None:
@@ -60,8 +64,8 @@ class BoardSession:
         self._session_seconds = session_seconds
         self._child: Child | None = None
         self._closed = False
-        self._lock = threading.Lock()  # nothing is started once ``_closed`` is set
-        self.address: str | None = None  # of the board, while there is a session
+        self._lock = threading.Lock()  # no process starts after ``_closed`` is set
+        self.address: str | None = None
 
     def _start(self) -> Child:
         with self._lock:
@@ -75,8 +79,8 @@ class BoardSession:
         """Opens a session at a free board and returns its address, ``HOST:PORT``.
 
         Raises:
-            MissingError: no tracker, or no board became free for a while: try again.
-            BoardFailed: a board was free and does not answer.
+            MissingError: there is no tracker, or no board became free in time: try again.
+            BoardFailed: the tracker named a board, and it does not answer.
             SessionClosed: the session is closed for good.
         """
         self.drop()
@@ -111,18 +115,18 @@ class BoardSession:
             answer: dict[str, Any] = child.call(method, params, timeout=timeout, on_event=on_event)
             return answer
         except (WorkerDied, OSError, ValueError) as error:
-            if self._closed:  # what used to be the child's answer is a closed pipe now
+            if self._closed:  # `close` killed the process, so the pipe is closed
                 raise SessionClosed from None
             if isinstance(error, WorkerDied):
                 raise
             raise WorkerDied(f"{method}: {error}") from None
 
     def facts(self) -> dict[str, Any]:
-        """What the board says of itself.
+        """The board's facts.
 
         Raises:
             BoardFailed: it does not answer.
-            MissingError: its runtime lacks what measuring needs.
+            MissingError: the board's runtime has no function that measuring needs.
         """
         try:
             return self._call("facts", {}, FACTS_SECONDS)
@@ -132,7 +136,7 @@ class BoardSession:
             raise BoardFailed(f"the board at {address} fails: {error}", address) from None
 
     def telemetry(self) -> dict[str, Any] | None:
-        """Temperature and clocks now; empty where the board cannot tell, None if it is lost."""
+        """Temperature and clocks now; empty if the board has none, None if the session is lost."""
         try:
             return self._call("telemetry", {}, FACTS_SECONDS)
         except TvmkdError:
@@ -145,7 +149,7 @@ class BoardSession:
         Args:
             params: see :meth:`tvmkd.tuning.measure_worker.Measurer.measure`.
             path: the library.
-            limit: seconds after which it counts as hung.
+            limit: seconds after which the library counts as hung.
         """
         try:
             answer = self._call("measure", {**params, "path": str(path), "limit": limit}, limit)
@@ -163,7 +167,7 @@ class BoardSession:
         return Attempt(kind, answer.get("error"), answer.get("seconds"), answer.get("facts", {}))
 
     def drop(self) -> None:
-        """Gives the board back; the process stays for the next session."""
+        """Ends the session; the process stays for the next one."""
         self.address = None
         if self._child is not None:
             try:
@@ -172,7 +176,7 @@ class BoardSession:
                 self.end()
 
     def end(self) -> None:
-        """Ends the process, which gives the board back whatever it is at."""
+        """Ends the process, and with it the session, even during a measurement."""
         with self._lock:
             child, self._child, self.address = self._child, None, None
         if child is not None:
@@ -180,9 +184,9 @@ class BoardSession:
             child.close(grace=0.0)
 
     def close(self) -> None:
-        """Ends the process for good. For any thread."""
+        """Ends the process; no other is started. Any thread may call this."""
         with self._lock:
             self._closed = True
             child = self._child
         if child is not None:
-            child.kill()  # the thread that uses it notices, and tidies up in `end`
+            child.kill()  # the thread that uses it then calls `end`
