@@ -18,10 +18,12 @@ def put(path: Path, text: str) -> None:
 
 
 def test_a_folder_gets_its_name_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "out"
+    path = tmp_path / "very" / "deep" / "out"
     with draft_folder(path) as new:
         assert not path.exists()
-        assert new.stat().st_dev == path.parent.stat().st_dev
+        # On the same disk, and with a name that shows whose remains it is after a kill.
+        assert new.parent.parent == path.parent
+        assert new.parent.name.startswith(".out-")
         (new / "a").write_text("a")
     assert listed(path) == ["a"]
     assert listed(path.parent) == ["out"]
@@ -77,10 +79,11 @@ def test_where_the_last_rename_fails_the_older_folder_is_put_back(
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
-    path, calls = tmp_path / "deep" / "made", []
+    path, calls = tmp_path / "very" / "deep" / "made", []
 
     def fill(folder: Path) -> None:
         assert folder.parent.parent == path.parent
+        assert folder.parent.name.startswith(".made-")
         assert listed(folder) == []
         calls.append(folder)
         (folder / "a").write_text("a")

@@ -91,14 +91,47 @@ def test_a_free_lock_is_taken_without_a_word(path: Path) -> None:
     assert said == []
 
 
-def test_a_lock_is_exclusive_within_a_process_and_free_once_closed(path: Path) -> None:
-    lock = Lock(path, "", "")
-    with pytest.raises(InputError, match=f"pid {os.getpid()}"):
+def test_a_lock_is_exclusive_within_a_process_and_free_after_the_block(path: Path) -> None:
+    with Lock(path, "", ""), pytest.raises(InputError, match=f"pid {os.getpid()}"):
         Lock(path, "", "")
-    lock.close()
-    lock.close()
     with Lock(path, "", ""):
         pass
+
+
+def test_a_second_close_closes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lock(path, "", "")
+    lock.close()
+    closed: list[int] = []
+    monkeypatch.setattr(os, "close", closed.append)
+    lock.close()
+    assert closed == []
+
+
+def test_a_refusal_leaves_no_descriptor_open(path: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    with Lock(path, "", ""):
+        before = count()
+        with pytest.raises(InputError):
+            Lock(path, "", "")
+        assert count() == before
+
+
+def test_the_file_s_mode_follows_the_umask(path: Path) -> None:
+    umask = os.umask(0o026)
+    try:
+        Lock(path, "", "").close()
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_other_text_in_the_file_is_no_error(path: Path) -> None:
+    with Lock(path, "", ""):
+        path.write_bytes(b"\xff" * 1000)
+        with pytest.raises(InputError, match=r"pid [^a-z]+\) is"):
+            Lock(path, "", "")
 
 
 def test_an_owner_without_a_pid_is_unknown(path: Path) -> None:
