@@ -65,3 +65,47 @@ def test_half_the_tolerance_agrees_and_twice_does_not(precision: str) -> None:
     allowed = ENGINE[precision]
     assert compare_outputs(WANT, _off(4.0 * allowed / 2), allowed).problem is None
     assert compare_outputs(WANT, _off(4.0 * allowed * 2), allowed).problem is not None
+
+
+def test_the_edge_of_the_tolerance_still_agrees() -> None:
+    want, got = [[np.array([4.0, 1.0])]], [[np.array([4.0, 1.5])]]
+    found = compare_outputs(want, got, 0.125)
+    assert (found.max_abs_error, found.relative_error, found.problem) == (0.5, 0.125, None)
+    assert compare_outputs(want, got, 0.1249).problem is not None
+
+
+def test_the_worst_output_and_sample_are_named() -> None:
+    want = [[np.array([1.0]), np.array([-10.0])], [np.array([1.0]), np.array([10.0])]]
+    got = [[np.array([1.1]), np.array([-10.0])], [np.array([1.0]), np.array([15.0])]]
+    found = compare_outputs(want, got, 0.01)
+    assert found.max_abs_error == 5.0
+    assert found.relative_error == 0.5
+    assert str(found.problem).startswith("output 1 of sample 1 is off by 5, 50.00% of its largest")
+    # Each output has a scale of its own: 0.5 is little beside 10 and much beside 1.
+    got = [[np.array([1.5]), np.array([-10.5])], [np.array([1.0]), np.array([10.0])]]
+    found = compare_outputs(want, got, 0.1)
+    assert (found.max_abs_error, found.relative_error) == (0.5, 0.5)
+    assert str(found.problem).startswith("output 0 of sample 0")
+
+
+def test_a_smaller_error_after_a_larger_one_changes_nothing() -> None:
+    want = [[np.array([1.0])], [np.array([1.0])]]
+    found = compare_outputs(want, [[np.array([1.4])], [np.array([1.2])]], 0.1)
+    assert found.relative_error == pytest.approx(0.4)
+    assert str(found.problem).startswith("output 0 of sample 0")
+
+
+def test_what_cannot_be_compared_is_infinitely_far_off() -> None:
+    for got in ([[np.array([np.nan, 0.0])]], [[np.zeros((2, 1))]], [[np.zeros(2), np.zeros(2)]]):
+        found = compare_outputs([[np.zeros(2)]], got, 1e9)
+        assert (found.max_abs_error, found.relative_error) == (np.inf, np.inf)
+        assert found.problem
+    off_zero = compare_outputs([[np.zeros(2)]], [[np.full(2, 0.5)]], 1.0)
+    assert (off_zero.max_abs_error, off_zero.relative_error) == (0.5, np.inf)
+
+
+def test_an_empty_output_agrees_and_a_sample_too_few_is_an_error() -> None:
+    empty = [[np.zeros((0, 4))]]
+    assert compare_outputs(empty, empty, 0.0).problem is None
+    with pytest.raises(ValueError, match="zip"):
+        compare_outputs(WANT, WANT[:1], 1.0)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import samples
 
-from tvmkd.base.errors import GateFailure, UsageError
-from tvmkd.bench import gate
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.bench import gate, schema
 
 
 def _holds(expression: str) -> bool:
@@ -113,11 +113,135 @@ def test_medians_that_noise_could_turn_round_are_marked() -> None:
     assert not far.text.endswith("(within noise)")
 
 
-def test_enforce_names_every_failure_and_only_those() -> None:
-    checks = gate.evaluate(samples.five(), ["tvm.p99 < 1us", "tvm.p99 < 1s", "torch.p50 < tvm.p50"])
-    with pytest.raises(GateFailure) as caught:
-        gate.enforce(checks)
-    assert "tvm.p99 < 1us" in str(caught.value)
-    assert "torch.p50 < tvm.p50" in str(caught.value)
-    assert "1s" not in str(caught.value)
-    gate.enforce(check for check in checks if check.holds)
+@pytest.mark.parametrize(
+    ("unit", "kind", "scale"),
+    [
+        ("ns", gate.TIME, 1e-6),
+        ("us", gate.TIME, 1e-3),
+        ("µs", gate.TIME, 1e-3),
+        ("ms", gate.TIME, 1.0),
+        ("s", gate.TIME, 1e3),
+        ("B", gate.SIZE, 1.0),
+        ("kB", gate.SIZE, 1e3),
+        ("KB", gate.SIZE, 1e3),
+        ("MB", gate.SIZE, 1e6),
+        ("GB", gate.SIZE, 1e9),
+    ],
+)
+def test_units(unit: str, kind: str, scale: float) -> None:
+    figure = "p50" if kind == gate.TIME else "size"
+    for text in (f"a.{figure} < 2{unit}", f"a.{figure} < 2 {unit}"):
+        assert gate.parse(text).right == gate.Side(2 * scale, kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("a.p50", gate.Side(1.0, gate.TIME, "a", "p50")),
+        ("2 * 3 * a.p50", gate.Side(6.0, gate.TIME, "a", "p50")),
+        ("a.p50 * 1.5 * 2", gate.Side(3.0, gate.TIME, "a", "p50")),
+        ("budget", gate.Side(1.0, gate.TIME, "budget")),
+        ("0.5 * budget", gate.Side(0.5, gate.TIME, "budget")),
+        ("2 * 1e-1 ms", gate.Side(0.2, gate.TIME)),
+        (".5 * 3s", gate.Side(1500.0, gate.TIME)),
+        ("torch.compile.p99", gate.Side(1.0, gate.TIME, "torch.compile", "p99")),
+        ("tvm+tensorrt.p99", gate.Side(1.0, gate.TIME, "tvm+tensorrt", "p99")),
+        ("my.engines:Mine.p99", gate.Side(1.0, gate.TIME, "my.engines:Mine", "p99")),
+    ],
+)
+def test_a_side_is_a_factor_of_a_figure_or_a_quantity(text: str, side: gate.Side) -> None:
+    parsed = gate.parse(f"  {text} <= a.p50 ")
+    assert parsed.left == side
+    assert (parsed.operator, parsed.text) == ("<=", f"{text} <= a.p50")
+
+
+def test_every_figure_has_its_kind() -> None:
+    for figure, kind in gate.FIGURES.items():
+        unit = {gate.TIME: "ms", gate.SIZE: "B", gate.NUMBER: ""}[kind]
+        assert gate.parse(f"a.{figure} < 1{unit}").left == gate.Side(1.0, kind, "a", figure)
+
+
+def test_a_number_times_a_number_is_one() -> None:
+    parsed = gate.parse("a.error < 2 * 3")
+    assert parsed.right == gate.Side(6.0, gate.NUMBER)
+    assert gate.parse("2 * a.error * 3 < 1").left == gate.Side(6.0, gate.NUMBER, "a", "error")
+    with pytest.raises(UsageError, match="only a number may be multiplied"):
+        gate.parse("a.error * b.error < 1")
+    with pytest.raises(UsageError, match="only a number may be multiplied"):
+        gate.parse("2ms * 3ms < a.p50")
+
+
+def test_figures_are_those_of_the_engine() -> None:
+    engine = samples.engine(
+        "a", 1.0, build_seconds=0.25, size_bytes=3_000_000, peak_rss_bytes=5_000_000
+    )
+    made = samples.comparison(engine, samples.engine("b", 2.0, size_bytes=None), budget_ms=4.0)
+
+    def text(requirement: str) -> str:
+        (check,) = gate.evaluate(made, [requirement])
+        return check.text.removeprefix(f"{requirement}: ")
+
+    assert text("a.build < 1s") == "250 ms is < 1000 ms"
+    assert text("a.size > 4MB") == "3 MB is not > 4 MB"
+    assert text("a.memory <= 5MB") == "5 MB is <= 5 MB"
+    assert text("a.error < 1e-6") == "2e-06 is not < 1e-06"
+    assert text("a.min < 2 * budget") == f"{engine.min:.4g} ms is < 8 ms"
+    for figure in ("p50", "p90", "p95", "p99", "mean", "max"):
+        assert text(f"2 * a.{figure} > 1ns").startswith(f"{2 * getattr(engine, figure):.4g} ms is")
+    (check,) = gate.evaluate(made, ["b.size < 1MB"])
+    assert (check.holds, check.text) == (False, "b.size < 1MB: b has no size")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "noise"),
+    [
+        # The median of a over b's is between 1.9 and 2.1.
+        ("a.p50 < 2 * b.p50", True),
+        ("a.p50 < 1.9 * b.p50", True),
+        ("a.p50 < 2.1 * b.p50", True),
+        ("a.p50 < 1.89 * b.p50", False),
+        ("a.p50 < 2.11 * b.p50", False),
+        ("0.5 * a.p50 < b.p50", True),
+        ("2 * a.p50 < b.p50", False),
+        ("2 * a.p50 > 4 * b.p50", True),
+        ("0 * a.p50 < b.p50", False),
+        ("a.p50 < 2 * a.p50", False),
+        ("a.p99 < 2 * b.p99", False),
+        ("a.p50 < 2 * b.p99", False),
+        ("a.p99 < 2 * b.p50", False),
+        ("a.p50 < 2ms", False),
+        ("a.p50 < budget", False),
+    ],
+)
+def test_only_medians_within_their_noise_are_doubted(
+    monkeypatch: pytest.MonkeyPatch, requirement: str, noise: bool
+) -> None:
+    def pair(ours: schema.Engine, theirs: schema.Engine) -> schema.Pair:
+        assert (ours.name, theirs.name) == ("a", "b")
+        return schema.Pair(name="a", against="b", ratio=2.0, ci95=(1.9, 2.1), decided=True)
+
+    made = samples.comparison(samples.engine("a", 2.0), samples.engine("b", 1.0), budget_ms=2.0)
+    monkeypatch.setattr(gate, "pair", pair)
+    (check,) = gate.evaluate(made, [requirement])
+    assert check.text.endswith(" (within noise)") is noise
+
+
+def test_emulated_times_pass_no_gate_and_sizes_do() -> None:
+    made = samples.five()
+    context = made.context.model_copy(update={"emulated": True})
+    made = made.model_copy(update={"context": context})
+    with pytest.raises(InputError, match=r"'tvm\.p99 < 20ms': this comparison was made on an emul"):
+        gate.evaluate(made, ["tvm.size < 4MB", "tvm.p99 < 20ms"])
+    (check,) = gate.evaluate(made, ["tvm.size < 4MB"])
+    assert check.holds
+
+
+def test_the_wrong_name_is_pointed_at() -> None:
+    with pytest.raises(UsageError) as caught:
+        gate.evaluate(samples.five(), ["tvm.p50 < tvn.p50"])
+    assert str(caught.value).split("\n")[2] == "  " + " " * 10 + "^"
+    with pytest.raises(UsageError) as caught:
+        gate.evaluate(samples.five(budget_ms=None), ["tvm.p50 < 2 * budget"])
+    assert str(caught.value).split("\n")[2] == "  " + " " * 14 + "^"
+    (check,) = gate.evaluate(samples.five(), ["tensorrt.p50 < 1s"])
+    assert check.text == "tensorrt.p50 < 1s: tensorrt was left out: tensorrt is not <installed>"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fake_process
 import fake_smi
 import numpy as np
 import pytest
@@ -19,6 +20,96 @@ QUICK = CompareOptions(threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
 
 def _fake(name: str, **options: Any) -> EngineSpec:
     return EngineSpec(name, KIND, options=options)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ...]]:
+    """What `compare` asks of engine processes that are not there."""
+    (tmp_path / "m.onnx").write_bytes(b"a model")
+    monkeypatch.chdir(tmp_path)
+    return fake_process.plant(monkeypatch)
+
+
+def _compared(*specs: EngineSpec, **options: Any) -> Comparison:
+    method = CompareOptions(**{"threads": 1, "dims": {"n": 1}, **options})
+    return compare(specs, "m.onnx", options=method)
+
+
+def _turns(log: list[tuple[Any, ...]]) -> str:
+    return " ".join(call[1] for call in log if call[0] == "time")
+
+
+def test_engines_take_turns_in_both_orders(log: list[tuple[Any, ...]]) -> None:
+    _compared(*map(fake_process.engine, "abc"), rounds=4)
+    assert _turns(log) == "a b c c b a a b c c b a"
+
+
+def test_an_odd_number_of_rounds_is_made_even(log: list[tuple[Any, ...]]) -> None:
+    made = _compared(*map(fake_process.engine, "ab"), rounds=3)
+    assert _turns(log) == "a b b a a b b a"
+    assert made.method.rounds == 4
+
+
+def test_the_seconds_are_shared_out_to_the_rounds(log: list[tuple[Any, ...]]) -> None:
+    _compared(fake_process.engine("a"), fake_process.engine("b", call_s=0.01), seconds=4, rounds=4)
+    asked = {call[1]: call[2:] for call in log if call[0] == "time"}
+    assert asked == {"a": (1000, 4.0), "b": (100, 4.0)}
+
+
+def test_each_build_gets_its_share_and_as_many_calls_as_the_slowest(
+    log: list[tuple[Any, ...]],
+) -> None:
+    built = fake_process.engine("a", rebuild=True)
+    _compared(built, fake_process.engine("b"), seconds=4, rounds=4, builds=2)
+    asked = {call[1]: call[2:] for call in log if call[0] == "time"}
+    assert asked == {"a (build 1)": (500, 2.0), "a (build 2)": (500, 2.0), "b": (1000, 4.0)}
+    assert _turns(log).startswith("a (build 1) a (build 2) b b a (build 2) a (build 1)")
+
+
+def test_very_quick_engines_make_a_limited_number_of_calls(log: list[tuple[Any, ...]]) -> None:
+    _compared(fake_process.engine("a", call_s=1e-6), seconds=4, rounds=4)
+    (count,) = {call[2] for call in log if call[0] == "time"}
+    assert count == measure.MOST_SAMPLES // 4
+
+
+def test_the_reference_is_the_model_without_optimisation(log: list[tuple[Any, ...]]) -> None:
+    made = _compared(fake_process.engine("a"))
+    assert log[0] == ("start", "reference", Path("m.onnx"), {"optimization": "disabled"})
+    assert made.method.reference.endswith("graph optimisations off, m.onnx")
+    log.clear()
+    made = _compared(fake_process.engine("a"), reference=Path("fp32.onnx"))
+    assert log[0][2] == Path("fp32.onnx")
+    assert made.method.reference.endswith(", fp32.onnx")
+
+
+def test_limits_and_tolerance_are_those_of_the_options(log: list[tuple[Any, ...]]) -> None:
+    wrong = fake_process.engine("a", off=0.1)
+    made = _compared(wrong, warmup_limit=7.0, prepare_timeout=8.0, tolerance=0.5, seed=3)
+    assert ("warm_up", "a", 7.0) in log
+    assert ("prepare", "a", measure.SAMPLES, 8.0) in log
+    assert made.engines[0].tolerance == 0.5
+    assert made.method.seed == 3
+    assert [item.why for item in _compared(wrong).left_out] == ["disagrees"]
+
+
+def test_an_engine_that_fails_is_left_out_and_the_others_go_on(log: list[tuple[Any, ...]]) -> None:
+    made = _compared(
+        fake_process.engine("a"),
+        fake_process.engine("b", fails_at=1),
+        fake_process.engine("c", fails_in="prepare"),
+        fake_process.engine("d", fails_in="facts"),
+        rounds=4,
+    )
+    assert _turns(log) == "a b d d b a a d d a"
+    assert [engine.name for engine in made.engines] == ["a"]
+    assert {item.name: item.reason for item in made.left_out} == {
+        "b": "it crashed",
+        "c": "it does not load",
+        "d": "it says nothing",
+    }
+    assert log.index(("close", "b")) < max(
+        number for number, call in enumerate(log) if call[0] == "time"
+    )
 
 
 @pytest.fixture(scope="module")

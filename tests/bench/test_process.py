@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tvmkd.base.errors import TvmkdError, WorkerDied
 from tvmkd.bench import machine
+from tvmkd.bench import process as process_module
 from tvmkd.bench.process import EngineProcess, environment
 from tvmkd.bench.spec import EngineSpec
 
@@ -61,11 +63,58 @@ def test_an_engine_is_prepared_and_stopped_between_its_turns(sample: Path) -> No
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_closing_twice_and_closing_a_stopped_engine_is_quick(sample: Path) -> None:
+class FakeChild:
+    """A child process that is not there; notes signals and calls in ``log``."""
+
+    pid = 4_194_300
+    log: list[Any]
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.log.append(("start", argv[1:], env["OMP_NUM_THREADS"]))
+
+    def call(self, method: str, params: Any = None, timeout: float = 0.0) -> Any:
+        self.log.append((method, params, timeout))
+        if method == "facts":
+            raise WorkerDied("it crashed")
+        return [1.0]
+
+    def close(self, grace: float) -> None:
+        self.log.append(("close", grace))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    calls: list[Any] = []
+    monkeypatch.setattr(FakeChild, "log", calls, raising=False)
+    monkeypatch.setattr(process_module, "Child", FakeChild)
+    monkeypatch.setattr(os, "killpg", lambda pid, number: calls.append(signal.Signals(number).name))
+    return calls
+
+
+def test_a_stopped_engine_is_continued_to_be_closed_and_only_once(log: list[Any]) -> None:
+    process = EngineProcess(EngineSpec("m", KIND), 2, [])
+    assert log.pop() == ("start", ["-m", "tvmkd.bench.host"], "2")
+    process.close()
+    assert log == ["SIGCONT", ("close", 0.5)]
+    process.close()
+    assert log == ["SIGCONT", ("close", 0.5)]
+
+
+def test_an_engine_is_continued_for_its_turn_and_stopped_after_it(
+    log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent, moments = iter([10.0, 13.0]), iter([100.0, 102.0])
+    monkeypatch.setattr(machine, "work_elsewhere", lambda pid: next(spent))
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
     process = EngineProcess(EngineSpec("m", KIND), 1, [])
-    _prepared(process, sample)
-    process.close()
-    process.close()
+    log.clear()
+    assert process.time(7, limit_s=2.0) == [1.0]
+    assert log == ["SIGCONT", ("time", {"count": 7, "limit_s": 2.0}, 66.0), "SIGSTOP"]
+    assert process.other_cpu == [1.5], "3 s of work by others in 2 s"
+    log.clear()
+    with pytest.raises(WorkerDied):
+        process.facts()
+    assert (log[0], log[-1]) == ("SIGCONT", "SIGSTOP")
 
 
 def test_an_engine_that_crashes_is_an_error_not_a_hang(sample: Path) -> None:

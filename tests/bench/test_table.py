@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 import samples
@@ -103,9 +104,32 @@ def test_milliseconds(value: float, text: str) -> None:
     assert table.milliseconds(value) == text
 
 
-def test_following_takes_every_event() -> None:
+def test_each_event_shows_at_once_and_nothing_moves_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = threading.active_count()
+    stream, warned = io.StringIO(), []  # type: tuple[io.StringIO, list[str]]
+    monkeypatch.setattr(
+        table, "console", lambda: Console(file=stream, force_terminal=True, width=100)
+    )
+    monkeypatch.setattr(table, "warn", warned.append)
+
+    def shown() -> str:
+        text = stream.getvalue()
+        stream.seek(0)
+        stream.truncate()
+        return text
+
     with table.following() as tell:
+        shown()
         tell("check", {"engine": "a"})
+        assert "checking a" in shown()
         tell("warm", {"engine": "a"})
-        tell("round", {"round": 0, "rounds": 2, "engines": ["a"]})
+        assert "warming up a" in shown()
+        tell("round", {"round": 1, "rounds": 4, "engines": ["a", "c"]})
+        text = shown()
+        assert "timing a, c in turns" in text
+        assert "1/4" in text
         tell("left_out", {"engine": "b", "why": "failed", "reason": "it [bold]broke"})
+        assert warned == ["b is left out: it [bold]broke"]
+        assert threading.active_count() == before, "a thread would take the CPU from an engine"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from build_fakes import GPU, Generation
+from build_fakes import GPU
 
 from tvmkd.base.errors import InputError
 from tvmkd.tensorrt.engine import Engine, read, write
@@ -55,30 +55,3 @@ def test_a_damaged_file_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "m.plan.json").write_text('{"format": "other", "version": 1}')
     with pytest.raises(InputError, match="another format"):
         read(path)
-
-
-def test_an_engine_belongs_where_it_was_built() -> None:
-    ENGINE.check_here(Generation("8.6").bindings, GPU)
-    # One for a compute capability runs on any GPU of it, under any driver.
-    CROSS.check_here(Generation("rtx").bindings, replace(GPU, name="other", driver="1"))
-    CROSS.check_here(Generation("rtx").bindings, None)
-    replace(CROSS, compute_capability=None).check_here(
-        Generation("rtx").bindings, replace(GPU, compute_capability="12.0")
-    )
-
-
-@pytest.mark.parametrize(
-    ("engine", "generation", "gpu", "message"),
-    [
-        (ENGINE, "rtx", GPU, "another product: built for tensorrt, here is tensorrt-rtx"),
-        (CROSS, "8.6", GPU, "another product: built for tensorrt-rtx, here is tensorrt"),
-        (ENGINE, "8.2", GPU, r"another version: built for 8\.6\.1, here is 8\.2\.1\.8"),
-        (ENGINE, "8.6", replace(GPU, name="other"), "another gpu: built for NVIDIA Stand-in"),
-        (ENGINE, "8.6", replace(GPU, driver="1"), "another driver"),
-        (CROSS, "rtx", replace(GPU, compute_capability="7.5"), "another compute capability"),
-        (ENGINE, "8.6", None, "built on NVIDIA Stand-in, and no GPU is here"),
-    ],
-)
-def test_elsewhere_it_is_refused(engine, generation, gpu, message) -> None:
-    with pytest.raises(InputError, match=message):
-        engine.check_here(Generation(generation).bindings, gpu)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tvmkd.base.errors import GateFailure, InputError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench.schema import Comparison, Engine
 from tvmkd.bench.verdict import pair
 
@@ -71,7 +71,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Check:
-    """What became of one requirement.
+    """The result of one requirement.
 
     Attributes:
         requirement: the expression as it was written.
@@ -110,13 +110,6 @@ def evaluate(comparison: Comparison, requirements: Iterable[str]) -> list[Check]
                 "mean nothing: measure on a real one"
             )
     return [_judge(requirement, comparison) for requirement in parsed]
-
-
-def enforce(checks: Iterable[Check]) -> None:
-    """Raises GateFailure, with a line for each, when a check does not hold."""
-    failed = [check for check in checks if not check.holds]
-    if failed:
-        raise GateFailure("; ".join(check.text for check in failed))
 
 
 class _Parser:
@@ -270,7 +263,7 @@ def _figure(engine: Engine, figure: str) -> float | None:
 
 
 def _doubt(requirement: Requirement, comparison: Comparison) -> str:
-    """Where two medians are compared: whether measuring again might turn the answer round."""
+    """Marks a comparison of two medians whose answer another measurement might reverse."""
     left, right = requirement.left, requirement.right
     if left.figure != "p50" or right.figure != "p50" or left.name == right.name:
         return ""

@@ -10,8 +10,7 @@ from typing import Any
 
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
-from tvmkd.tensorrt.api import PRODUCTS, Bindings, Product
-from tvmkd.tensorrt.device import Gpu
+from tvmkd.tensorrt.api import PRODUCTS, Product
 from tvmkd.tensorrt.options import Precision
 
 FORMAT = "tvmkd.engine"
@@ -65,26 +64,6 @@ class Engine:
         values = asdict(self)
         del values["plan"]
         return {**values, "size": self.size, "sha256": hashlib.sha256(self.plan).hexdigest()}
-
-    def check_here(self, bindings: Bindings, gpu: Gpu | None) -> None:
-        """Makes sure that this engine belongs here.
-
-        Raises:
-            InputError: it is of another product, version, GPU or driver; says which.
-        """
-        here = {"product": bindings.product, "version": bindings.version}
-        if gpu is not None:
-            here |= {"compute_capability": gpu.compute_capability}
-            here |= {"gpu": gpu.name, "driver": gpu.driver} if self.gpu is not None else {}
-        elif self.gpu is not None:
-            raise InputError(f"this engine was built on {self.gpu}, and no GPU is here")
-        for name, value in here.items():
-            built = getattr(self, name)
-            if built is not None and built != value:
-                raise InputError(
-                    f"this engine is of another {name.replace('_', ' ')}: built for {built}, here "
-                    f"is {value}; build it here (tvmkd engine build)"
-                )
 
 
 def write(engine: Engine, path: Path) -> None:
