@@ -56,7 +56,7 @@ def test_versions_are_compared_as_numbers_a_kind_at_a_time(
 def test_the_second_library_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"a.so": {"GLIBC": "2.17"}, "b.so": {"GLIBC": "2.35"}}
     monkeypatch.setattr(symbols, "needed", lambda library: versions[library.name])
-    with pytest.raises(InputError, match="b.so: needs GLIBC_2.35"):
+    with pytest.raises(InputError, match=r"b\.so: needs GLIBC_2\.35"):
         symbols.check([Path("a.so"), Path("b.so")], "2.27")
 
 
@@ -64,5 +64,5 @@ def test_the_second_library_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_no_library_is_said(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.so"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="a.so: not an ELF library"):
+    with pytest.raises(InputError, match=r"a\.so: not an ELF library"):
         symbols.needed(path)

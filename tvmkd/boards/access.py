@@ -1,4 +1,4 @@
-"""Who can reach a server. TVM RPC has no passwords, so that is all the protection there is."""
+"""Who can reach a server. TVM RPC has no authentication, so this is its only protection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from tvmkd.base.errors import UsageError
 
 WARNING = (
-    "TVM RPC has no authentication: whoever reaches this port can run code here. "
+    "TVM RPC has no authentication: every client that reaches this port can run code here. "
     "Prefer 127.0.0.1 and an SSH tunnel (--ssh USER@BOARD)"
 )
 
 
 def check_networks(allowed: Sequence[str]) -> None:
-    """Makes sure that each of ``--allow`` is an address or a network.
+    """Checks that each value of ``--allow`` is an address or a network.
 
     Raises:
         UsageError: one is neither.
@@ -28,7 +28,9 @@ def check_networks(allowed: Sequence[str]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens at ``host``.
+    """True if only this machine can reach a server that listens at ``host``.
+
+    A name that resolves to several addresses counts as public if any of them is.
 
     Raises:
         UsageError: the name does not resolve.
@@ -37,14 +39,14 @@ def is_loopback(host: str) -> bool:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError as error:
         raise UsageError(f"{host}: {error.strerror or error}") from None
-    return all(ipaddress.ip_address(each.split("%")[0]).is_loopback for each in found)
+    return all(ipaddress.ip_address(each).is_loopback for each in found)
 
 
 def is_allowed(peer: str, allowed: Sequence[str]) -> bool:
-    """Whether a client may connect: from the loopback, or from one of ``allowed`` (empty: all)."""
+    """True if a client may connect: from the loopback, or from one of ``allowed`` (empty: all)."""
     if not allowed:
         return True
-    address = ipaddress.ip_address(peer.split("%")[0])
+    address = ipaddress.ip_address(peer)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return address.is_loopback or any(
@@ -53,7 +55,7 @@ def is_allowed(peer: str, allowed: Sequence[str]) -> bool:
 
 
 def reach(host: str, allowed: Sequence[str]) -> str:
-    """Who can reach what listens at ``host``, in words."""
+    """Says in words who can reach a server that listens at ``host``."""
     if is_loopback(host):
         return "only this machine can reach it"
     if allowed:
