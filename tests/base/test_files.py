@@ -15,7 +15,7 @@ def listed(folder: Path) -> list[str]:
 
 
 def test_a_file_is_written_whole_and_nothing_else_stays(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.json"
+    path = tmp_path / "very" / "deep" / "a.json"
     files.write_json(path, {"a": [1, "ä"]})
     assert path.read_text(encoding="utf-8") == '{\n  "a": [\n    1,\n    "\\u00e4"\n  ]\n}\n'
     files.write_text(path, "ä\n")

@@ -35,14 +35,14 @@ def draft(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         sync(written)
         written.replace(path)
     except OSError as error:
-        # An error of another file, which the block reads, is not ours to explain.
-        ours = {None, *map(str, (written, path, *path.parents))}
-        if error.filename not in ours and str(error.filename) not in ours:
+        # The block may also read other files; their errors keep their names.
+        ours = {str(place) for place in (written, path, *path.parents)}
+        if error.filename is not None and str(error.filename) not in ours:
             raise
         raise unwritable(error, path) from None
     finally:
         with contextlib.suppress(OSError):
-            written.unlink(missing_ok=True)
+            written.unlink()
 
 
 def sync(path: Path) -> None:
