@@ -9,7 +9,7 @@ caller's thread with the name and the data of each event; `tvmkd.tuning.table.fo
 Expected errors are subclasses of `tvmkd.base.errors.TvmkdError`, with a message of one line that
 says what is wrong, where, and what to do.
 
-An example: a network of one layer, built for this machine and run.
+A network of one layer, built for this machine and run:
 
 >>> import numpy as np
 >>> import onnx
@@ -32,7 +32,7 @@ An example: a network of one layer, built for this machine and run.
 >>> model(np.arange(8, dtype=np.float32)[None])
 array([[0., 1., 2., 3.]], dtype=float32)
 
-`tune` measures kernels, and `build` then uses its records: the best ones of all folders.
+`tune` measures kernels, and `build` then uses its records: the best ones of all folders::
 
     tvmkd.tune("layer.onnx", "records", target="host", trials=64)
     tvmkd.build("layer.onnx", "layer", target="host", records=["records"])
