@@ -11,11 +11,15 @@ import numpy as np
 import onnx
 import pages
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
+from tvmkd import config
 from tvmkd.base import stack_registry
 from tvmkd.bench.engines import create
 from tvmkd.bench.spec import EngineSpec
+from tvmkd.config import tomllib
+from tvmkd.distill import losses, tasks
 from tvmkd.stacks import worker
 from tvmkd.stacks.base import METHODS
 
@@ -31,7 +35,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     known = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - known:
-        if name.split(".")[0] in ("mypackage", "mystack"):
+        if name.split(".")[0] in ("mypackage", "mystack", "my_losses", "my_task"):
             del sys.modules[name]
 
 
@@ -77,7 +81,38 @@ def test_the_stack(package: Path, matmul: Path, monkeypatch: pytest.MonkeyPatch)
     handlers = worker.handlers("mystack")
     assert set(handlers) == set(METHODS)
     assert handlers["available"]({}, print)["reason"] is None
-    lowered = handlers["lower"]({"onnx": matmul, "dims": {}}, print)
+    lowered = handlers["lower"]({"onnx": str(matmul), "target": {}}, print)
     assert [(task["name"], task["weight"]) for task in lowered["tasks"]] == [("MatMul", 1)]
     assert all(callable(getattr(worker._stack("mystack"), method)) for method in METHODS)
     worker._stack.cache_clear()
+
+
+def test_the_loss(package: Path) -> None:
+    text, _ = programs("how-to/add-loss.md")
+    (package / "my_losses.py").write_text(text)
+    settings = next(
+        tomllib.loads(text) for place, text in pages.blocks("toml") if "my_losses" in text
+    )
+    cfg = config.parse({"project": {"name": "a"}, **settings})
+    loss = losses.make(cfg.distill, [package])
+    teacher = torch.tensor([[4.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
+    labels = torch.tensor([0, 1])
+    hard = 0.1 * torch.nn.functional.cross_entropy(teacher, labels)
+    assert torch.isclose(loss(teacher, teacher, labels), hard, atol=1e-5)
+    student = torch.zeros(2, 3, requires_grad=True)
+    loss(student + torch.eye(2, 3), teacher, labels, torch.tensor([0.5, 1.5])).backward()
+    assert student.grad is not None
+    assert torch.isfinite(student.grad).all()
+
+
+def test_the_task(package: Path) -> None:
+    _, text = programs("how-to/add-loss.md")
+    (package / "my_task.py").write_text(text)
+    data = {"task": "my_task:BalancedClassification"}
+    task = tasks.make(config.parse({"project": {"name": "a"}, "data": data}), [package])
+
+    def only_zeros(images: torch.Tensor) -> torch.Tensor:
+        return torch.eye(10)[torch.zeros(len(images), dtype=torch.long)]
+
+    found = task.measure(torch.nn.Identity(), only_zeros, "val")
+    assert found == {task.metric.key: pytest.approx(0.1)}
