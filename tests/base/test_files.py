@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def test_the_content_is_on_the_disk_before_the_name_is(
     with files.draft(path) as written:
         written.write_text("four")
     assert seen == [4]
+
+
+def test_a_write_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    files.write_text(tmp_path / "a", "x")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,10 @@ def test_a_folder_s_hash_changes_with_names_and_content_but_not_with_hidden_file
     assert made("named", a="1", c="2") != first
     assert made("changed", a="1", b="3") != first
     assert made("moved", a="12", b="") != first
+    (tmp_path / "first" / "sub").mkdir()
+    (tmp_path / "first" / "sub" / "c").write_text("3")
+    assert files.file_hash(tmp_path / "first") != first
+    (tmp_path / "first" / "sub" / "c").unlink()
     (tmp_path / "first" / ".lock").write_text("pid")
     assert files.file_hash(tmp_path / "first") == first
 
@@ -156,6 +167,9 @@ def test_a_file_s_hash_is_of_its_content(tmp_path: Path) -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (tmp_path / "empty").write_bytes(b"")
     assert files.sha256(tmp_path / "empty") == empty
+    data = bytes(range(256)) * (3 << 12) + b"x"  # more than one chunk
+    (tmp_path / "large").write_bytes(data)
+    assert files.sha256(tmp_path / "large") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_data_folder_s_listing_changes_with_sizes_and_times(tmp_path: Path) -> None:
@@ -168,7 +182,9 @@ def test_a_data_folder_s_listing_changes_with_sizes_and_times(tmp_path: Path) ->
     image.write_text("12")
     os.utime(image, ns=(1, 1))
     third = files.listing_hash(tmp_path / "data")
-    assert len({first, second, third, None}) == 4
+    image.rename(image.with_name("2.png"))
+    fourth = files.listing_hash(tmp_path / "data")
+    assert len({first, second, third, fourth, None}) == 5
     assert files.listing_hash(tmp_path / "none") is None
     assert files.listing_hash(None) is None
 

@@ -73,10 +73,15 @@ def write_json(path: Path, value: Any) -> None:
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
+    _add(digest, path)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, path: Path) -> None:
+    """Adds a file's bytes to a hash, without holding them all in memory."""
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
-    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:
@@ -89,9 +94,7 @@ def file_hash(path: Path) -> str:
         if item.name.startswith("."):
             continue
         digest.update(f"{item.relative_to(path)}\0".encode())
-        with item.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
+        _add(digest, item)
     return digest.hexdigest()
 
 
