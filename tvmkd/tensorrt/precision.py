@@ -59,7 +59,7 @@ def prepare(
         raise InputError(
             f"{source}: calibration and model differ in the inputs {', '.join(sorted(missing))}"
         )
-    return source if bindings.calibrates else _quantized(source, model, options, folder)
+    return source if bindings.calibrates else _quantized(source, options, folder)
 
 
 def _half(source: Path, options: BuildOptions, folder: Path) -> Path:
@@ -70,7 +70,7 @@ def _half(source: Path, options: BuildOptions, folder: Path) -> Path:
     return out
 
 
-def _quantized(source: Path, model: onnx.ModelProto, options: BuildOptions, folder: Path) -> Path:
+def _quantized(source: Path, options: BuildOptions, folder: Path) -> Path:
     from tvmkd.export import qdq
 
     if options.calibration is None or len(options.calibration) != 1:

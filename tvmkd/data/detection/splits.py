@@ -48,11 +48,6 @@ class DetectionSplits:
     classes: tuple[str, ...]
     sha256: str
 
-    @property
-    def num_classes(self) -> int:
-        """How many outputs a torchvision detector has: the classes and the background."""
-        return len(self.classes) + 1
-
 
 def build(
     parts: Parts, classes: Sequence[str], root: Path, division: Division | None = None
