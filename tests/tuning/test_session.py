@@ -495,3 +495,13 @@ def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="tuning into this folder"):
             open_session(tmp_path, TARGET, "relax")
         assert second.folder == tmp_path
+
+
+@pytest.mark.parametrize(("checked", "count"), [(True, 0), (False, 1)])
+def test_a_folder_that_the_caller_has_checked_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: bool, count: int
+) -> None:
+    calls: list[Path] = []
+    monkeypatch.setattr(module, "check_made_for", lambda folder, *_: calls.append(folder))
+    with open_session(tmp_path, TARGET, "relax", checked=checked):
+        assert calls == [tmp_path] * count
