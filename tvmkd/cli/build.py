@@ -27,11 +27,13 @@ from tvmkd.cli.lower import region_lines
     "--records",
     type=PATH,
     multiple=True,
-    help="A folder of records that `tvmkd tune` wrote; several times. Those that ship with tvmkd "
-    "are used as well.",
+    help="A folder of records that `tvmkd tune` wrote; may be given several times. Records that "
+    "ship with tvmkd are used as well.",
 )
 @click.option("-o", "--output", type=PATH, required=True, help="The artifact folder to write.")
-@click.option("--untuned", is_flag=True, help="Use no records at all: something to compare with.")
+@click.option(
+    "--untuned", is_flag=True, help="Use no records at all, as a baseline for comparisons."
+)
 @click.option(
     "--inputs", type=PATH, help="An .npz of real inputs for the check against ONNX Runtime."
 )
@@ -39,7 +41,7 @@ from tvmkd.cli.lower import region_lines
     "--rpc-tracker",
     type=tracker,
     metavar="HOST[:PORT]",
-    help="The tracker of a board to check the artifact on, where the target does not run here.",
+    help="The tracker of a board to check the artifact on, if the target does not run here.",
 )
 @click.option(
     "--rpc-key",
@@ -73,9 +75,9 @@ def command(
 ) -> None:
     """Compile an ONNX model to an artifact: model.so and its manifest.
 
-    The artifact gets its name only once its outputs agree with ONNX Runtime's. Where a tuned kernel
-    is wrong, its record is set aside and the next best one taken. Code for a board is checked on
-    one where a tracker is given.
+    The artifact folder is written only if the outputs agree with ONNX Runtime's. If a tuned kernel
+    is wrong, its record is set aside and the next best one is used. Code for a board is checked on
+    a board if a tracker is given.
 
     \b
     Examples:

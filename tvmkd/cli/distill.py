@@ -27,15 +27,15 @@ _DEFAULT = click.core.ParameterSource.DEFAULT
 @click.option(
     "--recipe",
     type=click.Choice(RECIPES),
-    help="A file that ships with tvmkd, in place of --config.",
+    help="A file that ships with tvmkd, instead of --config.",
 )
-@click.option("--copy", "-o", type=PATH, help="Only write the recipe there, to be changed.")
+@click.option("--copy", "-o", type=PATH, help="Only write the recipe to this file, for changes.")
 @json_option
 def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) -> int:
     """Train the teacher and distil the student of a tvmkd.toml.
 
-    The chosen student is OUT/student.pt, all numbers are in OUT/metrics.json. Goes on where it was
-    stopped. Under torchrun all processes share the work.
+    The chosen student is OUT/student.pt, all numbers are in OUT/metrics.json. An interrupted
+    training continues. Under torchrun all processes share the work.
 
     \b
     Examples:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def command(config: Path, until: str, as_json: bool) -> int:
     """Run the whole pipeline that a tvmkd.toml describes.
 
-    Teacher and student, ONNX, tuning, artifact, comparison, report, gate. A stage is skipped when
-    nothing it reads has changed; one that was stopped goes on where it was. Exit code 1 when the
-    gate says no.
+    Teacher and student, ONNX, tuning, artifact, comparison, report, gate. A stage is skipped if
+    nothing that it reads has changed; an interrupted one continues. Exit code 1 if the gate is not
+    passed.
 
     \b
     Examples:

@@ -42,12 +42,14 @@ from tvmkd.cli._options import (
     required=True,
     help="Kernels to measure in all, those of earlier calls included.",
 )
-@click.option("--records", type=PATH, required=True, help="The folder of records; made or gone on.")
+@click.option(
+    "--records", type=PATH, required=True, help="The folder of records: new, or one to continue."
+)
 @click.option(
     "--boards",
     type=click.IntRange(min=1),
-    help='Measure on at most so many at once; default: all under the key. "local" starts '
-    "that many, one by default.",
+    help='Boards to measure on at once; default: all under the key. "local" starts this many '
+    "boards, one by default.",
 )
 @click.option(
     "--timeout",
@@ -55,7 +57,7 @@ from tvmkd.cli._options import (
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="After which a measurement counts as hung.",
+    help="Seconds after which a measurement counts as hung.",
 )
 @click.option(
     "--evaluator",
@@ -86,12 +88,12 @@ def command(
 ) -> None:
     """Tune an ONNX model's kernels on boards over TVM RPC.
 
-    Every board under the key is used, those that come later too. What was measured is kept however
-    it ends. The same command again goes on from there, and never measures a kernel twice.
+    Every board under the key is used, also those that register later. Every measurement is written
+    as it ends. The same command again continues, and never measures a kernel twice.
 
     With `--stack both` each stack gets all the trials, one after the other, in RECORDS/relax and
-    RECORDS/relay; at a tracker of yours the relay stack asks for the boards under KEY-relay, since
-    a server runs the kernels of one generation of TVM only.
+    RECORDS/relay. At your own tracker the relay stack uses the boards under KEY-relay, since a
+    server runs the kernels of one generation of TVM only.
 
     \b
     Examples:

@@ -84,13 +84,14 @@ class Export(Stage):
         return {"onnx": str(context.onnx), **info.to_dict(), "samples": len(pictures)}
 
     def _export_teacher(self, weights: Path, shape: tuple[int, ...], classes: int) -> None:
-        from tvmkd import models
         from tvmkd.export import export
         from tvmkd.stages.context import own_code
 
         cfg = self.context.cfg.teacher
         model, args = own_code(cfg.model), None
         if cfg.checkpoint is not None:
+            from tvmkd import models
+
             # A file of the user's may hold nothing but weights.
             model = cfg.model
             known = models.arguments(cfg.model, classes, shape[1], size=shape[-1])
