@@ -27,8 +27,8 @@ from tvmkd.cli._options import (
     type=tracker,
     default=environment_tracker,
     metavar="HOST[:PORT]",
-    help="The TVM tracker that the boards are at; default: TVM_TRACKER_HOST and TVM_TRACKER_PORT, "
-    'or "local": a tracker and a board of our own on this machine.',
+    help="The TVM tracker of the boards; default: TVM_TRACKER_HOST and TVM_TRACKER_PORT, "
+    'or "local": a tracker and a board started on this machine.',
 )
 @click.option(
     "--rpc-key",
