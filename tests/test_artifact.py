@@ -174,7 +174,7 @@ def test_load_runs_the_model(made: Path) -> None:
     np.testing.assert_allclose(product, x * y)
     by_name = model(y=y, x=x)
     np.testing.assert_allclose(by_name[0], x + y)
-    # A view with strides of its own is as good as a fresh array.
+    # A view with other strides works as a new array does.
     strided = np.asfortranarray(np.tile(x, (4, 1)))[1:2]
     np.testing.assert_allclose(model.run([strided, y])[0], strided + y)
 
@@ -239,7 +239,7 @@ def test_an_output_does_not_change_with_the_next_call(made: Path) -> None:
     loaded(twos, twos)
     np.testing.assert_array_equal(total, 2 * ones)
     np.testing.assert_array_equal(product, ones)
-    total[:] = 7  # the caller's own
+    total[:] = 7  # the caller owns it
     np.testing.assert_array_equal(loaded(ones, ones)[0], 2 * ones)
 
 

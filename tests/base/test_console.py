@@ -7,7 +7,7 @@ from tvmkd.base import console
 
 @pytest.fixture(autouse=True)
 def _fresh_console() -> None:
-    # The console holds on to the stderr it was made with.
+    # The console keeps the stderr of the time when it was made.
     console.console.cache_clear()
 
 

@@ -115,7 +115,7 @@ def test_damaged(metadata: dict[str, str]) -> None:
 
 
 def test_a_file_cannot_exhaust_the_memory() -> None:
-    """Two gigabytes of zeros are two megabytes of zlib; here 256 MB, to be quick."""
+    """Two gigabytes of zeros compress to two megabytes; this test uses 256 MB to be fast."""
     bomb = changed(anchors=packed(bytes(1 << 28)))
     tracemalloc.start()
     try:

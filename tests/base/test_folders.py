@@ -21,7 +21,7 @@ def test_a_folder_gets_its_name_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "very" / "deep" / "out"
     with draft_folder(path) as new:
         assert not path.exists()
-        # On the same disk, and with a name that shows whose remains it is after a kill.
+        # On the same disk, and with a prefix by which remains of a killed process are found.
         assert new.parent.parent == path.parent
         assert new.parent.name.startswith(".out-")
         (new / "a").write_text("a")

@@ -1,4 +1,4 @@
-"""Small libraries are compiled once, and a compiler that refuses leaves nothing behind."""
+"""Libraries are compiled once, and a compiler that fails leaves no file."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tvmkd.base.errors import InputError, MissingError
 
 
 class Opened(SimpleNamespace):
-    """What `InferenceSession` was called with."""
+    """The arguments of one call of `InferenceSession`."""
 
     def options(self) -> tuple[Any, ...]:
         given = self.given

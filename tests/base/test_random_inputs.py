@@ -46,7 +46,7 @@ def test_a_sample_has_each_input_and_repeats_with_the_seed() -> None:
     assert list(first) == ["x", "ids"]
     np.testing.assert_array_equal(first["x"], again["x"])
     assert not np.array_equal(first["x"], other["x"])
-    # What records and comparisons of earlier versions were made with.
+    # Earlier versions made their records and comparisons with these values.
     generator = np.random.default_rng(5)
     expected = generator.standard_normal([2, 3]).astype(np.float32)
     np.testing.assert_array_equal(first["x"], expected)

@@ -1,4 +1,4 @@
-"""What a library carries of a region, and what runs it; on stand-ins for TensorRT and a GPU."""
+"""Regions are made, stored and run; with fakes of TensorRT and a GPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model(operator: str = "Relu") -> bytes:
 
 
 class Tensor:
-    """As much of a TVM tensor as a region touches."""
+    """The part of a TVM tensor that a region uses."""
 
     def __init__(self, array: np.ndarray, where: str = "cpu") -> None:
         self.array, self.where = array, where
@@ -114,7 +114,7 @@ def test_a_region_that_onnx_runtime_cannot_load_is_refused() -> None:
 
 
 class Fake:
-    """TensorRT, its cache and a GPU: an engine doubles what goes in."""
+    """Fakes TensorRT, its cache and a GPU; an engine doubles its input."""
 
     def __init__(self) -> None:
         self.built: list[SimpleNamespace] = []
@@ -177,7 +177,7 @@ class Fake:
                 return self
 
             def __exit__(self, *_: object) -> None:
-                assert fake.open == 1  # the GPU goes after what runs on it
+                assert fake.open == 1  # the GPU is closed after the runner
 
             def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 return {"b": 2 * inputs["a"]}
@@ -214,9 +214,9 @@ def test_for_this_machine_a_plan_is_built_for_its_gpu(fake: Fake) -> None:
     }
     assert fake.open == 0
     assert runs(region) == [2.0, -6.0]
-    assert len(fake.built) == 1  # not again
+    assert len(fake.built) == 1  # not built again
     assert (fake.built[0].batch, fake.built[0].precision) == ((1, 2, 4), "fp32")
-    assert fake.open == 0  # given back with the function
+    assert fake.open == 0  # closed with the function
 
 
 @pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])

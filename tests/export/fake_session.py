@@ -1,4 +1,4 @@
-"""Stands for an ONNX Runtime session, so that a test chooses the outputs."""
+"""A fake session of ONNX Runtime, whose outputs a test chooses."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_not_onnx(tmp_path, content):
 
 
 def test_cut_anywhere_is_refused(tmp_path):
-    """Protobuf cut at the border of two fields parses: those cuts must show too."""
+    """A file truncated between two protobuf fields can be parsed; it must be refused too."""
     content = convolution().SerializeToString()
     path = tmp_path / "m.onnx"
     for keep in range(1, len(content), 7):

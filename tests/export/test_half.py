@@ -47,7 +47,7 @@ Fakes = Callable[..., tuple[FakeSession, FakeSession]]
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    """Has `half` compare two sessions with the given functions: FP32's and FP16's."""
+    """Lets `half` compare two fake sessions: the FP32 file's and the FP16 file's."""
 
     def make(single, double, shape=("batch", 3, 8, 8)) -> tuple[FakeSession, FakeSession]:
         pair = FakeSession(single, shape), FakeSession(double, shape)
@@ -82,7 +82,7 @@ def test_nan_in_half_precision_is_refused(tmp_path, fakes: Fakes) -> None:
 
 
 def numbered(count: int) -> np.ndarray:
-    """Pictures whose pixels are their numbers."""
+    """Pictures; every pixel is the picture's number."""
     return np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 8, 8), "f4")
 
 

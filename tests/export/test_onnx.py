@@ -113,7 +113,7 @@ def test_several_outputs(tmp_path):
 
 
 def test_a_file_with_other_outputs_is_not_kept(saved, tmp_path, monkeypatch):
-    """The export is spoiled between writing and comparing; an older file stays as it is."""
+    """The file is changed between writing and comparing; an older file stays."""
     source, _ = saved
     out = tmp_path / "m.onnx"
     out.write_text("older")

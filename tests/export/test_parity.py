@@ -52,7 +52,7 @@ Fake = Callable[..., FakeSession]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Has `parity` open a session with the given function."""
+    """Lets `parity` open a fake session with the given function."""
 
     def make(function) -> FakeSession:
         session = FakeSession(function)

@@ -1,4 +1,4 @@
-"""CUDA C to PTX for the Nano, by the real compilers; what they refuse is refused in one line."""
+"""CUDA C to PTX for the Nano with the real compilers; their errors are one line."""
 
 from __future__ import annotations
 

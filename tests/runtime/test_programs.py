@@ -1,4 +1,4 @@
-"""What runs a library: here, or in a process of its own; and what it says when it cannot."""
+"""Programs run a library in this process or in a subprocess, with the same outputs and errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_subprocess_gives_the_same_outputs(library: Path) -> None:
     for ours, theirs in zip(here.run([X, Y]), there.run([X, Y]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(TvmkdError):
-        there.run([X])  # the library itself refuses
+        there.run([X])  # the library raises the error
     np.testing.assert_array_equal(there.run([X, Y])[0], X + Y)
 
 

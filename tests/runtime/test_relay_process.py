@@ -1,4 +1,4 @@
-"""Each shim is still needed by this TVM, and does what it is for."""
+"""This TVM still needs each shim, and the shim repairs the fault."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ def test_shims_are_installed_once() -> None:
     load_module, dense, scales = done.stdout.splitlines()
     assert load_module == "True False"  # hhb-tvm's was replaced, and stays replaced
     assert dense == "True tvmkd.runtime.relay_shims"
-    assert scales == "False"  # put in at the import
+    assert scales == "False"  # installed by the import

@@ -1,4 +1,4 @@
-"""The shim is still needed, and gives a kernel as many threads as TVM is told to use."""
+"""hhb-tvm still needs the shim, and with it kernels use ``TVM_NUM_THREADS`` threads."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ def test_with_it_tvm_num_threads_is_used() -> None:
 
 
 def test_another_tvm_is_not_changed() -> None:
-    assert not relay_threads.preload()  # this interpreter's is the other generation
+    assert not relay_threads.preload()  # this interpreter has the other generation

@@ -1,4 +1,4 @@
-"""Stand-ins for the builder's side of each TensorRT generation.
+"""Fakes of the builder in each TensorRT generation.
 
 What each generation has is taken from the sources of NVIDIA's bindings (python/src/infer/pyCore.cpp
 and python/src/parsers/pyOnnx.cpp at the tags 8.2.1, v8.6.1, v10.13.0 and v11.1) and from
@@ -60,7 +60,7 @@ def _enum(name: str, members: str) -> Any:
 
 
 class _Strict:
-    """Takes only what its class declares, as a pybind11 object does."""
+    """Allows only the attributes that its class declares, as a pybind11 object does."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
@@ -77,7 +77,7 @@ class _Tensor:
 
 
 class _Error:
-    """Of the parser, before 10."""
+    """An error of the parser before TensorRT 10."""
 
     def __init__(self, index: int, node: onnx.NodeProto, code: Any) -> None:
         self._index, self._node, self._code = index, node, code
@@ -339,7 +339,7 @@ class Generation:
         return Runtime
 
     def build(self, builder: Any, network: Any, config: Any) -> bytearray | None:
-        """What ``build_serialized_network`` does."""
+        """The work of ``build_serialized_network``."""
         if self.refusal:
             return self._refuse(self.refusal)
         if not config._profiles and any(-1 in tensor.shape for tensor in network.inputs):
@@ -388,7 +388,7 @@ class Generation:
 
 
 def log(logger: Any, severity: int, text: str) -> None:
-    """As TensorRT does: what a logger raises ends the process."""
+    """Fails as TensorRT does: an exception in a logger ends the process."""
     try:
         logger.log(severity, text)
     except BaseException as error:
@@ -396,13 +396,13 @@ def log(logger: Any, severity: int, text: str) -> None:
 
 
 def told(plan: bytes) -> dict[str, Any]:
-    """What a plan of a stand-in says that the builder was told."""
+    """The settings of the builder, which a fake plan contains."""
     result: dict[str, Any] = json.loads(plan)
     return result
 
 
 class Memory:
-    """The calls of `CudaRuntime` that a calibrator makes; device memory is a dictionary."""
+    """The calls of `CudaRuntime` that a calibrator needs; device memory is a dictionary."""
 
     def __init__(self, full: bool = False) -> None:
         self.full = full

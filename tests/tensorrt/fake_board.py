@@ -1,4 +1,4 @@
-"""A board that ssh "reaches": this machine, another Python, stand-ins for the board's packages."""
+"""A fake board behind ssh: this machine with another Python and fakes of the board's packages."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PYTHONS = [
 
 
 def plant(folder: Path, python: Path, patch: pytest.MonkeyPatch, api: str = "8") -> Path:
-    """Puts such a board behind ``ssh`` on PATH; the file that ssh's own arguments go to."""
+    """Puts a fake ``ssh`` on PATH; returns the file to which it writes its arguments."""
     for name, target in (("here/ssh", None), ("board/python3", python)):
         path = folder / name
         path.parent.mkdir(parents=True)
         if target is not None:
-            # Not a symlink: an environment's python finds itself by its name.
+            # Not a symlink: the python of an environment finds its environment by its path.
             path.write_text(f'#!/bin/sh\nexec "{target}" "$@"\n')
         else:
             path.write_text(SSH)

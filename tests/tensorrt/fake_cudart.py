@@ -63,7 +63,7 @@ TEXTS = {
 
 
 class FakeCudart:
-    """The module."""
+    """The module ``cuda.bindings.runtime``."""
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="h2d", cudaMemcpyDeviceToHost="d2h")
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
@@ -87,7 +87,7 @@ class FakeCudart:
                     self._gpu.called(name)
                 value = call(*arguments)
             except Refused as refused:
-                # As the package: an error comes with None in each value's place.
+                # The package returns an error with None for each value.
                 values = (None,) if name in RETURNS else ()
                 return (cudaError_t[refused.name], *values)
             return (OK, *value) if isinstance(value, tuple) else (OK, value)

@@ -1,4 +1,4 @@
-"""TensorRT packages over a `FakeGpu`: what runs an engine, as each generation has it.
+"""Fake TensorRT packages on a `FakeGpu`: the calls that run an engine, in each generation.
 
 An engine here is JSON. It computes ``twice = 2 * x`` and ``total = x.sum(axis=1)`` of one float32
 input of any batch, and an index of int32 that picks nothing where the JSON asks for one.
@@ -80,7 +80,7 @@ def plan(
 
 
 def bindings(generation: str, gpu: FakeGpu) -> Bindings:
-    """The package as `tvmkd.tensorrt.api.find` would give it."""
+    """The fake package, as `tvmkd.tensorrt.api.find` returns one."""
     package = module(generation, gpu)
     product: Any = "tensorrt-rtx" if generation == "rtx" else "tensorrt"
     return Bindings(package, product, package.__version__)
@@ -330,7 +330,7 @@ def module(generation: str, gpu: FakeGpu) -> Any:
 
 
 def arguments(method: Any) -> list[str]:
-    """Of a Python function, or of what pybind11 documents (its first overload), without self."""
+    """The parameters of a Python function, or of the first overload in pybind11's documentation."""
     try:
         return list(inspect.signature(method).parameters)[1:]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""A GPU that is not there: memory is numpy's, streams do nothing until somebody waits for them.
+"""A fake GPU: memory is numpy's, and a stream's work is done when the host waits for it.
 
 It fails as CUDA does: out of memory, addresses that were never given out, copies from memory that
 is not pinned, work that is not allowed during a capture, and errors that stay.
@@ -14,7 +14,7 @@ Work = Callable[[], None]
 
 
 class Refused(Exception):
-    """What CUDA says no with; the two stand-ins for packages say it in their own way."""
+    """An error of CUDA; each fake package raises it in its own form."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -62,12 +62,12 @@ class FakeGpu:
             raise Refused(self.lost)
 
     def lose(self, name: str = "cudaErrorIllegalAddress") -> None:
-        """From here on every call fails with the same error."""
+        """Lets every later call fail with the same error."""
         self.lost = name
         raise Refused(name)
 
     def held(self) -> dict[str, int]:
-        """What was not given back."""
+        """The objects that were not freed."""
         kinds = ("memory", "pinned", "streams", "events", "graphs")
         return {kind: len(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
 
@@ -124,7 +124,7 @@ class FakeGpu:
         return stream
 
     def put(self, number: int, work: Work, *, capturable: bool = True) -> None:
-        """Work for a stream: done when somebody waits, noted down while it is captured."""
+        """Enqueues work on a stream: done when the host waits, recorded during a capture."""
         if number not in self.streams:
             raise Refused("cudaErrorInvalidResourceHandle")
         stream = self.streams[number]
@@ -150,7 +150,7 @@ class FakeGpu:
         self.put(number, work)
 
     def step(self, number: int) -> None:
-        """Does what is next on the stream."""
+        """Does the next work on the stream."""
         stream = self.streams[number]
         if stream.noted is not None:
             stream.spoilt = True

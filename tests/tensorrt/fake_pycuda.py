@@ -20,7 +20,7 @@ TEXTS = {
 
 
 class _Pinned(np.ndarray):
-    """An array whose `base` frees it, as pycuda's is."""
+    """An array whose `base` frees it, as in pycuda."""
 
     allocation: Any = None
 
@@ -30,7 +30,7 @@ class _Pinned(np.ndarray):
 
 
 class FakePyCuda:
-    """The module."""
+    """The module ``pycuda.driver``."""
 
     class Error(Exception):
         pass

@@ -125,7 +125,7 @@ def test_progress_is_reported_if_the_generation_has_it(name: str, tmp_path: Path
 def test_ctrl_c_ends_the_build(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generation = Generation(name)
     bindings = generation.bindings
-    # As it happens: Python handles the signal once TensorRT calls it.
+    # Python handles the signal when TensorRT next calls a Python function.
     generation.meanwhile = lambda: log(generation.logger, 3, "still at work")
     monkeypatch.setattr(console, "say", lambda _text: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_model_is_bad_input(tmp_path: Path) -> None:
 
 
 class TestRtx:
-    """The real thing: engines of TensorRT-RTX, for a GPU that is not here."""
+    """Builds real engines of TensorRT-RTX, for a GPU that this machine does not have."""
 
     @pytest.fixture(autouse=True)
     def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_the_key_has_everything_that_an_engine_depends_on(tmp_path: Path) -> Non
     ]
     assert len(set(keys)) == len(keys)
     assert cache.key(path, options, bindings, GPU) == keys[0]
-    # The GPU that happens to be here does not matter to an engine for a named one.
+    # This machine's GPU does not matter to an engine for a given compute capability.
     named = BuildOptions(compute_capability="8.6")
     assert cache.key(path, named, rtx, GPU) == keys[-1]
 

@@ -1,4 +1,4 @@
-"""Each generation's calls, as they were recorded from NVIDIA's sources."""
+"""The calls of each generation, recorded from NVIDIA's sources."""
 
 from __future__ import annotations
 

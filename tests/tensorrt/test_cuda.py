@@ -1,4 +1,4 @@
-"""Both packages, over the same GPU that is not there: they must do and refuse the same."""
+"""Both CUDA packages with the same fake GPU: they have the same results and errors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_graph_repeats_the_captured_work() -> None:
 
 
 def _packages(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:
-    """Makes these, and only these, what can be imported of the two packages."""
+    """Makes only these of the two packages importable."""
     for name in ("cuda", "cuda.bindings", "cuda.bindings.runtime", "pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, name, None)
     for package, (inner, api) in modules.items():

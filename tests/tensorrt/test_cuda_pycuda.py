@@ -1,4 +1,4 @@
-"""What pycuda does in its own way; the rest is in `test_cuda`."""
+"""Behaviour of pycuda only; `test_cuda` tests what both packages do."""
 
 from __future__ import annotations
 

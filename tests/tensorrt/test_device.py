@@ -9,7 +9,7 @@ from tvmkd.tensorrt import device
 
 
 class Driver:
-    """The calls of libcuda.so.1 that are made; each answers 0, or the error it is given."""
+    """The calls of libcuda.so.1; each returns 0, or the given error."""
 
     def __init__(self, **errors: int) -> None:
         self._errors = errors

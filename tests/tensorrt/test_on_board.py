@@ -1,4 +1,4 @@
-"""The board's side, under Python 3.6 where there is one."""
+"""The script for the board, run by Python 3.6 if it is installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_script_is_python_3_6_with_the_standard_library() -> None:
         *("base64", "glob", "hashlib", "json", "os", "platform", "re", "resource", "sys"),
         *("time", "traceback", "typing", "tensorrt", "pycuda.driver"),
     }
-    # One argument of a command line, which Linux ends at 128 KiB.
+    # The script is one argument of a command line; Linux allows 128 KiB.
     assert len(source) < 100_000
 
 
@@ -82,7 +82,7 @@ def test_an_engine_is_built_run_and_timed_on_the_board(board: str, tmp_path: Pat
         assert len(engine.time(10_000, limit_s=1e-9)[0]) == 1
         assert (telemetry["celsius"], telemetry["throttled"]) == (41.5, False)
         assert engine.profile(3) == [Layer("dense", 0.75)]
-        # What came before the profile holds after it.
+        # Runs after a profile work as before it.
         assert engine.time(1, 1.0)[0][0].compute == pytest.approx(1.0)
 
 
@@ -168,7 +168,7 @@ def test_the_gpu_is_released_when_stdin_closes(python: Path, tmp_path: Path) -> 
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [sorted(answer) for answer in answers] == [["id", "result"]] * 4
-    # The stand-in's context counts what outlives it, and prints as C++ does.
+    # The fake context counts the objects that outlive it, and prints as C++ does.
     assert done.returncode == 0, done.stderr
     assert "this line goes to C++'s stdout" in done.stderr
 

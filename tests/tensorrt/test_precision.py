@@ -69,7 +69,7 @@ def test_int8_is_written_into_the_file_only_without_a_calibrator(name: str, tmp_
     points = [
         values[node.input[2]] for node in model.graph.node if node.op_type.endswith("eLinear")
     ]
-    # What TensorRT reads: int8 about zero, and no bias in int32.
+    # The form for TensorRT: int8 with zero point 0, and no bias in int32.
     assert {point.dtype for point in points} == {np.dtype(np.int8)}
     assert not any(np.any(point) for point in points)
 

@@ -21,7 +21,7 @@ def test_nested_phases_give_one_share_that_never_falls() -> None:
     phases.step("tune", 1)
     assert phases.share() == 0.75
     phases.finish("tune")
-    # The parent's step has not been told yet.
+    # The parent's step has not been reported yet.
     assert phases.share() == 0.75
     phases.step("build", 1)
     assert phases.share() == 1.0

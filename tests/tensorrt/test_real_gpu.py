@@ -1,4 +1,4 @@
-"""Real engines on a real GPU: built, run, timed, by name and by graph."""
+"""Builds, runs and times real engines on a real GPU, with and without a CUDA graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running and timing, in each generation and through both CUDA packages."""
+"""Runs and times engines in each generation, with both CUDA packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real engines of TensorRT-RTX for real networks; a compute capability stands in for a GPU."""
+"""Builds TensorRT-RTX engines of real networks, for a compute capability without a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands in for a board's TensorRT, in Python 3.6 without packages.
+"""A fake of a board's TensorRT, in Python 3.6 without packages.
 
 It "reads" the one model of the tests, ``relu(x @ w)`` with x of 8 columns: w is in the JSON file
 STANDIN_WEIGHTS, and the ONNX file only has to hold the word MatMul. STANDIN_API is "8" (bindings,

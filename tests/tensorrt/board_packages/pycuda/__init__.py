@@ -1,1 +1,1 @@
-"""Stands in for pycuda on a board that is not there, in Python 3.6 without packages."""
+"""A fake of a board's pycuda, in Python 3.6 without packages."""
