@@ -100,7 +100,7 @@ def harness_overhead(
                 bare = stack.enter_context(
                     Child([sys.executable, "-c", script], env=environment(threads))
                 )
-                call_s = engine.warm_up(limit_s=3)["call_seconds"]
+                call_s = engine.warm_up(limit_s=3).call_seconds
                 count = max(20, round(seconds / call_s))
                 skip = max(2, round(0.02 / call_s))
                 bare.call("run", {"count": count, "skip": count}, timeout=120)

@@ -11,7 +11,9 @@ import pytest
 
 from tvmkd.base.errors import TvmkdError
 from tvmkd.bench import measure
+from tvmkd.bench.messages import Loaded
 from tvmkd.bench.spec import EngineSpec
+from tvmkd.timing.loop import WarmUp
 
 KIND = "bench.engines_for_tests:Matmul"
 SHAPE = ["n", 2]
@@ -53,12 +55,12 @@ class FakeProcess:
             raise TvmkdError("it does not load")
         off = np.float32(self.spec.options.get("off", 0.0))
         outputs = [[np.full((1, 2), number + 1 + off)] for number in range(len(paths))]
-        return {"seconds": 0.5, "size_bytes": 10}, outputs
+        return Loaded(0.5, 10), outputs
 
-    def warm_up(self, limit_s: float) -> dict[str, Any]:
+    def warm_up(self, limit_s: float) -> WarmUp:
         self.log.append(("warm_up", self.spec.name, limit_s))
         call_s = self.spec.options.get("call_s", 0.001)
-        return {"call_seconds": call_s, "stable": True, "spread": 0.0, "seconds": 1.0}
+        return WarmUp(1.0, 100, 1.0, True, 0.0, call_s)
 
     def time(self, count: int, limit_s: float) -> list[float]:
         self.log.append(("time", self.spec.name, count, limit_s))

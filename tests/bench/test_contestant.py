@@ -9,6 +9,8 @@ import pytest
 from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.bench import EngineSpec
 from tvmkd.bench.contestant import Disagrees, Run, figures
+from tvmkd.bench.messages import Loaded
+from tvmkd.timing.loop import WarmUp
 
 SPEC = EngineSpec("t", "tensorrt", "m.onnx", precision="fp16")
 
@@ -24,7 +26,7 @@ class Process:
         self.ms, self.output, self.closed = ms, output, False
 
     def prepare(self, *_: Any) -> Any:
-        return {"seconds": self.ms, "size_bytes": int(self.ms)}, [[np.array([self.output])]]
+        return Loaded(self.ms, int(self.ms)), [[np.array([self.output])]]
 
     def time(self, count: int, limit_s: float) -> list[float]:
         return [self.ms] * count
@@ -39,7 +41,7 @@ class Process:
 def _run(ms: float, rounds: int = 3, output: float = 1.0, **options: Any) -> Run:
     run = Run(Process(ms, output, **options), SPEC, None)  # type: ignore[arg-type]
     run.check([], [], Path(), 1.0, [[np.array([1.0])]])
-    run.warm = {"call_seconds": ms / 1e3, "stable": True, "spread": ms, "seconds": 1.0}
+    run.warm = WarmUp(ms, 100, 1.0, True, ms, ms / 1e3)
     for _ in range(rounds):
         run.turn(0.1, 1000, ms / 1e3)
     run.ask_facts()

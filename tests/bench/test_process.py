@@ -50,7 +50,7 @@ def test_an_engine_is_prepared_and_stopped_between_its_turns(sample: Path) -> No
         assert output.shape == (1, 8)
         assert _stopped(process.pid)
         warm = process.warm_up(limit_s=0.3)
-        assert warm["call_seconds"] >= 0.002
+        assert warm.call_seconds >= 0.002
         times = process.time(4, limit_s=60)
         assert len(times) == 4
         assert all(2.0 <= value < 500 for value in times)

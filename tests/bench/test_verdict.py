@@ -134,7 +134,9 @@ def test_what_is_said_of_level_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = [samples.engine(name, ms) for name, ms in (("a", 1.0), ("b", 1.01), ("c", 1.02))]
     engines.append(samples.engine("d", 3.0))
     _paired(monkeypatch, b=(1.01, 1.005, 1.02), c=(1.02, 0.9, 1.1), d=(3.0, 2.9, 3.1))
-    assert decide(engines).sentence == (
+    found = decide(engines)
+    assert (found.fastest, [item.name for item in found.pairs]) == ("a", ["b", "c", "d"])
+    assert found.sentence == (
         "a, b and c are level: b / a = 1.010 (95% CI 1.005 to 1.020), too close to choose by. "
         "Next is d, at 3.00× the time."
     )
@@ -166,3 +168,13 @@ def test_the_most_builds_of_the_two_are_told(
     monkeypatch.undo()
     if theirs == 0:
         assert "builds" not in decide(one).sentence
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.02), (0.99, 1.0), (1.0, 1.0)])
+def test_an_interval_that_touches_one_is_noise(
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float
+) -> None:
+    level = schema.Pair(name="b", against="a", ratio=1.0, ci95=(low, high), decided=False)
+    monkeypatch.setattr(verdict, "pair", lambda ours, theirs: level)
+    found = decide([samples.engine("a", 1.0), samples.engine("b", 1.01)])
+    assert found.sentence.endswith(", within noise.")

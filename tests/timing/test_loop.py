@@ -65,29 +65,24 @@ def test_lead_in_makes_at_least_two_calls_and_fills_the_time(clock: FakeClock) -
 
 def test_warm_up_of_a_steady_call_settles(clock: FakeClock) -> None:
     result = loop.warm_up(clock.taking(1), limit_s=60)
-    assert result == {
-        "first_ms": 1.0,
-        # The first call, then four blocks of 50 ms.
-        "calls": 1 + 4 * 50,
-        "seconds": pytest.approx(0.201),
-        "stable": True,
-        "spread": 0.0,
-        "call_seconds": pytest.approx(1e-3),
-    }
+    # The first call, then four blocks of 50 ms.
+    assert (result.first_ms, result.calls) == (1.0, 1 + 4 * 50)
+    assert (result.stable, result.spread) == (True, 0.0)
+    assert (result.seconds, result.call_seconds) == pytest.approx((0.201, 1e-3))
 
 
 def test_blocks_hold_at_least_three_calls_and_at_most_ten_thousand(clock: FakeClock) -> None:
-    assert loop.warm_up(clock.taking(100), limit_s=60)["calls"] == 1 + 4 * 3
-    assert loop.warm_up(clock.taking(1e-6), limit_s=60)["calls"] == 1 + 4 * 10_000
+    assert loop.warm_up(clock.taking(100), limit_s=60).calls == 1 + 4 * 3
+    assert loop.warm_up(clock.taking(1e-6), limit_s=60).calls == 1 + 4 * 10_000
 
 
 def test_warm_up_goes_on_while_a_call_still_gets_faster(clock: FakeClock) -> None:
     first = [9.0] + [9.0] * 5 + [8.0] * 5 + [6.0] * 6 + [5.0] * 8
     result = loop.warm_up(clock.taking(*first, 3.0), limit_s=60)
-    assert result["stable"]
-    assert result["call_seconds"] == pytest.approx(3e-3)
-    assert result["first_ms"] == 9
-    assert result["calls"] > len(first) + 3 * 16
+    assert result.stable
+    assert result.call_seconds == pytest.approx(3e-3)
+    assert result.first_ms == 9
+    assert result.calls > len(first) + 3 * 16
 
 
 @pytest.mark.parametrize(("slowest", "stable"), [(1.029, True), (1.031, False)])
@@ -103,12 +98,12 @@ def test_blocks_within_three_percent_are_stable(
         return [taken] * count
 
     result = loop.warm_up(lambda: None, limit_s=0.2, times_of=times_of)
-    assert result["stable"] is stable
-    assert result["spread"] == pytest.approx(slowest - 1)
+    assert result.stable is stable
+    assert result.spread == pytest.approx(slowest - 1)
 
 
 def test_warm_up_ends_at_its_limit_and_says_so(clock: FakeClock) -> None:
     result = loop.warm_up(clock.taking(*[1.0, 2.0] * 500), limit_s=0.05)
-    assert not result["stable"]
-    assert result["seconds"] >= 0.05
-    assert result["calls"] < 60
+    assert not result.stable
+    assert result.seconds >= 0.05
+    assert result.calls < 60

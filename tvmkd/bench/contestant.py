@@ -13,9 +13,11 @@ from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.bench import rules, schema
 from tvmkd.bench.agree import Agreement, compare_outputs
 from tvmkd.bench.engines import engine_class
+from tvmkd.bench.messages import Loaded
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing import stats
+from tvmkd.timing.loop import WarmUp
 
 
 class Disagrees(TvmkdError):
@@ -37,9 +39,9 @@ class Run:
         self.name = process.spec.name
         self.tolerance = tolerance or engine_class(spec.kind).tolerance[spec.precision]
         self.rounds: list[list[float]] = []
-        self.warm: dict[str, Any] = {}
+        self.warm: WarmUp
         self.facts: dict[str, Any] = {}
-        self.done: dict[str, Any] = {}
+        self.loaded: Loaded
         self.agreement = Agreement(math.inf, math.inf, None)
 
     def check(
@@ -56,7 +58,7 @@ class Run:
             Disagrees: they are too far from the reference.
             TvmkdError: it cannot be loaded or run.
         """
-        self.done, outputs = self.process.prepare(paths, names, folder, timeout)
+        self.loaded, outputs = self.process.prepare(paths, names, folder, timeout)
         self.agreement = compare_outputs(wanted, outputs, self.tolerance)
         if self.agreement.problem:
             raise Disagrees(self.agreement.problem)
@@ -92,7 +94,7 @@ class Run:
             ci95=stats.median_ci(self.rounds),
             round_sizes=[len(one) for one in self.rounds],
             engine_seconds=self.facts.get("engine_build_seconds"),
-            size_bytes=self.done["size_bytes"],
+            size_bytes=self.loaded.size_bytes,
         )
 
 
@@ -130,10 +132,10 @@ def figures(runs: Sequence[Run]) -> schema.Engine:
         relative_error=max(run.agreement.relative_error for run in runs),
         tolerance=first.tolerance,
         device=rules.device(spec),
-        build_seconds=max(run.done["seconds"] for run in runs),
+        build_seconds=max(run.loaded.seconds for run in runs),
         engine_seconds=_most([run.facts.get("engine_build_seconds") for run in runs]),
         tuning_seconds=first.facts.get("tuning_seconds"),
-        size_bytes=_most([run.done["size_bytes"] for run in runs]),
+        size_bytes=_most([run.loaded.size_bytes for run in runs]),
         peak_rss_bytes=_most(
             [
                 run.facts.get("board_peak_rss_bytes" if on_board else "peak_rss_bytes")
@@ -142,7 +144,7 @@ def figures(runs: Sequence[Run]) -> schema.Engine:
         ),
         gpu_memory_bytes=_most([run.facts.get("gpu_memory_bytes") for run in runs]),
         builds=builds,
-        warm_up=max((run.warm for run in runs), key=lambda warm: warm["spread"]),
+        warm_up=vars(max((run.warm for run in runs), key=lambda warm: warm.spread)),
         other_cpu=float(np.mean(busy)) if busy else None,
         facts=first.facts,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base import wire
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.prctl import die_with_parent
+from tvmkd.bench.messages import Loaded, Prepare
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing.loop import lead_in, warm_up
 
@@ -34,28 +35,26 @@ class Host:
     call: Callable[[], Any]
 
     def prepare(self, params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
-        """Loads the engine and the inputs.
+        """Loads the engine and the inputs, and runs every sample once.
 
-        Params: ``spec``, ``threads``, ``cpus`` (list of CPU numbers or None), ``inputs`` (paths of
-        ``.npz`` files, one a sample), ``names`` (of their arrays), ``outputs`` (folder that gets
-        one ``.npz`` a sample).
+        Params: those of `Prepare`. Returns those of `Loaded`.
         """
-        if params["cpus"]:
-            os.sched_setaffinity(0, params["cpus"])
+        asked = Prepare.from_dict(params)
+        if asked.cpus:
+            os.sched_setaffinity(0, asked.cpus)
         import numpy as np
 
         from tvmkd.bench import engines
 
-        samples = [_read(path, params["names"]) for path in params["inputs"]]
-        spec = EngineSpec.from_dict(params["spec"])
+        samples = [_read(path, asked.names) for path in asked.inputs]
         start = perf_counter()
-        self.engine = engines.create(spec, params["threads"])
+        self.engine = engines.create(asked.spec, asked.threads)
         try:
             self.engine.prepare(samples[0])
             seconds = perf_counter() - start
             for number, sample in enumerate(samples):
                 outputs = self.engine.infer(sample)
-                np.savez(os.path.join(params["outputs"], f"{number:03}.npz"), *outputs)
+                np.savez(os.path.join(asked.outputs, f"{number:03}.npz"), *outputs)
         except TvmkdError:
             raise
         except Exception as error:
@@ -64,7 +63,7 @@ class Host:
             raise TvmkdError(f"{type(error).__name__}: {reason}") from error
         self.call = self.engine.bind(samples[0])
         self.engine.rest()
-        return {"seconds": seconds, "size_bytes": self.engine.size_bytes()}
+        return vars(Loaded(seconds, self.engine.size_bytes()))
 
     def signature(self, params: dict[str, Any], _: wire.Event) -> Any:
         """Inputs and outputs of an ONNX file, read by ONNX Runtime. Params: ``path``."""
@@ -79,7 +78,7 @@ class Host:
         """Calls until stable. Params: ``limit_s``."""
         found = warm_up(self.call, params["limit_s"], self.engine.times)
         self.engine.rest()
-        return found
+        return vars(found)
 
     def time(self, params: dict[str, Any], _: wire.Event) -> list[float]:
         """Milliseconds of each call, after a lead-in that is not measured.

@@ -112,7 +112,7 @@ def compare(
             fallen = []
             for run in in_order(runs, turn):
                 # As many calls of each build, by the slowest: or quick builds would count more.
-                builds_s = [each.warm["call_seconds"] for each in runs if each.spec is run.spec]
+                builds_s = [each.warm.call_seconds for each in runs if each.spec is run.spec]
                 share = rounds * len(builds_s)
                 most = max(5, MOST_SAMPLES // share)
                 step = functools.partial(run.turn, options.seconds / share, most, max(builds_s))

@@ -18,9 +18,11 @@ from tvmkd.base.errors import TvmkdError
 from tvmkd.base.wire import Child
 from tvmkd.bench import machine
 from tvmkd.bench.engines import engine_class
+from tvmkd.bench.messages import Loaded, Prepare
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
+from tvmkd.timing.loop import WarmUp
 
 ANSWER_TIMEOUT_S = 60.0
 
@@ -68,7 +70,7 @@ class EngineProcess:
 
     def prepare(
         self, inputs: Sequence[Path], names: Sequence[str], folder: Path, timeout: float
-    ) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
+    ) -> tuple[Loaded, list[list[np.ndarray]]]:
         """Loads the engine and runs every sample once.
 
         Args:
@@ -78,7 +80,7 @@ class EngineProcess:
             timeout: seconds for all of it.
 
         Returns:
-            ``{"seconds", "size_bytes"}`` and the outputs as sample -> output -> array.
+            the engine's answer, and the outputs as sample -> output -> array.
 
         Raises:
             TvmkdError: why the engine cannot be used.
@@ -87,33 +89,33 @@ class EngineProcess:
         with self.awake():
             done = self._child.call(
                 "prepare",
-                {
-                    "spec": self.spec.to_dict(),
-                    "threads": self.threads,
-                    "cpus": self._cpus,
-                    "inputs": [str(path) for path in inputs],
-                    "names": list(names),
-                    "outputs": str(folder),
-                },
+                Prepare(
+                    spec=self.spec,
+                    threads=self.threads,
+                    cpus=self._cpus,
+                    inputs=[str(path) for path in inputs],
+                    names=list(names),
+                    outputs=str(folder),
+                ).to_dict(),
                 timeout=timeout,
             )
         outputs = []
         for number in range(len(inputs)):
             with np.load(folder / f"{number:03}.npz", allow_pickle=False) as saved:
                 outputs.append([saved[f"arr_{i}"] for i in range(len(saved.files))])
-        return done, outputs
+        return Loaded(**done), outputs
 
     def signature(self, onnx: Path) -> Any:
         """Inputs and outputs of an ONNX file, as `OrtEngine.signature`."""
         return self._child.call("signature", {"path": str(onnx)}, timeout=ANSWER_TIMEOUT_S)
 
-    def warm_up(self, limit_s: float) -> dict[str, Any]:
-        """Calls until stable, as `tvmkd.timing.loop.warm_up`."""
+    def warm_up(self, limit_s: float) -> WarmUp:
+        """Calls until times are stable, as `tvmkd.timing.loop.warm_up`."""
         with self.awake():
             result: dict[str, Any] = self._child.call(
                 "warm_up", {"limit_s": limit_s}, timeout=limit_s * 3 + ANSWER_TIMEOUT_S
             )
-        return result
+        return WarmUp(**result)
 
     def time(self, count: int, limit_s: float) -> list[float]:
         """Milliseconds of each of ``count`` calls, or of those that fit in ``limit_s``.

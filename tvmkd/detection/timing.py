@@ -128,7 +128,7 @@ def measure(
         steps=tuple(_step(name, times) for name, times in zip(STEPS, columns, strict=True)),
         runs=len(took),
         images=min(len(pictures), len(took)),
-        settled=warm["stable"],
+        settled=warm.stable,
         budget_ms=budget_ms,
         over=None if budget_ms is None else int((total > budget_ms).sum()),
     )

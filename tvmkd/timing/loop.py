@@ -6,6 +6,7 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter_ns
 from typing import Any, TypeVar
@@ -75,20 +76,36 @@ def lead_in(call: Call, at_least_ns: int, calls: int = 2) -> int:
     return done
 
 
-def warm_up(call: Call, limit_s: float, times_of: Times | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class WarmUp:
+    """What `warm_up` found.
+
+    Attributes:
+        first_ms: time of the first call.
+        calls: how many it made.
+        seconds: how long it took.
+        stable: False if it ended at its limit.
+        spread: (slowest - fastest) / fastest, of the medians of the last blocks.
+        call_seconds: median of the last block.
+    """
+
+    first_ms: float
+    calls: int
+    seconds: float
+    stable: bool
+    spread: float
+    call_seconds: float
+
+
+def warm_up(call: Call, limit_s: float, times_of: Times | None = None) -> WarmUp:
     """Calls until times are stable: the medians of the last four blocks are within 3%.
 
     A block is about 50 ms of calls, and at least three.
 
     Args:
         call: what will be timed.
-        limit_s: seconds after which it ends in any case, with ``"stable": False``.
+        limit_s: seconds after which it ends in any case.
         times_of: how calls are timed. None: by `time_calls`.
-
-    Returns:
-        ``{"first_ms", "calls", "seconds", "stable", "spread", "call_seconds"}``, where ``spread``
-        is (slowest - fastest) / fastest of the last blocks and ``call_seconds`` the last block's
-        median.
     """
     begin = perf_counter_ns()
     times_of = times_of or time_calls
@@ -108,11 +125,11 @@ def warm_up(call: Call, limit_s: float, times_of: Times | None = None) -> dict[s
         stable = len(recent) == STABLE_BLOCKS and spread <= STABLE_SPREAD
         seconds = (perf_counter_ns() - begin) / 1e9
         if stable or seconds >= limit_s:
-            return {
-                "first_ms": first / 1e6,
-                "calls": calls,
-                "seconds": seconds,
-                "stable": stable,
-                "spread": spread,
-                "call_seconds": estimate / 1e9,
-            }
+            return WarmUp(
+                first_ms=first / 1e6,
+                calls=calls,
+                seconds=seconds,
+                stable=stable,
+                spread=spread,
+                call_seconds=estimate / 1e9,
+            )

@@ -39,10 +39,12 @@ def test_an_artifact_runs_in_its_process_without_torch(made: Path, tmp_path: Pat
     sample = tmp_path / "000.npz"
     np.savez(sample, x, y)
     with EngineProcess(EngineSpec("tvm", "tvm", made), 1, []) as process:
-        done, ((total, product),) = process.prepare([sample], NAMES, tmp_path / "out", timeout=120)
+        loaded, ((total, product),) = process.prepare(
+            [sample], NAMES, tmp_path / "out", timeout=120
+        )
         np.testing.assert_array_equal(total, x + y)
         np.testing.assert_array_equal(product, x * y)
-        assert done["size_bytes"] == sum(path.stat().st_size for path in made.iterdir())
+        assert loaded.size_bytes == sum(path.stat().st_size for path in made.iterdir())
         assert len(process.time(20, limit_s=60)) == 20
         facts = process.facts()
         assert facts["target"] == targets.load("host").name
