@@ -1,4 +1,4 @@
-"""The warm builder and its zygote: every way that a build can end."""
+"""The warm builder and its forkserver: every way that a build can end."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_good_and_bad_builds_side_by_side_in_order(builder: WarmBuilder, made: l
     assert not list(builder.folder.glob("*.o")) + list(builder.folder.glob("*.log"))
 
 
-def test_the_zygote_has_one_thread_and_no_torch(builder: WarmBuilder) -> None:
+def test_the_forkserver_has_one_thread_and_no_torch(builder: WarmBuilder) -> None:
     builder.warm_up()
     assert len(os.listdir(f"/proc/{builder.pid}/task")) == 1
     assert "libtorch" not in Path(f"/proc/{builder.pid}/maps").read_text()
@@ -109,7 +109,7 @@ def test_builds_after_a_failure_get_fresh_workers(builder: WarmBuilder, made: li
     assert [result.error_kind for result in results] == ["build_error", None] * 5
 
 
-def test_a_zygote_that_is_killed_is_started_again(builder: WarmBuilder, made: list[str]) -> None:
+def test_a_killed_forkserver_is_started_again(builder: WarmBuilder, made: list[str]) -> None:
     builder.warm_up()
     assert builder.pid is not None
     os.kill(builder.pid, signal.SIGKILL)

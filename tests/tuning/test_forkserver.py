@@ -1,4 +1,4 @@
-"""What the zygote does when the process it works for is gone. Its builds: test_builder.py."""
+"""What the forkserver does when the process it works for is gone. Its builds: test_builder.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from tvmkd.tuning.forkserver import _verdict
 
 
-def test_a_killed_tuner_leaves_neither_zygote_nor_folder() -> None:
+def test_a_killed_tuner_leaves_neither_forkserver_nor_folder() -> None:
     code = (
         "import sys; from tvmkd.runtime.tvm_process import import_compiler\n"
         "tvm = import_compiler()\n"

@@ -317,7 +317,9 @@ def test_packed_workloads_are_unpacked_once_and_kept_where_they_are_plain(tmp_pa
     assert records.repair(folder) == []
     assert packed.exists()
     plain.unlink()
-    assert records.repair(folder) == [f"{records.WORKLOADS}.gz: unpacked, to go on from it"]
+    assert records.repair(folder) == [
+        f"{records.WORKLOADS}.gz: unpacked, so that tuning can continue from it"
+    ]
     assert plain.read_bytes() == text
     assert not packed.exists()
 

@@ -195,6 +195,20 @@ def test_a_task_without_a_success_is_no_peer() -> None:
     assert chosen(scheduler) == 0
 
 
+@pytest.mark.parametrize(("begun", "recorded", "first"), [(1, 1, 0), (2, 1, 1), (3, 2, 1)])
+def test_each_record_takes_one_batch_off_what_is_in_flight(
+    begun: int, recorded: int, first: int
+) -> None:
+    scheduler = TaskScheduler([(1, 0, "a"), (1, 0, "b")])
+    for _ in range(begun):
+        scheduler.begin(0)
+    for _ in range(recorded):
+        scheduler.record(0, 1.1 * recorded)
+    scheduler.record(1, 1.0)
+    # 1.1 a batch where nothing is in flight, at most 0.74 where one is, against 1.0.
+    assert chosen(scheduler) == first
+
+
 def test_what_comes_back_is_no_longer_in_flight() -> None:
     scheduler = TaskScheduler([(1, 0, "a"), (1, 0, "b")])
     for index in (0, 1):

@@ -381,6 +381,7 @@ def test_describing_merges_tasks_and_replaces_boards_and_seed(tmp_path: Path) ->
     with open_session(tmp_path, TARGET, "relax", seed=1) as session:
         session.describe([task(), task(OTHER)], [{"board": "b:1"}], 2)
         session.describe([task("0xAB", weight=7)], [{"board": "b:2"}], 3)
+        assert read_info(tmp_path) == session.info
         session.add_board({"board": "b:3", "threads": 1})
         session.add_board({"board": "b:2", "threads": 4})
     info = read_info(tmp_path)

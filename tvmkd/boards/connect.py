@@ -1,7 +1,7 @@
-"""Talking to a TVM tracker without TVM, and with deadlines of our own.
+"""Talks to a TVM tracker without TVM, and with a deadline for each step.
 
-Upstream's ``tracker.request`` waits for ever when no board has the key; here every step has a
-deadline and every failure one clear line.
+Upstream's ``tracker.request`` waits for ever if no board has the key. Here each step has a
+deadline, and each failure is one line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CODE_SUMMARY = 6
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
-    """Exactly ``size`` bytes; ``OSError`` where fewer come."""
+    """Exactly ``size`` bytes; ``OSError`` if the connection closes before."""
     parts = b""
     while len(parts) < size:
         part = sock.recv(size - len(parts))
@@ -41,7 +41,7 @@ def send_json(sock: socket.socket, message: Any) -> None:
 
 
 def receive_json(sock: socket.socket) -> Any:
-    """The answer to `send_json`; ``ValueError`` where it is no JSON."""
+    """The answer to `send_json`; ``ValueError`` if it is not JSON."""
     (size,) = struct.unpack("<i", receive(sock, 4))
     if not 0 <= size <= MOST_BYTES:
         raise OSError(f"an answer of {size} bytes")
@@ -110,11 +110,11 @@ def boards(host: str, port: int, timeout: float = 5.0) -> list[dict[str, Any]]:
 def check(host: str, port: int, key: str, timeout: float = 5.0) -> list[dict[str, Any]]:
     """The boards under ``key``, at least one.
 
-    A board that has just started needs a moment to register, so the tracker is asked again
-    until ``timeout`` seconds are over.
+    A board that has just started needs a moment to register, so the tracker is asked repeatedly
+    for ``timeout`` seconds.
 
     Raises:
-        MissingError: no tracker, or no board under this key (names the keys that are there).
+        MissingError: no tracker, or no board under this key; the message names the keys that exist.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -134,7 +134,7 @@ def check(host: str, port: int, key: str, timeout: float = 5.0) -> list[dict[str
 
 
 def refused(error: Exception) -> str:
-    """Why TVM's own client could not open a session, in words."""
+    """Says why TVM's client could not open a session."""
     if "pending_request_bytes_" in str(error):
         return (
             "it speaks the RPC of another generation of TVM: a server runs the kernels of one "

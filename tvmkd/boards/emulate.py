@@ -39,7 +39,7 @@ def why_not() -> str | None:
 
 
 def why_no_counts() -> str | None:
-    """Why emulated boards cannot count instructions here; None where they can."""
+    """Why emulated boards cannot count instructions here; None if they can."""
     reason = why_not()
     if reason is not None:
         return reason

@@ -92,7 +92,7 @@ def trial(target: Target, tracker: Mapping[str, Any]) -> Iterator[Check]:
         with wire.Child([sys.executable, "-m", TRIAL]) as child:
             found = child.call("trial", params, timeout=TRIAL_SECONDS)
     except TvmkdError as error:
-        fix = "run the server in a terminal and look at what it says"
+        fix = "run the server in a terminal and read its messages"
         yield Check("kernel", "fail", " ".join(str(error).split()), fix)
         return
     right = found["error"] < 1e-4

@@ -1,4 +1,4 @@
-"""What a board says about itself: the part of a measurement that no number shows.
+"""The facts of a board: machine, versions, temperature, clocks.
 
 The C server answers the same from ``native/facts.c``. Files are read below ``TVMKD_BOARD_ROOT``
 (default: the root), so that a test can plant another board's.
@@ -87,7 +87,7 @@ def _thermal() -> list[dict[str, Any]]:
     found = []
     for name in _names(THERMAL, r"thermal_zone\d+"):
         kind, value = _read(f"{THERMAL}/{name}/type"), _whole(f"{THERMAL}/{name}/temp")
-        # A Nano's PMIC zone says 100 C whatever it is.
+        # The PMIC zone of a Jetson Nano always reads 100 C.
         if kind is not None and value is not None and not kind.startswith("PMIC"):
             found.append({"zone": kind, "celsius": round(value / 1000, 1)})
     return found
@@ -138,11 +138,11 @@ def _tensorrt() -> str | None:
 
 
 def telemetry() -> dict[str, Any]:
-    """How warm and how fast the board is now.
+    """Temperature and clocks of the board now.
 
     Returns:
         ``celsius`` (the hottest zone), ``thermal`` (each zone), ``clocks_khz``, ``governor``, and
-        ``throttled`` (None where the board cannot tell).
+        ``throttled`` (None if the board cannot read it).
     """
     zones = _thermal()
     return {
@@ -155,12 +155,12 @@ def telemetry() -> dict[str, Any]:
 
 
 def facts(delay: float | None = None) -> dict[str, Any]:
-    """This machine, as JSON-safe values; None where it cannot tell.
+    """The facts of this machine, JSON-safe; None where one cannot be read.
 
     ``tvm_num_threads`` is the environment's ``TVM_NUM_THREADS`` (None: TVM decides).
 
     Args:
-        delay: seconds that the server adds to each measurement, where it was started so.
+        delay: seconds that the server adds to each measurement, if it was started with a delay.
     """
     threads = os.environ.get("TVM_NUM_THREADS")
     try:

@@ -1,4 +1,4 @@
-"""A tracker and boards on this very machine, as real processes: for the demo and for tests."""
+"""A tracker and boards on this machine, as real processes: for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_SECONDS = 60.0
 
 
 class Process:
-    """A server of ours in its own process group: started, waited for, ended as a group."""
+    """A server in its own process group, which is ended as a whole."""
 
     def __init__(self, argv: Sequence[str], env: dict[str, str] | None = None) -> None:
         self._argv, self._env = list(argv), dict(env or {})
@@ -41,14 +41,14 @@ class Process:
         self.port = 0
 
     def alive(self) -> bool:
-        """Whether the process itself still runs."""
+        """True while the process itself runs."""
         return self._process.poll() is None
 
     def wait(self) -> None:
         """Waits until the process ends by itself.
 
         Raises:
-            MissingError: it has; nobody asked it to.
+            MissingError: always, once it has ended.
         """
         self._process.wait()
         raise MissingError(f"a local server has ended: {self._said() or 'it said nothing'}")
@@ -59,7 +59,7 @@ class Process:
         return " ".join(said)
 
     def again(self) -> Process:
-        """Another process by the same command; once this one has ended."""
+        """A new process with the same command, for use after this one has ended."""
         return Process(self._argv, self._env)
 
     @property
@@ -68,7 +68,7 @@ class Process:
         return self._process.pid
 
     def wait_until_listening(self, timeout: float = START_SECONDS) -> int:
-        """Waits for the line that says which port it listens at, and returns the port."""
+        """Waits for the line with the port that it listens at, and returns the port."""
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -83,7 +83,7 @@ class Process:
         return self.port
 
     def end(self) -> None:
-        """Ends the process (SIGTERM: it may tidy up for a second), then its whole group."""
+        """Ends the process (SIGTERM, then one second to clean up), then its whole group."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
@@ -118,9 +118,9 @@ def start_server(
 
     Args:
         tracker: ``HOST:PORT``.
-        threads: how many threads a kernel gets there (``TVM_NUM_THREADS``; None: TVM decides).
+        threads: threads of a kernel there (``TVM_NUM_THREADS``; None: TVM decides).
         delay: seconds that each measurement takes longer there.
-        memory: MiB that a session may take there.
+        memory: MiB that a session may use there.
         allow: networks that clients may come from.
         root: a folder whose ``proc`` and ``sys`` it reads instead of this machine's.
         runs: the interpreter of the stack whose kernels it runs (None: this one).
@@ -143,7 +143,7 @@ def start_server(
 
 @dataclass
 class Fleet:
-    """The running processes of :func:`local_fleet` and how to reach them."""
+    """The running processes of :func:`local_fleet` and their address."""
 
     host: str
     port: int
@@ -152,7 +152,7 @@ class Fleet:
     servers: list[Process] = field(default_factory=list)
 
     def address(self) -> dict[str, Any]:
-        """``{"host", "port", "key"}``, as a tuning worker wants it."""
+        """``{"host", "port", "key"}``."""
         return {"host": self.host, "port": self.port, "key": self.key}
 
 
@@ -160,7 +160,7 @@ class Fleet:
 def running_fleet(
     count: int = 1, key: str = "local", threads: int | None = None, **options: Any
 ) -> Iterator[Fleet]:
-    """Like :func:`local_fleet`, but hands out the processes too.
+    """Like :func:`local_fleet`, but yields the processes too.
 
     ``options`` go to :func:`start_server`.
     """

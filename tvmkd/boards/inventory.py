@@ -1,4 +1,4 @@
-"""The roll call: every board at a tracker, and what each free one says of itself."""
+"""The inventory: every board at a tracker, and the facts of each free one."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def call(
 
 
 def _ask(host: str, port: int, entry: dict[str, Any]) -> None:
-    """Asks as many boards as were free. All sessions stay open to the end: one given back early
-    would only be handed out again."""
+    """Asks as many boards as were free. All sessions stay open to the end: the tracker would
+    assign a board that is freed early a second time."""
     params = {"host": host, "port": port, "key": entry["key"], "timeout": 3.0}
     held: list[Child] = []
     try:
@@ -69,7 +69,7 @@ def _ask(host: str, port: int, entry: dict[str, Any]) -> None:
                     on_event=lambda _, data, named=named: named.append(data["board"]),  # type: ignore[misc]
                 )
             except TvmkdError as error:
-                if not named:  # somebody was quicker
+                if not named:  # another client took the board
                     break
                 facts = {"error": str(error)}
             address = named[0] if named else facts["board"]

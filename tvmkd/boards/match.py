@@ -22,15 +22,15 @@ def _tvm_here() -> str | None:
 
 
 def mismatches(target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Why code for ``target`` cannot or must not run on the board that says ``facts`` of itself.
+    """Why code for ``target`` cannot or must not run on the board with these ``facts``.
 
     Args:
         target: ``Target.to_dict()``.
-        facts: what ``tvmkd.board.facts`` answers. What a board does not know of itself (a server
-            of upstream's answers nothing) is not held against it.
+        facts: the answer of ``tvmkd.board.facts``. A fact that is missing counts as a match
+            (upstream's server answers nothing).
 
     Returns:
-        one clause a reason, empty where they fit.
+        one clause a reason, empty if they fit.
     """
     found = []
     triple = str((target.get("toolchain") or {}).get("triple") or "")
@@ -43,14 +43,14 @@ def mismatches(target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]
     oldest, libc = (target.get("toolchain") or {}).get("glibc"), str(facts.get("libc") or "")
     if oldest and libc.startswith("glibc") and _version(libc) < _version(str(oldest)):
         found.append(f"its {libc} is older than the target's {oldest}")
-    # A machine with a GPU but without CUDA's files in the usual place is left to the first kernel.
+    # Whether a real board has a usable GPU shows when the first kernel is loaded.
     if target.get("device") == "cuda" and facts.get("emulated"):
         found.append("an emulated board has no GPU")
     return found
 
 
 def check_match(target: Mapping[str, Any], board: str, facts: Mapping[str, Any]) -> None:
-    """Makes sure that a board fits a target.
+    """Checks that a board fits a target.
 
     Raises:
         InputError: it does not; names the board and every reason.

@@ -1,7 +1,7 @@
-"""A compiled model on a board: sent there, run there and timed there, over TVM RPC.
+"""Runs and times a compiled model on a board, over TVM RPC.
 
 TVM and the session live in a child process, ``python -m tvmkd.boards.remote``: an RPC call cannot
-be interrupted, and whoever asks must not import TVM.
+be interrupted, and the calling process must not import TVM.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from tvmkd.boards.remote_program import RemoteProgram
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.tvm_process import new_tensor
 
-WAIT_SECONDS = 60.0  # for a board that somebody else has
+WAIT_SECONDS = 60.0  # for a board that another client uses
 LIBRARY = "model.so"
 
 Arrays = Sequence[np.ndarray]
 
 
 class RemoteModel:
-    """A compiled model's library on some board under a key. Use as a context manager.
+    """A compiled model's library on a board under a key. Use as a context manager.
 
     Args:
         library: ``model.so``.
         target: ``Target.to_dict()`` of what it was built for.
         tracker: ``{"host", "port", "key"}``.
-        stack: that built it.
+        stack: the stack that built it.
         run_timeout: seconds that one call may take, the upload included.
 
     Raises:
@@ -82,7 +82,7 @@ class RemoteModel:
 
     @property
     def emulated(self) -> bool:
-        """Whether the board is an emulated one: its times mean nothing then."""
+        """True if the board is emulated: then its times mean nothing."""
         return bool(self.facts.get("emulated"))
 
     def run(self, arrays: Arrays) -> list[np.ndarray]:
@@ -99,7 +99,7 @@ class RemoteModel:
             return [found[f"arr_{index}"] for index in range(count)]
 
     def time(self, arrays: Arrays, count: int) -> list[float]:
-        """Seconds of each of ``count`` runs by the board's own clock, the network not in it."""
+        """Seconds of each of ``count`` runs by the board's clock, without the network."""
         inputs = Path(self._folder.name) / "in.npz"
         np.savez(inputs, *arrays)
         params = {"inputs": os.fspath(inputs), "count": count}
@@ -107,12 +107,12 @@ class RemoteModel:
         return seconds
 
     def telemetry(self) -> dict[str, Any]:
-        """Temperature and clocks of the board now; empty where it cannot tell."""
+        """Temperature and clocks of the board now; empty if it cannot read them."""
         found: dict[str, Any] = self._child.call("telemetry", timeout=30)
         return found
 
     def close(self) -> None:
-        """Gives the board back."""
+        """Frees the board."""
         self._child.close(grace=0.5)
         self._folder.cleanup()
 

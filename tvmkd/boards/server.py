@@ -150,13 +150,13 @@ def serve(
     """Serves sessions until ended; prints ``{"port": N}`` once it listens.
 
     Args:
-        host: the address to bind to, also the one told to clients. Whoever reaches it runs
-            code on this machine: TVM RPC has no authentication.
+        host: the address to bind to, also the one that clients get. Every client that reaches it
+            can run code on this machine: TVM RPC has no authentication.
         tracker: the tracker's address.
-        key: the name under which this board is asked for.
-        allowed: networks to accept clients from, besides the loopback; empty: from everywhere.
+        key: the name under which clients request this board.
+        allowed: networks to accept clients from, besides the loopback; empty: all networks.
         delay: seconds to add to each measurement, and to declare in the facts.
-        memory: MiB that a session may take; None: most of what is free.
+        memory: MiB that a session may use; None: most of the free memory.
     """
     sock = listen(host, port)
     tvm = import_runtime()
@@ -166,7 +166,7 @@ def serve(
         register(tvm, f"tvmkd.board.{name}", functools.partial(_answer, function))
     if delay is not None:
         _declare_delay(delay)
-    # Leaves through the `finally` of the session at hand, which takes its folder along.
+    # Exits through the `finally` of the open session, which removes its folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(json.dumps({"port": sock.getsockname()[1]}), flush=True)
     listen_for_ever(sock, tracker, key, allowed, functools.partial(_serving, memory))

@@ -1,4 +1,4 @@
-"""Which glibc and libstdc++ a library asks for, and whether a board has them."""
+"""Which glibc and libstdc++ a library needs, and whether a board has them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def needed(library: Path) -> dict[str, str]:
 
 
 def check(libraries: Iterable[Path], glibc: str) -> dict[str, dict[str, str]]:
-    """Makes sure that a system with this glibc can load the libraries.
+    """Checks that a system with this glibc can load the libraries.
 
     Returns:
-        what each of them needs, by its name.
+        the needs of each library, by its name.
 
     Raises:
-        InputError: one needs something newer; names it, what it needs and what there is.
+        InputError: one needs something newer; the message names it, its need and what there is.
     """
     most = limits(glibc)
     found = {}

@@ -1,4 +1,4 @@
-"""Random changes to images that leave the class alone, a whole batch at a time."""
+"""Random changes to a batch of images that keep their class."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Affine:
-    """A small turn, change of size, slant and shift for each image; and mirrored half of the time.
+    """Rotates, scales, shears and shifts each image a little, and mirrors half of them.
 
     Args:
-        turn: largest angle, degrees.
+        turn: largest rotation, degrees.
         scale: largest relative change of size.
-        shear: largest slant (tangent).
+        shear: largest shear (tangent).
         shift: largest shift, as a fraction of half the image.
         flip: whether an image may be mirrored left to right.
     """
@@ -37,9 +37,9 @@ class Affine:
     flip: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Float images ``[n, C, H, W]`` to changed ones; all randomness is from ``generator``."""
+        """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""
         count = len(images)
-        # One draw of fixed size, so that switching one change off leaves the others as they are.
+        # One draw of fixed size, so that switching one change off does not alter the others.
         draw = torch.rand(count, 6, generator=generator)
         wobble = draw[:, :5] * 2 - 1
         angle = wobble[:, 0] * math.radians(self.turn)
@@ -61,16 +61,16 @@ class Affine:
 
 @dataclass(frozen=True)
 class Chain:
-    """Changes one after the other.
+    """Applies changes one after the other.
 
     Args:
-        steps: the changes, the first one first.
+        steps: the changes in order.
     """
 
     steps: tuple[Augment, ...]
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Float images ``[n, C, H, W]`` to changed ones; all randomness is from ``generator``."""
+        """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""
         for step in self.steps:
             images = step(images, generator)
         return images
@@ -81,12 +81,12 @@ def named(cfg: Data, mean: Sequence[float], std: Sequence[float]) -> Augment | N
 
     Args:
         cfg: ``augment``, and the camera's ranges.
-        mean: what is taken off each channel, on the scale of 0 to 1.
-        std: what each channel is divided by, on the same scale.
+        mean: mean of each channel, on the scale of 0 to 1.
+        std: standard deviation of each channel, on the same scale.
     """
     names = cfg.augment.split("+")
     steps: list[Augment] = []
-    # Whatever the name puts first: the scene moves, and then the camera takes it.
+    # In any order of the names, the scene moves first and then the camera takes it.
     if "affine" in names or "flip" in names:
         steps.append(Affine(flip="flip" in names))
     if "camera" in names:

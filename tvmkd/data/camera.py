@@ -1,4 +1,4 @@
-"""Images as a camera would have taken them: an augmentation, and corrupted test sets."""
+"""A simulated camera: an augmentation, and corrupted test sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tvmkd.base.text import listing, suggest
 from tvmkd.data import optics, sensor
 
 Range = tuple[float, float]
-"""The lowest and the highest value; each image draws its own, evenly."""
+"""The lowest and the highest value; each image draws its own uniformly."""
 
 # In the order in which light goes through a camera.
 EFFECTS = (
@@ -39,9 +39,8 @@ _DRAWS = (
     "read_noise",
     "jpeg",
 )
-# For severities 1 to 5. What is in pixels is a fraction of the shorter side here, so that a
-# severity looks alike at every size. Since all effects come together, each is weaker than its
-# namesake in ImageNet-C.
+# For severities 1 to 5. Lengths are fractions of the shorter side, so that a severity looks alike
+# at every size. All effects come together, so each is weaker than its namesake in ImageNet-C.
 _PRESETS = {
     "skew": (0.02, 0.04, 0.06, 0.09, 0.12),
     "motion": (0.02, 0.04, 0.06, 0.09, 0.12),
@@ -60,7 +59,7 @@ class Camera:
     """A simulated camera; which effects are on, and the range of each.
 
     Skew, blur, exposure, white balance and noise work on linear light (the curve is sRGB's), then
-    it is clipped, quantised to 8 bit, and compressed. Without any effect only the 8 bit are left.
+    it is clipped, quantised to 8 bit, and compressed. Without any effect it is only quantised.
 
     Args:
         effects: some of `EFFECTS`.
@@ -72,12 +71,12 @@ class Camera:
         white_balance: gain of red and, drawn by itself, of blue; green has 1. Gray images have no
             white balance.
         full_well: electrons at white, above 0: the fewer, the more shot noise; read noise is
-            measured by it too. Drawn evenly on a logarithmic scale.
+            measured by it too. Drawn uniformly on a logarithmic scale.
         read_noise: electrons rms.
         jpeg: quality, 1 to 100.
 
     Raises:
-        UsageError: an effect that is none.
+        UsageError: an unknown effect.
     """
 
     effects: tuple[str, ...] = EFFECTS
@@ -131,9 +130,9 @@ class Camera:
         """Photographs images.
 
         Args:
-            images: sRGB values of 0 to 1 (what is beyond is clipped), any float type, on the CPU,
+            images: sRGB values of 0 to 1 (others are clipped), any float type, on the CPU,
                 ``[n, 1 or 3, H, W]``.
-            generator: where all randomness is from.
+            generator: source of all randomness.
 
         Returns:
             The same shape and type, in steps of 1/255.
@@ -146,8 +145,8 @@ class Camera:
                 f"images of shape {list(images.shape)}: a camera takes [n, C, H, W] with 1 channel "
                 "or 3"
             )
-        # Draws of fixed size, so that switching one effect off leaves the others as they are. How
-        # many numbers noise takes depends on the light: each kind has a generator of its own.
+        # Draws of fixed size, so that switching one effect off does not alter the others. How many
+        # numbers noise draws depends on the light, so each kind has its own generator.
         table = torch.rand(len(images), len(_DRAWS), generator=generator)
         seeds = torch.randint(1 << 62, (2,), generator=generator).tolist()
         if len(images) == 0:
@@ -184,12 +183,12 @@ class Camera:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A camera for images that have their mean taken off and are divided by their deviation.
+    """A camera for normalised images: (values - mean) / std.
 
     Args:
         camera: the camera.
-        mean: what was taken off each channel, on the scale of 0 to 1.
-        std: what each channel was divided by, on the same scale.
+        mean: mean of each channel, on the scale of 0 to 1.
+        std: standard deviation of each channel, on the same scale.
     """
 
     camera: Camera
@@ -203,12 +202,12 @@ class Normalised:
 
 
 def corrupt(images: Tensor, severity: int, seed: int = 0) -> Tensor:
-    """A test set as a camera of some severity sees it; the same seed gives the same pictures.
+    """A test set as a camera of some severity sees it; the same seed gives the same images.
 
     Args:
         images: not normalised: uint8 (0 to 255) or any float type (0 to 1), ``[n, 1 or 3, H, W]``.
         severity: 1 to 5, see `Camera.severity`.
-        seed: of all that is random.
+        seed: seed of all randomness.
 
     Returns:
         The same shape and type.

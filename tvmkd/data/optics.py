@@ -1,7 +1,7 @@
 """What shutter and lens do to light on its way to a sensor: skew, motion blur, defocus.
 
-Images are linear light, float32 ``[n, C, H, W]``, and each has a strength of its own: the other
-arguments are float32 ``[n]``. Beyond the border the last pixel goes on.
+Images are linear light, float32 ``[n, C, H, W]``, and each has its own strength: the other
+arguments are float32 ``[n]``. Beyond the border the last pixel is repeated.
 """
 
 from __future__ import annotations

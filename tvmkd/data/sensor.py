@@ -1,7 +1,7 @@
 """What a sensor and its processor do to light: exposure, white balance, noise, 8 bit and JPEG.
 
 Light is linear, float32 ``[n, C, H, W]``, 1 at white. Pixels are encoded with the curve of sRGB
-(IEC 61966-2-1), which is what picture files hold. Each image has a strength of its own: the other
+(IEC 61966-2-1), which is what picture files hold. Each image has its own strength: the other
 tensors are float32 ``[n]`` unless said otherwise.
 """
 
@@ -43,7 +43,7 @@ def shot_noise(light: Tensor, full_well: Tensor, generator: torch.Generator) -> 
     Args:
         light: the images; what is below black counts as black.
         full_well: electrons at white.
-        generator: where the randomness is from.
+        generator: source of the randomness.
     """
     electrons = light.clamp(min=0) * _each(full_well)
     return torch.poisson(electrons, generator=generator) / _each(full_well)
@@ -58,7 +58,7 @@ def read_noise(
         light: the images.
         electrons: its strength, electrons rms.
         full_well: electrons at white.
-        generator: where the randomness is from.
+        generator: source of the randomness.
     """
     return light + torch.randn(light.shape, generator=generator) * _each(electrons / full_well)
 

@@ -1,4 +1,4 @@
-"""A session at one board, held by a process of its own, and how it can fail."""
+"""A session at one board, held by a separate process, and how it can fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warm builder: candidates in, shared libraries out, each built in a forked child."""
+"""Builds candidates into shared libraries, each in a child that is forked from a warm process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tvmkd.base.wire import Child
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What became of one build.
+    """The result of one build.
 
     Attributes:
         path: the shared library, or None.
         args: dtype and shape of each argument of its function ``main``.
         error_kind: None, ``build_error``, ``build_crash`` or ``build_timeout``.
-        error: the message that goes with it.
+        error: the message of that error.
         seconds: wall time of the build.
     """
 
@@ -36,17 +36,17 @@ class BuildResult:
     args: list[tuple[str, list[int]]] = field(default_factory=list)
 
 
-_early: dict[str, Child] = {}  # by stack: zygotes that import already and belong to no builder yet
+_early: dict[str, Child] = {}  # by stack: forkservers that no builder owns yet
 
 
 def _spawn(stack: str) -> Child:
-    # Threads started in the zygote would not survive a fork: keep every library at one.
+    # Threads of the forkserver would not survive a fork: limit every library to one.
     env = {"TVM_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return Child([sys.executable, "-m", "tvmkd.tuning.forkserver", stack], env=env)
 
 
 def prestart(stack: str) -> None:
-    """Starts a zygote for the next :class:`WarmBuilder`, so that it imports meanwhile."""
+    """Starts a forkserver early, so that it has imported TVM when the next builder needs it."""
     if stack not in _early:
         _early[stack] = _spawn(stack)
 
@@ -54,8 +54,8 @@ def prestart(stack: str) -> None:
 class WarmBuilder:
     """Builds batches of candidates. Use as a context manager.
 
-    The zygote process starts in the background at construction (or earlier: :func:`prestart`) and
-    is waited for at the first build. If it dies it is started again once per batch.
+    The forkserver starts in the background at construction (or earlier: :func:`prestart`); the
+    first build waits for it. If it dies it is started again once per batch.
 
     Args:
         setup: what builds have to know: see :meth:`tvmkd.tuning.tuner_backend.Dialect.setup`.
@@ -63,7 +63,7 @@ class WarmBuilder:
         linker: see :func:`linker_for`.
         workers: builds at a time (default: the CPUs this process may use).
         timeout: seconds one build may take, linking included.
-        memory_mb: MiB of address space that one build may add to the zygote's own.
+        memory_mb: MiB of address space that one build may add to the forkserver's own.
         cuda: see :func:`tvmkd.runtime.nvrtc.settings`.
     """
 
@@ -98,7 +98,7 @@ class WarmBuilder:
 
     @property
     def pid(self) -> int | None:
-        """The zygote's process id."""
+        """The forkserver's process id."""
         return None if self._child is None else self._child.pid
 
     def _start(self) -> None:
@@ -106,7 +106,7 @@ class WarmBuilder:
         self._warm = False
 
     def warm_up(self) -> None:
-        """Waits until the zygote has imported everything.
+        """Waits until the forkserver has imported everything.
 
         Raises:
             WorkerDied: it did not start.
@@ -131,7 +131,7 @@ class WarmBuilder:
             on_result: called with the index and the result as each build ends.
 
         Raises:
-            WorkerDied: the zygote died twice (it is not the build's fault: builds are forks).
+            WorkerDied: the forkserver died twice (it is not the build's fault: builds are forks).
         """
         results: dict[int, BuildResult] = {}
 
@@ -158,7 +158,7 @@ class WarmBuilder:
                     "linker": self._linker,
                     "memory_bytes": self._memory,
                 }
-                # The zygote reports at the latest when a build times out.
+                # The forkserver reports a build when it times out, at the latest.
                 self._child.call("build", params, silence=self._timeout + 30, on_event=built)
                 break
             except WorkerDied:
@@ -174,6 +174,6 @@ class WarmBuilder:
             child.close()
 
     def close(self) -> None:
-        """Ends the zygote and removes every library that it built."""
+        """Ends the forkserver and removes every library that it built."""
         self._end_child()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -38,26 +38,26 @@ Emit = Callable[[str, dict[str, Any]], None]
 
 @dataclass
 class _Worker:
-    """A forked worker, and the build that it is at."""
+    """A forked worker and its current build."""
 
     pid: int
-    ask: int  # descriptor for the stems of what to build, one line each
-    answer: int  # descriptor that gives one byte a finished build, and ends with the worker
+    ask: int  # descriptor: gets the path stem of each build, one a line
+    answer: int  # descriptor: sends one byte after each build; closed when the worker ends
     index: int = -1
     stem: Path = Path()
     started: float = 0.0
 
 
 def _limit_memory(extra_bytes: int) -> None:
-    """Lets this process grow by ``extra_bytes`` of address space and no more."""
+    """Limits this process's address space to its size now plus ``extra_bytes``."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + extra_bytes
-    with contextlib.suppress(ValueError):  # a lower hard limit is there already
+    with contextlib.suppress(ValueError):  # the hard limit is lower already
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _link(linker: list[str], stem: Path) -> None:
-    """Links ``STEM.o``. Where the linker dies of a signal, so does this process."""
+    """Links ``STEM.o``. If a signal ends the linker, this process ends by the same signal."""
     device = Path(f"{stem}.dev.o")
     command = [*linker, "-o", f"{stem}.so", f"{stem}.o"]
     command += [os.fspath(device)] if device.exists() else []
@@ -65,11 +65,11 @@ def _link(linker: list[str], stem: Path) -> None:
     if os.WIFSIGNALED(status):
         os.kill(os.getpid(), os.WTERMSIG(status))
     elif os.WEXITSTATUS(status) != 0:
-        os._exit(EXIT_BUILD_FAILED)  # it has said why
+        os._exit(EXIT_BUILD_FAILED)  # the linker printed why
 
 
 def _work(stack: Dialect, setup: Any, ask: int, answer: int, params: dict[str, Any]) -> None:
-    """A worker: builds what it is asked for until something fails. Never returns."""
+    """The worker: builds what it is asked for until a build fails. Never returns."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -111,7 +111,7 @@ def _verdict(status: int, stem: Path) -> tuple[str, str]:
     return "build_error", _log_tail(stem) or f"exit code {os.WEXITSTATUS(status)}"
 
 
-class Zygote:
+class Forkserver:
     """The handlers of the process, and the folder that its builds go to."""
 
     def __init__(self, stack: Dialect) -> None:
@@ -174,7 +174,7 @@ class Zygote:
             _work(self._stack, self._setup, ask_read, answer_write, params)
         os.close(ask_read)
         os.close(answer_write)  # before the next fork, or its child would keep this open
-        with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+        with contextlib.suppress(OSError):  # parent and child both do this, in any order
             os.setpgid(pid, pid)
         worker = _Worker(pid, ask, answer)
         self._workers.append(worker)
@@ -186,11 +186,11 @@ class Zygote:
         worker.index = index
         worker.stem = self._folder / f"k{self._count}"
         worker.started = time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # it died: its answer will say so
+        with contextlib.suppress(BrokenPipeError):  # it died: the closed answer pipe says so
             os.write(worker.ask, f"{index} {worker.stem}\n".encode())
 
     def _end(self, worker: _Worker, *, kill: bool) -> int:
-        """Waits for a worker's end (``kill``: hastens it) and returns its wait status."""
+        """Waits for a worker to end (``kill``: kills it first) and returns its wait status."""
         self._workers.remove(worker)
         if kill:
             with contextlib.suppress(ProcessLookupError):
@@ -223,33 +223,33 @@ class Zygote:
         }
 
     def abandon(self) -> None:
-        """Ends what still runs."""
+        """Ends the running builds."""
         for worker in list(self._workers):
             self._end(worker, kill=True)
 
     def clean(self) -> None:
-        """Ends what still runs and removes the folder: the process is about to go."""
+        """Ends the running builds and removes the folder, before this process exits."""
         self.abandon()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def main() -> None:
-    """Serves until stdin closes or the parent is gone; leaves no build folder behind."""
+    """Serves until stdin closes or the parent exits; then removes the build folder."""
     stack = tuner_backend.of(sys.argv[1])
-    zygote = Zygote(stack)
+    forkserver = Forkserver(stack)
 
     def leave(_number: int, _frame: object) -> None:
-        zygote.clean()
+        forkserver.clean()
         os._exit(0)
 
     signal.signal(signal.SIGTERM, leave)
     die_with_parent(signal.SIGTERM)
     stack.import_compiler()
     try:
-        wire.serve({"ready": zygote.ready, "build": zygote.build})
+        wire.serve({"ready": forkserver.ready, "build": forkserver.build})
     finally:
-        zygote.clean()
+        forkserver.clean()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The process that holds a session to one board: ``python -m tvmkd.tuning.measure_worker``.
 
 It answers ``connect``, ``facts``, ``telemetry``, ``measure`` and ``drop`` over
-:mod:`tvmkd.base.wire`. It is a process of its own, because a TVM RPC call cannot be
+:mod:`tvmkd.base.wire`. It is a separate process, because a TVM RPC call cannot be
 interrupted: when a kernel hangs, the runner ends this process.
 """
 
@@ -24,15 +24,15 @@ from tvmkd.runtime.tvm_process import import_runtime, new_tensor
 from tvmkd.tuning.measurement import WRONG
 
 FILL = "tvm.contrib.random.random_fill_for_measure"
-SLICE_SECONDS = 0.005  # one repeat runs the kernel often enough to take this long
-BUDGET_SECONDS = 0.06  # what all the repeats of a good candidate take together
+SLICE_SECONDS = 0.005  # a repeat runs the kernel as many times as this takes
+BUDGET_SECONDS = 0.06  # for all repeats of a good candidate together
 FIRST_REPEATS = 3
 MOST_REPEATS = 12
-CLEARLY_SLOWER = 1.25  # after the first repeats, a candidate this much slower gets no more
-WIDE_SPREAD = 0.25  # quartiles this far apart, as a share of the median, are measured anew
-SERIES = 3  # at most this often; the tightest series counts
+CLEARLY_SLOWER = 1.25  # a candidate this much slower gets the first repeats only
+WIDE_SPREAD = 0.25  # (Q3 - Q1) / median; a wider series is measured again
+SERIES = 3  # at most so many series; the one with the least spread counts
 COUNT = "tvmkd.board.count_instructions"
-SECONDS_PER_INSTRUCTION = 1e-9  # an instruction count stands where a time would, as nanoseconds
+SECONDS_PER_INSTRUCTION = 1e-9  # one instruction is reported as one nanosecond
 
 
 def spread(seconds: list[float]) -> float:
@@ -88,7 +88,7 @@ class Measurer:
         return {}
 
     def facts(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-        """What the board says of itself: TVM's thread count, and more if the server is ours.
+        """The board's facts: TVM's thread count, and more if `tvmkd board serve` runs there.
 
         Raises:
             MissingError: the board's runtime lacks what measuring needs.
@@ -101,7 +101,7 @@ class Measurer:
                 f"(--load-library), or use: tvmkd board serve"
             ) from None
         found: dict[str, Any] = {}
-        with contextlib.suppress(Exception):  # a server of upstream's has no such function
+        with contextlib.suppress(Exception):  # upstream's server has no such function
             found = json.loads(self._session.get_function("tvmkd.board.facts")())
         with contextlib.suppress(Exception):
             found["threads"] = int(self._session.get_function("runtime.NumThreads")())
@@ -110,7 +110,7 @@ class Measurer:
         return found
 
     def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-        """Temperature and clocks now; empty where the server cannot tell.
+        """Temperature and clocks now; empty if the server cannot read them.
 
         Raises:
             MissingError: the session is lost.
@@ -143,7 +143,7 @@ class Measurer:
         """
         age = time.monotonic() - self._opened
         if self._session is not None and age + params["limit"] > self._params["session_seconds"]:
-            self._drop()  # the server would end it in the middle of a measurement
+            self._drop()  # the server would close the session during the measurement
         if self._session is None:
             return {"error_kind": "session_due", "error": "no open session"}
         try:
@@ -217,9 +217,9 @@ class Measurer:
     def _series(
         repeats: Callable[[], list[float]], best: float | None, deadline: float
     ) -> tuple[list[float], int]:
-        """The tightest of up to `SERIES` series, and how many were made.
+        """The series with the least spread, of at most `SERIES`, and how many were measured.
 
-        One is enough of a candidate that is clearly slower than the best, however it spreads.
+        A candidate that is clearly slower than the best gets one series, whatever its spread.
         """
         found: list[list[float]] = []
         while len(found) < SERIES:
@@ -257,7 +257,7 @@ def main() -> None:
     measurer = Measurer()
     methods = ("connect", "facts", "telemetry", "measure", "drop")
     wire.serve({name: getattr(measurer, name) for name in methods})
-    os._exit(0)  # a session's destructor may wait for a board that is gone
+    os._exit(0)  # a session's destructor may wait for a board that no longer answers
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured and what comes of it."""
+"""A job for a board, and its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 WRONG = "wrong_output"
-"""The error kind of a kernel that computes something else than it should."""
+"""The error kind of a kernel whose output is wrong."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class RunJob:
     Attributes:
         path: its library.
         args: dtype and shape of each argument.
-        best: gives the best figure of its task so far, in seconds, for rejecting early.
-        plain: a library that computes the same in plain loops: nothing is timed, the outputs of
-            the two are compared.
+        best: returns the best seconds of its task so far, for rejecting slow candidates early.
+        plain: a library that computes the same in plain loops. Then nothing is timed; the board
+            compares the outputs of the two.
     """
 
     path: Path
@@ -32,16 +32,16 @@ class RunJob:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of one measurement.
+    """The result of one measurement.
 
     Attributes:
         seconds: mean seconds per run, one value a repeat; None where it failed.
         error_kind: None, ``run_error``, ``run_crash``, ``run_timeout`` or :data:`WRONG`.
-        error: the message that goes with it.
+        error: the message of that error.
         board: ``HOST:PORT`` of the board.
         wall: seconds that the whole measurement took.
         facts: ``spread`` of the repeats, how often they were ``remeasured``, and ``celsius`` and
-            ``throttled`` of the board after them, where it can tell.
+            ``throttled`` of the board after them, if it can read them.
     """
 
     seconds: list[float] | None
@@ -58,7 +58,7 @@ class RunResult:
 
 
 def figure(seconds: Sequence[float] | None) -> float | None:
-    """The lower quartile of the repeats: what else runs on a board only ever adds time."""
+    """The lower quartile of the repeats: other load on a board only ever adds time."""
     if not seconds:
         return None
     ordered = sorted(seconds)
@@ -67,7 +67,7 @@ def figure(seconds: Sequence[float] | None) -> float | None:
 
 @dataclass
 class Work:
-    """A job on its way, and the boards that it failed on."""
+    """A submitted job, and the boards that it failed on."""
 
     job: RunJob
     future: Future[RunResult]

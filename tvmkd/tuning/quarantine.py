@@ -1,4 +1,4 @@
-"""When a board gets work and when it rests: failures in a row, heat. Knows no sockets."""
+"""When a board gets work and when it rests: after failures in a row, or when it is hot."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MOST_FAILURES = 3  # in a row, after which a board is taken out
-REST_SECONDS = 30.0  # for the first time; twice as long each time after it
+MOST_FAILURES = 3  # in a row, before a board has to rest
+REST_SECONDS = 30.0  # the first time; each later rest is twice as long
 LONGEST_REST = 600.0
 
 
@@ -22,11 +22,11 @@ class _State:
 
 
 class Quarantine:
-    """What is known of each board, by its address. Safe to use from several threads.
+    """The failures and rests of each board, by its address. Thread-safe.
 
-    A failure is a session that was lost or a measurement without an answer that turned out not to
-    be the candidate's doing. Three in a row take a board out for half a minute, then for twice as
-    long each time; one success makes it as good as new.
+    A failure is a lost session or a measurement without an answer, unless the candidate is to
+    blame. After three in a row the board rests for half a minute, and twice as long each time
+    after that. One success resets both counts.
 
     Args:
         thermal: ``Target.thermal``: ``pause_celsius`` and ``resume_celsius``, or empty.
@@ -45,7 +45,7 @@ class Quarantine:
         return self._states.setdefault(address, _State())
 
     def failed(self, address: str) -> float | None:
-        """Counts a failure. Returns for how many seconds the board is taken out, if it is."""
+        """Counts a failure. Returns the seconds that the board must rest, None if it need not."""
         with self._lock:
             state = self._of(address)
             state.failures += 1
@@ -57,19 +57,19 @@ class Quarantine:
             return rest
 
     def forgiven(self, address: str) -> None:
-        """Takes one failure back: it was the candidate's."""
+        """Takes one failure back: the candidate was to blame."""
         with self._lock:
             state = self._of(address)
             state.failures = max(0, state.failures - 1)
 
     def succeeded(self, address: str) -> None:
-        """A measurement came back: the board is sound."""
+        """Resets the board's failures and rests: it has measured something."""
         with self._lock:
             state = self._of(address)
             state.failures = state.rests = 0
 
     def refuse(self, address: str, reason: str) -> bool:
-        """Marks a board as one that must not be used. True if that is news."""
+        """Excludes a board for good. True if it was not excluded yet."""
         with self._lock:
             state = self._of(address)
             news = state.refused is None
@@ -82,17 +82,17 @@ class Quarantine:
             return [state.refused for state in self._states.values() if state.refused]
 
     def rest(self, address: str) -> float:
-        """For how many seconds the board must get no work; infinite where it is refused."""
+        """Seconds until the board may get work; infinite if it was refused."""
         with self._lock:
             state = self._of(address)
             return float("inf") if state.refused else max(0.0, state.until - self._clock())
 
     def too_hot(self, telemetry: Mapping[str, Any], *, resting: bool) -> bool:
-        """Whether a board must cool down first.
+        """True if a board must cool down first.
 
         Args:
-            telemetry: what ``tvmkd.board.telemetry`` answers.
-            resting: it rests already, and goes on until ``resume_celsius``.
+            telemetry: the answer of ``tvmkd.board.telemetry``.
+            resting: it is cooling already: it has to reach ``resume_celsius``.
         """
         if not self._thermal:
             return False

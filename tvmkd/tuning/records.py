@@ -1,11 +1,11 @@
-"""Tuning records on disk: TVM's own files, and what tvmkd knows beside them.
+"""Tuning records on disk: TVM's own files, and the files that tvmkd writes beside them.
 
 A records folder of the relax stack holds ``database_workload.json`` and
 ``database_tuning_record.json`` (JSON lines that MetaSchedule's ``JSONDatabase`` reads), one of the
 relay stack ``autoscheduler.json`` (see :mod:`tvmkd.tuning.autoscheduler_log`). Both hold
 ``session.json`` (what they were made for), ``trials.jsonl`` (every trial, failed ones too) and
-``aside.jsonl`` (records that must not be used). Reading takes no lock and never changes a folder,
-so that a build may read while tuning goes on: a last line that is being written is left out.
+``aside.jsonl`` (records that must not be used). Reading needs no lock and never changes a folder,
+so a build may read while tuning runs: it leaves out a last line that is being written.
 
 In the relax stack a task's key is TVM's structural hash of its module, and a candidate's key is
 :func:`tvmkd.tuning.space.candidate_key` of its trace.
@@ -42,13 +42,13 @@ FAILED = 1e9  # seconds: upstream's figure for a trial that failed
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """One tuning record as it stands in a folder.
+    """One tuning record of a folder.
 
     Attributes:
-        folder: where it was read.
+        folder: the folder that it was read from.
         task: the task's key, ``0x`` and 16 hex digits.
         key: the candidate's key.
-        seconds: what it was measured at.
+        seconds: its measured mean.
         workload: the workload's JSON, ``[hash, module]``; AutoScheduler: ``[workload key]``.
         record: the record's JSON, ``[trace, seconds, target, arguments]``; AutoScheduler: the line
             of its log.
@@ -70,15 +70,15 @@ def task_key(mod: Any) -> str:
 
 
 def normal_key(key: str) -> str:
-    """A structural hash in hex, written the one way (``0x`` and 16 digits)."""
+    """A structural hash in hex, in one spelling: ``0x`` and 16 lower-case digits."""
     return f"0x{int(key, 16):016x}"
 
 
 def trial_seconds(folder: Path) -> float | None:
-    """Seconds that building and measuring took, all trials of a folder added up.
+    """The sum of the seconds that building and measuring took, over all trials of a folder.
 
-    Those that ran side by side count each. None where the folder has no trials, or older ones
-    without it.
+    Trials that ran at the same time each count in full. None if the folder has no trials, or has
+    older ones without a time.
     """
     walls = [line.get("wall") for line in read_lines(Path(folder) / TRIALS)]
     return None if None in walls or not walls else round(sum(walls), 3)
@@ -87,11 +87,11 @@ def trial_seconds(folder: Path) -> float | None:
 def read_lines(path: Path) -> list[Any]:
     """The JSON values of a JSON-lines file; none where there is no file.
 
-    Where there is only ``PATH.gz``, that is read: records that ship are packed, since MetaSchedule
-    spends 65 KB on each workload (``gunzip`` gives its own tools what they read).
+    If there is only ``PATH.gz``, that is read: shipped records are packed, since MetaSchedule
+    needs 65 KB for each workload (``gunzip`` restores the file for TVM's own tools).
 
     A last line without its newline is still being written, or was cut off: it is left out
-    unless it is whole.
+    unless it is valid JSON.
 
     Raises:
         InputError: another line is damaged (names it).
@@ -124,12 +124,12 @@ def _packed(path: Path) -> Path:
 
 
 def holds_records(folder: Path) -> bool:
-    """Whether a folder looks like one of records."""
+    """True if a folder holds tuning records."""
     return bool(native(folder))
 
 
 def native(folder: Path) -> list[Path]:
-    """The files of a folder that TVM's own tools read; none where it is no folder of records."""
+    """The files of a folder that TVM's own tools read; none if it holds no records."""
     if (folder / LOG).is_file():
         return [folder / LOG]
     for workloads in (folder / WORKLOADS, _packed(folder / WORKLOADS)):
@@ -149,7 +149,7 @@ def append_line(path: Path, value: Any) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             start = os.fstat(descriptor).st_size
-            if os.write(descriptor, data) != len(data):  # a disk that filled up midway
+            if os.write(descriptor, data) != len(data):  # the disk is full
                 os.ftruncate(descriptor, start)
                 raise OSError(28, "No space left on device")
         finally:
@@ -163,15 +163,15 @@ def append_line(path: Path, value: Any) -> None:
 def repair(folder: Path) -> list[str]:
     """Cuts off torn last lines and records without a workload; unpacks packed workloads.
 
-    Only for the process that holds the folder's lock. Returns what was done, one line each.
+    Only for the process that holds the folder's lock. Returns the repairs, one line each.
     """
     notes = []
     packed = _packed(folder / WORKLOADS)
     if packed.exists() and not (folder / WORKLOADS).exists():
-        # Appending needs the plain file, and it must hold what the records already point at.
+        # Appending needs the plain file, with the workloads that the records already refer to.
         write_bytes(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
         packed.unlink()
-        notes.append(f"{packed.name}: unpacked, to go on from it")
+        notes.append(f"{packed.name}: unpacked, so that tuning can continue from it")
     for name in (WORKLOADS, RECORDS, LOG, TRIALS, ASIDE):
         path = folder / name
         if not path.exists():
@@ -202,7 +202,7 @@ def load(folder: Path) -> list[StoredRecord]:
     """Every successful record of a folder, in the order of the file.
 
     Raises:
-        InputError: the folder is none, or a line is damaged.
+        InputError: there is no such folder, or a line is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -246,13 +246,13 @@ def _log(folder: Path) -> list[StoredRecord]:
 
 
 def aside(folder: Path) -> set[tuple[str, str]]:
-    """Task key and candidate key of every record of a folder that was set aside."""
+    """Task key and candidate key of every record that was set aside in a folder."""
     lines = read_lines(Path(folder) / ASIDE)
     return {(normal_key(line["task"]), line["key"]) for line in lines}
 
 
 def set_aside(folder: Path, task: str, key: str, reason: str) -> None:
-    """Marks a record as one that no build may use. It is never measured again either."""
+    """Excludes a record from every build. It is not measured again either."""
     line = {"task": normal_key(task), "key": key, "reason": reason, "t": time.time()}
     append_line(Path(folder) / ASIDE, line)
 
@@ -263,7 +263,7 @@ def best(
     """The usable records of all ``folders`` by task key, best first.
 
     Args:
-        folders: records folders. What one of them sets aside is left out of all of them.
+        folders: records folders. A record that one of them sets aside is left out of all.
         skip: more ``(task key, candidate key)`` pairs to leave out.
     """
     excluded = {(normal_key(task), key) for task, key in skip}

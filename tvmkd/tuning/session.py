@@ -1,4 +1,4 @@
-"""A tuning session: one folder, one writer, every trial written down the moment it ends."""
+"""A tuning session: one folder with one writer, which records each trial as it ends."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Session:
 
     Attributes:
         folder: the folder.
-        info: what ``session.json`` holds.
-        notes: what had to be repaired at opening, one line each.
+        info: the content of ``session.json``.
+        notes: the repairs that opening made, one line each.
     """
 
     def __init__(self, folder: Path, lock: Lock, info: dict[str, Any], notes: list[str]) -> None:
@@ -44,7 +44,7 @@ class Session:
             task = records.normal_key(line["task"])
             self._history.setdefault(task, []).append((line["key"], line.get("figure")))
             self._counts[task] = self._counts.get(task, 0) + 1
-        for record in self._records:  # from elsewhere, or killed before its trial's line
+        for record in self._records:  # copied, or the run was killed before it wrote the line
             history = self._history.setdefault(record.task, [])
             if all(key != record.key for key, _ in history):
                 history.append((record.key, record.seconds))
@@ -56,7 +56,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Gives the folder free for other processes."""
+        """Unlocks the folder for other processes."""
         self._lock.close()
 
     def known_keys(self, task: str) -> set[str]:
@@ -74,7 +74,7 @@ class Session:
         return self._counts.get(records.normal_key(task), 0)
 
     def best(self, task: str) -> float | None:
-        """The best seconds of a task so far, without what was set aside."""
+        """The best seconds of a task so far, without records that were set aside."""
         task = records.normal_key(task)
         usable = [
             seconds
@@ -84,7 +84,7 @@ class Session:
         return min(usable, default=None)
 
     def stored(self, task: str) -> list[records.StoredRecord]:
-        """The records of a task that were there at opening, without what was set aside."""
+        """The records of a task at opening, without those that were set aside."""
         task = records.normal_key(task)
         return [
             record
@@ -105,14 +105,14 @@ class Session:
         _write_info(self.folder, self.info)
 
     def add_board(self, facts: Mapping[str, Any]) -> None:
-        """Writes the facts of a board that has come later into the sidecar."""
+        """Adds the facts of a board that came later to the sidecar."""
         others = [board for board in self.info["boards"] if board["board"] != facts["board"]]
         self.info["boards"] = [*others, dict(facts)]
         _write_info(self.folder, self.info)
 
     @property
     def emulated(self) -> bool | None:
-        """Whether these records are of emulated boards; None where there are none yet."""
+        """True if these records are of emulated boards; None while there are none."""
         kind = self.info.get("measured_on")
         return None if kind is None or not self._counts else kind == "emulated"
 
@@ -129,11 +129,11 @@ class Session:
         wall: float,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Writes one trial down. The record comes first: a trial without one would be lost.
+        """Records one trial. The native record is written first: a trial without it would be lost.
 
         Args:
-            figure: seconds that stand for the candidate (None: it failed). The native record
-                holds this one value, since upstream ranks records by the mean of theirs.
+            figure: the candidate's seconds (None: it failed). The native record holds this one
+                value, since upstream ranks records by the mean of their values.
             seconds: the raw repeats.
             wall: seconds that building and measuring took.
             facts: of the measurement: ``spread``, ``remeasured``, ``celsius``, ``throttled``.
@@ -168,10 +168,10 @@ def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
-    """What the sidecar of a records folder says, or None where there is none.
+    """The content of a records folder's sidecar, None if there is none.
 
     Raises:
-        InputError: it is no sidecar of ours, or of a newer tvmkd.
+        InputError: it is damaged, or written by a newer tvmkd.
     """
     path = Path(folder) / records.SIDECAR
     try:
@@ -193,11 +193,11 @@ def check_made_for(
     """Checks that a records folder was made for this target and stack.
 
     Args:
-        same_cores: also ask for the same number of cores: times measured with other numbers of
-            threads do not compare. A build only wants schedules, and takes those of any number.
+        same_cores: also require the same number of cores, since times with other numbers of
+            threads are not comparable. A build needs the schedules only, so it passes False.
 
     Raises:
-        InputError: it was made for another one (says which).
+        InputError: it was made for another one; the message says which.
     """
     info = read_info(folder)
     if info is None:
@@ -229,17 +229,17 @@ def open_session(
     evaluator: str = "time",
     checked: bool = False,
 ) -> Session:
-    """Opens or makes a records folder, locks it, and repairs what a killed run left torn.
+    """Opens or makes a records folder, locks it, and repairs lines that a killed run left torn.
 
     Args:
         target: ``Target.to_dict()``.
         stack: the stack's name.
-        onnx_sha256: the model at hand; a folder may serve several.
-        evaluator: ``"time"`` or ``"icount"``: what the figures are.
+        onnx_sha256: the hash of the model; one folder may serve several models.
+        evaluator: ``"time"`` or ``"icount"`` (instruction counts): the unit of the figures.
         checked: True if the caller has called `check_made_for`.
 
     Raises:
-        InputError: another process has it, it was made for another target or stack, it is
+        InputError: another process uses it, it was made for another target or stack, it is
             damaged, or it cannot be written.
     """
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""What a search space is: something that proposes candidates for one task."""
+"""A tuning task, its candidates, and the protocol of a search space."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Task:
     template: Space | None = None
 
     def summary(self) -> dict[str, Any]:
-        """What the sidecar and the events say of this task."""
+        """This task's entry in the sidecar and in events."""
         return {
             "key": self.key,
             "name": self.name,
@@ -73,7 +73,7 @@ class Space(Protocol):
     """Proposes candidates for one task."""
 
     size: int | None
-    """How many candidates there are in all, where that is known."""
+    """How many candidates there are in all; None if unknown."""
 
     def propose(
         self, n: int, known: set[str], history: History, rng: np.random.Generator

@@ -1,6 +1,6 @@
-"""What a person sees while tuning goes on: a live table, or plain lines where nobody watches.
+"""What the user sees during tuning: a live table, or plain lines if stderr is no terminal.
 
-The table is redrawn only when an event comes in, never by a thread of its own: an animation
+The table is redrawn only when an event comes in, never by a separate thread: an animation
 would take its CPU from the kernel that is being timed.
 """
 
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 
 def kinds(errors: dict[str, int]) -> str:
-    """Counted errors by kind: ``2 run_timeout, 1 build_error``; empty where there are none."""
+    """Counted errors by kind: ``2 run_timeout, 1 build_error``; empty if there are none."""
     ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {kind}" for kind, count in ordered)
 

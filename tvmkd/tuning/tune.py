@@ -1,4 +1,4 @@
-"""Tuning: a session, a builder and a runner, and the flow of candidates between them."""
+"""Tuning: a session, a builder, a runner and the search loop that connects them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def tune(
     emit: Emit,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Tunes ``tasks`` until the session holds ``trials`` trials of them, or nothing is left.
+    """Tunes ``tasks`` until the session holds ``trials`` trials, or all spaces are exhausted.
 
-    Trials made earlier in this folder count, so that a run which was cut off goes on where it
-    was when started again with the same arguments. Every trial is written down as it ends.
+    Earlier trials in this folder count, so an interrupted run continues where it stopped when it is
+    started again with the same arguments. Every trial is recorded as it ends.
     Given the same seed and the same measurements, the same candidates are proposed.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the stacks' tuners differ in: how a candidate is searched for, built and written down.
+"""What differs between the stacks' tuners: how candidates are proposed, built and recorded.
 
 The session, the loop, the builder and the boards are the same for every stack. A dialect is a
 module with the functions of :class:`Dialect`; it imports its TVM inside them, so that reading a
@@ -42,20 +42,20 @@ class Dialect(Protocol):
         """A search space for each task, which starts from the records that ``stored`` gives."""
 
     def setup(self, tasks: Sequence[Task]) -> Any:
-        """What a builder's process has to know of all of them, JSON-safe."""
+        """JSON-safe data about all tasks, for the builder's process."""
 
     def source(self, candidate: Candidate) -> str:
         """A candidate as text, for `compile_object` in another process."""
 
     def plain_loops(self, task: Task, candidate: Candidate) -> str | None:
-        """The task's own computation in plain loops, as text for `compile_object`.
+        """The task's computation in plain loops, as text for `compile_object`.
 
-        It takes the candidate's arguments, weights laid out as the candidate has them. None where
-        there is no such thing: then the build alone finds out what is wrong.
+        It has the candidate's arguments, weights in the candidate's layout. None if the stack
+        cannot make them: then only the check of the whole model finds a wrong kernel.
         """
 
     def warm_up(self, setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
-        """Compiles something once, in a builder's process, so that every fork of it starts warm."""
+        """Compiles one kernel in the builder's process, so that every fork of it starts warm."""
 
     def compile_object(self, source: str, setup: Any, path: Path) -> Arguments:
         """Compiles a candidate into the object file ``path``, its function called ``main``.
@@ -63,7 +63,7 @@ class Dialect(Protocol):
         Code for a GPU goes into another beside it, ``STEM.dev.o``.
 
         Returns:
-            what the function takes: weights as the schedule lays them out.
+            the function's arguments, weights in the layout of the schedule.
         """
 
 

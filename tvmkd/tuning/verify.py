@@ -18,7 +18,7 @@ BOUND = 0.5
 def fault(
     tvm: Any, device: Any, kernel: Any, plain: Any, args: Sequence[tuple[str, Sequence[int]]]
 ) -> str | None:
-    """What is wrong with ``kernel``, in words; None where it agrees with ``plain``.
+    """Says how ``kernel`` differs from ``plain``; None if they agree.
 
     Both run once on the same seeded inputs. They take the same arguments, outputs last; only the
     last is compared.

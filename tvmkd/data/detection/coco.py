@@ -155,7 +155,7 @@ def _annotations(
 
 
 def _folder(root: Path, path: Path, first: str) -> Path:
-    """Where a file's images are: where the first of them is."""
+    """The folder of a file's images: the one that holds the first of them."""
     name = path.stem[len(PREFIX) :]
     candidates = [root / name, root / "images" / name, root / "images", root]
     for folder in candidates:

@@ -21,14 +21,14 @@ HIDDEN = 0.3  # of an object's box that a crop without objects may have in it
 def write_crops(splits: DetectionSplits, folder: Path, size: int, seed: int = 0) -> int:
     """Writes the objects as square images, a folder a class, and as many places without one.
 
-    A detector's backbone that was first taught to tell its classes apart learns to find them in
-    fewer images: what ImageNet's weights are used for, where there are none.
+    A backbone that is first trained to classify these crops needs fewer images to learn detection,
+    as with weights from ImageNet.
 
     Args:
         splits: the set; its three splits become ``train``, ``val`` and ``test``.
         folder: gets its name when all is written.
         size: pixels a side.
-        seed: of where there is nothing.
+        seed: seed of the crops of background.
 
     Returns:
         how many images there are.

@@ -45,7 +45,7 @@ def draw(stock: Materials, size: int, rng: np.random.Generator, least: int = 0) 
     Args:
         stock: the split's scans and regions.
         size: pixels of a side.
-        rng: where the scene comes from.
+        rng: source of the scene's randomness.
         least: how few digits there may be.
     """
     canvas = crop(stock.regions, size, rng)

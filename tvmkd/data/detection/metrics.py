@@ -1,4 +1,4 @@
-"""Mean average precision as COCO and as PASCAL VOC mean it."""
+"""Mean average precision as COCO and as PASCAL VOC define it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = [1, 10, 100]
 
 
 class Prediction(TypedDict):
-    """What a detector finds in one image, as torchvision's give it."""
+    """A detector's output for one image, in torchvision's format."""
 
     boxes: Tensor
     """float32 ``[n, 4]``: ``x1, y1, x2, y2`` in pixels"""
@@ -54,7 +54,7 @@ class Scores:
 
 
 class MeanAP:
-    """Takes predictions batch by batch, then scores them.
+    """Collects predictions batch by batch, then scores them.
 
     Both styles are COCO's evaluation (Lin et al. 2014, by torchmetrics and pycocotools): precision
     is interpolated at 101 recalls, and the 100 best detections of an image count. Crowds are
@@ -90,7 +90,7 @@ class MeanAP:
         self._objects = 0
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Target]) -> None:
-        """Adds images: what was found in each, and what there is.
+        """Adds images: the predictions and the targets of each.
 
         Raises:
             InputError: there are not as many of both, a label is not in the class map, or a score
@@ -113,7 +113,7 @@ class MeanAP:
         self._objects += sum(int((~target["iscrowd"]).sum()) for target in targets)
 
     def compute(self) -> Scores:
-        """The scores of all that was added.
+        """The scores of all images that were added.
 
         ``voc`` is NaN where every object is difficult.
 
@@ -147,7 +147,7 @@ class MeanAP:
                 )
 
     def _by_class(self, result: dict[str, Tensor]) -> dict[str, float]:
-        """By class; -1 is a class that is only predicted, and left out."""
+        """By class; a class that is only predicted has -1 and is left out."""
         labels, values = result["classes"].reshape(-1), result["map_per_class"].reshape(-1)
         return {
             self._classes[label - 1]: value
@@ -175,7 +175,7 @@ def _ordinary(target: Target) -> dict[str, Tensor]:
 def _without_difficult(
     prediction: dict[str, Tensor], target: Target
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both without the difficult objects and what was found of them."""
+    """Both without the difficult objects and the detections of them."""
     from torchvision.ops import box_iou
 
     objects = _ordinary(target)
@@ -192,5 +192,5 @@ def _without_difficult(
 
 
 def _value(score: Tensor) -> float:
-    """COCO's -1 stands for nothing to average."""
+    """COCO's -1 means that there was nothing to average."""
     return float(score) if float(score) >= 0 else float("nan")
