@@ -40,6 +40,26 @@ def warm_worker(_workers: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "Child", _workers.child)  # type: ignore[attr-defined]
 
 
+@pytest.fixture(scope="session")
+def relax_stack() -> Iterator[object]:
+    """One warm worker of the relax stack, for all tests that only lower, build or profile."""
+    from tvmkd.stacks.client import StackClient
+
+    with StackClient("relax") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def relay_client() -> Iterator[object]:
+    """One warm worker of the relay stack; skips the test where there is none to be had."""
+    import relay_stack
+
+    from tvmkd.stacks.client import StackClient
+
+    with StackClient("relay", relay_stack.relay_python()) as client:
+        yield client
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Adds the time of a test, its set-up and its end to its file's."""
     _seconds[report.nodeid.partition("::")[0]] += report.duration

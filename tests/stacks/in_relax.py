@@ -1,19 +1,19 @@
-"""Runs a script in a process of its own with the Relax stack imported, as its worker has it."""
+"""Runs a script in a fork of the process with the Relax stack imported, see `in_tvm`."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-START = f"""
+from in_tvm import inside
+
+START = """
 import json, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from tvmkd.runtime.tvm_process import import_compiler
-import_compiler()
 import numpy as np
 import tvm
 from tvm import relax
@@ -39,14 +39,15 @@ def outputs(machine, *arrays):
 
 def in_relax(script: str, *argv: Path | str) -> Any:
     """What the script prints last, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", START + script, *map(str, argv)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_script(script, [str(argument) for argument in argv])
+
+
+@inside("relax")
+def run_script(script: str, argv: list[str]) -> Any:
+    sys.argv = ["script", *argv]
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(START + script, {"__name__": "script"})
+    return json.loads(said.getvalue().splitlines()[-1])
 
 
 # Each case: the shapes of its inputs, and what is made of them.

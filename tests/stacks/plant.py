@@ -1,28 +1,21 @@
-"""Writes records for a model without measuring: ``plant.py MODEL RECORDS TARGET_JSON MODE...``
-
-``good`` gives every task its template's first schedule. ``wrong`` gives the first convolution a
-schedule that keeps its sums in 8-bit integers, and says it is the fastest of all. ``misfit`` gives
-it the schedule of another task.
-"""
+"""Writes records of the relax stack for a model without measuring anything."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
+from typing import Any
 
-from tvmkd.runtime.tvm_process import import_compiler
+from in_tvm import INSIDE, inside
 
-import_compiler()
+if INSIDE:
+    from tvm import s_tir
 
-from tvm import s_tir  # noqa: E402
-
-from tvmkd.stacks.relax import importer as relax_import  # noqa: E402
-from tvmkd.stacks.relax.kernels import PACKED  # noqa: E402
-from tvmkd.stacks.relax.stack import threads_of, tvm_target  # noqa: E402
-from tvmkd.stacks.relax.tasks import tasks_of  # noqa: E402
-from tvmkd.tuning.session import open_session  # noqa: E402
-from tvmkd.tuning.space import candidate  # noqa: E402
+    from tvmkd.stacks.relax import importer as relax_import
+    from tvmkd.stacks.relax.kernels import PACKED
+    from tvmkd.stacks.relax.stack import threads_of, tvm_target
+    from tvmkd.stacks.relax.tasks import tasks_of
+    from tvmkd.tuning.session import open_session
+    from tvmkd.tuning.space import candidate
 
 
 def wrong(task):
@@ -33,14 +26,26 @@ def wrong(task):
     return schedule
 
 
-def main(model: str, folder: str, target_json: str, *modes: str) -> None:
-    target = json.loads(target_json)
+@inside("relax")
+def plant(
+    model: Path, folder: Path, target: dict[str, Any], modes: list[str], place: int = 0
+) -> str:
+    """Writes records of each mode; returns the name of the task that gets the odd one.
+
+    ``good`` gives every task its template's first schedule. ``wrong`` gives one convolution a
+    schedule that keeps its sums in 8-bit integers, and says it is the fastest of all. ``misfit``
+    gives it the schedule of another task.
+
+    Args:
+        place: which of the tasks that are convolutions (not depthwise) gets the odd record.
+    """
     device = tvm_target(target)
     read = relax_import.read(model)
     tasks = tasks_of(relax_import.fuse(read.mod, device), device, threads_of(target))
-    first = next(task for task in tasks if task.kind == "conv2d")
+    convolutions = [task for task in tasks if task.kind == "conv2d"]
+    chosen = convolutions[place % len(convolutions)]
     other = next(task for task in tasks if task.kind == "depthwise")
-    with open_session(Path(folder), target, "relax") as session:
+    with open_session(folder, target, "relax") as session:
 
         def add(task, schedule, seconds):
             session.add(
@@ -58,10 +63,10 @@ def main(model: str, folder: str, target_json: str, *modes: str) -> None:
             for task in tasks:
                 add(task, task.template.default(), 1e-4)
         if "wrong" in modes:
-            add(first, wrong(first), 1e-9)
+            add(chosen, wrong(chosen), 1e-9)
         if "misfit" in modes:
             line = candidate(other.template.default())
-            session._recorder.add(first, line, 1e-9)
+            session._recorder.add(chosen, line, 1e-9)
 
-
-main(*sys.argv[1:])
+    name: str = chosen.name
+    return name

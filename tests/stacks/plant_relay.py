@@ -1,92 +1,98 @@
-"""Records for a model without measuring, and a build of it, in the relay stack's interpreter.
-
-``plant_relay.py MODEL RECORDS TARGET_JSON MODE...``: ``good`` gives every task a schedule that
-AutoScheduler samples; ``wrong`` gives the costliest convolution another one and says that it is the
-fastest of all; ``misfit`` gives it the steps of the dense layer. ``build OUT`` then builds with a
-compiler that miscompiles the convolution wherever the ``wrong`` record is chosen, and prints the
-manifest and the events as JSON.
-"""
+"""Records of the relay stack for a model without measuring, and a build with a miscompiler."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
+from typing import Any
 
-from tvmkd.tuning import tuner_backend
+from in_tvm import INSIDE, inside
 
-tuner_backend.of("relay").import_compiler()
+if INSIDE:
+    import numpy as np
+    from tvm import relay
 
-import numpy as np  # noqa: E402
-from tvm import relay  # noqa: E402
-
-from tvmkd.stacks import build  # noqa: E402
-from tvmkd.stacks.relay import build as relay_build  # noqa: E402
-from tvmkd.stacks.relay import importer as relay_import  # noqa: E402
-from tvmkd.stacks.relay import tasks as relay_tasks  # noqa: E402
-from tvmkd.stacks.relay.sketch import SketchSpace, cost_model  # noqa: E402
-from tvmkd.tuning.session import open_session  # noqa: E402
-from tvmkd.tuning.space import Candidate  # noqa: E402
+    from tvmkd.stacks import build
+    from tvmkd.stacks.relay import build as relay_build
+    from tvmkd.stacks.relay import importer as relay_import
+    from tvmkd.stacks.relay import tasks as relay_tasks
+    from tvmkd.stacks.relay.sketch import SketchSpace, cost_model
+    from tvmkd.tuning.session import open_session
+    from tvmkd.tuning.space import Candidate
 
 FASTEST = 1e-9
 
 
-class Miscompiler(relay_build.RelayBuilder):
-    def library(self, chosen, path, *, defaults):
-        right = self._lowered
-        if any(record.seconds == FASTEST for record in chosen.values()):
-            self._lowered = Doubled().run(right)
-        try:
-            return super().library(chosen, path, defaults=defaults)
-        finally:
-            self._lowered = right
+def miscompiler(*given: Any) -> Any:
+    """A builder that miscompiles the first convolution wherever the ``wrong`` record is chosen."""
+
+    class Miscompiler(relay_build.RelayBuilder):
+        def library(self, chosen, path, *, defaults):
+            right = self._lowered
+            if any(record.seconds == FASTEST for record in chosen.values()):
+                self._lowered = doubled(right)
+            try:
+                return super().library(chosen, path, defaults=defaults)
+            finally:
+                self._lowered = right
+
+    return Miscompiler(*given)
 
 
-class Doubled(relay.ExprMutator):
+def doubled(mod: Any) -> Any:
     """The module with the outputs of its first convolution doubled."""
 
-    done = False
+    class Doubled(relay.ExprMutator):
+        done = False
 
-    def run(self, mod):
-        whole = mod.shallow_copy() if hasattr(mod, "shallow_copy") else type(mod)(mod.functions)
-        whole["main"] = self.visit(mod["main"])
-        return relay.transform.InferType()(whole)
+        def visit_call(self, call):
+            made = super().visit_call(call)
+            if getattr(call.op, "name", "") == "nn.conv2d" and not self.done:
+                self.done = True
+                weight = relay.const(made.args[1].data.numpy() * np.float32(2))
+                return relay.Call(made.op, [made.args[0], weight], made.attrs, made.type_args)
+            return made
 
-    def visit_call(self, call):
-        made = super().visit_call(call)
-        if getattr(call.op, "name", "") == "nn.conv2d" and not self.done:
-            self.done = True
-            weight = relay.const(made.args[1].data.numpy() * np.float32(2))
-            return relay.Call(made.op, [made.args[0], weight], made.attrs, made.type_args)
-        return made
+    whole = mod.shallow_copy() if hasattr(mod, "shallow_copy") else type(mod)(mod.functions)
+    whole["main"] = Doubled().visit(mod["main"])
+    return relay.transform.InferType()(whole)
 
 
-def main(model: str, folder: str, target_json: str, *modes: str) -> None:
-    target = json.loads(target_json)
+def lowered(model: Path, target: dict[str, Any]) -> tuple[Any, Any, list[Any]]:
     read = relay_import.read(model)
-    lowered = relay_import.channels_last(read.mod)
-    tasks = relay_tasks.tasks_of(lowered, target)
-    first = next(task for task in tasks if task.kind == "conv2d")
-    if set(modes) & {"good", "wrong", "misfit"}:
-        plant(tasks, first, Path(folder), target, modes)
-    if "build" not in modes:
-        return
+    last = relay_import.channels_last(read.mod)
+    return read, last, relay_tasks.tasks_of(last, target)
+
+
+@inside("relay")
+def build_wrongly(model: Path, folder: Path, target: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Builds with a `miscompiler`; returns the manifest and the events."""
+    read, last, tasks = lowered(model, target)
     events = []
     manifest = build.build(
-        Miscompiler(read, lowered, tasks, relay_tasks.tvm_target(target), target["toolchain"]),
+        miscompiler(read, last, tasks, relay_tasks.tvm_target(target), target["toolchain"]),
         read,
         target,
-        [Path(folder)],
-        Path(modes[-1]),
+        [folder],
+        out,
         real_inputs=None,
         check=True,
         board=None,
         emit=lambda name, data: events.append([name, data]),
     )
-    print(json.dumps({"manifest": manifest, "events": events}))
+    return {"manifest": manifest, "events": events}
 
 
-def plant(tasks, first, folder, target, modes) -> None:
+@inside("relay")
+def plant(model: Path, folder: Path, target: dict[str, Any], modes: list[str]) -> None:
+    """Writes records of each mode.
+
+    ``good`` gives every task a schedule that AutoScheduler samples; ``wrong`` gives the cheapest
+    convolution another one and says that it is the fastest of all; ``misfit`` gives the costliest
+    one the steps of the dense layer and says the same.
+    """
+    _, _, tasks = lowered(model, target)
+    convolutions = [task for task in tasks if task.kind == "conv2d"]
+    first, last = (convolutions[place] for place in (0, -1)) if convolutions else (None, None)
     scorer, rng = cost_model(), np.random.default_rng(0)
     with open_session(folder, target, "relay") as session:
 
@@ -109,7 +115,7 @@ def plant(tasks, first, folder, target, modes) -> None:
             if "good" in modes:
                 add(task, found[task.key][0], 1e-4)
         if "wrong" in modes:
-            add(first, found[first.key][1], FASTEST)
+            add(last, found[last.key][1], FASTEST)
         if "misfit" in modes:
             [other, *_] = found[next(task for task in tasks if task.kind == "dense").key]
             line = found[first.key][0].schedule
@@ -118,4 +124,11 @@ def plant(tasks, first, folder, target, modes) -> None:
             add(first, Candidate(other.key, misfit), FASTEST)
 
 
-main(*sys.argv[1:])
+@inside("relay")
+def read_by_upstream(log: Path) -> int:
+    """How many records upstream's own reader finds in an AutoScheduler log."""
+    from tvm.auto_scheduler import ApplyHistoryBest, load_records
+
+    found = list(load_records(str(log)))
+    assert ApplyHistoryBest(str(log)).best_by_targetkey
+    return len(found)

@@ -13,7 +13,7 @@ from fake_builder import FakeBuilder, FakeReference, model, record, task
 
 from tvmkd import artifact, targets
 from tvmkd.base import resources
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.base.files import sha256
 from tvmkd.export.check import ModelInfo
 from tvmkd.stacks import build
@@ -183,12 +183,36 @@ def test_the_manifest_of_a_checked_build(bench: Bench, tmp_path: Path) -> None:
         "tolerance": 1e-3,
     }
     assert manifest["coverage"]["byoc"] == {"engine": "e"}
-    assert 0 <= manifest["coverage"]["build_seconds"] < 60
+    seconds = manifest["coverage"]["build_seconds"]
+    assert 0 <= seconds == round(seconds, 3) < 60
     assert manifest["records"] == []
     assert artifact.read(bench.out).model_dump(mode="json") == manifest
     assert bench.asked == [
         (("fake", tmp_path / "net.onnx", bench.model.inputs, []), {"board": None, "target": TARGET})
     ]
+
+
+def test_each_stage_is_reported(bench: Bench) -> None:
+    bench.build()
+    bench.build(check=False)
+    assert bench.events == [
+        ("stage", {"text": text})
+        for text in (
+            "running ONNX Runtime",
+            "compiling 2 kernels",
+            "comparing with ONNX Runtime",
+            "writing the artifact",
+            "compiling",
+            "writing the artifact",
+        )
+    ]
+
+
+def test_a_wrong_importer_is_reported_with_the_model(bench: Bench, tmp_path: Path) -> None:
+    bench.reference = FakeReference(always=True)
+    with pytest.raises(TvmkdError, match=f"{tmp_path / 'net.onnx'}: .*without any tuning record"):
+        bench.build()
+    assert not bench.out.exists()
 
 
 def test_real_inputs_are_passed_to_the_reference(bench: Bench, tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import graphs
 import pytest
+from plant import plant
 
 from tvmkd import targets
 from tvmkd.base.errors import InputError, MissingError
@@ -19,7 +18,6 @@ from tvmkd.stacks.client import StackClient
 from tvmkd.stacks.compile import build
 from tvmkd.stacks.progress import coverage_lines
 
-HERE = Path(__file__).parent
 NANO = targets.load("jetson-nano")
 pytestmark = [
     pytest.mark.board,
@@ -35,15 +33,9 @@ def board() -> Iterator[dict[str, Any]]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[StackClient]:
-    with StackClient("relax") as client:
-        yield client
-
-
-def plant(model: Path, records: Path, *modes: str) -> None:
-    argv = [str(model), str(records), json.dumps(NANO.to_dict()), *modes]
-    subprocess.run([sys.executable, str(HERE / "plant.py"), *argv], check=True, timeout=200)
+@pytest.fixture
+def stack(relax_stack: StackClient) -> StackClient:
+    return relax_stack
 
 
 @pytest.mark.parametrize("name", ["separable", "winograd"])
@@ -61,7 +53,7 @@ def test_a_wrong_record_is_found_on_the_board(
     stack: StackClient, board: dict[str, Any], tmp_path: Path
 ) -> None:
     model, records = graphs.separable(tmp_path / "m.onnx"), tmp_path / "records"
-    plant(model, records, "good", "wrong")
+    plant(model, records, NANO.to_dict(), ["good", "wrong"])
     manifest = stack.build(model, NANO.to_dict(), [records], tmp_path / "out", board=board)
     (aside,) = manifest["coverage"]["set_aside"]
     assert "differ" in aside["reason"]
@@ -85,7 +77,7 @@ def test_records_of_emulated_boards_are_marked_and_not_ranked_with_real_ones(
 ) -> None:
     model = graphs.separable(tmp_path / "m.onnx")
     for name, kind in (("real", "real"), ("emulated", "emulated")):
-        plant(model, tmp_path / name, "good")
+        plant(model, tmp_path / name, NANO.to_dict(), ["good"])
         path = tmp_path / name / "session.json"
         info = json.loads(path.read_text())
         path.write_text(json.dumps({**info, "measured_on": kind}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import graphs
@@ -28,9 +27,8 @@ NANO = targets.load("jetson-nano-gpu").to_dict()
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[StackClient]:
-    with StackClient("relax") as client:
-        yield client
+def stack(relax_stack: StackClient) -> StackClient:
+    return relax_stack
 
 
 @pytest.mark.parametrize("name", graphs.ALL)

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,8 @@ NO_CONVERSION = "TVM cannot convert it to TensorRT"
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[StackClient]:
-    with StackClient("relax") as client:
-        yield client
+def stack(relax_stack: StackClient) -> StackClient:
+    return relax_stack
 
 
 def test_the_command_line_offers_every_engine() -> None:

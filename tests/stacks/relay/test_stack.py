@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ import numpy as np
 import onnx
 import pytest
 import relay_stack
+from plant_relay import build_wrongly, plant, read_by_upstream
 
 import tvmkd
 from tvmkd import targets
 from tvmkd.base.errors import InputError
-from tvmkd.runtime import interpreters
 from tvmkd.stacks.client import StackClient
 from tvmkd.tuning import records as record_files
 
-HERE = Path(__file__).parent
 TARGET = targets.load("host").to_dict()
 
 pytestmark = pytest.mark.timeout(240)
@@ -34,10 +32,9 @@ def _relay() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[StackClient]:
-    with StackClient("relay") as client:
-        yield client
+@pytest.fixture
+def stack(relay_client: StackClient) -> StackClient:
+    return relay_client
 
 
 @pytest.fixture
@@ -45,24 +42,16 @@ def separable(tmp_path: Path) -> Path:
     return graphs.separable(tmp_path / "m.onnx")
 
 
-def run_here(script: str, *arguments: object) -> str:
-    """Runs a script of this folder in the relay stack's interpreter; what it prints."""
-    import os
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``m.onnx``, and ``records`` with one for each of its tasks. Not to be changed.
 
-    runs = interpreters.find("relay")
-    done = subprocess.run(
-        [runs.python, HERE / script, *map(str, arguments)],
-        env={**os.environ, **runs.environment()},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def plant(model: Path, records: Path, *modes: object) -> str:
-    return run_here("plant_relay.py", model, records, json.dumps(TARGET), *modes)
+    ``records/aside.jsonl`` may appear: copy the folder before a build that sets something aside.
+    """
+    folder = tmp_path_factory.mktemp("tuned")
+    graphs.separable(folder / "m.onnx")
+    plant(folder / "m.onnx", folder / "records", TARGET, ["good", "misfit"])
+    return folder
 
 
 def test_it_says_which_tvm_it_is(stack: StackClient) -> None:
@@ -98,22 +87,36 @@ def test_biases_and_activations_fuse_with_their_convolution(
     assert all("add" in name for name in names if "conv2d" in name or "dense" in name)
 
 
-def test_tuned_kernels_of_every_kind_are_right(stack: StackClient, tmp_path: Path) -> None:
-    for name in ("separable", "attention", "stranger"):
-        model, records = graphs.ALL[name](tmp_path / f"{name}.onnx"), tmp_path / name
-        plant(model, records, "good")
-        manifest = stack.build(model, TARGET, [records], tmp_path / f"{name}-out")
-        assert manifest["check"]["max_error"] < 1e-4
-        assert manifest["coverage"]["tuned_share"] == 1.0
-        assert manifest["coverage"]["set_aside"] == []
-        assert manifest["records"][0]["used"] == manifest["coverage"]["tasks"]
+def test_tuned_kernels_are_right_and_a_record_that_does_not_fit_is_passed_over(
+    stack: StackClient, tuned: Path, tmp_path: Path
+) -> None:
+    manifest = stack.build(tuned / "m.onnx", TARGET, [tuned / "records"], tmp_path / "out")
+    coverage = manifest["coverage"]
+    assert manifest["check"]["max_error"] < 1e-4
+    assert (coverage["tuned_share"], coverage["set_aside"]) == (1.0, [])
+    assert manifest["records"][0]["used"] == coverage["tuned"] == coverage["tasks"]
+    rows = stack.profile(tmp_path / "out", repeats=3)
+    assert sum(row["share"] for row in rows) == pytest.approx(1.0)
+    assert rows == sorted(rows, key=lambda row: -row["us"])
+    known = [row for row in rows if row["task_key"] is not None]
+    assert len(known) == coverage["tasks"]
+    assert sum(row.get("gflops", 0) > 0 for row in known) >= 4
+
+
+def test_tuned_products_and_softmax_are_right(stack: StackClient, tmp_path: Path) -> None:
+    model, records = graphs.stranger(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, TARGET, ["good"])
+    manifest = stack.build(model, TARGET, [records], tmp_path / "out")
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["coverage"]["tuned_share"] == 1.0
 
 
 def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
     separable: Path, tmp_path: Path
 ) -> None:
     records = tmp_path / "records"
-    told = json.loads(plant(separable, records, "good", "wrong", "build", tmp_path / "out"))
+    plant(separable, records, TARGET, ["good", "wrong"])
+    told = build_wrongly(separable, records, TARGET, tmp_path / "out")
     aside = [data for name, data in told["events"] if name == "set_aside"]
     assert len(aside) == 1
     assert "differ" in aside[0]["reason"]
@@ -125,61 +128,10 @@ def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
     # Every task has its good record: the one behind the wrong one was taken.
     assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
 
-    again = json.loads(plant(separable, records, "build", tmp_path / "out"))
-    assert not [name for name, _ in again["events"] if name == "set_aside"]
 
-
-def test_a_record_that_does_not_fit_is_passed_over(
-    stack: StackClient, separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, "good", "misfit")
-    manifest = stack.build(separable, TARGET, [records], tmp_path / "out")
-    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
-    assert manifest["coverage"]["set_aside"] == []
-
-
-def test_upstreams_own_tools_read_the_log(
-    stack: StackClient, separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, "good")
-    count = int(run_here("read_log.py", records / record_files.LOG))
-    assert count == len(record_files.load(records)) > 0
-
-
-def test_records_of_another_target_or_stack_are_refused(
-    stack: StackClient, separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, "good")
-    with pytest.raises(InputError, match="records for the target"):
-        stack.build(
-            separable, targets.load("raspberry-pi-4").to_dict(), [records], tmp_path / "out"
-        )
-    with StackClient("relax") as other, pytest.raises(InputError, match="stack 'relay', not"):
-        other.build(separable, TARGET, [records], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_records_of_another_tvm_are_used_where_they_fit_and_said_to_be(
-    stack: StackClient, separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, "good")
-    sidecar = records / record_files.SIDECAR
-    info = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps({**info, "stack_version": "0.18.0"}))
-    said = []
-    manifest = stack.build(
-        separable,
-        TARGET,
-        [records],
-        tmp_path / "out",
-        on_event=lambda name, data: said.append(data.get("text", "")) if name == "note" else None,
-    )
-    assert any("made with TVM 0.18.0, this is 0.16" in text for text in said)
-    assert manifest["coverage"]["tuned"] == manifest["coverage"]["tasks"]
+def test_upstreams_own_tools_read_the_log(tuned: Path) -> None:
+    log = tuned / "records" / record_files.LOG
+    assert read_by_upstream(log) == len(record_files.load(tuned / "records")) > 0
 
 
 def test_an_opset_that_is_too_new_is_refused_at_once(stack: StackClient, tmp_path: Path) -> None:
@@ -192,17 +144,17 @@ def test_an_opset_that_is_too_new_is_refused_at_once(stack: StackClient, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_log_is_named(stack: StackClient, separable: Path, tmp_path: Path) -> None:
+def test_a_damaged_log_is_named(stack: StackClient, tuned: Path, tmp_path: Path) -> None:
     records = tmp_path / "records"
-    plant(separable, records, "good")
+    shutil.copytree(tuned / "records", records)
     log = records / record_files.LOG
     first, rest = log.read_text().split("\n", 1)
     log.write_text(first[:50] + "\n" + rest)
     with pytest.raises(InputError, match=r"autoscheduler.json: line 1 is damaged"):
-        stack.build(separable, TARGET, [records], tmp_path / "out")
+        stack.build(tuned / "m.onnx", TARGET, [records], tmp_path / "out")
     log.write_text('{"i": 3}\n')
     with pytest.raises(InputError, match=r"autoscheduler.json: not an AutoScheduler"):
-        stack.build(separable, TARGET, [records], tmp_path / "out")
+        stack.build(tuned / "m.onnx", TARGET, [records], tmp_path / "out")
 
 
 def test_an_artifact_for_another_machine_is_built_unchecked(
@@ -221,20 +173,6 @@ def test_a_gpu_needs_another_build_of_tvm(
     nano = targets.load("jetson-nano-gpu").to_dict()
     with pytest.raises(tvmkd.base.errors.TvmkdError, match="built without cuda"):
         stack.build(separable, nano, [], tmp_path / "out")
-
-
-def test_the_profile_accounts_for_the_run(
-    stack: StackClient, separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, "good")
-    manifest = stack.build(separable, TARGET, [records], tmp_path / "out")
-    rows = stack.profile(tmp_path / "out", repeats=3)
-    assert sum(row["share"] for row in rows) == pytest.approx(1.0)
-    assert rows == sorted(rows, key=lambda row: -row["us"])
-    known = [row for row in rows if row["task_key"] is not None]
-    assert len(known) == manifest["coverage"]["tasks"]
-    assert sum(row.get("gflops", 0) > 0 for row in known) >= 4
 
 
 def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> None:
@@ -259,7 +197,7 @@ def test_shapes_that_depend_on_the_data_take_a_virtual_machine(
     import onnxruntime
 
     model, records = graphs.positions(tmp_path / "m.onnx"), tmp_path / "records"
-    plant(model, records, "good")
+    plant(model, records, TARGET, ["good"])
     manifest = stack.build(model, TARGET, [records], tmp_path / "out")
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["coverage"]["tuned_share"] == 1.0

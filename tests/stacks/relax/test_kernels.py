@@ -1,0 +1,96 @@
+"""Packed convolutions and dense layers against their definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    from relax_graphs import computed, convolved
+
+    from tvmkd.stacks.relax import kernels
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+# Strides, pads (top, left, bottom, right) and dilation: each axis differs from the other.
+WAYS: list[tuple[Any, Any, Any]] = [
+    ((1, 1), (0, 0, 0, 0), (1, 1)),
+    ((1, 1), (1, 1, 1, 1), (1, 1)),
+    ((2, 1), (0, 1, 2, 3), (1, 1)),
+    ((1, 2), (3, 2, 1, 0), (1, 1)),
+    ((1, 1), (0, 0, 0, 0), (1, 2)),
+    ((1, 1), (0, 0, 0, 0), (2, 1)),
+    ((2, 3), (1, 2, 0, 1), (2, 1)),
+]
+
+
+@inside("relax")
+def test_a_convolution_of_two_images() -> None:
+    x = normal(2, 7, 9, 3)
+    for channels, size in ((8, (3, 2)), (11, (2, 3)), (1, (1, 1))):
+        weight = normal(channels, 3, *size)
+        for strides, pads, dilation in WAYS:
+            found = computed(
+                lambda a, w, c=channels, s=strides, p=pads, d=dilation: kernels.conv2d(
+                    a, w, c, s, p, d
+                ),
+                x,
+                kernels.pack(weight),
+            )
+            close(found, convolved(x, weight, strides, pads, dilation))
+
+
+@inside("relax")
+def test_a_depthwise_convolution_of_two_images() -> None:
+    x, weight = normal(2, 7, 9, 5), normal(3, 2, 5)
+    diagonal = np.einsum("ijc,cd->cdij", weight, np.eye(5))
+    for strides, pads, dilation in WAYS:
+        found = computed(
+            lambda a, w, s=strides, p=pads, d=dilation: kernels.depthwise(a, w, s, p, d), x, weight
+        )
+        close(found, convolved(x, diagonal, strides, pads, dilation))
+
+
+@inside("relax")
+def test_a_dense_layer_over_any_number_of_rows() -> None:
+    for rows, channels in (((3,), 8), ((2, 3), 20), ((1,), 5)):
+        x, weight = normal(*rows, 7), normal(channels, 7)
+        packed = kernels.pack(weight[:, :, None, None])
+        found = computed(lambda a, w, c=channels: kernels.dense(a, w, c), x, packed)
+        close(found, x @ weight.T)
+
+
+@inside("relax")
+def test_weights_are_packed_in_blocks_of_output_channels_filled_with_zeros() -> None:
+    weight = normal(11, 3, 2, 4)
+    packed = kernels.pack(weight)
+    assert packed.shape == (2, 2, 4, 3, 8)
+    assert packed.flags.c_contiguous
+    for channel in range(16):
+        part = packed[channel // 8, ..., channel % 8]
+        wanted = weight[channel].transpose(1, 2, 0) if channel < 11 else np.zeros((2, 4, 3))
+        np.testing.assert_array_equal(part, wanted)
+    assert kernels.pack(normal(8, 1, 1, 1)).shape == (1, 1, 1, 1, 8)
+
+
+@inside("relax")
+def test_without_padding_there_is_no_padding_block() -> None:
+    from tvm import te
+
+    x = te.placeholder((1, 4, 4, 8), name="x")
+    assert kernels._pad(x, [0, 0, 0, 0]).same_as(x)
+    for at in range(4):
+        pads = [int(place == at) for place in range(4)]
+        assert kernels._pad(x, pads).op.name == kernels.PAD

@@ -1,0 +1,380 @@
+"""The channels-last pass: every rewritten graph computes the same, and the right ones are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    import tvm
+    from relax_graphs import const, module, operators, run
+    from tvm import relax
+
+    from tvmkd.stacks.relax import layout
+
+    op, nn = relax.op, relax.op.nn
+
+IMAGE = (2, 8, 6, 5)
+CUBE = (1, 6, 6, 6)
+
+
+def conv(x: Any, outer: int = 8, kernel: tuple[int, int] = (3, 3), **attrs: Any) -> Any:
+    """A convolution: what comes out of it is channels last."""
+    inner = int(x.ty.shape[1]) // attrs.get("groups", 1)
+    attrs = {"padding": (kernel[0] // 2, kernel[1] // 2), **attrs}
+    return nn.conv2d(x, const(outer, inner, *kernel, low=-0.5), **attrs)
+
+
+def ready(x: Any) -> Any:
+    """Channels last without a convolution's sums: rounding errors stay small."""
+    return emitted(nn.conv2d(x, relax.const(_identity(int(x.ty.shape[1])))))
+
+
+def _identity(channels: int) -> Any:
+    return np.eye(channels, dtype="float32").reshape(channels, channels, 1, 1) * 1.5
+
+
+def emitted(value: Any) -> Any:
+    """Normalised, so that its shape can be asked for."""
+    return relax.BlockBuilder.current().emit(value)
+
+
+def shuffled(x: Any, axes: tuple[int, ...] = (0, 2, 1, 3, 4), out: Any = None) -> Any:
+    n, c, h, w = (int(size) for size in x.ty.shape)
+    split = emitted(op.reshape(x, (n, 2, c // 2, h, w)))
+    swapped = emitted(op.permute_dims(split, axes))
+    return op.reshape(swapped, out or (n, c, h, w))
+
+
+CASES: dict[str, tuple[list[Any], Any]] = {
+    # Convolutions: two images each.
+    "conv": ([IMAGE], conv),
+    "conv ragged": ([IMAGE], lambda x: conv(x, 5)),
+    "conv uneven kernel": ([IMAGE], lambda x: conv(x, 8, (1, 3))),
+    "conv uneven strides": ([IMAGE], lambda x: conv(x, strides=(2, 1))),
+    "conv dilated downwards": ([(2, 8, 9, 8)], lambda x: conv(x, dilation=(2, 1))),
+    "conv dilated across": ([(2, 8, 8, 9)], lambda x: conv(x, dilation=(1, 2))),
+    "conv four pads": ([IMAGE], lambda x: conv(x, padding=(0, 1, 2, 3))),
+    "conv two pads": ([IMAGE], lambda x: conv(x, padding=(2, 0))),
+    "depthwise": ([IMAGE], lambda x: conv(x, groups=8)),
+    "depthwise dilated across": ([(2, 8, 8, 9)], lambda x: conv(x, groups=8, dilation=(1, 2))),
+    "depthwise dilated downwards": ([(2, 8, 9, 8)], lambda x: conv(x, groups=8, dilation=(2, 1))),
+    "depthwise uneven": (
+        [IMAGE],
+        lambda x: conv(x, 8, (1, 3), groups=8, strides=(1, 2), padding=(0, 1, 2, 3)),
+    ),
+    "groups are outputs but not inputs": ([IMAGE], lambda x: conv(x, 4, groups=4)),
+    "groups are inputs but not outputs": ([IMAGE], lambda x: conv(x, 16, groups=8)),
+    "two groups": ([IMAGE], lambda x: conv(x, 8, groups=2)),
+    "one channel is one group": ([(2, 1, 6, 5)], lambda x: conv(x, 1)),
+    "winograd": ([(2, 32, 16, 15)], lambda x: conv(x, 40, padding=(0, 1, 2, 2))),
+    # Dense layers.
+    "dense": ([(3, 7)], lambda x: op.matmul(x, const(7, 5))),
+    "dense of three axes": ([(2, 3, 7)], lambda x: op.matmul(x, const(7, 16))),
+    "product of batches": ([(2, 3, 7)], lambda x: op.matmul(x, const(2, 7, 5))),
+    "product of a vector": ([(7,)], lambda x: op.matmul(x, const(7, 5))),
+    "product of two inputs": ([(3, 7), (7, 5)], lambda x, y: op.matmul(x, y)),
+    "dense behind an image": ([IMAGE], lambda x: op.matmul(ready(x), const(5, 3))),
+    # Elementwise.
+    "relu": ([IMAGE], lambda x: nn.relu(ready(x))),
+    "scalar": ([IMAGE], lambda x: op.add(ready(x), relax.const(2.0, "float32"))),
+    "by channel": ([IMAGE], lambda x: op.multiply(ready(x), const(8, 1, 1))),
+    "by channel of four axes": ([IMAGE], lambda x: op.add(ready(x), const(1, 8, 1, 1))),
+    "by row and column": ([CUBE], lambda x: op.add(ready(x), const(6, 6))),
+    "by column": ([CUBE], lambda x: op.add(ready(x), const(6))),
+    "by image": ([CUBE], lambda x: op.add(ready(x), const(1, 6, 6, 6))),
+    "constant first": ([IMAGE], lambda x: op.subtract(const(8, 1, 1), ready(x))),
+    "divided by a constant": ([IMAGE], lambda x: op.divide(ready(x), const(8, 1, 1))),
+    "a constant divided": ([IMAGE], lambda x: op.divide(const(8, 1, 1), op.exp(ready(x)))),
+    "clip": ([IMAGE], lambda x: op.clip(ready(x), -0.5, 0.75)),
+    "with another image": ([IMAGE, IMAGE], lambda x, y: op.subtract(y, ready(x))),
+    "with an image to be spread": (
+        [CUBE, (1, 6, 1, 1)],
+        lambda x, y: op.multiply(ready(x), op.sigmoid(y)),
+    ),
+    "with a row of three axes": ([CUBE, (6, 6, 6)], lambda x, y: op.add(ready(x), y)),
+    "spread to five axes": ([CUBE], lambda x: op.add(ready(x), const(2, 1, 6, 6, 6))),
+    "of inputs only": ([CUBE, CUBE], lambda x, y: op.add(x, y)),
+    # Pooling.
+    "max pool": ([IMAGE], lambda x: nn.max_pool2d(ready(x), (3, 2), (2, 1), (1, 0, 2, 1))),
+    "max pool dilated": ([IMAGE], lambda x: nn.max_pool2d(ready(x), (2, 2), dilation=(1, 2))),
+    "max pool rounded up": (
+        [IMAGE],
+        lambda x: nn.max_pool2d(ready(x), (3, 3), (2, 2), ceil_mode=True),
+    ),
+    "mean with its padding": (
+        [IMAGE],
+        lambda x: nn.avg_pool2d(ready(x), (3, 3), (2, 2), (1, 1, 1, 1), count_include_pad=True),
+    ),
+    "mean without its padding": (
+        [IMAGE],
+        lambda x: nn.avg_pool2d(ready(x), (3, 3), (2, 2), (1, 1, 1, 1), count_include_pad=False),
+    ),
+    "pool of an input": ([IMAGE], lambda x: nn.max_pool2d(x, (2, 2))),
+    # Reductions.
+    "mean over pixels": ([CUBE], lambda x: op.mean(ready(x), [2, 3], keepdims=True)),
+    "sum over channels": ([CUBE], lambda x: op.sum(ready(x), [1], keepdims=True)),
+    "max over rows": ([CUBE], lambda x: op.max(ready(x), [2], keepdims=True)),
+    "min over columns": ([CUBE], lambda x: op.min(ready(x), [-1], keepdims=True)),
+    "mean over the batch": ([IMAGE], lambda x: op.mean(ready(x), [0], keepdims=True)),
+    "mean over all": ([IMAGE], lambda x: op.mean(ready(x), keepdims=True)),
+    "pixels dropped": ([CUBE], lambda x: op.mean(ready(x), [2, 3])),
+    "pixels dropped, counted from the end": ([CUBE], lambda x: op.max(ready(x), [-1, -2])),
+    "channels and rows dropped": ([CUBE], lambda x: op.sum(ready(x), [1, 2])),
+    "channels dropped": ([CUBE], lambda x: op.sum(ready(x), [1])),
+    "all dropped": ([CUBE], lambda x: op.sum(ready(x))),
+    # Axes.
+    "joined by channel": ([CUBE, CUBE], lambda x, y: op.concat([ready(x), y], 1)),
+    "joined by column": ([CUBE, CUBE], lambda x, y: op.concat([y, ready(x)], -1)),
+    "joined by row": ([CUBE, CUBE], lambda x, y: op.concat([ready(x), ready(y)], 2)),
+    "joined images": ([CUBE, CUBE], lambda x, y: op.concat([ready(x), y], 0)),
+    "joined to a constant": ([CUBE], lambda x: op.concat([ready(x), const(1, 2, 6, 6)], 1)),
+    "inputs joined": ([CUBE, CUBE], lambda x, y: op.concat([x, y], 1)),
+    "split": ([CUBE], lambda x: op.split(ready(x), 3, 1)),
+    "split unevenly": ([CUBE], lambda x: op.split(ready(x), [1, 4], -1)),
+    "a part of a split": (
+        [CUBE],
+        lambda x: nn.relu(emitted(relax.TupleGetItem(emitted(op.split(ready(x), [2], 2)), 1))),
+    ),
+    "parts joined": ([CUBE], lambda x: op.concat(emitted(op.split(ready(x), 2, 1)), 0)),
+    # Shapes.
+    "flattened pixels": ([IMAGE], lambda x: op.reshape(ready(x), (2, 240))),
+    "flattened cube": ([CUBE], lambda x: op.reshape(ready(x), (6, 36))),
+    "flattened after a mean": (
+        [IMAGE],
+        lambda x: op.reshape(emitted(op.mean(ready(x), [2, 3], keepdims=True)), (2, 8)),
+    ),
+    "flattened after a mean of rows": (
+        [CUBE],
+        lambda x: op.reshape(emitted(op.mean(ready(x), [2], keepdims=True)), (6, 6)),
+    ),
+    "flattened input of one pixel": ([(2, 8, 1, 1)], lambda x: op.reshape(x, (4, 4))),
+    "shuffled": ([IMAGE], lambda x: shuffled(ready(x))),
+    "shuffled cube": ([CUBE], lambda x: shuffled(ready(x))),
+    "shuffled otherwise": (
+        [(1, 4, 2, 2)],
+        lambda x: shuffled(ready(x), (0, 1, 2, 4, 3)),
+    ),
+    "shuffled into another shape": ([CUBE], lambda x: shuffled(ready(x), out=(1, 6, 9, 4))),
+    "an input shuffled": ([IMAGE], lambda x: shuffled(x)),
+    "transposed": ([CUBE], lambda x: op.permute_dims(ready(x), (0, 2, 3, 1))),
+    "one channel": ([(2, 1, 6, 5)], lambda x: op.sign(conv(x, 1))),
+    "one pixel": ([(2, 8, 1, 1)], lambda x: op.sign(ready(x))),
+    "one row": ([(2, 8, 1, 5)], lambda x: op.sign(ready(x))),
+    "a cube out": ([CUBE], lambda x: op.sign(ready(x))),
+    "a tuple out": ([CUBE], lambda x: relax.Tuple([ready(x), x, emitted(op.exp(x))])),
+}
+
+
+@inside("relax")
+def compared() -> dict[str, float | str]:
+    """Each case's largest error, all of them in one module and one compilation."""
+    rng = np.random.default_rng(0)
+    params, arrays, counts = [], [], {}
+    builder = relax.BlockBuilder()
+    for name, (shapes, _) in CASES.items():
+        for number, shape in enumerate(shapes):
+            params.append(relax.Var(f"{name}{number}", relax.TensorType(shape, "float32")))
+            arrays.append(rng.uniform(-1, 1, shape).astype("float32"))
+    left = iter(params)
+    with builder.function("main", params):
+        with builder.dataflow():
+            values = []
+            for name, (shapes, make) in CASES.items():
+                value = builder.emit(make(*[next(left) for _ in shapes]))
+                fields = value.ty.fields if isinstance(value.ty, relax.TupleType) else [None]
+                counts[name] = len(fields)
+                values.append(value)
+            result = builder.emit_output(relax.Tuple(values))
+        builder.emit_func_output(result)
+    mod = builder.get()
+    wanted, found = iter(run(mod, arrays)), iter(run(layout.channels_last(mod), arrays))
+    errors: dict[str, float | str] = {}
+    for name, count in counts.items():
+        pairs = [(next(wanted), next(found)) for _ in range(count)]
+        shapes = [[list(array.shape) for array in pair] for pair in pairs]
+        if any(one != two for one, two in shapes):
+            errors[name] = f"shapes {shapes}"
+        else:
+            errors[name] = max(float(abs(one - two).max()) for one, two in pairs)
+    return errors
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, float | str]:
+    found: dict[str, float | str] = compared()
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_computes_the_same(name: str, errors: dict[str, float | str]) -> None:
+    error = errors[name]
+    assert isinstance(error, float), error
+    assert error < 1e-4
+
+
+def rewritten(name: str) -> list[str]:
+    """The operators of a case after the pass, without what `ready` puts before it."""
+    shapes, make = CASES[name]
+    found = operators(layout.channels_last(module(shapes, make)))
+    return found[2:] if "ready" in make.__code__.co_names else found
+
+
+# What each case becomes: "permute_dims" last is the way back to channels first at the output.
+BECOMES = {
+    "conv": "permute_dims conv2d permute_dims",
+    "one channel is one group": "reshape conv2d reshape",
+    "depthwise": "permute_dims depthwise_conv2d permute_dims",
+    "groups are outputs but not inputs": "nn.conv2d",
+    "groups are inputs but not outputs": "nn.conv2d",
+    "two groups": "nn.conv2d",
+    "winograd": "permute_dims winograd_input winograd_product winograd_output permute_dims",
+    "dense": "dense",
+    "dense of three axes": "dense",
+    "product of batches": "matmul",
+    "product of a vector": "matmul",
+    "product of two inputs": "matmul",
+    "relu": "nn.relu permute_dims",
+    "by channel": "multiply permute_dims",
+    "divided by a constant": "multiply permute_dims",
+    "a constant divided": "exp divide permute_dims",
+    "with another image": "permute_dims subtract permute_dims",
+    "with a row of three axes": "permute_dims add",
+    "spread to five axes": "permute_dims add",
+    "of inputs only": "add",
+    "max pool": "nn.max_pool2d permute_dims",
+    "mean with its padding": "nn.avg_pool2d permute_dims",
+    "pool of an input": "nn.max_pool2d",
+    "sum over channels": "sum reshape",
+    "mean over pixels": "mean reshape",
+    "mean over all": "permute_dims mean",
+    "pixels dropped": "mean",
+    "channels dropped": "permute_dims sum",
+    "all dropped": "permute_dims sum",
+    "joined by channel": "permute_dims concat permute_dims",
+    "joined to a constant": "concat permute_dims",
+    "inputs joined": "concat",
+    "flattened pixels": "permute_dims reshape",
+    "flattened after a mean": "mean reshape",
+    "shuffled otherwise": "permute_dims reshape permute_dims reshape",
+    "one row": "permute_dims sign",
+    "one pixel": "reshape sign",
+    "a cube out": "permute_dims sign",
+}
+
+
+@inside("relax")
+def became() -> dict[str, str]:
+    return {name: " ".join(rewritten(name)) for name in BECOMES}
+
+
+@pytest.fixture(scope="module")
+def forms() -> dict[str, str]:
+    found: dict[str, str] = became()
+    return found
+
+
+@pytest.mark.parametrize("name", BECOMES)
+def test_what_a_graph_becomes(name: str, forms: dict[str, str]) -> None:
+    assert forms[name] == BECOMES[name]
+
+
+# Moving the channels of a shape: whether a reshape does, or it takes a transposition.
+MOVED = [
+    ((2, 8, 6, 5), "permute_dims"),
+    ((1, 6, 6, 6), "permute_dims"),
+    ((6, 6, 6, 6), "permute_dims"),
+    ((2, 1, 6, 5), "reshape"),
+    ((2, 8, 1, 1), "reshape"),
+    ((2, 8, 1, 5), "permute_dims"),
+    ((2, 8, 6, 1), "permute_dims"),
+    ((1, 5, 1, 5), "permute_dims"),
+    ((1, 1, 1, 1), "reshape"),
+]
+
+
+def moved(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The operator that permutes a shape, and the shape that comes out."""
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType(shape, "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            value = layout._Rewrite(builder)._permuted(x, axes)
+            result = builder.emit_output(value)
+        builder.emit_func_output(result)
+    return operators(builder.get())[0], tuple(int(size) for size in value.ty.shape)
+
+
+@inside("relax")
+def test_a_reshape_moves_channels_only_where_memory_keeps_its_order() -> None:
+    for (n, c, h, w), name in MOVED:
+        assert moved((n, c, h, w), layout.TO_LAST) == (name, (n, h, w, c))
+        assert moved((n, h, w, c), layout.TO_FIRST) == (name, (n, c, h, w))
+
+
+@inside("relax")
+def test_what_it_does_not_know_is_left_alone() -> None:
+    half = relax.const(np.ones((8, 8, 3, 3), "float16"))
+    kernel_last = const(3, 3, 8, 8)
+    cases = {
+        "weights that are inputs": module([IMAGE, (8, 8, 3, 3)], nn.conv2d),
+        "half precision": module([IMAGE], lambda x: nn.conv2d(x, half), "float16"),
+        "channels last already": module(
+            [(2, 6, 5, 8)],
+            lambda x: nn.conv2d(x, kernel_last, data_layout="NHWC", kernel_layout="HWIO"),
+        ),
+        "kernels laid out otherwise": module(
+            [IMAGE], lambda x: nn.conv2d(x, kernel_last, kernel_layout="HWIO")
+        ),
+        "a half matrix": module(
+            [(3, 7)], lambda x: op.matmul(x, relax.const(np.ones((7, 5), "float16"))), "float16"
+        ),
+    }
+    for name, mod in cases.items():
+        assert operators(layout.channels_last(mod)) == operators(mod), name
+
+
+@inside("relax")
+def test_a_free_batch_is_left_alone() -> None:
+    n = tvm.tirx.Var("n", "int64")
+    mod = module([(n, 8, 6, 5)], conv)
+    assert operators(layout.channels_last(mod)) == ["nn.conv2d"]
+
+
+@inside("relax")
+def test_a_main_without_a_dataflow_block_is_left_alone() -> None:
+    x = relax.Var("x", relax.TensorType(IMAGE, "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(conv(x)))
+    mod = builder.get()
+    assert layout.channels_last(mod).same_as(mod)
+
+
+@inside("relax")
+def test_attributes_and_other_functions_are_kept() -> None:
+    mod = module([IMAGE], conv)
+    other = module([IMAGE], nn.relu)["main"].with_attr("global_symbol", "other")
+    mod.update_func(tvm.ir.GlobalVar("other"), other)
+    mod.update_func(mod.get_global_var("main"), mod["main"].with_attr("num_input", 1))
+    mod = mod.with_attr("external_mods", ["x"])
+    found = layout.channels_last(mod)
+    assert {"main", "other"} < {var.name_hint for var in found.functions}
+    assert int(found["main"].attrs["num_input"]) == 1
+    assert [str(each) for each in found.attrs["external_mods"]] == ["x"]
+    assert "conv2d" in operators(found)
+
+
+@inside("relax")
+def test_a_value_that_is_read_twice_is_moved_once() -> None:
+    def make(x: Any) -> Any:
+        y = ready(x)
+        return op.add(emitted(op.sign(y)), emitted(op.floor(emitted(op.sign(y)))))
+
+    found = operators(layout.channels_last(module([IMAGE], make)))
+    assert found == ["permute_dims", "conv2d", "permute_dims", "sign", "sign", "floor", "add"], (
+        found
+    )
