@@ -1,4 +1,4 @@
-"""Builds libraries of the relax stack: schedules put back into the module, compiled and linked."""
+"""Builds libraries of the relax stack: applies schedules to the module, compiles and links it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RelaxBuilder:
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen``; see the protocol.
 
-        On a GPU there is no code without threads: what has no record gets dlight's schedule.
+        A GPU kernel needs a schedule with threads: tasks without a record get dlight's.
         """
         modules: dict[str, tvm.IRModule] = {}
         for key, task in self.tasks.items():
@@ -76,13 +76,13 @@ class RelaxBuilder:
         return True
 
     def default_schedule(self, task: Task) -> str:
-        """Of a GPU, of a template, or none."""
+        """dlight's on a GPU, else the template's, or none."""
         if task.target.kind.name == "cuda":
             return "dlight default"
         return "template default" if task.template is not None else "none"
 
     def kernel_facts(self, chosen: Mapping[str, StoredRecord]) -> dict[str, dict[str, Any]]:
-        """What a profile needs to know of each kernel, by the name that it has in the library."""
+        """The facts that a profile needs about each kernel, by its name in the library."""
         by_key = self.tasks
         return {
             name.name_hint: {

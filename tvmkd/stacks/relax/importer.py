@@ -1,4 +1,4 @@
-"""ONNX to a Relax module of fused kernels, ready to be split into tuning tasks."""
+"""Imports an ONNX file into Relax and lowers it to fused kernels."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Model:
     """An ONNX file in Relax.
 
     Attributes:
-        info: what is known of the file.
+        info: facts about the file.
         mod: as imported, weights as constants.
         inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``.
-        fused: the module of fused kernels, once `fuse` has made it.
+        fused: the module of fused kernels, set after `fuse`.
     """
 
     info: ModelInfo
@@ -86,7 +86,7 @@ def read(
         info: the result of that check with these sizes; None: the file is checked here.
 
     Raises:
-        InputError: the file cannot be used, or holds what Relax cannot import (named).
+        InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     known = info
     info = known or check(Path(path), dims or {}, supported())
@@ -99,7 +99,9 @@ def read(
     onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
-    except Exception as error:  # the importer raises what it likes: its last line says why
+    except (
+        Exception
+    ) as error:  # of any type; its last line is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
     finally:
@@ -122,7 +124,7 @@ def read(
 
 
 def simplify(mod: tvm.IRModule) -> tvm.IRModule:
-    """Leaves out of an imported module what only training needs, and works constants out."""
+    """Removes training-only operators from an imported module and folds constants."""
     passes = tvm.ir.transform.Sequential(
         [
             relax.transform.FoldBatchnormToConv2D(),
@@ -135,7 +137,7 @@ def simplify(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """Lowers an imported module to fused TIR kernels, channels last, weights packed."""
+    """Lowers an imported module to fused TIR kernels, channels last, with packed weights."""
     lower = tvm.ir.transform.Sequential(
         [
             relax.transform.DeadCodeElimination(),

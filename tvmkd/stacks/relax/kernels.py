@@ -1,9 +1,9 @@
 """Convolution and dense layers as tensor expressions over packed weights, channels last.
 
-Weights are constants, so they are laid out once, when the model is lowered: output channels in
-blocks of ``LANES``, each block's values contiguous for every ``(kh, kw, ic)``. A kernel then reads
-its weights as one stream of whole vector registers, whatever register tile the tuner picks,
-because a tile is a number of whole blocks. (The layout of oneDNN's and MLAS's blocked kernels.)
+Weights are constants, so they are packed once, when the model is lowered: output channels in blocks
+of ``LANES``, with the values of a block contiguous for every ``(kh, kw, ic)``. A register tile
+consists of whole blocks, so a kernel reads its weights as one stream of whole vector registers for
+any tile that the tuner selects. (oneDNN and MLAS use this layout in their blocked kernels.)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LANES = 8
 """Floats in a block of output channels: an AVX2 register, two NEON registers."""
 
 PACKED, DEPTHWISE, PAD = "packed_sum", "depthwise_sum", "padded"
-"""Block names by which the schedule templates know these kernels."""
+"""Block names; the schedule templates recognise these kernels by them."""
 
 FUSABLE = {"op_pattern": 4}
-"""Relax's OutEWiseFusable: what follows elementwise is fused behind."""
+"""Relax's OutEWiseFusable: elementwise operators that follow are fused into the kernel."""
 
 
 def pack(weight: np.ndarray) -> np.ndarray:
-    """``[OC, IC, KH, KW]`` to ``[ceil(OC/8), KH, KW, IC, 8]``, filled up with zeros."""
+    """Packs ``[OC, IC, KH, KW]`` as ``[ceil(OC/8), KH, KW, IC, 8]``, padded with zeros."""
     channels = weight.shape[0]
     blocks = -(-channels // LANES)
     padded = np.zeros((blocks * LANES, *weight.shape[1:]), weight.dtype)
@@ -64,7 +64,7 @@ def conv2d(
     pads: Sequence[int],
     dilation: Sequence[int],
 ) -> te.Tensor:
-    """2-D convolution: x ``[N, H, W, IC]``, weight as `pack` gives it, out ``[N, OH, OW, OC]``."""
+    """2-D convolution: x ``[N, H, W, IC]``, weight packed by `pack`, out ``[N, OH, OW, OC]``."""
     n, height, width, inner = x.shape
     blocks, kh, kw = (int(v) for v in weight.shape[:3])
     out_h = _extent(height, kh, strides[0], pads[0], pads[2], dilation[0])

@@ -1,9 +1,9 @@
 """Rewrites a Relax graph to channels-last activations and packed weights.
 
 TVM's own ``ConvertLayout`` leaves a transposition on both sides of every operator it does not know
-(call_tir, clip, reshape: 65 in MobileNetV3-small). This pass carries both forms of each value and
-makes a transposition only where an operator needs the other one, which in a convolutional network
-is at its entrance and its head.
+(call_tir, clip, reshape: 65 in MobileNetV3-small). This pass keeps up to two forms of each value,
+channels first and channels last, and inserts a transposition only if an operator needs the form
+that is missing: in a convolutional network, at its input and at its head.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
 def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
-    """The module with ``main`` rewritten; unchanged where ``main`` is not one dataflow block."""
+    """Rewrites ``main``; returns the module unchanged if ``main`` is not one dataflow block."""
     main = mod["main"]
     blocks = main.body.blocks
     if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
@@ -82,10 +82,10 @@ class _Rewrite:
         self.reshaped: dict[relax.Var, relax.Expr] = {}
         self.shuffles: dict[relax.Var, tuple[relax.Expr, int, int]] = {}
 
-    # The value of an expression in either form.
+    # A value in one of its two forms.
 
     def first(self, expr: relax.Expr) -> relax.Expr:
-        """The expression over rewritten variables, in the layout that it had."""
+        """The expression in its original layout, over rewritten variables."""
         if isinstance(expr, relax.Var):
             if expr not in self.by_first and expr in self.by_last:
                 value = self.by_last[expr]
@@ -120,7 +120,7 @@ class _Rewrite:
     def _permuted(self, value: relax.Expr, axes: tuple[int, ...]) -> relax.Expr:
         shape = _shape(value)
         if shape is not None:
-            # With one channel or one pixel the order in memory is the same: no copy is needed.
+            # With one channel or one pixel the order in memory does not change: a reshape will do.
             moved = [shape[a] for a in axes]
             if [shape[a] for a in axes if shape[a] > 1] == [s for s in shape if s > 1]:
                 order = [a for a in axes if shape[a] > 1]
@@ -158,7 +158,7 @@ class _Rewrite:
         self.by_first[var] = self.builder.emit(plain if plain is not None else self.first(value))
 
     def _rewritten(self, call: tvm.ir.Call) -> relax.Expr | None:
-        """The channels-last form of a call, None where it has none."""
+        """The channels-last form of a call; None if there is none."""
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
         handler: Callable[[tvm.ir.Call], relax.Expr | None] | None = None
         if name == "relax.nn.conv2d":
@@ -275,7 +275,7 @@ class _Rewrite:
         return self.builder.emit(reduce(self.last(call.args[0]), axes, keepdims=True))
 
     def _pooled(self, call: tvm.ir.Call) -> relax.Expr | None:
-        """A reduction over all pixels that drops their axes: ``[N, C]`` whatever the layout."""
+        """A reduction over all pixels without ``keepdims``: ``[N, C]`` in both layouts."""
         if call.args[0] not in self.by_last or call.attrs.keepdims or call.attrs.axis is None:
             return None
         if sorted(int(axis) % 4 for axis in call.attrs.axis) != [2, 3]:

@@ -1,4 +1,4 @@
-"""The dialect of the relax stack: MetaSchedule's traces, its database, and TIR modules."""
+"""The tuner backend of the relax stack: MetaSchedule's traces and database, and TIR modules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Recorder:
         }
 
     def add(self, task: Task, candidate: Candidate, figure: float) -> None:
-        """Appends one record, and its workload where that is new."""
+        """Appends one record, and its workload if that is new."""
         from tvm.s_tir import meta_schedule as ms
 
         key = records.normal_key(task.key)
@@ -65,7 +65,7 @@ def recorder(folder: Path) -> Recorder:
 
 
 def spaces(tasks: Sequence[Task], stored: Stored, seed: int) -> list[Space]:
-    """Each task's template, or evolution; the evolving ones share a cost model."""
+    """Each task's template, or else evolutionary search; all searches share a cost model."""
     model = None
     found: list[Space] = []
     for task in tasks:
@@ -96,7 +96,7 @@ def source(candidate: Candidate) -> str:
 
 
 def plain_loops(task: Task, candidate: Candidate) -> str | None:
-    """None: here weights are laid out anew by what the schedule itself has rewritten."""
+    """None: here the schedule itself rewrites the layout of the weights."""
     del task, candidate
     return None
 

@@ -1,4 +1,4 @@
-"""Where the time of an artifact goes, kernel by kernel."""
+"""Times the kernels of an artifact of the relax stack."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
 
     Args:
         folder: an artifact that runs on this machine.
-        inputs: ``.npz`` of samples; random where there are none.
-        repeats: runs that count, after a few that do not.
+        inputs: ``.npz`` of samples; None: random ones.
+        repeats: number of timed runs, after a few untimed ones.
 
     Returns:
-        a row a kernel, the costliest first: ``kernel``, ``calls`` (a run), ``us`` (median time a
-        run, all its calls together), ``share``, ``places`` (where in the run's sequence of calls)
-        and, for the kernels of the artifact, ``task_key``, ``kind``, ``flop`` (a call) and
-        ``gflops``. ``(between kernels)`` is what a run takes beyond them. The timer's own cost,
-        about a microsecond a call, counts as the kernels'.
+        one row a kernel, slowest first: ``kernel``, ``calls`` (a run), ``us`` (median time a run,
+        all its calls together), ``share``, ``places`` (in the run's sequence of calls) and, for the
+        kernels of the artifact, ``task_key``, ``kind``, ``flop`` (a call) and ``gflops``. The row
+        ``(between kernels)`` holds the rest of a run's time. The timer's own cost, about a
+        microsecond a call, is included in the kernels' times.
 
     Raises:
         InputError: the artifact cannot be loaded here.

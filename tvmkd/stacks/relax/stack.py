@@ -1,4 +1,4 @@
-"""The Relax stack: ONNX to Relax to tuned TIR kernels to one shared library. Runs in a worker."""
+"""The Relax stack: from ONNX through Relax to tuned TIR kernels in one shared library."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tvm_target(target: Mapping[str, Any]) -> tvm.target.Target:
 
 
 def threads_of(target: Mapping[str, Any]) -> int:
-    """How many threads a kernel may use there."""
+    """The number of threads that a kernel may use on a target."""
     return int(target["tvm"].get("num-cores") or 1)
 
 
@@ -42,7 +42,7 @@ class RelaxStack:
     """Implements :class:`tvmkd.stacks.base.Stack`."""
 
     def available(self) -> dict[str, Any]:
-        """TVM's version and its LLVM's."""
+        """The versions of TVM and of its LLVM."""
         llvm = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
         return {
             "version": tvm.__version__,

@@ -1,4 +1,4 @@
-"""The kernels of a lowered module as tuning tasks, and schedules put back into it."""
+"""Extracts a lowered module's kernels as tuning tasks, and applies schedules to the module."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def kernels(mod: tvm.IRModule) -> Iterator[tuple[tvm.ir.GlobalVar, tvm.IRModule,
 
 
 def _alone(func: tvm.tirx.PrimFunc) -> tvm.IRModule:
-    # The fusion pattern is a note for FuseOps: kernels that differ in it alone are the same.
+    # FuseOps alone reads the fusion pattern: kernels that differ only in it are the same task.
     if func.attrs and "op_pattern" in func.attrs:
         func = func.without_attr("op_pattern")
     return tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
 
 
 def calls(mod: tvm.IRModule) -> Counter[str]:
-    """How often ``main`` runs each kernel, by the kernel's name."""
+    """The number of calls of each kernel in ``main``, by the kernel's name."""
     found: Counter[str] = Counter()
 
     def visit(node: Any) -> None:
@@ -49,7 +49,7 @@ def calls(mod: tvm.IRModule) -> Counter[str]:
 
 
 def kind_of(mod: tvm.IRModule) -> str:
-    """The kind of a kernel, by the blocks that it is made of."""
+    """The kind of a kernel, recognised by its block names."""
     schedule = s_tir.Schedule(mod)
     found = blocks(schedule)
     names = {schedule.get(block).name_hint for block in found}
@@ -68,10 +68,12 @@ def kind_of(mod: tvm.IRModule) -> str:
 
 
 def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) -> list[Task]:
-    """The distinct kernels that ``main`` runs, the costliest first.
+    """The distinct kernels that ``main`` runs, sorted by operations, most first.
 
     Args:
-        threads: that a kernel may use; None on a GPU, for which there are no templates.
+        mod: the lowered module.
+        target: the target to tune for.
+        threads: number of threads for a kernel; None on a GPU, for which there are no templates.
     """
     counts = calls(mod)
     found: dict[str, Task] = {}
@@ -96,7 +98,7 @@ def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) 
 
 
 def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
-    """A task's module with the schedule of a record applied.
+    """Applies the schedule of a record to a task's module.
 
     Raises:
         tvm.s_tir.ScheduleError: the record's trace does not fit the task.
@@ -109,7 +111,7 @@ def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
 
 
 def put_back(mod: tvm.IRModule, chosen: Mapping[str, tvm.IRModule]) -> tvm.IRModule:
-    """``mod`` with each kernel in ``chosen`` (by task key) replaced by its scheduled form."""
+    """Replaces each kernel of ``mod`` that is in ``chosen`` (by task key) by its scheduled form."""
     replaced = tvm.IRModule(dict(mod.functions.items()), attrs=mod.attrs)
     for name, _, key in kernels(mod):
         if key in chosen:

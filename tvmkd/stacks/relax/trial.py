@@ -1,6 +1,6 @@
-"""A kernel whose result is known, compiled, sent to a board, run and timed; for ``board doctor``.
+"""Compiles a matrix product, runs and times it on a board, for ``tvmkd board doctor``.
 
-A process of its own, ``python -m tvmkd.stacks.relax.trial``, which answers ``trial``.
+The process ``python -m tvmkd.stacks.relax.trial`` answers the method ``trial``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZE = 128  # rows of the matrix product
 
 
 def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
-    """The child's side of :func:`tvmkd.boards.examine.trial`."""
+    """In the child: see :func:`tvmkd.boards.examine.trial`."""
     import subprocess
 
     import numpy as np

@@ -1,8 +1,8 @@
 """3x3 convolution by Winograd's F(4x4, 3x3): 36 small matrix products, a quarter of the work.
 
 A tile of 6 x 6 inputs gives 4 x 4 outputs with 36 multiplications a channel pair instead of 144.
-The price is two transformations and memory traffic, so it pays where there are many channels and
-enough tiles to use each transformed weight several times. (Lavin and Gray, *Fast Algorithms for
+The cost is two transformations and more memory traffic, so it is faster only with many channels and
+enough tiles to reuse each transformed weight. (Lavin and Gray, *Fast Algorithms for
 Convolutional Neural Networks*, 2016.)
 """
 
@@ -42,7 +42,7 @@ A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 ROWS_IN, INPUT = "winograd_rows_in", "winograd_input"
 ROWS_OUT, OUTPUT = "winograd_rows_out", "winograd_output"
 OPAQUE = {"op_pattern": 8}
-"""Relax's kOpaque: the three steps stay three kernels, each with its own best schedule."""
+"""Relax's kOpaque: the three steps are not fused, so that each is tuned by itself."""
 
 LEAST_CHANNELS, LEAST_TILES = 32, 16
 
@@ -54,12 +54,12 @@ def pays(
     dilation: Sequence[int],
     groups: int,
 ) -> bool:
-    """Whether a convolution is one that this is for.
+    """Whether Winograd's algorithm is expected to be faster for a convolution.
 
     Args:
         weight: ``[OC, IC, KH, KW]``.
-        out: height and width of the output. With fewer than 16 tiles the transformed weights, four
-            times the plain ones, are read from memory for too little work.
+        out: height and width of the output. The transformed weights are four times as large as the
+            plain ones; with fewer than 16 tiles they are reused too little to be worth reading.
     """
     tiles = -(-out[0] // TILE) * -(-out[1] // TILE)
     return (
@@ -81,7 +81,7 @@ def transform(weight: np.ndarray) -> np.ndarray:
 
 
 def _combine(row: np.ndarray, values: Sequence[Any]) -> Any:
-    """``row . values`` without the terms that are zero."""
+    """The dot product of ``row`` and ``values``, without the terms that are zero."""
     total: Any = None
     for factor, value in zip(row, values, strict=True):
         if factor == 0:
@@ -96,7 +96,7 @@ def _combine(row: np.ndarray, values: Sequence[Any]) -> Any:
 
 
 def _choose(index: Any, values: Sequence[Any]) -> Any:
-    """``values[index]``; folds away once the loop over ``index`` is unrolled."""
+    """``values[index]`` as selects, which disappear when the loop over ``index`` is unrolled."""
     chosen = values[-1]
     for number in range(len(values) - 2, -1, -1):
         chosen = tirx.Select(index == number, values[number], chosen)

@@ -1,4 +1,4 @@
-"""The dialect of the relay stack: AutoScheduler's states and its log."""
+"""The tuner backend of the relay stack: AutoScheduler's states and its log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-PLAIN = "plain"  # in a source: the computation that the line stands for, not its schedule
+PLAIN = "plain"  # in a source: compile the computation of the line without its schedule
 
 
 class Recorder:
@@ -59,7 +59,7 @@ def spaces(tasks: Sequence[Task], stored: Stored, seed: int) -> list[Space]:
 
 
 def setup(tasks: Sequence[Task]) -> Any:
-    """The computations of the tasks, which the log names by their hash only."""
+    """The computations of the tasks; the log holds only their hashes."""
     from tvm.auto_scheduler.workload_registry import serialize_workload_registry_entry
 
     return [list(serialize_workload_registry_entry(task.mod.workload_key)) for task in tasks]

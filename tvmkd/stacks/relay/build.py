@@ -1,6 +1,6 @@
-"""Builds libraries of the relay stack, their kernels scheduled by records.
+"""Builds libraries of the relay stack with the schedules of tuning records.
 
-A graph executor runs them; a virtual machine where shapes depend on the data.
+A graph executor runs them, or a virtual machine if shapes depend on the data.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class RelayBuilder:
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen``; see the protocol.
 
-        With none at all, the defaults are TOPI's own in the layout that it prefers. What has no
-        record beside others that have one runs TOPI's schedule for channels last.
+        Without any record the whole model runs TOPI's default schedules in NCHW, the layout that
+        they are best in. With at least one, tasks without a record run TOPI's NHWC schedules.
         """
         if self._tensorrt is not None:
             from tvmkd.stacks.relay import tensorrt as relay_tensorrt
@@ -96,7 +96,7 @@ class RelayBuilder:
         return "TOPI default"
 
     def kernel_facts(self, chosen: Mapping[str, StoredRecord]) -> dict[str, dict[str, Any]]:
-        """What is known of each task, by the name that it has in the library."""
+        """The facts about each task, by its name in the library."""
         return {
             name: {
                 "key": key,
@@ -110,7 +110,7 @@ class RelayBuilder:
 
 
 class _Noting(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
-    """Notes which kernel is which task: the names that a build gives are its own."""
+    """Records which kernel belongs to which task, since a build chooses its own kernel names."""
 
     def __init__(self, best: Sequence[Any]) -> None:
         super().__init__(best)
@@ -124,7 +124,7 @@ class _Noting(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
         return super()._query_inside(target, workload_key, func_name)
 
     def update(self, target: Any, workload_key: str, state: Any) -> None:
-        # Called for the task that was asked about last, once the layout of its weights is another.
+        # Called for the task of the last query, after the layout of its weights was rewritten.
         self._rewritten[workload_key] = self._last
         super().update(target, workload_key, state)
 

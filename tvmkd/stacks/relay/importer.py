@@ -1,4 +1,4 @@
-"""ONNX to a Relay module in the layout that AutoScheduler tunes best."""
+"""Imports an ONNX file into Relay and converts it to the layout that AutoScheduler tunes best."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Model:
     """An ONNX file in Relay.
 
     Attributes:
-        info: what is known of the file.
+        info: facts about the file.
         mod: weights as constants, NCHW as in the file.
         inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``; a size that
             depends on the data is a string.
@@ -45,7 +45,7 @@ class Model:
 
     @property
     def needs_machine(self) -> bool:
-        """Whether it takes a virtual machine: shapes depend on the data, or there is a branch."""
+        """Whether a virtual machine must run it: shapes depend on the data, or it has a branch."""
         found = [len(self.mod.get_global_vars()) > 1]  # loops become functions
 
         def look(expr: Any) -> None:
@@ -77,7 +77,7 @@ def read(
         info: the result of that check with these sizes; None: the file is checked here.
 
     Raises:
-        InputError: the file cannot be used, or holds what Relay cannot import (named).
+        InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
     model = legalise(_with_sizes(onnx.load(str(path)), info), str(path))
@@ -86,7 +86,9 @@ def read(
     try:
         mod, params = relay.frontend.from_onnx(model, shape=shapes, freeze_params=True)
         mod = relay.transform.InferType()(relay.transform.DynamicToStatic()(mod))
-    except Exception as error:  # the importer raises what it likes: its last line says why
+    except (
+        Exception
+    ) as error:  # of any type; its last line is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
     if params:
@@ -109,7 +111,7 @@ def read(
 
 
 def _with_sizes(model: onnx.ModelProto, info: ModelInfo) -> onnx.ModelProto:
-    """Writes the sizes that free dimensions were given into the inputs."""
+    """Writes the chosen sizes of free dimensions into the model's inputs."""
     shapes = {tensor.name: tensor.shape for tensor in info.inputs}
     for entry in model.graph.input:
         dims = entry.type.tensor_type.shape.dim
@@ -128,9 +130,9 @@ def _refuse_unknown(model: onnx.ModelProto, path: str | Path) -> None:
 
 
 def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
-    """The module with constants folded and convolutions in NHWC, ready to be tuned.
+    """Folds constants and converts convolutions to NHWC.
 
-    All of it at optimisation level 3: below it, biases and activations do not fuse afterwards.
+    All passes run at optimisation level 3: below it, biases and activations do not fuse later.
     """
     passes = tvm.transform.Sequential(
         [

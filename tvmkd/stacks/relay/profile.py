@@ -1,4 +1,4 @@
-"""Where an artifact's time goes: each kernel of the graph executor, timed by itself."""
+"""Times the kernels of an artifact of the relay stack, one by one."""
 
 from __future__ import annotations
 

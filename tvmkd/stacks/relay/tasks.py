@@ -14,7 +14,7 @@ from tvmkd.tuning.space import Task
 CACHE_LINE = 64  # bytes, of every CPU that there is a target for
 VECTOR_BYTES = {"x86-64-v4": 64, "x86-64-v3": 32}
 NEON_BYTES = 16
-KINDS = (  # what stands in a task's computation, and its kind
+KINDS = (  # a part of the text of a task's computation, and the kind it stands for
     ("DepthwiseConv2d", "depthwise"),
     ("conv2d_transpose", "conv2d_transpose"),
     ("conv2d", "conv2d"),
@@ -42,7 +42,7 @@ def tvm_target(target: dict[str, Any]) -> tvm.target.Target:
 
 
 def hardware(target: dict[str, Any]) -> auto_scheduler.HardwareParams:
-    """What AutoScheduler has to know of the target's CPU."""
+    """The parameters of the target's CPU that AutoScheduler needs."""
     spec = target["tvm"]
     return auto_scheduler.HardwareParams(
         num_cores=int(spec.get("num-cores") or 1),
@@ -53,7 +53,7 @@ def hardware(target: dict[str, Any]) -> auto_scheduler.HardwareParams:
 
 
 def kind_of(task: auto_scheduler.SearchTask) -> str:
-    """The kind of a kernel, by the names in its computation."""
+    """The kind of a kernel, recognised by the names in its computation."""
     text = str(task.compute_dag)
     return next((kind for part, kind in KINDS if part in text), "reduction")
 
@@ -64,9 +64,9 @@ def name_of(task: auto_scheduler.SearchTask) -> str:
 
 
 def tasks_of(mod: tvm.IRModule, target: dict[str, Any]) -> list[Task]:
-    """The distinct kernels that ``main`` runs and that hold a reduction, the costliest first.
+    """The distinct kernels of ``main`` that contain a reduction, sorted by operations, most first.
 
-    AutoScheduler tunes nothing else: elementwise kernels run TOPI's schedules.
+    AutoScheduler tunes no others: elementwise kernels run TOPI's schedules.
     """
     goal = tvm_target(target)
     found, weights = auto_scheduler.extract_tasks(
