@@ -1,42 +1,76 @@
-"""Which checks an import makes of an ONNX file, in a process that has TVM."""
+"""ONNX into Relax: shapes in and out, clipping as one operator, and one-line refusals."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import graphs
-from in_relax import in_relax
+import numpy as np
+import pytest
+from in_tvm import INSIDE, inside
 
-SCRIPT = """
-import importlib
-from tvmkd.base.errors import InputError
-checks = importlib.import_module("tvmkd.export.check")
-good, strange = map(Path, sys.argv[1:])
-info = checks.check(good)
+if INSIDE:
+    from relax_graphs import operators, run
 
-def refuse(*_):
-    raise AssertionError("checked again")
-
-# A name that ONNX knows and Relax cannot import.
-importer.supported = lambda: {"Conv"}
-said = []
-for path, given in ((good, checks.check(good)), (good, None)):
-    try:
-        importer.read(path, {}, given)
-    except InputError as error:
-        said.append(str(error))
-importer.supported = lambda: {"Conv", "Relu", "Gemm", "GlobalAveragePool", "Flatten", "Reshape",
-                              "Constant", "MatMul", "Add", "ReduceMean", "Clip"}
-importer.check = refuse
-read = importer.read(good, {}, info)
-print(json.dumps([read.info == info, len(said), *{text.split(";")[0] for text in said}]))
-"""
+    from tvmkd.base.errors import InputError
+    from tvmkd.stacks.relax import importer
 
 
-def test_a_file_that_was_checked_is_only_checked_for_operators_that_relax_lacks(
-    tmp_path: Path,
-) -> None:
-    good = graphs.separable(tmp_path / "m.onnx")
-    same, count, *messages = in_relax(SCRIPT, good, good)
-    assert (same, count, len(messages)) == (True, 2, 1)
-    assert str(good) in messages[0]
+def clipped(path: Path, low: float | None, high: float | None) -> Path:
+    g = graphs.Graph(2, 3)
+    bounds = ["" if bound is None else g.weight(value=bound) for bound in (low, high)]
+    g.add("Clip", *bounds)
+    return g.save(path)
+
+
+@inside("relax")
+def test_clip_is_one_operator_for_any_bounds(tmp_path: Path) -> None:
+    x = np.array([[-3, -1, -0.5], [0.25, 1, 3]], np.float32)
+    for low, high, name in (
+        (-0.5, 1.0, "clip"),
+        (-0.5, None, "maximum"),
+        (None, 1.0, "minimum"),
+        (None, None, None),
+        (-np.inf, 1.0, "minimum"),
+    ):
+        mod = importer.read(clipped(tmp_path / "m.onnx", low, high)).mod
+        assert operators(mod) == ([name] if name else []), (low, high)
+        wanted = np.clip(x, -np.inf if low is None else low, np.inf if high is None else high)
+        np.testing.assert_array_equal(run(mod, [x])[0], wanted)
+
+
+@inside("relax")
+def test_upstream_s_clip_is_back_after_an_import(tmp_path: Path) -> None:
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    before = onnx_frontend._get_convert_map
+    importer.read(clipped(tmp_path / "m.onnx", 0.0, 1.0))
+    assert onnx_frontend._get_convert_map is before
+
+
+@inside("relax")
+def test_inputs_and_outputs_have_names_shapes_and_dtypes(tmp_path: Path) -> None:
+    model = importer.read(graphs.shuffle(tmp_path / "m.onnx"))
+    assert model.inputs == [{"name": "x", "shape": [1, 24, 8, 8], "dtype": "float32"}]
+    assert [out["shape"] for out in model.outputs] == [[1, 12, 8, 8], [1, 12]]
+    assert {out["dtype"] for out in model.outputs} == {"float32"}
+    assert model.sha256 == model.info.sha256
+    assert model.fused is None
+
+
+@inside("relax")
+def test_what_cannot_be_imported_is_one_line_with_the_file(tmp_path: Path) -> None:
+    g = graphs.Graph(2, 3)
+    g.nodes.append(graphs.helper.make_node("Strange", ["x"], ["y"], domain="mine"))
+    g.last = "y"
+    path = tmp_path / "odd.onnx"
+    graph = graphs.helper.make_graph(
+        g.nodes, "graph", g.inputs, [graphs.helper.make_tensor_value_info("y", 1, [2, 3])]
+    )
+    opsets = [graphs.helper.make_opsetid("", 18), graphs.helper.make_opsetid("mine", 1)]
+    graphs.onnx.save(graphs.helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    with pytest.raises(InputError) as caught:
+        importer.read(path)
+    assert str(path) in str(caught.value)
+    assert "Strange" in str(caught.value)
+    assert "\n" not in str(caught.value)

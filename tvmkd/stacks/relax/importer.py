@@ -99,9 +99,7 @@ def read(
     onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
-    except (
-        Exception
-    ) as error:  # of any type; its last line is the reason
+    except Exception as error:  # of any type; its last line is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
     finally:

@@ -86,9 +86,7 @@ def read(
     try:
         mod, params = relay.frontend.from_onnx(model, shape=shapes, freeze_params=True)
         mod = relay.transform.InferType()(relay.transform.DynamicToStatic()(mod))
-    except (
-        Exception
-    ) as error:  # of any type; its last line is the reason
+    except Exception as error:  # of any type; its last line is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
     if params:
