@@ -450,3 +450,33 @@ def test_without_a_sidecar_none_is_written(tmp_path: Path) -> None:
     records.compact([a], tmp_path / "out")
     assert not (tmp_path / "out" / records.SIDECAR).exists()
     assert records.compact([], tmp_path / "none") == 0
+
+
+def test_a_logs_record_has_what_its_line_holds(tmp_path: Path) -> None:
+    line = {"i": [["w", "llvm"], [[], ["steps"]]], "r": [[2e-6], 0, 1.0, 1]}
+    records.append_line(tmp_path / autoscheduler_log.LOG, line)
+    task, key = autoscheduler_log.task_key("w"), autoscheduler_log.candidate_key(["steps"])
+    expected = records.StoredRecord(tmp_path, task, key, 2e-6, ["w"], line)
+    assert records.load(tmp_path) == [expected]
+    assert records.compact([tmp_path], tmp_path / "out" / "deep") == 1
+    assert records.read_lines(tmp_path / "out" / "deep" / autoscheduler_log.LOG) == [line]
+
+
+def test_a_record_whose_workload_is_being_written_is_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path, [(1, 1, 3e-6), (2, 1, 1e-6)])
+    path = folder / records.WORKLOADS
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert [record.task for record in records.load(folder)] == [ONE]
+
+
+def test_the_files_have_the_names_that_older_folders_have() -> None:
+    assert (records.WORKLOADS, records.RECORDS) == (
+        "database_workload.json",
+        "database_tuning_record.json",
+    )
+    assert (records.TRIALS, records.ASIDE, records.SIDECAR) == (
+        "trials.jsonl",
+        "aside.jsonl",
+        "session.json",
+    )
+    assert autoscheduler_log.LOG == "autoscheduler.json"
