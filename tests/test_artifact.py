@@ -186,7 +186,7 @@ def test_wrong_inputs_are_named(made: Path) -> None:
         model(good, good.T)
     with pytest.raises(InputError, match=r'input "x": expects dtype float32, got float64'):
         model(good.astype(np.float64), good)
-    with pytest.raises(InputError, match=r"takes 2 inputs \(x, y\), got 1"):
+    with pytest.raises(InputError, match=r"has 2 inputs \(x, y\), got 1"):
         model(good)
     with pytest.raises(InputError, match=r'no input "z" \(inputs: x, y\)'):
         model(x=good, z=good)

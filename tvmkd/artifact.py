@@ -253,7 +253,7 @@ class Artifact:
         specs = self.manifest.inputs
         if len(arrays) != len(specs):
             raise InputError(
-                f"{self._who()}: takes {len(specs)} inputs ({listing(self._names)}), "
+                f"{self._who()}: has {len(specs)} inputs ({listing(self._names)}), "
                 f"got {len(arrays)}"
             )
         free: dict[str, int] = {}

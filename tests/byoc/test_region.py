@@ -109,7 +109,7 @@ def test_a_region_that_onnx_runtime_cannot_load_is_refused() -> None:
     with pytest.raises(Refused, match="NoSuchOperator"):
         Maker("onnxruntime", HERE).make(model("NoSuchOperator"), ["a"], ["b"])
     data = Region("onnxruntime", "onnx", model("NoSuchOperator"), ("a",), ("b",)).to_bytes()
-    with pytest.raises(InputError, match=r"ONNX Runtime refuses a region here: .*NoSuchOperator"):
+    with pytest.raises(InputError, match=r"ONNX Runtime cannot load a region: .*NoSuchOperator"):
         open_region(data)
 
 

@@ -65,7 +65,9 @@ def test_the_inputs_and_outputs_of_an_engine(generation: str) -> None:
     ]
     assert loaded.set_shapes({"x": (3, 4)}) == {"x": (3, 4), "twice": (3, 4), "total": (3,)}
     for shape in ((9, 4), (3, 5), (3,)):
-        with pytest.raises(InputError, match=r"takes x from \[1, 4\] to \[8, 4\], not"):
+        with pytest.raises(
+            InputError, match=r"x of the engine has shapes from \[1, 4\] to \[8, 4\], not"
+        ):
             loaded.set_shapes({"x": shape})
     assert loaded.facts() == {"layers": 2, "activation_bytes": 512}
 
@@ -97,5 +99,7 @@ def test_another_shape_for_a_fixed_input_is_an_error() -> None:
     package = fake_engines.bindings("10", FakeGpu())
     loaded = context.load(fake_engines.plan(package.version), package)
     loaded.set_shapes({"x": (2, 4)})
-    with pytest.raises(InputError, match=r"takes x from \[2, 4\] to \[2, 4\], not \[3, 4\]"):
+    with pytest.raises(
+        InputError, match=r"x of the engine has shapes from \[2, 4\] to \[2, 4\], not \[3, 4\]"
+    ):
         loaded.set_shapes({"x": (3, 4)})

@@ -52,7 +52,7 @@ def test_errors_warnings_and_layers_are_kept_until_the_next_build() -> None:
     assert log.layers.endswith("Name: a")
     assert log.why() == "fatal"
     log.clear()
-    assert (log.errors, log.layers, log.why()) == ([], "", "it gave no reason")
+    assert (log.errors, log.layers, log.why()) == ([], "", "no message")
 
 
 def test_the_missing_driver_is_not_the_reason_where_there_is_another() -> None:

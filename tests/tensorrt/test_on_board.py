@@ -122,9 +122,9 @@ def test_errors_of_the_board_are_one_line(board: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"cannot read the model: .*No importer .*Foo"):
             engine.prepare(b"Foo")
         engine.prepare(onnx)
-        with pytest.raises(InputError, match="takes x, given z"):
+        with pytest.raises(InputError, match="inputs of the engine are x, not z"):
             engine.run({"z": X})
-        with pytest.raises(InputError, match="takes x as float32, not as int32"):
+        with pytest.raises(InputError, match="input x of the engine is float32, not int32"):
             engine.run({"x": X.astype(np.int32)})
         with pytest.raises(InputError, match=r"does not take x as \[2, 8\]"):
             engine.run({"x": np.vstack([X, X])})

@@ -146,9 +146,9 @@ def test_wrong_inputs_are_named(setting: Setting) -> None:
         check(runner.infer({"x": wide}), wide)
         with pytest.raises(InputError, match="x holds numbers"):
             runner.infer({"x": wide + 2**40})
-        with pytest.raises(InputError, match="takes x as int32, not as float32"):
+        with pytest.raises(InputError, match="input x of the engine is int32, not float32"):
             runner.infer({"x": X})
-        with pytest.raises(InputError, match="takes x, given y"):
+        with pytest.raises(InputError, match="inputs of the engine are x, not y"):
             runner.infer({"y": wide})
 
 

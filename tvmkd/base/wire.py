@@ -181,7 +181,7 @@ class Child:
         code = self._process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = " | ".join(self.log().strip().splitlines()[-3:])
-        return WorkerDied(f"{method}: the worker ended with {how}: {tail or 'it said nothing'}")
+        return WorkerDied(f"{method}: the worker ended with {how}: {tail or 'nothing on stderr'}")
 
     def kill(self) -> None:
         """Kills the child and its process group."""

@@ -261,7 +261,7 @@ def running(region: Region) -> Iterator[Runner]:
         try:
             yield OnnxRuntimeRunner(region.blob)
         except Refused as error:
-            raise InputError(f"ONNX Runtime refuses a region here: {error}") from None
+            raise InputError(f"ONNX Runtime cannot load a region: {error}") from None
         return
     from tvmkd.tensorrt import cuda, runner
 
@@ -287,8 +287,8 @@ def _check_made_for(region: Region, bindings: Bindings) -> None:
         built = region.made.get(name)
         if built is not None and built != value:
             raise InputError(
-                f"a region's engine is of another {name.replace('_', ' ')}: built for {built}, "
-                f"here is {value}; build the artifact here"
+                f"the engine of a region has another {name.replace('_', ' ')}: built for {built}, "
+                f"here is {value}; build the artifact on this machine"
             )
 
 

@@ -88,7 +88,7 @@ class Context:
         self._context = None
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise TvmkdError(f"TensorRT gives no execution context: {self.said()}")
+            raise TvmkdError(f"TensorRT makes no execution context: {self.said()}")
 
     def facts(self) -> dict[str, Any]:
         """``layers`` after fusion and ``activation_bytes`` on the GPU; None if not available."""
@@ -115,14 +115,14 @@ class Context:
             if tensor.is_input and not self._set_shape(tensor, shapes[tensor.name]):
                 low, high = self._limits(tensor)
                 raise InputError(
-                    f"the engine takes {tensor.name} from {list(low)} to {list(high)}, not "
-                    f"{list(shapes[tensor.name])}: build one for that size"
+                    f"the input {tensor.name} of the engine has shapes from {list(low)} to "
+                    f"{list(high)}, not {list(shapes[tensor.name])}: build one for that size"
                 )
         found = {tensor.name: self._shape(tensor) for tensor in self.tensors}
         for name, shape in found.items():
             if any(size < 0 for size in shape):
                 raise InputError(
-                    f"output {name} has a shape that depends on the data: not run here"
+                    f"output {name} has a shape that depends on the data: not supported"
                 )
         return found
 
@@ -175,7 +175,7 @@ class NamedContext(Context):
         """``set_tensor_address``."""
         for tensor, address in zip(self.tensors, addresses, strict=True):
             if not self._context.set_tensor_address(tensor.name, address):
-                raise TvmkdError(f"TensorRT takes no address for {tensor.name}: {self.said()}")
+                raise TvmkdError(f"TensorRT refuses the address of {tensor.name}: {self.said()}")
 
     def enqueue(self, stream: int) -> bool:
         """``execute_async_v3``."""
@@ -273,4 +273,4 @@ def _sizes(shape: Any) -> Shape:
 
 
 def _shape_tensor(name: str) -> InputError:
-    return InputError(f"{name} is a shape, which TensorRT reads on the host: not run here")
+    return InputError(f"{name} is a shape, which TensorRT reads on the host: not supported")

@@ -66,7 +66,7 @@ class Log:
         """The first error since `clear`, on one line."""
         # Without a GPU every call logs that there is no driver, which is no reason.
         telling = [text for text in self.errors if _NO_DRIVER not in text] or self.errors
-        return plain(telling[0]) if telling else "it gave no reason"
+        return plain(telling[0]) if telling else "no message"
 
 
 def plain(text: str) -> str:

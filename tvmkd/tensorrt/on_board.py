@@ -201,7 +201,7 @@ class Board:
 
     def why(self) -> str:
         """TensorRT's first error since the last call, on one line."""
-        text = " ".join((self.said or ["it gave no reason"])[0].split())[:300]
+        text = " ".join((self.said or ["no message"])[0].split())[:300]
         del self.said[:]
         return text
 
@@ -339,7 +339,7 @@ class Board:
         shape = [int(length) for length in now]
         if kind not in SIZES or min(shape + [1]) < 0:
             text = "%s has the type %s and the shape %s" % (name, kind, shape)
-            raise Failed("InputError", text + ", which is not run here")
+            raise Failed("InputError", text + ", which is not supported")
         size = SIZES[kind]
         for length in shape:
             size *= length
@@ -357,14 +357,20 @@ class Board:
         """Copies inputs (name -> ``{"shape", "dtype", "data"}``) to pinned memory."""
         names = sorted(name for name, given, _ in self.io if given)
         if sorted(inputs) != names:
-            text = "the engine takes %s, given %s" % (", ".join(names), ", ".join(sorted(inputs)))
+            text = "the inputs of the engine are %s, not %s" % (
+                ", ".join(names),
+                ", ".join(sorted(inputs)),
+            )
             raise Failed("InputError", text)
         self.fit({name: array["shape"] for name, array in inputs.items()})
         for place in self.places:
             if place["given"]:
                 array = inputs[place["name"]]
                 if array["dtype"] != place["dtype"]:
-                    text = "the engine takes %s as %s, not as " % (place["name"], place["dtype"])
+                    text = "the input %s of the engine is %s, not " % (
+                        place["name"],
+                        place["dtype"],
+                    )
                     raise Failed("InputError", text + array["dtype"])
                 memoryview(place["host"])[: place["size"]] = base64.b64decode(array["data"])
 

@@ -262,7 +262,9 @@ class Runner:
         """Prepares shapes, memory and CUDA graph, and copies the inputs to pinned memory."""
         if set(inputs) != set(self.inputs):
             given, wanted = sorted(inputs), sorted(self.inputs)
-            raise InputError(f"the engine takes {', '.join(wanted)}, given {', '.join(given)}")
+            raise InputError(
+                f"the inputs of the engine are {', '.join(wanted)}, not {', '.join(given)}"
+            )
         fitting = {name: fit(inputs[name], tensor) for name, tensor in self.inputs.items()}
         shapes = {name: array.shape for name, array in fitting.items()}
         changed = shapes != self._shapes
@@ -333,7 +335,9 @@ def fit(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     if array.dtype == tensor.dtype:
         return array
     if NARROWED.get(str(array.dtype)) != str(tensor.dtype):
-        raise InputError(f"the engine takes {tensor.name} as {tensor.dtype}, not as {array.dtype}")
+        raise InputError(
+            f"the input {tensor.name} of the engine is {tensor.dtype}, not {array.dtype}"
+        )
     narrow = array.astype(tensor.dtype)
     if array.dtype.kind == "i" and not np.array_equal(narrow, array):
         raise InputError(f"{tensor.name} holds numbers that the engine's {tensor.dtype} cannot")

@@ -27,7 +27,7 @@ def attach(config: Any, path: Path, bindings: Bindings) -> list[str]:
     fresh = config.create_timing_cache(b"")
     if fresh is not None:
         config.set_timing_cache(fresh, False)
-    return [f"{path}: the timing cache is of another GPU or version, and is written anew"]
+    return [f"{path}: the timing cache is of another GPU or version and is replaced"]
 
 
 def keep(config: Any, path: Path, bindings: Bindings) -> None:
