@@ -245,10 +245,7 @@ class Board:
         }
 
     def build(self, onnx: bytes, params: Dict[str, Any]) -> bytes:
-        """Builds the plan.
-
-        The precision is a permission: it sets the builder's flags; the ONNX file may hold its own.
-        """
+        """Builds the plan. The precision only allows types; the ONNX file may hold its own."""
         trt = self.trt
         flag = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
         builder = trt.Builder(self.log)
