@@ -161,6 +161,11 @@ def test_every_figure_has_its_kind() -> None:
         assert gate.parse(f"a.{figure} < 1{unit}").left == gate.Side(1.0, kind, "a", figure)
 
 
+def test_blanks_around_a_requirement_do_not_matter() -> None:
+    assert gate.parse("    a.error < 1").right == gate.Side(1.0, gate.NUMBER)
+    assert gate.parse("a.error < 1    ").right == gate.Side(1.0, gate.NUMBER)
+
+
 def test_a_number_times_a_number_is_one() -> None:
     parsed = gate.parse("a.error < 2 * 3")
     assert parsed.right == gate.Side(6.0, gate.NUMBER)

@@ -38,7 +38,7 @@ def compare_outputs(
     problem: str | None = None
     for index in range(len(reference[0])):
         expected = [sample[index] for sample in reference]
-        scale = max((float(np.abs(_wide(a)).max(initial=0.0)) for a in expected), default=0.0)
+        scale = max(float(np.abs(_wide(a)).max(initial=0.0)) for a in expected)
         for number, (sample, want) in enumerate(zip(got, expected, strict=True)):
             where = f"output {index} of sample {number}"
             if len(sample) != len(reference[0]):
