@@ -491,6 +491,7 @@ def test_plain_loops_that_do_not_run_are_tried_once_a_task(tmp_path: Path, unbui
     assert reason in first
     assert counts.errors == {}, "a comparison that does not run is not the candidate's failure"
     assert ground.recorded() == dict.fromkeys("abcd")
+    assert len(ground.told("estimate")) == 4, "every batch ends"
 
 
 def test_without_a_reason_it_says_so(tmp_path: Path) -> None:
