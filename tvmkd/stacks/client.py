@@ -23,15 +23,15 @@ from tvmkd.stacks.messages import (
     pack,
 )
 
-INTERRUPT_GRACE = 5.0  # seconds a worker has to put its records away after Ctrl-C
+INTERRUPT_GRACE = 5.0  # seconds a worker has to write its records after Ctrl-C
 
 
 class StackClient:
     """A compiler stack in a process of its own. Use as a context manager.
 
     The worker starts at the first call. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
-    during a call is passed on to the worker, which gets a few seconds to end the call itself;
-    then the ``KeyboardInterrupt`` goes on its way and the worker is ended.
+    during a call is passed on to the worker, which has a few seconds to end the call itself; then
+    the worker is ended and ``KeyboardInterrupt`` is raised.
 
     Args:
         name: of the stack, see `tvmkd.base.stack_registry`.

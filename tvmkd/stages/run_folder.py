@@ -25,7 +25,7 @@ class RunFolder:
     """A run's folder and its state. Use as a context manager: it is locked while it is open.
 
     Raises:
-        InputError: the folder is someone else's, in use by another tvmkd, or cannot be written, or
+        InputError: the folder is not a run's, in use by another tvmkd, or cannot be written, or
             its state cannot be read.
     """
 
@@ -38,7 +38,7 @@ class RunFolder:
         )
         if not (path / FILE).exists() and any(strangers):
             raise InputError(
-                f"{path}: is there already and is not a run of tvmkd, so it is left alone; "
+                f"{path}: exists already and is not a run of tvmkd, so it is left alone; "
                 "give another output folder"
             )
         try:
