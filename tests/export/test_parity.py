@@ -99,6 +99,17 @@ def test_nan_or_infinity_from_onnx_runtime_is_refused(fake: Fake, bad: float) ->
         compare(Constant(1.0, 1.0))
 
 
+def test_an_output_of_one_value_is_compared(fake: Fake) -> None:
+    fake(lambda x: np.full((len(x), 1), 2, np.float32))
+    with pytest.raises(InputError, match="differs"):
+        compare(Constant(1.0), dynamic_batch=False)
+
+
+def test_an_empty_output_has_no_difference(fake: Fake) -> None:
+    fake(lambda x: np.zeros((len(x), 0), np.float32))
+    assert compare(Constant()) == 0.0
+
+
 def test_a_free_batch_is_tried_with_several_sizes(fake: Fake) -> None:
     session = fake(lambda x: np.ones((len(x), 2), np.float32))
     compare(Constant(1.0, 1.0))
