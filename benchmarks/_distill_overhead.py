@@ -1,15 +1,14 @@
-"""The distillation loop of tvmkd against one written by hand in plain PyTorch.
+"""tvmkd's training loop against loops written by hand in plain PyTorch, for both tasks.
 
-Same networks from the same seeds, same data, same augmentation, same steps, same optimizer, in
-one process, alternating. Ours also logs, validates five times and writes its checkpoints; the other
-one does nothing but train and look at its accuracy once at the end.
+Same networks from the same seeds, same data, same augmentation, same steps, in one process,
+alternating. tvmkd's also logs, validates, looks at every loss and gradient, and writes its
+checkpoints; the others do nothing but train.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,17 +22,22 @@ from tvmkd import config, data
 from tvmkd.data.splits import Splits
 from tvmkd.distill import losses
 from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill.detection import DetectionTask
 from tvmkd.distill.task import Batch
 from tvmkd.distill.trainer import Trainer
 from tvmkd.distill.training import Job, Settings
 from tvmkd.models.depthwise import DepthwiseNet
+from tvmkd.models.detectors import Dense, ssdlite
 from tvmkd.models.residual import ResidualNet
 
 ALPHA, TEMPERATURE = 0.1, 4.0
+VIEWS = 2  # of each image for detectors, in turn
 
 
-def by_hand(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings) -> float:
-    """What one would write without tvmkd. Returns the validation accuracy."""
+def classifier_by_hand(
+    student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings
+) -> float:
+    """A classifier's loop, as one would write it without tvmkd. Returns its accuracy."""
     generator = torch.Generator().manual_seed(settings.seed)
     student.to(memory_format=torch.channels_last)
     decay = [weight for weight in student.parameters() if weight.ndim > 1]
@@ -79,8 +83,8 @@ def by_hand(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Se
     return float((guesses == splits.val.labels).float().mean())
 
 
-def ours(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings) -> float:
-    """The same through tvmkd, checkpoints and all. Returns the validation accuracy."""
+def classifier(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings) -> None:
+    """The same through tvmkd."""
     task = ClassificationTask(config.parse({"project": {"name": "bench"}}), splits=splits)
     kd = losses.KD(ALPHA, TEMPERATURE)
 
@@ -98,43 +102,110 @@ def ours(student: nn.Module, teacher: nn.Module, splits: Splits, settings: Setti
             settings=settings,
             path=Path(folder) / "student.pt",
         )
-        state = Trainer(task).fit(student, job)
-    return state.history[-1]["val_accuracy"]
+        Trainer(task).fit(student, job)
 
 
-def distill_overhead(
-    rounds: int = 6, epochs: int = 40, progress: Callable[[str], None] = lambda text: None
-) -> list[float]:
-    """Time of tvmkd's distillation loop over that of the hand-written one, one ratio a round.
+def detector_by_hand(student: Dense, task: DetectionTask, settings: Settings) -> None:
+    """A detector's loop, as one would write it without tvmkd."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    student.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
+    count, size = task.count("train"), settings.batch_size
+    steps = settings.epochs * (count // size)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    for epoch in range(settings.epochs):
+        student.train()
+        order = torch.randperm(count, generator=generator).tolist()
+        for start in range(0, count - size + 1, size):
+            images, targets = task.train.batch(order[start : start + size], epoch % VIEWS)
+            loss = student.loss(student.raw(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(student.parameters(), 10.0)
+            optimizer.step()
+            scheduler.step()
+    task.evaluate(student, "val")
 
-    The demo's teacher (untrained: its speed is the same), student, data and batch size, on one
-    thread: several stall each other on a shared machine, by more than what is to be measured. Each
-    round times both, and who goes first alternates; a first round is not counted.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+
+def detector(student: Dense, task: DetectionTask, settings: Settings) -> None:
+    """The same through tvmkd."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            name="student",
+            model={"spec": "ssdlite", "kwargs": {}},
+            loss=task.loss(student),
+            loss_id={},
+            settings=settings,
+            path=Path(folder) / "student.pt",
+            variants=VIEWS,
+        )
+        Trainer(task).fit(student, job)
+
+
+def classifier_contest(epochs: int) -> dict[str, Callable[[], None]]:
+    """Each contender as a call that trains a fresh student: the demo's classifier."""
     splits = data.load(config.Data())
     settings = Settings(epochs, 4e-3, 5e-4, config.Data().batch_size, 0)
     torch.manual_seed(0)
+    # Untrained: its speed is the same.
     teacher = ResidualNet().to(memory_format=torch.channels_last).eval().requires_grad_(False)
     fresh = DepthwiseNet()
+    return {
+        "tvmkd": lambda: classifier(copy.deepcopy(fresh), teacher, splits, settings),
+        "by hand": lambda: classifier_by_hand(copy.deepcopy(fresh), teacher, splits, settings),
+    }
+
+
+def detector_contest(epochs: int) -> dict[str, Callable[[], None]]:
+    """The same for an SSDLite on embedded scenes, whose views are made anew for each."""
+    section = {"dataset": "scenes", "image_size": 96, "scenes": [96, 8, 8]}
+    cfg = config.parse(
+        {"project": {"name": "bench"}, "data": section, "detection": {"variants": VIEWS}}
+    )
+    settings = Settings(epochs, 4e-3, 5e-4, 16, 0)
+    torch.manual_seed(0)
+    fresh = ssdlite(len(DetectionTask(cfg).classes), 96, finest=8, extras=0, width=0.5)
+    return {
+        "tvmkd": lambda: detector(copy.deepcopy(fresh), DetectionTask(cfg), settings),
+        "by hand": lambda: detector_by_hand(copy.deepcopy(fresh), DetectionTask(cfg), settings),
+    }
+
+
+CONTESTS = {"classification": (classifier_contest, 40), "detection": (detector_contest, 12)}
+"""For each task what competes, and for how many epochs."""
+
+
+def training_overhead(
+    task: str, rounds: int = 6, progress: Callable[[str], None] = lambda text: None
+) -> list[float]:
+    """Time of tvmkd's training over that of the hand-written one, one ratio a round.
+
+    On one thread: several stall each other on a shared machine, by more than what is to be
+    measured. Each round times both, and the first one alternates; a first round is not counted.
+
+    Args:
+        task: of `CONTESTS`.
+        rounds: to count.
+        progress: called with a line for each round.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    make, epochs = CONTESTS[task]
+    contenders = make(epochs)
     ratios = []
     for number in range(rounds + 1):
         seconds: dict[str, float] = {}
-        contenders = [ours, by_hand]
-        for contender in contenders if number % 2 else reversed(contenders):
-            student = copy.deepcopy(fresh)
+        for name in sorted(contenders, reverse=number % 2 == 0):
             start = time.perf_counter()
-            contender(student, teacher, splits, settings)
-            seconds[contender.__name__] = time.perf_counter() - start
+            contenders[name]()
+            seconds[name] = time.perf_counter() - start
         if number:
-            ratios.append(seconds["ours"] / seconds["by_hand"])
+            ratios.append(seconds["tvmkd"] / seconds["by hand"])
             times = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
-            progress(f"round {number}: {times}, ratio {ratios[-1]:.3f}")
+            progress(f"{task}, round {number}: {times}, ratio {ratios[-1]:.3f}")
     torch.set_num_threads(threads)
     return ratios
-
-
-if __name__ == "__main__":
-    found = sorted(distill_overhead(progress=lambda text: print(text, file=sys.stderr)))
-    print(f"median ratio {found[len(found) // 2]:.3f} of {len(found)} rounds")

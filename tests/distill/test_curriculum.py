@@ -21,6 +21,26 @@ def test_the_share_grows_from_the_first_to_the_whole(pacing: str) -> None:
     assert all(share == 1.0 for share in shares[20:])
 
 
+@pytest.mark.parametrize(
+    ("pacing", "progress", "share"),
+    [
+        ("linear", 0.0, 0.2),
+        ("linear", 0.3, 0.6),
+        ("linear", 0.6, 1.0),
+        ("root", 0.15, 0.6),
+        ("root", 0.6, 1.0),
+        ("step", 0.0, 0.2),
+        ("step", 0.19, 0.2),
+        ("step", 0.21, 0.6),
+        ("step", 0.39, 0.6),
+        ("step", 0.41, 1.0),
+    ],
+)
+def test_the_shares_by_hand(pacing: str, progress: float, share: float) -> None:
+    """From a fifth to the whole at a progress of 0.6; three steps of 0.2 each."""
+    assert make(pacing, start=0.2, full_at=0.6).share(progress) == pytest.approx(share)
+
+
 def test_the_root_is_ahead_of_the_line() -> None:
     line, root = make("linear"), make("root")
     assert root.share(0.2) > line.share(0.2)

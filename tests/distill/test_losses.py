@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tvmkd.base.errors import InputError
+from tvmkd.config import Distill
+from tvmkd.config.sections import LOSSES
 from tvmkd.distill import losses
 
 
@@ -66,3 +71,92 @@ def test_weights_choose_among_the_images(batch, loss):
     torch.testing.assert_close(loss(student, teacher, labels, weights=weights), alone)
     even = loss(student, teacher, labels, weights=torch.ones(6))
     torch.testing.assert_close(even, loss(student, teacher, labels))
+
+
+def test_kd_by_hand():
+    """T = 2: softmaxes of (0, 0) and (1, 0); the labels with a weight of 0.25."""
+    student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+    p = 1 / (1 + math.exp(-1.0))
+    kl = p * math.log(p) + (1 - p) * math.log(1 - p) + math.log(2)
+    found = losses.KD(0.25, 2.0)(student, teacher, torch.tensor([0]))
+    assert float(found) == pytest.approx(0.25 * math.log(2) + 0.75 * 4 * kl, rel=1e-4)
+
+
+def test_dkd_by_hand():
+    """Three classes: TCKD of the true class against the rest, NCKD between the other two."""
+    student, teacher = torch.zeros(1, 3), torch.tensor([[2.0, 2.0, 0.0]])
+    total = 2 * math.e + 1  # of the teacher's softmax at T = 2
+    true = math.e / total
+    tckd = true * math.log(true * 3) + (1 - true) * math.log((1 - true) * 3 / 2)
+    one = math.e / (math.e + 1)
+    nckd = one * math.log(one * 2) + (1 - one) * math.log((1 - one) * 2)
+    found = losses.DKD(0.25, 3.0, 2.0)(student, teacher, torch.tensor([0]))
+    wanted = 0.25 * math.log(3) + 0.75 * 4 * (tckd + 3 * nckd)
+    assert float(found) == pytest.approx(wanted, rel=1e-4)
+
+
+CODE = """
+import torch
+
+def plain(student, teacher, labels, temperature, power=2.0):
+    return ((student - teacher) / temperature).abs().pow(power).mean()
+
+class Weighted(torch.nn.Module):
+    def __init__(self, alpha):
+        super().__init__()
+        self.alpha, self.scale = alpha, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, student, teacher, labels):
+        return self.alpha * self.scale * (student - teacher).square().mean()
+
+def short(student):
+    return student
+"""
+
+
+@pytest.fixture
+def code(tmp_path):
+    (tmp_path / "my_logit_losses.py").write_text(CODE)
+    return tmp_path
+
+
+def made(code, **section):
+    return losses.make(Distill.model_validate(section), [code])
+
+
+def test_a_users_loss_is_a_function_or_a_class(batch, code):
+    student, teacher, labels = batch
+    plain = made(code, loss="my_logit_losses:plain", temperature=2.0, loss_args={"power": 1.0})
+    torch.testing.assert_close(
+        plain(student, teacher, labels), ((student - teacher) / 2).abs().mean()
+    )
+    weighted = made(code, loss="my_logit_losses:Weighted", alpha=0.5)
+    found = weighted(student, teacher, labels)
+    torch.testing.assert_close(found, 0.5 * (student - teacher).square().mean())
+    assert [name for name, _ in weighted.named_parameters()] == ["scale"]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"loss": "my_logit_losses:plian"}, 'has no plian; did you mean "plain"'),
+        ({"loss": "my_logit_losses:plain", "loss_args": {"x": 1}}, "unexpected keyword"),
+        ({"loss": "my_logit_losses:short"}, "too many positional arguments"),
+    ],
+)
+def test_a_loss_that_does_not_fit_is_refused_at_once(code, section, message):
+    with pytest.raises(InputError, match=rf'\[distill\] loss "{section["loss"]}": .*{message}'):
+        made(code, **section)
+
+
+def test_the_config_knows_the_registered_losses():
+    assert {*losses.REGISTERED, "ce"} == set(LOSSES)
+    cfg = Distill(loss="dkd", alpha=0.2, beta=3.0, temperature=5.0)
+    assert losses.make(cfg) == losses.DKD(0.2, 3.0, 5.0)
+
+
+def test_the_identity_of_a_users_loss_has_its_code(code):
+    section = Distill(loss="my_logit_losses:plain")
+    before = losses.identity(section, [code])
+    (code / "my_logit_losses.py").write_text(CODE + "# changed")
+    assert losses.identity(section, [code]) != before

@@ -18,12 +18,12 @@ def test_far_from_a_sure_teacher_counts_most() -> None:
     assert far > near == pytest.approx(unclear, rel=1e-2)
 
 
-def test_they_are_one_in_the_mean() -> None:
-    torch.manual_seed(0)
-    found = mining.weights(torch.randn(32, 7) * 3, torch.randn(32, 7) * 3, 4.0)
-    assert float(found.mean()) == pytest.approx(1.0)
-    assert float(found.min()) > 0
-    assert float(found.max()) <= 5.0
+def test_the_weights_by_hand() -> None:
+    """Sure and opposite: 1 + 2 · 1 · 1 = 3; unsure: 1; a mean of 2 divides both."""
+    sure, opposite, unsure = [50.0, 0.0], [0.0, 50.0], [0.0, 0.0]
+    assert weigh([opposite, opposite], [sure, unsure]) == pytest.approx([1.5, 0.5])
+    # Half way off: the total variation of (1, 0) and (0.5, 0.5) is 0.5.
+    assert weigh([unsure, sure], [sure, sure]) == pytest.approx([2 / 1.5, 1 / 1.5])
 
 
 def test_no_strength_weighs_all_alike() -> None:

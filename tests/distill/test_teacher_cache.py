@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from small import small
 from torch import nn
 
 from tvmkd import data
+from tvmkd.data import TensorImages
 from tvmkd.distill import teacher_cache
 from tvmkd.distill.distributed import Team
 
@@ -59,6 +61,17 @@ def test_another_teacher_has_another_file_and_half_a_file_is_made_anew(splits, t
         teacher_cache.logits(teacher, name, splits, tmp_path, ALONE)
     assert teacher.calls > asked
     assert all(len(np.load(path)) == len(splits.train.labels) for path in files)
+
+
+def test_other_data_has_another_file(splits, tmp_path: Path) -> None:
+    teacher = Counting()
+    first = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    pixels = torch.zeros(len(splits.train.labels), 1, 8, 8)
+    black = TensorImages(pixels, splits.train.labels, [0.0], [1.0])
+    other = replace(splits, train=black, sha256="other")
+    second = teacher_cache.logits(teacher, "a", other, tmp_path, ALONE)
+    assert not torch.equal(first, second)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_teacher_keeps_its_mode(splits, tmp_path: Path) -> None:

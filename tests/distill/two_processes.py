@@ -1,57 +1,79 @@
-"""Trains a small classifier and a small detector, in one process or several."""
+"""Trains a small classifier and a small detector: alone, then in all processes of torchrun."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE / "detector")]
 
+import small  # noqa: E402
+import tiny_detectors  # noqa: E402
 
-def train(folder: Path) -> None:
-    """Writes ``classifier.pt`` and ``detector.pt``: weights, loss and scores of the leader."""
-    import small
-    import tiny_detectors
+from tvmkd.distill.classification import ClassificationTask  # noqa: E402
+from tvmkd.distill.detection import DetectionTask  # noqa: E402
+from tvmkd.distill.distributed import ALONE, Team, assemble  # noqa: E402
+from tvmkd.distill.optimizer import Optimizer  # noqa: E402
+from tvmkd.distill.task import Task  # noqa: E402
+from tvmkd.distill.trainer import Trainer  # noqa: E402
+from tvmkd.distill.training import Job, Settings  # noqa: E402
 
-    from tvmkd.distill.classification import ClassificationTask
-    from tvmkd.distill.detection import DetectionTask
-    from tvmkd.distill.distributed import assemble
-    from tvmkd.distill.task import Task
-    from tvmkd.distill.trainer import Trainer
-    from tvmkd.distill.training import Job, Settings
 
+def train(task: Task, spec: str, kwargs: dict[str, Any], batch: int, team: Team, out: Path) -> None:
+    """One epoch of distillation; the leader writes the gradients, weights, loss and scores."""
+    network = task.build(spec, kwargs, "student", seed=0)
+    teacher = task.build(spec, kwargs, "teacher", seed=1).eval().requires_grad_(False)
+    found = task.distillation(network, teacher, out.with_suffix(".answers"), team)
+    job = Job(
+        name="student",
+        model={"spec": spec, "kwargs": kwargs},
+        settings=Settings(1, 1e-3, 0.0, batch, 0),
+        path=out.with_suffix(".pt"),
+        loss=found.loss,
+        loss_id=found.identity,
+        variants=task.variants,
+    )
+    gradients: list[torch.Tensor] = []
+    step = Optimizer.step
+
+    def noted(self: Optimizer, loss: torch.Tensor, number: int) -> Any:
+        found = step(self, loss, number)
+        if number == 0:
+            gradients.extend(w.grad.clone() for w in self.weights if w.grad is not None)
+        return found
+
+    Optimizer.step = noted  # type: ignore[method-assign]
+    state = Trainer(task, team).fit(network, job)
+    Optimizer.step = step  # type: ignore[method-assign]
+    scores = task.evaluate(network, "val", team)
+    if team.leader:
+        facts = {"loss": state.history[-1]["loss"], "scores": scores, "gradients": gradients}
+        torch.save({**facts, "weights": network.state_dict()}, out)
+
+
+def main(root: Path) -> None:
+    """Writes ``alone/`` and ``together/``."""
     torch.set_num_threads(1)
-    digits = small.small(distill={"hard_mining": 2.0})
-    boxes = tiny_detectors.small(folder.parent, detection={"augment": ["colour"]})
     classifier = {"stem": 8, "blocks": [[8, 1]], "classes": 10, "channels": 1}
     detector = {**tiny_detectors.ARGS, "width": 0.25, "classes": 10, "size": 64}
-    tasks: list[tuple[str, Task, str, dict[str, object], int]] = [
-        ("classifier", ClassificationTask(digits), "depthwise", classifier, 64),
-        ("detector", DetectionTask(boxes), "ssdlite", detector, 6),
-    ]
+    digits = ClassificationTask(small.small(distill={"hard_mining": 2.0}))
+    boxes = DetectionTask(tiny_detectors.small(root, detection={"augment": ["colour"]}))
+
+    def both(team: Team, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        train(digits, "depthwise", classifier, 64, team, folder / "classifier")
+        train(boxes, "ssdlite", detector, 6, team, folder / "detector")
+
+    if os.environ["RANK"] == "0":
+        both(ALONE, root / "alone")  # before there is a group of processes
     with assemble() as team:
-        for name, task, spec, kwargs, size in tasks:
-            network = task.build(spec, kwargs, name, seed=0)
-            teacher = task.build(spec, kwargs, "teacher", seed=1).eval().requires_grad_(False)
-            found = task.distillation(network, teacher, folder / f"answers-{team.size}", team)
-            job = Job(
-                name=name,
-                model={"spec": spec, "kwargs": kwargs},
-                settings=Settings(1, 1e-3, 0.0, size, 0),
-                path=folder / f"{name}-{team.size}.pt",
-                loss=found.loss,
-                loss_id=found.identity,
-                variants=task.variants,
-            )
-            state = Trainer(task, team).fit(network, job)
-            scores = task.evaluate(network, "val", team)
-            if team.leader:
-                saved = {"weights": network.state_dict(), "scores": scores}
-                torch.save({**saved, "loss": state.history[-1]["loss"]}, folder / f"{name}.pt")
+        both(team, root / "together")
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

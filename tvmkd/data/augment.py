@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - what torch users call it
@@ -35,6 +35,8 @@ class Affine:
     shear: float = 0.2
     shift: float = 0.15
     flip: bool = False
+    heavy: ClassVar[bool] = False
+    """Whether a batch takes long enough to be worth a thread."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""
@@ -68,6 +70,11 @@ class Chain:
     """
 
     steps: tuple[Augment, ...]
+
+    @property
+    def heavy(self) -> bool:
+        """Whether a batch takes long enough to be worth a thread."""
+        return any(getattr(step, "heavy", True) for step in self.steps)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""

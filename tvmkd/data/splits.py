@@ -90,29 +90,26 @@ class Splits:
 
 
 def batches(
-    images: Images, order: Sequence[Tensor], change: Step | None = None
+    images: Images, order: Sequence[Tensor], change: Step | None = None, *, light: bool = False
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yields ``(images, labels)`` for each tensor of indices in ``order``.
 
-    Images that have to be decoded or changed are prepared some batches ahead, while the caller
-    computes: close this where the loop over it may end early, see `ahead`.
+    Images that have to be decoded or changed are prepared some batches ahead, in threads, while the
+    caller computes: close this where the loop over it may end early, see `ahead`.
 
     Args:
         images: the split.
         order: int64 ``[n]`` each.
         change: applied to the images of each batch, one batch after the other.
+        light: ``change`` costs less than a thread, which holds up the caller wherever both run
+            Python; images in memory are then changed in the caller's thread.
     """
-    if images.in_memory and change is None:
+    if images.in_memory and (change is None or light):
         for indices in order:
-            yield images.get(indices), images.labels[indices]
+            pictures = images.get(indices)
+            yield pictures if change is None else change(pictures), images.labels[indices]
         return
-    steps: list[Step] = []
-    if images.in_memory:
-        assert change is not None
-        # One thread, not two: indexing is done before another thread could be woken up.
-        steps = [lambda indices: change(images.get(indices))]
-    else:
-        steps = [images.get] if change is None else [images.get, change]
+    steps = [images.get] if change is None else [images.get, change]
     with closing(ahead(order, steps)) as coming:
         for pictures, indices in zip(coming, order, strict=True):
             yield pictures, images.labels[indices]

@@ -75,13 +75,18 @@ class ClassificationTask(Task):
             return own.contiguous(memory_format=torch.channels_last)
 
         order = shares if augment is None else epoch.order
-        with closing(batches(images, order, None if augment is None else change)) as coming:
-            for step, ((pictures, labels), indices) in enumerate(zip(coming, shares, strict=True)):
+        step = None if augment is None else change
+        # Beside a GPU the CPU has time for a thread.
+        light = epoch.team.device.type == "cpu" and not getattr(augment, "heavy", True)
+        with closing(batches(images, order, step, light=light)) as coming:
+            for number, ((pictures, labels), indices) in enumerate(
+                zip(coming, shares, strict=True)
+            ):
                 if augment is None:
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 else:
                     labels = epoch.own(labels)
-                yield Batch(pictures, labels, indices, epoch.progress(step), epoch.view)
+                yield Batch(pictures, labels, indices, epoch.progress(number), epoch.view)
 
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """The data and the augmentation."""

@@ -81,7 +81,12 @@ class DetectionTask(Task):
         def make(indices: Tensor) -> tuple[Tensor, Any]:
             return self.train.batch(indices.tolist(), epoch.view)
 
-        with closing(ahead(own, [make])) as coming:
+        if self.train.ready(epoch.view):
+            # Nothing to decode: a thread would only hold up this one.
+            coming: Generator[tuple[Tensor, Any], None, None] = (make(indices) for indices in own)
+        else:
+            coming = ahead(own, [make])
+        with closing(coming):
             for step, ((images, targets), indices) in enumerate(zip(coming, own, strict=True)):
                 yield Batch(images, targets, indices, epoch.progress(step), epoch.view)
 
@@ -160,12 +165,13 @@ class DetectionTask(Task):
 
         The teacher's answers to views that come again are kept in ``folder``.
         """
-        del team
         section = self.cfg.detection
         terms = section.model_dump(include={"classification", "boxes", "features", "temperature"})
         distillation = DetectorDistillation(_dense(student), _dense(teacher), **terms)
         weights = files.fingerprint(teacher.state_dict())
         views = [self.train.size, self.train.augment, self.train.seed]
+        if not team.leader:
+            team.wait()  # the leader makes the files that all of them write to
         asked = Teacher(
             _dense(teacher),
             [place for _, (place, _) in distillation.pairs],
@@ -174,6 +180,8 @@ class DetectionTask(Task):
             json.dumps([weights, self.sha256, views]),
             (self.count("train"), section.variants),
         )
+        if team.leader:
+            team.wait()
         loss = TeacherLoss(self.loss(student), distillation, asked.answer)
         return Distilled(loss, {**terms, "teacher": weights})
 

@@ -88,11 +88,12 @@ class Trainer:
                     loss = job.loss(batch, output)
                     extra = job.latency.loss(network) if job.latency else None
                     loss = loss if extra is None else loss + extra
-                found[0, step], found[1, step] = optimizer.step(loss, epoch.number * steps + step)
+                value, norm = optimizer.step(loss, epoch.number * steps + step)
                 if at_once:
-                    _check(found[:, step : step + 1], job, epoch, step)
-        if not at_once:
-            _check(found, job, epoch)
+                    _check(value.item(), norm.item(), job, epoch, step)
+                found[0, step], found[1, step] = value, norm
+        for step, (first, second) in enumerate([] if at_once else found.T.tolist()):
+            _check(first, second, job, epoch, step)
         return float(found[0].mean())
 
     def _bar(self, job: Job) -> Report:
@@ -169,14 +170,8 @@ def to_device(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _check(found: Tensor, job: Job, epoch: Epoch, first: int = 0) -> None:
-    """Raises for the first loss or gradient that is not finite.
-
-    Args:
-        found: the losses and the gradients' norms, ``[2, steps]``.
-        first: the step of the first column.
-    """
-    for step, numbers in enumerate(found.T.tolist(), first):
-        for what, number in zip(("loss", "gradient's norm"), numbers, strict=True):
-            if not math.isfinite(number):
-                raise job.not_finite(what, number, epoch.number, step, list(epoch.order))
+def _check(loss: float, norm: float, job: Job, epoch: Epoch, step: int) -> None:
+    """Raises if the loss of a step or its gradient's norm is not finite."""
+    for what, number in (("loss", loss), ("gradient's norm", norm)):
+        if not math.isfinite(number):
+            raise job.not_finite(what, number, epoch.number, step, list(epoch.order))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -111,25 +112,72 @@ def test_what_the_teacher_does_not_see_hardly_counts() -> None:
     assert of(torch.nonzero(sure[0] == 0)[:, 0]) < 1e-3
 
 
-@pytest.mark.parametrize("term", OFF)
-def test_each_term_falls_when_it_is_followed_down(term: str) -> None:
-    torch.manual_seed(1)
-    student, teacher = tiny(2).train(), retinanet(10, 64, smallest=8)
-    loss = DetectorDistillation(student, teacher, **{**OFF, term: 1.0})
-    maps = [torch.randn_like(f).expand(2, -1, -1, -1) for f in teacher.eval().look(teacher.blank)]
-    logits, boxes = torch.randn(2, 5, 10) * 3, torch.rand(2, 5, 4) * 0.4
-    boxes[..., 2:] += boxes[..., :2] + 0.2
-    wanted = Answers(logits, boxes, [maps[place] for _, (place, _) in loss.pairs])
-    images = torch.rand(2, 3, 64, 64)
-    optimizer = torch.optim.Adam([*student.parameters(), *loss.parameters()], lr=3e-3)
-    values = []
-    for _ in range(12):
-        value = loss(student.raw(images), wanted, there())
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        values.append(float(value.detach()))
-    assert values[-1] < 0.9 * values[0]
+def test_the_loss_on_classes_by_hand() -> None:
+    """KL of softmaxes at temperature 2, times 2², weighted by how sure the teacher is."""
+    loss = only("classification", temperature=2.0)
+    mine, other = torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[2.0, 0.0]]])
+    p = 1 / (1 + math.exp(-1.0))
+    kl = p * math.log(p) + (1 - p) * math.log(1 - p) + math.log(2)
+    found = loss._classes(mine, other, torch.tensor([[0.5]]))
+    assert float(found) == pytest.approx(0.5 * 4 * kl, rel=1e-4)
+
+
+def test_the_loss_on_presence_by_hand() -> None:
+    """Cross entropy of a student at one half, weighted by its squared distance."""
+    loss = only("classification")
+    logits = torch.tensor([[[0.0, 0.0]]])  # background and one class
+    sure, mine = torch.tensor([[0.9]]), torch.tensor([[0.5]])
+    found = loss._presence(logits, mine, sure)
+    assert float(found) == pytest.approx(0.4**2 * math.log(2), rel=1e-4)
+
+
+def test_the_loss_on_features_by_hand() -> None:
+    """Normalised over the batch, not by image; weight 1 in boxes and 0.1 outside."""
+    loss = only("features")
+    for adapter in loss.adapters:
+        torch.nn.init.dirac_(adapter.weight)
+        torch.nn.init.zeros_(adapter.bias)
+    network = tiny()
+    torch.manual_seed(0)
+    sizes = [f.shape[1:] for f in network.look(network.blank)]
+    scale = torch.tensor([1.0, 5.0]).view(2, 1, 1, 1)  # images of different contrast
+    mine = [torch.randn(2, *size) * scale for size in sizes]
+    other = [torch.randn(2, *size) for size in sizes]
+    answers = Answers(torch.empty(0), torch.empty(0), [other[at] for _, (at, _) in loss.pairs])
+    losses = []
+    for ((at, _), _), wanted in zip(loss.pairs, answers.features, strict=True):
+        one, two = (
+            (part - part.mean((0, 2, 3), keepdim=True)) / part.std((0, 2, 3), keepdim=True)
+            for part in (mine[at], wanted)
+        )
+        side = one.shape[-1]
+        weight = torch.full((2, side, side), 0.1)
+        # The box is 8 to 40 and 8 to 48 of 64 pixels.
+        weight[:, side // 8 : math.ceil(side * 0.75), side // 8 : math.ceil(side * 0.625)] = 1.0
+        losses.append(float((weight * (one - two).pow(2).mean(1)).sum() / weight.sum()))
+    answers = Answers(answers.logits, answers.boxes, list(answers.features))
+    found = loss._features(Raw(torch.empty(0), torch.empty(0), mine), answers, there())
+    assert float(found) == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+
+
+@pytest.mark.parametrize(("term", "reached"), [("classification", 0), ("boxes", 1)])
+def test_each_term_reaches_the_output_that_it_is_about(term: str, reached: int) -> None:
+    loss = only(term)
+    outputs = [part.requires_grad_() for part in blank(tiny())]
+    loss(Raw(*outputs, []), seen(BOX), there(1)).backward()
+    moved = [part.grad is not None and bool(part.grad.any()) for part in outputs]
+    assert moved == [reached == 0, reached == 1]
+
+
+def test_the_sum_is_divided_by_how_much_the_teacher_found() -> None:
+    """Two equal images cost what one costs."""
+    for term in ("classification", "boxes"):
+        loss, one = only(term), seen(BOX)
+        two = Answers(one.logits.expand(2, -1, -1), one.boxes.expand(2, -1, -1), [])
+        outputs = blank(tiny())
+        both = [part.expand(2, -1, -1) for part in outputs]
+        single = float(loss(Raw(*outputs, []), one, there(1)))
+        assert float(loss(Raw(*both, []), two, there(2))) == pytest.approx(single, rel=1e-4)
 
 
 def test_only_maps_of_as_many_cells_are_paired() -> None:

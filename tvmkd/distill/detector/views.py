@@ -103,6 +103,10 @@ class Views:
         images = torch.stack([image for image, _ in found]).float() / 255
         return images.contiguous(memory_format=torch.channels_last), [t for _, t in found]
 
+    def ready(self, number: int) -> bool:
+        """Whether views of this number of all images are in memory."""
+        return all((index, number) in self._kept for index in range(len(self)))
+
     def sample(self, count: int) -> Tensor:
         """Images evenly spread over the split: float32 ``[count, 3, size, size]``."""
         picks = torch.linspace(0, len(self) - 1, min(count, len(self))).round().long().tolist()

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small import small
+from torch import nn
+
+from tvmkd.data import TensorImages
+from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.task import Epoch
+
+
+@pytest.fixture(scope="module")
+def task() -> ClassificationTask:
+    return ClassificationTask(small())
+
+
+class Brightest(nn.Module):
+    """Says class 1 where the one pixel is positive; in training mode always class 0."""
+
+    def forward(self, x):
+        positive = x.flatten(1)[:, :1] * (0.0 if self.training else 1.0)
+        return torch.cat([torch.zeros_like(positive) + 1e-6, positive], 1)
+
+
+@pytest.fixture
+def bright(task) -> ClassificationTask:
+    pixels = torch.tensor([1.0, -1, 1, -1, 1, 1, 1]).view(-1, 1, 1, 1)
+    images = TensorImages(pixels, torch.tensor([1, 0, 0, 0, 1, 1, 1]), [0.0], [1.0])
+    return ClassificationTask(task.cfg, splits=replace(task.splits, test=images))
+
+
+def test_accuracy_counts_right_answers_in_evaluation_mode(bright) -> None:
+    assert bright.evaluate(Brightest().train(), "test") == {"accuracy": pytest.approx(6 / 7)}
+
+
+def test_each_process_evaluates_its_share_and_knows_the_whole(bright, monkeypatch) -> None:
+    shares = []
+    monkeypatch.setattr(Team, "gather", lambda self, values: shares.append(values) or values)
+    for rank in (0, 1):
+        bright.predict(Brightest().eval(), "test", Team(rank, 2, torch.device("cpu")))
+    assert shares == [[(0, 1), (2, 1), (4, 1), (6, 1)], [(1, 0), (3, 0), (5, 1)]]
+    monkeypatch.setattr(Team, "gather", lambda self, values: shares[1] + shares[0])
+    assert bright.measure(nn.Identity(), Brightest().eval(), "test") == {
+        "accuracy": pytest.approx(6 / 7)
+    }
+
+
+def batches(task: ClassificationTask, team: Team) -> list:
+    order = list(torch.split(torch.arange(32), 8))
+    generator = torch.Generator().manual_seed(4)
+    return list(task.batches(Epoch(order, 0, 1, generator, 0, team)))
+
+
+@pytest.mark.parametrize("augment", ["none", "affine", "camera"])
+def test_processes_share_the_images_that_one_would_train_on(augment) -> None:
+    """How many random numbers a camera draws depends on the images of the whole batch."""
+    task = ClassificationTask(small(data={"augment": augment}))
+    whole = batches(task, ALONE)
+    parts = [batches(task, Team(rank, 2, torch.device("cpu"))) for rank in (0, 1)]
+    for step, batch in enumerate(whole):
+        for rank in (0, 1):
+            part = parts[rank][step]
+            assert torch.equal(part.images, batch.images[rank::2])
+            assert torch.equal(part.labels, batch.labels[rank::2])
+            assert torch.equal(part.indices, batch.indices[rank::2])
+
+
+def test_the_loss_is_known_by_its_teacher(tmp_path) -> None:
+    task = ClassificationTask(small(distill={"curriculum": "root"}))
+    student = task.build("mlp", task.arguments("mlp", {}), "student", 0)
+    found = []
+    for seed in (0, 0, 1):
+        teacher = task.build("mlp", task.arguments("mlp", {}), "teacher", seed)
+        made = task.distillation(student, teacher, tmp_path, ALONE)
+        made.loss.close()
+        assert made.curriculum is not None
+        found.append(made.identity)
+    assert found[0] == found[1] != found[2]
+    assert not {"epochs", "loss_args", "code"} & set(found[0])
+
+
+def test_identities_are_those_of_earlier_checkpoints(task) -> None:
+    """A finished training of an earlier version is not done again."""
+    facts = {"augment": repr(task.splits.augment), "data": task.sha256, "latency_weight": 0.0}
+    assert task.identity() == facts
