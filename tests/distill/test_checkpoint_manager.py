@@ -77,7 +77,7 @@ def test_a_training_resumes_with_weights_parts_and_history(tmp_path: Path) -> No
     again, part = network(0.0), Part()
     notes: list[Any] = []
     second = manager(job(tmp_path / "a.pt"), again, part, notes)
-    assert (second.state.epoch, part.value, float(again.weight)) == (1, 7, 2.0)
+    assert (second.state.epoch, part.value, again.weight.item()) == (1, 7, 2.0)
     assert notes == [(1, "loss 0.500")]
     other = manager(job(tmp_path / "a.pt"), network(0.0), Part(), [], key="another training")
     assert other.state.epoch == 0

@@ -140,7 +140,7 @@ def test_a_users_loss_is_a_function_or_a_class(batch, code):
     ("section", "message"),
     [
         ({"loss": "my_logit_losses:plian"}, 'has no plian; did you mean "plain"'),
-        ({"loss": "my_logit_losses:plain", "loss_args": {"x": 1}}, "unexpected keyword"),
+        ({"loss": "my_logit_losses:plain", "loss_args": {"x": 1}}, "incorrect arguments"),
         ({"loss": "my_logit_losses:short"}, "too many positional arguments"),
     ],
 )

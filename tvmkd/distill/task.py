@@ -354,8 +354,10 @@ class Task(ABC):
         network.eval()
 
         def run(images: Tensor) -> Any:
+            if images.ndim == 4:
+                images = images.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
-                return network(images.to(team.device, memory_format=torch.channels_last))
+                return network(images.to(team.device))
 
         return self.measure(network, run, split, team)
 
