@@ -75,7 +75,11 @@ def bounds(item: Any) -> Iterator[tuple[str, Any]]:
 
 
 def field_type(field: FieldInfo) -> str:
-    """The type of a field and its limits."""
+    """The type of a field and its limits, or the values that its JSON schema lists."""
+    extra = field.json_schema_extra
+    values = extra.get("enum") if isinstance(extra, dict) else None
+    if isinstance(values, list):
+        return type_name(Literal[tuple(values)])
     return type_name(field.annotation) + limits(tuple(field.metadata))
 
 

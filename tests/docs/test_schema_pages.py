@@ -58,6 +58,11 @@ def test_a_key_has_its_type_default_and_description() -> None:
     )
 
 
+def test_names_that_a_registry_lists_are_the_type() -> None:
+    field = config.Config.model_fields["tune"].annotation.model_fields["stack"]
+    assert schema_pages.field_type(field) == '`"relax"` or `"relay"`'
+
+
 def test_every_key_of_the_configuration_is_in_the_reference() -> None:
     text = schema_pages.toml_reference()
     keys = [
