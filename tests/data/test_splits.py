@@ -74,3 +74,17 @@ def test_a_loop_that_ends_early_leaves_no_thread():
     with closing(batches(images, list(torch.split(torch.arange(10), 2)), torch.neg)) as coming:
         next(coming)
     assert not any(thread.name.startswith("tvmkd-batch") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_light_change_is_made_in_the_callers_thread(light):
+    images = TensorImages(torch.zeros(4, 1, 2, 2), torch.arange(4), [0.0], [1.0])
+    names = []
+
+    def change(pictures: torch.Tensor) -> torch.Tensor:
+        names.append(threading.current_thread().name)
+        return pictures + 1
+
+    ((pictures, labels),) = batches(images, [torch.tensor([3, 1])], change, light=light)
+    assert (float(pictures.mean()), labels.tolist()) == (1.0, [3, 1])
+    assert (names == [threading.current_thread().name]) == light

@@ -66,3 +66,14 @@ def test_a_batch_is_of_0_to_1(tmp_path: Path) -> None:
     images, targets = Views(patch(tmp_path / "a.png"), 64).batch([0, 0])
     assert (images.shape, images.dtype, len(targets)) == ((2, 3, 64, 64), torch.float32, 2)
     assert (float(images.min()), float(images.max())) == (0, 1)
+
+
+def test_views_are_ready_once_all_images_of_their_number_were_seen(tmp_path: Path) -> None:
+    images = patch(tmp_path / "a.png")
+    kept, forgotten = Views(images, 64, keep=True), Views(images, 64)
+    for views in (kept, forgotten):
+        assert not views.ready(1)
+        views.batch([0], 1)
+    assert kept.ready(1)
+    assert not kept.ready(0)
+    assert not forgotten.ready(1)
