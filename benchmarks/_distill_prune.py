@@ -28,7 +28,7 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
         kept = [step for step in run["steps"] if step["kept"]]
         # Each ratio was measured in turns; medians of different minutes are not to be divided.
         ratios.append(math.prod(step["ratio"] for step in kept))
-        lost.append(kept[0]["test_accuracy"] - kept[-1]["test_accuracy"])
+        lost.append(kept[0]["test_score"] - kept[-1]["test_score"])
     note = f"loses {100 * statistics.fmean(lost):.2f} points of test accuracy in the mean"
     return [
         {

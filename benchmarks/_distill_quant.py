@@ -28,7 +28,7 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _results(method: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    lost = [run["fp32_accuracy"] - run["int8_accuracy"] for run in runs]
+    lost = [run["fp32_score"] - run["int8_score"] for run in runs]
     results = []
     for engine in ("onnxruntime", "tvm"):
         ratios = [

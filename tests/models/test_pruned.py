@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tvmkd import models
 from tvmkd.base.errors import InputError
@@ -14,12 +15,16 @@ SHAPE = [1, 1, 16, 16]
 ARGS: dict[str, Any] = {"classes": 10, "widths": [16, 32], "depth": 1}
 
 
+def dense(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.Linear)]
+
+
 def test_a_network_pruned_twice_is_rebuilt_from_its_history() -> None:
     torch.manual_seed(0)
     network = models.build("residual", **ARGS)
     history: list[list[Any]] = []
     for _ in range(2):
-        history += channels.shrink(network, SHAPE, 0.3, 4, 10)
+        history += channels.shrink(network, SHAPE, 0.3, 4, dense(network))
     told = json.loads(json.dumps(history))
     twin = models.build("pruned", base="residual", args=ARGS, shape=SHAPE, history=told)
     assert (

@@ -16,9 +16,7 @@ FASTER, SLOWER, UNSURE = (0.7, 0.8), (1.1, 1.2), (0.97, 1.01)
 def measured(interval: tuple[float, float] = FASTER, accuracy: float = 0.9) -> Step:
     """A step as `attempt` gives it: the rule sets its share, ``kept`` and ``why``."""
     low, high = interval
-    return replace(
-        STUDENT, why="", ratio=(low + high) / 2, ratio_ci=interval, val_accuracy=accuracy
-    )
+    return replace(STUDENT, why="", ratio=(low + high) / 2, ratio_ci=interval, val_score=accuracy)
 
 
 @dataclass
@@ -99,7 +97,7 @@ def test_a_first_share_beyond_the_largest_is_cut_and_may_be_kept_again_and_again
 
 @pytest.mark.parametrize(("accuracy", "kept"), [(0.8, True), (0.78, False), (0.95, True)])
 def test_accuracy_may_fall_by_max_drop(accuracy: float, kept: bool) -> None:
-    limit = STUDENT.val_accuracy - 0.8
+    limit = STUDENT.val_score - 0.8
     attempts = Attempts([measured(accuracy=accuracy), measured()])
     _, found = attempts.run(max_drop=limit)
     assert found[1].kept is kept

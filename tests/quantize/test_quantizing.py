@@ -15,6 +15,9 @@ from torch import nn
 from tvmkd import config
 from tvmkd.base.errors import InputError
 from tvmkd.data.splits import TensorImages
+from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill.task import Metric, Task
+from tvmkd.export import export
 from tvmkd.quantize import quantizing
 from tvmkd.stages import pipeline
 
@@ -29,10 +32,15 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-def images(*values: float) -> TensorImages:
-    """One pixel an image."""
-    pixels = torch.tensor(values).view(-1, 1, 1, 1)
-    return TensorImages(pixels, torch.zeros(len(values), dtype=torch.int64), [0.0], [1.0])
+class OnePixel(ClassificationTask):
+    """Images of one pixel, without a data set."""
+
+    def __init__(self, *values: float) -> None:
+        pixels = torch.tensor(values).view(-1, 1, 1, 1)
+        self._test = TensorImages(pixels, torch.zeros(len(values), dtype=torch.int64), [0.0], [1.0])
+
+    def _images(self, _split: str) -> TensorImages:
+        return self._test
 
 
 def scaled(weight: float) -> nn.Sequential:
@@ -42,10 +50,8 @@ def scaled(weight: float) -> nn.Sequential:
     return network
 
 
-def test_the_expected_classes_are_those_of_the_network_while_it_is_rounded() -> None:
-    network = scaled(1.5)
-    expected = quantizing._classes(network, images(1.0, 2.0))
-    assert expected.tolist() == [0, 0]
+def test_the_expected_answers_are_those_of_the_network_while_it_is_rounded() -> None:
+    network, task = scaled(1.5), OnePixel(0.003, 2.0)
 
     def train() -> None:
         # In a layer that is rounded per channel only the inputs tell: 2.0 is the range's end.
@@ -53,10 +59,12 @@ def test_the_expected_classes_are_those_of_the_network_while_it_is_rounded() -> 
         network[1].bias = nn.Parameter(torch.tensor([0.0, 0.02]))
 
     # 0.001 rounds to zero, where the bias decides; unrounded, the larger weight does.
-    found = quantizing.trained_classes(network, (), train, images(0.003, 2.0))
-    assert found.tolist() == [1, 0]
+    found = quantizing.judge_trained(network, (), train, task)
+    assert found.answers.tolist() == [1, 0]
+    assert found.score == 0.5
     network[1].bias = nn.Parameter(torch.tensor([0.0, 0.001]))
-    assert quantizing._classes(network, images(0.003)).tolist() == [0], "the rounding is gone"
+    plain = OnePixel(0.003).predict(network.eval(), "test")
+    assert plain.tolist() == [0], "the rounding is gone"
 
 
 def test_layers_in_fp32_are_not_rounded_while_training() -> None:
@@ -65,54 +73,82 @@ def test_layers_in_fp32_are_not_rounded_while_training() -> None:
     def train() -> None:
         assert not hasattr(network[1], "rounded_input")
 
-    quantizing.trained_classes(network, ["1"], train, images(1.0))
+    quantizing.judge_trained(network, ["1"], train, OnePixel(1.0))
 
 
-def test_more_images_than_a_batch_are_classified_in_order() -> None:
-    values = [1.0 if number % 3 else -1.0 for number in range(300)]
-    found = quantizing._classes(scaled(1.5), images(*values))
-    assert found.tolist() == [0 if value > 0 else 1 for value in values]
+def test_onnx_runtime_runs_image_by_image_in_order(tmp_path: Path) -> None:
+    export(scaled(1.5).eval(), tmp_path / "m.onnx", (1, 1, 1, 1))
+    values = [1.0 if number % 3 else -1.0 for number in range(7)]
+    images = torch.tensor(values).view(-1, 1, 1, 1)
+    found = quantizing._in_onnx_runtime(tmp_path / "m.onnx")(images)
+    assert found.shape == (7, 2)
+    assert found.argmax(1).tolist() == [0 if value > 0 else 1 for value in values]
 
 
-LABELS = [0, 1, 1, 0, 1, 0, 0, 1]
-FP32 = [0, 1, 1, 0, 1, 0, 1, 0]  # 6 of 8 right
-INT8 = [0, 1, 1, 0, 0, 1, 1, 0]  # 4 of 8 right; 6 of 8 as FP32
-TRAINED = [0, 1, 1, 0, 0, 1, 1, 1]  # 5 of 8 right; 7 of 8 as INT8
+class Fake(Task):
+    """A task whose networks have a known score and known answers."""
+
+    metrics = (Metric("mAP", label="mAP "),)
+    classes = ("a", "b")
+    input_shape = (1, 1, 1, 1)
+
+    def __init__(self, known: dict[str, tuple[float, str]]) -> None:
+        self.known = known
+        self.restored = nn.Identity()
+
+    def restore(self, _path: Path) -> nn.Module:
+        return self.restored
+
+    def samples(self, count: int, split: str = "test") -> Any:
+        return np.zeros((count, 1), np.float32), split
+
+    def measure(self, _network: Any, run: Any, split: Any, _team: Any = None) -> dict[str, float]:
+        assert split == "test"
+        return {"map": self.known[run][0], "other": 2.0}
+
+    def answers(self, _network: Any, run: Any, split: Any) -> str | None:
+        assert split == "test"
+        return self.known[run][1]
+
+    def agreement(self, first: str, second: str) -> float:
+        return sum(a == b for a, b in zip(first, second, strict=True)) / len(first)
+
+    count = batches = check = loss = None  # type: ignore[assignment]
+
+
+KNOWN = {"fp32.onnx": (0.75, "01101010"), "student-int8.onnx": (0.5, "01100110")}
+TRAINED = quantizing.Judged(0.625, "01100111")
 
 
 @pytest.fixture
 def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replaces all that trains, exports and times; returns what they were given."""
     given: dict[str, Any] = {}
-    labels = torch.tensor(LABELS)
-    splits = SimpleNamespace(
-        shape=(1, 1, 1, 1), test=SimpleNamespace(labels=labels), sample=lambda *_: np.zeros(1)
+    saved = SimpleNamespace(
+        model={"spec": "residual", "kwargs": {}}, meta={"detector": "b", "training": "{}"}
     )
-    saved = SimpleNamespace(model={"spec": "residual", "kwargs": {}}, state={}, meta={"a": "b"})
-    network = nn.Identity()
 
-    def export(source: Any, path: Path, *_: Any, **__: Any) -> Path:
+    def export(source: Any, path: Path, *_: Any, **kwargs: Any) -> Path:
         given[path.name] = source
+        given["metadata"] = kwargs.get("metadata")
         return path
 
-    def quantize(source: Path, final: Path, _images: Any, keep: Any) -> Any:
+    def quantize(source: Path, final: Path, images: Any, keep: Any) -> Any:
         given["quantized"] = (source.name, keep)
+        given["calibrated"] = (len(images[0]), images[1])
         return SimpleNamespace(quantized=3, kept=("head",))
-
-    def classes_of(onnx: Path, _images: Any) -> np.ndarray:
-        return np.array(INT8 if onnx.name == "student-int8.onnx" else FP32)
 
     def timed(_cfg: Any, _target: Any, before: Path, after: Path, *_: Any) -> Any:
         given["timed"] = (before.name, after.name)
         return {"onnxruntime int8": 1.0}, {}
 
-    monkeypatch.setattr(quantizing.data, "load", lambda _: splits)
+    given["task"] = Fake(KNOWN)
+    monkeypatch.setattr(quantizing.tasks, "make", lambda *_: given["task"])
     monkeypatch.setattr(quantizing.checkpoint, "load", lambda _: saved)
-    monkeypatch.setattr(quantizing.models, "build", lambda *_, **__: network)
     monkeypatch.setattr(quantizing, "export", export)
     monkeypatch.setattr(quantizing.qdq, "quantize", quantize)
-    monkeypatch.setattr(quantizing, "_classes_of", classes_of)
-    monkeypatch.setattr(quantizing, "trained_classes", lambda *_: np.array(TRAINED))
+    monkeypatch.setattr(quantizing, "_in_onnx_runtime", lambda onnx: onnx.name)
+    monkeypatch.setattr(quantizing, "judge_trained", lambda *_: TRAINED)
     monkeypatch.setattr(quantizing, "_time", timed)
     return given
 
@@ -128,9 +164,10 @@ def test_after_training_the_int8_file_is_compared_with_the_fp32_file(
     tmp_path: Path, stubs: dict[str, Any]
 ) -> None:
     found = quantized(tmp_path, "ptq")
-    assert (found["fp32_accuracy"], found["int8_accuracy"]) == (6 / 8, 4 / 8)
+    assert (found["metric"], found["fp32_score"], found["int8_score"]) == ("mAP", 0.75, 0.5)
     assert found["agreement"] == 6 / 8
-    assert "trained_accuracy" not in found
+    assert "trained_score" not in found
+    assert stubs["calibrated"] == (128, "train")
     assert stubs["quantized"] == ("fp32.onnx", ["head"])
     assert stubs["timed"] == ("fp32.onnx", "student-int8.onnx")
     assert (found["quantized"], found["kept"]) == (3, ["head"])
@@ -140,21 +177,32 @@ def test_with_training_the_int8_file_is_compared_with_the_trained_network(
     tmp_path: Path, stubs: dict[str, Any]
 ) -> None:
     found = quantized(tmp_path, "qat")
-    assert (found["fp32_accuracy"], found["int8_accuracy"]) == (6 / 8, 4 / 8)
-    assert (found["trained_accuracy"], found["agreement"]) == (5 / 8, 7 / 8)
+    assert (found["fp32_score"], found["int8_score"]) == (0.75, 0.5)
+    assert (found["trained_score"], found["agreement"]) == (0.625, 7 / 8)
+    assert stubs["metadata"] == {"detector": "b"}
     assert stubs["quantized"] == ("qat.onnx", ["head"])
-    assert isinstance(stubs["qat.onnx"], nn.Identity), "the trained network is exported"
+    assert stubs["qat.onnx"] is stubs["task"].restored, "the trained network is exported"
     assert stubs["timed"] == ("qat.onnx", "student-int8.onnx")
+
+
+def test_a_task_without_answers_has_no_agreement(tmp_path: Path, stubs: dict[str, Any]) -> None:
+    stubs["task"].known = {name: (score, None) for name, (score, _) in KNOWN.items()}
+    found = quantized(tmp_path, "ptq")
+    assert found["agreement"] is None
+    assert "answers" not in quantizing.lines(found)[0]
 
 
 def test_the_lines_for_a_terminal() -> None:
     found = {
-        "quantized": 3, "kept": ["head"], "int8_accuracy": 0.5, "fp32_accuracy": 0.75,
+        "quantized": 3, "kept": ["head"], "metric": "accuracy",
+        "text": {"int8_score": "50.0%", "fp32_score": "75.0%"},
         "agreement": 0.875, "ms": {"a": 1.5}, "left_out": {"tvm int8": "no"},
     }  # fmt: skip
     what, times, left_out = quantizing.lines(found)
-    assert "3 layers in int8, 1 kept in fp32" in what
-    assert all(share in what for share in ("50.0%", "75.0%", "87.5%"))
+    assert what == (
+        "3 layers in int8, 1 kept in fp32: accuracy 50.0%, in fp32 75.0%; 87.5% of the answers "
+        "as expected"
+    )
     assert (times, left_out) == ("a 1.500 ms", "tvm int8: left out: no")
 
 
@@ -167,7 +215,7 @@ def test_after_training_and_with_it(tmp_path: Path) -> None:
         json.dumps(found)
         assert found["quantized"] == 8
         assert found["agreement"] > 0.95
-        assert found["int8_accuracy"] > found["fp32_accuracy"] - 0.05
+        assert found["int8_score"] > found["fp32_score"] - 0.05
         assert {"onnxruntime fp32", "onnxruntime int8"} <= set(found["ms"])
         assert set(found["ms"]) | set(found["left_out"]) == {
             "onnxruntime fp32",
@@ -175,7 +223,7 @@ def test_after_training_and_with_it(tmp_path: Path) -> None:
             "tvm fp32",
             "tvm int8",
         }
-        assert ("trained_accuracy" in found) == (method == "qat")
+        assert ("trained_score" in found) == (method == "qat")
     assert (tmp_path / "run/student-int8.onnx").is_file()
 
 
@@ -199,7 +247,7 @@ def test_what_tvm_does_not_build_is_left_out_with_the_reason(
     monkeypatch.setattr(
         export, "check", lambda _: SimpleNamespace(inputs=[SimpleNamespace(name="x")])
     )
-    target: Any = SimpleNamespace(runs_here=lambda: None)
+    target: Any = SimpleNamespace(name="host", runs_here=lambda: None)
     cfg = config.parse(SECTIONS)
     files = (tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
     times, left_out = quantizing._time(cfg, target, *files, np.zeros((2, 1)), tmp_path)

@@ -179,6 +179,17 @@ class ClassificationTask(Task):
         right = self.predict(run, split, team) == self._images(split).labels.numpy()
         return {"accuracy": float(right.mean())}
 
+    def answers(
+        self, network: nn.Module, run: Callable[[Tensor], Any], split: Split
+    ) -> NDArray[np.int64]:
+        """The class of each image: int64 ``[N]``."""
+        del network
+        return self.predict(run, split)
+
+    def agreement(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+        """The share of images of the same class."""
+        return float((first == second).mean())
+
     def _images(self, split: Split) -> Images:
         images: Images = getattr(self.splits, split)
         return images

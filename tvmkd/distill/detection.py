@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from tvmkd import models
 from tvmkd.base.errors import InputError
 from tvmkd.data.detection.load import load
+from tvmkd.data.detection.metrics import Prediction
 from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.prefetch import ahead
-from tvmkd.distill.detector.evaluate import measure
+from tvmkd.distill.detector.evaluate import measure, predict
 from tvmkd.distill.detector.losses import DetectorDistillation, TeacherLoss
 from tvmkd.distill.detector.teacher_cache import Teacher
 from tvmkd.distill.detector.views import Views
@@ -28,6 +30,8 @@ from tvmkd.models.detectors import Dense, Raw
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
+
+SURE = 0.3  # least score of an object that two networks are compared by
 
 
 class DetectionTask(Task):
@@ -195,6 +199,28 @@ class DetectionTask(Task):
         """COCO's mAP and VOC's, 0 to 1, boxes in pixels of the original images."""
         found = measure(run, self.plain[split], _dense(network).describe(self.classes), team)
         return {"map": found.coco, "voc": found.voc}
+
+    def fixed_outputs(self, network: nn.Module) -> list[nn.Module]:
+        """The head's last convolutions, one of classes and one of boxes for each map."""
+        return _dense(network).output_layers()
+
+    def answers(
+        self, network: nn.Module, run: Callable[[Tensor], Any], split: Split
+    ) -> list[Prediction]:
+        """The objects found in each image, with scores of at least `SURE`."""
+        description = _dense(network).describe(self.classes)
+        return predict(run, self.plain[split], description, threshold=SURE)
+
+    def agreement(self, first: list[Prediction], second: list[Prediction]) -> float:
+        """The share of objects of either that both found: of one class, with an IoU above half."""
+        shared = total = 0
+        for one, other in zip(first, second, strict=True):
+            overlap = box_iou(one["boxes"], other["boxes"])
+            same = one["labels"][:, None] == other["labels"][None]
+            match = (overlap > 0.5) & same
+            shared += int(match.any(1).sum() + match.any(0).sum())
+            total += sum(match.shape)
+        return shared / total if total else 1.0
 
     @property
     def loss_name(self) -> str:

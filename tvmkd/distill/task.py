@@ -283,6 +283,17 @@ class Task(ABC):
         files.load_weights(network, path, saved.model["spec"])
         return network.eval()
 
+    def fixed_outputs(self, network: nn.Module) -> list[nn.Module]:
+        """Layers whose number of outputs the task determines: pruning leaves those alone.
+
+        By default the dense layers with one output a class.
+        """
+        return [
+            module
+            for module in network.modules()
+            if isinstance(module, nn.Linear) and module.out_features == len(self.classes)
+        ]
+
     def metadata(self, network: nn.Module) -> dict[str, str]:
         """What a checkpoint and an ONNX file of the network say about its outputs."""
         del network
@@ -360,6 +371,18 @@ class Task(ABC):
                 return network(images.to(team.device))
 
         return self.measure(network, run, split, team)
+
+    def answers(self, network: nn.Module, run: Callable[[Tensor], Any], split: Split) -> Any:
+        """What a network answers to each image of a split, for `agreement`; see `measure`.
+
+        None where the task does not say when two answers are the same.
+        """
+        del network, run, split
+        return None
+
+    def agreement(self, first: Any, second: Any) -> float:
+        """The share, 0 to 1, of the answers of ``first`` that ``second`` gives too."""
+        raise NotImplementedError(f"{type(self).__name__} has answers but no agreement")
 
     def score(self, network: nn.Module, split: Split, team: Team = ALONE) -> float:
         """The deciding metric of `evaluate`."""

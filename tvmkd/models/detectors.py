@@ -115,6 +115,10 @@ class Dense(nn.Module):
         """Normalised images to the maps that the head looks at, the finest first."""
         return list(cast(nn.Module, self.backbone)(images).values())
 
+    def output_layers(self) -> list[nn.Module]:
+        """The convolutions that give logits and offsets."""
+        raise NotImplementedError
+
     @property
     def blank(self) -> Tensor:
         """One empty input."""
@@ -171,6 +175,11 @@ class DenseRetinaNet(Dense, RetinaNet):  # type: ignore[misc]  # torchvision has
 
     activation: Activation = "sigmoid"
 
+    def output_layers(self) -> list[nn.Module]:
+        """One convolution for classes and one for boxes, which all maps share."""
+        head = cast(Any, self.head)
+        return [head.classification_head.cls_logits, head.regression_head.bbox_reg]
+
     def loss(
         self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
     ) -> Tensor:
@@ -185,6 +194,12 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
     """SSD (Liu et al., 2016) with the head of MobileNetV3's SSDLite."""
 
     activation: Activation = "softmax"
+
+    def output_layers(self) -> list[nn.Module]:
+        """For each map the last convolution for classes and that for boxes."""
+        head = cast(Any, self.head)
+        parts = (head.classification_head, head.regression_head)
+        return [block[-1] for part in parts for block in part.module_list]
 
     def loss(
         self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None

@@ -35,6 +35,7 @@ def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: Hi
         raise InputError(f'pruning: "{base}" is not a model of tvmkd or torchvision')
     network = models.build(base, **args)
     mode = network.training
+    network.eval()  # batch normalisation cannot train on a map of one pixel
     graph = torch_pruning.DependencyGraph().build_dependency(network, torch.zeros(tuple(shape)))
     known = dict(network.named_modules())
     try:

@@ -12,7 +12,11 @@ from tvmkd.base.errors import InputError
 
 
 def shrink(
-    network: nn.Module, shape: Sequence[int], ratio: float, multiple: int, classes: int
+    network: nn.Module,
+    shape: Sequence[int],
+    ratio: float,
+    multiple: int,
+    keep: Sequence[nn.Module],
 ) -> list[list[Any]]:
     """Takes channels out of ``network`` in place.
 
@@ -26,7 +30,7 @@ def shrink(
         ratio: share of each group's channels, above 0 and below 1; what stays is rounded to
             ``multiple``.
         multiple: what the target wants channel counts to be a multiple of.
-        classes: of the network.
+        keep: layers whose outputs stay: see `tvmkd.distill.task.Task.fixed_outputs`.
 
     Returns:
         ``[module's path, whether output channels, indices]`` of each group, JSON-safe; empty where
@@ -37,11 +41,6 @@ def shrink(
     """
     import torch_pruning
 
-    last = [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.Linear) and module.out_features == classes
-    ]
     mode = network.training
     try:
         pruner = torch_pruning.pruner.BasePruner(
@@ -50,7 +49,7 @@ def shrink(
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=ratio,
             round_to=multiple,
-            ignored_layers=last,
+            ignored_layers=list(keep),
         )
         pruner.step()
     except Exception as error:  # it traces the network, and raises what it likes

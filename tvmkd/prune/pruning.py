@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvmkd import data, models
+from tvmkd import models
 from tvmkd.base import console, machine
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.distill.classification import ClassificationTask
+from tvmkd.distill import tasks
 from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.distill.task import SPLITS
 from tvmkd.export.onnx import export
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tvmkd.config import Config
-    from tvmkd.data.splits import Splits
+    from tvmkd.distill.task import Metric, Task
     from tvmkd.targets import Target
 
 
@@ -63,8 +63,8 @@ def prune(
         search_in: folders to search for a ``module:callable`` teacher.
 
     Returns:
-        JSON-safe: ``steps`` (see `Step`; the first is the student itself), ``kept`` (how many),
-        ``macs`` and ``ms`` of the result.
+        JSON-safe: ``steps`` (see `Step`; the first is the student itself), ``metric`` (of their
+        scores), ``kept`` (how many), ``macs`` and ``ms`` of the result.
 
     Raises:
         UsageError: the target does not run here.
@@ -78,9 +78,9 @@ def prune(
             f"[prune] times each step, and {target.name} does not run here: {reason}; "
             "choose a target that runs on this machine"
         )
-    splits = data.load(cfg.data)
+    task = tasks.make(cfg, search_in)
     saved = checkpoint.load(out / "student.pt")
-    base = {"base": saved.model["spec"], "args": saved.model["kwargs"], "shape": splits.shape}
+    base = {"base": saved.model["spec"], "args": saved.model["kwargs"], "shape": task.input_shape}
     if not models.is_builtin(base["base"]):
         raise InputError(
             f'[prune] supports students of tvmkd or torchvision, not "{base["base"]}": a pruned '
@@ -90,17 +90,17 @@ def prune(
     network.load_state_dict(saved.state)
     folder = out / "prune"
     folder.mkdir(exist_ok=True)
-    np.save(folder / "input.npy", splits.sample(1))
-    artifact = _compile(out / "student.pt", splits, folder / "0", target, cfg.tune.stack)
+    np.save(folder / "input.npy", task.samples(1))
+    artifact = _compile(out / "student.pt", folder / "0", target, cfg.tune.stack)
     now = _State(network.eval(), [], out / "student.pt", artifact)
-    first = _measure(now, now, splits, cfg)
+    first = _measure(now, now, task, cfg)
 
     def attempt(number: int, share: float, before: _State) -> tuple[_State, Step] | None:
-        new = _try(number, share, before, base, cfg, splits, target, folder, search_in)
+        new = _try(number, share, before, base, cfg, task, target, folder, search_in)
         if new is None:
             console.warn(f"step {number}: no channels left to remove at this multiple; stopping")
             return None
-        return new, _measure(new, before, splits, cfg)
+        return new, _measure(new, before, task, cfg)
 
     now, found = prune_stepwise(
         now,
@@ -109,13 +109,15 @@ def prune(
         steps=section.steps,
         ratio=section.ratio,
         max_drop=section.max_drop,
-        on_step=lambda number, step: console.say(f"  step {number}: {_line(step)}"),
+        lost=task.metric.gain,
+        on_step=lambda number, step: console.say(f"  step {number}: {_line(step, task.metric)}"),
     )
     _publish(now, saved, out)
-    curve.draw(found, out / "pruning.html", target.budget.get("model_ms"))
+    curve.draw(found, out / "pruning.html", task.metric, target.budget.get("model_ms"))
     kept = [step for step in found if step.kept]
     return {
         "steps": [{**asdict(step), "ratio_ci": list(step.ratio_ci)} for step in found],
+        "metric": task.metric.name,
         "kept": len(kept) - 1,
         "macs": kept[-1].macs,
         "ms": kept[-1].ms,
@@ -128,7 +130,7 @@ def _try(
     now: _State,
     base: dict[str, Any],
     cfg: Config,
-    splits: Splits,
+    task: Task,
     target: Target,
     folder: Path,
     search_in: Sequence[Path],
@@ -137,7 +139,7 @@ def _try(
     assert section is not None
     network = copy.deepcopy(now.network).cpu()
     went = channels.shrink(
-        network, splits.shape, share, target.channel_multiple, len(splits.classes)
+        network, task.input_shape, share, target.channel_multiple, task.fixed_outputs(network)
     )
     if not went:
         return None
@@ -153,36 +155,36 @@ def _try(
         epochs=section.epochs,
         lr=section.lr,
         search_in=search_in,
+        task=task,
     )
-    artifact = _compile(path, splits, folder / str(number), target, cfg.tune.stack)
+    artifact = _compile(path, folder / str(number), target, cfg.tune.stack)
     return _State(network.cpu().eval(), history, path, artifact)
 
 
-def _compile(source: Path, splits: Splits, place: Path, target: Target, stack: str) -> Path:
+def _compile(source: Path, place: Path, target: Target, stack: str) -> Path:
     place.mkdir(exist_ok=True)
-    onnx = export(source, place / "network.onnx", splits.shape)
+    onnx = export(source, place / "network.onnx")
     with progress.following(f"building for {target.name}") as follow:
         build(onnx, target, [], place / "artifact", stack=stack, on_event=follow)
     return place / "artifact"
 
 
-def _measure(new: _State, before: _State, splits: Splits, cfg: Config) -> Step:
+def _measure(new: _State, before: _State, task: Task, cfg: Config) -> Step:
     threads = cfg.compare.threads or machine.physical_cores()
     inputs = new.artifact.parent.parent / "input.npy"
     with console.working("timing the step and the previous network in alternation"):
         was, now = interleaved.in_turns([before.artifact, new.artifact], inputs, threads)
     ratio, interval = stats.ratio_ci(now, was)
-    task = ClassificationTask(cfg, splits=splits)
     scores = [task.score(new.network, part) for part in SPLITS[1:]]
     return Step(
         share=0.0,
         kept=False,
         why="",
         channels=sum(channels.widths(new.network).values()),
-        macs=macs(new.network, splits.shape),
+        macs=macs(new.network, task.input_shape),
         parameters=parameters(new.network),
-        val_accuracy=scores[0],
-        test_accuracy=scores[1],
+        val_score=scores[0],
+        test_score=scores[1],
         ms=float(np.median(np.concatenate([np.array(one) for one in now]))),
         ratio=ratio,
         ratio_ci=interval,
@@ -196,10 +198,10 @@ def _publish(now: _State, student: checkpoint.Checkpoint, out: Path) -> None:
     checkpoint.save(out / "pruned.pt", replace(last, optimizer=None, meta=meta))
 
 
-def _line(step: Step) -> str:
+def _line(step: Step, metric: Metric) -> str:
     low, high = step.ratio_ci
     return (
         f"{step.share:.0%} of the channels: {step.macs / 1e6:.2f} MMAC, {step.ms:.3f} ms, "
         f"{step.ratio:.2f} ({low:.2f} to {high:.2f}) of the time before, test "
-        f"{step.test_accuracy:.1%}: {'kept' if step.kept else 'undone'}, {step.why}"
+        f"{metric.text(step.test_score)}: {'kept' if step.kept else 'undone'}, {step.why}"
     )

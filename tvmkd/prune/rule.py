@@ -23,7 +23,7 @@ class Step:
         channels: output channels of all convolutions.
         macs: of one image.
         parameters: of the network.
-        val_accuracy, test_accuracy: 0 to 1.
+        val_score, test_score: by the metric of the task.
         ms: median latency of one image.
         ratio: latency divided by that of the network before it.
         ratio_ci: the 95% interval of ``ratio``.
@@ -35,8 +35,8 @@ class Step:
     channels: int
     macs: int
     parameters: int
-    val_accuracy: float
-    test_accuracy: float
+    val_score: float
+    test_score: float
     ms: float
     ratio: float
     ratio_ci: tuple[float, float]
@@ -50,6 +50,7 @@ def prune_stepwise(
     steps: int,
     ratio: float,
     max_drop: float,
+    lost: Callable[[float, float], float] = lambda after, before: before - after,
     on_step: Callable[[int, Step], None] = lambda _number, _step: None,
 ) -> tuple[NetworkT, list[Step]]:
     """Prunes step by step and keeps the steps that made the network faster.
@@ -66,7 +67,9 @@ def prune_stepwise(
             measurements, or None if no channels can be removed.
         steps: how many steps at most.
         ratio: share of the channels that a step removes, above 0 and below 1.
-        max_drop: accuracy on the validation split that may be lost against ``first``, 0 to 1.
+        max_drop: score on the validation split that may be lost against ``first``, 0 to 1.
+        lost: how much worse the first of two scores is than the second; by default a higher score
+            is better. See `tvmkd.distill.task.Metric.gain`.
         on_step: called with each finished step.
 
     Returns:
@@ -80,10 +83,10 @@ def prune_stepwise(
         if tried is None:
             break
         pruned, step = tried
-        lost = first.val_accuracy - step.val_accuracy
-        too_much = lost > max_drop
+        drop = lost(step.val_score, first.val_score)
+        too_much = drop > max_drop
         if too_much:
-            kept, why = False, f"loses {100 * lost:.1f} points on the validation split"
+            kept, why = False, f"loses {100 * drop:.1f} points on the validation split"
         elif step.ratio_ci[1] < 1:
             kept, why = True, "faster"
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tvmkd import data, models
+from tvmkd import models
 from tvmkd.base import console, machine
 from tvmkd.base.errors import InputError
 from tvmkd.base.onnx_runtime import open_session
-from tvmkd.data.splits import Images, batches
+from tvmkd.distill import tasks
 from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.export import qdq
 from tvmkd.export.onnx import export
@@ -25,6 +26,7 @@ from tvmkd.stacks.compile import build
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
+    from tvmkd.distill.task import Task
     from tvmkd.targets import Target
 
 
@@ -38,32 +40,32 @@ def quantize(
         target: the target to compile for.
         student: checkpoint of a student of tvmkd or torchvision.
         out: the run folder; ``student-int8.onnx`` and ``quantize/`` are written into it.
-        search_in: folders to search for a ``module:callable`` teacher.
+        search_in: folders to search for a ``module:callable``.
 
     Returns:
-        JSON-safe: accuracies (0 to 1, test split) ``fp32_accuracy``, ``int8_accuracy`` in ONNX
-        Runtime and, after QAT, ``trained_accuracy`` in PyTorch; ``agreement``: the share of test
-        images to which the int8 file gives the same class as the FP32 file (after QAT: as the
-        trained network in PyTorch); ``quantized``: number of int8 layers; ``kept``: the layers in
-        FP32; ``ms``: medians by engine; ``left_out``: reasons by engine.
+        JSON-safe: ``metric`` and its text for people by score; ``fp32_score`` and ``int8_score`` on
+        the test split in ONNX Runtime and, after QAT, ``trained_score`` in PyTorch; ``agreement``:
+        the share of answers (see `tvmkd.distill.task.Task.agreement`) that the int8 file has in
+        common with the FP32 file (after QAT: with the trained network in PyTorch), or None;
+        ``quantized``: number of int8 layers; ``kept``: the layers in FP32; ``ms``: medians by
+        engine; ``left_out``: reasons by engine.
 
     Raises:
         InputError: the student cannot be quantised.
     """
     section = cfg.quantize
     assert section is not None
-    splits = data.load(cfg.data)
+    task = tasks.make(cfg, search_in)
     saved = checkpoint.load(student)
     if not models.is_builtin(saved.model["spec"]):
         raise InputError(
             f'[quantize] supports students of tvmkd or torchvision, not "{saved.model["spec"]}"'
         )
-    network = models.build(saved.model["spec"], **saved.model["kwargs"])
-    network.load_state_dict(saved.state)
+    network = task.restore(student)
     folder = out / "quantize"
     folder.mkdir(exist_ok=True)
-    before = export(student, folder / "fp32.onnx", splits.shape)
-    source, full = before, _classes_of(before, splits.test)
+    before = export(student, folder / "fp32.onnx", task.input_shape)
+    source, full = before, _judge(task, network, _in_onnx_runtime(before))
     expected = full
     if section.method == "qat":
 
@@ -78,56 +80,73 @@ def quantize(
                 epochs=section.epochs,
                 lr=section.lr,
                 search_in=search_in,
+                task=task,
             )
 
         # The int8 file is compared with the network that was trained for int8: its answers differ
         # from the FP32 student's by design.
-        expected = trained_classes(network, section.keep_fp32, train, splits.test)
-        source = export(network, folder / "qat.onnx", splits.shape, metadata=saved.meta)
+        expected = judge_trained(network, section.keep_fp32, train, task)
+        source = export(network, folder / "qat.onnx", task.input_shape, metadata=_metadata(saved))
     final = out / "student-int8.onnx"
     with console.working("calibrating the ranges of activations"):
-        images = splits.sample(section.images, "train")
+        images = task.samples(section.images, "train")
         facts = qdq.quantize(source, final, images, section.keep_fp32)
-    labels = splits.test.labels.numpy()
-    got = _classes_of(final, splits.test)
-    times, left_out = _time(cfg, target, source, final, splits.sample(8), folder)
-    found = {
+    got = _judge(task, network, _in_onnx_runtime(final))
+    times, left_out = _time(cfg, target, source, final, task.samples(8), folder)
+    scores = {"fp32_score": full.score, "int8_score": got.score}
+    if section.method == "qat":
+        scores["trained_score"] = expected.score
+    return {
         "method": section.method,
-        "fp32_accuracy": float((full == labels).mean()),
-        "int8_accuracy": float((got == labels).mean()),
-        "agreement": float((got == expected).mean()),
+        "metric": task.metric.name,
+        "text": {name: task.metric.text(score) for name, score in scores.items()},
+        **scores,
+        "agreement": None if got.answers is None else task.agreement(expected.answers, got.answers),
         "quantized": facts.quantized,
         "kept": list(facts.kept),
         "ms": times,
         "left_out": left_out,
     }
-    if section.method == "qat":
-        found["trained_accuracy"] = float((expected == labels).mean())
-    return found
 
 
-def trained_classes(
-    network: nn.Module, keep_fp32: Collection[str], train: Callable[[], None], images: Images
-) -> np.ndarray:
-    """Trains ``network`` with simulated int8 and returns the classes it then gives.
+@dataclass(frozen=True)
+class Judged:
+    """How a network did on the test split.
 
-    The classes are taken before the simulation is removed, so that they are those of the int8
-    network. Afterwards ``network`` is a plain FP32 module again, with the trained weights.
+    Attributes:
+        score: by the task's metric.
+        answers: see `tvmkd.distill.task.Task.answers`.
+    """
+
+    score: float
+    answers: Any
+
+
+def judge_trained(
+    network: nn.Module, keep_fp32: Collection[str], train: Callable[[], None], task: Task
+) -> Judged:
+    """Trains ``network`` with simulated int8, and judges it.
+
+    It is judged before the simulation is removed: as the int8 network. Afterwards ``network`` is a
+    plain FP32 module again, with the trained weights.
 
     Args:
         network: changed in place.
         keep_fp32: see `tvmkd.quantize.fake.attach`.
         train: trains ``network``.
-        images: the images to classify.
-
-    Returns:
-        int64 ``[images]``: the class of each.
+        task: what is learnt.
     """
     detach = fake.attach(network, keep_fp32)
     train()
-    classes = _classes(network.cpu(), images)
+    network.cpu().eval()
+
+    def run(images: torch.Tensor) -> Any:
+        with torch.inference_mode():
+            return network(images)
+
+    judged = _judge(task, network, run)
     detach()
-    return classes
+    return judged
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -135,28 +154,37 @@ def lines(found: dict[str, Any]) -> list[str]:
     times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["ms"].items())
     kept = f", {len(found['kept'])} kept in fp32" if found["kept"] else ""
     what = (
-        f"{found['quantized']} layers in int8{kept}: right {found['int8_accuracy']:.1%}, in fp32 "
-        f"{found['fp32_accuracy']:.1%}; {found['agreement']:.1%} of the classes as expected"
+        f"{found['quantized']} layers in int8{kept}: {found['metric']} "
+        f"{found['text']['int8_score']}, in fp32 {found['text']['fp32_score']}"
     )
+    if found["agreement"] is not None:
+        what += f"; {found['agreement']:.1%} of the answers as expected"
     left_out = [f"{name}: left out: {reason}" for name, reason in found["left_out"].items()]
     return [what, times, *left_out]
 
 
-def _classes(network: nn.Module, images: Images) -> np.ndarray:
-    found = []
-    order = torch.split(torch.arange(len(images.labels)), 128)
-    with torch.inference_mode():
-        for pictures, _ in batches(images, order):
-            found.append(network.eval()(pictures).argmax(1))
-    return torch.cat(found).numpy()
+def _judge(task: Task, network: nn.Module, run: Callable[[torch.Tensor], Any]) -> Judged:
+    score = task.measure(network, run, "test")[task.metric.key]
+    return Judged(score, task.answers(network, run, "test"))
 
 
-def _classes_of(onnx: Path, images: Images) -> np.ndarray:
-    """The classes that ONNX Runtime gives to the images of a split, one image at a time."""
+def _metadata(saved: checkpoint.Checkpoint) -> dict[str, str]:
+    """What the student's file says of its data and its outputs."""
+    hidden = {"training", "input_shape"}
+    return {key: value for key, value in saved.meta.items() if key not in hidden}
+
+
+def _in_onnx_runtime(onnx: Path) -> Callable[[torch.Tensor], Any]:
+    """Runs a file image by image: ``[n, C, H, W]`` to its outputs, as `Task.measure` wants them."""
     session = open_session(onnx, threads=machine.physical_cores())
     name = session.get_inputs()[0].name
-    pictures = images.get(torch.arange(len(images.labels))).numpy()
-    return np.array([int(session.run(None, {name: row[None]})[0].argmax()) for row in pictures])
+
+    def run(images: torch.Tensor) -> Any:
+        found = [session.run(None, {name: row[None]}) for row in images.numpy()]
+        outputs = [torch.from_numpy(np.concatenate(one)) for one in zip(*found, strict=True)]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    return run
 
 
 def _time(
