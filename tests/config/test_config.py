@@ -124,8 +124,7 @@ def test_a_detector_is_described_by_its_data() -> None:
         ({"data": {**SCENES, "scenes": [0, 1, 1]}}, "data.scenes.0"),
         ({"distill": {"hard_mining": 1.0}}, "distill.hard_mining is for classifiers"),
         ({"distill": {"curriculum": "root"}}, "distill.curriculum is for classifiers"),
-        ({"prune": {}}, "prune is for classifiers"),
-        ({"quantize": {}}, "quantize is for classifiers"),
+        ({"early_exit": {"exits": ["a"]}}, "early_exit is for classifiers"),
         ({"detection": {"augment": ["blur"]}}, "detection.augment.0"),
         ({"data": {}, "detection": {"variants": 2}}, "needs \\[data\\] dataset"),
         ({"data": {}, "teacher": {"backbone": "a.pt"}}, "backbone is for detectors"),
@@ -136,3 +135,24 @@ def test_what_does_not_go_with_a_detector_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=line):
         detector(**sections)
+
+
+def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None:
+    sections = {"prune": {}, "quantize": {}, "export": {"precision": "int8"}}
+    assert detector(**sections).export.precision == "int8"
+    assert detector(export={"precision": "fp16", "keep_fp32": ["head"]}).export.keep_fp32
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        ({"export": {"precision": "int8"}}, r"needs the section \[quantize\]"),
+        ({"export": {"keep_fp32": ["a"]}}, 'goes with precision = "fp16"'),
+        ({"quantize": {}, "export": {"precision": "int8", "batch": 2}}, "a batch of 1"),
+        ({"quantize": {}, "export": {"precision": "int8", "dynamic_batch": True}}, "a batch of 1"),
+        ({"export": {"precision": "fp8"}}, "export.precision"),
+    ],
+)
+def test_precisions_that_cannot_be_are_refused(sections: dict[str, Any], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        config.parse({"project": {"name": "toy"}, **sections})

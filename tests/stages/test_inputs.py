@@ -35,7 +35,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
-    "detector": {"data": {"dataset": "scenes", "image_size": 96}, "distill": {}},
+    "detector": {
+        "data": {"dataset": "scenes", "image_size": 96},
+        "distill": {},
+        "prune": {},
+        "quantize": {},
+    },
+    "half": {"export": {"precision": "fp16", "batch": 2}},
+    "int8": {"quantize": {}, "export": {"precision": "int8"}},
     "voc": {"data": {"dataset": "voc", "path": "voc", "image_size": 96}, "distill": {}},
 }
 
@@ -116,15 +123,18 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "early_exit.exits": (["b"], ("distill",)),
     "early_exit.weight": (0.25, ("distill",)),
     "early_exit.max_drop": (0.5, ("early_exit",)),
-    "detection.augment": (["flip"], ("distill",)),
-    "detection.variants": (2, ("distill",)),
-    "detection.classification": (0.5, ("distill",)),
-    "detection.boxes": (0.5, ("distill",)),
-    "detection.features": (0.5, ("distill",)),
-    "detection.temperature": (0.5, ("distill",)),
+    "detection.augment": (["flip"], TRAINERS),
+    "detection.variants": (2, TRAINERS),
+    "detection.classification": (0.5, TRAINERS),
+    "detection.boxes": (0.5, TRAINERS),
+    "detection.features": (0.5, TRAINERS),
+    "detection.temperature": (0.5, TRAINERS),
     "export.batch": (3, ("export", "tune", "build", "compare")),
     "export.dynamic_batch": (False, ("export", "tune", "build")),
     "export.opset": (20, ("export",)),
+    "export.precision": ("fp16", ("export", "compare")),
+    "export.keep_fp32": (["a"], ("export",)),
+    "export.allow_slow": (True, ()),  # only the check before the first stage reads it
     # The user's student is not rounded to the target's channel_multiple.
     "target.name": ("jetson-nano", (*COMPILERS, "tune", "build", "compare", "report")),
     "tune.stack": ("relay", TVM),
@@ -163,7 +173,14 @@ FILES = (
     *("mine.py", "yours.py", "given.pt", "elsewhere/cat/1.png", "voc/a.png"),
     *("shipped/relax/records", "shipped/relay/records"),
     *("run/student.pt", "run/pruned.pt", "run/teacher.pt", "run/metrics.json"),
-    *("run/student.onnx", "run/teacher.onnx", "run/inputs.npz", "run/comparison.json"),
+    *(
+        "run/student.onnx",
+        "run/student-int8.onnx",
+        "run/student-fp32.onnx",
+        "run/teacher.onnx",
+        "run/inputs.npz",
+        "run/comparison.json",
+    ),
     *(f"run/records/board/{name}" for name in (*RECORDS, "aside.jsonl")),
     *("run/artifact/model.so", "run/artifact-untuned/model.so"),
 )
@@ -223,6 +240,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["voc"]
     elif field == "distill.loss_args":
         names = ["own loss"]
+    elif field == "export.keep_fp32":
+        names = ["half"]
     elif section in ("prune", "quantize"):
         names = ["all but early exits"]
     elif section == "early_exit":
@@ -312,6 +331,24 @@ def test_a_changed_file_does_too(name: str) -> None:
     before = keys(data)
     Path(name).write_text("changed", encoding="utf-8")
     assert changed(before, keys(data)) == set(READERS_OF_FILES[name]) & set(before)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "readers"),
+    [
+        ("int8", "run/student-int8.onnx", {"export"}),
+        ("half", "run/student-fp32.onnx", {"compare"}),
+        ("all but early exits", "run/student-int8.onnx", set()),
+        ("all but early exits", "run/student-fp32.onnx", set()),
+    ],
+)
+def test_files_of_another_precision_are_read_where_the_config_asks_for_it(
+    variant: str, name: str, readers: set[str]
+) -> None:
+    data = {**BASE, **VARIANTS[variant]}
+    before = keys(data)
+    Path(name).write_text("changed", encoding="utf-8")
+    assert changed(before, keys(data)) == readers
 
 
 def test_the_teacher_that_was_trained_is_read_by_the_stages_that_learn_from_it() -> None:

@@ -105,6 +105,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _int8_from_somewhere(self) -> Config:
+        if self.export.precision == "int8" and self.quantize is None:
+            raise ValueError('export.precision = "int8" needs the section [quantize]')
+        return self
+
+    @model_validator(mode="after")
     def _of_one_kind(self) -> Config:
         if not self.data.detection:
             if self.detection != Detection():
@@ -112,7 +118,7 @@ class Config(Section):
             if self.teacher.backbone or self.student.backbone:
                 raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
             return self
-        given = [name for name in ("prune", "quantize", "early_exit") if getattr(self, name)]
+        given = ["early_exit"] if self.early_exit else []
         fields = type(self.distill).model_fields
         given += [
             f"distill.{name}"

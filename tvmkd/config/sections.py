@@ -232,6 +232,22 @@ class Export(Section):
     """Leave the batch dimension free."""
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     """ONNX opset version."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Precision of ``student.onnx``, which is tuned, built and compared. ``int8``: the file that
+    ``[quantize]`` writes."""
+    keep_fp32: list[str] = Field(default_factory=list)
+    """``fp16``: modules that stay in FP32 (mixed precision), by their paths in
+    ``named_modules()``."""
+    allow_slow: bool = False
+    """Also use a precision that is not faster according to the target file."""
+
+    @model_validator(mode="after")
+    def _of_one_precision(self) -> Export:
+        if self.keep_fp32 and self.precision != "fp16":
+            raise ValueError('keep_fp32 goes with precision = "fp16"; [quantize] has its own')
+        if self.precision == "int8" and (self.dynamic_batch or self.batch != 1):
+            raise ValueError('precision = "int8" is for a batch of 1: leave batch out')
+        return self
 
 
 class TargetRef(Section):

@@ -78,15 +78,19 @@ class Reference:
         self._stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._board, self._target = board, dict(target or {})
         self.on: dict[str, Any] = {}
+        import onnx as onnx_format  # not at the top: the process that runs a library needs none
+
+        from tvmkd.export.precision import precision_of
+
         rng = np.random.default_rng(seed)
         self.names = [spec["name"] for spec in inputs]
         self.samples: list[Arrays] = [*real]
         self.samples += [random_sample(rng, inputs) for _ in range(RANDOM_SAMPLES)]
         session = open_session(onnx, threads=1)
         self.outputs = [session.run(None, dict(sample)) for sample in self.samples]
-        self.tolerance = max(
-            tolerance.compiled(str(out.dtype)) for outs in self.outputs for out in outs
-        )
+        dtypes = {str(out.dtype) for outs in self.outputs for out in outs}
+        dtypes.add(precision_of(onnx_format.load(onnx, load_external_data=False)))
+        self.tolerance = max(map(tolerance.compiled, dtypes))
 
     def judge(self, library: Path) -> Verdict:
         """Runs ``library`` on the samples and compares.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,25 @@ class Compare(Stage):
         files = selection.Files(
             context.onnx, artifacts, context.student, cfg.student.model, context.search_in
         )
-        return selection.select(cfg.compare.engines, files)
+        specs = selection.select(cfg.compare.engines, files)
+        return [spec for spec in map(self._in_precision, specs) if spec is not None]
+
+    def _in_precision(self, spec: EngineSpec) -> EngineSpec | None:
+        """An engine that runs ``student.onnx``, or what was made of it, has its precision.
+
+        None for one that runs the checkpoint, which is not the network of an int8 file.
+        """
+        from tvmkd.bench.engines import engine_class
+
+        precision = self.context.cfg.export.precision
+        if engine_class(spec.kind).file == "checkpoint":
+            return None if precision == "int8" else spec
+        return dataclasses.replace(spec, precision=precision)
+
+    @property
+    def _reference(self) -> Path | None:
+        """The FP32 file for the outputs to agree with; None: the file that is compared."""
+        return self.context.full_precision if self.context.cfg.export.precision == "fp16" else None
 
     def inputs(self) -> dict[str, Any]:
         """What each engine runs, the code and the versions behind it, and the method."""
@@ -53,6 +72,8 @@ class Compare(Stage):
             "timing": context.timing,
             "compiler": context.compiler if paths & {context.artifact, context.untuned} else None,
             "batch": cfg.export.batch,
+            "precision": cfg.export.precision,
+            "reference": self.context.hash(self._reference),
             "budget": self._budget,
             "code": [cfg.student.model, context.source(cfg.student.model)]
             if context.student in paths
@@ -78,6 +99,7 @@ class Compare(Stage):
             seconds=cfg.seconds,
             rounds=cfg.rounds,
             budget_ms=self._budget,
+            reference=self._reference,
         )
         with table.following() as tell:
             result = compare(

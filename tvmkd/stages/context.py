@@ -59,6 +59,16 @@ class RunContext:
         return self.folder / "student.onnx"
 
     @property
+    def full_precision(self) -> Path:
+        """The student's ONNX file in FP32, where `onnx` is in half precision."""
+        return self.folder / "student-fp32.onnx"
+
+    @property
+    def int8(self) -> Path:
+        """The ONNX file that ``[quantize]`` writes."""
+        return self.folder / "student-int8.onnx"
+
+    @property
     def teacher_onnx(self) -> Path:
         """The teacher's ONNX file."""
         return self.folder / "teacher.onnx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,21 @@ from tvmkd.stages.early_exit import EarlyExit
 
 
 class Export(Stage):
-    """``student.onnx``, real inputs for it, and ``teacher.onnx`` if there is a teacher."""
+    """``student.onnx``, real inputs for it, and ``teacher.onnx`` if there is a teacher.
+
+    In half precision also ``student-fp32.onnx``, the reference of the comparison.
+    """
 
     name = "export"
     after = EarlyExit
+
+    def check(self) -> list[str]:
+        """Refuses a precision where the target's file says that it does not pay."""
+        section = self.context.cfg.export
+        if section.precision == "fp32":
+            return []
+        slow = self.context.target.check_pays(section.precision, section.allow_slow)
+        return [] if slow is None else [slow]
 
     def inputs(self) -> dict[str, Any]:
         """The checkpoints, the user's code that rebuilds them, and the data to sample."""
@@ -28,7 +40,8 @@ class Export(Stage):
             "student": context.hash(context.student),
             "model": own_code(cfg.student.model),
             "code": context.source(cfg.student.model),
-            "export": cfg.export.model_dump(mode="json"),
+            "export": cfg.export.model_dump(mode="json", exclude={"allow_slow"}),
+            "int8": context.hash(context.int8) if cfg.export.precision == "int8" else None,
             "data": context.data,
             "teacher": context.hash(teacher),
         }
@@ -43,6 +56,7 @@ class Export(Stage):
         """The ONNX files with the weights beside them, and the inputs."""
         context = self.context
         beside = [path.with_name(f"{path.name}.data") for path in (context.onnx, self._teacher)]
+        beside += [context.full_precision] if context.cfg.export.precision == "fp16" else []
         optional = [path for path in (self._teacher, *beside) if path.exists()]
         return [context.onnx, context.samples, *optional]
 
@@ -69,9 +83,10 @@ class Export(Stage):
                 model=own_code(cfg.student.model),
                 search_in=context.search_in,
             )
-            info = check(context.onnx, context.dims)
             step("picking real inputs")
             pictures = samples(cfg, SAMPLES * cfg.export.batch, context.search_in)
+            self._convert(pictures)
+            info = check(context.onnx, context.dims)
             _save(context.samples, info.inputs[0].name, pictures)
             self._teacher.unlink(missing_ok=True)
             weights = context.teacher_weights
@@ -82,6 +97,18 @@ class Export(Stage):
                 except InputError as error:
                     console.warn(f"the teacher is not timed: {error}")
         return {"onnx": str(context.onnx), **info.to_dict(), "samples": len(pictures)}
+
+    def _convert(self, pictures: Any) -> None:
+        """Gives ``student.onnx`` the precision of the config."""
+        from tvmkd.export.half import half
+
+        context, section = self.context, self.context.cfg.export
+        if section.precision == "fp16":
+            shutil.copyfile(context.onnx, context.full_precision)
+            half(context.full_precision, context.onnx, section.keep_fp32, pictures)
+        elif section.precision == "int8":
+            with draft(context.onnx) as written:
+                shutil.copyfile(context.int8, written)
 
     def _export_teacher(self, weights: Path, shape: tuple[int, ...], classes: int) -> None:
         from tvmkd.export import export

@@ -40,7 +40,7 @@ class Quantize(Stage):
 
     def outputs(self) -> list[Path]:
         """The ONNX file."""
-        return [self.context.folder / "student-int8.onnx"]
+        return [self.context.int8]
 
     def run(self) -> dict[str, Any]:
         """Returns what `tvmkd.quantize.quantizing.quantize` found."""
