@@ -1,4 +1,4 @@
-"""What every benchmark here shares: its options, its table, its JSON, the machine's facts."""
+"""Shared by all benchmarks: options, result table, JSON output, facts about the machine."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tvmkd.bench import machine
 
 @dataclass
 class Result:
-    """One ratio and the bar it is held against.
+    """One ratio and its limit.
 
     Attributes:
-        name: what is compared, "tvmkd over peer".
-        ratio: the figure.
-        bar: the limit; None where the figure is only told.
+        name: the two sides of the ratio, "tvmkd over peer".
+        ratio: the measured value.
+        bar: the limit; None if the ratio is only reported.
         better: "lower" (the ratio must be at most the bar) or "higher" (at least).
-        ratios: the single measurements behind the figure.
-        note: what a reader has to know.
-        details: further JSON-safe facts behind the figure.
+        ratios: the single measurements that the ratio summarises.
+        note: anything a reader must know to interpret the ratio.
+        details: further JSON-safe facts about the measurement.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether the bar is met."""
+        """True if the ratio is within its limit, or has none."""
         if self.bar is None:
             return True
         return self.ratio <= self.bar if self.better == "lower" else self.ratio >= self.bar
@@ -54,7 +54,7 @@ class Result:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """A parser that has ``--json PATH`` already."""
+    """An argument parser with the option ``--json PATH``."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -70,10 +70,10 @@ def from_ratios(
 
 
 def finish(results: Sequence[Result], path: Path | None, **more: Any) -> int:
-    """Prints the table, writes ``path`` where given; the exit code: 0 when every bar is met.
+    """Prints the table and writes ``path`` if given; returns 0 if every ratio is within its limit.
 
     Args:
-        more: further JSON-safe facts for the file, beside "results" and "machine".
+        more: further JSON-safe entries of the file, next to "results" and "machine".
     """
     width = max((len(result.name) for result in results), default=0)
     if results:

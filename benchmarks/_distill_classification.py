@@ -1,10 +1,10 @@
-"""What each way of distilling does for a small classifier: 256 labelled digits, and a camera.
+"""Gain of each distillation recipe for a small classifier: 256 labelled digits and a camera.
 
-The teacher is trained once, on photographed images, as who wants a robust student would do. Every
-student has the same network, images, epochs and seeds, and is tested on the clean test split and on
-the same split as a camera of severity 5 sees it. What is closed of the gap is held against the
-student alone with the *same* augmentation, so that distilling gets no credit for the camera; the
-table also has the gap to the student without any of it.
+The teacher is trained once, with camera augmentation, because the student should be robust. All
+students have the same network, images, epochs and seeds. Each is tested on the clean test split and
+on the same split corrupted at severity 5. The share of the gap that is closed is relative to a
+student trained alone with the *same* augmentation, so that distilling gets no credit for the
+augmentation; the table also shows the gap to the student without augmentation.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     "KD + camera": ({"loss": "kd"}, CAMERA),
     "DKD + camera": (DKD, CAMERA),
 }
-# Distilling wants patience (Beyer et al., 2022): with 60 epochs no student came near its teacher.
+# Distilling needs long training (Beyer et al., 2022): after 60 epochs every student was far below
+# its teacher.
 EPOCHS = 400
 
 
@@ -67,7 +68,7 @@ def _config(recipe: dict[str, Any], augment: str, seeds: Sequence[int], teacher:
 
 
 def _corrupted(splits: Splits) -> TensorImages:
-    """The test split, photographed. One seed: every network sees the same pictures."""
+    """The corrupted test split. The seed is fixed, so every network sees the same images."""
     clean = splits.test.get(torch.arange(len(splits.test.labels))) * STD + MEAN
     pixels = camera.corrupt(clean.clamp(0, 1), SEVERITY, seed=0)
     return TensorImages(pixels, splits.test.labels, [MEAN], [STD])
@@ -88,7 +89,7 @@ def _scores(path: Path, splits: Splits, corrupted: TensorImages) -> tuple[float,
 
 
 def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Trains every recipe over ``seeds``; what is there already in ``out`` is not trained again."""
+    """Trains every recipe with every seed; runs that are already in ``out`` are not repeated."""
     splits = data.load(config.Data(batch_size=BATCH))
     corrupted = _corrupted(splits)
     first = out / "teacher"
@@ -117,11 +118,11 @@ def _result(
         if recipe["loss"] != "ce":
             alone = mean["alone + camera" if augment == CAMERA else "alone"]
             gap = teacher - alone
-            # Less than 3 points are too near to the spread over seeds for a share to mean anything.
+            # A gap below 3 points is too close to the spread over seeds for a meaningful share.
             if gap >= 0.03:
                 closed[name] = (mean[name] - alone) / gap
     best = max(closed, key=lambda name: closed[name], default=None)
-    # Only the corrupted data have a gap that is meant to be wide.
+    # Only the corrupted split is expected to have a wide gap.
     bar = 0.4 if column else None
     share = closed[best] if best else 0.0
     return {

@@ -1,7 +1,6 @@
-"""What a RetinaNet teaches an SSDLite: the recipe of that name over seeds, and what both cost.
+"""Distils a RetinaNet into an SSDLite by the recipe of that name, over seeds, and times both.
 
-Latencies are those of the two ONNX files in ONNX Runtime, in turns, on scenes
-of the test split.
+Latencies are those of the two ONNX files in ONNX Runtime, interleaved, on scenes of the test split.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ def _in_turns(
         name: [found.prepare(picture) for picture in pictures] for name, found in detectors.items()
     }
     rounds: dict[str, list[list[float]]] = {name: [] for name in detectors}
-    for turn in range(-1, ROUNDS):  # the first only warms up
+    for turn in range(-1, ROUNDS):  # the first run is the warm-up
         for name in sorted(detectors, reverse=turn % 2 == 0):
             times: list[float] = []
             end = time.perf_counter() + SECONDS

@@ -1,4 +1,4 @@
-"""What early exits save: the recipe of that name over seeds, against its own last exit."""
+"""Time saved by early exits, relative to the last exit: the recipe of that name over seeds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """tvmkd's training loop against loops written by hand in plain PyTorch, for both tasks.
 
-Same networks from the same seeds, same data, same augmentation, same steps, in one process,
-alternating. tvmkd's also logs, validates, looks at every loss and gradient, and writes its
-checkpoints; the others do nothing but train.
+Both use the same networks, seeds, data, augmentation and steps, and alternate in one process.
+tvmkd's loop also logs, validates, checks every loss and gradient, and writes checkpoints; the
+others only train.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VIEWS = 2  # of each image for detectors, in turn
 def classifier_by_hand(
     student: nn.Module, teacher: nn.Module, splits: Splits, settings: Settings
 ) -> float:
-    """A classifier's loop, as one would write it without tvmkd. Returns its accuracy."""
+    """A plain PyTorch training loop for a classifier. Returns the accuracy."""
     generator = torch.Generator().manual_seed(settings.seed)
     student.to(memory_format=torch.channels_last)
     decay = [weight for weight in student.parameters() if weight.ndim > 1]
@@ -106,7 +106,7 @@ def classifier(student: nn.Module, teacher: nn.Module, splits: Splits, settings:
 
 
 def detector_by_hand(student: Dense, task: DetectionTask, settings: Settings) -> None:
-    """A detector's loop, as one would write it without tvmkd."""
+    """A plain PyTorch training loop for a detector."""
     generator = torch.Generator().manual_seed(settings.seed)
     student.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
@@ -147,11 +147,11 @@ def detector(student: Dense, task: DetectionTask, settings: Settings) -> None:
 
 
 def classifier_contest(epochs: int) -> dict[str, Callable[[], None]]:
-    """Each contender as a call that trains a fresh student: the demo's classifier."""
+    """Both loops as calls that train a new student: the demo's classifier."""
     splits = data.load(config.Data())
     settings = Settings(epochs, 4e-3, 5e-4, config.Data().batch_size, 0)
     torch.manual_seed(0)
-    # Untrained: its speed is the same.
+    # Untrained: weights do not change its speed.
     teacher = ResidualNet().to(memory_format=torch.channels_last).eval().requires_grad_(False)
     fresh = DepthwiseNet()
     return {
@@ -161,7 +161,7 @@ def classifier_contest(epochs: int) -> dict[str, Callable[[], None]]:
 
 
 def detector_contest(epochs: int) -> dict[str, Callable[[], None]]:
-    """The same for an SSDLite on embedded scenes, whose views are made anew for each."""
+    """Both loops for an SSDLite on the embedded scenes; each call makes its own views."""
     section = {"dataset": "scenes", "image_size": 96, "scenes": [96, 8, 8]}
     cfg = config.parse(
         {"project": {"name": "bench"}, "data": section, "detection": {"variants": VIEWS}}
@@ -182,14 +182,15 @@ CONTESTS = {"classification": (classifier_contest, 40), "detection": (detector_c
 def training_overhead(
     task: str, rounds: int = 6, progress: Callable[[str], None] = lambda text: None
 ) -> list[float]:
-    """Time of tvmkd's training over that of the hand-written one, one ratio a round.
+    """Time of tvmkd's training divided by that of the hand-written loop, one ratio per round.
 
-    On one thread: several stall each other on a shared machine, by more than what is to be
-    measured. Each round times both, and the first one alternates; a first round is not counted.
+    On one thread: on a shared machine several threads stall each other for longer than the
+    difference to measure. Each round times both loops, and alternates which of them starts; the
+    first round is discarded.
 
     Args:
         task: of `CONTESTS`.
-        rounds: to count.
+        rounds: rounds that count.
         progress: called with a line for each round.
     """
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What pruning buys: the recipe of that name over seeds, each step's latency and accuracy."""
+"""Latency and accuracy of each pruning step: the recipe of that name over seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
     ratios, lost = [], []
     for run in found:
         kept = [step for step in run["steps"] if step["kept"]]
-        # Each ratio was measured in turns; medians of different minutes are not to be divided.
+        # Use the interleaved ratios: medians measured at different times are not comparable.
         ratios.append(math.prod(step["ratio"] for step in kept))
         lost.append(kept[0]["test_score"] - kept[-1]["test_score"])
     note = f"loses {100 * statistics.fmean(lost):.2f} points of test accuracy in the mean"

@@ -1,4 +1,4 @@
-"""What eight bits cost and buy: the recipe of that name over seeds, trained so and not."""
+"""Accuracy and latency of int8, with and without quantisation-aware training, over seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tvmkd.stages import pipeline
 
 
 def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Trains the recipe with each seed, then quantises it after training and with it."""
+    """Runs the recipe with each seed, by post-training quantisation and by QAT."""
     text = (resources.folder("recipes") / "qat.toml").read_text(encoding="utf-8")
     found: dict[str, list[dict[str, Any]]] = {"ptq": [], "qat": []}
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Where the time goes by kernel, beside the same operator in ONNX Runtime's own profile."""
+"""Time of each kernel next to that of the same operator in ONNX Runtime's profile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ float peak(long rounds) {
     return total[0];
 }
 """
-HEAVY = ("conv2d", "depthwise", "dense")  # a Winograd product is a dense kernel
+HEAVY = ("conv2d", "depthwise", "dense")  # dense: also the product of a Winograd convolution
 CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "MatMul", "FusedGemm")
 
 
@@ -56,7 +56,7 @@ def core_peak() -> float:
 
 
 def onnxruntime_profile(path: Path, threads: int, runs: int = 40) -> list[dict[str, Any]]:
-    """Median time of each node in the order of execution: ``name``, ``op``, ``us``."""
+    """Median time of each node in execution order: ``name``, ``op``, ``us``."""
     with tempfile.TemporaryDirectory() as folder:
         code = (
             "import sys, numpy, onnxruntime as ort\n"
@@ -90,11 +90,11 @@ def onnxruntime_profile(path: Path, threads: int, runs: int = 40) -> list[dict[s
 
 
 def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[str, Any]]:
-    """The artifact's kernels, the costliest first, each with its peer's time.
+    """The artifact's kernels, slowest first, each with its ONNX Runtime time.
 
-    Convolutions and products are matched by their order in the graph, which both keep. What is
-    fused behind them counts with them in both; of a Winograd convolution the product stands for
-    all three kernels. ``peer_us`` is None for other kernels.
+    Convolutions and matrix products are matched by their order in the graph, which both runtimes
+    keep. Operators fused into them are included in both times. For a Winograd convolution the
+    matrix product represents all three kernels. ``peer_us`` is None for other kernels.
     """
     with StackClient(artifacts.read(artifact).stack) as stack:
         rows = stack.profile(artifact, repeats=40)
@@ -113,10 +113,10 @@ def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[st
 
 
 def _match(model: onnx.ModelProto, peers: list[dict[str, Any]]) -> list[float | None]:
-    """The peer's time of each convolution and product, in the graph's order.
+    """ONNX Runtime's time of each convolution and matrix product, in graph order.
 
-    ONNX Runtime names a fused node after the value that it computes in the end (``relu_3_nchwc``),
-    so each node is looked for under its own name, its output's, and those of what reads it.
+    ONNX Runtime names a fused node after its final output (``relu_3_nchwc``), so each node is
+    searched under its name, the name of its output, and those of its consumers.
     """
     times = {row["name"].removesuffix("_nchwc"): row["us"] for row in peers}
     heavy = {row["name"].removesuffix("_nchwc") for row in peers if row["op"] in CONVOLUTIONS}
@@ -129,7 +129,7 @@ def _match(model: onnx.ModelProto, peers: list[dict[str, Any]]) -> list[float | 
         if node.op_type not in CONVOLUTIONS:
             continue
         names, front = [node.name], [node]
-        for _ in range(6):  # as many elementwise operators as a kernel takes behind it
+        for _ in range(6):  # the most elementwise operators that are fused into one kernel
             names += [value for each in front for value in each.output]
             front = [reader for each in front for out in each.output for reader in readers[out]]
             front = [reader for reader in front if reader.op_type not in CONVOLUTIONS]

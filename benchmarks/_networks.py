@@ -1,4 +1,4 @@
-"""The networks that latency is measured on, as ONNX files. Weights do not change the time."""
+"""The networks of the latency benchmarks as ONNX files. Weights do not change the time."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ export(network, Path(out), [int(size) for size in shape], dynamic_batch=free == 
 
 
 def onnx_file(name: str, folder: Path) -> Path:
-    """The network's ONNX file in ``folder``; exported, in a process of its own, if not there."""
+    """The network's ONNX file in ``folder``; a missing file is exported in a separate process."""
     spec, shape = NETWORKS[name]
     return export(spec, shape, folder / f"{name}.onnx")
 
 
 def export(spec: str, shape: tuple[int, ...], path: Path, *, free_batch: bool = False) -> Path:
-    """``path``, exported in a process of its own if it is not there."""
+    """``path``; a missing file is exported in a separate process."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [str(path), spec, "free" if free_batch else "fixed", *map(str, shape)]

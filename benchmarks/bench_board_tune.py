@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Tuning trials a minute on one emulated Jetson Nano: tvmkd against stock ``tune_relax``.
 
-As bench_trials.py, with the board's server under QEMU and code for its Cortex-A57. Stock gets a
-linker for the board, since what it sends by default has to be linked there; everything else is
-upstream's default but its build timeout.
+Like bench_trials.py, but the board's server runs under QEMU and the code is for a Cortex-A57. Stock
+gets a cross-linker, because its default upload must be linked on the board. Everything else, except
+the build timeout, is upstream's default.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BAR = 3.0
 
 
 def main() -> int:
-    """Runs both in turns and compares."""
+    """Runs both alternately and compares."""
     options = bench_trials.arguments(__doc__ or "").parse_args()
     reason = emulate.why_not()
     if reason is not None:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""What TensorRT takes of ten torchvision models inside TVM, and how long it takes to find out.
+"""Share of ten torchvision models that TVM can offload to TensorRT, and the partitioning time.
 
-Partitioning needs neither TensorRT nor a GPU: upstream's patterns decide, less what cannot be put
-into ONNX. With ``--build`` the regions are also handed over, to ONNX Runtime on this machine (and
-the outputs are then compared with those of the whole model), or to TensorRT-RTX for the compute
-capability of a target.
+Partitioning needs neither TensorRT nor a GPU: it uses upstream's patterns, except operators that
+cannot be converted to ONNX. With ``--build`` the regions are also compiled: by ONNX Runtime on this
+machine (the outputs are then compared with those of the whole model), or by TensorRT-RTX for the
+compute capability of a target.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NETWORKS.update({name: (f"torchvision:{name}", (1, 3, 224, 224)) for name in MOD
 
 
 def covered(stack: StackClient, name: str, onnx: Path, target: Mapping[str, Any]) -> dict[str, Any]:
-    """The coverage of a model, and the seconds that it took to import and partition it."""
+    """The coverage of a model, and the seconds needed to import and partition it."""
     start = time.perf_counter()
     found: dict[str, Any] = stack.lower(onnx, target, byoc="tensorrt")["byoc"]
     found.pop("available")
@@ -50,7 +50,7 @@ def covered(stack: StackClient, name: str, onnx: Path, target: Mapping[str, Any]
 def built(
     stack: StackClient, onnx: Path, target: Mapping[str, Any], engine: str, out: Path
 ) -> dict[str, Any]:
-    """What a library of the model with its regions handed over is like."""
+    """Builds a library with the offloaded regions and returns its facts."""
     start = time.perf_counter()
     manifest = stack.build(onnx, target, [], out, byoc=engine)
     carried = manifest["coverage"]["byoc"]["carried"]
@@ -105,7 +105,7 @@ def main() -> int:
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True)
     rows = []
     with tempfile.TemporaryDirectory(prefix="tvmkd-byoc-") as work, StackClient("relax") as stack:
-        # Else a second run would time the cache of engines.
+        # Otherwise a second run would time the engine cache.
         os.environ["XDG_CACHE_HOME"] = work
         for name in args.models:
             onnx = onnx_file(name, args.onnx or Path(work))

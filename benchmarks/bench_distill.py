@@ -1,8 +1,8 @@
-"""What distilling, exits, pruning and quantising buy, over seeds: accuracy and measured latency.
+"""Accuracy and measured latency of distilling, early exits, pruning and quantising, over seeds.
 
-Each part trains its networks, so the whole takes hours on two cores; --part names one. What lies
-in --out from an earlier call is not trained again. Latencies are measured after the trainings of a
-part; keep the machine quiet.
+Each part trains its networks, so all parts together take hours on two cores; --part selects one.
+Networks that an earlier call left in --out are not trained again. Latencies are measured after the
+training of each part; keep the machine idle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _result(found: dict[str, Any]) -> _common.Result:
 
 
 def main() -> int:
-    """Measures the parts that are asked for; the exit code: 0 when every bar is met."""
+    """Measures the selected parts; returns 0 if every ratio is within its limit."""
     assert __doc__ is not None
     parser = _common.parser(__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all")

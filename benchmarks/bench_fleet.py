@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""How tuning scales with boards, and what a session costs per trial.
+"""How the tuning rate scales with the number of boards, and the cost of a session per trial.
 
-Scaling: the demo's student is tuned, with the same seed and the same number of trials, on 1, 2, 4
-and 8 boards of this machine whose servers add a declared delay to each trial, so that two
-cores are enough to show what a drawer of boards would do. The rate counts from the eighth trial to
-the eighth before the last; importing and lowering are not in it. What is compared is trials a
-minute of N boards over N times those of one board.
+Scaling: the demo's student is tuned, with the same seed and number of trials, on 1, 2, 4 and 8 RPC
+servers of this machine. Each server adds a fixed delay to each trial, so that two cores can
+simulate many boards. The rate is measured from the eighth trial to the eighth before the last;
+importing and lowering are excluded. The ratio is trials per minute on N boards divided by N times
+those on one board.
 
-Sessions: the same tiny kernel, run once a trial, over loopback: wall time a trial of tvmkd's runner
-(sessions stay open) against stock's RPCRunner (a session a trial), in turns.
+Sessions: the same tiny kernel, run once per trial over loopback: wall time per trial of tvmkd's
+runner (sessions stay open) against stock RPCRunner (one session per trial), alternating.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tvmkd.boards.fleet import running_fleet
 
 SCALING_BAR = 0.9
 OVERHEAD_BAR = 0.2
-EDGE = 8  # trials at each end that do not count
+EDGE = 8  # trials that are ignored at the start and at the end
 SHAPE = [64]
 
 
 def rate(onnx: Path, target: dict[str, Any], boards: int, trials: int, delay: float) -> float:
-    """Trials a minute with so many boards."""
+    """Trials per minute on this number of boards."""
     from tvmkd.stacks.client import StackClient
 
     moments: list[float] = []
@@ -87,7 +87,7 @@ def scaling(options: Any) -> list[Result]:
 
 
 def ours(library: Path, tracker: dict[str, Any], count: int) -> float:
-    """Seconds a trial of tvmkd's runner, each rejected after its first run."""
+    """Seconds per trial of tvmkd's runner; each candidate is rejected after its first run."""
     from tvmkd.tuning.measurement import RunJob
     from tvmkd.tuning.runner import BoardRunner
 
@@ -104,7 +104,7 @@ def ours(library: Path, tracker: dict[str, Any], count: int) -> float:
 
 
 def serve_stock() -> None:
-    """The child that has TVM: builds the kernel, and runs it with stock's RPCRunner."""
+    """Child process with TVM: builds the kernel and runs it with stock RPCRunner."""
     from tvmkd.runtime.tvm_process import import_compiler
 
     import_compiler()

@@ -2,10 +2,11 @@
 """Latency of tuned artifacts against ONNX Runtime: the demo's student and four torchvision models.
 
 Each model is built for x86-64-v3 with the records that ship with tvmkd (no trial is made here),
-batch 1, FP32. Both engines run in processes of their own on the same CPUs with the same number of
-threads, in turns, after their outputs agreed; the ratio is of the medians. With each model goes a
-table by kernel: time, share, the fraction of the cores' peak (multiply-adds in registers, measured
-in the same run), and the time of the same operator in ONNX Runtime's profile.
+batch 1, FP32. Each engine runs in its own process, on the same CPUs with the same number of
+threads. Their outputs are compared first, then they are timed interleaved; the ratio is that of the
+medians. A table for each model lists its kernels: time, share, fraction of the cores' peak
+(multiply-adds in registers, measured in the same run), and time of the same operator in ONNX
+Runtime's profile.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TVM, PEER = "tvm", "onnxruntime"
 
 
 def measure(name: str, onnx: Path, artifact: Path, threads: int, seconds: float) -> dict[str, Any]:
-    """One comparison: the ratio of the medians and, per round, of the rounds' medians."""
+    """One comparison: the ratio of the overall medians and that of each round's medians."""
     found = compare(
         [EngineSpec(PEER, PEER, onnx), EngineSpec(TVM, "tvm", artifact)],
         onnx,

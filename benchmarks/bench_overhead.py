@@ -1,11 +1,11 @@
 """The overhead of tvmkd: its harness against a bare loop, its training loop against loops written
 by hand, for classifiers and detectors.
 
-The harness: an engine in its own process, stopped between turns, lead-in and all, against a script
-that does nothing but read the clock round the same ``InferenceSession.run``. Both on the same
-threads and CPU; they take turns, ABBA, and each pair of turns gives one ratio of medians. Where a
-process's memory happens to lie moves its speed by a few per cent, so both are started anew several
-times. The bar is on both sides: the harness may report neither more nor less.
+The harness: an engine in its own process, stopped between its turns and with its lead-in calls,
+against a script that only reads the clock before and after the same ``InferenceSession.run``. Both
+use the same CPU and threads and are interleaved (ABBA); each pair of turns gives one ratio of
+medians. The memory layout of a process changes its speed by a few per cent, so both are restarted
+several times. The limit is two-sided: the harness may report neither more nor less.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tvmkd.bench.spec import EngineSpec
 HARNESS_BAR, TRAINING_BAR = 1.02, 1.03
 CHANNELS, SIZE, LAYERS = 32, 56, 4
 
-# A person's own loop. It is driven over the same pipe, so that it can take turns.
+# A hand-written loop. It is driven over the same pipe, so that it can be interleaved.
 BARE = """
 import os, sys, time
 import numpy as np
@@ -84,7 +84,7 @@ def model(path: Path) -> Path:
 def harness_overhead(
     starts: int, rounds: int, seconds: float, threads: int, progress: Callable[[str], None]
 ) -> list[float]:
-    """The harness's median over the bare loop's, one ratio for each pair of turns."""
+    """The harness's median divided by the bare loop's, one ratio per pair of turns."""
     cpus, ratios = machine.choose_cpus(threads), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -124,7 +124,7 @@ def harness_overhead(
 
 
 def main() -> int:
-    """Measures and prints; 1 when a bar is missed."""
+    """Measures and prints; returns 1 if a ratio is outside its limit."""
     parser = _common.parser(__doc__ or "")
     parser.add_argument("--starts", type=int, default=6, help="times both processes are started")
     parser.add_argument("--rounds", type=int, default=10, help="pairs of turns for each start")
@@ -140,7 +140,7 @@ def main() -> int:
     if args.only != "training":
         ratios = harness_overhead(args.starts, args.rounds, args.seconds, args.threads, tell)
         ratio = statistics.median(ratios)
-        # Too low is as wrong as too high.
+        # A ratio that is too low is as wrong as one that is too high.
         off = max(ratio, 1 / ratio)
         note = f"the median ratio is {ratio:.4f}; the figure is its distance from 1, either way"
         results.append(

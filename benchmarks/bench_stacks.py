@@ -2,16 +2,17 @@
 """Relay against Relax and ONNX Runtime: the demo's student and four torchvision models.
 
 Each model is built by both stacks for x86-64-v3 with the records that ship with tvmkd (no trial is
-made here), batch 1, FP32. The three engines run in processes of their own on the same CPUs with the
-same number of threads, in turns, after their outputs agreed; the ratios are of the medians. With
-each model goes a table of the Relay artifact by kernel (see bench_latency.py).
+made here), batch 1, FP32. Each of the three engines runs in its own process, on the same CPUs with
+the same number of threads. Their outputs are compared first, then they are timed interleaved; the
+ratios are those of the medians. A table for each model lists the kernels of the Relay artifact (see
+bench_latency.py).
 
-Then trials a minute on the student: tvmkd's tuning of the relay stack against upstream's
+Then trials per minute on the student: tvmkd's tuning of the relay stack against upstream's
 ``auto_scheduler.TaskScheduler`` with LocalBuilder and RPCRunner, on the same kind of tracker and
 server, one after the other (see bench_trials.py). Upstream's search keeps its defaults (population
 2048, four generations); its build timeout is raised, since a worker's import takes longer than the
-default on slow machines. The RPC client of hhb-tvm 3.2.3 is mended in its workers as it is in ours:
-as it comes it loads no module at a server, and so measures nothing.
+default on slow machines. The RPC client of hhb-tvm 3.2.3 is patched in upstream's workers as in
+ours: without the patch it cannot load a module on a server, and measures nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ ENGINES = ("onnxruntime", "tvm:relax", "tvm:relay")
 
 
 def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Builds both, compares the three; medians in ms and ratios of Relay to the others."""
+    """Builds both artifacts and times all engines: medians in ms, ratios of Relay to the others."""
     target = targets.load("x86-64-v3")
     specs, shares = [EngineSpec("onnxruntime", "onnxruntime", onnx)], {}
     for stack in stack_registry.names():
@@ -71,7 +72,7 @@ def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) ->
 
 
 def latency(options: argparse.Namespace) -> tuple[list[Result], dict[str, Any]]:
-    """The results of every model, and the tables behind them."""
+    """The results of all models and their kernel tables."""
     peak = core_peak()
     rows, kernels = [], {}
     with tempfile.TemporaryDirectory(prefix="tvmkd-stacks-") as work:
@@ -104,7 +105,7 @@ def latency(options: argparse.Namespace) -> tuple[list[Result], dict[str, Any]]:
 
 
 def run_stock(onnx: Path, target: dict[str, Any], limit: float) -> list[float]:
-    """One round of upstream's tuner in a process of its own; when each trial ended."""
+    """Runs upstream's tuner once in a separate process; returns when each trial ended."""
     runs = interpreters.find("relay")
     argv = [runs.python, os.path.abspath(__file__), "--stock-child"]
     with (
@@ -124,7 +125,7 @@ def run_stock(onnx: Path, target: dict[str, Any], limit: float) -> list[float]:
 
 
 def run_mended(*args: Any) -> Any:
-    """Upstream's measuring, in a process of upstream's pool, with a client that loads modules."""
+    """Upstream's measurement in a process of upstream's pool, with the patched RPC client."""
     from tvm.auto_scheduler import measure
 
     from tvmkd.runtime.relay_shims import load_module_with_one_argument
@@ -134,7 +135,7 @@ def run_mended(*args: Any) -> Any:
 
 
 def serve_stock() -> None:
-    """The child of :func:`run_stock`: upstream's tuner as its documentation has it."""
+    """Child process of :func:`run_stock`: upstream's tuner as in its documentation."""
 
     def tune(params: dict[str, Any], _emit: Any) -> None:
         from tvmkd.tuning import tuner_backend
@@ -176,7 +177,7 @@ def serve_stock() -> None:
 
 
 def trials(options: argparse.Namespace) -> tuple[list[Result], dict[str, Any]]:
-    """The result for trials a minute."""
+    """The result for trials per minute."""
     target = targets.load("host").to_dict()
     ours: list[float] = []
     stock: list[float] = []

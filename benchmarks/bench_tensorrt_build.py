@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""What TensorRT-RTX (or TensorRT) makes of five torchvision models: seconds, size and layers.
+"""TensorRT-RTX (or TensorRT) engines of five torchvision models: build time, size and layers.
 
-Each in FP32, FP16 and INT8, with a fixed batch of 1 and with one from 1 to 8 that is best at 4.
-TensorRT-RTX builds for a compute capability by name, so that no GPU is needed, and nothing is run.
-"before" is what comes before the builder: bringing the file to FP16 (with a comparison in ONNX
-Runtime) or to INT8 (calibrated with eight pictures of seeded noise: they change no size), and
-parsing. Weights are seeded and random. Each build is the median of some, in one process a model.
+Each in FP32, FP16 and INT8, with a fixed batch of 1 and with a dynamic batch of 1 to 8, optimised
+for 4. TensorRT-RTX builds for a given compute capability, so no GPU is needed and nothing is run.
+"before" is the time before the builder starts: conversion to FP16 (with a comparison in ONNX
+Runtime) or to INT8 (calibrated with eight images of seeded noise, which do not change the size),
+and parsing. Weights are random and seeded. Build times are medians of several builds in one process
+per model.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ PICTURES = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same from build to build."""
+    """Settings that are the same for all builds."""
 
     bindings: api.Bindings
     capability: str | None
@@ -85,7 +86,7 @@ def measure(name: str, precision: Any, free: bool, setting: Setting) -> dict[str
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row as people read it."""
+    """A row of the printed table."""
     batch = "1" if row["batch"] == 1 else "1–8"
     start = f"{row['model']:20} {row['precision']:5} {batch:>5}"
     if "error" in row:

@@ -1,15 +1,16 @@
 #!/usr/bin/env python
-"""Tuning trials a minute: tvmkd against stock ``tune_relax`` with LocalBuilder and RPCRunner.
+"""Tuning trials per minute: tvmkd against stock ``tune_relax`` with LocalBuilder and RPCRunner.
 
 Both tune the same network (the demo's depthwise student at 32x32, or --onnx) for the same target
 on this machine, over a TVM tracker and an RPC server of the same kind with the same thread count,
-one after the other, --rounds times. tvmkd tunes for a fixed time; stock is asked for 64 candidates
-(its default batch) and ends the batches that it has begun, however long that takes. What counts is
-candidates that were built and measured, divided by the time from starting the tuner's process to
-the last of them: importing TVM, lowering, starting workers and the search are in it for both.
+one after the other, --rounds times. tvmkd tunes for a fixed time; stock is given 64 trials (its
+default batch) and completes the batches that it has started, however long that takes. The rate is
+the number of candidates that were built and measured, divided by the time from the start of the
+tuner's process to the last of them. For both it includes importing TVM, lowering, starting the
+workers and the search.
 
-Stock's build timeout is raised from 30 s to 600 s: with the default, machines on which a worker's
-import takes longer than that make no trial at all. Everything else is upstream's default.
+Stock's build timeout is raised from 30 s to 600 s: on machines where a worker's import takes longer
+than 30 s, the default would allow no trial at all. Everything else is upstream's default.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def export_student(path: Path) -> Path:
 
 
 def rate(moments: list[float]) -> float:
-    """Trials a minute, from the seconds since the start at which each one ended."""
+    """Trials per minute, from the time at which each trial ended, in seconds since the start."""
     return 60.0 * len(moments) / max(moments) if moments else 0.0
 
 
@@ -65,7 +66,7 @@ def here() -> contextlib.AbstractContextManager[dict[str, Any]]:
 def run_tvmkd(
     onnx: Path, target: dict[str, Any], seconds: float, fleet: Fleet = here, stack: str = "relax"
 ) -> list[float]:
-    """Tunes with tvmkd for ``seconds`` and returns when each trial ended."""
+    """Tunes with tvmkd for ``seconds``; returns when each trial ended."""
     from tvmkd.stacks.client import StackClient
 
     class Enough(Exception):
@@ -94,10 +95,10 @@ def run_tvmkd(
 
 
 def run_stock(onnx: Path, target: dict[str, Any], limit: float, fleet: Fleet = here) -> list[float]:
-    """One round of stock TVM's tuning in a process of its own; when each trial ended.
+    """Runs stock TVM's tuner once in a separate process; returns when each trial ended.
 
     Args:
-        limit: seconds after which it is cut off; what it measured by then counts.
+        limit: seconds after which it is stopped; the trials measured until then count.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -124,7 +125,7 @@ def run_stock(onnx: Path, target: dict[str, Any], limit: float, fleet: Fleet = h
 
 
 def serve_stock() -> None:
-    """The child of :func:`run_stock`: plain TVM, as its documentation has it."""
+    """Child process of :func:`run_stock`: plain TVM, as in its documentation."""
 
     def tune(params: dict[str, Any], _emit: Any) -> None:
         import onnx
@@ -140,7 +141,7 @@ def serve_stock() -> None:
         log, tracker, linker = params["log"], params["tracker"], params["linker"]
 
         def linked(module: Any) -> str:
-            # Upstream sends a .tar, which a board needs a compiler of its own to link.
+            # Upstream uploads a .tar, which the board must link with a compiler.
             import subprocess
             import tempfile
 
@@ -150,7 +151,7 @@ def serve_stock() -> None:
             return f"{folder}/kernel.so"
 
         def counted(session: Any, rt_mod: Any, device: Any, config: Any, arguments: Any) -> Any:
-            # Runs in upstream's own worker process: the moment a measurement is done.
+            # Runs in upstream's worker process, when a measurement has ended.
             from tvm.s_tir.meta_schedule.runner.rpc_runner import default_run_evaluator
 
             costs = default_run_evaluator(session, rt_mod, device, config, arguments)
@@ -180,7 +181,7 @@ def serve_stock() -> None:
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options of this benchmark and of the one on an emulated board."""
+    """The options of this benchmark and of the one for an emulated board."""
     made = parser(__doc__ or "")
     made.add_argument("--onnx", type=Path, help="tune this model instead of the demo's student")
     made.add_argument("--rounds", type=int, default=1, help="turns of each (default 1)")
@@ -193,7 +194,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Runs both in turns and compares."""
+    """Runs both alternately and compares."""
     options = arguments(__doc__ or "").parse_args()
     if options.stock_child:
         serve_stock()
@@ -202,7 +203,7 @@ def main() -> int:
 
 
 def compare(options: Any, target: dict[str, Any], fleet: Fleet, bar: float) -> int:
-    """Runs both in turns on boards of ``fleet``; the exit code."""
+    """Runs both alternately on boards of ``fleet``; returns the exit code."""
     ours: list[float] = []
     stock: list[float] = []
     firsts: list[float | None] = []

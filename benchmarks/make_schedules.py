@@ -3,8 +3,8 @@
 
     python benchmarks/make_schedules.py --target x86-64-v3 --trials-per-task 48 --work /tmp/records
 
-Tuning goes into WORK and resumes there. The best records of each kernel, over all networks, go to
-schedules/STACK/TARGET. Run it on an otherwise idle machine.
+Tuning writes its records to WORK and resumes from there. The best records of each kernel, over all
+networks, are copied to schedules/STACK/TARGET. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
