@@ -1,4 +1,4 @@
-"""What ``tvmkd doctor`` looks at: one small function a check."""
+"""The checks of ``tvmkd doctor``: one small function per check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISK_WANTED = 2 * GIB
 
 
 def checks() -> Iterator[Check]:
-    """Every check, cheapest first, so that a person sees lines at once."""
+    """All checks, fastest first, so that the first lines appear at once."""
     yield _python()
     yield from _packages()
     yield _host_target()

@@ -1,4 +1,4 @@
-"""Targets: one board or host a TOML file, as data. ``load("jetson-nano")`` gives a `Target`."""
+"""Targets: one TOML file per board or host. ``load("jetson-nano")`` gives a `Target`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 @dataclass(frozen=True)
 class Toolchain:
-    """How a shared library is linked for the target: GNU triple and the oldest glibc to run on."""
+    """How a shared library is linked for the target: GNU triple and oldest supported glibc."""
 
     triple: str
     glibc: str
@@ -31,7 +31,7 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Cuda:
-    """The GPU side: ``sm_NN``, the newest PTX version the driver takes, the TensorRT release."""
+    """The GPU side: ``sm_NN``, the driver's newest PTX version, the TensorRT release."""
 
     arch: str
     ptx_max: str
@@ -51,7 +51,7 @@ class Target:
     """A machine to compile for.
 
     Attributes:
-        name: as in the file's name, ``jetson-nano``.
+        name: the file's name without suffix, ``jetson-nano``.
         description: one line for people.
         device: ``cpu`` or ``cuda``, where the kernels run.
         tvm: the TVM target as a dict, ``num-cores`` resolved.
@@ -59,11 +59,11 @@ class Target:
         toolchain: how to link for it.
         cuda: the GPU's facts, None on a CPU target.
         precisions: fp32, fp16 and int8: whether each pays.
-        channel_multiple: channels are best rounded to a multiple of this.
+        channel_multiple: channel counts should be rounded to a multiple of this.
         budget: default budgets in ms: ``total_ms``, ``model_ms``.
         power: the commands of the power modes, and ``watts``.
-        thermal: ``pause_celsius``, at which tuning lets a board rest until it is down to
-            ``resume_celsius``; empty: never.
+        thermal: ``pause_celsius``, at which tuning pauses on a board until it has cooled to
+            ``resume_celsius``; empty: never pause.
     """
 
     name: str
@@ -90,14 +90,14 @@ class Target:
         return str((self.host or self.tvm).get("mcpu", ""))
 
     def check_pays(self, precision: str, allow_slow: bool = False) -> str | None:
-        """Refuses a precision that does not pay on the target, with the reason from its file.
+        """Rejects a precision that does not pay on the target, with the file's reason.
 
         Args:
             precision: ``fp32``, ``fp16`` or ``int8``.
-            allow_slow: do it all the same.
+            allow_slow: do not reject it, but return the warning.
 
         Returns:
-            None where it pays, else a line to warn with.
+            None if it pays, otherwise a one-line warning.
 
         Raises:
             InputError: it does not pay, and ``allow_slow`` was not given.
@@ -111,7 +111,7 @@ class Target:
         return line
 
     def runs_here(self) -> str | None:
-        """None when code for this target runs on this machine, else the reason why not."""
+        """None if code for this target runs on this machine, otherwise the reason why not."""
         if self.device != "cpu":
             return f"its kernels run on {self.device}, and here only on a board's server"
         here = machine.architecture()
@@ -123,7 +123,7 @@ class Target:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-safe data; `from_dict` gives the same target back."""
+        """Plain JSON-safe data; `from_dict` restores the same target."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -131,8 +131,8 @@ class Target:
         """Builds a target from plain data.
 
         Raises:
-            InputError: a key is unknown or missing, or a value has the wrong type; names
-                ``where``, the key, and what is wanted.
+            InputError: a key is unknown or missing, or a value has the wrong type; the message has
+                ``where``, the key and the expected value.
         """
         values = _fields(cls, data, where)
         for key, kind in (("toolchain", Toolchain), ("cuda", Cuda)):
@@ -198,14 +198,14 @@ def _typed(value: Any, wanted: type[Any], where: str) -> Any:
 
 
 def names() -> list[str]:
-    """The names that `load` knows: the shipped files, and ``host`` for this machine."""
+    """The names that `load` accepts: the shipped files, and ``host`` for this machine."""
     return ["host", *sorted(path.stem for path in resources.folder("targets").glob("*.toml"))]
 
 
 def host_name() -> str:
     """The shipped target that ``host`` stands for on this machine.
 
-    x86-64-v3 even where the CPU has AVX-512: the shipped schedules are for it.
+    x86-64-v3 even if the CPU has AVX-512: the shipped schedules are for x86-64-v3.
 
     Raises:
         InputError: none of the shipped targets fits this machine.
@@ -225,7 +225,8 @@ def load(name_or_path: str | Path) -> Target:
     """The target of that name, or of the file at that path (ends in ``.toml`` or has a ``/``).
 
     Raises:
-        InputError: unknown name (names the known ones and the closest), unreadable or wrong file.
+        InputError: unknown name (the message lists the known names and the closest), unreadable or
+            invalid file.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:

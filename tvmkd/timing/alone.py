@@ -1,4 +1,4 @@
-"""Runs a module that times something, in a process that holds nothing else."""
+"""Runs a timing module in a separate process without other work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_alone(module: str, arguments: Sequence[object], threads: int, subject: o
 
     Args:
         module: prints one JSON value on standard output and nothing else.
-        threads: of TVM.
+        threads: number of TVM's threads.
         subject: what is timed, for the message.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Times artifacts in turns, in a process that holds nothing else.
+"""Times artifacts interleaved, in a separate process without other work.
 
 `tvmkd.bench.compare` measures several engines on one model; this module measures several models,
-each with its own artifact, as pruning makes them one after the other.
+each with its own artifact, such as the steps of pruning.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def in_turns(
     Args:
         artifacts: folders; each model has the same single input.
         inputs: an ``.npy`` of that input.
-        threads: of TVM.
-        seconds: for each artifact.
+        threads: number of TVM's threads.
+        seconds: measuring time of each artifact.
 
     Returns:
-        for each artifact `ROUNDS` rounds of times in ms; every other round runs in reverse order.
+        for each artifact its times in ms in each of `ROUNDS` rounds; every other round runs in
+        reverse order.
 
     Raises:
         InputError: an artifact cannot be loaded or run.
@@ -50,7 +51,7 @@ def in_turns(
 def time_programs(
     programs: Sequence[artifact.Artifact], array: np.ndarray, seconds: float
 ) -> list[list[list[float]]]:
-    """As `in_turns`, in this process: warms each program up, then times them in turns."""
+    """Like `in_turns`, but in this process: warms up each program, then times them interleaved."""
     calls = [functools.partial(program.run, [array]) for program in programs]
     for call in calls:
         lead_in(call, int(WARM_UP * 1e9))

@@ -44,8 +44,8 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 def time_calls(call: Call, count: int, limit_ns: int | None = None) -> list[int]:
     """Nanoseconds of each of ``count`` calls, one after the other.
 
-    Ends early, after the current call, once ``limit_ns`` have passed: on a busy machine a call may
-    take a hundred times as long as in the warm-up.
+    Stops after the current call if ``limit_ns`` have passed: on a busy machine a call may take a
+    hundred times as long as in the warm-up.
 
     Between two calls the clock is read twice and nothing else happens: results go into a list that
     exists already, and the garbage collector is off. Dropping the call's result counts as part of

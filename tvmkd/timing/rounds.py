@@ -1,7 +1,7 @@
-"""The order in which contestants take turns: ABBA, every other round reversed.
+"""The order of the contestants in each round: ABBA, every other round is reversed.
 
-What drifts slowly (the clock, the temperature, the neighbours) then meets all of them alike, and
-none always runs after the same one.
+Slow drifts (clock, temperature, load of other processes) then affect all contestants alike, and no
+contestant always runs after the same other one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def in_order(contestants: Sequence[T], turn: int) -> Sequence[T]:
 
 
 def interleave(contestants: Sequence[Callable[[], T]], rounds: int) -> list[list[T]]:
-    """Calls each contestant once a round.
+    """Calls each contestant once per round.
 
     Returns:
         for each contestant the results of its rounds.

@@ -49,7 +49,7 @@ def order_statistic_ci(samples: Samples) -> tuple[float, float]:
 
 
 def ratio_ci(ours: Rounds, theirs: Rounds, seed: int = 0) -> tuple[float, tuple[float, float]]:
-    """``median(ours) / median(theirs)`` and its 95% interval, from rounds taken in pairs.
+    """``median(ours) / median(theirs)`` and its 95% interval, from paired rounds.
 
     Args:
         ours: samples of each round, any unit.
@@ -74,8 +74,8 @@ def ratio_ci(ours: Rounds, theirs: Rounds, seed: int = 0) -> tuple[float, tuple[
 def builds_error(medians: Sequence[float]) -> float:
     """Half the 95% interval of the logarithm of a median over builds, by Student's t.
 
-    Two builds say little of what a third one would be, and t says so. What the medians differ by
-    through the noise inside each build is in it too, which errs on the side of "level".
+    With only two builds t is large, so the interval is wide. It also contains the noise inside each
+    build, so the result is conservative: more often "level".
 
     Args:
         medians: of each build, above zero; 0.0 for fewer than two.
@@ -87,23 +87,24 @@ def builds_error(medians: Sequence[float]) -> float:
 
 
 def widened(centre: float, interval: tuple[float, float], error: float) -> tuple[float, float]:
-    """The interval round ``centre`` with an independent error of the logarithm added to it."""
+    """The interval around ``centre``, widened by an independent error of the logarithm."""
     low, high = (np.hypot(np.log(end / centre), error) for end in interval)
     return float(centre * np.exp(-low)), float(centre * np.exp(high))
 
 
 def _t(freedom: int) -> float:
     """Student's t for a two-sided interval of 95%."""
-    # Not scipy.stats, which takes a second to import.
+    # Not scipy.stats, because its import takes a second.
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))
 
 
 def _interval(centre: float, replicates: np.ndarray, rounds: int) -> tuple[float, float]:
-    """The bootstrap's 95% interval on a log scale, stretched as Student's t is over the normal.
+    """The bootstrap's 95% interval on a log scale, widened for a small number of rounds.
 
-    A bootstrap over ten rounds covers about 86% where it says 95; the stretch mends that.
+    A nominal 95% bootstrap over ten rounds covers about 86%. Student's t in place of the normal
+    quantile corrects this.
     """
     freedom = rounds - 1
     stretch = _t(freedom) / 1.96 * np.sqrt(rounds / freedom)
