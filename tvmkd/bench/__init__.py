@@ -1,4 +1,4 @@
-"""Head-to-head measuring: engines in their own processes, interleaved, and a verdict.
+"""Head-to-head comparison: engines in their own processes, interleaved timing, a verdict.
 
     from tvmkd.bench import CompareOptions, EngineSpec, compare
     result = compare([EngineSpec("onnxruntime", "onnxruntime", "m.onnx"),
@@ -7,7 +7,7 @@
     print(result.verdict.sentence)
 
 The names below load their modules on first use: an engine's process imports this package too, and
-it should hold little more than the engine.
+should load little more than the engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether an engine computes the same thing. Nothing is timed that does not."""
+"""Compares an engine's outputs with the reference. An engine that disagrees is not timed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Agreement:
 
     Attributes:
         max_abs_error: largest absolute difference over all samples and outputs.
-        relative_error: the largest, over the outputs, of the difference divided by the output's
-            largest magnitude in the reference.
-        problem: what is wrong, in words, or None.
+        relative_error: for each output the largest difference divided by the largest magnitude in
+            the reference; the maximum over the outputs.
+        problem: a message that describes what is wrong, or None.
     """
 
     max_abs_error: float
@@ -31,8 +31,8 @@ def compare_outputs(
 ) -> Agreement:
     """Compares outputs, given as sample -> output -> array.
 
-    The scale of an output is taken over all samples: one sample whose logits happen to be near
-    zero must not turn rounding into a failure.
+    An output's largest magnitude is taken over all samples. Otherwise a sample with logits near
+    zero could fail because of rounding alone.
     """
     worst_abs = worst_rel = 0.0
     problem: str | None = None

@@ -1,4 +1,4 @@
-"""One engine on its way through a comparison: checked, timed in turns, and put into figures."""
+"""One engine of a comparison: checks its outputs, times its rounds, computes its statistics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tvmkd.timing.loop import WarmUp
 
 
 class Disagrees(TvmkdError):
-    """An engine's outputs are not those of the reference."""
+    """The engine's outputs differ from the reference by more than the tolerance."""
 
 
 class Run:
-    """One engine in its process, or one build of it.
+    """One engine, or one build of it, in its process.
 
     Args:
-        process: of the engine.
-        spec: what was asked for, of which the process may hold one build.
-        tolerance: largest error allowed; None goes by the precision.
+        process: the engine's process.
+        spec: the engine as requested; the process may run one of its builds.
+        tolerance: largest error allowed; None: that of the precision.
     """
 
     def __init__(self, process: EngineProcess, spec: EngineSpec, tolerance: float | None) -> None:
@@ -55,8 +55,8 @@ class Run:
         """Loads the engine and compares its outputs.
 
         Raises:
-            Disagrees: they are too far from the reference.
-            TvmkdError: it cannot be loaded or run.
+            Disagrees: the outputs differ too much from the reference.
+            TvmkdError: the engine cannot be loaded or run.
         """
         self.loaded, outputs = self.process.prepare(paths, names, folder, timeout)
         self.agreement = compare_outputs(wanted, outputs, self.tolerance)
@@ -64,18 +64,18 @@ class Run:
             raise Disagrees(self.agreement.problem)
 
     def turn(self, seconds: float, most: int, call_s: float) -> None:
-        """One round: as many calls of ``call_s`` as fit in ``seconds``, at least five and at most
-        ``most``; cut short where they take four times as long.
-        """
+        """Times one round: as many calls of ``call_s`` seconds as fit in ``seconds``.
+
+        At least five and at most ``most``; stops early if they take four times as long."""
         count = max(5, min(most, round(seconds / call_s)))
         self.rounds.append(self.process.time(count, limit_s=4 * max(seconds, 5 * call_s)))
 
     def ask_facts(self) -> None:
-        """Asks the engine about itself, once it is done."""
+        """Asks the engine for its facts, after the last round."""
         self.facts = self.process.facts()
 
     def drop(self, error: TvmkdError) -> schema.LeftOut:
-        """Ends the engine's process; the reason for the record."""
+        """Ends the engine's process; returns the reason for the record."""
         self.process.close()
         why: Literal["missing", "failed", "disagrees"] = "failed"
         if isinstance(error, MissingError):
@@ -87,7 +87,7 @@ class Run:
         return schema.LeftOut(name=self.spec.name, kind=self.spec.kind, why=why, reason=reason)
 
     def build(self) -> schema.Build:
-        """Its figures as one build of several."""
+        """The results of this build, for an engine with several builds."""
         pooled = [sample for one in self.rounds for sample in one]
         return schema.Build(
             p50=stats.percentile(pooled, 50),
@@ -99,10 +99,10 @@ class Run:
 
 
 def figures(runs: Sequence[Run]) -> schema.Engine:
-    """The statistics of an engine from its builds, which were timed in the same rounds.
+    """The results of an engine, from its builds, which were timed in the same rounds.
 
-    A round holds the calls of all builds, one build after the other. Where a figure is one build's,
-    it is the worst one's; facts are those of the first.
+    A round contains the calls of all builds, one build after the other. Values of single builds
+    (size, memory, error) are the largest of them; facts are those of the first build.
     """
     first, spec = runs[0], runs[0].spec
     rounds = [

@@ -1,4 +1,4 @@
-"""Where a comparison was made, and what a reader has to know before relying on it."""
+"""The machine of a comparison, and warnings about anything that makes the results less reliable."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def context(
     after: dict[str, Any],
     gpu: schema.Gpu | None = None,
 ) -> schema.Context:
-    """The machine that the engines ran on: this one, or the board.
+    """Describes the machine that the engines ran on: this one, or the board.
 
     Args:
-        engines: with their facts.
-        before, after: `tvmkd.bench.machine.weather`.
-        gpu: this machine's, where an engine ran on it.
+        engines: the measured engines.
+        before, after: state of this machine, from `tvmkd.bench.machine.weather`.
+        gpu: this machine's GPU, if an engine ran on it.
     """
     facts = machine.facts()
     boards = [engine.facts["board"] for engine in engines if "board" in engine.facts]
@@ -61,7 +61,7 @@ def context(
 def _locked(
     engines: Sequence[schema.Engine], board: dict[str, Any] | None, gpu: schema.Gpu | None
 ) -> bool | None:
-    """Whether the clocks were held: of the GPU here, or of all of the board that says so."""
+    """Whether the clocks of the GPU here or of the board were locked; None: unknown."""
     if board is None:
         on_gpu = any(engine.device == "GPU" for engine in engines)
         return gpu.locked if gpu is not None else (False if on_gpu else None)
@@ -72,7 +72,7 @@ def _locked(
 
 
 def warnings(engines: Sequence[schema.Engine], where: schema.Context) -> list[str]:
-    """What may be wrong with the figures, a sentence each."""
+    """Possible problems of the results, one sentence each."""
     found = _of_clocks(where)
     if any(engine.facts.get("board", {}).get("emulated") for engine in engines):
         found.append("EMULATED: QEMU's times say nothing about a real board")
@@ -126,7 +126,7 @@ def _of_clocks(where: schema.Context) -> list[str]:
 
 
 def marked(verdict: schema.Verdict, engines: Sequence[schema.Engine]) -> schema.Verdict:
-    """The verdict; of emulated times it says so first, of different devices last."""
+    """The verdict, with a remark before it on emulated times, and after it on different devices."""
     devices = {
         device: [engine.name for engine in engines if engine.device == device]
         for device in ("GPU", "CPU")
@@ -142,7 +142,7 @@ def marked(verdict: schema.Verdict, engines: Sequence[schema.Engine]) -> schema.
 
 
 def weak_check(wanted: Sequence[Sequence[np.ndarray]]) -> list[str]:
-    """Says so where the reference gives the same for every input: then anything may agree."""
+    """Warns if the reference outputs are the same for all inputs: then the check proves little."""
     if len(wanted) < 2:
         return []
     for index, first in enumerate(wanted[0]):

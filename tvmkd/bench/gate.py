@@ -1,8 +1,8 @@
 """The gate: ``tvm.p99 < 20ms``, ``tvm.p50 <= 1.2 * onnxruntime.p50``, ``tvm.p99 < budget``.
 
-A requirement is two sides with one of ``< <= > >=`` between them. A side is a quantity (``20ms``,
-``4 MB``), a figure of an engine (``tvm.p50``), or ``budget``, and may be multiplied by a number.
-Figures: p50 p90 p95 p99 mean min max (times), size and memory (bytes), build (a time), error.
+A requirement compares two sides by ``<``, ``<=``, ``>`` or ``>=``. A side is a quantity (``20ms``,
+``4 MB``), a metric of an engine (``tvm.p50``), or ``budget``, and may be multiplied by a number.
+Metrics: p50 p90 p95 p99 mean min max (times), size and memory (bytes), build (a time), error.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ OPERATORS = {
     "<": lambda a, b: a < b,
     ">": lambda a, b: a > b,
 }
-# Names come before units, so that an engine may be called "ms"; a name holds dots, colons and
-# pluses ("torch.compile", "tvm:untuned", "tvm+tensorrt").
+# Names are matched before units, so that an engine may be called "ms". A name may contain dots,
+# colons and pluses ("torch.compile", "tvm:untuned", "tvm+tensorrt").
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>[A-Za-zµ]+)?"
     r"|(?P<name>[A-Za-z_][\w.:+-]*)"
@@ -51,7 +51,7 @@ TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Side:
-    """``factor`` times an engine's figure (``name`` set) or a plain quantity (in ms or bytes)."""
+    """``factor`` times an engine's metric (if ``name`` is set) or a quantity (in ms or bytes)."""
 
     factor: float
     kind: str
@@ -74,9 +74,9 @@ class Check:
     """The result of one requirement.
 
     Attributes:
-        requirement: the expression as it was written.
-        holds: whether it is met.
-        text: the same with the figures in it, and what a reader should know about them.
+        requirement: the expression as the user wrote it.
+        holds: True if it is met.
+        text: the expression with the measured values, and remarks on them.
     """
 
     requirement: str
@@ -88,18 +88,18 @@ def parse(text: str) -> Requirement:
     """Parses one requirement.
 
     Raises:
-        UsageError: it does not parse; the message points at the place.
+        UsageError: it does not parse; the message marks the position.
     """
     return _Parser(text).requirement()
 
 
 def evaluate(comparison: Comparison, requirements: Iterable[str]) -> list[Check]:
-    """Every requirement against the comparison. All are parsed before any is judged.
+    """Checks every requirement against the comparison. All are parsed before the first is checked.
 
     Raises:
-        UsageError: one does not parse, names an engine that was never asked for, or compares a
-            time with a size.
-        InputError: one asks for a time, and the times are of an emulated board.
+        UsageError: one does not parse, names an engine that was not requested, or compares a time
+            with a size.
+        InputError: one requires a time, and the times are those of an emulated board.
     """
     parsed = [parse(text) for text in requirements]
     for requirement in parsed:
@@ -237,7 +237,7 @@ def _judge(requirement: Requirement, comparison: Comparison) -> Check:
 
 
 def _value(side: Side, comparison: Comparison) -> float | str:
-    """In ms or bytes; or why there is none."""
+    """The value in ms or bytes, or the reason why there is none."""
     if side.name is None:
         return side.factor
     if side.figure is None:
@@ -263,7 +263,7 @@ def _figure(engine: Engine, figure: str) -> float | None:
 
 
 def _doubt(requirement: Requirement, comparison: Comparison) -> str:
-    """Marks a comparison of two medians whose answer another measurement might reverse."""
+    """A remark if another measurement might reverse the comparison of two medians."""
     left, right = requirement.left, requirement.right
     if left.figure != "p50" or right.figure != "p50" or left.name == right.name:
         return ""

@@ -1,10 +1,10 @@
-"""How fast and how warm an NVIDIA GPU was, by nvidia-smi, which comes with its driver.
+"""Clocks, temperature and power of an NVIDIA GPU, read by nvidia-smi, a part of its driver.
 
-It is asked between turns, never during one: it takes a CPU and the driver's locks for a moment.
+It is called between turns only: it briefly uses a CPU and the driver's locks.
 
-The driver tells no one whether its clocks are locked. They count as locked where the SM clock was
-the same at every reading, idle and busy, and either the driver says that a setting holds it, or it
-stayed below its maximum with nothing else that slows it down.
+The driver does not report whether the clocks are locked. They count as locked if the SM clock was
+the same at every reading, idle and busy, and either the driver reports a clock setting, or the
+clock stayed below its maximum without another reason for throttling.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Watch:
     """Readings of one GPU in the course of a comparison.
 
     Args:
-        uuid: of the GPU, ``GPU-...``; None takes the first that nvidia-smi shows.
+        uuid: the GPU's UUID, ``GPU-...``; None: the first GPU that nvidia-smi lists.
     """
 
     def __init__(self, uuid: str | None = None) -> None:
@@ -53,13 +53,13 @@ class Watch:
         self._readings: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Takes a reading, where nvidia-smi gives one."""
+        """Adds a reading, if nvidia-smi returns one."""
         now = read(self._uuid)
         if now is not None:
             self._readings.append(now)
 
     def summary(self) -> schema.Gpu | None:
-        """All readings; None where there was none."""
+        """Summarises all readings; None if there are none."""
         if not self._readings:
             return None
         first = self._readings[0]
@@ -78,7 +78,7 @@ class Watch:
 def read(uuid: str | None = None) -> dict[str, Any] | None:
     """One reading: the names of `FIELDS`, and ``reasons``, NVML's bits.
 
-    What the GPU does not tell is None. None as a whole where there is no nvidia-smi, or it refuses.
+    Values that the GPU does not report are None. Returns None if nvidia-smi is missing or fails.
     """
     for reasons in REASONS:
         argv = [

@@ -1,6 +1,6 @@
-"""The process an engine lives in: ``python -m tvmkd.bench.host``, driven over `tvmkd.base.wire`.
+"""The process of one engine: ``python -m tvmkd.bench.host``, controlled over `tvmkd.base.wire`.
 
-Affinity is set before anything with threads of its own is imported, so that every thread of the
+CPU affinity is set before any library that starts threads is imported, so that every thread of the
 engine inherits it.
 """
 
@@ -29,7 +29,7 @@ LEAD_IN_NS = 20_000_000
 
 
 class Host:
-    """One engine and the call that is timed."""
+    """The engine and the call to time."""
 
     engine: Engine
     call: Callable[[], Any]
@@ -58,7 +58,7 @@ class Host:
         except TvmkdError:
             raise
         except Exception as error:
-            # The engine's own words, on one line: this is the reason it is left out.
+            # The engine's error message on one line: the reason why it is left out.
             reason = " ".join(str(error).split())[:300]
             raise TvmkdError(f"{type(error).__name__}: {reason}") from error
         self.call = self.engine.bind(samples[0])
@@ -66,7 +66,7 @@ class Host:
         return vars(Loaded(seconds, self.engine.size_bytes()))
 
     def signature(self, params: dict[str, Any], _: wire.Event) -> Any:
-        """Inputs and outputs of an ONNX file, read by ONNX Runtime. Params: ``path``."""
+        """Inputs and outputs of an ONNX file, according to ONNX Runtime. Params: ``path``."""
         from tvmkd.bench.engines.ort import OrtEngine
 
         spec = EngineSpec("signature", "onnxruntime", params["path"])
@@ -75,15 +75,15 @@ class Host:
         return engine.signature()
 
     def warm_up(self, params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
-        """Calls until stable. Params: ``limit_s``."""
+        """Warms up until times are stable. Params: ``limit_s``."""
         found = warm_up(self.call, params["limit_s"], self.engine.times)
         self.engine.rest()
         return vars(found)
 
     def time(self, params: dict[str, Any], _: wire.Event) -> list[float]:
-        """Milliseconds of each call, after a lead-in that is not measured.
+        """Milliseconds of each call, after lead-in calls that are not measured.
 
-        Params: ``count``, and ``limit_s``, after which it ends with the calls it has.
+        Params: ``count``, and ``limit_s``, the time after which it stops with fewer calls.
         """
         lead_in(self.call, LEAD_IN_NS)
         times = self.engine.times(self.call, params["count"], int(params["limit_s"] * 1e9))
@@ -91,14 +91,14 @@ class Host:
         return [round(nanoseconds / 1e6, 6) for nanoseconds in times]
 
     def facts(self, _params: dict[str, Any], _: wire.Event) -> dict[str, Any]:
-        """The engine's facts and the memory that the process held at most."""
+        """The engine's facts and the peak memory of the process."""
         return {**self.engine.facts(), "peak_rss_bytes": peak_memory()}
 
 
 def peak_memory() -> int | None:
-    """The most memory this process has held, in bytes; None where the kernel does not say.
+    """Peak memory of this process in bytes; None if the kernel does not report it.
 
-    Not `getrusage`: its figure lives through exec, so a child starts with its parent's.
+    Not from `getrusage`: its value survives exec, so a child starts with the peak of its parent.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

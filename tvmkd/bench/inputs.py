@@ -1,4 +1,4 @@
-"""What the engines are fed: given arrays checked against the model, or seeded random ones."""
+"""The engines' inputs: given arrays, checked against the model, or seeded random arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def resolve(
     """The signature with every dynamic size replaced by ``dims``.
 
     Raises:
-        InputError: a dynamic size that ``dims`` does not name.
+        InputError: ``dims`` lacks a dynamic size.
     """
     result = []
     for tensor in signature:
@@ -45,11 +45,11 @@ def random_samples(tensors: Sequence[Mapping[str, Any]], count: int, seed: int) 
 
 
 def check(samples: Sequence[Sample], signature: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """The samples with their arrays contiguous and in the model's order.
+    """Checks samples; returns them with contiguous arrays in the model's order.
 
     Raises:
-        InputError: none were given, or a name, dtype, rank or fixed size is not the model's, or
-            samples differ in shape from each other (an engine is compiled for one shape).
+        InputError: no samples were given, a name, dtype, rank or fixed size differs from the
+            model's, or samples have different shapes (an engine is compiled for one shape).
     """
     if not samples:
         raise InputError("inputs: no samples were given")

@@ -1,4 +1,4 @@
-"""The machine a comparison ran on: what it is, which CPUs to use, what else it was busy with."""
+"""The machine of a comparison: its facts, the CPUs to use, the load of other processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CPUS = Path("/sys/devices/system/cpu")
 
 
 def facts() -> dict[str, Any]:
-    """Machine, CPU, kernel, governor, turbo. What cannot be read is None, never guessed."""
+    """Machine, CPU, kernel, governor, turbo. Unknown values are None."""
     memory = host.memory_bytes()
     return {
         "machine": host.architecture(),
@@ -28,7 +28,7 @@ def facts() -> dict[str, Any]:
 
 
 def weather() -> dict[str, Any]:
-    """What changes while measuring: hottest sensor in °C, clock in MHz, one-minute load."""
+    """The machine's changing state: hottest sensor in °C, clock in MHz, one-minute load."""
     return {
         "temperature_c": _temperature(),
         "mhz": _mhz(),
@@ -37,7 +37,7 @@ def weather() -> dict[str, Any]:
 
 
 def available_cpus() -> list[int]:
-    """The CPUs this process may run on."""
+    """The CPUs that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
@@ -46,9 +46,9 @@ def available_cpus() -> list[int]:
 def choose_cpus(threads: int) -> list[int]:
     """``threads`` CPUs to pin every engine to.
 
-    The fastest kind first (big before little), then one per physical core before its siblings,
-    and high numbers before low ones: interrupts tend to land on CPU 0. Fewer than asked for where
-    the machine has fewer.
+    Prefers the fastest kind of core (big before little), then one CPU per physical core before its
+    siblings, then high numbers, since CPU 0 tends to handle interrupts. Returns fewer if the
+    machine has fewer.
     """
     used_cores: set[str] = set()
     ranked: list[tuple[bool, int, int]] = []
@@ -62,9 +62,9 @@ def choose_cpus(threads: int) -> list[int]:
 
 
 def work_elsewhere(pid: int) -> float | None:
-    """CPU seconds that everything but the process ``pid`` has spent since boot.
+    """CPU seconds since boot of all processes except ``pid``.
 
-    What the hypervisor stole counts too. None where the kernel does not say.
+    Includes time stolen by the hypervisor. None if the kernel does not report it.
     """
     whole = (_text(Path("/proc/stat")) or "").partition("\n")[0].split()
     own = (_text(Path(f"/proc/{pid}/stat")) or "").rpartition(")")[2].split()
@@ -99,7 +99,7 @@ def _temperature() -> float | None:
     found = []
     for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
         text = _line(zone)
-        # Zones of parts that are switched off read as zero or far below.
+        # Zones of parts that are switched off report zero or large negative values.
         if text is not None and text.lstrip("-").isdigit() and int(text) > 0:
             found.append(int(text) / 1000)
     return max(found, default=None)

@@ -1,4 +1,4 @@
-"""`compare`: check that the engines agree, warm them up, time them in turns, and judge."""
+"""`compare`: checks that the engines agree, warms them up, times them interleaved, and decides."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def compare(
 
     Args:
         specs: the engines; their names must differ.
-        onnx: the model that all of them run.
-        inputs: samples (input name -> array); None makes three random ones. Outputs are compared
-            on all of them, the first is timed.
-        options: how it is done.
+        onnx: the model that all engines run.
+        inputs: samples (input name -> array); None: three random samples. Outputs are compared on
+            all samples, times are those of the first.
+        options: the method of the comparison.
         progress: called between turns.
 
     Raises:
-        UsageError: names that clash, an unknown engine, an option out of range, several builds of
-            engines that are not built here, or a CUDA graph for some of the engines on a GPU only.
+        UsageError: duplicate names, an unknown engine, an option out of range, several builds of
+            engines that are not built here, or CUDA graphs for only some of the engines on a GPU.
         InputError: the model or the inputs cannot be used.
         MissingError: onnxruntime, which computes the reference outputs, is not installed.
     """
@@ -83,7 +83,7 @@ def compare(
         left_out: list[schema.LeftOut] = []
 
         def keeps_up(run: Run, step: Callable[[], None]) -> bool:
-            """Takes one step with an engine; an engine that fails is out, the others go on."""
+            """Runs one step of an engine. If it fails, the engine is left out."""
             try:
                 step()
             except TvmkdError as error:
@@ -106,12 +106,13 @@ def compare(
                 if keeps_up(run, functools.partial(enter, run, len(left_out) + len(runs))):
                     runs.append(run)
                 elif left_out[-1].why == "missing":
-                    break  # so would the other builds say
+                    break  # the other builds would report the same
         for turn in range(rounds):
             tell("round", {"round": turn, "rounds": rounds, "engines": [r.name for r in runs]})
             fallen = []
             for run in in_order(runs, turn):
-                # As many calls of each build, by the slowest: or quick builds would count more.
+                # The same number of calls for all builds, set by the slowest: otherwise fast builds
+                # would weigh more.
                 builds_s = [each.warm.call_seconds for each in runs if each.spec is run.spec]
                 share = rounds * len(builds_s)
                 most = max(5, MOST_SAMPLES // share)
@@ -162,7 +163,7 @@ def compare(
 
 
 def _watch(specs: Sequence[EngineSpec]) -> gpu.Watch | None:
-    """Of this machine's GPU, where there is one and an engine runs on it."""
+    """The readings of this machine's GPU, if it has one and an engine runs on it."""
     here = any(
         engine_class(spec.kind).link is None and rules.device(spec) == "GPU" for spec in specs
     )
@@ -179,7 +180,7 @@ def _reference(
     cpus: Sequence[int],
     folder: Path,
 ) -> tuple[dict[str, Any], list[feeding.Sample], list[list[np.ndarray]]]:
-    """The model's signature, the samples, and what the outputs have to be."""
+    """The model's signature, the samples, and the expected outputs."""
     plain = {"optimization": "disabled"}
     spec = EngineSpec("reference", "onnxruntime", reference, options=plain)
     with EngineProcess(spec, threads, cpus) as process:

@@ -1,4 +1,4 @@
-"""Messages between `tvmkd.bench.process` and the engine's process. Light: every engine loads it."""
+"""Messages between `tvmkd.bench.process` and an engine's process, which imports little else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Prepare:
 
     Attributes:
         spec: the engine.
-        threads: of the engine.
-        cpus: numbers of the CPUs to run on; empty: all.
-        inputs: ``.npz`` files, one a sample.
-        names: of the model's inputs, in the order of the arrays in these files.
-        outputs: folder for one ``.npz`` a sample.
+        threads: number of the engine's threads.
+        cpus: numbers of the CPUs to use; empty: all.
+        inputs: ``.npz`` files, one per sample.
+        names: names of the model's inputs, in the order of the arrays in these files.
+        outputs: folder for the output files, one ``.npz`` per sample.
     """
 
     spec: EngineSpec
@@ -35,7 +35,7 @@ class Prepare:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Prepare:
-        """The reverse of `to_dict`."""
+        """The inverse of `to_dict`."""
         return cls(**{**data, "spec": EngineSpec.from_dict(data["spec"])})
 
 
@@ -45,7 +45,7 @@ class Loaded:
 
     Attributes:
         seconds: to load or compile, imports not counted.
-        size_bytes: of the files to ship, None where the engine does not tell.
+        size_bytes: size of the files to ship; None if the engine does not report it.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""How a comparison is made."""
+"""The options of a comparison."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """The method of a comparison, the same for all of its engines.
+    """The method of a comparison, the same for all engines.
 
     Attributes:
-        threads: of each engine. None: one for each available CPU.
+        threads: threads of each engine. None: one per available CPU.
         seconds: measuring time of each engine, without warm-up.
-        rounds: turns of each engine; made even, since every other round runs in reverse order.
+        rounds: turns of each engine; rounded up to an even number, since every other round runs in
+            reverse order.
         builds: how often each engine that chooses tactics by measuring is built (``built_here`` of
-            its class, or its option ``rebuild``). Each build is timed in a process of its own for
-            its share of ``seconds``, and what the builds differ by widens the engine's interval.
-            With one, an engine may come from the cache.
-        cuda_graph: use CUDA graphs for all engines on a GPU, or for none. None: as the engines' own
-            options say.
-        budget_ms: time that the model may take; goes into the result.
+            its class, or its option ``rebuild``). Each build is timed in its own process for its
+            share of ``seconds``, and differences between builds widen the engine's interval. With
+            one build, the engine may come from the cache.
+        cuda_graph: use CUDA graphs for all engines on a GPU, or for none. None: according to the
+            engines' options.
+        budget_ms: time budget of the model, ms; written to the result.
         reference: FP32 ONNX file whose outputs count as correct. None: the model itself.
         dims: sizes of the model's dynamic dimensions, by name.
-        seed: of the random inputs.
-        tolerance: largest error allowed, a share of the output's largest magnitude. None: that of
-            the engine's precision.
-        warmup_limit: seconds after which an engine that has not settled is timed all the same, with
-            a warning.
+        seed: seed of the random inputs.
+        tolerance: largest error allowed, relative to the output's largest magnitude. None: the
+            tolerance of the engine's precision.
+        warmup_limit: seconds after which an engine is timed even if its times are not stable; this
+            adds a warning.
         prepare_timeout: seconds that an engine may take to load or compile.
     """
 

@@ -1,4 +1,4 @@
-"""An engine's process as the parent sees it: prepared, then stopped except while it is timed."""
+"""The parent's handle of an engine's process, which is stopped except while it is timed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ ANSWER_TIMEOUT_S = 60.0
 class EngineProcess:
     """One engine in its own process. A context manager.
 
-    Between its turns the whole process group is stopped (SIGSTOP): thread pools spin for a while
-    after a call in the hope of the next one (TVM's, ONNX Runtime's and OpenMP's all do), and that
-    would be measured in the next engine's time. On its turn it is continued and makes a few calls
-    that do not count before the ones that do.
+    Between its turns the whole process group is stopped (SIGSTOP): the thread pools of TVM, ONNX
+    Runtime and OpenMP spin for a while after a call, which would slow down the next engine. At the
+    start of a turn the process is continued and makes a few calls that are not timed.
     """
 
     def __init__(self, spec: EngineSpec, threads: int, cpus: Sequence[int]) -> None:
@@ -74,16 +73,16 @@ class EngineProcess:
         """Loads the engine and runs every sample once.
 
         Args:
-            inputs: ``.npz`` files, one a sample, with the arrays in the order of ``names``.
+            inputs: ``.npz`` files, one per sample, with the arrays in the order of ``names``.
             names: the model's input names.
-            folder: where the engine may write its outputs.
-            timeout: seconds for all of it.
+            folder: folder for the engine's outputs.
+            timeout: limit for all of this, seconds.
 
         Returns:
             the engine's answer, and the outputs as sample -> output -> array.
 
         Raises:
-            TvmkdError: why the engine cannot be used.
+            TvmkdError: the engine cannot be used; the message is the reason.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with self.awake():
@@ -120,7 +119,7 @@ class EngineProcess:
     def time(self, count: int, limit_s: float) -> list[float]:
         """Milliseconds of each of ``count`` calls, or of those that fit in ``limit_s``.
 
-        Notes in `other_cpu` what other processes did meanwhile.
+        Appends the load of other processes during these calls to `other_cpu`.
         """
         with self.awake():
             before = machine.work_elsewhere(self.pid)
@@ -144,7 +143,7 @@ class EngineProcess:
 
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
-        """The process runs inside, and is stopped on the way out."""
+        """The process runs inside this context, and is stopped at its end."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -157,9 +156,9 @@ class EngineProcess:
 
 
 def _interpreter(spec: EngineSpec) -> Interpreter:
-    """This one, or that of the stack which built the artifact.
+    """This interpreter, or that of the stack which built the artifact.
 
-    A damaged artifact or a missing stack is no error here: the engine reports it.
+    A damaged artifact or a missing stack raises nothing here: the engine reports it.
     """
     kind = engine_class(spec.kind)
     if kind.file == "artifact" and kind.link is None and spec.path is not None:
@@ -169,11 +168,11 @@ def _interpreter(spec: EngineSpec) -> Interpreter:
 
 
 def environment(threads: int, precision: str = "fp32") -> dict[str, str]:
-    """Every way of saying how many threads, said the same, and that FP32 is FP32.
+    """Sets all thread-count variables alike and disables implicit TF32.
 
-    TVM would bind its threads to CPUs of its own choosing, outside the set that all engines share,
-    so its binding is off. Inductor would keep a pool of compiler processes. NVIDIA's libraries take
-    TF32 for FP32 unless each of them is told otherwise, and some leave no other way to tell them.
+    TVM's thread binding is disabled, since it could choose CPUs outside the set that all engines
+    share. Inductor's pool of compiler processes is disabled. NVIDIA's libraries replace FP32 by
+    TF32 unless it is disabled for each of them; for some an environment variable is the only way.
     """
     count = str(threads)
     return {

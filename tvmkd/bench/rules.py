@@ -1,4 +1,4 @@
-"""The rules of a fair comparison, checked before any work."""
+"""The rules of a fair comparison, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -65,23 +65,23 @@ def check_call(
 
 
 def device(spec: EngineSpec) -> Device | None:
-    """What the engine computes on; None where only its process knows."""
+    """The device that the engine computes on; None if only its process knows."""
     return engine_class(spec.kind).device_of(spec)
 
 
 def cuda_graph(
     specs: Sequence[EngineSpec], wanted: bool | None
 ) -> tuple[list[EngineSpec], bool | None]:
-    """The engines with CUDA graphs for all that run on a GPU, or for none of them.
+    """Enables CUDA graphs for all engines on a GPU, or for none of them.
 
     Args:
-        wanted: None goes by the engines' own options, which have to agree.
+        wanted: None: according to the engines' options, which must agree.
 
     Returns:
-        the engines, and whether graphs are used; None without an engine on a GPU.
+        the engines, and whether graphs are used; None if no engine runs on a GPU.
 
     Raises:
-        UsageError: one of them cannot run through a graph, or the options differ.
+        UsageError: one of them cannot run as a CUDA graph, or the options differ.
     """
     on_gpu = [spec.name for spec in specs if device(spec) == "GPU"]
     options = {spec.options.get("cuda_graph", False) for spec in specs if spec.name in on_gpu}
@@ -115,9 +115,9 @@ def is_built(spec: EngineSpec) -> bool:
 
 
 def each_build(spec: EngineSpec, builds: int) -> list[EngineSpec]:
-    """One engine for each of its builds, none of them from a cache.
+    """One specification for each build of the engine, without the engine cache.
 
-    Their option ``build`` counts from one.
+    Their option ``build`` numbers the builds from one.
     """
     if builds == 1 or not is_built(spec):
         return [spec]

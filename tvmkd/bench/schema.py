@@ -1,4 +1,4 @@
-"""The comparison as data. ``schema_version`` changes when a reader of the old one would misread."""
+"""The comparison as data. Incompatible changes of the format change ``schema_version``."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class Engine(_Table):
     """Facts from the engine itself, such as versions and options."""
 
     def memory(self) -> int | None:
-        """The peak memory where it ran; older files have it among the facts."""
+        """The peak memory where it ran; in older files it is one of the facts."""
         if self.peak_rss_bytes is not None or "board" in self.facts:
             return self.peak_rss_bytes
         return self.facts.get("peak_rss_bytes")
@@ -301,7 +301,7 @@ class Comparison(_Table):
         return next((engine for engine in self.engines if engine.name == name), None)
 
     def save(self, path: Path | str) -> None:
-        """Writes the JSON in one step: a reader never sees half of it.
+        """Writes the JSON atomically.
 
         Raises:
             InputError: the file cannot be written.
@@ -310,7 +310,7 @@ class Comparison(_Table):
 
     @classmethod
     def load(cls, path: Path | str) -> Comparison:
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
             InputError: missing, not JSON, another schema version, or not a comparison.

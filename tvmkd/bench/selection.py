@@ -1,4 +1,4 @@
-"""Which engines a comparison runs, and which file each of them gets."""
+"""Selects the engines of a comparison, and the file of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tvmkd.bench.spec import EngineSpec
 
 @dataclass(frozen=True)
 class Files:
-    """What engines can run.
+    """The files that engines can run.
 
     Attributes:
         onnx: the model.
@@ -34,7 +34,7 @@ class Files:
     search_in: Sequence[Path] = ()
 
     def of(self, name: str) -> Path | None:
-        """The file that an engine runs; None where none was given."""
+        """The file that an engine runs; None if it was not given."""
         file = engine_class(name).file
         if file == "checkpoint":
             return self.checkpoint
@@ -57,12 +57,12 @@ class Board:
 
 
 def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
-    """Which artifact each engine runs: ``tvm`` the first, ``tvm:STACK`` the one of that stack.
+    """The artifact of each engine: ``tvm`` runs the first, ``tvm:STACK`` that of the stack.
 
-    An artifact with regions for another engine is ``tvm+ENGINE``.
+    ``tvm+ENGINE`` runs an artifact with regions for that engine.
 
     Raises:
-        InputError: one is no artifact, or two are of the same stack or have the same engine.
+        InputError: a folder is not an artifact, or two artifacts have the same stack or engine.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -88,11 +88,11 @@ def select(
 
     Args:
         names: registered names or ``package.module:Class``.
-        precision: of the engines that can be asked for it; the others run in FP32.
-        gpu: engines that run on a GPU and have what they need: they run where none are named.
+        precision: precision of the engines that support it; the others run in FP32.
+        gpu: usable engines on a GPU; they run if no engines are named.
 
     Raises:
-        UsageError: a name is not known.
+        UsageError: a name is unknown.
     """
     chosen = list(names) or _all_of(files, gpu)
     return [_spec(name, files, precision) for name in chosen]
@@ -110,7 +110,7 @@ def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
 
 
 def _shown(artifacts: Mapping[str, Path]) -> list[str]:
-    """Names for a table: one artifact is ``tvm``, several are told apart by their stacks."""
+    """Names for the table: a single artifact is ``tvm``, several have their stack in the name."""
     several = [name for name in artifacts if "+" not in name and name not in (TVM, UNTUNED)]
     return [
         name
@@ -132,16 +132,17 @@ def _spec(name: str, files: Files, precision: str) -> EngineSpec:
 
 
 def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[EngineSpec]:
-    """The same engines on a board.
+    """The equivalent engines on a board.
 
     Args:
-        named: whether the user named the engines. Otherwise those that cannot run there are left
+        named: whether the user named the engines. Otherwise engines that cannot run there are left
             out.
 
     Raises:
-        InputError: several boards have the key, or none of the engines can run on a board.
-        UsageError: a named engine cannot run there, or ``board.ssh`` is no destination.
-        MissingError: no tracker or no board, or the board lacks what TensorRT needs.
+        InputError: several boards are registered under the key, or none of the engines can run on a
+            board.
+        UsageError: a named engine cannot run there, or ``board.ssh`` is not a valid destination.
+        MissingError: there is no tracker or no board, or the board lacks a requirement of TensorRT.
     """
     links = _links(specs, board)
     able: list[EngineSpec] = []
@@ -161,7 +162,7 @@ def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[
 
 
 def _links(specs: Sequence[EngineSpec], board: Board) -> dict[str | None, dict[str, Any]]:
-    """Options of the engines by link, after a look at what the board lacks."""
+    """The options of the engines for each link, after checking the board's requirements."""
     found: dict[str | None, dict[str, Any]] = {}
     if board.ssh is not None:
         from tvmkd.tensorrt.ssh import RemoteEngine
@@ -181,10 +182,10 @@ def over_ssh() -> list[str]:
 
 
 def check_gpu(specs: Sequence[EngineSpec]) -> None:
-    """Checks that at least one of the engines has the GPU and the package that it needs.
+    """Checks that at least one of the engines has its GPU and package.
 
     Raises:
-        MissingError: none has; the message is that of the first one.
+        MissingError: none has; the message is that of the first engine.
     """
     lacks = [
         engine_class(spec.kind).lacks(spec.kind) if engine_class(spec.kind).needs_gpu() else None
@@ -195,10 +196,10 @@ def check_gpu(specs: Sequence[EngineSpec]) -> None:
 
 
 def _clock(specs: Sequence[EngineSpec]) -> str:
-    """The clock of TensorRT that compares with TVM's artifacts.
+    """The TensorRT clock that is comparable with TVM's artifacts.
 
-    TVM's kernels for a GPU are timed with their tensors in its memory, those for a CPU with them in
-    the host's memory, from which a GPU has to copy them.
+    TVM's GPU kernels are timed with their tensors in GPU memory. Its CPU kernels are timed with
+    their tensors in host memory, so a GPU's copies must be included to compare with them.
     """
     paths = [
         Path(spec.path)
@@ -210,7 +211,7 @@ def _clock(specs: Sequence[EngineSpec]) -> str:
 
 
 def _one_board(host: str, port: int, key: str) -> dict[str, Any]:
-    """The address of the one board under ``key``."""
+    """The address of the only board registered under ``key``."""
     from tvmkd.boards.connect import check
 
     count = len(check(host, port, key))

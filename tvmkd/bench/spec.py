@@ -1,4 +1,4 @@
-"""Which engine to measure: a label, a kind, a file. Light, since every engine process reads it."""
+"""The specification of an engine: name, kind, file. Few imports: engines' processes load it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class EngineSpec:
     """One engine of a comparison.
 
     Attributes:
-        name: the label in tables and gates, unique in a comparison ("tvm", "onnxruntime").
-        kind: what runs it: a name in `tvmkd.base.engine_registry`, or ``package.module:Class`` of
-            your own subclass of `tvmkd.bench.engines.base.Engine`.
-        path: what it runs: the ONNX file (onnxruntime), an artifact folder (tvm), a checkpoint
-            (torch, torch.compile). None makes the engine say that it was left out, and why.
-        precision: "fp32", "tf32", "fp16" or "int8"; decides how far outputs may differ.
-        options: what the engine's own file documents.
+        name: the name in tables and gates, unique in a comparison ("tvm", "onnxruntime").
+        kind: the engine's class: a name in `tvmkd.base.engine_registry`, or
+            ``package.module:Class`` of a user's subclass of `tvmkd.bench.engines.base.Engine`.
+        path: the file to run: an ONNX file (onnxruntime), an artifact folder (tvm), a checkpoint
+            (torch, torch.compile). None: the engine is left out, with a reason.
+        precision: "fp32", "tf32", "fp16" or "int8"; determines the tolerance of the outputs.
+        options: see the documentation of the engine's module.
     """
 
     name: str
@@ -40,5 +40,5 @@ class EngineSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EngineSpec:
-        """The reverse of `to_dict`."""
+        """The inverse of `to_dict`."""
         return cls(**data)

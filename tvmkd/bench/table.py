@@ -1,4 +1,4 @@
-"""The comparison in a terminal, and progress that keeps still while an engine is timed."""
+"""The comparison in a terminal, and a progress bar that is idle while an engine is timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(comparison: Comparison, to: Console | None = None) -> None:
-    """Prints the table, what was left out, the warnings and the verdict."""
+    """Prints the table, the engines left out, the warnings and the verdict."""
     to = to or console()
     if comparison.engines:
         to.print(table(comparison))
@@ -76,7 +76,7 @@ def table(comparison: Comparison) -> Table:
 
 
 def costs(comparison: Comparison) -> Table:
-    """What each engine takes beside time for a call, and how far off it is."""
+    """Each engine's error, times to load, build and tune, and memory."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -101,7 +101,7 @@ def costs(comparison: Comparison) -> Table:
 
 
 def builds(engine: Engine) -> str:
-    """How far an engine's builds are apart, beside how well one of them is known."""
+    """The spread of an engine's builds, next to the interval of a single build."""
     medians = [build.p50 for build in engine.builds]
     apart = max(medians) / min(medians) - 1
     known = max((build.ci95[1] - build.ci95[0]) / 2 / build.p50 for build in engine.builds)
@@ -113,7 +113,7 @@ def builds(engine: Engine) -> str:
 
 
 def machine(comparison: Comparison) -> str:
-    """What the engines ran on, the state of its clocks where it tells, and CUDA graphs."""
+    """The machine, the state of its clocks if known, and the use of CUDA graphs."""
     where = comparison.context
     gpu = [] if where.gpu is None or where.gpu.name is None else [where.gpu.name]
     state = {None: "", True: ", clocks locked", False: ", clocks unlocked"}[where.clocks_locked]
@@ -125,7 +125,7 @@ def machine(comparison: Comparison) -> str:
 
 @contextmanager
 def following() -> Iterator[Progress]:
-    """A callback for `compare` that draws a bar.
+    """A callback for `compare` that draws a progress bar.
 
     The bar is redrawn only when the callback is called, which is never while an engine is timed:
     an animation would take the CPU from it.
@@ -169,12 +169,12 @@ def half_width(engine: Engine) -> float:
 
 
 def milliseconds_unit(comparison: Comparison) -> str:
-    """The unit of a comparison's times, so that no emulated one is read as a real one."""
+    """The unit of a comparison's times; it marks emulated times."""
     return "ms (emulated)" if comparison.context.emulated else "ms"
 
 
 def milliseconds(value: float) -> str:
-    """Three figures that mean something, never an exponent."""
+    """About three significant digits, without exponent."""
     if value >= 100:
         return f"{value:.0f}"
     if value >= 10:
@@ -183,7 +183,7 @@ def milliseconds(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Two figures, in the unit that suits."""
+    """Two significant digits, with a suitable unit."""
     if value is None:
         return "–"
     if value >= 5400:
@@ -192,7 +192,7 @@ def seconds(value: float | None) -> str:
 
 
 def size(value: int | None) -> str:
-    """Bytes in the unit that suits."""
+    """A size with a suitable unit."""
     if value is None:
         return "–"
     if value >= 1e6:

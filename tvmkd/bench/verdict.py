@@ -1,4 +1,4 @@
-"""Who won, by how much, and whether that is more than noise."""
+"""The fastest engine, its lead, and whether the lead is more than noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ started twice came out 2% apart, through where its memory happened to lie."""
 
 
 def pair(ours: Engine, theirs: Engine) -> Pair:
-    """``ours`` over ``theirs``, from their paired rounds and what their builds differ by."""
+    """The ratio of ``ours`` to ``theirs``, from paired rounds, with the spread of builds."""
     ratio, interval = ratio_ci(ours.rounds(), theirs.rounds())
     errors = [builds_error([build.p50 for build in each.builds]) for each in (ours, theirs)]
     interval = widened(ratio, interval, math.hypot(*errors))
@@ -29,7 +29,7 @@ def pair(ours: Engine, theirs: Engine) -> Pair:
 
 
 def decide(engines: Sequence[Engine]) -> Verdict:
-    """The fastest by median, and every other engine against it."""
+    """The engine with the smallest median, and the ratio of every other engine to it."""
     if not engines:
         return Verdict(sentence="No engine could be measured.")
     first, *others = sorted(engines, key=lambda engine: engine.p50)
@@ -66,7 +66,7 @@ def decide(engines: Sequence[Engine]) -> Verdict:
 
 
 def _over(item: Pair, engines: Sequence[Engine]) -> str:
-    """That the interval holds more than the noise of one build."""
+    """A remark that the interval includes the spread of builds."""
     names = (item.name, item.against)
     most = max(len(engine.builds) for engine in engines if engine.name in names)
     return f", over {most} builds" if most > 1 else ""

@@ -1,4 +1,4 @@
-"""Engines, one file each. Their names are in `tvmkd.base.engine_registry`."""
+"""Engines, one file per engine. Their names are in `tvmkd.base.engine_registry`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def engine_class(kind: str) -> type[Engine]:
     """The class behind a registered name or ``package.module:Class``.
 
     Raises:
-        UsageError: there is no such engine, its module cannot be imported, or it is no `Engine`.
+        UsageError: the engine is unknown, its module cannot be imported, or the class is not an
+            `Engine`.
     """
     from tvmkd.bench.engines.base import Engine
 
@@ -36,7 +37,7 @@ def create(spec: EngineSpec, threads: int) -> Engine:
 
 
 def on_gpu() -> list[str]:
-    """Registered engines that run on this machine's GPU and have all that they need."""
+    """Registered engines that run on this machine's GPU and have all their requirements."""
     return [
         name
         for name in engine_registry.ENGINES

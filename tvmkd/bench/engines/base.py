@@ -1,4 +1,4 @@
-"""What an engine is: something that is prepared once and then called with numpy arrays."""
+"""The base class of engines: prepare once, then call with numpy arrays."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ Link = Literal["rpc", "ssh"]
 
 
 class Engine(abc.ABC):
-    """One way to run a model, in a process of its own. A context manager.
+    """One way to run a model. Each engine runs in its own process. A context manager.
 
-    A call is timed as a user makes it: numpy arrays in, numpy arrays out, with every conversion and
-    copy in between.
+    A timed call is what a user calls: numpy arrays in, numpy arrays out, including all conversions
+    and copies.
 
     A subclass describes itself in class attributes. They are read in the process that compares, so
     import the engine's libraries in `prepare`, not at the top of its module.
 
     Attributes:
-        file: what `EngineSpec.path` is: an ONNX file, an artifact folder or a checkpoint.
-        device: what it computes on. None: not known, or known of each artifact only: see
+        file: the kind of file in `EngineSpec.path`: ONNX file, artifact folder or checkpoint.
+        device: the device that it computes on. None: unknown, or it depends on the artifact: see
             `device_of`.
-        link: how its board is reached, for an engine that runs on a board. None: it runs here.
-        board_engine: registered name of the engine that runs the same on a board.
-        built_here: it builds an engine when it is prepared and chooses tactics by measuring, so
-            that two builds may differ in speed.
-        cuda_graphs: it can run through a CUDA graph, see the option ``cuda_graph``.
-        precisions: precisions that it can be asked to compute in beside the model's own.
-        tolerance: largest error allowed by precision, a share of the output's largest magnitude.
-        distribution: Python package that it needs beside tvmkd's requirements.
+        link: how its board is reached, if the engine runs on a board. None: it runs on this
+            machine.
+        board_engine: registered name of the equivalent engine on a board.
+        built_here: `prepare` builds the engine and chooses tactics by measuring, so that two builds
+            may differ in speed.
+        cuda_graphs: it can run as a CUDA graph, see the option ``cuda_graph``.
+        precisions: precisions that can be requested in addition to the model's own.
+        tolerance: largest error allowed for each precision, relative to the output's largest
+            magnitude.
+        distribution: Python package that it needs in addition to tvmkd's requirements.
         how: command that installs this package. None: ``pip install`` with its name.
     """
 
@@ -61,7 +63,7 @@ class Engine(abc.ABC):
 
     @classmethod
     def device_of(cls, spec: EngineSpec) -> Device | None:
-        """What the engine of ``spec`` computes on; None where only its process knows."""
+        """The device that the engine of ``spec`` computes on; None if only its process knows."""
         del spec
         return cls.device
 
@@ -72,10 +74,10 @@ class Engine(abc.ABC):
 
     @classmethod
     def lacks(cls, name: str) -> str | None:
-        """What this machine lacks to run the engine, as far as that shows without running it.
+        """What this machine lacks to run the engine, found without running it; None: nothing.
 
         Args:
-            name: of the engine, for the message.
+            name: the engine's name, for the message.
         """
         from tvmkd.tensorrt import device
 
@@ -101,42 +103,42 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, example: Inputs) -> None:
-        """Loads and compiles, so that `bind` may be called with inputs shaped like ``example``."""
+        """Loads and compiles the model, for inputs with the shapes of ``example``."""
 
     @abc.abstractmethod
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """A call without arguments that runs the model once on ``inputs``."""
+        """Returns a function without arguments that runs the model once on ``inputs``."""
 
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What a reader needs to judge the figures: versions, options. JSON-safe."""
+        """Facts needed to interpret the results: versions, options. JSON-safe."""
 
     def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
-        """Nanoseconds of each of ``count`` calls of what `bind` gave, as `loop.time_calls`.
+        """Nanoseconds of each of ``count`` calls of the function from `bind`, as `loop.time_calls`.
 
-        An engine on a board overrides this: its calls are timed where they run.
+        Engines on a board override this, because their calls are timed on the board.
         """
         return time_calls(call, count, limit_ns)
 
     def rest(self) -> None:  # noqa: B027 - most engines are only stopped
-        """Called after each turn: releases what another engine needs for itself."""
+        """Called after each turn: releases resources that another engine needs exclusively."""
 
     def close(self) -> None:  # noqa: B027 - most engines end with their process
-        """Releases what is held outside of the process."""
+        """Releases resources outside of the process."""
 
     def infer(self, inputs: Inputs) -> list[np.ndarray]:
-        """Runs once; the outputs in the order of the ONNX file's outputs."""
+        """Runs the model once; returns the outputs in the order of the ONNX file."""
         return as_list(self.bind(inputs)())
 
     def size_bytes(self) -> int | None:
-        """What has to be shipped, in bytes: a file, or a folder with all that is in it."""
+        """Size in bytes of the files to ship: one file, or a folder with its contents."""
         return None if self.spec.path is None else size_of(Path(self.spec.path))
 
     def path(self) -> Path:
         """The spec's path.
 
         Raises:
-            InputError: none was given or it is not there.
+            InputError: no path was given, or it does not exist.
         """
         if self.spec.path is None:
             raise InputError(f"engine {self.spec.name}: no path was given")
@@ -156,7 +158,7 @@ def as_list(result: Any) -> list[np.ndarray]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of every file below a folder."""
+    """Size in bytes of a file, or of all files below a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())

@@ -1,8 +1,8 @@
-"""ONNX Runtime, on the CPU or through one of NVIDIA's execution providers: a class each.
+"""ONNX Runtime, on the CPU or with one of NVIDIA's execution providers: one class per provider.
 
-FP32 is FP32 there too: TF32, which the CUDA provider uses by default, is disabled.
+FP32 models run in FP32 on a GPU too: TF32, which the CUDA provider uses by default, is disabled.
 
-Options: ``optimization`` = "all" (default) or "disabled" (what the reference outputs come from);
+Options: ``optimization`` = "all" (default) or "disabled" (for the reference outputs);
 ``allow_spinning`` (default True, as ONNX Runtime's own default).
 """
 
@@ -27,7 +27,7 @@ class OrtEngine(Engine):
     """``InferenceSession.run`` on the CPU, with the given number of threads.
 
     Attributes:
-        providers: an operator runs in the first of them that supports it.
+        providers: an operator runs in the first provider that supports it.
     """
 
     device: ClassVar[Device | None] = "CPU"
@@ -35,10 +35,10 @@ class OrtEngine(Engine):
     session: onnxruntime.InferenceSession
 
     def open(self) -> None:
-        """Reads the model, which is all that `signature` needs.
+        """Creates the session without running it; sufficient for `signature`.
 
         Raises:
-            MissingError: ONNX Runtime or the provider is not there, or does not start.
+            MissingError: ONNX Runtime or the provider is not installed or does not start.
             InputError: the model cannot be loaded.
         """
         ort = package()
@@ -57,7 +57,7 @@ class OrtEngine(Engine):
             log_level=ERROR,
         )
         if self.session.get_providers()[0] != wanted[0]:
-            # It says why on stderr only, and goes on with what is left.
+            # It reports the reason on stderr only, and continues with the other providers.
             raise MissingError(
                 f"ONNX Runtime's {wanted[0]} does not start: it needs an NVIDIA GPU and the CUDA, "
                 "cuDNN and TensorRT libraries of its release notes"
@@ -73,7 +73,7 @@ class OrtEngine(Engine):
         return name, {}
 
     def signature(self) -> dict[str, list[dict[str, Any]]]:
-        """``{"inputs", "outputs"}``: name, shape (int, or str where dynamic) and numpy dtype."""
+        """``{"inputs", "outputs"}``: name, shape (int, or str if dynamic) and numpy dtype."""
         return {
             "inputs": [_tensor(value) for value in self.session.get_inputs()],
             "outputs": [_tensor(value) for value in self.session.get_outputs()],
@@ -103,7 +103,7 @@ class OrtEngine(Engine):
 
 
 class OrtCudaEngine(OrtEngine):
-    """ONNX Runtime on the GPU, by cuDNN and cuBLAS."""
+    """ONNX Runtime on the GPU, with cuDNN and cuBLAS."""
 
     device = "GPU"
     precisions = ("tf32",)
@@ -112,7 +112,7 @@ class OrtCudaEngine(OrtEngine):
 
 
 class OrtTensorRTEngine(OrtEngine):
-    """ONNX Runtime on the GPU, by TensorRT where it supports the operators."""
+    """ONNX Runtime on the GPU, with TensorRT for the operators that it supports."""
 
     device = "GPU"
     built_here = True

@@ -1,13 +1,13 @@
 """TensorRT and TensorRT-RTX on this machine's NVIDIA GPU.
 
-What is timed is what a user calls, as for every engine: numpy in, numpy out, the copies into and
-out of pinned memory and to and from the GPU with it. The GPU's own figures, as trtexec defines
-them, are in the facts; the option ``clock`` takes one of them for the samples instead.
+A timed call is what a user calls, as for every engine: numpy in, numpy out, including the copies to
+and from pinned memory and the GPU. GPU times as trtexec defines them are in the facts; with the
+option ``clock`` one of them becomes the sample instead.
 
 Options: ``clock`` = "host" (default), "latency" or "compute" (see `tvmkd.tensorrt.runner`);
-``cuda_graph`` (default False; with it, an engine of which no graph can be made is left out);
-``spin`` (default True: the host spins while the GPU works); ``rebuild`` (default False: an engine
-that was built here for the same is taken), for what two builds differ by; ``workspace_mib``.
+``cuda_graph`` (default False; with it, an engine that cannot be captured as a graph is left out);
+``spin`` (default True: the host spins while the GPU works); ``rebuild`` (default False: reuse a
+cached engine with the same key; True shows how much two builds differ); ``workspace_mib``.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ class TensorRTEngine(Engine):
     _cuda: Any = None
 
     def prepare(self, example: Inputs) -> None:
-        """Finds the packages and the GPU, builds or takes the engine, and runs once.
+        """Finds the packages and the GPU, builds or loads the engine, and runs it once.
 
         Raises:
-            MissingError: a package, the driver or the GPU is not there; before any work.
-            InputError: TensorRT builds no engine of the model, or no CUDA graph can be made of it.
+            MissingError: a package, the driver or the GPU is missing; raised before any work.
+            InputError: TensorRT cannot build an engine of the model, or cannot capture it as a CUDA
+                graph.
         """
         from tvmkd.tensorrt import api, builder, cache, cuda, device
 
@@ -105,7 +106,7 @@ class TensorRTEngine(Engine):
         return self._runner
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """One run, as `Runner.infer`."""
+        """Returns a function that runs the engine once, as `Runner.infer`."""
         runner, names, arrays = self._running(), self._names, dict(inputs)
 
         def call() -> list[np.ndarray]:
@@ -115,7 +116,7 @@ class TensorRTEngine(Engine):
         return call
 
     def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
-        """By the clock that was asked for."""
+        """Times calls by the requested clock."""
         clock = self.spec.options.get("clock", "host")
         if CLOCKS[clock] is None:
             return super().times(call, count, limit_ns)
@@ -123,7 +124,7 @@ class TensorRTEngine(Engine):
         return nanoseconds(self._running().time(self._example, count, limit_s), clock)
 
     def facts(self) -> dict[str, Any]:
-        """Version, GPU, build, trtexec's figures, and the layers that take longest."""
+        """Version, GPU, build, trtexec's times, and the slowest layers."""
         runner = self._running()
         timings = runner.time(self._example, TIMED_RUNS, TIMED_SECONDS)
         return {
@@ -135,11 +136,11 @@ class TensorRTEngine(Engine):
         }
 
     def size_bytes(self) -> int | None:
-        """The plan's: what is shipped beside TensorRT."""
+        """Size of the plan, which is shipped in addition to TensorRT."""
         return self._size
 
     def close(self) -> None:
-        """Gives the GPU back."""
+        """Releases the GPU."""
         if self._runner is not None:
             self._runner.close()
         if self._cuda is not None:
@@ -147,7 +148,7 @@ class TensorRTEngine(Engine):
 
 
 class TensorRTRtxEngine(TensorRTEngine):
-    """The same with the package of TensorRT-RTX."""
+    """The same engine with the TensorRT-RTX package."""
 
     board_engine = None
     distribution = "tensorrt-rtx"
@@ -156,7 +157,7 @@ class TensorRTRtxEngine(TensorRTEngine):
 
 
 def free_sizes(path: Any, example: Inputs) -> dict[str, int]:
-    """The sizes that an ONNX file leaves free, as ``example`` has them."""
+    """The sizes of an ONNX file's free dimensions, taken from ``example``."""
     from tvmkd.export.check import parse
     from tvmkd.tensorrt.profiles import free_inputs
 
@@ -169,12 +170,12 @@ def free_sizes(path: Any, example: Inputs) -> dict[str, int]:
 
 
 def nanoseconds(timings: list[Timing], clock: str) -> list[int]:
-    """One of the parts of each run: "host", "latency" or "compute"."""
+    """The time of each run by one clock: "host", "latency" or "compute"."""
     return [max(1, round(getattr(timing, clock) * 1e6)) for timing in timings]
 
 
 def slowest(layers: list[Any]) -> list[dict[str, Any]]:
-    """The layers that take longest, with their share of all layers' time."""
+    """The slowest layers, with their share of the total time of all layers."""
     whole = sum(layer.ms for layer in layers) or 1.0
     first = sorted(layers, key=lambda layer: -layer.ms)[:TOP_LAYERS]
     return [{"name": layer.name, "ms": layer.ms, "share": layer.ms / whole} for layer in first]

@@ -1,8 +1,8 @@
-"""TensorRT on a board that ssh reaches, built and timed there by the board's own clocks.
+"""TensorRT on a board over ssh, built there and timed by the board's clocks.
 
 Options: ``ssh`` = USER@HOST; ``clock`` = "host" (default: from inputs in pinned memory to outputs
 there), "latency" or "compute" (see `tvmkd.tensorrt.runner`); ``rebuild`` and ``workspace_mib`` as
-the engine `tensorrt` has them.
+for the engine `tensorrt`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tvmkd.bench.engines.tensorrt import free_sizes, nanoseconds, slowest
 from tvmkd.tensorrt.runner import Timing, summary
 from tvmkd.tensorrt.ssh import RemoteEngine
 
-BLOCK = 50  # runs that one question to the board asks for
+BLOCK = 50  # runs per request to the board
 
 
 class TensorRTBoardEngine(Engine):
-    """A `RemoteEngine`. It keeps its memory on the board between turns, and does nothing there."""
+    """A `RemoteEngine`. Between turns it keeps its memory on the board and is idle."""
 
     device = "GPU"
     link = "ssh"
@@ -32,11 +32,11 @@ class TensorRTBoardEngine(Engine):
     _remote: RemoteEngine | None = None
 
     def prepare(self, example: Inputs) -> None:
-        """Reaches the board, builds or takes the engine there, and runs once.
+        """Connects to the board, builds or loads the engine there, and runs it once.
 
         Raises:
-            UsageError: there is no option ``ssh``.
-            MissingError: ssh, the board or a package on it is not there.
+            UsageError: the option ``ssh`` is missing.
+            MissingError: ssh, the board or a package on the board is missing.
             InputError: TensorRT cannot build an engine of the model.
         """
         path, options = self.path(), self.spec.options
@@ -61,7 +61,7 @@ class TensorRTBoardEngine(Engine):
         return self._remote
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """Sends the inputs, runs, and fetches the outputs."""
+        """Returns a function that sends the inputs, runs, and fetches the outputs."""
         arrays = {name: np.asarray(array) for name, array in inputs.items()}
 
         def call() -> list[np.ndarray]:
@@ -71,8 +71,8 @@ class TensorRTBoardEngine(Engine):
         return call
 
     def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
-        """The board's own figures; the inputs are those of the last call."""
-        del call  # what is timed is the run on the board
+        """Times measured on the board, with the inputs of the last call."""
+        del call  # the run is timed on the board
         begin = perf_counter_ns()
         found: list[Timing] = []
         limit_s = 60.0 if limit_ns is None else limit_ns / 1e9
@@ -89,7 +89,7 @@ class TensorRTBoardEngine(Engine):
         return str(self.spec.options.get("clock", "host"))
 
     def facts(self) -> dict[str, Any]:
-        """Version, the board, trtexec's figures over all runs, and the slowest layers."""
+        """Version, the board, trtexec's times over all runs, and the slowest layers."""
         remote = self._there()
         return {
             **{name: value for name, value in remote.facts.items() if name != "board"},
@@ -112,20 +112,20 @@ class TensorRTBoardEngine(Engine):
         }
 
     def size_bytes(self) -> int | None:
-        """The plan's, on the board."""
+        """Size of the plan on the board."""
         return int(self._built["size_bytes"])
 
     def close(self) -> None:
-        """Ends what runs on the board."""
+        """Ends the process on the board."""
         if self._remote is not None:
             self._remote.close()
 
 
 def whole(path: Any) -> tuple[list[str], bytes]:
-    """The names of an ONNX file's outputs, and its bytes with all weights in them.
+    """The names of an ONNX file's outputs, and the file's bytes with all weights embedded.
 
     Raises:
-        InputError: it cannot be read, or is too large for one file.
+        InputError: the file cannot be read, or is too large to embed its weights.
     """
     import onnx
 
@@ -135,6 +135,6 @@ def whole(path: Any) -> tuple[list[str], bytes]:
     try:
         model = onnx.load(path)
         return [output.name for output in model.graph.output], model.SerializeToString()
-    except Exception as error:  # protobuf's and onnx's errors share no base class
+    except Exception as error:  # the errors of protobuf and onnx have no common base class
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: cannot be sent to a board: {reason}") from None

@@ -1,6 +1,6 @@
 """``torch.compile`` (Inductor) on the CPU, from the same checkpoint as the eager engine.
 
-Options: those of the eager engine, and ``mode`` as `torch.compile` takes it.
+Options: those of the eager engine, and ``mode`` of `torch.compile`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from tvmkd.bench.engines.torch_eager import TorchEngine
 
 
 class TorchCompileEngine(TorchEngine):
-    """The eager module, compiled for the example's shapes."""
+    """The eager engine's module, compiled for the example's shapes."""
 
     def prepare(self, example: Inputs) -> None:
-        """Compiles, by calling once; a failure leaves the engine out, never falls back to eager."""
+        """Compiles by calling the module once. On failure there is no fallback to eager mode."""
         eager = self.load()
         import torch
 

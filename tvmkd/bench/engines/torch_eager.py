@@ -1,11 +1,10 @@
-"""PyTorch, eager, on the CPU: a checkpoint of `tvmkd distill`.
+"""PyTorch in eager mode on the CPU, from a checkpoint of `tvmkd distill`.
 
-An ONNX file alone is not enough for this engine: there is no module to call, and a module made
-from the graph would not be the code that its author runs.
+This engine needs a checkpoint, not only an ONNX file: a module made from the graph would not be the
+code that the model's author runs.
 
-Options: ``model`` (a name that `tvmkd.models.build` understands) and ``kwargs``, needed for a file
-of bare weights, and for a checkpoint whose model is somebody's own code; ``search_in``, folders to
-look for that code in.
+Options: ``model`` (a name that `tvmkd.models.build` accepts) and ``kwargs``, required if the file
+contains only weights or the model is user code; ``search_in``, folders to search for that code.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class TorchEngine(Engine):
         """The checkpoint's module in evaluation mode.
 
         Raises:
-            MissingError: there is no torch, or no checkpoint was given.
-            InputError: the file is not a checkpoint, or does not say which module it is for.
+            MissingError: torch is not installed, or no checkpoint was given.
+            InputError: the file is not a checkpoint, or does not name its module.
         """
         if self.spec.path is None:
             raise MissingError(
@@ -69,7 +68,7 @@ class TorchEngine(Engine):
             spec, kwargs = spec or named, saved.model["kwargs"] if kwargs is None else kwargs
         elif spec is None:
             raise InputError(f"{path}: holds weights only; name their model (--model NAME)")
-        # The weights are in the file: nothing is to be downloaded for it.
+        # The weights are in the file, so nothing needs to be downloaded.
         kept = {key: value for key, value in (kwargs or {}).items() if key != "weights"}
         folders = [Path(folder) for folder in self.spec.options.get("search_in", ())]
         module = models.build(spec, search_in=folders, **kept)
@@ -77,7 +76,7 @@ class TorchEngine(Engine):
         return module.eval()
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """Wraps the arrays as tensors (no copy), runs, and hands the outputs back as arrays."""
+        """Returns a function that runs the module on the arrays (no copy) and returns arrays."""
         import torch
 
         arrays = tuple(inputs.values())
@@ -98,7 +97,7 @@ class TorchEngine(Engine):
 
 
 def to_numpy(result: Any) -> Any:
-    """A module's tensors as arrays, in the container they came in."""
+    """Converts a module's output tensors to arrays, in the same container."""
     if hasattr(result, "numpy"):
         array: np.ndarray = result.numpy()
         return array

@@ -1,4 +1,4 @@
-"""A compiled artifact: the folder that ``tvmkd build`` writes, tuned or untuned, of any stack."""
+"""A compiled artifact: a folder written by ``tvmkd build``, tuned or untuned, of any stack."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class TvmEngine(Engine):
 
     @classmethod
     def device_of(cls, spec: EngineSpec) -> Device | None:
-        """The device of the artifact's target, or of the engine that runs its regions."""
+        """The device of the artifact's target, or of the engine of its regions."""
         return device_of(spec)
 
     def prepare(self, example: Inputs) -> None:
-        """Loads the artifact: its files' hashes and the machine are checked there."""
+        """Loads the artifact, which verifies the hashes of its files and the machine."""
         del example
         self.artifact = artifact.load(self.path())
 
@@ -42,7 +42,7 @@ class TvmEngine(Engine):
         return functools.partial(self.artifact, *inputs.values())
 
     def facts(self) -> dict[str, Any]:
-        """Stack, version, target and how much of the model is tuned."""
+        """Stack, version, target and tuning coverage."""
         manifest = self.artifact.manifest
         return {
             "version": manifest.stack_version,
@@ -55,7 +55,7 @@ class TvmEngine(Engine):
 
 
 def device_of(spec: EngineSpec) -> Device | None:
-    """What an artifact computes on; None where it cannot be read: its engine says why."""
+    """The device of an artifact; None if it cannot be read (its engine then reports the reason)."""
     with contextlib.suppress(TvmkdError):
         manifest = artifact.read(Path(spec.path or ""), verify=False)
         offloaded = manifest.coverage.get("byoc") or {}
@@ -65,9 +65,9 @@ def device_of(spec: EngineSpec) -> Device | None:
 
 
 def spent(manifest: Manifest) -> dict[str, float | None]:
-    """Seconds that building the artifact took, and the trials whose records it holds.
+    """Seconds to build the artifact, and the tuning trials behind its records.
 
-    None where the manifest does not tell: it is older, or its records came without their trials.
+    None if the manifest has no such entry: it is older, or the trials of its records are unknown.
     """
     trials: list[Any] = [made.get("trial_seconds") for made in manifest.records if made.get("used")]
     return {

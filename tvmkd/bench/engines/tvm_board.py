@@ -1,4 +1,4 @@
-"""A compiled artifact on a board, over TVM RPC, timed by the board's own clock.
+"""A compiled artifact on a board, over TVM RPC, timed by the board's clock.
 
 Options: ``tracker``, ``{"host", "port", "key"}``.
 """
@@ -20,14 +20,14 @@ from tvmkd.bench.engines.tvm_artifact import device_of, spent
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards.remote import RemoteModel
 
-BLOCK = 20  # runs that one question to the board asks for
+BLOCK = 20  # runs per request to the board
 
 
 class BoardEngine(Engine):
     """The artifact's library, sent to a board at the start of each turn.
 
-    A board serves one client at a time, so it is released after each turn: the engines of a
-    comparison take turns on it.
+    A board serves one client at a time, so it is released after each turn: all engines of a
+    comparison use the same board.
     """
 
     file = "artifact"
@@ -43,7 +43,7 @@ class BoardEngine(Engine):
         """Reads the manifest and verifies the files' hashes.
 
         Raises:
-            UsageError: there is no option ``tracker``.
+            UsageError: the option ``tracker`` is missing.
         """
         del example
         if "tracker" not in self.spec.options:
@@ -63,14 +63,14 @@ class BoardEngine(Engine):
         return self._model
 
     def rest(self) -> None:
-        """Gives the board back."""
+        """Releases the board."""
         model, self._model = self._model, None
         if model is not None:
             self._telemetry.append(model.telemetry())
             model.close()
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """Sends the inputs, runs, and fetches the outputs."""
+        """Returns a function that sends the inputs, runs, and fetches the outputs."""
         arrays = [np.asarray(array) for array in inputs.values()]
         self._arrays = arrays
         return functools.partial(self._run, arrays)
@@ -79,8 +79,8 @@ class BoardEngine(Engine):
         return self._board().run(arrays)
 
     def times(self, call: Callable[[], Any], count: int, limit_ns: int | None = None) -> list[int]:
-        """The board's own figures for each run: no network in them, and no fetching of outputs."""
-        del call  # what is timed is the run on the board
+        """The time of each run measured on the board, without network and fetching of outputs."""
+        del call  # the run is timed on the board
         begin = perf_counter_ns()
         found: list[int] = []
         while len(found) < count:
@@ -91,7 +91,7 @@ class BoardEngine(Engine):
         return found
 
     def facts(self) -> dict[str, Any]:
-        """Stack, version, target, coverage, and what the board says of itself."""
+        """Stack, version, target, coverage, and the board's description of itself."""
         known = [now for now in self._telemetry if now]
         return {
             "version": self._manifest.stack_version,
@@ -107,6 +107,6 @@ class BoardEngine(Engine):
         }
 
     def close(self) -> None:
-        """Gives the board back."""
+        """Releases the board."""
         if self._model is not None:
             self._model.close()
