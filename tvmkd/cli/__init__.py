@@ -1,4 +1,4 @@
-"""The command line. One file a verb, imported only when the verb runs or shows its help."""
+"""The command line. One file per command, imported only if the command runs or shows its help."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tvmkd.base.errors import TvmkdError, full_disk
 from tvmkd.base.text import suggest
 from tvmkd.base.version import __version__
 
-# Verb: the first line of its help, so that `tvmkd --help` imports none of them.
+# Command name: first line of its help, so that `tvmkd --help` imports no command.
 VERBS = {
     "run": "Run the whole pipeline that a tvmkd.toml describes.",
     "demo": "Run the pipeline on the digits that ship with it.",
@@ -38,7 +38,7 @@ VERBS = {
     "doctor": "Check this machine and say what is missing.",
 }
 
-# Verbs that keep what they have done and go on from there.
+# Commands that keep finished work and resume from there.
 RESUMABLE = {"run", "demo", "distill", "tune"}
 
 
@@ -46,15 +46,16 @@ class LazyGroup(click.Group):
     """A group whose commands are modules of a package, imported on demand.
 
     Attributes:
-        verbs: each command and the first line of its help. The module has the command's name.
-        package: where the modules are.
+        verbs: the name of each command, and the first line of its help. The module has the same
+            name.
+        package: the package of the modules.
     """
 
     verbs: Mapping[str, str] = VERBS
     package = __name__
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs, in the order of the table."""
+        """The names of the commands, in the order of the table."""
         return list(self.verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -68,13 +69,13 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's, with the nearest verb where there is none of that name."""
+        """As click's method, but an unknown command's error suggests the closest name."""
         if args and args[0] not in self.verbs and not args[0].startswith("-"):
             ctx.fail(f'there is no command "{args[0]}"{suggest(args[0], self.verbs)}')
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of verbs, without importing one."""
+        """Writes the list of commands without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.verbs.items()))
 
@@ -92,7 +93,7 @@ def group() -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, wound down in the same way as Ctrl-C."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -105,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Runs one command line and returns its exit code; every expected error is one line."""
-    with contextlib.suppress(ValueError):  # not the main thread: someone else looks after signals
+    """Runs one command line and returns its exit code. An expected error prints one line."""
+    with contextlib.suppress(ValueError):  # not the main thread: signals are handled elsewhere
         signal.signal(signal.SIGTERM, _terminate)
     try:
         result = group.main(list(argv), prog_name="tvmkd", standalone_mode=False)
@@ -122,7 +123,7 @@ def execute(argv: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort) as stop:
         return _interrupted(argv, 143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
-        # The reader of our output has gone (`tvmkd ... | head`): nothing to say to anyone.
+        # The reader of our output has ended (`tvmkd ... | head`): print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -133,8 +134,8 @@ def execute(argv: Sequence[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    # Plain, not through rich: it must stay one line, whatever the terminal's width. Only what
-    # points at a place in what was typed, with a caret under it, takes three.
+    # Not printed by rich, which would wrap the line at the terminal's width. Only a message with a
+    # caret under the user's input has three lines.
     text = message if message.rstrip().endswith("^") else " ".join(message.split())
     print(f"tvmkd: error: {text}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""What several verbs share: argument types, options, and how results are printed."""
+"""Shared by several commands: argument types, options, printing of results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tvmkd.base.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# No `exists=True`: a missing file is bad input (exit code 4), not wrong usage.
+# No `exists=True`: a missing file is bad input (exit code 4), not wrong usage (2).
 PATH = click.Path(path_type=Path)
 
 
 def dimension(text: str) -> tuple[str, int]:
-    """Reads ``NAME=SIZE``, the size of a free dimension, for click."""
+    """Parses ``NAME=SIZE``, the size of a free dimension, for click."""
     name, _, size = text.partition("=")
     if not name or not size.isdigit() or int(size) < 1:
         raise click.BadParameter(f'"{text}" is not NAME=SIZE, for example batch=1')
@@ -28,7 +28,7 @@ def dimension(text: str) -> tuple[str, int]:
 
 
 def tracker(text: str) -> tuple[str, int] | None:
-    """Reads ``HOST[:PORT]`` for click; None for ``local``, a fleet of our own on this machine."""
+    """Parses ``HOST[:PORT]`` for click; None for ``local``, a temporary fleet on this machine."""
     if text == "local":
         return None
     from tvmkd.config import parse_tracker
@@ -40,7 +40,7 @@ def tracker(text: str) -> tuple[str, int] | None:
 
 
 def environment_tracker() -> str:
-    """What ``--rpc-tracker`` is where it is not given: TVM's own variables, or ``local``."""
+    """The default of ``--rpc-tracker``: from TVM's environment variables, otherwise ``local``."""
     host = os.environ.get("TVM_TRACKER_HOST")
     if not host:
         return "local"
@@ -49,7 +49,7 @@ def environment_tracker() -> str:
 
 
 def dims_option(command: Command) -> Command:
-    """``--dim NAME=SIZE``, several times."""
+    """``--dim NAME=SIZE``, repeatable."""
     return click.option(
         "--dim",
         "dims",
@@ -76,7 +76,7 @@ def stack_options(*, both: bool = False) -> Callable[[Command], Command]:
     """``--stack`` and ``--stack-python``.
 
     Args:
-        both: whether the verb accepts ``--stack both``.
+        both: whether the command accepts ``--stack both``.
     """
     stacks = stack_registry.STACKS
     names = [entry.name for entry in stacks] + (["both"] if both else [])
@@ -112,10 +112,10 @@ def json_option(command: Command) -> Command:
 
 
 def existing(path: Path, what: str) -> Path:
-    """``path`` if there is something.
+    """``path``, if it exists.
 
     Raises:
-        InputError: there is nothing; says so with ``what`` it should be.
+        InputError: it does not exist; the message names ``what`` was expected.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such {what}")
@@ -126,7 +126,7 @@ def arrays(path: Path) -> dict[str, Any]:
     """The arrays of an ``.npz``, by name.
 
     Raises:
-        InputError: it is not one.
+        InputError: the file is not an ``.npz``.
     """
     import zipfile
 
@@ -141,5 +141,5 @@ def arrays(path: Path) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    """``value`` on standard output, indented."""
+    """Prints ``value`` to standard output as indented JSON."""
     click.echo(json.dumps(value, indent=2, default=str))

@@ -10,11 +10,11 @@ import click
 from tvmkd.base.errors import InputError
 from tvmkd.cli._options import PATH, json_option, print_json
 
-TIMED = 16  # pictures, of which as many are kept in memory
+TIMED = 16  # the most pictures to time, all kept in memory
 
 
 def duration(text: str) -> float:
-    """Reads ``30ms`` for click: milliseconds."""
+    """Parses ``30ms`` for click; returns milliseconds."""
     from tvmkd.bench.gate import TIME, TOKEN, UNITS
 
     token = TOKEN.fullmatch(text)
@@ -117,7 +117,7 @@ def command(
 
 
 def _places(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Where each picture is drawn to: no two to one file, and none over an image that was given."""
+    """The output file of each picture: no file twice, and never an input image."""
     originals = {path.resolve() for path in paths}
     places: dict[Path, Path] = {}
     for path in dict.fromkeys(paths):

@@ -10,7 +10,8 @@ import click
 from tvmkd.cli._options import PATH, json_option
 from tvmkd.stages import CLASSES
 
-# As in tvmkd/recipes, which this file must not list before it runs; a test compares them.
+# The files of tvmkd/recipes: a constant, since importing this module must not read the folder. A
+# test compares them.
 RECIPES = ("classification", "detection", "early-exit", "prune", "qat")
 LAST = [stage.name for stage in CLASSES if stage.makes_student][-1]
 _DEFAULT = click.core.ParameterSource.DEFAULT
@@ -61,7 +62,7 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
         return 0
     cfg = configs.read(config)
     if int(os.environ.get("RANK", "0")) > 0:
-        # Only the leader keeps the run's folder; the others train with it.
+        # Only the process of rank 0 writes the run folder; the others only train.
         from tvmkd import targets
         from tvmkd.stages.distill import train
 

@@ -12,7 +12,7 @@ from tvmkd.cli._options import PATH, existing, json_option, print_json
 
 
 def shape(text: str) -> tuple[int, ...]:
-    """Reads ``1,3,224,224`` for click."""
+    """Parses ``1,3,224,224`` for click."""
     parts = [part.strip() for part in text.replace("x", ",").split(",")]
     if not all(part.isdigit() and int(part) > 0 for part in parts):
         raise click.BadParameter(f'"{text}" is not a shape, for example 1,3,224,224')

@@ -81,7 +81,7 @@ def command(
 
 
 def table(tasks: list[dict[str, Any]]) -> Table:
-    """The tasks as a rich table, in the order that they come in."""
+    """The tasks as a rich table, in the given order."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -101,7 +101,7 @@ def table(tasks: list[dict[str, Any]]) -> Table:
 
 
 def region_lines(byoc: Mapping[str, Any]) -> list[str]:
-    """What an engine takes of a model and what it leaves, as lines for people."""
+    """Lines that describe the regions that an engine supports, and the operators that are left."""
     from tvmkd.byoc.region import ENGINES
 
     taken, regions, share = byoc["offloaded"], byoc["regions"], byoc["mac_share"]

@@ -1,4 +1,4 @@
-"""``tvmkd board``: one file a verb."""
+"""``tvmkd board``: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERBS = {
 
 
 class BoardGroup(LazyGroup):
-    """The verbs of ``tvmkd board``."""
+    """The subcommands of ``tvmkd board``."""
 
     verbs = VERBS
     package = __name__

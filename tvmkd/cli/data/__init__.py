@@ -1,4 +1,4 @@
-"""``tvmkd data``: one file a verb."""
+"""``tvmkd data``: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERBS = {
 
 
 class DataGroup(LazyGroup):
-    """The verbs of ``tvmkd data``."""
+    """The subcommands of ``tvmkd data``."""
 
     verbs = VERBS
     package = __name__

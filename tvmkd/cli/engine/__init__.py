@@ -1,4 +1,4 @@
-"""``tvmkd engine``: one file a verb."""
+"""``tvmkd engine``: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VERBS = {
 
 
 class EngineGroup(LazyGroup):
-    """The verbs of ``tvmkd engine``."""
+    """The subcommands of ``tvmkd engine``."""
 
     verbs = VERBS
     package = __name__

@@ -18,7 +18,7 @@ from tvmkd.cli._options import (
 
 
 def batch(text: str) -> tuple[int, int, int]:
-    """Reads ``MIN:BEST:MAX``, or one number for all three, for click."""
+    """Parses ``MIN:BEST:MAX``, or one number for all three, for click."""
     parts = text.split(":")
     if len(parts) not in {1, 3} or not all(part.isdigit() for part in parts):
         raise click.BadParameter(f'"{text}" is not MIN:BEST:MAX, for example 1:4:8')

@@ -1,4 +1,4 @@
-"""``tvmkd stack``: one file a verb."""
+"""``tvmkd stack``: one file per subcommand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERBS = {
 
 
 class StackGroup(LazyGroup):
-    """The verbs of ``tvmkd stack``."""
+    """The subcommands of ``tvmkd stack``."""
 
     verbs = VERBS
     package = __name__
