@@ -1,3 +1,3 @@
-"""Detectors without torch: what a compiled one says of itself, decoding, suppression, timing."""
+"""Runs detectors without torch: decoding, non-maximum suppression, timing."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a detector's raw outputs to boxes that have a score, before suppression."""
+"""Decodes a detector's raw outputs to boxes with scores, before suppression."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tvmkd.base.detector_description import Activation, Description
 from tvmkd.base.errors import InputError
 
 THRESHOLD = 0.05
-# How many candidates suppression gets: RetinaNet's of an image, SSD's of each class.
+# Candidates that are passed to suppression: RetinaNet per image, SSD per class.
 TOPK: Mapping[Activation, int] = {"sigmoid": 1000, "softmax": 400}
-CLAMP = math.log(1000 / 16)  # of dw and dh, torchvision's: no box is above 62.5 times its anchor
-SLACK = 1e-3  # of a logit, so that rounding never drops what the exact score would keep
+CLAMP = math.log(1000 / 16)  # limit of dw and dh, as in torchvision: sides at most 62.5 times
+SLACK = 1e-3  # of a logit: rounding must not drop a box whose exact score passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +38,11 @@ class Detections:
         return len(self.scores)
 
     def take(self, places: NDArray[np.int64]) -> Detections:
-        """Those at ``places``, in that order."""
+        """The boxes at the indices ``places``, in that order."""
         return Detections(self.boxes[places], self.scores[places], self.labels[places])
 
     def to_list(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One mapping a box: ``class``, ``label``, ``score`` and ``box``, ready for JSON."""
+        """One JSON-safe mapping per box: ``class``, ``label``, ``score`` and ``box``."""
         return [
             {"class": classes[label - 1], "label": label, "score": score, "box": box}
             for box, score, label in zip(
@@ -58,23 +58,24 @@ def decode(
     threshold: float = THRESHOLD,
     topk: int | None = None,
 ) -> list[Detections]:
-    """The candidates of each image, best score first, as torchvision's RetinaNet and SSD have them.
+    """The candidates of each image, best score first, as in torchvision's RetinaNet and SSD.
 
-    RetinaNet there keeps the best ``topk`` of each level of its pyramid, here of an image: the same
-    where no more than ``topk`` of an image are above the threshold.
+    Torchvision's RetinaNet keeps the best ``topk`` of each pyramid level, this function those of
+    the image. Results are the same if at most ``topk`` candidates of an image are above the
+    threshold.
 
     Args:
         logits: ``[N, A, K]``.
         offsets: ``[N, A, 4]``.
         description: of the detector.
         threshold: candidates have a score above it; 0 to 1.
-        topk: how many there may be, of an image (sigmoid) or of a class (softmax); None: `TOPK`.
+        topk: largest number of candidates per image (sigmoid) or per class (softmax); None: `TOPK`.
 
     Returns:
-        For each image its candidates, in pixels of the input, cut at its border.
+        For each image its candidates, in pixels of the input, clipped to the input.
 
     Raises:
-        InputError: the outputs are not numbers.
+        InputError: an output is NaN.
     """
     find = _sigmoid if description.activation == "sigmoid" else _softmax
     most = TOPK[description.activation] if topk is None else topk
@@ -96,7 +97,7 @@ Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 def _sigmoid(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
     odds = threshold / (1 - threshold) if threshold < 1 else math.inf
-    # On logits, so that only what passes costs an exponential.
+    # Compared as logits, so that only candidates above the threshold need an exponential.
     places = np.flatnonzero(logits > (math.log(odds) if odds > 0 else -math.inf) - SLACK)
     with np.errstate(over="ignore"):
         scores = np.asarray(1 / (1 + np.exp(-logits.ravel()[places])), np.float32)
@@ -111,7 +112,7 @@ def _sigmoid(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
 
 
 def _softmax(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
-    # A score is at most exp(logit - the background's logit): what that rules out costs no more.
+    # A score is at most exp(logit - background's logit): this rules out most candidates cheaply.
     least = (math.log(threshold) if threshold > 0 else -math.inf) - SLACK
     rows = np.flatnonzero((logits[:, 1:] > logits[:, :1] + least).any(1))
     chosen = logits[rows]
@@ -119,7 +120,7 @@ def _softmax(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
     scores = (powers / powers.sum(1, keepdims=True))[:, 1:]
     inner, classes = np.nonzero(scores > threshold)
     found = scores[inner, classes]
-    # Best first inside each class, of which the first `most` stay.
+    # Best first inside each class; the first `most` of each class are kept.
     order = np.lexsort((-found, classes))
     ordered = classes[order]
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
@@ -131,11 +132,11 @@ def _softmax(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
 def boxes_of(
     offsets: NDArray[np.float32], anchors: NDArray[np.float32], description: Description
 ) -> NDArray[np.float32]:
-    """Boxes in pixels of the input, cut at its border: torchvision's ``BoxCoder.decode_single``.
+    """Boxes in pixels of the input, clipped to it: torchvision's ``BoxCoder.decode_single``.
 
     Args:
         offsets: ``[n, 4]``.
-        anchors: ``[n, 4]``, of the same places.
+        anchors: ``[n, 4]``, the anchors of these offsets.
         description: of the detector.
     """
     moves = offsets / np.asarray(description.box_weights, np.float32)

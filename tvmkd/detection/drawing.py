@@ -1,4 +1,4 @@
-"""Boxes, names and scores on a picture."""
+"""Draws boxes, class names and scores on a picture."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tvmkd.base.files import draft
 from tvmkd.detection.decode import Detections
 
-SMALL = 480  # pixels of the longer side below which a picture is enlarged: letters need room
-GOLDEN = 0.618034  # of the colour circle from one class to the next: no two are alike
+SMALL = 480  # pixels of the longer side; smaller pictures are enlarged to make text readable
+GOLDEN = 0.618034  # step on the colour circle from class to class: all colours differ
 
 Place = tuple[float, float, float, float]
 
@@ -23,11 +23,11 @@ Place = tuple[float, float, float, float]
 def draw(picture: NDArray[np.uint8], found: Detections, classes: Sequence[str]) -> Image.Image:
     """Draws detections.
 
-    Small pictures are enlarged by a whole number; lines and letters grow with the picture.
+    Small pictures are enlarged by a whole factor; line width and font size grow with the picture.
 
     Args:
         picture: uint8 RGB ``[H, W, 3]``.
-        found: boxes in its pixels.
+        found: detections, boxes in pixels of ``picture``.
         classes: the class map; label 1 is the first.
     """
     image = Image.fromarray(picture)
@@ -36,12 +36,12 @@ def draw(picture: NDArray[np.uint8], found: Detections, classes: Sequence[str]) 
     side = math.sqrt(sheet.width * sheet.height)
     line, letters = max(2, round(side / 250)), max(13, round(side / 38))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(letters)
-    order = np.argsort(found.scores, kind="stable")  # the best are drawn last, on top
+    order = np.argsort(found.scores, kind="stable")  # the best detections are drawn last, on top
     corners = (found.boxes * factor).tolist()
     for place in order:
         x1, y1, x2, y2 = corners[place]
         around = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-        # A dark rim, so that a line stands out from what has its colour.
+        # A dark outline keeps the line visible on a background of the same colour.
         pen.rectangle(around, outline="black", width=line + 2)
         pen.rectangle(around, outline=colour(int(found.labels[place])), width=line)
     texts = [
@@ -80,7 +80,7 @@ def colour(label: int) -> tuple[int, int, int]:
 def _free(
     need: tuple[float, float], box: Sequence[float], room: tuple[int, int], taken: Iterable[Place]
 ) -> Place:
-    """Where a text of that width and height goes: where no other one is, in or around its box."""
+    """A position for a text of this size in or next to its box, without overlapping other texts."""
     wide, tall = need
     left = max(0.0, min(box[0], room[0] - wide))
     tries = [

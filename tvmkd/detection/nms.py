@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 128  # boxes that are settled at a time
+BLOCK = 128  # boxes that are processed at a time
 
 
 def suppress(
@@ -14,10 +14,10 @@ def suppress(
     labels: NDArray[np.int64],
     threshold: float = 0.5,
 ) -> NDArray[np.int64]:
-    """What greedy suppression keeps, as ``torchvision.ops.batched_nms`` does.
+    """The boxes that greedy suppression keeps, as ``torchvision.ops.batched_nms``.
 
-    From the best score down, a box goes where one of its class that was kept overlaps it by more
-    than ``threshold``. Of equal scores the one that comes first is the better.
+    In descending order of scores, a box is removed if a kept box of the same class overlaps it by
+    more than ``threshold``. Of equal scores, the first in the input ranks higher.
 
     Args:
         boxes: ``[n, 4]``, ``x1, y1, x2, y2``.
@@ -26,14 +26,15 @@ def suppress(
         threshold: intersection over union, 0 to 1.
 
     Returns:
-        Places of the boxes that stay, best score first.
+        Indices of the kept boxes, best score first.
     """
-    # torchvision compares a float32 ratio with a double; so rounded, float32 says the same. (float:
-    # numpy would round the other side to float32 as well.)
+    # torchvision compares a float32 ratio with a double. With the threshold rounded this way, a
+    # float32 comparison gives the same result. (float: numpy would round the other side to float32
+    # too.)
     limit = np.float32(threshold)
     if float(limit) > threshold:
         limit = np.nextafter(limit, np.float32(-1))
-    # By class, so that what a block leaves open is the rest of its last class alone.
+    # Sorted by class, so that only the last class of a block can continue in the next block.
     left = np.lexsort((-scores, labels))
     kept = [left[:0]]
     while len(left):
@@ -52,11 +53,11 @@ def suppress(
 
 
 def _settle(beats: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which boxes of a block stay: ``beats[i, j]``: i is the better and overlaps j.
+    """The kept boxes of a block. ``beats[i, j]``: i has the higher rank and overlaps j.
 
-    A box's fate is final once that of all better ones is, so repeating the step for all boxes at
-    once ends at what greedy suppression gives, mostly in a few rounds (Cluster-NMS, Zheng et al.,
-    2021).
+    A box's state is final once the states of all higher-ranked boxes are. So repeating the step for
+    all boxes at once converges to the result of greedy suppression, mostly in a few iterations
+    (Cluster-NMS, Zheng et al., 2021).
     """
     stay: NDArray[np.bool_] = np.ones(len(beats), np.bool_)
     while True:
@@ -75,7 +76,7 @@ def _overlap(
     """``[rows, columns]``: whether the intersection over union is above ``limit``."""
     left, top, right, bottom = boxes[rows].T[:, :, None]
     others = boxes[columns].T
-    # In place: fresh memory for each of these costs more than the arithmetic.
+    # In place: allocating each of these arrays would cost more than the arithmetic.
     shared = np.minimum(right, others[2])
     work = np.maximum(left, others[0])
     np.maximum(np.subtract(shared, work, out=shared), 0, out=shared)
@@ -89,6 +90,6 @@ def _overlap(
         out=work,
     )
     work -= shared
-    with np.errstate(invalid="ignore", divide="ignore"):  # boxes without an area
+    with np.errstate(invalid="ignore", divide="ignore"):  # boxes without area
         shared /= work
         return np.asarray(shared > limit)

@@ -1,4 +1,4 @@
-"""From a picture to a detector's input, and boxes back to the picture."""
+"""Converts a picture to a detector's input, and boxes back to the picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def pixels(picture: Picture) -> NDArray[np.uint8]:
     """uint8 RGB ``[H, W, 3]``, upright.
 
     Raises:
-        InputError: the file is no image, or damaged; or the array is none of a picture.
+        InputError: the file is no image, or damaged; or the array does not have this shape and
+            dtype.
     """
     if isinstance(picture, (str, Path)):
         return np.asarray(images.read(Path(picture)))
@@ -35,7 +36,7 @@ def pixels(picture: Picture) -> NDArray[np.uint8]:
 
 
 def prepare(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """The whole picture in ``size`` x ``size``, its aspect not kept.
+    """The whole picture resized to ``size`` x ``size``; the aspect ratio is not kept.
 
     Args:
         picture: uint8 RGB ``[H, W, 3]``.
@@ -54,11 +55,11 @@ def prepare(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
 
 
 def restore(boxes: NDArray[np.float32], size: int, width: int, height: int) -> NDArray[np.float32]:
-    """Boxes of the input in pixels of the picture.
+    """Converts boxes from pixels of the input to pixels of the picture.
 
     Args:
         boxes: ``[n, 4]``, ``x1, y1, x2, y2``.
         size: pixels of a side of the input.
-        width, height: of the picture.
+        width, height: size of the picture, pixels.
     """
     return boxes * np.array([width, height, width, height], np.float32) / np.float32(size)

@@ -1,4 +1,4 @@
-"""Runs a detector: an ONNX file by ONNX Runtime, or a compiled artifact. Needs no torch."""
+"""Runs a detector: an ONNX file in ONNX Runtime, or a compiled artifact. Does not need torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tvmkd.detection.nms import suppress
 from tvmkd.detection.preprocess import Picture
 
 OVERLAP = 0.5
-MOST = 300  # of an image, as torchvision's RetinaNet and SSDLite have it
+MOST = 300  # boxes per image, as in torchvision's RetinaNet and SSDLite
 OUTPUTS = ("logits", "offsets")
 
 Run = Callable[[NDArray[np.float32]], Sequence[Any]]
@@ -30,14 +30,14 @@ Signature = Mapping[str, tuple[Shape, str]]
 
 
 class Detector:
-    """A detector that is ready to run; made by `load`. Not for two threads at a time.
+    """A loaded detector, see `load`. Not thread-safe.
 
     Attributes:
-        description: what the file says of itself.
-        runtime: what runs it.
-        threshold: boxes have a score above it.
-        overlap: a box goes where a better one of its class overlaps it by more: intersection over
-            union.
+        description: the description in the file's metadata.
+        runtime: the program that runs the model.
+        threshold: boxes with a score above it are kept.
+        overlap: a box is removed if a better box of its class overlaps it by more than this
+            intersection over union.
     """
 
     def __init__(
@@ -67,13 +67,14 @@ class Detector:
         return self.description.classes
 
     def __call__(self, picture: Picture) -> Detections:
-        """What is in a picture: boxes in its pixels, best score first.
+        """Detects objects in a picture: boxes in its pixels, best score first.
 
         Args:
             picture: a file, or uint8 RGB ``[H, W, 3]``.
 
         Raises:
-            InputError: the picture cannot be read, or the model gives something else than it says.
+            InputError: the picture cannot be read, or the model's outputs do not match its
+                description.
         """
         array = preprocess.pixels(picture)
         found = self.suppress(self.decode(*self.infer(self.prepare(array))))
@@ -87,7 +88,7 @@ class Detector:
         """Step 2: logits ``[1, A, K]`` and offsets ``[1, A, 4]``.
 
         Raises:
-            InputError: the model cannot be run, or gives other shapes than it should.
+            InputError: the model cannot be run, or an output has a wrong shape.
         """
         found = self._run(values)
         logits, offsets = (found[place] for place in self._order)
@@ -100,17 +101,17 @@ class Detector:
         """Step 3: candidates in pixels of the input.
 
         Raises:
-            InputError: the outputs are not numbers.
+            InputError: an output is NaN.
         """
         return decode(logits, offsets, self.description, self.threshold)[0]
 
     def suppress(self, found: Detections) -> Detections:
-        """Step 4: what non-maximum suppression keeps."""
+        """Step 4: non-maximum suppression."""
         kept = suppress(found.boxes, found.scores, found.labels, self.overlap)
         return found.take(kept[:MOST])
 
     def restore(self, found: Detections, picture: NDArray[np.uint8]) -> Detections:
-        """Step 5: in pixels of the picture ``[H, W, 3]``."""
+        """Step 5: the boxes in pixels of the picture ``[H, W, 3]``."""
         height, width = picture.shape[:2]
         boxes = preprocess.restore(found.boxes, self.description.size, width, height)
         return Detections(boxes, found.scores, found.labels)
@@ -150,12 +151,12 @@ def load(path: str | Path, threads: int = 0) -> Detector:
 
     Args:
         path: an ONNX file, or the folder of an artifact.
-        threads: of ONNX Runtime, 0 for all cores. Those of TVM are in ``TVM_NUM_THREADS``.
+        threads: threads of ONNX Runtime, 0 for all cores. TVM reads ``TVM_NUM_THREADS`` instead.
 
     Raises:
-        InputError: there is nothing, it is no detector, is damaged, its inputs or outputs are not
-            what its description says, or it is not made for this machine.
-        MissingError: what runs it is not installed.
+        InputError: the path does not exist, is not a detector, is damaged, has inputs or outputs
+            that do not match its description, or is not made for this machine.
+        MissingError: the runtime that it needs is not installed.
     """
     path = Path(path)
     if not path.exists():

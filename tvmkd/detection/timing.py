@@ -1,4 +1,4 @@
-"""What an image costs, step by step, and whether that is within the budget."""
+"""Times the steps of detection in an image, and checks the time budget."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tvmkd.timing import stats
 from tvmkd.timing.loop import collector_off, warm_up
 
 STEPS = ("pre-processing", "model", "decode", "NMS", "post-processing", "total")
-LEAST = 5  # runs, however long one takes
-FEW = 200  # runs that are too few for a p99
+LEAST = 5  # least number of runs, whatever their duration
+FEW = 200  # with fewer runs a p99 is unreliable
 ROUNDS = 10
-WARM_UP = 5.0  # seconds, at most
+WARM_UP = 5.0  # limit of the warm-up, seconds
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Step:
 
     Attributes:
         name: one of `STEPS`; post-processing is decode, NMS and bringing boxes back to the picture.
-        p50, p95, p99, worst: of all runs.
-        ci95: 95% interval of the median.
+        p50, p95, p99, worst: percentiles and maximum over all runs.
+        ci95: 95% confidence interval of the median.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Timing:
-    """What `measure` found.
+    """The result of `measure`.
 
     Attributes:
-        runtime: what ran the model.
-        steps: one each of `STEPS`.
-        runs: how many images were run, warm-up not counted.
-        images: how many different ones.
-        settled: whether the warm-up came to a steady time.
-        budget_ms: what an image may take in all.
-        over: how many runs took longer.
+        runtime: the program that ran the model.
+        steps: one entry for each of `STEPS`.
+        runs: number of timed runs, without warm-up.
+        images: number of different images.
+        settled: whether times became stable in the warm-up.
+        budget_ms: time budget of an image, total, ms.
+        over: number of runs that exceeded the budget.
     """
 
     runtime: str
@@ -63,15 +63,15 @@ class Timing:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the p99 of the total is within the budget; None without one."""
+        """Whether the p99 of the total is within the budget; None without a budget."""
         return None if self.budget_ms is None else self.steps[-1].p99 <= self.budget_ms
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """The result as JSON-safe data."""
         return {**asdict(self), "holds": self.holds}
 
     def lines(self) -> list[str]:
-        """A table for people."""
+        """The result as lines of text."""
         head = f"{'ms an image':<17}" + "".join(
             f"{name:>9}" for name in ("median", "±", "p95", "p99", "worst")
         )
@@ -102,17 +102,18 @@ def measure(
     seconds: float = 5.0,
     budget_ms: float | None = None,
 ) -> Timing:
-    """Times the steps from the pixels to the boxes, one picture after the other, over and over.
+    """Times the steps from pixels to boxes, cycling through the pictures.
 
-    Decoding a file is none of them: a camera gives pixels. The steps are timed inside of whole
-    runs, so that each finds caches as it does in use, and the total is what a user waits.
+    Decoding an image file is not included, since a camera delivers pixels. Steps are timed inside
+    whole runs, so that the state of the caches is realistic, and the total is the latency that a
+    user sees.
 
     Args:
-        detector: what is timed, with the thresholds that it has: the fewer candidates, the less
-            there is to decode.
+        detector: the detector to time. Its thresholds matter: with fewer candidates decoding is
+            faster.
         pictures: uint8 RGB ``[H, W, 3]``, at least one.
-        seconds: to measure for, warm-up not counted.
-        budget_ms: what an image may take in all.
+        seconds: measuring time, without warm-up.
+        budget_ms: time budget of an image, total, ms.
     """
     warm = warm_up(lambda: detector(pictures[0]), WARM_UP)
     stamps: list[tuple[int, ...]] = []
@@ -135,7 +136,7 @@ def measure(
 
 
 def _run(detector: Detector, picture: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Nanoseconds by the clock before the first step and after each."""
+    """Clock readings in nanoseconds, before the first step and after each step."""
     clock = perf_counter_ns
     start = clock()
     values = detector.prepare(picture)

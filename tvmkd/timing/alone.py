@@ -18,7 +18,7 @@ def run_alone(module: str, arguments: Sequence[object], threads: int, subject: o
     Args:
         module: prints one JSON value on standard output and nothing else.
         threads: number of TVM's threads.
-        subject: what is timed, for the message.
+        subject: name of the timed thing, for the error message.
 
     Raises:
         InputError: the process failed; the message ends with its last line.
