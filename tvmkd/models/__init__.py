@@ -1,4 +1,4 @@
-"""Teachers and students, found by name."""
+"""Teachers and students, by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Inverted residual bottlenecks with squeeze-and-excitation: MobileNetV3's blocks, fewer of them.
+"""A small network of MobileNetV3's blocks: inverted residuals with squeeze-and-excitation.
 
 Howard et al., 2019, "Searching for MobileNetV3" (arXiv:1905.02244), section 5. The layers are
-torchvision's; its ``mobilenet_v3_small`` is for 224 pixels and rounds to multiples of 8 only.
+torchvision's; its ``mobilenet_v3_small`` is made for 224 pixels and rounds channels to multiples of
+8 only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tvmkd.models.scaling import Scale, strides
 
 
 class Stage(NamedTuple):
-    """A row of the paper's tables: blocks of one resolution."""
+    """A row of the paper's tables: blocks of the same resolution."""
 
     channels: int
     expansion: int
@@ -25,7 +26,7 @@ class Stage(NamedTuple):
     activation: type[nn.Module]
 
 
-# As in the paper, hard-swish only where the channels are many and the positions few.
+# As in the paper, hard-swish only in layers with many channels and few positions.
 STAGES = (
     Stage(16, 1, 3, 1, True, nn.ReLU),
     Stage(24, 3, 3, 2, False, nn.ReLU),
@@ -36,16 +37,18 @@ STEM, HEAD = 16, 256
 
 
 class InvertedResidual(nn.Module):
-    """Widens, convolves each channel, weighs the channels, narrows; a shortcut where shapes agree.
+    """MobileNetV3's block: expansion, depthwise convolution, channel weights, projection.
+
+    It has a shortcut if the shapes of input and output agree.
 
     Args:
         inputs: channels of the input.
-        hidden: channels in between; where they are ``inputs``, nothing is widened.
+        hidden: channels after the expansion; if equal to ``inputs``, there is no expansion.
         outputs: channels of the output.
         kernel: pixels a side of the depthwise convolution.
-        stride: of the depthwise convolution.
-        squeeze: channels of squeeze-and-excitation, None for none.
-        activation: a module's class that takes ``inplace``.
+        stride: stride of the depthwise convolution.
+        squeeze: channels of squeeze-and-excitation; None: without it.
+        activation: class of the activation, with an argument ``inplace``.
     """
 
     def __init__(
@@ -86,8 +89,8 @@ class BottleneckNet(nn.Module):
     Args:
         classes: number of classes.
         channels: channels of the image (1 gray, 3 RGB).
-        size: pixels a side of the images it is meant for, 8 and more: decides which stages halve
-            the resolution. No weight has a shape that depends on it.
+        size: side of the images, pixels, at least 8: determines which stages halve the resolution.
+            Shapes of weights do not depend on it.
         width: multiplier of channel counts.
         depth: multiplier of the blocks of each stage.
         multiple: channel counts are rounded to a multiple of this.

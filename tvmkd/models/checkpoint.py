@@ -1,4 +1,4 @@
-"""Checkpoints: one file, written whole or not at all, read without running anybody's code."""
+"""Checkpoints: one file, written atomically, read without executing code from it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FORMAT, VERSION = "tvmkd.checkpoint", 1
 
 @dataclass
 class Checkpoint:
-    """A model at the end of an epoch, with what it takes to go on from there.
+    """A model at the end of an epoch, with the state needed to resume training.
 
     Attributes:
-        model: ``{"spec": str, "kwargs": dict}``, which `tvmkd.models.build` understands.
+        model: ``{"spec": str, "kwargs": dict}``, the arguments of `tvmkd.models.build`.
         state: the model's ``state_dict``.
         optimizer: the optimizer's and gradient scaler's state; None in a finished model.
-        epoch: epochs done.
-        rng: ``{"seed": int}``: every epoch starts from its own seed, which follows from this one.
-        history: one ``{"epoch", "loss", ...}`` for each epoch.
-        seconds: time spent in training.
-        meta: strings that travel with the model: teacher, metric, data_sha256, preprocessing...
+        epoch: number of completed epochs.
+        rng: ``{"seed": int}``: the seed of each epoch is derived from it.
+        history: one ``{"epoch", "loss", ...}`` per epoch.
+        seconds: training time.
+        meta: strings stored with the model: teacher, metric, data_sha256, preprocessing...
     """
 
     model: dict[str, Any]
@@ -44,13 +44,13 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint in one step: a reader never sees half of it.
+    """Writes a checkpoint atomically.
 
     Raises:
         InputError: the disk is full, or the folder cannot be written.
     """
     content = {"format": FORMAT, "version": VERSION, **vars(checkpoint)}
-    packed = io.BytesIO()  # torch's own file writer replaces the error of a full disk by another
+    packed = io.BytesIO()  # torch's file writer would hide the error of a full disk
     torch.save(content, packed)
     write_bytes(path, packed.getbuffer())
 
@@ -59,7 +59,7 @@ def load(path: Path) -> Checkpoint:
     """Reads a checkpoint onto the CPU.
 
     Raises:
-        InputError: missing, damaged, not a checkpoint of ours, or from a newer tvmkd.
+        InputError: the file is missing, damaged, not a checkpoint of tvmkd, or from a newer tvmkd.
     """
     content = read(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -76,16 +76,17 @@ def load(path: Path) -> Checkpoint:
 
 
 def read(path: Path) -> Any:
-    """Whatever ``torch.save`` wrote, as long as it is tensors and plain data.
+    """Reads a file written by ``torch.save`` that has only tensors and plain data.
 
     Raises:
-        InputError: missing, damaged, or holding objects that only code could read.
+        InputError: the file is missing or damaged, or contains objects that need code to be
+            unpickled.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such checkpoint")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch errors of many kinds
+    except Exception as error:  # zip, pickle and torch errors of many types
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a checkpoint, or damaged: {text[:200]}") from None
 
@@ -95,7 +96,7 @@ def weights(path: Path) -> dict[str, Tensor]:
     ``state_dict`` or ``model``, as other trainers write them.
 
     Raises:
-        InputError: the file cannot be read, or holds no weights.
+        InputError: the file cannot be read, or contains no weights.
     """
     content = read(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
@@ -109,10 +110,10 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> None:
-    """Puts the weights from ``path``, in any form that `weights` reads, into ``model``.
+    """Loads the weights from ``path``, in any form that `weights` reads, into ``model``.
 
     Raises:
-        InputError: the file cannot be read, or its weights are not those of this model.
+        InputError: the file cannot be read, or its weights do not fit this model.
     """
     content = weights(path)
     try:
@@ -123,7 +124,7 @@ def load_weights(model: nn.Module, path: Path, name: str) -> None:
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
-    """sha256 of a model's weights: names, shapes, dtypes and bytes."""
+    """SHA-256 of a model's weights: names, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\n".encode())

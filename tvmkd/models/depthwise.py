@@ -1,4 +1,4 @@
-"""The default student: depthwise-separable convolutions and nothing a small compiler dislikes."""
+"""The default student: depthwise-separable convolutions, and only operators with fast kernels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def _separable(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 def _scaled(blocks: Sequence[Sequence[int]], scale: Scale) -> Iterator[tuple[int, int]]:
-    """Blocks of the scaled network. What is repeated is a stage: a block and those after it that
-    neither halve nor widen.
+    """Blocks of the scaled network. ``depth`` multiplies the blocks of each stage.
+
+    A stage is a block and the following blocks of the same resolution and channels.
     """
     stages: list[list[int]] = []
     for width, stride in blocks:
@@ -39,9 +40,9 @@ def _scaled(blocks: Sequence[Sequence[int]], scale: Scale) -> Iterator[tuple[int
 class DepthwiseNet(nn.Module):
     """A depthwise-separable classifier: ``[N, channels, H, W]`` float32 to ``[N, classes]`` logits.
 
-    Convolution, depthwise convolution, ReLU, one global average and one dense layer: operators
-    that every compiler and board has a fast path for. All widths are multiples, so that channel
-    blocks fill vector registers.
+    Convolution, depthwise convolution, ReLU, one global average and one dense layer: operators that
+    are fast with every compiler and on every board. Channel counts are rounded to multiples, so
+    that blocks of channels fill vector registers.
 
     Args:
         classes: number of classes.
@@ -50,7 +51,7 @@ class DepthwiseNet(nn.Module):
         blocks: ``(channels, stride)`` of each separable block.
         width: multiplier of the channels in ``stem`` and ``blocks``.
         depth: multiplier of the blocks of each resolution and width.
-        multiple: what the channels, multiplied, are rounded to.
+        multiple: scaled channel counts are rounded to a multiple of this.
 
     Raises:
         UsageError: a width in ``stem`` or ``blocks`` is not a positive multiple of 8, or another

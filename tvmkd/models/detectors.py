@@ -1,7 +1,7 @@
-"""Torchvision's detectors as networks for one size of image: raw outputs, fixed anchors.
+"""Torchvision's detectors for a fixed image size: raw outputs, fixed anchors.
 
-What a compiler gets ends before anchors are decoded; the same module also answers with what
-distilling needs, its features and its own loss.
+The compiled part ends before anchors are decoded. For distilling, the same module also returns its
+features and computes its loss.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ Normaliser = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Raw:
-    """What a detector says of a batch: ``logits [N, A, K]``, ``offsets [N, A, 4]``, features.
+    """A detector's output for a batch: ``logits [N, A, K]``, ``offsets [N, A, 4]``, features.
 
-    ``features`` are the maps ``[N, C, h, w]`` that the head looked at, the finest first.
+    ``features`` are the head's input maps ``[N, C, h, w]``, the finest first.
     """
 
     logits: Tensor
@@ -49,7 +49,7 @@ class Raw:
 
 
 class Dense(nn.Module):
-    """What both kinds have in common. Labels count from 1, as torchvision's."""
+    """The base class of both kinds of detectors. Labels count from 1, as torchvision's."""
 
     output_names = ("logits", "offsets")  # in an ONNX file
     activation: Activation
@@ -59,7 +59,7 @@ class Dense(nn.Module):
 
     def _finish(self, classes: int, size: int, prefix: str, trunk: nn.Module) -> None:
         self.classes, self.size = classes, size
-        # In a tuple, so that its weights are not there twice.
+        # In a tuple, so that its weights are not registered twice.
         self._trunk = (prefix, trunk)
         mode = self.training
         with torch.no_grad():
@@ -74,14 +74,14 @@ class Dense(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
-        """Starts from a classifier's weights, its last layers left out.
+        """Loads a classifier's weights, without its last layers, into the backbone.
 
         Args:
-            weights: of torchvision's ResNet-50 for `retinanet`, of its MobileNetV3 of the same
-                kind, width and tail for `ssdlite`.
+            weights: for `retinanet` those of torchvision's ResNet-50, for `ssdlite` those of its
+                MobileNetV3 of the same kind, width and tail.
 
         Raises:
-            InputError: they are not of that network.
+            InputError: the weights do not fit the backbone.
         """
         prefix, trunk = self._trunk
         own = trunk.state_dict()
@@ -100,9 +100,9 @@ class Dense(nn.Module):
         self._settled = True
 
     def train(self, mode: bool = True) -> Dense:
-        """As ever; but the statistics of a backbone that came from elsewhere stay as they came.
+        """Sets the mode; the batch statistics of a loaded backbone stay frozen.
 
-        As in torchvision, which freezes them: a detector's few images a batch would spoil them.
+        As in torchvision: a detector's batches have too few images to estimate them.
         """
         super().train(mode)
         if self._settled:
@@ -112,20 +112,20 @@ class Dense(nn.Module):
         return self
 
     def look(self, images: Tensor) -> list[Tensor]:
-        """Normalised images to the maps that the head looks at, the finest first."""
+        """Maps normalised images to the head's input maps, the finest first."""
         return list(cast(nn.Module, self.backbone)(images).values())
 
     def output_layers(self) -> list[nn.Module]:
-        """The convolutions that give logits and offsets."""
+        """The convolutions that compute logits and offsets."""
         raise NotImplementedError
 
     @property
     def blank(self) -> Tensor:
-        """One empty input."""
+        """One input of zeros."""
         return torch.zeros(1, 3, self.size, self.size, device=self.anchors.device)
 
     def raw(self, images: Tensor) -> Raw:
-        """Images ``[N, 3, size, size]``, RGB of 0 to 1, to everything that is known of them."""
+        """Images ``[N, 3, size, size]``, RGB of 0 to 1, to all outputs."""
         features = self.look((images - cast(Tensor, self.mean)) / cast(Tensor, self.std))
         found = cast(nn.Module, self.head)(features)
         return Raw(found["cls_logits"].float(), found["bbox_regression"].float(), features)
@@ -133,20 +133,20 @@ class Dense(nn.Module):
     def forward(self, images: Any, targets: Any = None) -> Any:
         """Images ``[N, 3, size, size]``, RGB of 0 to 1, to ``logits`` and ``offsets``.
 
-        As a `Description` has them: ``[N, A, K]`` and ``[N, A, 4]``.
+        Shapes as in a `Description`: ``[N, A, K]`` and ``[N, A, 4]``.
         """
         found = self.raw(images)
         return self.answers(found.logits), found.offsets
 
     def answers(self, logits: Tensor) -> Tensor:
-        """The logits without a column that never means anything."""
+        """The logits without unused columns."""
         return logits[..., 1:] if self.activation == "sigmoid" else logits
 
     def describe(self, classes: Sequence[str]) -> Description:
-        """How the outputs are read.
+        """The description needed to decode the outputs.
 
         Args:
-            classes: the names, as many as there are classes.
+            classes: the names of all classes.
         """
         return Description(
             tuple(classes),
@@ -162,28 +162,28 @@ class Dense(nn.Module):
         """The network's own loss, as torchvision computes it: classes and boxes, a scalar.
 
         Args:
-            found: the network's output for some images.
-            targets: the objects in them, boxes in pixels of the input.
-            normaliser: from the number of matched anchors in these images to what to divide by;
-                None: that number. For processes that share a batch.
+            found: the network's output for a batch.
+            targets: the objects of each image, boxes in pixels of the input.
+            normaliser: maps the number of matched anchors in these images to the divisor of the
+                loss; None: the number itself. For processes that share a batch.
         """
         raise NotImplementedError
 
 
 class DenseRetinaNet(Dense, RetinaNet):  # type: ignore[misc]  # torchvision has no types
-    """RetinaNet (Lin et al., 2017), its head's column 0 unused, as in torchvision's weights."""
+    """RetinaNet (Lin et al., 2017), column 0 of its head unused, as in torchvision's weights."""
 
     activation: Activation = "sigmoid"
 
     def output_layers(self) -> list[nn.Module]:
-        """One convolution for classes and one for boxes, which all maps share."""
+        """One convolution for classes and one for boxes, shared by all maps."""
         head = cast(Any, self.head)
         return [head.classification_head.cls_logits, head.regression_head.bbox_reg]
 
     def loss(
         self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
     ) -> Tensor:
-        """Focal loss, and L1 or GIoU of the boxes; each image is normalised by itself."""
+        """Focal loss, and L1 or GIoU of the boxes; each image is normalised separately."""
         del normaliser
         outputs = {"cls_logits": found.logits, "bbox_regression": found.offsets}
         anchors = [self.anchors] * len(targets)
@@ -196,7 +196,7 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
     activation: Activation = "softmax"
 
     def output_layers(self) -> list[nn.Module]:
-        """For each map the last convolution for classes and that for boxes."""
+        """For each map the last convolutions for classes and for boxes."""
         head = cast(Any, self.head)
         parts = (head.classification_head, head.regression_head)
         return [block[-1] for part in parts for block in part.module_list]
@@ -204,7 +204,7 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
     def loss(
         self, found: Raw, targets: Sequence[Target], normaliser: Normaliser | None = None
     ) -> Tensor:
-        """Cross entropy with three hard negatives a positive, and smooth L1 of the boxes.
+        """Cross entropy with three hard negatives per positive, and smooth L1 of the boxes.
 
         Their sum is divided by the number of matched anchors in all images.
         """
@@ -232,8 +232,8 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
         classes: without the background.
         size: pixels a side of the input.
         version: 1 or 2, torchvision's ``retinanet_resnet50_fpn`` and ``..._v2``.
-        smallest: side of the smallest anchor, pixels; 32 in torchvision's weights. Each level of
-            the pyramid doubles it.
+        smallest: side of the smallest anchor, pixels; 32 in torchvision. It doubles with each level
+            of the pyramid.
 
     Raises:
         UsageError: an argument is out of range.
@@ -244,7 +244,8 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
     if not 4 <= smallest <= size:
         raise UsageError(f"smallest has to be 4 to {size} pixels, not {smallest:g}")
     backbone = _resnet_fpn_extractor(
-        # Blocks that add nothing at first learn faster from nothing (Goyal et al., 2017).
+        # Without pretrained weights, residual branches that start at zero learn faster (Goyal et
+        # al., 2017).
         resnet50(weights=None, zero_init_residual=True),
         5,
         returned_layers=[2, 3, 4],
@@ -282,14 +283,17 @@ def ssdlite(
         size: pixels a side of the input.
         backbone: ``small`` or ``large``.
         width: multiplies the backbone's channels.
-        reduced_tail: half the channels in the last blocks, as torchvision's detector has them;
-            its classifiers have all.
-        finest: stride of the finest map, 8 or 16. 16 is torchvision's (and finds no small things).
-        extras: maps beyond the backbone's, each half of the one before, 0 to 4; torchvision has 4.
+        reduced_tail: halves the channels of the last blocks, as torchvision's detector does; its
+            classifiers do not.
+        finest: stride of the finest map, 8 or 16. 16 is torchvision's (and misses small objects).
+        extras: number of maps after the backbone's, each half the size of the previous one, 0 to 4;
+            torchvision has 4.
         pyramid: channels of a feature pyramid over the backbone's maps (Lin et al., 2017): without
-            one, the finest map is of the first layers, which tell edges and not things. 0: none.
-        scales: sides of the smallest and of the largest anchor as parts of the image, the maps
-            between them evenly; or one side for each map, and one more.
+            it, the finest map comes from early layers, which detect edges and not objects. 0: no
+            pyramid.
+        scales: sides of the smallest and of the largest anchor as fractions of the image,
+            interpolated linearly for the maps between them; or one side per map and an additional
+            last one.
 
     Raises:
         UsageError: an argument is out of range.
@@ -341,7 +345,7 @@ def ssdlite(
 
 
 class _Extractor(nn.Module):
-    """Maps of MobileNetV3 at strides ``finest`` to 32 and more beyond, as SSDLite has them.
+    """Maps of MobileNetV3 at strides ``finest`` to 32, and extra maps, as in SSDLite.
 
     At strides below 32 the map is the expansion of the block that halves it (section 6.3 of the
     MobileNetV3 paper).
@@ -381,7 +385,7 @@ class _Extractor(nn.Module):
         _normal_init(self.extra)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """``[N, 3, H, W]`` to the maps by their numbers."""
+        """Maps ``[N, 3, H, W]`` to the feature maps, by number."""
         found = []
         for block in self.features:
             x = block(x)

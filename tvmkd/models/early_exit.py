@@ -1,4 +1,4 @@
-"""A classifier that can answer before its last layer: branches on a network of another kind."""
+"""A classifier with early exits: branches on a base network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tvmkd.base.text import suggest
 
 
 class Branch(nn.Module):
-    """An exit: one separable convolution that halves the resolution, the average, a dense layer."""
+    """An exit: a separable convolution of stride 2, global average pooling, a dense layer."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Branch(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``[N, channels, H, W]`` to logits ``[N, classes]``."""
+        """Maps features ``[N, channels, H, W]`` to logits ``[N, classes]``."""
         logits: Tensor = self.head(self.pool(self.features(x)).flatten(1))
         return logits
 
@@ -38,20 +38,20 @@ class Branch(nn.Module):
 class EarlyExitNet(nn.Module):
     """A network with a branch after some of its modules (BranchyNet, Teerapittayanon et al., 2016).
 
-    As a module it answers from its last exit, like the network it is made of; what the branches say
-    of the same images lies in ``branch_logits`` afterwards.
+    The module returns the logits of its last exit, like the base network; afterwards
+    ``branch_logits`` returns the logits of the branches for the same images.
 
     Args:
-        base: what the network is: a registered name or ``torchvision:NAME``.
-        args: its arguments.
-        exits: paths of the modules that a branch follows, as ``named_modules()`` of the base has
-            them, in the order in which they run.
+        base: the base network: a registered name or ``torchvision:NAME``.
+        args: arguments of the base network.
+        exits: paths of the modules that have a branch, as in ``named_modules()`` of the base, in
+            execution order.
         classes: number of classes.
-        shape: of one input, batch first: ``(1, C, H, W)``.
+        shape: shape of one input, batch first: ``(1, C, H, W)``.
 
     Raises:
-        InputError: the base is somebody's own code, there is no module at a path, the exits do not
-            run in that order, or one gives no feature map ``[N, C, H, W]``.
+        InputError: the base is user code, a path has no module, the exits run in another order, or
+            the output of one is not a feature map ``[N, C, H, W]``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EarlyExitNet(nn.Module):
         from tvmkd import models
 
         if not models.is_builtin(base):
-            # A checkpoint names its base, and a file must not choose what code runs.
+            # The base may come from a checkpoint, and a file must not select the code that runs.
             raise InputError(f'early exit: "{base}" is not a model of tvmkd or torchvision')
         self.base = models.build(base, **args)
         self.exits = tuple(exits)
@@ -112,10 +112,10 @@ class EarlyExitNet(nn.Module):
         return [found.shape[1] for found in self.features]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[N, C, H, W]`` to the last exit's logits ``[N, classes]``."""
+        """Maps images ``[N, C, H, W]`` to the last exit's logits ``[N, classes]``."""
         return self._run(images)
 
     @property
     def branch_logits(self) -> list[Tensor]:
-        """What the branches say of the images of the last call: ``[N, classes]`` each."""
+        """The logits of the branches in the last call: ``[N, classes]`` each."""
         return [branch(found) for branch, found in zip(self.branches, self.features, strict=True)]

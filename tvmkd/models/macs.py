@@ -1,4 +1,4 @@
-"""How big a model is: multiply-accumulates and parameters."""
+"""The size of a model: multiply-accumulates and parameters."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def macs(model: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-accumulates of one forward pass, counted at the operators that really run.
+    """Multiply-accumulates of one forward pass, counted on the executed operators.
 
-    Convolutions, matrix products and attention count, as in the literature; additions,
-    activations and normalisation do not.
+    Includes convolutions, matrix products and attention, as in the literature, but not additions,
+    activations and normalisation.
 
     Args:
-        shape: shape of the one float32 input, batch included.
+        shape: shape of the only input (float32), including the batch.
     """
-    # Counted on a copy on the CPU: the model keeps its mode, its device and its buffers.
+    # Counted on a copy on the CPU: the model's mode, device and buffers do not change.
     twin = copy.deepcopy(model).to("cpu").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         twin(torch.zeros(tuple(shape)))

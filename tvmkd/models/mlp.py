@@ -1,7 +1,7 @@
-"""A micro-MLP for very small images: perceptrons over patches and over features, in turn.
+"""A micro-MLP for very small images: alternating perceptrons over patches and over features.
 
-Tolstikhin et al., 2021, "MLP-Mixer" (arXiv:2105.01601), with ReLU in place of GELU, whose error
-function small boards have no instruction for.
+Tolstikhin et al., 2021, "MLP-Mixer" (arXiv:2105.01601), with ReLU instead of GELU, whose error
+function is slow on small boards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tvmkd.base.errors import UsageError
 from tvmkd.models.scaling import Scale, check_image, check_size
 
-GRID = 8  # patches a side, where none are asked for
+GRID = 8  # default number of patches per side
 FEATURES, TOKEN_HIDDEN, FEATURE_HIDDEN, BLOCKS = 32, 32, 64, 3
 
 
@@ -22,11 +22,11 @@ def _perceptron(inputs: int, hidden: int) -> nn.Sequential:
 
 
 class MixerBlock(nn.Module):
-    """Mixes tokens, then features, each after a normalisation and beside a shortcut.
+    """Mixes tokens, then features, each after a normalisation and with a shortcut.
 
     Args:
-        tokens: patches of an image.
-        features: of each token.
+        tokens: number of patches of an image.
+        features: features of each token.
         token_hidden: units between the two layers that mix tokens.
         feature_hidden: units between the two layers that mix features.
     """
@@ -48,18 +48,18 @@ class MixerBlock(nn.Module):
 class MixerNet(nn.Module):
     """An MLP-Mixer classifier: ``[N, channels, size, size]`` float32 to ``[N, classes]`` logits.
 
-    Nothing but matrix products, normalisation and ReLU: the patches of the first layer do not
-    overlap, so its convolution is a product too.
+    Only matrix products, normalisation and ReLU: the patches of the first layer do not overlap, so
+    its convolution is a matrix product too.
 
     Args:
         classes: number of classes.
         channels: channels of the image (1 gray, 3 RGB).
-        size: pixels a side, 8 and more; all shapes are fixed by it. Where patches do not divide
-            it, the image is padded with zeros.
+        size: side of the images, pixels, at least 8; it determines all shapes. If it is not a
+            multiple of the patch, the image is padded with zeros.
         width: multiplier of features and hidden units.
         depth: multiplier of the blocks.
         multiple: features and hidden units are rounded to a multiple of this.
-        patch: pixels a side of a patch; by default such that there are at most 8×8 of them.
+        patch: side of a patch, pixels; the default gives at most 8×8 patches.
 
     Raises:
         UsageError: an argument is out of range.
@@ -106,7 +106,7 @@ class MixerNet(nn.Module):
         """Logits of a batch of images.
 
         Raises:
-            InputError: the images have another size than ``size``.
+            InputError: the size of the images is not ``size``.
         """
         check_image(x, self.size)
         tokens = self.embed(x).flatten(2).transpose(1, 2)

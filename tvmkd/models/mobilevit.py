@@ -1,7 +1,7 @@
-"""Convolutions that see near and attention that sees far: a small network in MobileViT's manner.
+"""A small network after MobileViT: convolutions for local and attention for global context.
 
-Mehta & Rastegari, 2022, "MobileViT" (arXiv:2110.02178). Hard-swish takes the place of its SiLU,
-which needs an exponential at every position, and there are two of its blocks instead of three.
+Mehta & Rastegari, 2022, "MobileViT" (arXiv:2110.02178). It has hard-swish instead of SiLU, which
+needs an exponential at every position, and two MobileViT blocks instead of three.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tvmkd.models.scaling import Scale, check_image, strides
 
 HEADS = 4
 EXPANSION = 2
-# Channels and blocks of the stages of convolutions, then (channels, features, layers) of the hybrid
-# ones. A hybrid stage starts with one bottleneck, which may halve the resolution.
+# Channels and blocks of the convolutional stages, then (channels, features, layers) of the hybrid
+# stages. A hybrid stage starts with one bottleneck, which may halve the resolution.
 CONVOLUTIONS = ((24, 1), (32, 2))
 HYBRIDS = ((48, 64, 2), (64, 80, 2))
 STEM, HEAD = 16, 256
@@ -27,12 +27,12 @@ STEM, HEAD = 16, 256
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al., 2017) as two matrix products and a softmax.
 
-    Written out: how a fused operator is taken apart on export is up to the exporter, and compilers
-    know these three.
+    Not a fused operator: its decomposition would depend on the exporter, and compilers support
+    these three operators.
 
     Args:
-        features: of each token; a multiple of ``heads``.
-        heads: how many ways the features are split.
+        features: features of each token; a multiple of ``heads``.
+        heads: number of attention heads.
     """
 
     def __init__(self, features: int, heads: int = HEADS) -> None:
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         tokens, features = x.shape[1:]
         split = (-1, tokens, self.heads, features // self.heads)
         query, key, value = (part.reshape(split) for part in self.mix(x).chunk(3, dim=-1))
-        # The small factor is scaled, not the tokens × tokens scores.
+        # Scales the smaller factor, not the tokens × tokens scores.
         query = query.transpose(1, 2) * split[-1] ** -0.5
         weights = (query @ key.permute(0, 2, 3, 1)).softmax(-1)
         mixed = (weights @ value.transpose(1, 2)).transpose(1, 2)
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and a two-layer perceptron, each after a normalisation and beside a shortcut."""
+    """Attention and a two-layer perceptron, each after a normalisation and with a shortcut."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -75,16 +75,16 @@ class TransformerLayer(nn.Module):
 
 
 class MobileVitBlock(nn.Module):
-    """A local view by convolutions and a global one by a transformer, put together.
+    """Combines local features (convolutions) with global ones (transformer).
 
-    The map is cut into patches of 2×2 and attention goes over the positions that are alike in
-    every patch, as in the paper; a map of odd side is one of 1×1 patches.
+    The map is divided into patches of 2×2, and attention connects the same position of all patches,
+    as in the paper; a map of odd side has patches of 1×1.
 
     Args:
-        channels: of the map.
-        features: of a token.
-        layers: of the transformer.
-        side: positions a side of the map.
+        channels: channels of the map.
+        features: features of a token.
+        layers: layers of the transformer.
+        side: side of the map, positions.
     """
 
     def __init__(self, channels: int, features: int, layers: int, side: int) -> None:
@@ -108,7 +108,7 @@ class MobileVitBlock(nn.Module):
         return out
 
     def _unfold(self, x: Tensor) -> Tensor:
-        """From ``[N, features, side, side]`` to ``[N · patch², patches, features]``."""
+        """Maps ``[N, features, side, side]`` to ``[N · patch², patches, features]``."""
         features, patch, grid = x.shape[1], self.patch, self.side // self.patch
         cut = x.reshape(-1, features, grid, patch, grid, patch)
         return cut.permute(0, 3, 5, 2, 4, 1).reshape(-1, grid * grid, features)
@@ -126,11 +126,11 @@ class MobileVitNet(nn.Module):
     Args:
         classes: number of classes.
         channels: channels of the image (1 gray, 3 RGB).
-        size: pixels a side, 8 and more; all shapes are fixed by it.
+        size: side of the images, pixels, at least 8; it determines all shapes.
         width: multiplier of channel counts and of the features of tokens.
         depth: multiplier of blocks and of transformer layers.
-        multiple: channel counts are rounded to a multiple of this; the features of tokens to one
-            that the heads divide as well.
+        multiple: channel counts are rounded to a multiple of this; features of tokens to a multiple
+            of both this and the heads.
 
     Raises:
         UsageError: an argument is out of range.
@@ -183,7 +183,7 @@ class MobileVitNet(nn.Module):
         """Logits of a batch of images.
 
         Raises:
-            InputError: the images have another size than ``size``.
+            InputError: the size of the images is not ``size``.
         """
         check_image(x, self.size)
         logits: Tensor = self.head(self.pool(self.features(x)).flatten(1))

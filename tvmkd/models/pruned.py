@@ -1,4 +1,4 @@
-"""A network with channels taken out of it, rebuilt from what was taken out of which module."""
+"""A pruned network, rebuilt from the record of the removed channels of each module."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ History = Sequence[Sequence[Any]]
 
 
 def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: History) -> nn.Module:
-    """Builds ``base`` and takes the same channels out of it again; weights come from a checkpoint.
+    """Builds ``base`` and removes the recorded channels; weights are loaded from a checkpoint.
 
     Args:
-        base: what the network is: a registered name or ``torchvision:NAME``.
-        args: its arguments.
-        shape: of one input, batch first.
-        history: as `tvmkd.prune.channels.shrink` gives it.
+        base: the base network: a registered name or ``torchvision:NAME``.
+        args: arguments of the base network.
+        shape: shape of one input, batch first.
+        history: the record that `tvmkd.prune.channels.shrink` returns.
 
     Raises:
-        InputError: the base is somebody's own code, or the history is not of this network.
+        InputError: the base is user code, or the history does not fit this network.
     """
     import torch_pruning
 
     from tvmkd import models
 
     if not models.is_builtin(base):
-        # A checkpoint names its base, and a file must not choose what code runs.
+        # The base may come from a checkpoint, and a file must not select the code that runs.
         raise InputError(f'pruning: "{base}" is not a model of tvmkd or torchvision')
     network = models.build(base, **args)
     mode = network.training
@@ -43,7 +43,7 @@ def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: Hi
             if path not in known or not all(isinstance(index, int) for index in indices):
                 raise ValueError(f"{path} is no module of it")
         graph.load_pruning_history([(path, bool(out), list(found)) for path, out, found in history])
-    except Exception as error:  # Torch-Pruning raises what it likes on indices that cannot be
+    except Exception as error:  # Torch-Pruning raises errors of many types if indices are invalid
         raise InputError(
             f"pruning: its history is damaged, or of another network than {base}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""From a name to a model: a registered name, ``torchvision:NAME``, or any ``module:callable``."""
+"""Builds models by name: a registered name, ``torchvision:NAME``, or any ``module:callable``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DETECTORS = {
     "retinanet": "tvmkd.models.detectors:retinanet",
     "ssdlite": "tvmkd.models.detectors:ssdlite",
 }
-# What other stages make of a student; checkpoints name them, and nobody has to.
+# Made by other stages from a student; checkpoints have these names, users do not need them.
 CHANGED = {
     "pruned": "tvmkd.models.pruned:pruned",
     "early-exit": "tvmkd.models.early_exit:EarlyExitNet",
@@ -34,7 +34,7 @@ _OURS = {**REGISTERED, **DETECTORS, **CHANGED}
 
 
 def is_builtin(spec: str) -> bool:
-    """Whether ``spec`` names a model of ours or of torchvision: building it runs nobody's code."""
+    """True if ``spec`` names a model of tvmkd or torchvision: building it runs no user code."""
     return spec in _OURS or spec.startswith("torchvision:")
 
 
@@ -46,15 +46,15 @@ def arguments(
     size: int | None = None,
     multiple: int | None = None,
 ) -> dict[str, Any]:
-    """What follows from the data and the target, and need not be repeated in ``args``.
+    """Arguments that are known from the data and the target, and need not be given in ``args``.
 
     Args:
-        spec: as for `build`. A registered model gets those of the following that it takes,
-            torchvision's only the number of classes, a ``module:callable`` only what it is given.
+        spec: as for `build`. A registered model receives those of the following that are its
+            parameters, a torchvision model only the number of classes, a ``module:callable`` none.
         classes: number of classes.
         channels: channels of the image.
-        size: pixels a side of the image, if it is known.
-        multiple: what the target wants channel counts to be a multiple of, if that matters.
+        size: side of the image, pixels; None: unknown.
+        multiple: the target's channel multiple; None: any count.
     """
     if spec not in _OURS:
         return {"num_classes": classes} if spec.startswith("torchvision:") else {}
@@ -64,16 +64,16 @@ def arguments(
 
 
 def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.Module:
-    """Builds the model that ``spec`` names, in whatever random state torch is in.
+    """Builds the model named ``spec``, with torch's current random state.
 
     Args:
         spec: a name in `REGISTERED`, ``torchvision:NAME`` or ``module:callable``. A module is
-            looked for in the current folder, then in ``search_in``, then where Python looks.
+            searched in the current folder, then in ``search_in``, then on Python's path.
         kwargs: passed to the callable.
 
     Raises:
-        InputError: no such model, its module does not import, the callable refuses ``kwargs`` or
-            returns something that is no ``nn.Module``.
+        InputError: there is no such model, its module cannot be imported, the callable does not
+            accept ``kwargs``, or its result is not an ``nn.Module``.
         UsageError: an argument of a registered model is out of range.
     """
     kind, _, name = spec.partition(":")
@@ -97,7 +97,7 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
         raise UsageError(f'model "{spec}": {error}') from None
     except TvmkdError:
         raise
-    except Exception as error:  # whatever the user's code raises, in one line
+    except Exception as error:  # reports any error of the user's code in one line
         given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
         why = user_code.describe(error, __file__)
         raise InputError(f'model "{spec}" with {given}: {why}') from error

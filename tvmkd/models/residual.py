@@ -1,4 +1,4 @@
-"""The default teacher: a small residual network, with room to be wider and deeper."""
+"""The default teacher: a small residual network with configurable width and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a student is: multipliers of its width and depth, and channels that fill registers."""
+"""The scale of a student: multipliers of width and depth, and rounding of channel counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tvmkd.base.errors import InputError, UsageError
 
-SMALLEST = 8  # pixels: below this there is nothing left to halve
-LEAST_GRID = 4  # positions a side, below which a convolution of 3×3 sees mostly its padding
+SMALLEST = 8  # pixels: smaller images cannot be halved
+LEAST_GRID = 4  # positions a side: in a smaller map a 3×3 convolution reads mostly padding
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Scale:
 
     Attributes:
         width: multiplier of channel counts (Howard et al., 2017, arXiv:1704.04861).
-        depth: multiplier of how often a block is repeated (Tan & Le, 2019, arXiv:1905.11946).
+        depth: multiplier of the number of blocks (Tan & Le, 2019, arXiv:1905.11946).
         multiple: channel counts are rounded to a multiple of this.
 
     Raises:
@@ -39,11 +39,11 @@ class Scale:
             raise UsageError(f"multiple = {self.multiple!r}: wants a whole number, such as 8")
 
     def channels(self, count: float) -> int:
-        """``count`` channels of the table, times the width, rounded."""
+        """``count`` channels of the table, multiplied by the width and rounded."""
         return self.rounded(count * self.width)
 
     def rounded(self, count: float) -> int:
-        """The nearest multiple, at least one, and never less than nine tenths of ``count``.
+        """The nearest multiple of `multiple`, above zero and at least nine tenths of ``count``.
 
         The rule of MobileNet's reference code, torchvision's ``_make_divisible``.
         """
@@ -52,19 +52,19 @@ class Scale:
         return nearest + step if nearest < 0.9 * count else nearest
 
     def repeats(self, count: int) -> int:
-        """``count`` blocks of the table, times the depth, rounded up."""
+        """``count`` blocks of the table, multiplied by the depth and rounded up."""
         return math.ceil(round(count * self.depth, 6))
 
 
 def strides(size: int, stages: int) -> list[int]:
-    """The stride of the stem and of the stages after it, so that ``LEAST_GRID`` positions remain.
+    """The strides of the stem and of the stages; at least ``LEAST_GRID`` positions a side remain.
 
-    The stem always halves, since the full resolution costs the most; then as many of the last
-    stages do as the image allows. 224 pixels and five stages give what MobileNets have.
+    The stem always halves the resolution, since full resolution costs the most; then as many of the
+    last stages as the image allows. 224 pixels and five stages give the strides of MobileNets.
 
     Args:
         size: pixels a side.
-        stages: how many, with the stem.
+        stages: number of stages, including the stem.
 
     Raises:
         UsageError: ``size`` is not a whole number of at least 8.
@@ -77,7 +77,7 @@ def strides(size: int, stages: int) -> list[int]:
 
 
 def check_size(size: int) -> None:
-    """Refuses a size of an image that no student takes.
+    """Checks that students support the image size.
 
     Raises:
         UsageError: ``size`` is not a whole number of at least 8.
@@ -87,7 +87,7 @@ def check_size(size: int) -> None:
 
 
 def check_image(x: Tensor, size: int) -> None:
-    """Refuses images that a network of fixed shapes was not built for.
+    """Checks that images have the size of a network with fixed shapes.
 
     Raises:
         InputError: ``x`` is not ``[N, C, size, size]``.
