@@ -1,4 +1,4 @@
-"""Early exit: a network in pieces, of which an easy image runs only the first.
+"""Early exit: a network in pieces; easy images run only the first pieces.
 
 from tvmkd import early_exit
 network = early_exit.load("runs/early-exit/exits")

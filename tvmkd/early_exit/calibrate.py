@@ -1,4 +1,4 @@
-"""How sure an exit has to be: thresholds that lose no more than is allowed and save the most."""
+"""Calibrates the exits' confidence thresholds: least cost within the allowed loss of accuracy."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 Array = np.ndarray
 
-MOST = 4096  # combinations of thresholds that are all looked at
-NEVER = 2.0  # a confidence that no image has
+MOST = 4096  # limit of the threshold combinations, all of which are evaluated
+NEVER = 2.0  # above every possible confidence
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds, one for each exit but the last, and what they do on the validation split.
+    """A threshold for each exit except the last, and their effect on the validation split.
 
     Attributes:
         thresholds: an image leaves at the first exit whose confidence reaches its threshold;
-            `NEVER` where none may.
-        rates: share of the images that leave at each exit, the last included.
-        accuracy: 0 to 1, with the exits.
-        full_accuracy: 0 to 1, of the last exit alone.
+            `NEVER` disables an exit.
+        rates: share of the images that leave at each exit, including the last.
+        accuracy: accuracy with all exits, 0 to 1.
+        full_accuracy: accuracy of the last exit alone, 0 to 1.
     """
 
     thresholds: tuple[float, ...]
@@ -39,7 +39,7 @@ def confidence(logits: Array) -> Array:
 
 
 def leave(confidences: Sequence[Array], thresholds: Sequence[float]) -> Array:
-    """The exit at which each image leaves: int64 ``[N]``, counted from 0; the last is ``len``."""
+    """The index of the exit of each image, from 0 to ``len(thresholds)``: int64 ``[N]``."""
     out = np.full(len(confidences[0]), len(thresholds), np.int64)
     for index in reversed(range(len(thresholds))):
         out[confidences[index] >= thresholds[index]] = index
@@ -47,7 +47,7 @@ def leave(confidences: Sequence[Array], thresholds: Sequence[float]) -> Array:
 
 
 def apply(logits: Sequence[Array], labels: Array, thresholds: Sequence[float]) -> Calibration:
-    """What thresholds do on images.
+    """Evaluates thresholds on images.
 
     Args:
         logits: of each exit, the last included, ``[N, classes]``.
@@ -68,22 +68,22 @@ def apply(logits: Sequence[Array], labels: Array, thresholds: Sequence[float]) -
 def calibrate(
     logits: Sequence[Array], labels: Array, costs: Sequence[float], max_drop: float
 ) -> Calibration:
-    """The thresholds with the least mean cost among those that lose at most ``max_drop``.
+    """Picks the threshold combination of least mean cost that loses at most ``max_drop``.
 
-    Each image is judged by itself, as it will be on the board, where it comes alone. Candidates are
-    quantiles of each exit's own confidences, so that an exit with another idea of being sure is
-    treated no worse; all their combinations are looked at. What is lost are images that the last
-    exit has right and an earlier one wrong; the other way round counts for nothing, since luck on
-    the validation split would be spent there and missed on the board.
+    Each image is evaluated alone, as on the board. Candidate thresholds are quantiles of each
+    exit's confidences, so that exits with differently scaled confidences are treated alike; all
+    combinations are evaluated. An image is lost if the last exit classifies it correctly and the
+    exit where it leaves does not. The opposite case does not count as a gain: it may be chance on
+    the validation split, and would allow more losses on the board.
 
     Args:
         logits: of each exit, the last included, ``[N, classes]``, on the validation split.
         labels: int64 ``[N]``.
-        costs: of running up to and with each exit; any unit, ascending.
-        max_drop: share of the images that may be lost so, 0 to 1.
+        costs: cost of running the network up to and including each exit; any unit, ascending.
+        max_drop: largest share of lost images, 0 to 1.
 
     Returns:
-        thresholds `NEVER` for an exit that cannot be taken without losing more.
+        the calibration; an exit that would lose more than that has the threshold `NEVER`.
     """
     sure = [confidence(found) for found in logits[:-1]]
     count = max(2, int(MOST ** (1 / max(1, len(sure)))))
@@ -98,7 +98,7 @@ def calibrate(
         exits = leave(sure, thresholds)
         lost = float((right[-1] & ~right[exits, images]).mean())
         cost = float(np.asarray(costs)[exits].mean())
-        # A hair of slack: means of the same count may differ in the last bit.
+        # A small tolerance: means of the same count may differ in the last bit.
         if lost <= max_drop + 1e-9 and cost < least:
             least, chosen = cost, thresholds
     return apply(logits, labels, chosen)

@@ -1,4 +1,4 @@
-"""Times the pieces of a network, and the whole network, in a process that holds nothing else."""
+"""Times the pieces of a network, and the whole network, in a separate process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ WARM_UP = 0.5  # seconds
 
 
 def pieces_ms(pieces: list[Path], whole: Path, images: Path, threads: int) -> dict[str, Any]:
-    """Median times over images; the chain of pieces and the whole network take turns.
+    """Median times over images; the chain of pieces and the whole network are interleaved.
 
     Args:
         pieces: artifacts in the order in which they run.
-        whole: artifact of the same network with its last exit alone.
+        whole: artifact of the same network with its last exit only.
         images: an ``.npy``: float32 ``[n, C, H, W]``.
-        threads: of TVM.
+        threads: number of TVM's threads.
 
     Returns:
         ``{"pieces": [ms, ...], "whole": ms}``.
@@ -43,11 +43,11 @@ def pieces_ms(pieces: list[Path], whole: Path, images: Path, threads: int) -> di
 
 
 def network_ms(folder: Path, whole: Path, images: Path, threads: int) -> dict[str, Any]:
-    """Times the network with its exits and the whole network, one image at a time, in turns.
+    """Times the network with exits and the whole network, image by image, interleaved.
 
     Returns:
         ``{"early": [ms, ...], "whole": [ms, ...], "exits": [...], "classes": [...]}``, one entry
-        an image; times are medians of a few rounds.
+        per image; times are medians of a few rounds.
 
     Raises:
         InputError: the folder or the artifact cannot be run.

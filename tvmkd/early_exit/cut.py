@@ -1,4 +1,4 @@
-"""From a network with exits to one ONNX file for each piece."""
+"""Splits a network with exits into one ONNX file per piece."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tvmkd.models.early_exit import EarlyExitNet
 
 
 class _Everything(nn.Module):
-    """The network with all that lies at its cuts as outputs."""
+    """The network with the values at its cuts as additional outputs."""
 
     def __init__(self, network: EarlyExitNet) -> None:
         super().__init__()
@@ -30,22 +30,22 @@ class _Everything(nn.Module):
 
 
 def cut(network: EarlyExitNet, folder: Path, shape: Sequence[int], opset: int = 18) -> list[Path]:
-    """Writes ``0.onnx``, ``1.onnx``, ...: each from what the one before left to its own logits.
+    """Writes ``0.onnx``, ``1.onnx``, ...: each maps the previous piece's features to its logits.
 
-    Piece 0 takes the image; a piece but the last gives ``(logits, features)``, the last ``logits``.
-    The whole is compared with PyTorch before it is cut.
+    The input of piece 0 is the image. Each piece outputs ``(logits, features)``, the last only
+    ``logits``. The whole network is compared with PyTorch before it is split.
 
     Args:
-        network: on the CPU, trained.
-        folder: where to.
-        shape: of one input, batch first.
-        opset: of the ONNX files.
+        network: the trained network, on the CPU.
+        folder: folder for the files.
+        shape: shape of one input, batch first.
+        opset: opset of the ONNX files.
 
     Returns:
         the files, in the order in which they run.
 
     Raises:
-        InputError: the network cannot be exported, or something leads past a cut.
+        InputError: the network cannot be exported, or a connection bypasses a cut.
     """
     count = len(network.exits)
     logits = [f"output{index}" for index in range(count)] + [f"output{2 * count}"]
@@ -59,7 +59,7 @@ def cut(network: EarlyExitNet, folder: Path, shape: Sequence[int], opset: int = 
             gives = [logits[index], *features[index : index + 1]]
             try:
                 extract_model(str(whole), str(place / name), [takes], gives, check_model=True)
-            except Exception as error:  # the extractor and the checker raise what they like
+            except Exception as error:  # the extractor and the checker raise errors of many types
                 raise _leads_past(network, index) from error
             piece = onnx.load(str(place / name))
             if [value.name for value in piece.graph.input] != [takes]:

@@ -1,4 +1,4 @@
-"""From a trained network with exits to its pieces, their thresholds, and what they cost."""
+"""Makes the pieces of a trained network with exits, their thresholds and their timings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tvmkd.config import EarlyExit as Section
     from tvmkd.targets import Target
 
-IMAGES = 200  # of the test split, to time on
-SAMPLES = 8  # real inputs that each piece is checked on
+IMAGES = 200  # images of the test split that are timed
+SAMPLES = 8  # real inputs for the numeric check of each piece
 
 
 def produce(
@@ -46,22 +46,25 @@ def produce(
 
     Args:
         student: checkpoint of an `EarlyExitNet`.
-        splits: thresholds come from its validation split, figures from its test split.
-        section: ``[early_exit]``.
-        target: what to compile for; it has to run here, since thresholds rest on measured times.
-        out: gets ``exits/`` (the pieces and ``exits.json``), ``whole/`` and the ONNX files.
-        threads: of TVM; None: the physical cores.
+        splits: thresholds are calibrated on the validation split, results are those of the test
+            split.
+        section: the config's ``[early_exit]``.
+        target: compilation target; its code must run here, since the thresholds depend on measured
+            times.
+        out: folder for ``exits/`` (the pieces and ``exits.json``), ``whole/`` and the ONNX files.
+        threads: number of TVM's threads; None: one per physical core.
         stack: the compiler stack.
 
     Returns:
-        JSON-safe: ``thresholds``; for each exit its ``rate``, ``ms`` up to and with it and own
-        ``accuracy``; ``accuracy`` with exits and ``full_accuracy`` without, on the test split;
-        ``whole_ms``, ``expected_ms``, ``worst_ms`` from times of the pieces, and ``mean_ms``,
-        ``mean_whole_ms`` of the network run image by image; ``agreement`` with PyTorch, 0 to 1.
+        JSON-safe: ``thresholds``; for each exit its ``rate``, its ``ms`` up to and including this
+        exit, and its ``accuracy`` alone; ``accuracy`` with exits and ``full_accuracy`` without, on
+        the test split; ``whole_ms``, ``expected_ms``, ``worst_ms`` from times of the pieces, and
+        ``mean_ms``, ``mean_whole_ms`` of the network run image by image; ``agreement`` with
+        PyTorch, 0 to 1.
 
     Raises:
-        UsageError: the target does not run here.
-        InputError: the network cannot be cut, exported or compiled.
+        UsageError: the target's code does not run here.
+        InputError: the network cannot be split, exported or compiled.
     """
     reason = target.runs_here()
     if reason is not None:
@@ -132,7 +135,7 @@ def produce(
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What `produce` found, for a terminal."""
+    """The result of `produce` as lines for a terminal."""
     rows = [
         f"exit after {entry['after']}: {entry['rate']:6.1%} of the images, "
         f"{entry['ms']:.3f} ms, right {entry['accuracy']:.1%} by itself"
@@ -179,7 +182,7 @@ def _build(path: Path, values: np.ndarray, target: Target, out: Path, stack: str
 
 
 def _logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:
-    """Of each exit, the last one last: ``[N, classes]`` over a split."""
+    """The logits of each exit in order: ``[N, classes]`` over a split."""
     parts: list[list[torch.Tensor]] = []
     order = torch.split(torch.arange(len(images.labels)), 128)
     with torch.inference_mode():

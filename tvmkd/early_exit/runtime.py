@@ -1,4 +1,4 @@
-"""Runs the pieces of a network one after the other, until an exit is sure. Needs no torch."""
+"""Runs the pieces of a network until an exit is confident. Does not need torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Piece:
-    """One artifact of the network: its folder's name, and the sha256 of its manifest."""
+    """One artifact of the network: the folder's name, and the sha256 of its manifest."""
 
     folder: str
     sha256: str
@@ -30,18 +30,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """What ``exits.json`` says: the pieces as they run, and a threshold for each but the last."""
+    """The contents of ``exits.json``: the pieces in order, a threshold for each except the last."""
 
     pieces: tuple[Piece, ...]
     thresholds: tuple[float, ...]
 
     def save(self, folder: Path) -> None:
-        """Writes it to ``folder``, whose artifacts are there."""
+        """Writes the plan to ``folder``, which contains its artifacts."""
         files.write_json(folder / EXITS, {"schema_version": VERSION, **asdict(self)})
 
     @classmethod
     def of(cls, folder: Path, names: Sequence[str], thresholds: Sequence[float]) -> Plan:
-        """The plan for the artifacts ``names`` in ``folder``."""
+        """Makes the plan for the artifacts ``names`` in ``folder``."""
         pieces = tuple(Piece(name, sha256(folder / name / MANIFEST)) for name in names)
         return cls(pieces, tuple(thresholds))
 
@@ -50,7 +50,7 @@ class Plan:
         """Reads and checks a folder's plan.
 
         Raises:
-            InputError: there is none, it is damaged, or an artifact is not the one it was made for.
+            InputError: the plan is missing or damaged, or an artifact is not the one in the plan.
         """
         path = folder / EXITS
         try:
@@ -76,11 +76,11 @@ class Plan:
 
 
 class EarlyExit:
-    """A network in pieces. One image at a time: images of a batch would not leave together.
+    """A network in pieces. Runs single images: those of a batch would leave at different exits.
 
     Args:
-        pieces: artifacts as they run: each but the last gives ``(logits, features)``.
-        thresholds: confidence, the largest softmax probability, from which on an exit is taken.
+        pieces: artifacts in order; each except the last returns ``(logits, features)``.
+        thresholds: the least confidence (largest softmax probability) at which each exit is taken.
     """
 
     def __init__(self, pieces: Sequence[Artifact], thresholds: Sequence[float]) -> None:
@@ -91,10 +91,10 @@ class EarlyExit:
         """Classifies one image.
 
         Args:
-            image: as the first piece takes it, float32 ``[1, C, H, W]``.
+            image: input of the first piece, float32 ``[1, C, H, W]``.
 
         Returns:
-            logits ``[1, classes]``, and the exit that they are from, counted from 0.
+            logits ``[1, classes]``, and the index of the exit that computed them, from 0.
 
         Raises:
             InputError: another shape or dtype.
@@ -110,10 +110,10 @@ class EarlyExit:
 
 
 def load(folder: str | Path) -> EarlyExit:
-    """Checks and loads the pieces in a folder that ``tvmkd distill`` wrote.
+    """Checks and loads the pieces in a folder written by ``tvmkd distill``.
 
     Raises:
-        InputError: it holds no plan, or a piece is damaged, changed, or not for this machine.
+        InputError: the folder has no plan, or a piece is damaged, changed, or not for this machine.
         MissingError: the TVM that a piece needs is not installed.
     """
     plan = Plan.read(Path(folder))
