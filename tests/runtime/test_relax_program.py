@@ -1,0 +1,164 @@
+"""What the virtual machine is called with, and whose memory the outputs are in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_tvm
+import numpy as np
+import pytest
+from fake_tvm import Tensor
+
+from tvmkd.base.manifest import TensorSpec
+from tvmkd.byoc import regions
+from tvmkd.runtime.relax_program import RelaxProgram, _as_array
+
+X, Y = np.ones((1, 4), np.float32), np.full((1, 4), 3, np.float32)
+
+
+class Machine:
+    """The fake's virtual machine: it keeps what it was made and called with."""
+
+    def __init__(self, module: Any, device: Any) -> None:
+        self.made = (module, device)
+        self.calls: list[tuple[Tensor, ...]] = []
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        assert name == "main"
+        return self._main
+
+    def _main(self, *tensors: Tensor) -> Any:
+        self.calls.append(tensors)
+        return MODEL[0](*tensors)
+
+
+MODEL: list[Callable[..., Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
+    """The virtual machines that were made."""
+    found: list[Machine] = []
+
+    def machine(module: Any, device: Any) -> Machine:
+        found.append(Machine(module, device))
+        return found[-1]
+
+    tvm = fake_tvm.install(
+        monkeypatch,
+        tvm={"cpu": lambda: "cpu"},
+        tvm__relax={"VirtualMachine": machine},
+        tvm__runtime={
+            "load_module": lambda path: f"library {path}",
+            "tensor": fake_tvm.copied,
+            "from_dlpack": fake_tvm.same,
+        },
+    )
+    installed: list[Any] = []
+    monkeypatch.setattr(regions, "install", installed.append)
+    # The default model adds.
+    MODEL[:] = [lambda first, second: Tensor(first.array + second.array)]
+    yield found
+    assert installed == [tvm] * len(found)
+
+
+def program(*shapes: tuple[int | str, ...]) -> RelaxProgram:
+    specs = [
+        TensorSpec(name=f"x{number}", shape=list(shape), dtype="float32")
+        for number, shape in enumerate(shapes or ((1, 4), (1, 4)))
+    ]
+    return RelaxProgram(Path("out/model.so"), specs)
+
+
+def test_the_library_runs_on_the_cpu(machines: list[Machine]) -> None:
+    program()
+    assert [machine.made for machine in machines] == [("library out/model.so", "cpu")]
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_arrays_reach_main_in_order(machines: list[Machine], fit: bool) -> None:
+    made = program()
+    (output,) = made.run([X, Y], fit)
+    np.testing.assert_array_equal(output, X + Y)
+    MODEL[:] = [lambda first, second: [Tensor(first.array - second.array)]]
+    (output,) = made.run([X, Y], fit)
+    np.testing.assert_array_equal(output, X - Y)
+    assert len(machines[0].calls) == 2
+
+
+def test_only_arrays_that_fit_use_the_buffers(machines: list[Machine]) -> None:
+    made = program()
+    assert made.takes([X, Y])
+    assert not made.takes([X, Y[0]])
+    for fit in (True, True, False, False):
+        made.run([X, Y], fit)
+    first, second, third, fourth = [
+        [tensor.array.ctypes.data for tensor in call] for call in machines[0].calls
+    ]
+    assert first == second
+    assert not set(first) & set(third)
+    assert third != fourth
+
+
+def test_a_free_dimension_is_run_without_buffers() -> None:
+    made = program(("batch", 4), ("batch", 4))
+    assert not made.takes([X, Y])
+    (output,) = made.run([np.vstack([X, X]), np.vstack([Y, Y])])
+    assert output.tolist() == [[4.0] * 4] * 2
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_several_outputs_stay_in_order(kind: Any) -> None:
+    MODEL[:] = [lambda first, second: kind([Tensor(-first.array), Tensor(-second.array)])]
+    outputs = program().run([X, Y])
+    assert [output[0, 0] for output in outputs] == [-1, -3]
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_output_that_is_an_input_survives_the_next_run(index: int) -> None:
+    MODEL[:] = [lambda *tensors: [tensors[index], Tensor(tensors[0].array * 2)]]
+    made = program()
+    passed, doubled = made.run([X, Y], True)
+    made.run([X * 9, Y * 9], True)
+    np.testing.assert_array_equal(passed, (X, Y)[index])
+    np.testing.assert_array_equal(doubled, X * 2)
+
+
+def test_an_output_is_not_copied_without_need() -> None:
+    array = np.ones(3, np.float32)
+    assert np.may_share_memory(_as_array(Tensor(array)), array)
+
+
+def test_an_output_that_nobody_may_write_to_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.ones(3, np.float32)
+    array.setflags(write=False)
+    monkeypatch.setattr(np, "from_dlpack", lambda output: output.array)
+    found = _as_array(Tensor(array))
+    assert found.flags.writeable
+    assert not np.may_share_memory(found, array)
+    assert found.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, BufferError, RuntimeError])
+def test_an_output_that_dlpack_cannot_pass_is_copied(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fails(output: Any) -> Any:
+        raise error("no such type")
+
+    monkeypatch.setattr(np, "from_dlpack", fails)
+    array = np.ones(3, np.float32)
+    found = _as_array(Tensor(array))
+    assert found.tolist() == [1, 1, 1]
+    assert not np.may_share_memory(found, array)
+
+
+def test_another_error_of_dlpack_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(output: Any) -> Any:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(np, "from_dlpack", fails)
+    with pytest.raises(KeyError, match="a fault"):
+        _as_array(Tensor(np.ones(3, np.float32)))
