@@ -1,4 +1,4 @@
-"""Datasets: the embedded digits, and any folder of images."""
+"""Data sets: the embedded digits, and folders of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes to a batch of images that keep their class."""
+"""Random augmentations of image batches that preserve the class."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Affine:
-    """Rotates, scales, shears and shifts each image a little, and mirrors half of them.
+    """Small random rotation, scaling, shear and shift of each image; mirrors half of them.
 
     Args:
         turn: largest rotation, degrees.
         scale: largest relative change of size.
         shear: largest shear (tangent).
-        shift: largest shift, as a fraction of half the image.
+        shift: largest shift, relative to half the image.
         flip: whether an image may be mirrored left to right.
     """
 
@@ -41,7 +41,7 @@ class Affine:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""
         count = len(images)
-        # One draw of fixed size, so that switching one change off does not alter the others.
+        # One draw of fixed size, so that disabling one change does not alter the others.
         draw = torch.rand(count, 6, generator=generator)
         wobble = draw[:, :5] * 2 - 1
         angle = wobble[:, 0] * math.radians(self.turn)
@@ -84,7 +84,7 @@ class Chain:
 
 
 def named(cfg: Data, mean: Sequence[float], std: Sequence[float]) -> Augment | None:
-    """The augmentation that ``[data] augment`` names, for normalised images.
+    """The augmentation selected by ``[data] augment``, for normalised images.
 
     Args:
         cfg: ``augment``, and the camera's ranges.
@@ -93,7 +93,7 @@ def named(cfg: Data, mean: Sequence[float], std: Sequence[float]) -> Augment | N
     """
     names = cfg.augment.split("+")
     steps: list[Augment] = []
-    # In any order of the names, the scene moves first and then the camera takes it.
+    # Geometric changes come before the camera, whatever the order of the names.
     if "affine" in names or "flip" in names:
         steps.append(Affine(flip="flip" in names))
     if "camera" in names:

@@ -14,7 +14,7 @@ from tvmkd.data import optics, sensor
 Range = tuple[float, float]
 """The lowest and the highest value; each image draws its own uniformly."""
 
-# In the order in which light goes through a camera.
+# In the order of the light's path through a camera.
 EFFECTS = (
     "skew",
     "motion",
@@ -39,8 +39,9 @@ _DRAWS = (
     "read_noise",
     "jpeg",
 )
-# For severities 1 to 5. Lengths are fractions of the shorter side, so that a severity looks alike
-# at every size. All effects come together, so each is weaker than its namesake in ImageNet-C.
+# For severities 1 to 5. Lengths are fractions of the shorter side, so that a severity looks the
+# same at every size. All effects are combined, so each is weaker than the same effect in
+# ImageNet-C.
 _PRESETS = {
     "skew": (0.02, 0.04, 0.06, 0.09, 0.12),
     "motion": (0.02, 0.04, 0.06, 0.09, 0.12),
@@ -51,27 +52,28 @@ _PRESETS = {
     "read_noise": (2.0, 3.0, 4.0, 6.0, 8.0),
     "jpeg": (90.0, 75.0, 60.0, 45.0, 30.0),
 }
-_CHUNK = 64  # images that are corrupted at a time: the noise of a whole test set may not fit
+_CHUNK = 64  # images that are corrupted at a time, since noise needs much memory
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A simulated camera; which effects are on, and the range of each.
+    """A simulated camera: the enabled effects, and the range of each.
 
-    Skew, blur, exposure, white balance and noise work on linear light (the curve is sRGB's), then
-    it is clipped, quantised to 8 bit, and compressed. Without any effect it is only quantised.
+    Skew, blur, exposure, white balance and noise are applied to linear light (with the sRGB curve).
+    The result is clipped, quantised to 8 bit, and compressed. Without any effect images are only
+    quantised.
 
     Args:
         effects: some of `EFFECTS`.
-        skew: rolling shutter, how far to the right the last row moves, pixels.
+        skew: rolling-shutter skew: shift of the last row to the right, pixels.
         motion: length of the motion blur, pixels.
-        angle: its direction, degrees counterclockwise from a row.
+        angle: direction of the motion blur, degrees counterclockwise from a row.
         defocus: radius of the blur disk, pixels.
-        exposure: stops.
-        white_balance: gain of red and, drawn by itself, of blue; green has 1. Gray images have no
-            white balance.
-        full_well: electrons at white, above 0: the fewer, the more shot noise; read noise is
-            measured by it too. Drawn uniformly on a logarithmic scale.
+        exposure: exposure error, stops.
+        white_balance: gain of red and of blue, drawn independently; green has 1. Not applied to
+            gray images.
+        full_well: electrons at white, above 0: fewer electrons mean more shot noise, and more read
+            noise relative to white. Drawn uniformly on a logarithmic scale.
         read_noise: electrons rms.
         jpeg: quality, 1 to 100.
 
@@ -98,11 +100,11 @@ class Camera:
 
     @classmethod
     def severity(cls, number: int, side: int = 32) -> Camera:
-        """All effects at one of five strengths, as Hendrycks and Dietterich grade corruptions.
+        """All effects at one of five severities, as in Hendrycks and Dietterich.
 
-        Blur, noise and compression have one strength; skew, exposure and white balance vary about
-        none, ever farther ("Benchmarking Neural Network Robustness to Common Corruptions and
-        Perturbations", ICLR 2019).
+        Blur, noise and compression have a fixed strength per severity. Skew, exposure and white
+        balance vary around zero, in a range that grows with the severity ("Benchmarking Neural
+        Network Robustness to Common Corruptions and Perturbations", ICLR 2019).
 
         Args:
             number: 1 (hardly visible) to 5.
@@ -127,7 +129,7 @@ class Camera:
         )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Photographs images.
+        """Applies the effects to images.
 
         Args:
             images: sRGB values of 0 to 1 (others are clipped), any float type, on the CPU,
@@ -138,15 +140,15 @@ class Camera:
             The same shape and type, in steps of 1/255.
 
         Raises:
-            InputError: another shape.
+            InputError: the images have another shape.
         """
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise InputError(
                 f"images of shape {list(images.shape)}: a camera takes [n, C, H, W] with 1 channel "
                 "or 3"
             )
-        # Draws of fixed size, so that switching one effect off does not alter the others. How many
-        # numbers noise draws depends on the light, so each kind has its own generator.
+        # Draws of fixed size, so that disabling one effect does not alter the others. The number of
+        # draws for noise depends on the light, so each kind of noise has its own generator.
         table = torch.rand(len(images), len(_DRAWS), generator=generator)
         seeds = torch.randint(1 << 62, (2,), generator=generator).tolist()
         if len(images) == 0:
@@ -196,13 +198,13 @@ class Normalised:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Normalised images ``[n, C, H, W]`` to normalised photographs of them."""
+        """Applies the camera to normalised images ``[n, C, H, W]``; returns normalised images."""
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return (self.camera(images * std + mean, generator) - mean) / std
 
 
 def corrupt(images: Tensor, severity: int, seed: int = 0) -> Tensor:
-    """A test set as a camera of some severity sees it; the same seed gives the same images.
+    """Corrupts a test set at one severity; the same seed gives the same images.
 
     Args:
         images: not normalised: uint8 (0 to 255) or any float type (0 to 1), ``[n, 1 or 3, H, W]``.
@@ -213,7 +215,7 @@ def corrupt(images: Tensor, severity: int, seed: int = 0) -> Tensor:
         The same shape and type.
 
     Raises:
-        InputError: another shape, or values that are not on that scale (normalised ones, say).
+        InputError: another shape, or values outside that scale (for example normalised images).
         UsageError: another severity.
     """
     side = min(images.shape[-2:], default=0)

@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 real handwritten digits: the data set that needs no download."""
+"""scikit-learn's 1,797 real handwritten digits: the embedded data set (no download)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tvmkd.data.splits import Splits, TensorImages
 if TYPE_CHECKING:
     from tvmkd.config import Data
 
-# Few labels on purpose: with all 1,797 every network is right nearly always, and nothing could be
-# learnt from a teacher. The large test split makes a difference of a few tenths of a percent show.
+# Few labels on purpose: with more labels every network is nearly perfect, and distilling has no
+# effect. The large test split can show differences of a few tenths of a percent.
 TRAIN, VAL, TEST = 256, 341, 1200
 MEAN, STD = 0.305, 0.35
 
@@ -24,7 +24,7 @@ MEAN, STD = 0.305, 0.35
 def load_digits(cfg: Data) -> Splits:
     """The digits as ``[1, size, size]`` images, in one fixed, stratified split.
 
-    The split is the same for every config: 256 to train, 341 to validate, 1,200 to test.
+    The split is the same for every config: 256 for training, 341 for validation, 1,200 for testing.
     """
     from sklearn.datasets import load_digits as sklearn_digits
 
@@ -73,10 +73,10 @@ def load_digits(cfg: Data) -> Splits:
 
 
 def split_indices(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of scikit-learn's digits are in ``train``, ``val`` and ``test``: int64 indices.
+    """Indices of scikit-learn's digits in ``train``, ``val`` and ``test``: int64 indices.
 
     Args:
-        labels: int64 ``[1797]``, as scikit-learn has them.
+        labels: int64 ``[1797]``, in scikit-learn's order.
     """
     from sklearn.model_selection import train_test_split
 

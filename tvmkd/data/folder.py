@@ -1,4 +1,4 @@
-"""Any folder of images, one sub-folder a class: split already, or split here."""
+"""A folder of images with one sub-folder per class, with or without given splits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tvmkd.data.splits import Images, Splits, TensorImages
 if TYPE_CHECKING:
     from tvmkd.config import Data
 
-CACHE_BYTES = 1 << 30  # up to here all three splits are decoded once and kept, as bytes
-HASH_BYTES = 4 << 30  # up to here the data hash covers what is in the files, not their sizes alone
-# The usual constants: pretrained teachers expect them.
+CACHE_BYTES = 1 << 30  # up to this size all three splits are decoded once and kept as bytes
+HASH_BYTES = 4 << 30  # up to this size the data hash covers file contents, not only sizes
+# ImageNet's constants: pretrained teachers expect them.
 NORMS = {1: ([0.449], [0.226]), 3: ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}
 
 Listing = list[tuple[Path, int]]
@@ -32,7 +32,7 @@ Listing = list[tuple[Path, int]]
 
 
 class FileImages:
-    """Images that are decoded each time they are asked for, by a few threads."""
+    """Images that are decoded on each access, by a few threads."""
 
     in_memory = False
 
@@ -44,7 +44,7 @@ class FileImages:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tvmkd-decode")
 
     def pixels(self, indices: Tensor) -> Tensor:
-        """uint8 ``[n, C, H, W]``. Pillow lets other threads run while it decodes."""
+        """uint8 ``[n, C, H, W]``. Pillow releases the GIL while it decodes."""
         paths = [self._paths[index] for index in indices.tolist()]
         side = self._decoder.size
         pixels = np.empty((len(paths), self._decoder.channels, side, side), np.uint8)
@@ -60,23 +60,23 @@ class FileImages:
         )
 
     def in_ram(self) -> TensorImages:
-        """The same images, all decoded now."""
+        """The same images, decoded into memory."""
         pixels = self.pixels(torch.arange(len(self._paths)))
         self._pool.shutdown()
         return TensorImages(pixels, self.labels, *self._norms)
 
 
 def load_folder(cfg: Data) -> Splits:
-    """The images under ``cfg.path``, which is laid out in one of two ways.
+    """Loads the images under ``cfg.path``, which has one of two layouts.
 
-    ``path/train/CLASS/*`` and ``path/test/CLASS/*``, perhaps with ``path/val/CLASS/*``: where only
-    one of ``val`` and ``test`` is there it is the test split, and a validation split is taken from
-    ``train``. Or ``path/CLASS/*``: split here, each class by the fractions, from ``split_seed``.
-    Images are scaled until the shorter side fits, and the middle is cut out.
+    ``path/train/CLASS/*`` and ``path/test/CLASS/*``, optionally with ``path/val/CLASS/*``: if only
+    one of ``val`` and ``test`` exists, it becomes the test split, and a validation split is taken
+    from ``train``. Or ``path/CLASS/*``: each class is split by the fractions, with ``split_seed``.
+    Images are scaled until the shorter side fits, then cropped at the centre.
 
     Raises:
-        InputError: no such folder, fewer than two classes, an empty class or split, splits whose
-            classes differ, or an image that cannot be read (the line names the file).
+        InputError: no such folder, fewer than two classes, an empty class or split, splits with
+            different classes, or an image that cannot be read (the message names the file).
     """
     assert cfg.path is not None
     root = cfg.path
@@ -169,7 +169,7 @@ def _scan(folder: Path) -> tuple[list[str], Listing]:
 
 
 def _take(files: Listing, fraction: float, rng: np.random.Generator) -> tuple[Listing, Listing]:
-    """Takes ``fraction`` of each class (at least one image, if it has two): taken, left."""
+    """Takes ``fraction`` of each class (at least one image of two); returns taken, left."""
     labels = np.array([label for _, label in files])
     taken: set[int] = set()
     for label in np.unique(labels):
@@ -183,7 +183,7 @@ def _take(files: Listing, fraction: float, rng: np.random.Generator) -> tuple[Li
 
 
 def _channels(paths: Sequence[Path]) -> int:
-    """1 if all of some thirty images, evenly spread, are gray."""
+    """1 if about thirty images, evenly spread, are all gray, otherwise 3."""
     picks = {round(place) for place in np.linspace(0, len(paths) - 1, 32)}
     return 1 if all(is_gray(paths[index]) for index in sorted(picks)) else 3
 

@@ -1,4 +1,4 @@
-"""From a config's ``[data]`` to splits."""
+"""Loads the data set of a config's ``[data]``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def load(cfg: Data) -> Splits:
-    """Loads the dataset that ``[data]`` names; the same config gives the same splits.
+    """Loads the data set selected by ``[data]``; the same config gives the same splits.
 
     Raises:
-        InputError: the folder holds no images, no classes, or an image that cannot be read; or it
-            is a detection set.
+        InputError: the folder has no images, no classes, or an unreadable image; or it is a
+            detection set.
     """
     if cfg.detection:
         raise InputError(

@@ -1,7 +1,7 @@
-"""What shutter and lens do to light on its way to a sensor: skew, motion blur, defocus.
+"""Effects of shutter and lens: rolling-shutter skew, motion blur, defocus.
 
-Images are linear light, float32 ``[n, C, H, W]``, and each has its own strength: the other
-arguments are float32 ``[n]``. Beyond the border the last pixel is repeated.
+Images are linear light, float32 ``[n, C, H, W]``. The other arguments are float32 ``[n]``, one
+value per image. Borders are padded by repeating the last pixel.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 
 
 def skew(light: Tensor, shift: Tensor) -> Tensor:
-    """Rolling-shutter skew of a steady pan: rows are read one after the other, and each is late.
+    """Rolling-shutter skew of a pan at constant speed: each row is read later than the one above.
 
     Args:
         light: the images.
-        shift: how far to the right the last row ends up, pixels; the first stays where it is, and
-            the rows between move in proportion (Liang, Chang and Chen, "Analysis and Compensation
-            of Rolling Shutter Effect", IEEE Transactions on Image Processing 17(8), 2008).
+        shift: shift of the last row to the right, pixels; the first row does not move, and the rows
+            between move in proportion (Liang, Chang and Chen, "Analysis and Compensation of Rolling
+            Shutter Effect", IEEE Transactions on Image Processing 17(8), 2008).
     """
-    # With align_corners the first and the last column are at -1 and 1, the rows likewise.
+    # With align_corners the first and the last column are at -1 and 1, and so are the rows.
     slant = shift / max(light.shape[3] - 1, 1)
     zero, one = torch.zeros_like(slant), torch.ones_like(slant)
     theta = torch.stack(
@@ -36,8 +36,8 @@ def motion_kernels(length: Tensor, angle: Tensor) -> Tensor:
     """The path of a point during the exposure, at constant speed: float32 ``[n, K, K]``, sum 1.
 
     Args:
-        length: how far it moves, pixels, not negative.
-        angle: the direction, degrees counterclockwise from a row.
+        length: length of the path, pixels, not negative.
+        angle: direction, degrees counterclockwise from a row.
     """
     reach = math.ceil(float(length.max()) / 2)
     taps = torch.arange(-reach, reach + 1.0)
@@ -45,7 +45,7 @@ def motion_kernels(length: Tensor, angle: Tensor) -> Tensor:
     time = (torch.arange(count) + 0.5) / count - 0.5
     along = length[:, None] * time
     turn = torch.deg2rad(angle)[:, None]
-    # Each place on the path is shared by the four pixels around it, as bilinear sampling does.
+    # Each point of the path is distributed over the four nearest pixels (bilinear).
     across = _tent(taps, along * torch.cos(turn))
     down = _tent(taps, along * -torch.sin(turn))
     return torch.einsum("nty,ntx->nyx", down, across) / count
@@ -55,8 +55,8 @@ def disk_kernels(radius: Tensor) -> Tensor:
     """The circle of confusion of a lens out of focus: float32 ``[n, K, K]``, sum 1.
 
     Args:
-        radius: its radius in geometrical optics, pixels, not negative. Pixels on the edge count in
-            part; up to half a pixel there is no blur.
+        radius: radius in geometrical optics, pixels, not negative. Pixels on the edge have partial
+            weight; up to half a pixel there is no blur.
     """
     reach = math.ceil(float(radius.max()))
     taps = torch.arange(-reach, reach + 1.0)
@@ -66,7 +66,7 @@ def disk_kernels(radius: Tensor) -> Tensor:
 
 
 def blur(light: Tensor, kernels: Tensor) -> Tensor:
-    """Each image with its own kernel, float32 ``[n, K, K]`` (K odd, point-symmetric)."""
+    """Blurs each image with its own kernel, float32 ``[n, K, K]`` (K odd, point-symmetric)."""
     count, channels, height, width = light.shape
     reach = kernels.shape[1] // 2
     padded = F.pad(light, (reach, reach, reach, reach), mode="replicate")

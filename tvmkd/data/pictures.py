@@ -1,4 +1,4 @@
-"""One picture file to one array of bytes."""
+"""Decodes picture files to uint8 arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tvmkd.base.images import UNREADABLE, eight_bits, unreadable
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes a file, scales it until the shorter side is ``size``, and cuts out the middle."""
+    """Decodes a file, scales its shorter side to ``size``, and crops the centre."""
 
     size: int
     channels: int
@@ -24,11 +24,11 @@ class Decoder:
         """uint8 ``[channels, size, size]``.
 
         Raises:
-            InputError: the file is no image, or damaged; the line names it.
+            InputError: the file is not an image, or damaged; the message names it.
         """
         try:
             with Image.open(path) as opened:
-                # JPEG decodes straight to a smaller size where that is enough.
+                # JPEG can decode directly to a smaller size if that is sufficient.
                 opened.draft(None, (self.size * 2, self.size * 2))
                 picture = ImageOps.exif_transpose(eight_bits(opened))
                 picture = picture.convert("L" if self.channels == 1 else "RGB")
@@ -48,15 +48,15 @@ class Decoder:
 def whole(path: Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The whole picture in colour: uint8 ``[3, H, W]``.
 
-    A picture is turned upright as its EXIF says, unless only the unturned one has the size that it
-    should have: what was annotated then is the file's own grid of pixels.
+    A picture is rotated according to its EXIF orientation. Exception: if only the unrotated picture
+    has the expected size, it is not rotated, since the annotation then refers to the stored pixels.
 
     Args:
         path: the file.
-        size: the ``(width, height)`` that it should have.
+        size: expected ``(width, height)``.
 
     Raises:
-        InputError: the file is no image, damaged, or of another size; the line names it.
+        InputError: the file is not an image, damaged, or of another size; the message names it.
     """
     try:
         with Image.open(path) as opened:
@@ -77,7 +77,7 @@ def whole(path: Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """``(width, height)`` of a picture that is turned as its EXIF says, without decoding it.
+    """``(width, height)`` of a picture after its EXIF rotation, without decoding it.
 
     Raises:
         InputError: the file is no image; the line names it.
@@ -92,7 +92,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def is_gray(path: Path) -> bool:
-    """Whether the file holds one channel of brightness.
+    """True if the file has a single channel (gray).
 
     Raises:
         InputError: the file is no image; the line names it.

@@ -1,4 +1,4 @@
-"""Prepares batches ahead of time, in threads beside the one that uses them."""
+"""Prepares batches ahead of time, in background threads."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ Step = Callable[[Any], Any]
 def ahead(
     inputs: Iterable[Any], steps: Sequence[Step], most: int = 2
 ) -> Generator[Any, None, None]:
-    """Yields each input after all the steps, as a plain loop would, computed ahead of time.
+    """Yields the result of all steps for each input, in order, computed ahead of time.
 
-    Each step has a thread, which processes the inputs one by one and in order: a step may draw from
-    a generator that nothing else draws from. Close the result (`contextlib.closing`) where the loop
-    over it may end early: that ends the threads, each after its present input.
+    Each step has one thread, which processes the inputs in order, so a step may use a random
+    generator that no other code uses. If the loop over the result may end early, close it
+    (`contextlib.closing`): this ends each thread after its current input.
 
     Args:
-        inputs: read in the caller's thread.
-        steps: the first one first, at least one. An exception of a step is raised here, in its
-            input's place.
-        most: number of inputs that are processed or wait, besides the one that the caller has.
+        inputs: the inputs, read in the caller's thread.
+        steps: at least one function, in order. An exception of a step is raised here, when its
+            input's result is due.
+        most: number of inputs that are processed or waiting, in addition to the caller's current
+            one.
     """
     with ExitStack() as stack:
         threads: list[ThreadPoolExecutor] = []
         for _ in steps:
-            # A convolution that comes first in a thread would use all cores whatever
-            # torch.set_num_threads has said: only asking makes a new thread heed it.
+            # In a new thread torch ignores torch.set_num_threads and uses all cores, until
+            # torch.get_num_threads is called in that thread.
             thread = ThreadPoolExecutor(1, "tvmkd-batch", torch.get_num_threads)
             stack.callback(thread.shutdown, cancel_futures=True)
             threads.append(thread)

@@ -1,4 +1,4 @@
-"""A picture of what each effect of a camera does to some training images."""
+"""Draws the effects of a camera on some training images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tvmkd.data.camera import Camera
 from tvmkd.data.splits import Splits
 
 COLUMNS = 8
-CELL = (96, 256)  # an image is drawn at least and at most about so large, pixels
+CELL = (96, 256)  # approximate limits of the size of a drawn image, pixels
 GAP, LINE, MARGIN = 4, 16, 150
 
-# What is written beside an effect's row: the field that holds its range, and the unit.
+# The label of an effect's row: the field of its range, and the unit.
 _UNITS = {
     "skew": ("skew", "px"),
     "motion": ("motion", "px"),
@@ -35,17 +35,18 @@ _UNITS = {
 def save(path: Path, splits: Splits, camera: Camera, seed: int = 0) -> tuple[int, int]:
     """Draws a grid of labelled images and writes it as a PNG file.
 
-    The columns are images evenly spread over the training split, under the names of their classes.
-    The rows are the images as they are, each effect of ``camera`` alone, and all together.
+    The columns are images evenly spread over the training split, labelled with their classes. The
+    rows are the original images, each effect of ``camera`` alone, and all effects together.
 
     Args:
-        path: the file.
-        splits: the images; ``preprocessing`` has the mean and the deviation to put back.
-        camera: which effects, and how strong.
-        seed: of all that is random.
+        path: the output file.
+        splits: the images; mean and standard deviation in ``preprocessing`` are used to undo the
+            normalisation.
+        camera: the effects and their ranges.
+        seed: seed of all randomness.
 
     Returns:
-        How many rows and how many columns there are.
+        The number of rows and of columns.
 
     Raises:
         InputError: the file cannot be written, or an image cannot be read.
@@ -69,9 +70,9 @@ def draw(rows: Sequence[tuple[list[str], Tensor]], names: Sequence[str]) -> Imag
     """Draws a grid.
 
     Args:
-        rows: for each row the lines of its label and its images, values of 0 to 1,
-            ``[n, 1 or 3, H, W]``. Small images are enlarged pixel by pixel, large ones reduced.
-        names: what stands above each column.
+        rows: for each row its label's lines and its images, values of 0 to 1, ``[n, 1 or 3, H,
+            W]``. Small images are enlarged by a whole factor, large ones reduced.
+        names: the label above each column.
     """
     height, width = rows[0][1].shape[2:]
     longer = max(height, width)

@@ -1,8 +1,8 @@
-"""What a sensor and its processor do to light: exposure, white balance, noise, 8 bit and JPEG.
+"""Effects of a sensor and its processor: exposure, white balance, noise, 8 bit, JPEG.
 
-Light is linear, float32 ``[n, C, H, W]``, 1 at white. Pixels are encoded with the curve of sRGB
-(IEC 61966-2-1), which is what picture files hold. Each image has its own strength: the other
-tensors are float32 ``[n]`` unless said otherwise.
+Light is linear, float32 ``[n, C, H, W]``, 1 at white. Pixels are encoded with the sRGB curve (IEC
+61966-2-1), as in picture files. The other tensors are float32 ``[n]``, one value per image, unless
+stated otherwise.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def to_srgb(light: Tensor) -> Tensor:
 
 
 def expose(light: Tensor, stops: Tensor) -> Tensor:
-    """``2 ** stops`` times the light, clipped at white, where the pixels are full."""
+    """Multiplies light by ``2 ** stops``, clipped at white, where pixels are saturated."""
     return (light * _each(torch.exp2(stops))).clamp(max=1)
 
 
 def white_balance(light: Tensor, gains: Tensor) -> Tensor:
-    """Each channel times its gain, float32 ``[n, C]``; not clipped."""
+    """Multiplies each channel by its gain, float32 ``[n, C]``; not clipped."""
     return light * gains[:, :, None, None]
 
 
 def shot_noise(light: Tensor, full_well: Tensor, generator: torch.Generator) -> Tensor:
-    """The electrons of each pixel, drawn from a Poisson distribution.
+    """Shot noise: the electrons of each pixel are drawn from a Poisson distribution.
 
     In units of white the variance is ``light / full_well`` (EMVA Standard 1288, release 4.0).
 
     Args:
-        light: the images; what is below black counts as black.
+        light: the images; negative values count as black.
         full_well: electrons at white.
         generator: source of the randomness.
     """
@@ -56,7 +56,7 @@ def read_noise(
 
     Args:
         light: the images.
-        electrons: its strength, electrons rms.
+        electrons: standard deviation, electrons rms.
         full_well: electrons at white.
         generator: source of the randomness.
     """
@@ -64,16 +64,16 @@ def read_noise(
 
 
 def quantise(encoded: Tensor) -> Tensor:
-    """Values to 8 bit: uint8, clipped at 0 and 1 before."""
+    """Clips values to 0 to 1 and converts them to 8 bit: uint8."""
     return (encoded.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
-    """Pixels, uint8 ``[n, 1 or 3, H, W]``, through a JPEG file each and back.
+    """Compresses and decompresses pixels, uint8 ``[n, 1 or 3, H, W]``, as one JPEG file per image.
 
     Args:
         pixels: the images.
-        quality: libjpeg's, 1 to 100; rounded. Color is kept at half the resolution.
+        quality: libjpeg's quality, 1 to 100; rounded. Colour is stored at half the resolution.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What every dataset looks like to the rest: three splits of images, classes, preprocessing."""
+"""The interface of data sets: three splits of images, classes, preprocessing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Called in a thread beside the training's: all randomness is from the generator.
 
 
 class Images(Protocol):
-    """One split. Held in memory or decoded when asked for."""
+    """One split, in memory or decoded on access."""
 
     labels: Tensor
     """int64 ``[N]``"""
@@ -35,7 +35,7 @@ class Images(Protocol):
 
 
 class TensorImages:
-    """Images that lie in memory, as uint8 (0 to 255) or float32 (0 to 1), ``[N, C, H, W]``."""
+    """Images in memory, as uint8 (0 to 255) or float32 (0 to 1), ``[N, C, H, W]``."""
 
     in_memory = True
 
@@ -55,10 +55,10 @@ class TensorImages:
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset, split once and for all.
+    """A data set with fixed splits.
 
-    ``preprocessing`` is plain JSON data: what a device has to do to a picture before the model
-    sees it. ``sha256`` covers images, labels and the split.
+    ``preprocessing`` is JSON-safe: the steps that a device must apply to a picture before the
+    model. ``sha256`` covers images, labels and the split.
     """
 
     train: Images
@@ -81,7 +81,7 @@ class Splits:
     ) -> np.ndarray[Any, Any]:
         """Real inputs, evenly spread over a split: float32 ``[count, C, H, W]``.
 
-        There are fewer if the split is smaller.
+        Returns fewer if the split is smaller.
         """
         images: Images = getattr(self, split)
         size = len(images.labels)
@@ -94,15 +94,15 @@ def batches(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yields ``(images, labels)`` for each tensor of indices in ``order``.
 
-    Images that have to be decoded or changed are prepared some batches ahead, in threads, while the
-    caller computes: close this where the loop over it may end early, see `ahead`.
+    Images that must be decoded or changed are prepared some batches ahead, in threads. If the loop
+    over the result may end early, close it, see `ahead`.
 
     Args:
         images: the split.
-        order: int64 ``[n]`` each.
-        change: applied to the images of each batch, one batch after the other.
-        light: ``change`` costs less than a thread, which holds up the caller wherever both run
-            Python; images in memory are then changed in the caller's thread.
+        order: int64 ``[n]``, one tensor per batch.
+        change: applied to the images of each batch, in order.
+        light: ``change`` is cheap, so that a thread, which competes with the caller for the GIL,
+            does not pay. Images in memory are then changed in the caller's thread.
     """
     if images.in_memory and (change is None or light):
         for indices in order:

@@ -1,4 +1,4 @@
-"""What is known of one image: its boxes, and what is wrong with them."""
+"""The annotation of one image, and the checks of its boxes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from tvmkd.base.errors import InputError
 
-# Tools disagree on whether pixels count from 0 or 1, and round: that much is no news to anyone.
+# Tools count pixels from 0 or from 1, and round: differences up to this size need no warning.
 ROUNDING = 1.0
 
 
@@ -19,14 +19,14 @@ class Annotation:
 
     Args:
         image: the file.
-        image_id: a number that no other image of its split has.
+        image_id: a number, unique in its split.
         size: ``(width, height)`` in pixels, as annotated.
         boxes: float32 ``[n, 4]``, ``x1, y1, x2, y2`` in pixels from the left upper corner of the
-            image, ``x2`` and ``y2`` just outside of the object.
+            image, ``x2`` and ``y2`` exclusive.
         labels: int64 ``[n]``, from 1.
-        difficult: bool ``[n]``, VOC's flag for what is hard to recognise.
-        crowd: bool ``[n]``, COCO's ``iscrowd``: a region with objects that were not told apart.
-        clipped: how many boxes stuck out of the image and were cut.
+        difficult: bool ``[n]``, VOC's flag for objects that are hard to recognise.
+        crowd: bool ``[n]``, COCO's ``iscrowd``: a region of objects without separate boxes.
+        clipped: number of boxes that exceeded the image and were clipped.
     """
 
     image: Path
@@ -40,23 +40,24 @@ class Annotation:
 
     @property
     def objects(self) -> int:
-        """How many objects can be learnt from: all but the crowds."""
+        """Number of objects to train on: all except crowds."""
         return int((~self.crowd).sum())
 
 
 def fit_boxes(boxes: np.ndarray, size: tuple[int, int], where: str) -> tuple[np.ndarray, int]:
-    """Cuts boxes at the border of their image.
+    """Clips boxes to their image.
 
     Args:
         boxes: ``[n, 4]`` as ``x1, y1, x2, y2``, pixels.
         size: ``(width, height)`` of the image.
-        where: what an error names.
+        where: source of the boxes, for error messages.
 
     Returns:
-        float32 ``[n, 4]``, and how many boxes lost more than the pixel that rounding explains.
+        float32 ``[n, 4]``, and the number of boxes that lost more than rounding explains (one
+        pixel).
 
     Raises:
-        InputError: a box has no area, its corners the wrong way round, or no pixel in the image.
+        InputError: a box has no area, swapped corners, or no pixel in the image.
     """
     if not len(boxes):
         return np.zeros((0, 4), np.float32), 0

@@ -47,21 +47,21 @@ class _File(BaseModel):
 def load_coco(root: Path, division: Division | None = None) -> DetectionSplits:
     """Reads a folder in COCO layout.
 
-    ``instances_train*.json``, ``instances_val*.json`` and ``instances_test*.json`` are taken as
-    they are, as in ``splits.build``; one file of another name is split here. The images are in a
+    ``instances_train*.json``, ``instances_val*.json`` and ``instances_test*.json`` are used as the
+    splits, see ``splits.build``; a single file of another name is split here. The images are in a
     folder of the same name (``train2017`` for ``instances_train2017.json``), in ``root`` or in
-    ``root/images``, or all in one of these two. Category ids have gaps: labels count from 1 in
-    their order. Crowds are left out of the training split and kept in the two others. An image
-    without annotations is a negative. Boxes without area are left out, with a warning.
+    ``root/images``, or directly in one of these two. Category ids may have gaps: labels count from
+    1 in the order of the ids. Crowds are removed from the training split and kept in the other two.
+    An image without annotations is a negative. Boxes without area are removed, with a warning.
 
     Args:
-        root: the folder that holds ``annotations``.
-        division: how to split a folder that is not split.
+        root: the folder that contains ``annotations``.
+        division: fractions and seed for a folder without splits.
 
     Raises:
-        InputError: a file or an image is missing; JSON that is broken or not COCO's; ids that are
-            taken twice or unknown; files whose categories differ; a box that is outside of its
-            image; a split without objects. One line that names the file.
+        InputError: a file or an image is missing; JSON that is damaged or not COCO; duplicate or
+            unknown ids; files with different categories; a box outside of its image; a split
+            without objects. The message is one line with the file's name.
     """
     files = _files(root)
     read = {name: _read(path) for name, path in files.items()}
@@ -155,7 +155,7 @@ def _annotations(
 
 
 def _folder(root: Path, path: Path, first: str) -> Path:
-    """The folder of a file's images: the one that holds the first of them."""
+    """The folder of an annotation file's images: the one that contains the first image."""
     name = path.stem[len(PREFIX) :]
     candidates = [root / name, root / "images" / name, root / "images", root]
     for folder in candidates:

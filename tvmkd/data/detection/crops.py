@@ -1,4 +1,4 @@
-"""What is in the boxes of a detection set, as images for a classifier."""
+"""Crops the objects of a detection set, as images for a classifier."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.pictures import whole
 
-NONE = "none"  # the class of what is no object
-MARGIN = 0.25  # around a box, as a part of its longer side
-HIDDEN = 0.3  # of an object's box that a crop without objects may have in it
+NONE = "none"  # class of the crops without object
+MARGIN = 0.25  # around a box, as a fraction of its longer side
+HIDDEN = 0.3  # largest fraction of an object's box inside a crop without object
 
 
 def write_crops(splits: DetectionSplits, folder: Path, size: int, seed: int = 0) -> int:
-    """Writes the objects as square images, a folder a class, and as many places without one.
+    """Writes the objects as square images, one folder per class, and as many crops of background.
 
-    A backbone that is first trained to classify these crops needs fewer images to learn detection,
-    as with weights from ImageNet.
+    A backbone that is pretrained on these crops needs fewer images to learn detection, as with
+    ImageNet weights.
 
     Args:
-        splits: the set; its three splits become ``train``, ``val`` and ``test``.
-        folder: gets its name when all is written.
-        size: pixels a side.
+        splits: the detection set; its splits become ``train``, ``val`` and ``test``.
+        folder: the output folder, created atomically.
+        size: side of the crops, pixels.
         seed: seed of the crops of background.
 
     Returns:
-        how many images there are.
+        the number of images.
 
     Raises:
-        InputError: the folder is there already or cannot be written, an image cannot be read, or a
-            class cannot be a folder's name.
+        InputError: the folder exists already or cannot be written, an image cannot be read, or a
+            class name is not a valid folder name.
         UsageError: the size is out of range.
     """
     if not 8 <= size <= 1024:
@@ -86,7 +86,7 @@ def _crop(
 
 
 def _nothing(annotation: Annotation, rng: np.random.Generator) -> tuple[float, float, float] | None:
-    """A place that covers little of any object: its middle and its side."""
+    """A random square that covers little of any object (centre x, y and side), or None."""
     width, height = annotation.size
     side = float(min(width, height) * rng.uniform(0.2, 0.6))
     x = float(rng.uniform(side / 2, width - side / 2))

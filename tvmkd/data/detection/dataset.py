@@ -1,4 +1,4 @@
-"""One split of detection data, as torchvision's detectors take it."""
+"""One split of detection data, in the format of torchvision's detectors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Target(TypedDict):
 
 
 class DetectionImages(Dataset[tuple[Tensor, Target]]):
-    """Images that are decoded when they are asked for, with their targets.
+    """Images with their targets; images are decoded on access.
 
     Args:
-        annotations: in the order in which they are indexed.
-        crowds: whether crowds are among the objects. A metric has to know of them; in training
-            their boxes would teach that a hundred people are one.
+        annotations: annotations in index order.
+        crowds: include crowds in the targets. Metrics need them; in training they would be wrong,
+            since a box of many objects is not one object.
     """
 
     def __init__(self, annotations: Sequence[Annotation], *, crowds: bool) -> None:
@@ -47,14 +47,15 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         """The image, float32 ``[3, H, W]`` of 0 to 1, and its target.
 
         Raises:
-            InputError: the file is damaged, or not of the annotated size; the line names it.
+            InputError: the file is damaged, or its size differs from the annotation; the message
+                names the file.
         """
         annotation = self.annotations[index]
         pixels = torch.from_numpy(whole(annotation.image, annotation.size))
         return pixels.float() / 255.0, self.target(index)
 
     def target(self, index: int) -> Target:
-        """What ``self[index]`` has as its target, without decoding the image."""
+        """The target of ``self[index]``, without decoding the image."""
         annotation = self.annotations[index]
         keep = torch.from_numpy(~annotation.crowd | self.crowds)
         return {
@@ -67,5 +68,5 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
 
 
 def collate(items: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
-    """A ``collate_fn``: images and targets as lists, since neither sizes nor counts match."""
+    """A ``collate_fn``: images and targets as lists, since image sizes and box counts differ."""
     return [image for image, _ in items], [target for _, target in items]

@@ -1,4 +1,4 @@
-"""One scene: digits and clutter in a photograph, seen by a sensor."""
+"""Draws one scene: digits and clutter on a photograph, with sensor noise."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tvmkd.data.detection.materials import Materials, crop
 
-MOST = 6  # digits in a scene
-UNIT = 16  # pixels that the 8 x 8 scan is wide at scale 1
-LARGEST = 4.0  # scale
-CROWDED = 0.3  # how many digits may lie on another one, and how much of it they may cover
-HIDDEN = 0.2  # a digit of which another one's box covers more than this is difficult
-VISIBLE = 60.0  # levels that a channel has to differ by from what is under the ink
-FAINT = 0.75  # a digit of which less than this part is visible is difficult
+MOST = 6  # largest number of digits in a scene
+UNIT = 16  # width of the 8 x 8 scan at scale 1, pixels
+LARGEST = 4.0  # largest scale
+CROWDED = 0.3  # probability that a digit may overlap others, and the fraction that it may cover
+HIDDEN = 0.2  # a digit is difficult if another box covers more than this fraction
+VISIBLE = 60.0  # ink is visible if a channel differs from the background by more levels
+FAINT = 0.75  # a digit is difficult if a smaller fraction of its ink is visible
 TRIES = 40
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What was drawn.
+    """A drawn scene.
 
     Args:
         pixels: uint8 ``[size, size, 3]``.
-        boxes: int64 ``[n, 4]``: ``x1, y1, x2, y2`` around the ink, the last two just outside.
+        boxes: int64 ``[n, 4]``: ``x1, y1, x2, y2`` around the ink, the last two exclusive.
         digits: int64 ``[n]``, 0 to 9.
-        difficult: bool ``[n]``: partly hidden by another digit, or of its background's colour.
-        indices: int64 ``[n]``, the scans' places in scikit-learn's set.
+        difficult: bool ``[n]``: partly hidden by another digit, or similar in colour to its
+            background.
+        indices: int64 ``[n]``, the scans' indices in scikit-learn's data set.
     """
 
     pixels: np.ndarray
@@ -40,13 +41,13 @@ class Scene:
 
 
 def draw(stock: Materials, size: int, rng: np.random.Generator, least: int = 0) -> Scene:
-    """Draws ``least`` to six digits; all randomness is from ``rng``.
+    """Draws ``least`` to six digits; all randomness comes from ``rng``.
 
     Args:
-        stock: the split's scans and regions.
-        size: pixels of a side.
+        stock: the scans and photograph regions of the split.
+        size: side of the scene, pixels.
         rng: source of the scene's randomness.
-        least: how few digits there may be.
+        least: smallest number of digits.
     """
     canvas = crop(stock.regions, size, rng)
     canvas = _clutter(canvas, stock, rng)
@@ -76,7 +77,7 @@ def draw(stock: Materials, size: int, rng: np.random.Generator, least: int = 0) 
 
 
 def _clutter(canvas: np.ndarray, stock: Materials, rng: np.random.Generator) -> np.ndarray:
-    """Patches of other crops and strokes, so that neither an edge nor a line alone is a digit."""
+    """Adds patches and strokes, so that edges and lines also occur without digits."""
     size = len(canvas)
     for _ in range(int(rng.integers(0, 2))):
         side = int(rng.integers(size // 8, size // 3))
@@ -99,9 +100,9 @@ def _clutter(canvas: np.ndarray, stock: Materials, rng: np.random.Generator) -> 
 
 
 def _ink(scan: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The scan, enlarged and turned: the amount of ink, float32 0 to 1, without empty border."""
-    side = UNIT * LARGEST ** rng.uniform(0, 1)  # as many from 16 to 32 as from 32 to 64
-    side = min(side, size / 2) * 10 / 8  # with a border for what is smoothed and turned
+    """The scan, scaled and rotated: amount of ink, float32 0 to 1, without empty border."""
+    side = UNIT * LARGEST ** rng.uniform(0, 1)  # log-uniform
+    side = min(side, size / 2) * 10 / 8  # with a border for smoothing and rotation
     wide, high = round(side * rng.uniform(0.8, 1.2)), round(side)
     picture = Image.fromarray(np.pad(scan, 1)).resize((wide, high), Image.Resampling.BICUBIC)
     turned = picture.rotate(
@@ -120,7 +121,7 @@ def _place(
     size: int,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """A left upper corner where the digit hides no other one, or, sometimes, only a part of it."""
+    """A left upper corner where the digit covers no other one or, sometimes, a part of one."""
     height, width = shape
     allowed = CROWDED if rng.random() < CROWDED else 0.0
     for _ in range(TRIES):
@@ -132,7 +133,7 @@ def _place(
 
 
 def _covered(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]) -> float:
-    """The largest part of a box that one of the others covers: 0 to 1."""
+    """The largest fraction of a box that is covered by a single other box: 0 to 1."""
     area = (box[2] - box[0]) * (box[3] - box[1])
     parts = [
         max(0, min(box[2], other[2]) - max(box[0], other[0]))
@@ -146,7 +147,7 @@ def _print(under: np.ndarray, ink: np.ndarray, rng: np.random.Generator) -> floa
     """Blends ink over ``under`` (float32 ``[h, w, 3]``, changed in place).
 
     Returns:
-        The part of the ink that can be told from what is under it: 0 to 1.
+        The fraction of the ink that differs visibly from the background: 0 to 1.
     """
     ground = float((under @ LUMA).mean())
     contrast = float(rng.uniform(90, 200))
@@ -163,7 +164,7 @@ def _print(under: np.ndarray, ink: np.ndarray, rng: np.random.Generator) -> floa
 
 
 def _sensor(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A lens that is a little out of focus, then shot noise and read noise: uint8."""
+    """Applies slight defocus, then shot noise and read noise: uint8."""
     sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     seen = np.asarray(
         sharp.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.6)))), np.float32

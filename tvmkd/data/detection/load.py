@@ -1,4 +1,4 @@
-"""From a config's ``[data]`` to the splits of a detection set."""
+"""Loads the detection set of a config's ``[data]``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def load(cfg: Data) -> DetectionSplits:
-    """Loads the set that ``[data]`` names; the same config gives the same splits.
+    """Loads the set selected by ``[data]``; the same config gives the same splits.
 
     Raises:
-        InputError: the folder holds no such set, or an annotation or an image cannot be used.
+        InputError: the folder contains no such set, or an annotation or an image is invalid.
     """
     division = Division(cfg.val_fraction, cfg.test_fraction, cfg.split_seed)
     if cfg.dataset == "voc":

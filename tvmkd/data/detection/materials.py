@@ -1,4 +1,4 @@
-"""What scenes are made of: scanned digits and parts of photographs, apart for each split.
+"""The materials of scenes: scanned digits and photograph regions, separate for each split.
 
 Both come with scikit-learn: 1,797 scans of 8 x 8 pixels (Alpaydin and Kaynak, Optical Recognition
 of Handwritten Digits, UCI, 1998), and two photographs of 640 x 427, china.jpg and flower.jpg.
@@ -18,8 +18,8 @@ from tvmkd.data.digits import split_indices
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-# Left, top, right and bottom as fractions of a photograph. Test scenes have one half to themselves,
-# training and validation share the other without overlap.
+# Left, top, right and bottom as fractions of a photograph. Test scenes use one half; training and
+# validation use parts of the other half that do not overlap.
 REGIONS: dict[Split, tuple[float, float, float, float]] = {
     "train": (0.0, 0.0, 0.5, 0.62),
     "val": (0.0, 0.62, 0.5, 1.0),
@@ -29,13 +29,13 @@ REGIONS: dict[Split, tuple[float, float, float, float]] = {
 
 @dataclass(frozen=True)
 class Materials:
-    """What one split may use.
+    """The materials of one split.
 
     Args:
         scans: uint8 ``[n, 8, 8]``, 0 is paper and 255 is ink.
         digits: int64 ``[n]``, 0 to 9.
-        indices: int64 ``[n]``, the scans' places in scikit-learn's set.
-        regions: of each photograph, uint8 ``[H, W, 3]``.
+        indices: int64 ``[n]``, the scans' indices in scikit-learn's data set.
+        regions: one region of each photograph, uint8 ``[H, W, 3]``.
     """
 
     scans: np.ndarray
@@ -52,11 +52,11 @@ def photograph(name: str) -> np.ndarray:
 
 
 def materials(split: Split, read: Callable[[str], np.ndarray] = photograph) -> Materials:
-    """A split's digits, as ``tvmkd.data.digits`` has them, and its part of each photograph.
+    """A split's digits, the same as in ``tvmkd.data.digits``, and its region of each photograph.
 
     Args:
-        split: which one.
-        read: from a photograph's name to uint8 ``[H, W, 3]``.
+        split: name of the split.
+        read: returns the photograph of a name, uint8 ``[H, W, 3]``.
     """
     from sklearn.datasets import load_digits
 
@@ -75,7 +75,7 @@ def materials(split: Split, read: Callable[[str], np.ndarray] = photograph) -> M
 
 
 def crop(regions: tuple[np.ndarray, ...], side: int, rng: np.random.Generator) -> np.ndarray:
-    """A square out of one region: scaled, mirrored or not, in other colours.
+    """A random square of one region, scaled, perhaps mirrored, with changed colours.
 
     Returns:
         float32 ``[side, side, 3]``, 0 to 255.

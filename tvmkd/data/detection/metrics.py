@@ -17,7 +17,7 @@ from tvmkd.data.detection.dataset import Target
 COCO_IOU: list[float] = np.linspace(0.5, 0.95, 10).tolist()
 VOC_IOU = 0.5
 RECALLS: list[float] = np.linspace(0.0, 1.0, 101).tolist()
-# COCO's limit. The backend scores -1 for any other one.
+# COCO's limit. With any other limit the backend returns -1.
 MOST = [1, 10, 100]
 
 
@@ -34,15 +34,15 @@ class Prediction(TypedDict):
 
 @dataclass(frozen=True)
 class Scores:
-    """Average precision, 0 to 1, over the classes that the targets have.
+    """Average precision, 0 to 1, over the classes in the targets.
 
     Args:
         coco: mean over ten IoU thresholds from 0.50 to 0.95.
-        coco_50: at IoU 0.50.
-        coco_75: at IoU 0.75.
-        voc: at IoU 0.5, difficult objects ignored.
-        coco_classes: ``coco`` by class.
-        voc_classes: ``voc`` by class.
+        coco_50: average precision at IoU 0.50.
+        coco_75: average precision at IoU 0.75.
+        voc: average precision at IoU 0.5, difficult objects ignored.
+        coco_classes: ``coco`` of each class.
+        voc_classes: ``voc`` of each class.
     """
 
     coco: float
@@ -57,15 +57,15 @@ class MeanAP:
     """Collects predictions batch by batch, then scores them.
 
     Both styles are COCO's evaluation (Lin et al. 2014, by torchmetrics and pycocotools): precision
-    is interpolated at 101 recalls, and the 100 best detections of an image count. Crowds are
-    ignored as COCO does: what lies in one is neither right nor wrong.
+    is interpolated at 101 recalls, and only the 100 best detections of an image count. Crowds are
+    ignored as in COCO: a detection inside a crowd is neither right nor wrong.
 
-    COCO style takes difficult objects for ordinary ones, since COCO knows no such flag. VOC style
-    ignores them as VOC's development kit does: they need not be found, and a detection whose
-    largest IoU with an object of its class is with a difficult one and at least 0.5 is neither
-    right nor wrong, however many others there are on the same object. Two things remain COCO's:
-    VOC's kit takes the exact area under the curve since 2010 (11 recalls before), and gives a
-    detection no second choice where its best object is taken.
+    In COCO style, difficult objects are ordinary objects, since COCO has no such flag. VOC style
+    ignores them as VOC's development kit does: they need not be found. A detection is neither right
+    nor wrong if the object of its class with the largest IoU is difficult and this IoU is at least
+    0.5, even if there are several such detections. Two differences from VOC's kit remain: since
+    2010 the kit uses the exact area under the curve (11 recalls before), and it does not match a
+    detection to a second object if the best one is already matched.
 
     Args:
         classes: the class map; label 1 is the first.
@@ -82,7 +82,7 @@ class MeanAP:
                 class_metrics=True,
                 backend="pycocotools",
             )
-            made.warn_on_many_detections = False  # the limit is the metric's, as said above
+            made.warn_on_many_detections = False  # the limit is part of the metric, see above
             return made
 
         self._classes = tuple(classes)
@@ -90,11 +90,11 @@ class MeanAP:
         self._objects = 0
 
     def update(self, predictions: Sequence[Prediction], targets: Sequence[Target]) -> None:
-        """Adds images: the predictions and the targets of each.
+        """Adds the predictions and the targets of some images.
 
         Raises:
-            InputError: there are not as many of both, a label is not in the class map, or a score
-                or a corner is not finite.
+            InputError: the numbers of predictions and targets differ, a label is not in the class
+                map, or a score or a corner is not finite.
         """
         if len(predictions) != len(targets):
             raise InputError(
@@ -113,12 +113,12 @@ class MeanAP:
         self._objects += sum(int((~target["iscrowd"]).sum()) for target in targets)
 
     def compute(self) -> Scores:
-        """The scores of all images that were added.
+        """The scores of all added images.
 
-        ``voc`` is NaN where every object is difficult.
+        ``voc`` is NaN if all objects are difficult.
 
         Raises:
-            InputError: there was no object in any target.
+            InputError: the targets have no objects.
         """
         if not self._objects:
             raise InputError("no target has an object, so there is nothing to score; add some")
@@ -147,7 +147,7 @@ class MeanAP:
                 )
 
     def _by_class(self, result: dict[str, Tensor]) -> dict[str, float]:
-        """By class; a class that is only predicted has -1 and is left out."""
+        """The score of each class. A class that is only predicted has -1 and is left out."""
         labels, values = result["classes"].reshape(-1), result["map_per_class"].reshape(-1)
         return {
             self._classes[label - 1]: value
@@ -175,7 +175,7 @@ def _ordinary(target: Target) -> dict[str, Tensor]:
 def _without_difficult(
     prediction: dict[str, Tensor], target: Target
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both without the difficult objects and the detections of them."""
+    """Predictions and targets without difficult objects and their detections."""
     from torchvision.ops import box_iou
 
     objects = _ordinary(target)
@@ -192,5 +192,5 @@ def _without_difficult(
 
 
 def _value(score: Tensor) -> float:
-    """COCO's -1 means that there was nothing to average."""
+    """COCO returns -1 if there is nothing to average."""
     return float(score) if float(score) >= 0 else float("nan")

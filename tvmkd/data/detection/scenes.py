@@ -1,4 +1,4 @@
-"""The detection set that needs no download: scanned digits in photographs, in VOC layout."""
+"""The embedded detection set (no download): scanned digits on photographs, in VOC layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tvmkd.data.detection.materials import SPLITS, Materials, Split, materials
 from tvmkd.data.detection.splits import DetectionSplits
 
 MARKER = "scenes.json"
-VERSION = 2  # of the drawing: a change of what is drawn counts it up
+VERSION = 2  # of the drawing code: increment it if scenes change
 CLASSES = tuple("0123456789")
 QUALITY = 95  # of the JPEG files
 SMALLEST, GREATEST = 64, 4096
@@ -27,14 +27,14 @@ SMALLEST, GREATEST = 64, 4096
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a set of scenes is drawn from: the same recipe gives the same files.
+    """The parameters of a set of scenes: the same recipe gives the same files.
 
     Args:
-        train: scenes to train on.
-        val: scenes to validate on.
-        test: scenes to test on.
-        size: pixels of a side.
-        seed: of everything that is random.
+        train: number of training scenes.
+        val: number of validation scenes.
+        test: number of test scenes.
+        size: side of the scenes, pixels.
+        seed: seed of all randomness.
     """
 
     train: int = 600
@@ -53,7 +53,7 @@ class Recipe:
 
 
 def load_scenes(folder: Path, recipe: Recipe | None = None) -> DetectionSplits:
-    """The scenes of a recipe; drawn into ``folder`` if they are not there yet.
+    """Loads the scenes of a recipe; draws them into ``folder`` first if they are missing.
 
     Raises:
         InputError: ``folder`` holds something else, or other scenes.
@@ -62,14 +62,14 @@ def load_scenes(folder: Path, recipe: Recipe | None = None) -> DetectionSplits:
 
 
 def write_scenes(folder: Path, recipe: Recipe | None = None) -> Path:
-    """Draws the scenes of a recipe and writes them in VOC layout, unless they are there.
+    """Draws the scenes of a recipe and writes them in VOC layout, unless they exist already.
 
-    Training, validation and test scenes share neither a scan of a digit nor a pixel of a
-    photograph. A scene depends on the seed, its split and its number alone: a longer set starts
-    with the scenes of a shorter one.
+    Training, validation and test scenes have no scans and no pixels of photographs in common. A
+    scene depends only on the seed, its split and its number: a larger set starts with the scenes of
+    a smaller one.
 
     Args:
-        folder: gets its name when all is written.
+        folder: the output folder, created atomically.
         recipe: what to draw; by default 600, 100 and 200 scenes of 160 x 160.
 
     Returns:
@@ -82,17 +82,17 @@ def write_scenes(folder: Path, recipe: Recipe | None = None) -> Path:
     if _there(folder, recipe):
         return folder
     make_once(folder, lambda made: _write(made, recipe))
-    _there(folder, recipe)  # another process may have been faster, with other scenes
+    _there(folder, recipe)  # another process may have created it, with other scenes
     return folder
 
 
 def draw_scene(recipe: Recipe, split: Split, number: int, stock: Materials) -> Scene:
-    """One scene of a set. The first of each split has a digit, so that none is without objects.
+    """Draws one scene of a set. The first of each split has a digit, so that no split is empty.
 
     Args:
-        recipe: gives the size and the seed.
-        split: which one the scene is in.
-        number: its number there, from 0.
+        recipe: the recipe, for its size and seed.
+        split: the scene's split.
+        number: the scene's number in the split, from 0.
         stock: ``materials(split)``.
     """
     rng = np.random.default_rng([recipe.seed, SPLITS.index(split), number])
@@ -100,7 +100,7 @@ def draw_scene(recipe: Recipe, split: Split, number: int, stock: Materials) -> S
 
 
 def _there(folder: Path, recipe: Recipe) -> bool:
-    """Whether the recipe's scenes are in ``folder`` already."""
+    """True if ``folder`` contains the recipe's scenes."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:

@@ -1,4 +1,4 @@
-"""From annotated images to the three splits of a detection set."""
+"""Makes the three splits of a detection set from annotated images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Parts = dict[str, list[Annotation]]
 
 @dataclass(frozen=True)
 class Division:
-    """How a folder that does not say it is split: by fractions of its images, from a seed."""
+    """How to split a folder without given splits: fractions of its images, and a seed."""
 
     val_fraction: float = 0.15
     test_fraction: float = 0.2
@@ -36,7 +36,7 @@ class Division:
 
 @dataclass(frozen=True)
 class DetectionSplits:
-    """A detection set, split once and for all.
+    """A detection set with fixed splits.
 
     The label ``k`` is the class ``classes[k - 1]``. ``sha256`` covers images, boxes, labels and
     the split.
@@ -52,10 +52,10 @@ class DetectionSplits:
 def build(
     parts: Parts, classes: Sequence[str], root: Path, division: Division | None = None
 ) -> DetectionSplits:
-    """Splits what a folder holds, and checks that there is something to learn in each split.
+    """Splits a folder's images, and checks that each split has objects.
 
-    Where only one of ``val`` and ``test`` is there it is the test split, and a validation split is
-    taken from ``train``. Boxes that were cut at the border of their image are one warning.
+    If only one of ``val`` and ``test`` exists, it becomes the test split, and a validation split is
+    taken from ``train``. Boxes that were clipped to their image are reported in one warning.
 
     Raises:
         InputError: a split has no images, or none of its images has an object.

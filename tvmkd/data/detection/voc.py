@@ -48,21 +48,21 @@ def load_voc(
 ) -> DetectionSplits:
     """Reads a folder in VOC layout.
 
-    The lists ``train``, ``val`` and ``test`` of ``ImageSets/Main`` are taken as they are, as in
-    ``splits.build``; ``trainval`` stands in where ``train`` is missing, and a folder without lists
-    is split here. VOC's corners count pixels from 1 and include the last one; boxes here count from
-    0 and end after it. An annotation without objects is a negative.
+    The lists ``train``, ``val`` and ``test`` of ``ImageSets/Main`` are used as the splits, see
+    ``splits.build``; ``trainval`` replaces a missing ``train``, and a folder without lists is split
+    here. VOC's corners count pixels from 1 and are inclusive; boxes here count from 0, and the last
+    corner is exclusive. An annotation without objects is a negative.
 
     Args:
-        root: the folder that holds ``Annotations``.
-        classes: the class map, in the order of the labels; by default all names that the
-            annotations have, sorted.
-        division: how to split a folder that is not split.
+        root: the folder that contains ``Annotations``.
+        classes: the class map, in the order of the labels; by default all names in the annotations,
+            sorted.
+        division: fractions and seed for a folder without splits.
 
     Raises:
-        InputError: a folder, an image or an annotation is missing; XML that is broken or has a
-            document type; a class that is not in the map; a box that is outside of its image; an
-            image in two splits; a split without objects. One line that names the file.
+        InputError: a folder, an image or an annotation is missing; XML that is damaged or has a
+            document type; a class that is not in the map; a box outside of its image; an image in
+            two splits; a split without objects. The message is one line with the file's name.
     """
     if not (root / ANNOTATIONS).is_dir():
         raise InputError(
@@ -95,7 +95,7 @@ def write_annotation(
         path: the file to write.
         image: the name of the image's file.
         size: ``(width, height)`` in pixels.
-        objects: with whole numbers as corners, since VOC counts pixels.
+        objects: the objects; corners must be whole numbers, since VOC counts pixels.
         source: the name of the data set.
     """
     top = ElementTree.Element("annotation")
@@ -120,7 +120,7 @@ def _texts(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """The images by their names without suffix: that is what VOC knows an image by."""
+    """The images by name without suffix, which is VOC's name of an image."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; put the images there")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -128,7 +128,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 
 def _lists(root: Path, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
-    """Of each part the images' names, each with the file that says that it is there."""
+    """The image names of each part, each with the file that lists it."""
     files = {
         name: path
         for name in ("train", "val", "test", "trainval")
@@ -175,7 +175,7 @@ def _parse(root: Path, stem: str, source: Path, images: dict[str, Path]) -> _Par
             "objects says that there are none)"
         )
     try:
-        # Neither a billion laughs nor another file's content: no annotation needs a DTD.
+        # Prevents entity expansion and file inclusion: annotations need no DTD.
         top = defusedxml.ElementTree.parse(file, forbid_dtd=True).getroot()
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         text = (str(error).splitlines() or [type(error).__name__])[0]
@@ -185,7 +185,7 @@ def _parse(root: Path, stem: str, source: Path, images: dict[str, Path]) -> _Par
     if not image.is_file():
         raise InputError(f"{image}: there is no such image, but {file} annotates it; bring it back")
     size = (_number(top, "size/width", file, 0.0), _number(top, "size/height", file, 0.0))
-    # Some tools leave the size out or write 0.
+    # Some tools omit the size or write 0.
     known = (int(size[0]), int(size[1])) if min(size) > 0 else upright_size(image)
     return _Parsed(file, image, known, [_object(node, file) for node in top.findall("object")])
 
