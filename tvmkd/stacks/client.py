@@ -1,4 +1,4 @@
-"""The parent's side of a compiler stack: typed calls to its worker process."""
+"""The client of a compiler stack: typed calls to its worker process."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from tvmkd.stacks.messages import (
     pack,
 )
 
-INTERRUPT_GRACE = 5.0  # seconds a worker has to write its records after Ctrl-C
+INTERRUPT_GRACE = 5.0  # seconds for a worker to write its records after Ctrl-C
 
 
 class StackClient:
-    """A compiler stack in a process of its own. Use as a context manager.
+    """A compiler stack in a worker process. Use as a context manager.
 
     The worker starts at the first call. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
-    during a call is passed on to the worker, which has a few seconds to end the call itself; then
-    the worker is ended and ``KeyboardInterrupt`` is raised.
+    during a call is forwarded to the worker, which has a few seconds to end the call; then the
+    worker is terminated and ``KeyboardInterrupt`` is raised.
 
     Args:
-        name: of the stack, see `tvmkd.base.stack_registry`.
-        python: the interpreter that has this stack installed (default: see
+        name: the stack's name, see `tvmkd.base.stack_registry`.
+        python: an interpreter with this stack installed (default: see
             :func:`tvmkd.runtime.interpreters.find`).
 
     Attributes:
-        interpreter: what the worker runs in.
+        interpreter: the worker's interpreter.
 
     Raises:
-        InputError: ``python`` is no program.
-        MissingError: no interpreter is known for this stack.
+        InputError: ``python`` is not an executable program.
+        MissingError: no interpreter for this stack was found.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class StackClient:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, once it runs."""
+        """The worker's process id; None before it runs."""
         return None if self._child is None else self._child.pid
 
     def close(self) -> None:
-        """Ends the worker and everything it started."""
+        """Terminates the worker and all its child processes."""
         if self._child is not None:
             self._child.close()
             self._child = None
@@ -100,14 +100,14 @@ class StackClient:
             ) from None
 
     def _wind_down(self, on_event: Event | None) -> None:
-        """Lets an interrupted call end by itself, and then ends the worker."""
+        """Waits for an interrupted call to end, then terminates the worker."""
         child, self._child = self._child, None
         if child is None:
             return
         child.interrupt()
         deadline = time.monotonic() + INTERRUPT_GRACE
         with contextlib.suppress(TvmkdError, KeyboardInterrupt):
-            # `available` is cheap; its answer comes only after the interrupted call has ended.
+            # `available` is cheap, and is answered only after the interrupted call has ended.
             child.call(
                 "available", timeout=max(0.1, deadline - time.monotonic()), on_event=on_event
             )
@@ -122,7 +122,7 @@ class StackClient:
             )
 
     def available(self) -> dict[str, Any]:
-        """``{"version", "llvm", "reason"}``: ``reason`` is None where the stack can be used."""
+        """``{"version", "llvm", "reason"}``: ``reason`` is None if the stack can be used."""
         result: dict[str, Any] = self._call("available", {}, timeout=120)
         return result
 
@@ -140,8 +140,8 @@ class StackClient:
         Args:
             onnx: the file; its facts, if the caller has checked it.
             target: ``Target.to_dict()``.
-            dims: sizes for dynamic dimensions by name.
-            show: also the lowered module as text.
+            dims: sizes of dynamic dimensions by name.
+            show: also return the lowered module as text.
             byoc: report the subgraphs that this engine (one of the stack's ``byoc`` engines)
                 supports, in place of the tasks.
 
@@ -149,7 +149,7 @@ class StackClient:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
             "outputs", "notes", "module"}``, and with ``byoc`` also ``"byoc": {"available",
             "version", "regions", "operators", "offloaded", "left", "mac_share"}``: ``available`` is
-            None where it can be built too, else the reason why not; for the others see
+            None if the regions can also be built, otherwise the reason why not; for the others see
             ``coverage`` of :mod:`tvmkd.stacks.relay.tensorrt` and of
             :mod:`tvmkd.stacks.relax.tensorrt`.
 
@@ -176,13 +176,13 @@ class StackClient:
         silence: float | None = 900,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
-        """Tunes into the folder ``records``, ``trials`` more trials in all.
+        """Runs ``trials`` more trials in all and writes their records to the folder ``records``.
 
         Args:
             onnx: the file; its facts, if the caller has checked it and the records folder.
             tracker: ``{"host", "port", "key"}``.
-            silence: seconds without any event after which the worker is given up.
-            on_event: gets ``tasks``, ``trial``, ``estimate`` and ``note`` events.
+            silence: seconds without events after which the worker counts as hung.
+            on_event: receives ``tasks``, ``trial``, ``estimate`` and ``note`` events.
 
         Returns:
             a summary, ``{"trials", "tasks", ...}``.
@@ -222,14 +222,14 @@ class StackClient:
 
         Args:
             onnx: the file; its facts, if the caller has checked it, all records and ``out``.
-            records: folders of records; the first one also gets what is set aside.
+            records: folders of records; records that are set aside are written to the first one.
             real_inputs: an ``.npz`` of real inputs for the numeric check.
-            check: compare with ONNX Runtime before the artifact gets its name.
-            board: ``{"host", "port", "key"}`` of a tracker with a board to compare on, where the
-                target does not run on this machine.
+            check: compare outputs with ONNX Runtime before the artifact is published.
+            board: ``{"host", "port", "key"}`` of a tracker with a board for the check, if the
+                target's code does not run on this machine.
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
-            on_event: gets ``stage``, ``note`` and ``set_aside`` events.
+            on_event: receives ``stage``, ``note`` and ``set_aside`` events.
 
         Raises:
             UsageError: the stack cannot offload to ``byoc``.
@@ -254,7 +254,7 @@ class StackClient:
     def profile(
         self, artifact: Path, inputs: Path | None = None, repeats: int = 10
     ) -> list[dict[str, Any]]:
-        """Times an artifact kernel by kernel.
+        """Times each kernel of an artifact.
 
         Returns:
             ``[{"kernel", "task_key", "calls", "us", "share", ...}]``.
@@ -265,5 +265,5 @@ class StackClient:
 
 
 def _model(onnx: Path | ModelInfo) -> tuple[Path, ModelInfo | None]:
-    """The file, and its facts if the caller has checked it."""
+    """The path of the file, and its facts if the caller has checked it."""
     return (onnx.path, onnx) if isinstance(onnx, ModelInfo) else (onnx, None)

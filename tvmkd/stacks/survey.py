@@ -1,6 +1,6 @@
-"""Which compiler stacks this machine has, and why one cannot be used.
+"""Finds the compiler stacks of this machine, and the reasons why one cannot be used.
 
-Each interpreter is examined in a subprocess, since a broken TVM may crash it.
+Each interpreter is examined in a subprocess, since a broken TVM may crash the process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tvmkd.base.text import listing
 from tvmkd.runtime import interpreters
 from tvmkd.runtime.interpreters import Interpreter
 
-TIMEOUT = 120.0  # seconds an interpreter may take to answer
+TIMEOUT = 120.0  # time limit of an interpreter, seconds
 OLDEST_PYTHON = (3, 10)
-_PACKAGES = {"attr": "attrs"}  # modules whose package has another name
+_PACKAGES = {"attr": "attrs"}  # modules with another package name
 _PROBE = Path(__file__).with_name("probe.py")
 _FACTS = ("tvm", "llvm", "cuda", "tensorrt")
 
@@ -35,18 +35,19 @@ def survey(
     """Examines the interpreter of each stack.
 
     Args:
-        stacks: their names.
-        given: the interpreter of stacks that need another one than this (``--stack-python``).
+        stacks: names of the stacks.
+        given: the interpreter for stacks that do not run in this one (``--stack-python``).
 
     Returns:
         for every stack ``{"name", "python", "source", "tvm", "llvm", "cuda", "tensorrt", "reason",
-        "fix", "note"}``: ``llvm`` is its major version, ``cuda`` and ``tensorrt`` say whether TVM
-        writes code for these, ``reason`` is None where the stack can be used, ``fix`` is the
-        command that mends it, and ``note`` a warning where it can. What is not known is None.
+        "fix", "note"}``: ``llvm`` is its major version, ``cuda`` and ``tensorrt`` are true if TVM
+        can generate code for them, ``reason`` is None if the stack can be used, otherwise ``fix``
+        is the command that fixes it, and ``note`` is a warning for a usable stack. Unknown values
+        are None.
 
     Raises:
-        UsageError: there is no such stack.
-        InputError: ``given`` is no program.
+        UsageError: a stack is unknown.
+        InputError: ``given`` is not an executable program.
     """
     return [_row(name, given) for name in stacks]
 
@@ -72,7 +73,7 @@ def _row(name: str, given: str | os.PathLike[str] | None) -> dict[str, Any]:
 
 
 def ask(found: Interpreter, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """Runs :mod:`tvmkd.stacks.probe` in that interpreter and returns its facts.
+    """Runs :mod:`tvmkd.stacks.probe` in an interpreter and returns its facts.
 
     If the process crashes, hangs or prints something else, the result has the kind ``crash``.
     """
@@ -93,7 +94,7 @@ def ask(found: Interpreter, timeout: float = TIMEOUT) -> dict[str, Any]:
                 text=True,
                 errors="replace",
                 env={**os.environ, **found.environment()},
-                # A classic TVM makes a folder for pickles where it is imported, and reads it.
+                # A classic TVM creates and reads a folder of pickles in the working directory.
                 cwd=empty if entry.own_interpreter else None,
                 timeout=timeout,
             )
@@ -111,7 +112,7 @@ def ask(found: Interpreter, timeout: float = TIMEOUT) -> dict[str, Any]:
 
 
 def how(code: int) -> str:
-    """An exit status in words."""
+    """Describes an exit status."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -127,7 +128,7 @@ def tail(text: str) -> str:
 
 
 def _judge(found: Interpreter, answer: dict[str, Any]) -> tuple[str | None, str | None]:
-    """The reason why a stack cannot be used and the command that mends it, or twice None."""
+    """The reason why a stack cannot be used and the command that fixes it, or None and None."""
     entry = stack_registry.get(found.stack)
     install = f"tvmkd stack install {found.stack}"
     if entry.installer is None:

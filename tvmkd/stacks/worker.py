@@ -1,8 +1,8 @@
-"""The process that a compiler stack runs in: ``python -m tvmkd.stacks.worker NAME``.
+"""The process of a compiler stack: ``python -m tvmkd.stacks.worker NAME``.
 
-It answers the methods of :class:`tvmkd.stacks.base.Stack` over stdin and stdout. SIGINT and
-SIGTERM end the call in progress cleanly (it answers *Interrupted*); a parent that is gone takes
-this process with it.
+It answers the methods of :class:`tvmkd.stacks.base.Stack` over stdin and stdout. SIGINT and SIGTERM
+end the current call cleanly (the answer is *Interrupted*). If the parent ends, this process ends
+too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tvmkd.tuning.builder import prestart
 
 @functools.lru_cache(maxsize=1)
 def _stack(name: str) -> Stack:
-    """The stack called ``name``. Imported at the first call, so that its failure is an answer."""
+    """The stack called ``name``. Imported at the first call, which can then report an error."""
     entry = stack_registry.get(name)
     try:
         tuner_backend.of(name).import_compiler()
@@ -42,8 +42,8 @@ def handlers(name: str) -> dict[str, wire.Handler]:
     def handler(method: str) -> wire.Handler:
         def call(params: dict[str, Any], emit: Emit) -> Any:
             if method == "tune":
-                prestart(name)  # it imports the compiler while this process lowers the model
-            # Imports onnx: too slow for a process that must first handle signals.
+                prestart(name)  # imports the compiler in the forkserver during lowering
+            # Imports onnx, which is slow: signal handlers must be installed first.
             from tvmkd.stacks.messages import REQUESTS, unpack
 
             stack = _stack(name)
@@ -63,12 +63,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Serves until stdin closes."""
     die_with_parent()
-    # SIGINT too: a shell starts background jobs with it ignored, and the parent asks by it.
+    # SIGINT too: shells start background jobs with SIGINT ignored, and the parent uses it to
+    # interrupt.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         wire.serve(handlers(sys.argv[1]))
-    except KeyboardInterrupt:  # between two calls: nothing to answer, just go
+    except KeyboardInterrupt:  # between two calls: there is nothing to answer
         sys.exit(130)
 
 

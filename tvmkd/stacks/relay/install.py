@@ -1,7 +1,7 @@
-"""Makes the environment of the relay stack: a Python 3.10 with the one Relay build of the index.
+"""Creates the environment of the relay stack: Python 3.10 with the index's only Relay build.
 
-It is made under another name, tried, and only then gets its own: an older one that works stays in
-place until then, and nothing half-made stays behind.
+The environment is created under a temporary name, tested, and then renamed. Until then an older
+working one stays in place; incomplete ones are removed.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.stacks.survey import how, tail
 
 STACK = "relay"
-PYTHON = (3, 10)  # the build is for CPython 3.8 and 3.10, and tvmkd wants 3.10
+PYTHON = (3, 10)  # the build is for CPython 3.8 and 3.10, and tvmkd needs 3.10
 GLIBC = (2, 34)
-MEGABYTES = 1220  # on the disk, measured with the versions below
+MEGABYTES = 1220  # disk space, measured with the versions below
 SMOKE_TIMEOUT = 300.0
 
-# Without what they ask for: TVM's own requirements are wrong, xgboost's bring 300 MB of GPU
-# libraries and onnxruntime's a computer algebra system, which both do without.
+# Installed without their dependencies: TVM's are wrong, xgboost's include 300 MB of GPU libraries
+# and onnxruntime's a computer algebra system, which neither needs.
 BARE = ("hhb-tvm==3.2.3", "xgboost==3.2.0", "onnxruntime==1.23.2")
 FULL = (
-    # What TVM imports: tflite and tqdm too, at every `import tvm.relay`.
+    # Imported by TVM: tflite and tqdm too, at every `import tvm.relay`.
     "attrs==26.1.0",
     "cloudpickle==3.1.3",
     "decorator==5.3.1",
@@ -50,7 +50,7 @@ FULL = (
     "tornado==6.5.10",
     "tqdm==4.70.1",
     "typing_extensions==4.16.0",
-    # What tvmkd's worker imports, and the cross-linker.
+    # Imported by tvmkd's worker, and the cross-linker.
     "flatbuffers==25.12.19",
     "onnx==1.18.0",
     "protobuf==7.36.2",
@@ -64,20 +64,21 @@ FULL = (
 def install(
     python: str | os.PathLike[str] | None = None, *, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Makes the relay stack's environment, or finds that it is there and works.
+    """Creates the relay stack's environment, unless a working one exists.
 
     Args:
-        python: the CPython 3.10 to make it from; None looks for one.
-        say: gets one line for each step.
+        python: the CPython 3.10 for the environment; None: search for one.
+        say: receives one line per step.
 
     Returns:
-        what is in the record: ``{"python", "tvm", "llvm", "packages", "created"}``.
+        the contents of the environment's record: ``{"python", "tvm", "llvm", "packages",
+        "created"}``.
 
     Raises:
-        InputError: ``python`` is no CPython 3.10, or the folder cannot be written.
+        InputError: ``python`` is not a CPython 3.10, or the folder cannot be written.
         MissingError: this machine cannot run the build, there is no Python 3.10, or pip cannot get
             the packages.
-        TvmkdError: what was installed does not work.
+        TvmkdError: the installed stack does not work.
     """
     _check_machine()
     home = interpreters.home()
@@ -122,7 +123,7 @@ def _check_machine() -> None:
 
 @contextlib.contextmanager
 def _alone(home: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Keeps other installs waiting, and removes what one that was killed left behind.
+    """Locks out other installations, and removes the remains of killed ones.
 
     Raises:
         InputError: the folder cannot be written.
@@ -141,7 +142,7 @@ def _alone(home: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _there(place: Path) -> dict[str, Any] | None:
-    """What :func:`smoke` says of an environment that is there, works and is up to date, or None."""
+    """The facts of :func:`smoke` if the environment exists, works and is up to date, or None."""
     python = place / "bin" / "python"
     if not python.exists():
         return None
@@ -157,7 +158,7 @@ def find_python(given: str | os.PathLike[str] | None = None) -> str:
     """A CPython 3.10 that runs: ``given``, or the first of the usual places.
 
     Raises:
-        InputError: ``given`` is none.
+        InputError: ``given`` is not a CPython 3.10.
         MissingError: there is none.
     """
     spoken = ".".join(map(str, PYTHON))
@@ -194,7 +195,7 @@ def _candidates(name: str, spoken: str) -> Iterator[str]:
 
 
 def _is_wanted(python: str) -> bool:
-    # Run, not looked at: pyenv's shims are there for versions that are not.
+    # Tested by running it: pyenv has shims for versions that are not installed.
     code = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
     try:
         done = subprocess.run(
@@ -229,7 +230,7 @@ def _fill(base: str, folder: Path, say: Callable[[str], None]) -> None:
                 "check the network, pip's index and the free disk space, and run the same command "
                 "again"
             )
-    # Scripts name the folder that they were made in; everything is run as python -m.
+    # Scripts contain the path of the temporary folder; everything is run as python -m instead.
     for script in (folder / "bin").iterdir():
         if script.is_file() and not re.fullmatch(r"python[0-9.]*", script.name):
             script.unlink()
@@ -252,7 +253,7 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
-    """Runs :mod:`tvmkd.stacks.relay.smoke` there; returns ``{"tvm", "llvm", "packages"}``.
+    """Runs :mod:`tvmkd.stacks.relay.smoke` in ``python``; returns ``{"tvm", "llvm", "packages"}``.
 
     Raises:
         TvmkdError: it fails.
@@ -267,7 +268,7 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
                 text=True,
                 errors="replace",
                 env={**os.environ, **found.environment()},
-                cwd=empty,  # TVM makes a folder for pickles where it is imported, and reads it
+                cwd=empty,  # TVM creates and reads a folder of pickles in the working directory
                 timeout=SMOKE_TIMEOUT,
             )
         except subprocess.TimeoutExpired:
@@ -283,7 +284,7 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _record(place: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the environment, written where there is none yet that says the same."""
+    """Writes the environment's record, unless the existing one is the same; returns the record."""
     path = interpreters.record_path(STACK)
     record: dict[str, Any] = {"python": os.fspath(place / "bin" / "python"), **facts}
     with contextlib.suppress(OSError, ValueError, TypeError):
