@@ -178,3 +178,50 @@ def test_an_interval_that_touches_one_is_noise(
     monkeypatch.setattr(verdict, "pair", lambda ours, theirs: level)
     found = decide([samples.engine("a", 1.0), samples.engine("b", 1.01)])
     assert found.sentence.endswith(", within noise.")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "decided"),
+    [
+        (1.25, (1.125, 1.5), False),
+        (1.375, (1.125, 1.5), True),
+        (0.75, (0.5, 0.875), False),
+        (0.625, (0.5, 0.875), True),
+        (1.5, (1.0, 2.0), False),
+        (0.5, (0.25, 1.0), False),
+    ],
+)
+def test_just_the_level_and_an_interval_up_to_one_are_level(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, interval: tuple[float, float], decided: bool
+) -> None:
+    monkeypatch.setattr(verdict, "LEVEL", 0.25)
+    # Its logarithms would round.
+    monkeypatch.setattr(verdict, "widened", lambda ratio, interval, error: interval)
+    _paired(monkeypatch, a=(ratio, *interval))
+    assert pair(samples.engine("a", 1.0), samples.engine("b", 1.0)).decided is decided
+
+
+def test_of_equal_medians_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    _paired(monkeypatch, b=(1.0, 0.9, 1.1))
+    engines = [samples.engine(name, 1.0) for name in "ab"]
+    found = decide(engines)
+    assert (found.fastest, [item.name for item in found.pairs]) == ("a", ["b"])
+    assert found.sentence.startswith("a and b are level: b / a = 1.000 ")
+
+
+def test_the_rounds_of_both_engines_are_compared_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def ratio(ours: object, theirs: object) -> tuple[float, tuple[float, float]]:
+        asked.append((ours, theirs))
+        return 2.0, (1.9, 2.1)
+
+    monkeypatch.setattr(verdict, "ratio_ci", ratio)
+    ours, theirs = samples.engine("a", 2.0, seed=1), samples.engine("b", 1.0, seed=2)
+    pair(ours, theirs)
+    assert asked == [(ours.rounds(), theirs.rounds())]
+    # The other engine is always above the fastest.
+    decide([ours, theirs])
+    assert asked[1] == asked[0]

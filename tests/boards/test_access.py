@@ -26,6 +26,18 @@ from tvmkd.boards import access
         ("192.168.1.0", ["192.168.1.77/24"], True),
         ("192.168.1.255", ["192.168.1.77/24"], True),
         ("192.168.0.255", ["192.168.1.77/24"], False),
+        ("192.168.2.0", ["192.168.1.77/24"], False),
+        ("192.168.1.77", ["192.168.1.77"], True),
+        ("192.168.1.76", ["192.168.1.77"], False),
+        ("192.168.1.78", ["192.168.1.77/32"], False),
+        ("126.255.255.255", ["10.0.0.0/8"], False),
+        ("128.0.0.0", ["10.0.0.0/8"], False),
+        ("::2", ["10.0.0.0/8"], False),
+        # A network of one family has no address of the other.
+        ("10.1.2.3", ["::/0"], False),
+        ("fd00::1", ["0.0.0.0/0"], False),
+        ("::ffff:10.1.2.3", ["0.0.0.0/0"], True),
+        ("::ffff:10.1.2.3", [], True),
     ],
 )
 def test_the_loopback_and_the_named_networks_get_in(
@@ -98,6 +110,17 @@ def test_all_addresses_at_once_are_everybodys(host: str) -> None:
     assert access.reach(host, []) == "EVERY machine on every network of this one can reach it"
     both = "this machine and 10.0.0.0/8, 192.168.1.7 can reach it"
     assert access.reach(host, ["10.0.0.0/8", "192.168.1.7"]) == both
+
+
+@pytest.mark.parametrize(
+    "text", ["", "home", "10.0.0.0/33", "300.1.1.1", "10.0.0", "fd00::/129", "10.0.0.0/8,"]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_each_network_is_checked(text: str, first: bool) -> None:
+    allowed = [text, "10.0.0.0/8"] if first else ["10.0.0.0/8", text]
+    with pytest.raises(UsageError) as caught:
+        access.check_networks(allowed)
+    assert str(caught.value).startswith(f"--allow {text}: ")
 
 
 def test_a_network_may_be_given_by_any_of_its_addresses() -> None:

@@ -47,6 +47,8 @@ def test_the_tuned_artifact_has_the_records_and_the_other_none(
         tune={"stack": "relay"},
     )
     stage = Build(made)
+    folders = [tmp_path / "artifact", tmp_path / "artifact-untuned"]
+    assert stage.outputs() == folders[: 1 + both]
     assert stage.run() == {"coverage": "of artifact", "check": "check of artifact"}
     common = {
         "inputs": made.samples,
@@ -65,14 +67,19 @@ def test_the_tuned_artifact_has_the_records_and_the_other_none(
 def test_the_records_and_the_trials_are_inputs_and_what_the_build_sets_aside_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RunContext, "building", property(lambda self: {}))
+    monkeypatch.setattr(RunContext, "building", property(lambda self: "building"))
     made = context(tmp_path)
+    for path in (made.onnx, made.samples):
+        path.write_text(path.name)
     made.records.mkdir(parents=True)
     names = ("database_workload.json", "database_tuning_record.json", "session.json")
     for name in (*names, "trials.jsonl", "aside.jsonl"):
         (made.records / name).write_text(name)
     before = Build(made).inputs()
     assert before["records"] == [made.hash(made.records / n) for n in (*names, "trials.jsonl")]
+    assert before["onnx"] == [made.hash(made.onnx), None] != [None, None]
+    assert before["samples"] == made.hash(made.samples) is not None
+    assert (before["building"], before["dims"], before["untuned"]) == ("building", {}, True)
     (made.records / "aside.jsonl").write_text("changed")
     assert Build(made).inputs() == before
     # Without records the two others are still looked for.

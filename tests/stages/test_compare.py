@@ -17,6 +17,7 @@ from tvmkd import bench
 from tvmkd.base.files import file_hash
 from tvmkd.bench import EngineSpec, table
 from tvmkd.stages.compare import Compare
+from tvmkd.stages.context import RunContext
 
 ENGINES = ["torch", "torch.compile", "onnxruntime", "tvm:untuned", "tvm"]
 
@@ -185,3 +186,39 @@ def test_an_incomplete_batch_is_left_out(
     np.savez(made.samples, image=np.zeros((count, 1, 2, 2), np.float32))
     found = Compare(made)._samples()
     assert [sample["image"].shape for sample in found] == [(batch, 1, 2, 2)] * samples
+
+
+def test_objects_in_the_inputs_are_not_unpickled(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    np.savez(made.samples, image=np.array([{"run": "code"}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        Compare(made)._samples()
+
+
+def test_what_each_engine_runs_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler, the user's network and the code of an engine only where an engine uses them."""
+    monkeypatch.setattr(RunContext, "compiler", property(lambda self: "compiler"))
+
+    def read(*engines: str) -> dict[str, Any]:
+        section = {"engines": list(engines)}
+        return Compare(context(tmp_path, compare=section, student={"model": "mine:net"})).inputs()
+
+    made = context(tmp_path)
+    (tmp_path / "mine.py").write_text("net = None")
+    for path in (made.onnx, made.student, made.samples):
+        path.write_text(path.name)
+    made.artifact.mkdir()
+    (made.artifact / "model.so").write_text("library")
+    found = read("onnxruntime", "tvm:relay")
+    # The artifact is of the other stack.
+    assert found["engines"] == [("onnxruntime", made.hash(made.onnx)), ("tvm:relay", None)]
+    assert (found["compiler"], found["code"], found["engine_code"]) == (None, None, {})
+    assert found["onnx"] == [[made.hash(made.onnx), None], [None, None]]
+    assert found["samples"] == made.hash(made.samples) is not None
+    found = read("torch")
+    assert found["engines"] == [("torch", made.hash(made.student))]
+    assert found["code"] == ["mine:net", made.source("mine:net")]
+    assert found["code"][1] is not None
+    assert found["compiler"] is None
+    assert read("tvm")["engines"] == [("tvm", made.hash(made.artifact))]
+    assert read("tvm")["compiler"] == read("tvm:untuned")["compiler"] == "compiler"

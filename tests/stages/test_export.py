@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -198,6 +199,35 @@ def test_a_precision_that_pays_needs_no_permission(
     tmp_path: Path, target: str, precision: str
 ) -> None:
     assert check(tmp_path, target, precision=precision) == []
+
+
+def test_full_precision_needs_no_entry_in_the_targets_file(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.target = dataclasses.replace(made.target, precisions={})
+    assert Export(made).check() == []
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_teacher_is_an_input_where_there_is_one(tmp_path: Path, given: bool) -> None:
+    weights = tmp_path / "given.pt"
+    (tmp_path / "mine.py").write_text("net = None")
+    section = {"model": "mine:net", "checkpoint": str(weights), "epochs": 3}
+    made = context(tmp_path, teacher=section)
+    made.student.write_text("student")
+    if given:
+        weights.write_text("weights")
+    read = Export(made).inputs()
+    assert read["student"] == made.hash(made.student) is not None
+    assert read["teacher"] == (made.hash(weights) if given else None)
+    assert ("teacher_code" in read) is ("teacher_model" in read) is given
+    if given:
+        # Not how it was trained.
+        assert read["teacher_model"] == {
+            "model": "mine:net",
+            "args": {},
+            "checkpoint": str(weights),
+        }
+        assert read["teacher_code"] == made.source("mine:net") is not None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
