@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def execute(argv: Sequence[str]) -> int:
     """Runs one command line and returns its exit code. An expected error prints one line."""
-    with contextlib.suppress(ValueError):  # not the main thread: signals are handled elsewhere
+    with contextlib.suppress(ValueError):  # not in the main thread: its owner handles signals
         signal.signal(signal.SIGTERM, _terminate)
     try:
         result = group.main(list(argv), prog_name="tvmkd", standalone_mode=False)

@@ -36,7 +36,7 @@ class Affine:
     shift: float = 0.15
     flip: bool = False
     heavy: ClassVar[bool] = False
-    """Whether a batch takes long enough to be worth a thread."""
+    """True if a batch is slow enough that a thread pays."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Changes float images ``[n, C, H, W]``; all randomness comes from ``generator``."""
@@ -73,7 +73,7 @@ class Chain:
 
     @property
     def heavy(self) -> bool:
-        """Whether a batch takes long enough to be worth a thread."""
+        """True if a batch is slow enough that a thread pays."""
         return any(getattr(step, "heavy", True) for step in self.steps)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -67,7 +67,7 @@ def decode(
     Args:
         logits: ``[N, A, K]``.
         offsets: ``[N, A, 4]``.
-        description: of the detector.
+        description: the detector's description.
         threshold: candidates have a score above it; 0 to 1.
         topk: largest number of candidates per image (sigmoid) or per class (softmax); None: `TOPK`.
 
@@ -137,7 +137,7 @@ def boxes_of(
     Args:
         offsets: ``[n, 4]``.
         anchors: ``[n, 4]``, the anchors of these offsets.
-        description: of the detector.
+        description: the detector's description.
     """
     moves = offsets / np.asarray(description.box_weights, np.float32)
     sides = anchors[:, 2:] - anchors[:, :2]

@@ -50,9 +50,9 @@ def apply(logits: Sequence[Array], labels: Array, thresholds: Sequence[float]) -
     """Evaluates thresholds on images.
 
     Args:
-        logits: of each exit, the last included, ``[N, classes]``.
+        logits: logits of each exit, including the last, ``[N, classes]``.
         labels: int64 ``[N]``.
-        thresholds: of each exit but the last.
+        thresholds: threshold of each exit except the last.
     """
     exits = leave([confidence(found) for found in logits[:-1]], thresholds)
     right = np.stack([found.argmax(axis=1) == labels for found in logits])
@@ -77,7 +77,7 @@ def calibrate(
     the validation split, and would allow more losses on the board.
 
     Args:
-        logits: of each exit, the last included, ``[N, classes]``, on the validation split.
+        logits: logits of each exit, including the last, ``[N, classes]``, on the validation split.
         labels: int64 ``[N]``.
         costs: cost of running the network up to and including each exit; any unit, ascending.
         max_drop: largest share of lost images, 0 to 1.

@@ -78,7 +78,7 @@ def builds_error(medians: Sequence[float]) -> float:
     build, so the result is conservative: more often "level".
 
     Args:
-        medians: of each build, above zero; 0.0 for fewer than two.
+        medians: median of each build, above zero. With fewer than two the result is 0.0.
     """
     count = len(medians)
     if count < 2:
