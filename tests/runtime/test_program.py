@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_the_buffer_starts_at_the_next_aligned_byte(
         (np.zeros((2, 3), np.int32), False),
         (np.zeros((2, 3), ">f4"), False),
         ([[0.0] * 3] * 2, False),
+        (SimpleNamespace(shape=(2, 3)), False),
         (None, False),
     ],
 )
