@@ -93,7 +93,14 @@ def test_the_library_is_opened_by_the_stacks_interpreter() -> None:
     ]
 
 
-def test_arrays_and_outputs_stay_in_order() -> None:
+REAL = subprocess_program.SHARED
+
+
+def test_shared_memory_is_where_linux_has_it() -> None:
+    assert REAL == "/dev/shm"
+
+
+def test_arrays_and_outputs_stay_in_order(shared: Path) -> None:
     made = program()
     assert not made.takes([X, Y])
     for fit in (True, False):
@@ -104,6 +111,9 @@ def test_arrays_and_outputs_stay_in_order() -> None:
     _, (method, params, timeout), _ = Child.made.calls
     assert (method, timeout) == ("run", None)
     assert len(set(params["inputs"])) == 2
+    # The other process has another working folder.
+    (folder,) = shared.iterdir()
+    assert {Path(path).parent for path in (*params["inputs"], params["outputs"])} == {folder}
 
 
 def test_an_output_survives_the_next_run() -> None:
