@@ -8,8 +8,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tvmkd.boards.fleet import Fleet
 
 # Two test processes share the cores: one thread for each, and small networks are no slower for it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,6 +62,15 @@ def relay_client() -> Iterator[object]:
 
     with StackClient("relay", relay_stack.relay_python()) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    """A tracker and one board of this machine, for the tests that leave them alone."""
+    from tvmkd.boards.fleet import running_fleet
+
+    with running_fleet(1, key="tests", threads=1) as running:
+        yield running
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 import click
-import pages
+import docs_pages as pages
 import pytest
 
 from tvmkd import cli, config, targets

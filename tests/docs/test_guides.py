@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docs_pages as pages
 import numpy as np
 import onnx
-import pages
 import pytest
 import torch
 from onnx import helper, numpy_helper

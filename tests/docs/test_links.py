@@ -6,7 +6,7 @@ import importlib
 import re
 from pathlib import Path
 
-import pages
+import docs_pages as pages
 import pytest
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")

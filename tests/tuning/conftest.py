@@ -7,15 +7,8 @@ import relay_stack
 from grounds import Ground
 
 from tvmkd.base import stack_registry
-from tvmkd.boards.fleet import Fleet, running_fleet
+from tvmkd.boards.fleet import running_fleet
 from tvmkd.runtime import interpreters
-
-
-@pytest.fixture(scope="session")
-def fleet() -> Iterator[Fleet]:
-    """A tracker and one board of this machine, for the tests that leave them alone."""
-    with running_fleet(1, key="tests", threads=1) as running:
-        yield running
 
 
 @pytest.fixture(scope="session", params=stack_registry.names())

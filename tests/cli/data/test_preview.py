@@ -54,7 +54,6 @@ def test_a_mistake_is_one_line(tvmkd: Any, tmp_path: Path) -> None:
     done = tvmkd("data", "preview", "-o", "/dev/null/preview.png")
     assert done.code == 4
     assert done.line.startswith("/dev/null/preview.png: cannot be written: ")
-    assert "'/dev/null'" in done.line
     gone = tmp_path / "gone.toml"
     done = tvmkd("data", "preview", "--config", gone, "-o", tmp_path / "x.png")
     assert (done.code, done.line) == (4, f"{gone}: there is no such file; give --config FILE")

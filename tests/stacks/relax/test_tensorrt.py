@@ -112,7 +112,7 @@ def test_what_cannot_be_is_said_before_the_work(stack: StackClient, tmp_path: Pa
     cpu = targets.load("jetson-nano").to_dict()
     with pytest.raises(InputError, match="jetson-nano: has no GPU for TensorRT;"):
         stack.build(model, cpu, [], out, byoc="tensorrt")
-    with pytest.raises(UsageError, match="the relax stack hands nothing to tpu"):
+    with pytest.raises(UsageError, match="the relax stack cannot offload to tpu"):
         stack.build(model, TARGET, [], out, byoc="tpu")
     with StackClient("relay", sys.executable) as relay, pytest.raises(UsageError, match="tensorrt"):
         relay.lower(model, TARGET, byoc="onnxruntime")
