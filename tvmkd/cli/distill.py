@@ -12,7 +12,7 @@ from tvmkd.stages import CLASSES
 
 # The files of tvmkd/recipes: a constant, since importing this module must not read the folder. A
 # test compares them.
-RECIPES = ("classification", "detection", "early-exit", "prune", "qat")
+RECIPES = ("classification", "detection", "detection-edge", "early-exit", "prune", "qat")
 LAST = [stage.name for stage in CLASSES if stage.makes_student][-1]
 _DEFAULT = click.core.ParameterSource.DEFAULT
 
