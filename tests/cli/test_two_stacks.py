@@ -49,7 +49,7 @@ def test_a_network_by_both(tvmkd: Any, tracker: str, tmp_path: Path) -> None:
     done = tvmkd(*tune, "--json")
     assert done.code == 0, done.err
     for stack, summary in json.loads(done.out).items():
-        assert summary["fresh"] == 4, stack
+        assert 0 < summary["fresh"] <= 4, f"{stack}: a space may hold fewer"
         assert {*summary["errors"]} <= {"wrong_output"}, stack
         assert summary["end_to_end_us"] > 0
         assert summary["seconds"] > 0

@@ -43,10 +43,10 @@ def handlers(name: str) -> dict[str, wire.Handler]:
         def call(params: dict[str, Any], emit: Emit) -> Any:
             if method == "tune":
                 prestart(name)  # imports the compiler in the forkserver during lowering
+            stack = _stack(name)  # says what an interpreter without the stack lacks
             # Imports onnx, which is slow: signal handlers must be installed first.
             from tvmkd.stacks.messages import REQUESTS, unpack
 
-            stack = _stack(name)
             if method not in REQUESTS:
                 return getattr(stack, method)()
             return getattr(stack, method)(unpack(REQUESTS[method], params), emit)
