@@ -123,9 +123,7 @@ def _restore(
     files.load_weights(network, path, f'"{spec or named}"')
     text = saved.meta.get("input_shape", "")
     shape = tuple(int(side) for side in text.split(",")) if text else None
-    hidden = {"training", "input_shape"}
-    known = {key: value for key, value in saved.meta.items() if key not in hidden}
-    return network, {"student": named, **known}, shape
+    return network, {"student": named, **files.description(saved.meta)}, shape
 
 
 def _convert(

@@ -43,6 +43,11 @@ class Checkpoint:
     meta: dict[str, str] = field(default_factory=dict)
 
 
+def description(meta: Mapping[str, str]) -> dict[str, str]:
+    """The part of a checkpoint's ``meta`` that an ONNX file of the network repeats."""
+    return {key: value for key, value in meta.items() if key not in ("training", "input_shape")}
+
+
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Writes a checkpoint atomically.
 

@@ -86,7 +86,8 @@ def quantize(
         # The int8 file is compared with the network that was trained for int8: its answers differ
         # from the FP32 student's by design.
         expected = judge_trained(network, section.keep_fp32, train, task)
-        source = export(network, folder / "qat.onnx", task.input_shape, metadata=_metadata(saved))
+        about = checkpoint.description(saved.meta)
+        source = export(network, folder / "qat.onnx", task.input_shape, metadata=about)
     final = out / "student-int8.onnx"
     with console.working("calibrating the ranges of activations"):
         images = task.samples(section.images, "train")
@@ -166,12 +167,6 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _judge(task: Task, network: nn.Module, run: Callable[[torch.Tensor], Any]) -> Judged:
     score = task.measure(network, run, "test")[task.metric.key]
     return Judged(score, task.answers(network, run, "test"))
-
-
-def _metadata(saved: checkpoint.Checkpoint) -> dict[str, str]:
-    """What the student's file says of its data and its outputs."""
-    hidden = {"training", "input_shape"}
-    return {key: value for key, value in saved.meta.items() if key not in hidden}
 
 
 def _in_onnx_runtime(onnx: Path) -> Callable[[torch.Tensor], Any]:
