@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.abc
+import importlib.machinery
 import inspect
 import logging
 import os
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +56,49 @@ def torch_kept_out() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
+class _AtFirstUse(importlib.abc.Loader):
+    """Executes a module when an attribute of it is first read.
+
+    Not `importlib.util.LazyLoader`: there reading ``__file__`` is a use, and ``inspect.getmodule``
+    reads that of every module.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        def read(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            del module.__dict__["__getattr__"]
+            with light_stack():
+                self._loader.exec_module(module)
+            return getattr(module, name)
+
+        module.__dict__["__getattr__"] = read
+
+
+class _Deferred(importlib.abc.MetaPathFinder):
+    """Finds the tensor intrinsics of devices for which no target here has a kernel."""
+
+    NAMES = frozenset(
+        f"tvm.s_tir.tensor_intrin.{device}" for device in ("cuda", "hexagon", "riscv_cpu", "rocm")
+    )
+
+    def find_spec(
+        self, fullname: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.NAMES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None:
+            spec.loader = _AtFirstUse(spec.loader)
+        return spec
+
+
 @contextlib.contextmanager
 def light_stack() -> Iterator[None]:
     """Inside the block ``inspect.stack`` reads no source files.
@@ -82,8 +127,14 @@ def light_stack() -> Iterator[None]:
 
 
 def import_compiler() -> Any:
-    """Imports TVM with MetaSchedule and the tensor intrinsics, and returns the ``tvm`` module."""
+    """Imports TVM with MetaSchedule and the tensor intrinsics, and returns the ``tvm`` module.
+
+    The intrinsics of CPUs are registered. Those of other devices take five of the import's seven
+    seconds and are registered when an attribute of their module is first read.
+    """
     without_torch()
+    if not any(isinstance(finder, _Deferred) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Deferred())
     # One OpenBLAS thread: numpy must not start its thread pool before this process forks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with light_stack():
