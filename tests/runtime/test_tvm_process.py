@@ -46,10 +46,10 @@ def test_intrinsics_of_a_device_are_registered_when_their_module_is_first_read()
         "from tvmkd.runtime.tvm_process import import_compiler; tvm = import_compiler();"
         "import inspect; inspect.getmodule(run := lambda: 0);"
         "from tvm.s_tir import TensorIntrin as known;"
-        "from tvm.s_tir.tensor_intrin import cuda, x86;"
+        "from tvm.s_tir.tensor_intrin import cuda as gpu, x86;"
         "has = lambda name: known.get(name, allow_missing=True) is not None;"
         "name = 'wmma_fill_16x16x16_f16';"
-        "print(has(x86.VNNI_DOT_16x4_INTRIN), has(name), cuda.WMMA_FILL_16x16x16_F16_INTRIN == name,"
+        "print(has(x86.VNNI_DOT_16x4_INTRIN), has(name), gpu.WMMA_FILL_16x16x16_F16_INTRIN == name,"
         "has(name))"
     )
     assert run(code) == "True False True True"
