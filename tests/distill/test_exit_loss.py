@@ -48,3 +48,19 @@ def test_branches_learn_from_the_last_exit_and_do_not_teach_it() -> None:
 
 def test_the_networks_weights_are_not_the_losss() -> None:
     assert list(ExitLoss(network(), losses.cross_entropy, 1.0, 0.5, 2.0).parameters()) == []
+
+
+def test_closing_it_closes_the_last_exits_loss_where_that_can_be_closed() -> None:
+    class Last:
+        closed = 0
+
+        def __call__(self, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
+            return logits.sum()
+
+        def close(self) -> None:
+            self.closed += 1
+
+    last = Last()
+    ExitLoss(network(), last, 1.0, 0.5, 2.0).close()
+    assert last.closed == 1
+    ExitLoss(network(), losses.cross_entropy, 1.0, 0.5, 2.0).close()

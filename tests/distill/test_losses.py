@@ -10,6 +10,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
 from tvmkd.config.sections import LOSSES
 from tvmkd.distill import losses
+from tvmkd.distill.task import Batch
 
 
 @pytest.fixture
@@ -160,3 +161,26 @@ def test_the_identity_of_a_users_loss_has_its_code(code):
     before = losses.identity(section, [code])
     (code / "my_logit_losses.py").write_text(CODE + "# changed")
     assert losses.identity(section, [code]) != before
+
+
+def test_the_identity_is_of_what_the_loss_depends_on(code):
+    plain = losses.identity(Distill())
+    assert not {"code", "loss_args"} & set(plain)
+    elsewhere = {"epochs": 3, "lr": 0.1, "weight_decay": 0.0, "seeds": [7], "baseline": False}
+    for name, value in {**elsewhere, "latency_weight": 1.0}.items():
+        assert losses.identity(Distill.model_validate({name: value})) == plain
+    changes = {"loss": "kd", "alpha": 0.5, "temperature": 2.0, "beta": 1.0, "hard_mining": 1.0}
+    changes |= {"curriculum": "root", "curriculum_start": 0.5, "curriculum_full_at": 0.5}
+    changes |= {"features": [{"loss": "hint", "student": "0", "teacher": "0"}]}
+    for name, value in changes.items():
+        assert losses.identity(Distill.model_validate({name: value})) != plain
+    mine = Distill(loss="my_logit_losses:plain", loss_args={"power": 1.0})
+    assert losses.identity(mine, [code])["loss_args"] == {"power": 1.0}
+
+
+def test_the_loss_on_labels_alone_is_computed_in_fp32():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]], dtype=torch.float16)
+    batch = Batch(torch.empty(2), torch.tensor([0, 1]), torch.arange(2), 0.0)
+    found = losses.cross_entropy(batch, logits)
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx((math.log(1 + math.exp(-2)) + math.log(2)) / 2)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -24,6 +26,14 @@ def test_the_weights_by_hand() -> None:
     assert weigh([opposite, opposite], [sure, unsure]) == pytest.approx([1.5, 0.5])
     # Half way off: the total variation of (1, 0) and (0.5, 0.5) is 0.5.
     assert weigh([unsure, sure], [sure, sure]) == pytest.approx([2 / 1.5, 1 / 1.5])
+
+
+def test_the_weights_of_three_classes_by_hand() -> None:
+    """An entropy of 1.5 ln 2 of at most ln 3, and a total variation of 1/6."""
+    even = [0.0, 0.0, 0.0]
+    peak = 1 - 1.5 * math.log(2) / math.log(3)
+    hard, easy = weigh([even, even], [[math.log(2), 0.0, 0.0], even])
+    assert hard / easy == pytest.approx(1 + 2 * peak / 6)
 
 
 def test_no_strength_weighs_all_alike() -> None:

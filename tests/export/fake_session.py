@@ -12,7 +12,7 @@ class FakeSession:
     """A session with one float32 input ``x`` and one output ``y``.
 
     Args:
-        function: computes the output from the input.
+        function: computes the output from the input; a tuple if the model has several.
         shape: of the input; a string is a free size.
 
     Attributes:
@@ -21,7 +21,7 @@ class FakeSession:
 
     def __init__(
         self,
-        function: Callable[[np.ndarray], np.ndarray],
+        function: Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, ...]],
         shape: Sequence[int | str] = ("batch", 2),
     ) -> None:
         self._function = function
@@ -38,4 +38,5 @@ class FakeSession:
         assert names is None
         (array,) = feed.values()
         self.fed.append(array.copy())
-        return [self._function(array)]
+        found = self._function(array)
+        return list(found) if isinstance(found, tuple) else [found]

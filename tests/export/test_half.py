@@ -74,6 +74,21 @@ def test_half_the_tolerance_passes_and_twice_is_refused(tmp_path, fakes: Fakes) 
     assert not (tmp_path / "other.onnx").exists()
 
 
+@pytest.mark.parametrize("errors", [(0.5, 0.0), (0.0, 0.5), (0.5, 0.25)])
+def test_the_worst_of_several_outputs_counts(tmp_path, fakes: Fakes, errors) -> None:
+    source = save(convolution(), tmp_path / "m.onnx")
+    allowed = COMPILED["float16"]
+
+    def off(share: float):
+        return lambda x: tuple(np.full((len(x), 2), 1 + share * error, "f4") for error in errors)
+
+    fakes(off(0), off(allowed))
+    assert half(source, tmp_path / "half.onnx") == pytest.approx(allowed / 2, rel=1e-3)
+    fakes(off(0), off(4 * allowed))
+    with pytest.raises(InputError, match=r"differs by 0\.04 "):
+        half(source, tmp_path / "other.onnx")
+
+
 def test_nan_in_half_precision_is_refused(tmp_path, fakes: Fakes) -> None:
     source = save(convolution(), tmp_path / "m.onnx")
     fakes(flat(1.0), flat(np.nan))

@@ -41,11 +41,12 @@ def decide(engines: Sequence[Engine]) -> Verdict:
         )
     level = [item for item in pairs if not item.decided]
     if level:
-        names = _listed([first.name, *(item.name for item in level)])
+        *names, last = [first.name, *(item.name for item in level)]
         low, high = level[0].ci95
         why = "within noise" if low <= 1 <= high else "too close to choose by"
         sentence = (
-            f"{names} are level: {level[0].name} / {first.name} = {level[0].ratio:.3f} "
+            f"{', '.join(names)} and {last} are level: "
+            f"{level[0].name} / {first.name} = {level[0].ratio:.3f} "
             f"(95% CI {low:.3f} to {high:.3f}{_over(level[0], engines)}), {why}."
         )
         beaten = [item for item in pairs if item.decided]
@@ -70,7 +71,3 @@ def _over(item: Pair, engines: Sequence[Engine]) -> str:
     names = (item.name, item.against)
     most = max(len(engine.builds) for engine in engines if engine.name in names)
     return f", over {most} builds" if most > 1 else ""
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
