@@ -64,7 +64,7 @@ def test_a_file_may_name_every_engine_and_every_stack() -> None:
         ),
         (
             {**NAMED, "data": {"augment": "flip", "camera": {"jpeg": [1, 2]}}},
-            r'\[data.camera\] has no effect with augment = "flip"; set "camera"',
+            r'\[data.camera\] has no effect with data.augment = "flip"; set "camera"',
         ),
         ({**NAMED, "data": {"augment": "camrea"}}, r"data.augment: .*'camera\+affine'"),
         ({**NAMED, "distill": {"alpha": 1.5}}, r"distill.alpha: .*less than or equal to 1"),
@@ -125,6 +125,7 @@ def test_a_detector_is_described_by_its_data() -> None:
         ({"distill": {"hard_mining": 1.0}}, "distill.hard_mining is for classifiers"),
         ({"distill": {"curriculum": "root"}}, "distill.curriculum is for classifiers"),
         ({"early_exit": {"exits": ["a"]}}, "early_exit is for classifiers"),
+        ({"teacher": {"augment": "none"}}, "teacher.augment is for classifiers"),
         ({"detection": {"augment": ["blur"]}}, "detection.augment.0"),
         ({"data": {}, "detection": {"variants": 2}}, "needs \\[data\\] dataset"),
         ({"data": {}, "teacher": {"backbone": "a.pt"}}, "backbone is for detectors"),

@@ -87,3 +87,11 @@ def test_identities_are_those_of_earlier_checkpoints(task) -> None:
     """A finished training of an earlier version is not done again."""
     facts = {"augment": repr(task.splits.augment), "data": task.sha256, "latency_weight": 0.0}
     assert task.identity() == facts
+
+
+def test_a_teacher_may_have_an_augmentation_of_its_own(task) -> None:
+    assert task.for_teacher() is task
+    own = ClassificationTask(small(teacher={"augment": "camera"}))
+    assert "full_well" in own.for_teacher().identity()["augment"]
+    assert own.for_teacher().splits.train is own.splits.train
+    assert own.identity() == task.identity()

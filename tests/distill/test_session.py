@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import small
+from small import SECTIONS, small
 
 from tvmkd import config
 from tvmkd.base.errors import InputError
@@ -52,3 +52,13 @@ def test_the_teacher_is_frozen_and_trained_once(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
     for other in (again, loaded):
         torch.testing.assert_close(other.state_dict(), teacher.state_dict(), atol=0, rtol=0)
+
+
+def test_the_teacher_alone_sees_its_own_augmentation(tmp_path):
+    weights = []
+    for number, changes in enumerate(
+        [{"teacher": {"augment": "none"}}, {"data": {**SECTIONS["data"], "augment": "none"}}, {}]
+    ):
+        here = session(tmp_path / str(number), small(**changes))
+        weights.append(checkpoint.fingerprint(here.teacher()[0].state_dict()))
+    assert weights[0] == weights[1] != weights[2]

@@ -83,6 +83,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.lr": (0.5, TRAINERS),
     "teacher.weight_decay": (0.5, TRAINERS),
     "teacher.batch_size": (4, TRAINERS),
+    "teacher.augment": ("camera", TRAINERS),
     "teacher.checkpoint": ("given.pt", (*TRAINERS, "export")),
     "teacher.backbone": ("given.pt", TRAINERS),
     "student.model": ("yours:net", ("distill", "export", "compare")),

@@ -111,6 +111,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _camera_used(self) -> Config:
+        used = f"{self.data.augment} {self.teacher.augment}"
+        if "camera" not in used and self.data.camera != Camera():
+            raise ValueError(
+                f'[data.camera] has no effect with data.augment = "{self.data.augment}"; set '
+                '"camera", "camera+affine" or "camera+flip", there or as teacher.augment'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _of_one_kind(self) -> Config:
         if not self.data.detection:
             if self.detection != Detection():
@@ -119,6 +129,7 @@ class Config(Section):
                 raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
             return self
         given = ["early_exit"] if self.early_exit else []
+        given += ["teacher.augment"] if self.teacher.augment else []
         fields = type(self.distill).model_fields
         given += [
             f"distill.{name}"

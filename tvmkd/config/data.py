@@ -129,11 +129,6 @@ class Data(Section):
             raise ValueError("detectors need an image_size of 64 or more")
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError("val_fraction and test_fraction leave nothing to train on")
-        if "camera" not in self.augment and self.camera != Camera():
-            raise ValueError(
-                f'[data.camera] has no effect with augment = "{self.augment}"; set '
-                '"camera", "camera+affine" or "camera+flip"'
-            )
         return self
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from tvmkd.base import engine_registry, stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.base.text import suggest
+from tvmkd.config.data import AugmentName
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
 
 
@@ -74,6 +75,9 @@ class Teacher(Section):
     """Weight decay of the optimiser."""
     batch_size: Count | None = None
     """Training images in a batch. Without it: that of ``[data]``."""
+    augment: AugmentName | None = None
+    """Augmentation of the teacher's training images, for classifiers. Without it: that of
+    ``[data]``."""
     checkpoint: Path | None = None
     """Weights (a ``state_dict`` or a checkpoint of tvmkd) to use in place of training."""
     backbone: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tvmkd import data
+from tvmkd.data import augment
 from tvmkd.data.splits import Images, Splits, batches
 from tvmkd.distill import losses, teacher_cache
 from tvmkd.distill.curriculum import Curriculum
@@ -63,30 +65,39 @@ class ClassificationTask(Task):
 
     def batches(self, epoch: Epoch) -> Generator[Batch, None, None]:
         """Augmented images with labels int64 ``[N]``."""
-        images, augment = self.splits.train, self.splits.augment
+        images, change = self.splits.train, self.splits.augment
         shares = [epoch.own(whole) for whole in epoch.order]
 
-        def change(pictures: Tensor) -> Tensor:
+        def changed(pictures: Tensor) -> Tensor:
             # Augmented as one batch: how many numbers a change draws may depend on the images, and
             # each process has to draw the same.
-            assert augment is not None
-            changed = augment(pictures, epoch.generator)
-            own: Tensor = epoch.own(changed)
+            assert change is not None
+            own: Tensor = epoch.own(change(pictures, epoch.generator))
             return own.contiguous(memory_format=torch.channels_last)
 
-        order = shares if augment is None else epoch.order
-        step = None if augment is None else change
+        order = shares if change is None else epoch.order
+        step = None if change is None else changed
         # Beside a GPU the CPU has time for a thread.
-        light = epoch.team.device.type == "cpu" and not getattr(augment, "heavy", True)
+        light = epoch.team.device.type == "cpu" and not getattr(change, "heavy", True)
         with closing(batches(images, order, step, light=light)) as coming:
             for number, ((pictures, labels), indices) in enumerate(
                 zip(coming, shares, strict=True)
             ):
-                if augment is None:
+                if change is None:
                     pictures = pictures.contiguous(memory_format=torch.channels_last)
                 else:
                     labels = epoch.own(labels)
                 yield Batch(pictures, labels, indices, epoch.progress(number), epoch.view)
+
+    def for_teacher(self) -> ClassificationTask:
+        """With the augmentation of ``[teacher] augment``, where it is given."""
+        name = self.cfg.teacher.augment
+        if name is None:
+            return self
+        steps = self.splits.preprocessing
+        cfg = self.cfg.data.model_copy(update={"augment": name})
+        changed = augment.named(cfg, steps["mean"], steps["std"])
+        return ClassificationTask(self.cfg, self.search_in, replace(self.splits, augment=changed))
 
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """The data and the augmentation."""

@@ -101,7 +101,8 @@ class Session:
                 loss_id={**self.task.labels_id, **self.start("teacher")},
                 checkpoint_seconds=self.checkpoint_seconds,
             )
-            seconds = self.trainer.fit(network, job).seconds
+            trainer = Trainer(self.task.for_teacher(), self.team, self.progress)
+            seconds = trainer.fit(network, job).seconds
         known = self.size(cfg.model, network)
         to_device(network, self.team.device).eval().requires_grad_(False)
         score, others = self.evaluate(network, "test")

@@ -202,6 +202,10 @@ class Task(ABC):
         Decoded and changed ahead of time; channels-last, on the CPU.
         """
 
+    def for_teacher(self) -> Task:
+        """The same task with the training images of the teacher."""
+        return self
+
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """What the training images depend on, JSON-safe: part of a training's identity."""
         return {"data": self.sha256, "variants": variants}
