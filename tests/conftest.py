@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tvmkd.boards.fleet import Fleet
+    from tvmkd.stacks.worker_pool import Pool
 
 # Two test processes share the cores: one thread for each, and small networks are no slower for it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,20 +29,28 @@ _seconds: dict[str, float] = defaultdict(float)
 
 
 @pytest.fixture(scope="session")
-def _workers() -> Iterator[object]:
-    from warm_worker import Pool
+def workers() -> Iterator[Pool]:
+    """Warm compiler workers, for fixtures that `warm_worker` does not reach."""
+    from tvmkd.stacks import worker_pool
 
-    pool = Pool()
+    class AnyTest(worker_pool.Pool):
+        def environment(self, env: Mapping[str, str] | None) -> Mapping[str, str]:
+            variables = {**super().environment(env)}
+            variables.pop("PYTEST_CURRENT_TEST", None)
+            return variables
+
+    pool = AnyTest()
     yield pool
     pool.close()
 
 
 @pytest.fixture
-def warm_worker(_workers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def warm_worker(workers: Pool) -> Iterator[None]:
     """Compiler stacks run in workers that other tests have warmed up."""
-    from tvmkd.stacks import client
+    from tvmkd.stacks import worker_pool
 
-    monkeypatch.setattr(client, "Child", _workers.child)  # type: ignore[attr-defined]
+    with worker_pool.shared(workers):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -163,3 +163,30 @@ def test_an_interrupted_call_raises_keyboard_interrupt(child: Child) -> None:
     with pytest.raises(KeyboardInterrupt):
         child.call("slow", timeout=20)
     assert child.call("count", {"to": 1}) == 1
+
+
+def test_a_child_is_reusable_while_nothing_is_open_and_nothing_was_interrupted(
+    child: Child,
+) -> None:
+    child.call("count", {"to": 1})
+    assert child.reusable
+    with pytest.raises(InputError):
+        child.call("bad")
+    assert child.reusable
+
+    def leave(_event: str, _data: dict[str, Any]) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        child.call("count", {"to": 2}, on_event=leave)
+    assert not child.reusable, "an answer is still to come"
+    child.call("count", {"to": 1})
+    assert child.reusable
+    child.interrupt()
+    assert not child.reusable
+
+
+def test_a_dead_child_is_not_reusable(child: Child) -> None:
+    child.call("count", {"to": 1})
+    child.kill()
+    assert not child.reusable

@@ -74,7 +74,8 @@ class Child:
         self._argv = list(argv)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._buffer = b""
-        self._count = 0
+        self._count = self._answered = 0
+        self._interrupted = False
         self._process = subprocess.Popen(
             self._argv,
             stdin=subprocess.PIPE,
@@ -88,6 +89,12 @@ class Child:
     def pid(self) -> int:
         """The child's process id."""
         return self._process.pid
+
+    @property
+    def reusable(self) -> bool:
+        """True if the child runs, has answered every call, and was never interrupted."""
+        answered = self._answered == self._count and not self._interrupted
+        return answered and self._process.poll() is None
 
     def __enter__(self) -> Child:
         return self
@@ -103,6 +110,7 @@ class Child:
 
     def interrupt(self) -> None:
         """Sends the child SIGINT: a long call ends early, with KeyboardInterrupt here."""
+        self._interrupted = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
@@ -147,10 +155,12 @@ class Child:
                 if on_event is not None:
                     on_event(message["event"], message["data"])
                 continue
+            self._answered = number
             if "error" not in message:
                 return message["result"]
             kind, text = message["error"]["type"], message["error"]["message"]
             if kind == "Interrupted":
+                self._interrupted = True
                 raise KeyboardInterrupt
             raise BY_NAME.get(kind, TvmkdError)(text)
 

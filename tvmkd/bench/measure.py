@@ -96,7 +96,7 @@ def compare(
             tell("check", {"engine": run.name})
             run.check(paths, names, folder / f"out-{number}", options.prepare_timeout, wanted)
             tell("warm", {"engine": run.name})
-            run.warm = run.process.warm_up(options.warmup_limit)
+            run.warm = run.process.warm_up(options.warmup_seconds)
 
         runs: list[Run] = []
         for spec in specs:

@@ -29,7 +29,7 @@ class CompareOptions:
         tolerance: largest error allowed, relative to the output's largest magnitude. None: the
             tolerance of the engine's precision.
         warmup_limit: seconds after which an engine is timed even if its times are not stable; this
-            adds a warning.
+            adds a warning. None: twice ``seconds``, at least 1 and at most 10.
         prepare_timeout: seconds that an engine may take to load or compile.
     """
 
@@ -43,5 +43,12 @@ class CompareOptions:
     dims: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     tolerance: float | None = None
-    warmup_limit: float = 10.0
+    warmup_limit: float | None = None
     prepare_timeout: float = 600.0
+
+    @property
+    def warmup_seconds(self) -> float:
+        """The limit of the warm-up, in seconds."""
+        if self.warmup_limit is not None:
+            return self.warmup_limit
+        return min(10.0, max(1.0, 2 * self.seconds))

@@ -15,6 +15,7 @@ from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
 from tvmkd.export.check import ModelInfo
 from tvmkd.runtime import interpreters
+from tvmkd.stacks import worker_pool
 from tvmkd.stacks.messages import (
     BuildRequest,
     LowerRequest,
@@ -29,7 +30,8 @@ INTERRUPT_GRACE = 5.0  # seconds for a worker to write its records after Ctrl-C
 class StackClient:
     """A compiler stack in a worker process. Use as a context manager.
 
-    The worker starts at the first call. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
+    The worker starts at the first call; inside `tvmkd.stacks.worker_pool.shared` it may have served
+    another client before. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
     during a call is forwarded to the worker, which has a few seconds to end the call; then the
     worker is terminated and ``KeyboardInterrupt`` is raised.
 
@@ -82,7 +84,7 @@ class StackClient:
         if self._child is None:
             argv = [self.interpreter.python, "-m", "tvmkd.stacks.worker", self.name]
             env = {"PYTHONUNBUFFERED": "1", **self.interpreter.environment()}
-            self._child = Child(argv, env=env)
+            self._child = worker_pool.start(argv, env)
         try:
             return self._child.call(
                 method, params, timeout=timeout, silence=silence, on_event=on_event

@@ -10,6 +10,7 @@ from typing import Any
 from tvmkd import targets
 from tvmkd.base import console, files
 from tvmkd.config import Config
+from tvmkd.stacks import worker_pool
 from tvmkd.stages import CLASSES, OPTIONAL, STAGES, Stage
 from tvmkd.stages.context import SAMPLES, RunContext
 from tvmkd.stages.run_folder import RunFolder
@@ -39,7 +40,7 @@ def run(cfg: Config, *, search_in: Sequence[Path] = (), until: str = STAGES[-1])
         for warning in stage.check():
             console.warn(warning)
     last = STAGES.index(until)
-    with RunFolder(cfg.project.out) as folder:
+    with RunFolder(cfg.project.out) as folder, worker_pool.shared():
         for number, stage in enumerate(stages, 1):
             if STAGES.index(stage.name) <= last:
                 head = f"[{number}/{len(stages)}] {stage.name}"
