@@ -67,25 +67,20 @@ class Export(Stage):
     def run(self) -> dict[str, Any]:
         """Returns the facts of the student's file (`tvmkd.export.ModelInfo`) and its samples."""
         from tvmkd.distill import samples
-        from tvmkd.export import check, export
-        from tvmkd.stages.context import SAMPLES, own_code
+        from tvmkd.export import check
+        from tvmkd.stages.context import SAMPLES
 
         context, cfg = self.context, self.context.cfg
         data = context.results["distill"]["data"]
         shape = (cfg.export.batch, *data["shape"][1:])
-        with console.working("exporting the student, and checking it against PyTorch") as step:
-            export(
-                context.student,
-                context.onnx,
-                shape,
-                dynamic_batch=cfg.export.dynamic_batch,
-                opset=cfg.export.opset,
-                model=own_code(cfg.student.model),
-                search_in=context.search_in,
-            )
-            step("picking real inputs")
+        with console.working("picking real inputs") as step:
             pictures = samples(cfg, SAMPLES * cfg.export.batch, context.search_in)
-            self._convert(pictures)
+            if cfg.export.precision == "int8":
+                with draft(context.onnx) as written:
+                    shutil.copyfile(context.int8, written)
+            else:
+                step("exporting the student, and checking it against PyTorch")
+                self._export_student(shape, pictures)
             info = check(context.onnx, context.dims)
             _save(context.samples, info.inputs[0].name, pictures)
             self._teacher.unlink(missing_ok=True)
@@ -98,17 +93,25 @@ class Export(Stage):
                     console.warn(f"the teacher is not timed: {error}")
         return {"onnx": str(context.onnx), **info.to_dict(), "samples": len(pictures)}
 
-    def _convert(self, pictures: Any) -> None:
-        """Gives ``student.onnx`` the precision of the config."""
+    def _export_student(self, shape: tuple[int, ...], pictures: Any) -> None:
+        """Writes ``student.onnx`` in FP32 or FP16."""
+        from tvmkd.export import export
         from tvmkd.export.half import half
+        from tvmkd.stages.context import own_code
 
         context, section = self.context, self.context.cfg.export
+        export(
+            context.student,
+            context.onnx,
+            shape,
+            dynamic_batch=section.dynamic_batch,
+            opset=section.opset,
+            model=own_code(context.cfg.student.model),
+            search_in=context.search_in,
+        )
         if section.precision == "fp16":
             shutil.copyfile(context.onnx, context.full_precision)
             half(context.full_precision, context.onnx, section.keep_fp32, pictures)
-        elif section.precision == "int8":
-            with draft(context.onnx) as written:
-                shutil.copyfile(context.int8, written)
 
     def _export_teacher(self, weights: Path, shape: tuple[int, ...], classes: int) -> None:
         from tvmkd.export import export
