@@ -13,6 +13,7 @@ import toys
 import tvmkd
 from tvmkd import artifact, targets
 from tvmkd.base.errors import InputError
+from tvmkd.byoc import region
 
 PAIR = [{"name": name, "shape": [1, 4], "dtype": "float32"} for name in ("x", "y")]
 
@@ -247,3 +248,126 @@ def test_strided_inputs(made: Path) -> None:
     wide = np.arange(8, dtype=np.float32).reshape(1, 8)
     total, _ = tvmkd.load(made)(wide[:, ::2], wide[:, 1::2])
     np.testing.assert_array_equal(total, [[1, 5, 9, 13]])
+
+
+class FakeProgram:
+    """Doubles the first input. ``fits``: what it says of inputs."""
+
+    def __init__(self, fits: bool = False) -> None:
+        self.fits, self.ran = fits, []
+
+    def takes(self, arrays: Any) -> bool:
+        return self.fits
+
+    def run(self, arrays: Any, fit: bool) -> list[Any]:
+        self.ran.append(fit)
+        return [2 * arrays[0]]
+
+
+def test_one_output_is_no_tuple(made: Path) -> None:
+    model = artifact.Artifact(artifact.read(made), made, FakeProgram())
+    ones = np.ones((1, 4), np.float32)
+    np.testing.assert_array_equal(model(ones, ones), 2 * ones)
+    assert repr(model) == f"<tvmkd.Artifact toy for {targets.load('host').name}>"
+
+
+def test_inputs_are_checked_where_they_are_not_known_to_fit(made: Path) -> None:
+    wide = np.ones((1, 4), np.float64)
+    for fits in (True, False):
+        program = FakeProgram(fits)
+        model = artifact.Artifact(artifact.read(made), made, program)
+        if fits:
+            model.run([wide, wide])
+        else:
+            with pytest.raises(InputError, match="expects dtype float32"):
+                model.run([wide, wide])
+            model.run([wide.astype("f4")] * 2)
+        assert program.ran == [fits]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((4,), "1 x 4, got 4$"),
+        ((), "got a scalar"),
+        ((1, 4, 1), "got 1 x 4 x 1"),
+        ((2, 4), "2 x 4"),
+    ],
+)
+def test_another_shape_is_named(made: Path, shape: tuple[int, ...], message: str) -> None:
+    model = artifact.Artifact(artifact.read(made), made, FakeProgram())
+    with pytest.raises(InputError, match=message):
+        model(np.zeros((1, 4), np.float32), np.zeros(shape, np.float32))
+
+
+def test_a_free_size_is_free_and_the_others_are_not(tmp_path: Path, library: Path) -> None:
+    free = [{**spec, "shape": ["batch", size]} for spec, size in zip(PAIR, (4, "n"), strict=True)]
+    artifact.write(tmp_path / "free", {"model.so": library}, **fields(inputs=free))
+    model = artifact.Artifact(artifact.read(tmp_path / "free"), tmp_path / "free", FakeProgram())
+    for batch, other in ((1, 4), (3, 4), (3, 7)):
+        model(np.zeros((batch, 4), np.float32), np.zeros((batch, other), np.float32))
+    with pytest.raises(InputError, match='input "x": expects shape batch x 4, got 3 x 5'):
+        model(np.zeros((3, 5), np.float32), np.zeros((3, 5), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("byoc", "asked"),
+    [
+        ({}, []),
+        ({"engine": "tensorrt", "codegen": "tvmkd", "regions": 2}, ["tensorrt"]),
+        ({"engine": "tensorrt", "codegen": "tvmkd", "regions": 0}, []),
+        ({"engine": "tensorrt", "codegen": "tvm", "regions": 2}, []),
+    ],
+)
+def test_where_an_engine_runs_regions_it_is_checked_before_loading(
+    byoc: dict[str, Any],
+    asked: list[str],
+    tmp_path: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(region, "check_runs_here", found.append)
+    folder = tmp_path / "toy"
+    artifact.write(folder, {"model.so": library}, **fields(coverage={"byoc": byoc}))
+    artifact.load(folder)
+    assert found == asked
+
+
+def test_files_may_be_left_unverified(made: Path) -> None:
+    flip(made / "model.so")
+    assert artifact.read(made, verify=False).name == "toy"
+
+
+def test_a_manifest_that_is_no_text_is_bad_input(made: Path) -> None:
+    (made / "manifest.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"manifest\.json: cannot be read: .*; build"):
+        artifact.read(made)
+
+
+def test_files_keep_their_mode_and_the_library_is_required(tmp_path: Path, library: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text("x")
+    tool.chmod(0o750)
+    artifact.write(tmp_path / "out", {"model.so": library, "tool": tool}, **fields())
+    assert (tmp_path / "out" / "tool").stat().st_mode & 0o777 == 0o750
+    with pytest.raises(ValueError, match=r"needs model\.so"):
+        artifact.write(tmp_path / "other", {"tool": tool}, **fields())
+
+
+def test_where_an_artifact_may_be_written(tmp_path: Path, library: Path) -> None:
+    artifact.check_destination(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    artifact.check_destination(tmp_path / "empty")
+    artifact.write(tmp_path / "old", {"model.so": library}, **fields())
+    (tmp_path / "old" / "manifest.json").write_text("damaged")
+    artifact.check_destination(tmp_path / "old")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    refused = [tmp_path / "link"]
+    for name in ("manifest.json", "model.so"):
+        refused.append(tmp_path / f"only-{name}")
+        refused[-1].mkdir()
+        (refused[-1] / name).write_text("x")
+    for folder in refused:
+        with pytest.raises(InputError, match="is not an artifact of tvmkd"):
+            artifact.check_destination(folder)

@@ -22,8 +22,9 @@ SHAPE = ["n", 2]
 class FakeProcess:
     """Stands in for `tvmkd.bench.process.EngineProcess`.
 
-    Options of its spec: ``call_s`` (default 0.001), ``off`` (error of its outputs), ``fails_at``
-    (the round in which it fails, from 0), ``fails_in`` ("prepare" or "facts").
+    Options of its spec: ``call_s`` (default 0.001; a list has one value for each build), ``off``
+    (error of its outputs), ``fails_at`` (the round in which it fails, from 0), ``fails_in``
+    ("prepare" or "facts").
     """
 
     log: list[tuple[Any, ...]]
@@ -59,15 +60,18 @@ class FakeProcess:
 
     def warm_up(self, limit_s: float) -> WarmUp:
         self.log.append(("warm_up", self.spec.name, limit_s))
-        call_s = self.spec.options.get("call_s", 0.001)
-        return WarmUp(1.0, 100, 1.0, True, 0.0, call_s)
+        return WarmUp(1.0, 100, 1.0, True, 0.0, self._call_s())
+
+    def _call_s(self) -> float:
+        found = self.spec.options.get("call_s", 0.001)
+        return float(found[self.spec.options["build"] - 1] if isinstance(found, list) else found)
 
     def time(self, count: int, limit_s: float) -> list[float]:
         self.log.append(("time", self.spec.name, count, limit_s))
         self.rounds += 1
         if self.spec.options.get("fails_at") == self.rounds - 1:
             raise TvmkdError("it crashed")
-        return [self.spec.options.get("call_s", 0.001) * 1e3] * count
+        return [self._call_s() * 1e3] * count
 
     def facts(self) -> dict[str, Any]:
         if self.spec.options.get("fails_in") == "facts":

@@ -59,10 +59,10 @@ def test_the_seconds_are_shared_out_to_the_rounds(log: list[tuple[Any, ...]]) ->
 def test_each_build_gets_its_share_and_as_many_calls_as_the_slowest(
     log: list[tuple[Any, ...]],
 ) -> None:
-    built = fake_process.engine("a", rebuild=True)
+    built = fake_process.engine("a", rebuild=True, call_s=[0.002, 0.001])
     _compared(built, fake_process.engine("b"), seconds=4, rounds=4, builds=2)
     asked = {call[1]: call[2:] for call in log if call[0] == "time"}
-    assert asked == {"a (build 1)": (500, 2.0), "a (build 2)": (500, 2.0), "b": (1000, 4.0)}
+    assert asked == {"a (build 1)": (250, 2.0), "a (build 2)": (250, 2.0), "b": (1000, 4.0)}
     assert _turns(log).startswith("a (build 1) a (build 2) b b a (build 2) a (build 1)")
 
 

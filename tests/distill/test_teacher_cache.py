@@ -63,6 +63,17 @@ def test_another_teacher_has_another_file_and_half_a_file_is_made_anew(splits, t
     assert all(len(np.load(path)) == len(splits.train.labels) for path in files)
 
 
+@pytest.mark.parametrize("spoil", [lambda x: x[:-1], lambda x: x[:, :-1], lambda x: x.astype("f8")])
+def test_a_file_of_another_shape_or_type_is_made_anew(splits, tmp_path: Path, spoil) -> None:
+    teacher = Counting()
+    first = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    (path,) = tmp_path.iterdir()
+    np.save(path, spoil(np.load(path)))
+    second = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)
+    torch.testing.assert_close(second, first)
+    torch.testing.assert_close(torch.from_numpy(np.load(path)), first)
+
+
 def test_other_data_has_another_file(splits, tmp_path: Path) -> None:
     teacher = Counting()
     first = teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)

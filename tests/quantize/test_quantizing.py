@@ -56,13 +56,12 @@ def test_the_expected_answers_are_those_of_the_network_while_it_is_rounded() -> 
     def train() -> None:
         # In a layer that is rounded per channel only the inputs tell: 2.0 is the range's end.
         network.train()(torch.tensor([[[[0.0]]], [[[2.0]]]]))
-        network[1].bias = nn.Parameter(torch.tensor([0.0, 0.02]))
+        network[1].bias = nn.Parameter(torch.tensor([0.0, 0.001]))
 
-    # 0.001 rounds to zero, where the bias decides; unrounded, the larger weight does.
+    # 0.003 rounds to zero, where the bias decides; unrounded, the larger weight does.
     found = quantizing.judge_trained(network, (), train, task)
     assert found.answers.tolist() == [1, 0]
     assert found.score == 0.5
-    network[1].bias = nn.Parameter(torch.tensor([0.0, 0.001]))
     plain = OnePixel(0.003).predict(network.eval(), "test")
     assert plain.tolist() == [0], "the rounding is gone"
 

@@ -12,11 +12,13 @@ from torchvision.ops import box_iou
 from tvmkd.distill.detector.losses import (
     Answers,
     DetectorDistillation,
+    TeacherLoss,
     foreground,
     masks,
     pairs,
     presence_logit,
 )
+from tvmkd.distill.task import Batch
 from tvmkd.models.detectors import BOX_WEIGHTS, Raw, retinanet
 
 OFF = {"classification": 0.0, "boxes": 0.0, "features": 0.0}
@@ -131,6 +133,74 @@ def test_the_loss_on_presence_by_hand() -> None:
     assert float(found) == pytest.approx(0.4**2 * math.log(2), rel=1e-4)
 
 
+def test_the_loss_on_boxes_by_hand() -> None:
+    """Smooth L1, quadratic below 0.1, summed over the corners of each anchor, then the mean."""
+    loss, wanted = only("boxes"), seen(BOX)
+    sure, _, offsets = loss.match(wanted)
+    off = offsets + torch.tensor([0.05, 0.0, 0.0, 1.0])
+    off[sure == 0] += 9.0  # the teacher found nothing there
+    found = loss(Raw(blank(tiny())[0], off, []), wanted, there(1))
+    assert float(found) == pytest.approx(0.05**2 / 2 / 0.1 + 1.0 - 0.1 / 2, rel=1e-4)
+
+
+def test_a_box_without_a_side_counts_as_one_pixel() -> None:
+    loss = only("boxes")
+    for box in ((10.0, 12.0, 10.0, 12.0), (10.0, 12.0, 4.0, 12.5)):
+        _, _, offsets = loss.match(seen(box))
+        boxes = BoxCoder(BOX_WEIGHTS["softmax"]).decode_single(offsets[0], loss.anchors)
+        wanted = torch.tensor([10.0, 12.0, 11.0, 13.0]).expand_as(boxes)
+        assert torch.allclose(boxes, wanted, atol=1e-3)
+
+
+def test_the_terms_add_up_with_their_weights() -> None:
+    network, outputs = tiny(), blank(tiny())
+    maps = [torch.randn(1, *each.shape[1:]) for each in network.look(network.blank)]
+    one = seen(BOX)
+    answers = Answers(one.logits, one.boxes, [each.flip(-1) for each in maps])
+
+    def of(loss: DetectorDistillation) -> float:
+        for adapter in loss.adapters:
+            torch.nn.init.dirac_(adapter.weight)
+            torch.nn.init.zeros_(adapter.bias)
+        return float(loss(Raw(*outputs, maps), answers, there(1)))
+
+    parts = [of(only(term)) for term in OFF]
+    assert min(parts) > 0.1
+    weighted = DetectorDistillation(network, network, classification=2.0, boxes=3.0, features=0.5)
+    assert of(weighted) == pytest.approx(2 * parts[0] + 3 * parts[1] + 0.5 * parts[2], rel=1e-4)
+    plain = DetectorDistillation(network, network)
+    assert of(plain) == pytest.approx(sum(parts), rel=1e-4)
+    assert plain.temperature == 2.0
+
+
+def test_the_whole_loss_asks_the_teacher_about_this_view_of_the_images() -> None:
+    network, distillation = tiny(), only("boxes")
+    asked: list[Any] = []
+
+    def ask(*given: Any) -> Answers:
+        asked.append(given)
+        return seen(BOX)
+
+    batch = Batch(torch.zeros(1, 3, 64, 64), there(1), torch.tensor([7]), 0.5, view=3)
+    raw = Raw(*blank(network), [])
+    found = TeacherLoss(lambda batch, output: torch.tensor(5.0), distillation, ask)(batch, raw)
+    assert asked == [(batch.images, [7], 3)]
+    wanted = 5 + float(distillation(raw, seen(BOX), there(1)))
+    assert float(found) == pytest.approx(wanted)
+    assert wanted > 5.1
+
+
+def test_a_checkpoint_of_the_distillation_alone_loads_too() -> None:
+    old, inner = only("features"), only("features")
+    whole = TeacherLoss(lambda batch, output: torch.tensor(0.0), inner, lambda *_: seen(BOX))
+    for state in (old.state_dict(), {f"distillation.{k}": v for k, v in old.state_dict().items()}):
+        for weight in inner.parameters():
+            torch.nn.init.constant_(weight, 3.0)
+        whole.load_state_dict(state)
+        for found, wanted in zip(inner.parameters(), old.parameters(), strict=True):
+            assert torch.equal(found, wanted)
+
+
 def test_the_loss_on_features_by_hand() -> None:
     """Normalised over the batch, not by image; weight 1 in boxes and 0.1 outside."""
     loss = only("features")
@@ -197,6 +267,12 @@ def test_masks_are_where_the_boxes_are() -> None:
     assert made.shape == (1, 8, 8)
     assert made[0, 1:6, 1:5].all()
     assert int(made.sum()) == 20
+    # Cells that a box only touches count.
+    inner: list[Any] = [{"boxes": torch.tensor([[9.0, 9.0, 39.0, 47.0]])}]
+    assert torch.equal(masks(inner, 64, (8, 8)), made)
+    wide = masks(there(1), 64, (4, 8))
+    assert wide[0, 0:3, 1:5].all()
+    assert int(wide.sum()) == 12
 
 
 def test_presence_is_the_same_in_both_forms() -> None:
