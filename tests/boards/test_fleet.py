@@ -80,9 +80,12 @@ def test_a_server_that_does_not_start_says_why() -> None:
 
 
 def test_the_end_of_a_process_is_the_end_of_what_it_started() -> None:
+    """Also of what ignores SIGTERM, which a process inherits."""
     code = (
-        "import json, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "import json, signal, subprocess, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
         "print(json.dumps({'port': child.pid}), flush=True)\n"
         "time.sleep(600)"
     )

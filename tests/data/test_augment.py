@@ -115,3 +115,10 @@ def test_the_digits_are_photographed_in_training(name):
     pixels = (found * facts["std"][0] + facts["mean"][0]) * 255
     torch.testing.assert_close(pixels, pixels.round(), rtol=0, atol=1e-2)
     assert not torch.equal(found, images)
+
+
+def test_pixels_beyond_the_edge_repeat_the_last_one() -> None:
+    ramp = torch.linspace(0, 1, 16).expand(8, 1, 16, 16)
+    moved = Affine(turn=0, scale=0, shear=0, shift=0.8)(ramp, torch.Generator().manual_seed(0))
+    assert (moved.diff(dim=-1) >= -1e-6).all()
+    assert float((moved - ramp).abs().max()) > 0.2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields, replace
 from typing import get_args
 
@@ -202,15 +203,20 @@ def test_each_draw_comes_from_its_own_range(strengths):
         "read_noise": ["read_noise", "full_well"],
         "jpeg": ["jpeg"],
     }
+    shares = {}
     for effect, names in expected.items():
         for name, values in zip(names, strengths[effect], strict=False):
             low, high = ranges[name]
+            shares[name] = (values - low) / (high - low)
             assert low - 1e-3 <= float(values.min()) < float(values.max()) <= high + 1e-3, name
     (gains,) = strengths["white_balance"]
     assert torch.equal(gains[:, 1], torch.ones(16))
     for channel in (0, 2):
         assert 0.9 <= float(gains[:, channel].min()) < float(gains[:, channel].max()) <= 0.95
-    assert not torch.equal(gains[:, 0], gains[:, 2]), "red and blue are drawn by themselves"
+    shares |= {str(channel): (gains[:, channel] - 0.9) / 0.05 for channel in (0, 2)}
+    for first, second in itertools.combinations(shares, 2):
+        apart = (shares[first] - shares[second]).abs().max()
+        assert float(apart) > 0.1, f"{first} and {second} are drawn independently"
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16)])
