@@ -23,19 +23,19 @@ VERBS = {
     "demo": "Run the pipeline on the digits that ship with it.",
     "distill": "Train the teacher and distil the student of a tvmkd.toml.",
     "export": "Export a checkpoint to ONNX, checked against PyTorch.",
-    "lower": "Show what a compiler makes of an ONNX model: kernels, or code.",
+    "lower": "Show the kernels or the code that an ONNX model compiles to.",
     "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
     "engine": "Build engines of TensorRT and TensorRT-RTX.",
     "compare": "Measure engines head to head on one ONNX model.",
     "detect": "Find objects in images with a detector, and time it.",
-    "gate": "Say yes or no to a comparison.",
+    "gate": "Check a comparison against requirements: exit code 0 or 1.",
     "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",
     "board": "Make, serve, list, check and emulate boards.",
     "tracker": "Run a TVM tracker for boards to register with.",
     "targets": "List the targets, or show one.",
-    "doctor": "Check this machine and say what is missing.",
+    "doctor": "Check this machine and list what is missing.",
 }
 
 # Commands that keep finished work and resume from there.

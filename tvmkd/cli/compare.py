@@ -28,74 +28,90 @@ from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option,
     "artifacts",
     type=PATH,
     multiple=True,
-    help="The artifact folder that `tvm` runs; one of each stack for `tvm:relax` and `tvm:relay`, "
-    "and one with regions for another engine, as `tvm+tensorrt`.",
+    help="The artifact folder that `tvm` runs. Repeat it to compare one of each stack "
+    "(`tvm:relax`, `tvm:relay`), or one with regions for another engine (`tvm+tensorrt`).",
 )
 @click.option("--untuned", type=PATH, help="The artifact folder that `tvm:untuned` runs.")
 @click.option("--checkpoint", type=PATH, help="The checkpoint that torch and torch.compile run.")
 @click.option(
     "--model",
     metavar="NAME",
-    help="What builds the checkpoint's network, where that is your own module:callable, or where "
-    "the file holds weights only.",
+    help="The network of the checkpoint: required if it is your own module:callable, or if the "
+    "file holds weights only.",
 )
 @click.option(
     "--rpc-tracker",
     type=tracker,
     metavar="HOST[:PORT]",
-    help="The tracker of a board: `tvm` and `tvm:untuned` run there, and nothing else does.",
+    help="The tracker of a board. Only `tvm` and `tvm:untuned` are measured, on that board.",
 )
 @click.option(
     "--rpc-key",
     default=lambda: os.environ.get("TVM_TRACKER_KEY"),
     metavar="KEY",
-    help="The key of that one board; default: TVM_TRACKER_KEY.",
+    help="The key of the board; default: TVM_TRACKER_KEY.",
 )
 @click.option(
     "--ssh",
     metavar="USER@HOST",
-    help="A board with TensorRT and pycuda: `tensorrt` is built and timed there, and nothing is "
-    "measured here.",
+    help="A board with TensorRT and pycuda. Only `tensorrt` is measured, built and timed on that "
+    "board.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="What TensorRT may compute in, and with tf32 ONNX Runtime on CUDA; int8 takes a model "
-    "with QuantizeLinear in it.",
+    help="Precision that TensorRT may use (tf32: ONNX Runtime on CUDA too). int8 needs a model "
+    "with QuantizeLinear.",
 )
-@click.option("--inputs", type=PATH, help="An .npz of one array an input; else seeded random ones.")
-@click.option("--threads", type=click.IntRange(min=1), help="For every engine; default: all cores.")
+@click.option(
+    "--inputs", type=PATH, help="An .npz with one array per input. Default: random, seeded."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of every engine; default: all cores."
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=5.0,
     show_default=True,
-    help="To time each engine for.",
+    help="Measuring time per engine.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Rounds; each measures every engine once, in alternating order.",
+)
 @click.option(
     "--builds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Of each TensorRT engine, timed one by one: builds differ in their tactics. One takes an "
-    "engine that was built before.",
+    help="Builds of each TensorRT engine, each timed: builds choose different tactics. With 1, an "
+    "engine from the cache is used.",
 )
 @click.option(
     "--cuda-graph/--no-cuda-graph",
     default=False,
     show_default=True,
-    help="Run through a CUDA graph: all engines on the GPU, or none.",
+    help="Run every engine on the GPU through a CUDA graph.",
 )
 @click.option(
-    "--budget-ms", type=click.FloatRange(min=0, min_open=True), help="What the model may take."
+    "--budget-ms", type=click.FloatRange(min=0, min_open=True), help="Latency budget of the model."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the random inputs.",
+)
 @dims_option
-@click.option("-o", "--output", type=PATH, help="Write the whole result, with raw samples, here.")
-@click.option("--report", type=PATH, help="Write a self-contained HTML report here.")
+@click.option("-o", "--output", type=PATH, help="Write the result with all samples to this file.")
+@click.option("--report", type=PATH, help="Write a self-contained HTML report to this file.")
 @json_option
 def command(
     onnx: Path,
@@ -117,8 +133,8 @@ def command(
 ) -> None:
     """Measure engines head to head on one ONNX model.
 
-    Each engine runs in its own process, on the same threads and inputs, in turns; its outputs are
-    first checked against ONNX Runtime in FP32.
+    Each engine runs in its own process with the same threads and inputs. Measurements of the
+    engines alternate. Before that, the outputs are checked against ONNX Runtime in FP32.
 
     \b
     Examples:

@@ -14,10 +14,10 @@ MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 @click.command()
 @json_option
 def command(as_json: bool) -> int:
-    """Check this machine and say what is missing.
+    """Check this machine and list what is missing.
 
-    Each line is ok, warn or FAIL, with the command that mends it. Ends with exit code 5 where
-    something fails.
+    Each line is ok, warn or FAIL, with the command that fixes it. Exits with code 5 if a check
+    fails.
 
     \b
     Examples:

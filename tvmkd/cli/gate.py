@@ -22,7 +22,7 @@ from tvmkd.cli._options import PATH, json_option, print_json
 )
 @json_option
 def command(result: Path, requirements: tuple[str, ...], as_json: bool) -> int:
-    """Say yes or no to a comparison.
+    """Check a comparison against requirements: exit code 0 or 1.
 
     RESULT is what `tvmkd compare -o` wrote. An expression compares a figure of an engine (p50 p90
     p95 p99 mean min max, build, size, memory, error) with a quantity, with the budget, or with

@@ -45,7 +45,7 @@ def command(
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
-    """Show what a compiler makes of an ONNX model: kernels, or code.
+    """Show the kernels or the code that an ONNX model compiles to.
 
     The kernels are the tasks that `tvmkd tune` tunes: their kind, how often the model runs each
     (weight), and what one run of it computes.

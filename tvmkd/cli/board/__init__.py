@@ -7,10 +7,10 @@ import click
 from tvmkd.cli import LazyGroup
 
 VERBS = {
-    "bundle": "Make the archive that turns a bare board into a TVM RPC server.",
+    "bundle": "Create the archive that turns a bare board into a TVM RPC server.",
     "serve": "Run the RPC server here: this machine becomes a board.",
     "list": "List the boards at a tracker.",
-    "doctor": "Check the boards under a key and say what to mend.",
+    "doctor": "Check the boards under a key and print how to fix each fault.",
     "emulate": "Run emulated boards here, registered with a tracker.",
 }
 

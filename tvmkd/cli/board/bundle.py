@@ -20,11 +20,11 @@ from tvmkd.cli._options import PATH, json_option, print_json
 @click.option("-o", "--output", type=PATH, required=True, help="The .tar.gz to write.")
 @json_option
 def command(target_name: str, output: Path, as_json: bool) -> None:
-    """Make the archive that turns a bare board into a TVM RPC server.
+    """Create the archive that turns a bare board into a TVM RPC server.
 
-    It holds our server, cross-compiled here, the runtime libraries out of TVM's own wheels, a start
-    script and a systemd unit. The board needs no Python and no compiler. What went in is kept in
-    the cache, so that the second time takes seconds.
+    It contains tvmkd's server, cross-compiled here, the runtime libraries from TVM's own wheels, a
+    start script and a systemd unit. The board needs neither Python nor a compiler. Downloads and
+    builds are cached: a second bundle takes seconds.
 
     \b
     Examples:

@@ -34,10 +34,10 @@ from tvmkd.cli._options import (
 def command(
     target_name: str, rpc_tracker: tuple[str, int] | None, rpc_key: str | None, as_json: bool
 ) -> int:
-    """Check the boards under a key and say what to mend.
+    """Check the boards under a key and print how to fix each fault.
 
-    Compares each free board with the target, looks at its power mode, clocks and heat, and runs a
-    kernel whose answer is known. Ends with exit code 4 where something fails.
+    Compares each free board with the target, reads its power mode, clocks and temperature, and
+    runs a kernel with a known result. Exits with code 4 if a check fails.
 
     \b
     Examples:

@@ -7,8 +7,8 @@ import click
 from tvmkd.cli import LazyGroup
 
 VERBS = {
-    "crops": "Cut the objects of a detection set out, for a classifier.",
-    "preview": "Draw what a camera makes of some training images.",
+    "crops": "Cut the objects out of a detection data set, to train a classifier.",
+    "preview": "Show training images with each effect of the simulated camera.",
 }
 
 

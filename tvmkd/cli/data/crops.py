@@ -19,20 +19,24 @@ from tvmkd.cli._options import PATH
 )
 @click.option("-o", "--output", type=PATH, required=True, help="The folder to write.")
 @click.option(
-    "--size", type=click.IntRange(8, 1024), default=32, show_default=True, help="Pixels a side."
+    "--size",
+    type=click.IntRange(8, 1024),
+    default=32,
+    show_default=True,
+    help="Side of a crop, in pixels.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**32 - 1),
     default=0,
     show_default=True,
-    help="Of the places without an object.",
+    help="Seed of the choice of places without an object.",
 )
 def command(config: Path, output: Path, size: int, seed: int) -> None:
-    """Cut the objects of a detection set out, for a classifier.
+    """Cut the objects out of a detection data set, to train a classifier.
 
-    A folder a class, and "none" for places without an object. A classifier that tells them apart
-    is a start for a detector's backbone where there are no weights from elsewhere.
+    Writes one folder per class, and "none" for places without an object. The weights of a
+    classifier that is trained on them can initialise a detector's backbone.
 
     \b
     Examples:

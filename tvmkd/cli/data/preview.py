@@ -14,7 +14,7 @@ from tvmkd.cli._options import PATH
     "--config",
     type=PATH,
     metavar="FILE",
-    help="The tvmkd.toml with the images and the camera; without one, the digits.",
+    help="The tvmkd.toml with the images and the camera. Default: the digits.",
 )
 @click.option("-o", "--output", type=PATH, required=True, help="The PNG file to write.")
 @click.option(
@@ -22,18 +22,18 @@ from tvmkd.cli._options import PATH
     type=click.IntRange(min=0, max=2**32 - 1),
     default=0,
     show_default=True,
-    help="Of all that is random.",
+    help="Seed of everything random.",
 )
 @click.option(
     "--severity",
     type=click.IntRange(min=1, max=5),
-    help="Show this strength of all effects in place of the config's ranges.",
+    help="Strength of all effects, in place of the configured ranges.",
 )
 def command(config: Path | None, output: Path, seed: int, severity: int | None) -> None:
-    """Draw what a camera makes of some training images.
+    """Show training images with each effect of the simulated camera.
 
-    A row for each effect alone and one for all of them together; a column for each image. In its
-    own row an effect does what it does to that image among the others.
+    The picture has a column for each image, a row for each effect alone, and a row for all effects
+    together, with the same random values as in the rows above.
 
     \b
     Examples:

@@ -7,8 +7,8 @@ import click
 from tvmkd.cli import LazyGroup
 
 VERBS = {
-    "install": "Install a compiler stack into an environment of its own.",
-    "list": "List the compiler stacks and say why one cannot be used.",
+    "install": "Install a compiler stack into a separate environment.",
+    "list": "List the compiler stacks, and why one cannot be used.",
 }
 
 
@@ -23,6 +23,6 @@ class StackGroup(LazyGroup):
 def command() -> None:
     """Install and list the compiler stacks.
 
-    There are two: `relax` is the TVM that tvmkd is installed with, `relay` the classic one (0.14 to
-    0.19) in a Python of its own.
+    There are two: `relax` is the TVM that is installed with tvmkd; `relay` is the classic TVM (0.14
+    to 0.19) in a separate Python environment.
     """

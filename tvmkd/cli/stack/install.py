@@ -12,16 +12,16 @@ from tvmkd.cli._options import json_option, print_json
 @click.option(
     "--python",
     metavar="PYTHON",
-    help="The CPython 3.10 to make the environment from; by default one is looked for.",
+    help="The CPython 3.10 that creates the environment. Default: the first one found.",
 )
 @json_option
 def command(stack: str, python: str | None, as_json: bool) -> None:
-    """Install a compiler stack into an environment of its own.
+    """Install a compiler stack into a separate environment.
 
-    STACK is `relay`, the classic TVM: a virtual environment of CPython 3.10 in the user's data
-    folder, from the one build that the package index has (TVM 0.16, x86-64 Linux, glibc 2.34 or
-    newer). Called again, it tries what is there, in seconds. A TVM 0.14 to 0.19 of your own needs
-    no installing: set TVMKD_RELAY_PYTHON to its Python.
+    STACK is `relay`, the classic TVM. It is installed into a virtual environment of CPython 3.10 in
+    the user's data folder, from the only build on the package index (TVM 0.16, x86-64 Linux, glibc
+    2.34 or newer). If it is installed already, the command only tests it, in seconds. To use your
+    own TVM 0.14 to 0.19, set TVMKD_RELAY_PYTHON to its Python instead.
 
     \b
     Examples:

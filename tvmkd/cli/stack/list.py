@@ -17,7 +17,7 @@ from tvmkd.cli._options import json_option, print_json
 )
 @json_option
 def command(stack_python: str | None, as_json: bool) -> None:
-    """List the compiler stacks and say why one cannot be used.
+    """List the compiler stacks, and why one cannot be used.
 
     Each with its TVM, what that writes code for, and the interpreter that it runs in.
 
