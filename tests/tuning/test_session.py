@@ -498,11 +498,10 @@ def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
         assert second.folder == tmp_path
 
 
-@pytest.mark.parametrize(("checked", "count"), [(True, 0), (False, 1)])
-def test_a_folder_that_the_caller_has_checked_is_not_checked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: bool, count: int
-) -> None:
-    calls: list[Path] = []
-    monkeypatch.setattr(module, "check_made_for", lambda folder, *_: calls.append(folder))
-    with open_session(tmp_path, TARGET, "relax", checked=checked):
-        assert calls == [tmp_path] * count
+def test_two_tuners_of_two_targets_that_make_one_folder_do_not_mix(tmp_path: Path) -> None:
+    """The folder was not there when the caller checked; it is under the lock."""
+    other = {"name": "other", "tvm": {"kind": "llvm", "mcpu": "x86-64-v4"}}
+    check_made_for(tmp_path / "new", other, "relax")
+    open_session(tmp_path / "new", TARGET, "relax").close()
+    with pytest.raises(InputError, match="holds records for the target"):
+        open_session(tmp_path / "new", other, "relax")

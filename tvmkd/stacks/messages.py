@@ -1,8 +1,8 @@
 """The requests from the parent to a stack's worker, and their form as JSON.
 
 A request with a ``model`` was checked by the caller: the ONNX file by `tvmkd.export.check.check`,
-and the records and the artifact's folder too. The worker then checks only what needs the compiler.
-Without a ``model`` the worker checks all of these.
+and the records and the artifact's folder too. The worker then checks only what needs the compiler,
+or a lock. Without a ``model`` the worker checks all of these.
 """
 
 from __future__ import annotations

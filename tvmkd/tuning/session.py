@@ -227,7 +227,6 @@ def open_session(
     onnx_sha256: str | None = None,
     seed: int = 0,
     evaluator: str = "time",
-    checked: bool = False,
 ) -> Session:
     """Opens or makes a records folder, locks it, and repairs lines that a killed run left torn.
 
@@ -236,7 +235,6 @@ def open_session(
         stack: the stack's name.
         onnx_sha256: the hash of the model; one folder may serve several models.
         evaluator: ``"time"`` or ``"icount"`` (instruction counts): the unit of the figures.
-        checked: True if the caller has called `check_made_for`.
 
     Raises:
         InputError: another process uses it, it was made for another target or stack, it is
@@ -249,8 +247,8 @@ def open_session(
     except OSError as error:
         raise unwritable(error, folder) from None
     try:
-        if not checked:
-            check_made_for(folder, target, stack)
+        # Again if the caller has checked: another tuner may have made the folder since.
+        check_made_for(folder, target, stack)
         notes = records.repair(folder)
         info = read_info(folder)
         if info is None:

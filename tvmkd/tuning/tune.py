@@ -122,7 +122,6 @@ def tune_into(
     stack_version: str = "",
     onnx_sha256: str | None = None,
     options: Mapping[str, Any] | None = None,
-    checked: bool = False,
 ) -> dict[str, Any]:
     """:func:`tune` with a session, a builder and a runner made for it and closed after it.
 
@@ -131,7 +130,6 @@ def tune_into(
         tasks: at least one.
         target: ``Target.to_dict()``.
         tracker: ``{"host", "port", "key"}``.
-        checked: True if `tvmkd.tuning.session.check_made_for` has passed the folder.
     """
     settings = _checked(tasks, trials, options)
     emit("started", {})
@@ -145,7 +143,6 @@ def tune_into(
                 onnx_sha256=onnx_sha256,
                 seed=seed,
                 evaluator=settings["evaluator"],
-                checked=checked,
             )
         )
         builder = stack_of.enter_context(

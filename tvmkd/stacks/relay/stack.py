@@ -85,7 +85,6 @@ class RelayStack:
             stack_version=tvm.__version__,
             onnx_sha256=model.sha256,
             options=request.options,
-            checked=request.model is not None,
         )
 
     def build(self, request: BuildRequest, emit: Emit) -> dict[str, Any]:
