@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_unknown_stack_is_wrong_usage(library: Path) -> None:
     with pytest.raises(UsageError, match="known: relax, relay"):
         programs.open_program("glow", library, PAIR)
+
+
+def test_a_process_that_only_runs_libraries_needs_no_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TVM_USE_RUNTIME_LIB", "0")
+    programs.without_compiler("relay")
+    assert os.environ["TVM_USE_RUNTIME_LIB"] == "0"
+    programs.without_compiler("relax")
+    assert os.environ["TVM_USE_RUNTIME_LIB"] == "1"
 
 
 def test_a_subprocess_gives_the_same_outputs(library: Path) -> None:

@@ -49,12 +49,12 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
     tvm = fake_tvm.install(
         monkeypatch,
         tvm={"cpu": lambda: "cpu"},
-        tvm__relax={"VirtualMachine": machine},
         tvm__runtime={
             "load_module": lambda path: f"library {path}",
             "tensor": fake_tvm.copied,
             "from_dlpack": fake_tvm.same,
         },
+        tvm__runtime__vm={"VirtualMachine": machine},
     )
     installed: list[Any] = []
     monkeypatch.setattr(regions, "install", installed.append)

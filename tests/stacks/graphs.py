@@ -121,6 +121,15 @@ def stranger(path: Path) -> Path:
     return g.save(path)
 
 
+def two_convolutions(path: Path) -> Path:
+    """The smallest graph in which one of several convolutions can be wrong."""
+    g = Graph(1, 3, 8, 8)
+    g.conv(3, 8)
+    g.add("Relu")
+    g.conv(8, 4, kernel=1)
+    return g.save(path)
+
+
 def positions(path: Path) -> Path:
     """Where the image is above zero: how many places there are depends on the data.
 

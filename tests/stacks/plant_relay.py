@@ -10,12 +10,13 @@ from in_tvm import INSIDE, inside
 if INSIDE:
     import numpy as np
     from tvm import relay
+    from tvm.auto_scheduler import RandomModel, SketchPolicy
 
     from tvmkd.stacks import build
     from tvmkd.stacks.relay import build as relay_build
     from tvmkd.stacks.relay import importer as relay_import
     from tvmkd.stacks.relay import tasks as relay_tasks
-    from tvmkd.stacks.relay.sketch import SketchSpace, cost_model
+    from tvmkd.stacks.relay.sketch import candidate, odd_vectors
     from tvmkd.tuning.session import open_session
     from tvmkd.tuning.space import Candidate
 
@@ -82,6 +83,14 @@ def build_wrongly(model: Path, folder: Path, target: dict[str, Any], out: Path) 
     return {"manifest": manifest, "events": events}
 
 
+def sampled(task: Any) -> list[Any]:
+    """A few different candidates of a task, without a search."""
+    params = {"sample_init_min_population": 4, "evolutionary_search_population": 8}
+    policy = SketchPolicy(task.mod, RandomModel(), params=params, seed=1, verbose=0)
+    found = [candidate(task.mod, state)[0] for state in policy.sample_initial_population()]
+    return list({each.key: each for each in found if not odd_vectors(each.schedule)}.values())
+
+
 @inside("relay")
 def plant(model: Path, folder: Path, target: dict[str, Any], modes: list[str]) -> None:
     """Writes records of each mode.
@@ -93,7 +102,6 @@ def plant(model: Path, folder: Path, target: dict[str, Any], modes: list[str]) -
     _, _, tasks = lowered(model, target)
     convolutions = [task for task in tasks if task.kind == "conv2d"]
     first, last = (convolutions[place] for place in (0, -1)) if convolutions else (None, None)
-    scorer, rng = cost_model(), np.random.default_rng(0)
     with open_session(folder, target, "relay") as session:
 
         def add(task, candidate, seconds):
@@ -108,16 +116,14 @@ def plant(model: Path, folder: Path, target: dict[str, Any], modes: list[str]) -
                 wall=0.0,
             )
 
-        found = {
-            task.key: SketchSpace(task, [], scorer).propose(2, set(), [], rng) for task in tasks
-        }
+        found = {task.key: sampled(task) for task in tasks}
         for task in tasks:
             if "good" in modes:
                 add(task, found[task.key][0], 1e-4)
         if "wrong" in modes:
             add(last, found[last.key][1], FASTEST)
         if "misfit" in modes:
-            [other, *_] = found[next(task for task in tasks if task.kind == "dense").key]
+            other, *_ = found[next(task for task in tasks if task.kind == "dense").key]
             line = found[first.key][0].schedule
             steps = other.schedule["i"][1]
             misfit = {**line, "i": [line["i"][0], steps]}

@@ -31,12 +31,12 @@ class RelaxProgram:
     def __init__(self, library: Path, specs: Sequence[Spec]) -> None:
         with torch_kept_out():
             import tvm
-            from tvm import relax
+            from tvm.runtime.vm import VirtualMachine
 
             from tvmkd.byoc import regions
         regions.install(tvm)
         # Kept, because the function is valid only as long as its virtual machine.
-        self._machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+        self._machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
         self._main = self._machine["main"]
         self._tensor = tvm.runtime.tensor
         self._buffers = InputBuffers(specs, tvm.runtime.from_dlpack)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvmkd.base.errors import MissingError
 from tvmkd.runtime import relay_shims
-from tvmkd.runtime.tvm_process import importing
+from tvmkd.runtime.tvm_process import defer, importing
 
 
 def import_compiler() -> Any:
@@ -24,6 +24,8 @@ def import_compiler() -> Any:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Otherwise TVM downloads AutoTVM's logs for ARM.
     os.environ["TOPHUB_LOCATION"] = "NONE"
+    # Upstream's calibration of quantised models imports it, which nothing here calls.
+    defer("scipy.stats")
     with importing():
         import tvm
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import importlib.abc
 import importlib.machinery
 import inspect
@@ -15,7 +16,7 @@ import os
 import sys
 import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from tvmkd.runtime import relay_shims, relay_threads
@@ -81,22 +82,71 @@ class _AtFirstUse(importlib.abc.Loader):
         module.__dict__["__getattr__"] = read
 
 
-class _Deferred(importlib.abc.MetaPathFinder):
-    """Finds the tensor intrinsics of devices for which no target here has a kernel."""
+INTRINSICS = "tvm.s_tir.tensor_intrin"
+CPUS = ("arm_cpu", "x86")
 
-    NAMES = frozenset(
-        f"tvm.s_tir.tensor_intrin.{device}" for device in ("cuda", "hexagon", "riscv_cpu", "rocm")
-    )
+
+class _Deferred(importlib.abc.MetaPathFinder):
+    """Finds slow modules that most processes never use.
+
+    Args:
+        names: of the modules.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = frozenset(names)
 
     def find_spec(
         self, fullname: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in self.NAMES:
+        if fullname not in self.names:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None:
             spec.loader = _AtFirstUse(spec.loader)
         return spec
+
+
+def defer(*names: str) -> None:
+    """Executes these modules when an attribute of them is first read, not when they are imported.
+
+    A module that is already imported stays as it is.
+    """
+    sys.meta_path.insert(0, _Deferred(names))
+
+
+def register_intrinsics() -> None:
+    """Registers the tensor intrinsics of CPUs, which upstream's search rules name for some targets.
+
+    Reading any attribute executes the deferred module; an executed one is left alone.
+    """
+    for cpu in CPUS:
+        module = importlib.import_module(f"{INTRINSICS}.{cpu}")
+        getattr(module, "TensorIntrin", None)
+
+
+@contextlib.contextmanager
+def _names_listed_once() -> Iterator[None]:
+    """Inside the block TVM's global functions are listed again only if their number has changed.
+
+    Each of its fifty modules of bindings lists all 5,000 names when it is imported.
+    """
+    import tvm_ffi.registry
+
+    real = tvm_ffi.registry.list_global_func_names
+    names: list[str] = []
+
+    def listed() -> list[str]:
+        count = tvm_ffi.get_global_func("ffi.FunctionListGlobalNamesFunctor")()(-1)
+        if count != len(names):
+            names[:] = real()
+        return list(names)
+
+    tvm_ffi.registry.list_global_func_names = listed
+    try:
+        yield
+    finally:
+        tvm_ffi.registry.list_global_func_names = real
 
 
 @contextlib.contextmanager
@@ -127,17 +177,18 @@ def light_stack() -> Iterator[None]:
 
 
 def import_compiler() -> Any:
-    """Imports TVM with MetaSchedule and the tensor intrinsics, and returns the ``tvm`` module.
+    """Imports TVM with MetaSchedule, and returns the ``tvm`` module.
 
-    The intrinsics of CPUs are registered. Those of other devices take five of the import's seven
-    seconds and are registered when an attribute of their module is first read.
+    The tensor intrinsics take most of upstream's import. Those of CPUs are registered by
+    `register_intrinsics`, those of other devices when an attribute of their module is first read.
     """
     without_torch()
-    if not any(isinstance(finder, _Deferred) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Deferred())
+    if INTRINSICS not in sys.modules:
+        devices = (*CPUS, "cuda", "dot_product_common", "hexagon", "riscv_cpu", "rocm")
+        defer(*(f"{INTRINSICS}.{device}" for device in devices))
     # One OpenBLAS thread: numpy must not start its thread pool before this process forks.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with light_stack():
+    with light_stack(), _names_listed_once():
         import tvm
         import tvm.s_tir.meta_schedule
         import tvm.s_tir.tensor_intrin

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,8 @@ def test_it_says_which_tvm_it_is(stack: StackClient) -> None:
     assert answer["reason"] is None
 
 
-@pytest.mark.parametrize("name", graphs.ALL)
+# Others build the rest: `separable` with records, `shuffle` to be loaded.
+@pytest.mark.parametrize("name", ["ragged", "attention", "stranger", "pooled"])
 def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path: Path) -> None:
     model = graphs.ALL[name](tmp_path / f"{name}.onnx")
     manifest = stack.build(model, TARGET, [], tmp_path / "out")
@@ -77,12 +77,8 @@ def test_lowering_names_tasks_inputs_and_outputs(stack: StackClient, separable: 
     assert [out["shape"] for out in lowered["outputs"]] == [[1, 10]]
     # The stem: 10 x 10 pixels of 16 channels, 27 products and sums each.
     assert any(task["flop"] >= 2 * 100 * 16 * 27 for task in lowered["tasks"])
-
-
-def test_biases_and_activations_fuse_with_their_convolution(
-    stack: StackClient, separable: Path
-) -> None:
-    names = [task["name"] for task in stack.lower(separable, TARGET)["tasks"]]
+    # Biases and activations fuse with their convolution.
+    names = [task["name"] for task in lowered["tasks"]]
     assert sum("conv2d" in name for name in names) == 3
     assert all("add" in name for name in names if "conv2d" in name or "dense" in name)
 
@@ -111,12 +107,10 @@ def test_tuned_products_and_softmax_are_right(stack: StackClient, tmp_path: Path
     assert manifest["coverage"]["tuned_share"] == 1.0
 
 
-def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
-    separable: Path, tmp_path: Path
-) -> None:
-    records = tmp_path / "records"
-    plant(separable, records, TARGET, ["good", "wrong"])
-    told = build_wrongly(separable, records, TARGET, tmp_path / "out")
+def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(tmp_path: Path) -> None:
+    model, records = graphs.two_convolutions(tmp_path / "m.onnx"), tmp_path / "records"
+    plant(model, records, TARGET, ["good", "wrong"])
+    told = build_wrongly(model, records, TARGET, tmp_path / "out")
     aside = [data for name, data in told["events"] if name == "set_aside"]
     assert len(aside) == 1
     assert "differ" in aside[0]["reason"]
@@ -142,19 +136,6 @@ def test_an_opset_that_is_too_new_is_refused_at_once(stack: StackClient, tmp_pat
         with pytest.raises(InputError, match=r"new.onnx: .*opset 99"):
             ask(tmp_path / "new.onnx", TARGET)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_damaged_log_is_named(stack: StackClient, tuned: Path, tmp_path: Path) -> None:
-    records = tmp_path / "records"
-    shutil.copytree(tuned / "records", records)
-    log = records / record_files.LOG
-    first, rest = log.read_text().split("\n", 1)
-    log.write_text(first[:50] + "\n" + rest)
-    with pytest.raises(InputError, match=r"autoscheduler.json: line 1 is damaged"):
-        stack.build(tuned / "m.onnx", TARGET, [records], tmp_path / "out")
-    log.write_text('{"i": 3}\n')
-    with pytest.raises(InputError, match=r"autoscheduler.json: not an AutoScheduler"):
-        stack.build(tuned / "m.onnx", TARGET, [records], tmp_path / "out")
 
 
 def test_an_artifact_for_another_machine_is_built_unchecked(
@@ -219,11 +200,11 @@ def test_shapes_that_depend_on_the_data_take_a_virtual_machine(
         stack.profile(tmp_path / "out")
 
 
-def test_import_leaves_nothing_in_the_working_folder(separable: Path, tmp_path: Path) -> None:
+def test_import_leaves_nothing_in_the_working_folder(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(empty)
         with StackClient("relay") as client:
-            client.lower(separable, TARGET)
+            client.available()
     assert list(empty.iterdir()) == []

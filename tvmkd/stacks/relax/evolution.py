@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import MissingError
+from tvmkd.runtime.tvm_process import register_intrinsics
 from tvmkd.tuning.records import StoredRecord, database
 from tvmkd.tuning.space import Candidate, History, Task, candidate
 
@@ -69,6 +70,7 @@ class EvolutionSpace:
     def _start(self, batch: int, rng: np.random.Generator) -> None:
         from tvm.s_tir import meta_schedule as ms
 
+        register_intrinsics()
         strategy = ms.search_strategy.EvolutionarySearch(
             population_size=POPULATION,
             init_measured_ratio=0.25,

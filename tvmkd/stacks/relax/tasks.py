@@ -12,6 +12,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
+from tvmkd.runtime.tvm_process import register_intrinsics
 from tvmkd.stacks.relax import kernels as packed
 from tvmkd.stacks.relax import winograd
 from tvmkd.stacks.relax.templates import template_for
@@ -103,6 +104,8 @@ def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
     Raises:
         tvm.s_tir.ScheduleError: the record's trace does not fit the task.
     """
+    if "Tensorize" in str(record.record):
+        register_intrinsics()
     workload = ms.database.Workload(task.mod)
     trace = ms.database.TuningRecord.from_json(record.record, workload).trace
     schedule = s_tir.Schedule(task.mod, debug_mask="none")

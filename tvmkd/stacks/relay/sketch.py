@@ -116,7 +116,12 @@ class SketchSpace:
         tiled = self._tiled(sampled, rng)
         good = sorted((seconds, key) for key, seconds in history if seconds is not None)
         seeds = [self._inputs[key].state for _, key in good[:SEEDS] if key in self._inputs]
-        found = list(self._policy.evolutionary_search(sampled + tiled + seeds, 3 * n))
+        pool = sampled + tiled + seeds
+        if len(self._model.inputs) <= WARM_UP:
+            # The cost model answers at random: evolution by it would be a slow random choice.
+            found = [pool[index] for index in rng.permutation(len(pool))[: 3 * n]]
+        else:
+            found = list(self._policy.evolutionary_search(pool, 3 * n))
         drawn = tiled or sampled
         lucky = [drawn[index] for index in rng.permutation(len(drawn))]
         share = max(1, round(EPSILON * n))
