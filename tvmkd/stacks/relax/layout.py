@@ -182,8 +182,7 @@ class _Rewrite:
             return None
         if attrs.kernel_layout != "OIHW" or weight.dtype != np.float32:
             return None
-        pads = [int(v) for v in attrs.padding]
-        pads = pads if len(pads) == 4 else [pads[0], pads[-1], pads[0], pads[-1]]
+        pads = [int(v) for v in attrs.padding]  # always four: Relax completes them
         strides, dilation = [int(v) for v in attrs.strides], [int(v) for v in attrs.dilation]
         groups, channels = int(attrs.groups), weight.shape[0]
         x = call.args[0]
