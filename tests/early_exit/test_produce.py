@@ -17,6 +17,7 @@ from tvmkd.stages import pipeline
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_worker")
 def test_distilling_leaves_pieces_that_run_and_numbers_that_add_up(tmp_path: Path) -> None:
     cfg = exits.parsed(project={"name": "exits", "out": str(tmp_path / "run")})
     found: dict[str, Any] = pipeline.run(cfg, until="early_exit")["early_exit"]

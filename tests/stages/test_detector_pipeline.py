@@ -48,6 +48,7 @@ def test_a_detector_is_distilled_pruned_quantised_and_exported(
     sections = {**SECTIONS, "project": {"name": "edge", "out": str(tmp_path / "run")}}
     found = pipeline.run(config.parse(sections), until="export")
     json.dumps(found)
+    assert found["distill"]["metric"] == "mAP"
     assert found["prune"]["metric"] == found["quantize"]["metric"] == "mAP"
     first, pruned = found["prune"]["steps"]
     assert pruned["kept"]
@@ -61,5 +62,10 @@ def test_a_detector_is_distilled_pruned_quantised_and_exported(
     detector = runtime.load(path)
     with np.load(tmp_path / "run" / "inputs.npz") as saved:
         (images,) = saved.values()
+    assert images.shape == (4, 3, 64, 64)
+    assert 0 <= images.min() < images.max() <= 1
+    assert detector.classes == tuple("0123456789")
+    detector((images[0] * 255).astype(np.uint8).transpose(1, 2, 0))
+    assert runtime.load(tmp_path / "run" / "teacher.onnx").classes == detector.classes
     logits, offsets = detector.infer(images[:1])
     assert logits.shape[1] == offsets.shape[1] == len(detector.description.anchors)

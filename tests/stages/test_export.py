@@ -106,9 +106,12 @@ def test_half_precision_is_made_of_a_copy_that_stays(tools: Tools, tmp_path: Pat
 def test_eight_bits_are_the_file_that_quantisation_made(tools: Tools, tmp_path: Path) -> None:
     made = context(tmp_path, export={"precision": "int8"}, quantize={})
     made.int8.write_text("eight bits")
+    weights = tmp_path / "student.onnx.data"
+    weights.write_text("of an earlier, larger model")
     run(made)
     tools.half.assert_not_called()
     assert made.onnx.read_text() == made.int8.read_text() == "eight bits"
+    assert not weights.exists()
     assert tools.checked == [("eight bits", {})]
     assert not made.full_precision.exists()
 

@@ -43,8 +43,9 @@ def quantize(
         search_in: folders to search for a ``module:callable``.
 
     Returns:
-        JSON-safe: ``metric`` and its text for people by score; ``fp32_score`` and ``int8_score`` on
-        the test split in ONNX Runtime and, after QAT, ``trained_score`` in PyTorch; ``agreement``:
+        JSON-safe: ``metric`` and its text for people by score; on the test split ``int8_score`` in
+        ONNX Runtime, ``fp32_score`` of the student (PTQ: in ONNX Runtime, QAT: in PyTorch) and,
+        after QAT, ``trained_score`` in PyTorch; ``agreement``:
         the share of answers (see `tvmkd.distill.task.Task.agreement`) that the int8 file has in
         common with the FP32 file (after QAT: with the trained network in PyTorch), or None;
         ``quantized``: number of int8 layers; ``kept``: the layers in FP32; ``ms``: medians by
@@ -64,10 +65,11 @@ def quantize(
     network = task.restore(student)
     folder = out / "quantize"
     folder.mkdir(exist_ok=True)
-    before = export(student, folder / "fp32.onnx", task.input_shape)
-    source, full = before, _judge(task, network, _in_onnx_runtime(before))
-    expected = full
-    if section.method == "qat":
+    if section.method == "ptq":
+        source = export(student, folder / "fp32.onnx", task.input_shape)
+        full = expected = _judge(task, network, _in_onnx_runtime(source))
+    else:
+        full = _judge(task, network, _in_pytorch(network))
 
         def train() -> None:
             fine_tune(
@@ -139,13 +141,7 @@ def judge_trained(
     """
     detach = fake.attach(network, keep_fp32)
     train()
-    network.cpu().eval()
-
-    def run(images: torch.Tensor) -> Any:
-        with torch.inference_mode():
-            return network(images)
-
-    judged = _judge(task, network, run)
+    judged = _judge(task, network, _in_pytorch(network))
     detach()
     return judged
 
@@ -167,6 +163,17 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _judge(task: Task, network: nn.Module, run: Callable[[torch.Tensor], Any]) -> Judged:
     score = task.measure(network, run, "test")[task.metric.key]
     return Judged(score, task.answers(network, run, "test"))
+
+
+def _in_pytorch(network: nn.Module) -> Callable[[torch.Tensor], Any]:
+    """Runs a network on the CPU in evaluation mode: ``[n, C, H, W]`` to its outputs."""
+    network.cpu().eval()
+
+    def run(images: torch.Tensor) -> Any:
+        with torch.inference_mode():
+            return network(images)
+
+    return run
 
 
 def _in_onnx_runtime(onnx: Path) -> Callable[[torch.Tensor], Any]:

@@ -78,6 +78,8 @@ class Export(Stage):
             if cfg.export.precision == "int8":
                 with draft(context.onnx) as written:
                     shutil.copyfile(context.int8, written)
+                # Weights of an earlier, larger model.
+                context.onnx.with_name(f"{context.onnx.name}.data").unlink(missing_ok=True)
             else:
                 step("exporting the student, and checking it against PyTorch")
                 self._export_student(shape, pictures)
