@@ -33,9 +33,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-import architecture  # noqa: E402
 import libcst as cst  # noqa: E402
 from libcst.metadata import (  # noqa: E402
     ByteSpanPositionProvider,
@@ -45,6 +44,7 @@ from libcst.metadata import (  # noqa: E402
 from mutmut.mutation.mutators import mutation_operators, operator_string  # noqa: E402
 
 QUICK = "not (rpc or board or slow or gpu)"
+NOT_LOADED = 71  # status of a run whose tests pass without the changed module
 LEAST_SECONDS = 10.0  # the time limit of a run, or eight times what the unchanged module needs
 
 
@@ -194,10 +194,12 @@ class _Finder(importlib.abc.MetaPathFinder):
 
     def __init__(self, name: str, path: Path, code: str) -> None:
         self._name, self._path, self._code = name, str(path), code
+        self.used = False
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         if fullname != self._name:
             return None
+        self.used = True
         loader = _Loader(fullname, self._path, self._code)
         return importlib.util.spec_from_file_location(fullname, self._path, loader=loader)
 
@@ -254,7 +256,7 @@ def _baseline(path: Path, arguments: Sequence[str], folder: Path) -> dict[str, A
         status = _run_tests(arguments, folder)
         coverage.stop()
         lines = sorted(coverage.get_data().lines(str(path)) or [])
-        names = [name for name, module in sys.modules.items() if _can_be_preloaded(name, module)]
+        names = [name for name, module in sys.modules.items() if _is_library(module)]
         report.write_text(json.dumps({"lines": lines, "names": names}))
         return status
 
@@ -267,28 +269,18 @@ def _baseline(path: Path, arguments: Sequence[str], folder: Path) -> dict[str, A
     return {**result, "seconds": time.monotonic() - started}
 
 
-def _can_be_preloaded(name: str, module: Any) -> bool:
-    where = getattr(module, "__file__", None) or ""
-    return "site-packages" in where or name.startswith("tvmkd")
+def _is_library(module: Any) -> bool:
+    return "site-packages" in (getattr(module, "__file__", None) or "")
 
 
-def _preload(name: str, names: Iterable[str]) -> None:
-    """Imports what the tests need and what does not depend on the module, before the forks."""
-    importers: dict[str, set[str]] = {}
-    for importer, imported, _ in architecture.arrows():
-        importers.setdefault(imported, set()).add(importer)
-    dependent, todo = {name}, [name]
-    while todo:
-        for importer in importers.get(todo.pop(), set()) - dependent:
-            dependent.add(importer)
-            todo.append(importer)
+def _preload(names: Iterable[str]) -> None:
+    """Imports the libraries that the tests need, before the forks.
+
+    tvmkd's own modules are left to each fork: a package among them may import the changed module.
+    """
     for each in names:
-        if each not in dependent:
-            with contextlib.suppress(Exception):
-                importlib.import_module(each)
-    for each in dependent & set(sys.modules):  # the packages' own files excepted
-        if not hasattr(sys.modules[each], "__path__"):
-            del sys.modules[each]
+        with contextlib.suppress(Exception):
+            importlib.import_module(each)
     gc.freeze()  # pytest collects garbage several times a run: not what is imported here
 
 
@@ -330,7 +322,7 @@ def main() -> int:
             todo = [mutant for mutant in todo if low <= mutant.last and mutant.first <= high]
         if options.sample and options.sample < len(todo):
             todo = random.Random(0).sample(todo, options.sample)
-        _preload(name, baseline["names"])
+        _preload(baseline["names"])
         limit = max(LEAST_SECONDS, 8 * baseline["seconds"])
         covered = set(baseline["lines"])
         print(f"{options.module}: {len(todo)} bugs; the tests take {baseline['seconds']:.1f} s")
@@ -339,10 +331,14 @@ def main() -> int:
             reached = covered.intersection(range(mutant.first, mutant.last + 1))
 
             def work(mutant: Mutant = mutant) -> int:
-                sys.meta_path.insert(0, _Finder(name, path, mutant.code))
-                return _run_tests(arguments, folder)
+                finder = _Finder(name, path, mutant.code)
+                sys.meta_path.insert(0, finder)
+                return _run_tests(arguments, folder) or (0 if finder.used else NOT_LOADED)
 
-            if reached and _forked(work, limit) != 0:
+            status = _forked(work, limit) if reached else 0
+            if status == NOT_LOADED:
+                raise SystemExit(f"the tests ran without loading the changed {name}")
+            if status != 0:
                 noticed += 1
             else:
                 why = "" if reached else "  (no test gets there)"

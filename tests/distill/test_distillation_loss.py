@@ -63,6 +63,15 @@ def test_cached_answers_stand_in_for_the_teacher(pair, batch) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+def test_where_features_are_compared_the_teacher_runs_and_kept_answers_are_unused(
+    pair, batch
+) -> None:
+    plain, given = make(pair, features=[HINT]), make(pair, torch.randn(10, 5), features=[HINT])
+    given.load_state_dict(plain.state_dict())
+    logits = pair[0](batch.images)
+    torch.testing.assert_close(given(batch, logits), plain(batch, logits))
+
+
 def test_terms_add_up_with_their_weights_and_schedules(pair, batch) -> None:
     student, teacher = pair
     terms = [
@@ -155,3 +164,10 @@ def test_hints_across_families_are_warned_of(pair, capsys: pytest.CaptureFixture
     look(pair, [HINT])
     assert not pair[0][0]._forward_hooks
     assert "Hao" not in capsys.readouterr().err
+
+
+def test_a_class_named_attention_attends() -> None:
+    class OwnAttention(nn.Module):
+        pass
+
+    assert attends(nn.Sequential(nn.Linear(2, 2), OwnAttention()))
