@@ -26,8 +26,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is older than 3.10: give make PYTHON=..."; exit 5; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python scripts/quiet_pip.py $(VENV)/install.log \
-	  $(BIN)/python -m pip install --disable-pip-version-check --no-input -e '.[dev]'
+	@$(BIN)/python scripts/install.py $(VENV)/install.log -e '.[dev]'
 	@touch $@
 	@echo "==> Installed: $(BIN)/tvmkd"
 
