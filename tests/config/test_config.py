@@ -138,6 +138,11 @@ def test_what_does_not_go_with_a_detector_is_refused(
         detector(**sections)
 
 
+def test_a_fault_of_two_sections_is_named_after_neither() -> None:
+    with pytest.raises(InputError, match=r"^a\.toml: \[data\.camera\] has no effect"):
+        config.parse({**NAMED, "data": {"camera": {"jpeg": [1, 2]}}}, "a.toml")
+
+
 def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None:
     sections = {"prune": {}, "quantize": {}, "export": {"precision": "int8"}}
     assert detector(**sections).export.precision == "int8"

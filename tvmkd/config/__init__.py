@@ -192,7 +192,8 @@ def _explain(problem: Any) -> str:
         return f'"{name}" is missing; add it'
     message = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    return f"{name}: {message[0].lower()}{message[1:]}{given}"
+    # What concerns several sections belongs to no key.
+    return (f"{name}: " if name else "") + f"{message[0].lower()}{message[1:]}{given}"
 
 
 def _keys(place: list[str]) -> list[str]:
