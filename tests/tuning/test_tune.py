@@ -120,7 +120,7 @@ def test_a_signal_loses_at_most_the_trials_in_flight(
         tmp_path, ground, 5, trials=30, options={"batch": 4, "workers": 1}
     )
     monkeypatch.delenv("TVMKD_TEST_MARK")
-    assert len(left_behind(mark)) >= 2  # the zygote and the process with the session
+    assert len(left_behind(mark)) >= 2  # the forkserver and the process with the session
     process.send_signal(number)
     process.communicate(timeout=60)
     assert len(trials(tmp_path)) >= 5

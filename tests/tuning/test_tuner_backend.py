@@ -8,7 +8,7 @@ from tvmkd.base import stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.tuning import tuner_backend
 
-FUNCTIONS = [name for name in vars(tuner_backend.Dialect) if not name.startswith("_")]
+FUNCTIONS = [name for name in vars(tuner_backend.TunerBackend) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("stack", stack_registry.names())

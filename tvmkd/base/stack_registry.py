@@ -23,7 +23,7 @@ class StackEntry:
         title: in sentences.
         search: the tuner of TVM that it uses, in sentences.
         worker: class that implements `tvmkd.stacks.base.Stack`.
-        tuner_backend: module with the functions of `tvmkd.tuning.tuner_backend.Dialect`.
+        tuner_backend: module with the functions of `tvmkd.tuning.tuner_backend.TunerBackend`.
         program: what loads one of its libraries in a process that has its TVM.
         remote_program: what runs one of its libraries on a board over RPC.
         record_files: files of TVM's own tuning database in a records folder.

@@ -58,7 +58,7 @@ class WarmBuilder:
     first build waits for it. If it dies it is started again once per batch.
 
     Args:
-        setup: what builds have to know: see :meth:`tvmkd.tuning.tuner_backend.Dialect.setup`.
+        setup: what builds have to know: see :meth:`tvmkd.tuning.tuner_backend.TunerBackend.setup`.
         stack: whose candidates they are.
         linker: see :func:`linker_for`.
         workers: builds at a time (default: the CPUs this process may use).
@@ -127,7 +127,7 @@ class WarmBuilder:
         """Builds every candidate and returns one result for each, in order.
 
         Args:
-            sources: see :meth:`tvmkd.tuning.tuner_backend.Dialect.source`.
+            sources: see :meth:`tvmkd.tuning.tuner_backend.TunerBackend.source`.
             on_result: called with the index and the result as each build ends.
 
         Raises:

@@ -28,7 +28,7 @@ from typing import Any
 from tvmkd.base import wire
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.tuning import tuner_backend
-from tvmkd.tuning.tuner_backend import Dialect
+from tvmkd.tuning.tuner_backend import TunerBackend
 
 EXIT_BUILD_FAILED = 3
 ERROR_LIMIT = 2000  # characters of a build's error that are kept
@@ -68,7 +68,7 @@ def _link(linker: list[str], stem: Path) -> None:
         os._exit(EXIT_BUILD_FAILED)  # the linker printed why
 
 
-def _work(stack: Dialect, setup: Any, ask: int, answer: int, params: dict[str, Any]) -> None:
+def _work(stack: TunerBackend, setup: Any, ask: int, answer: int, params: dict[str, Any]) -> None:
     """The worker: builds what it is asked for until a build fails. Never returns."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -114,7 +114,7 @@ def _verdict(status: int, stem: Path) -> tuple[str, str]:
 class Forkserver:
     """The handlers of the process, and the folder that its builds go to."""
 
-    def __init__(self, stack: Dialect) -> None:
+    def __init__(self, stack: TunerBackend) -> None:
         self._stack = stack
         self._setup: Any = None
         self._folder: Path | None = None

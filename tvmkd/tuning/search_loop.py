@@ -24,7 +24,7 @@ from tvmkd.tuning.runner import BoardRunner
 from tvmkd.tuning.scheduler import TaskScheduler
 from tvmkd.tuning.session import Session
 from tvmkd.tuning.space import Candidate, Task
-from tvmkd.tuning.tuner_backend import Dialect
+from tvmkd.tuning.tuner_backend import TunerBackend
 
 Emit = Callable[[str, dict[str, Any]], None]
 
@@ -93,7 +93,7 @@ class SearchLoop:
     def __init__(
         self,
         tasks: Sequence[Task],
-        stack: Dialect,
+        stack: TunerBackend,
         session: Session,
         runner: BoardRunner,
         builder: WarmBuilder,

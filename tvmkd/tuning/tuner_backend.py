@@ -1,8 +1,8 @@
 """What differs between the stacks' tuners: how candidates are proposed, built and recorded.
 
-The session, the loop, the builder and the boards are the same for every stack. A dialect is a
-module with the functions of :class:`Dialect`; it imports its TVM inside them, so that reading a
-folder of records needs none.
+The session, the loop, the builder and the boards are the same for every stack. A tuner backend is a
+module with the functions of :class:`TunerBackend`; it imports its TVM inside them, so that reading
+a folder of records needs none.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Recorder(Protocol):
         """Appends the record of a candidate, with one value: upstream ranks by the mean."""
 
 
-class Dialect(Protocol):
-    """The functions of a dialect's module."""
+class TunerBackend(Protocol):
+    """The functions of a tuner backend's module."""
 
     def import_compiler(self) -> Any:
         """Imports this stack's TVM with all that tuning needs; returns the module."""
@@ -67,10 +67,10 @@ class Dialect(Protocol):
         """
 
 
-def of(stack: str) -> Dialect:
-    """The dialect of a stack.
+def of(stack: str) -> TunerBackend:
+    """The tuner backend of a stack.
 
     Raises:
         UsageError: there is no such stack.
     """
-    return cast("Dialect", stack_registry.load(stack_registry.get(stack).tuner_backend))
+    return cast("TunerBackend", stack_registry.load(stack_registry.get(stack).tuner_backend))
