@@ -18,6 +18,7 @@ from tvmkd.base.manifest import Manifest
 from tvmkd.stacks import compile as compiling
 
 
+@pytest.mark.usefixtures("warm_worker")
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(api, optionflags=doctest.FAIL_FAST)
@@ -117,6 +118,7 @@ def test_a_tracker_that_is_none_is_wrong_usage(calls: Any) -> None:
     assert calls == []
 
 
+@pytest.mark.usefixtures("warm_worker")
 def test_a_build_prints_nothing_and_reports_its_steps(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

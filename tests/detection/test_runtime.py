@@ -15,10 +15,13 @@ from detector_files import SIZE, onnx_detector, patches, scene
 from onnx import helper
 from PIL import Image
 
+import tvmkd
 from tvmkd import artifact, targets
 from tvmkd.base.errors import InputError
 from tvmkd.detection import runtime
 from tvmkd.detection.decode import Detections
+from tvmkd.stacks import worker_pool
+from tvmkd.stacks.worker_pool import Pool
 
 
 def boxes_of(found: Detections, classes: tuple[str, ...]) -> dict[str, list[float]]:
@@ -152,11 +155,11 @@ def test_nan_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(tmp_path_factory: pytest.TempPathFactory, workers: Pool) -> Path:
     folder = tmp_path_factory.mktemp("compiled")
     path = onnx_detector(folder / "d.onnx", "softmax")
-    command = [sys.executable, "-m", "tvmkd", "build", path, "--untuned", "-o", folder / "out"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=240)
+    with worker_pool.shared(workers):
+        tvmkd.build(path, folder / "out", shipped=False)
     return folder
 
 
