@@ -34,6 +34,21 @@ pytestmark = [
 ]
 
 
+def product(path: Path) -> Path:
+    """One kernel."""
+    weight = np.random.default_rng(0).standard_normal((16, 4)).astype("float32")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [8, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8, 4])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
 def network(path: Path) -> Path:
     """A convolution, a mean and a product: three kinds of kernel."""
     rng = np.random.default_rng(0)
@@ -124,12 +139,12 @@ def test_a_model_is_launched_kernel_by_kernel(board: dict[str, Any], tmp_path: P
 def test_kernels_are_tuned_and_what_is_wrong_is_not_written(
     board: dict[str, Any], tmp_path: Path
 ) -> None:
-    model, folder = network(tmp_path / "m.onnx"), tmp_path / "records"
+    model, folder = product(tmp_path / "m.onnx"), tmp_path / "records"
     where: dict[str, Any] = {"tracker": (board["host"], board["port"]), "key": board["key"]}
-    summary = tune(model, NANO, folder, trials=8, **where)
-    assert summary["trials"] == 8
+    summary = tune(model, NANO, folder, trials=3, **where)
+    assert summary["trials"] == 3
     lines = list(records.read_lines(folder / records.TRIALS))
-    assert sum(line["figure"] is not None for line in lines) >= 6, summary["errors"]
+    assert sum(line["figure"] is not None for line in lines) >= 2, summary["errors"]
     assert launches(tmp_path)
     # A driver that computes nothing gives wrong answers, with and without the records.
     with pytest.raises(TvmkdError, match="without any tuning record too"):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_nano
 import pytest
 import tiny_kernels
 from grounds import Ground, faults
@@ -24,7 +23,8 @@ from tvmkd.boards.fleet import Fleet, running_fleet, start_server, start_tracker
 from tvmkd.tuning import records
 
 pytestmark = pytest.mark.rpc
-KILLS = {"relax": 8, "relay": 3}
+TRIALS = 20
+KILLS = {"relax": 4, "relay": 2}
 
 # What a session guarantees does not depend on the stack; where it might, a test runs on both.
 on_relax = pytest.mark.parametrize("ground", ["relax"], indirect=True)
@@ -103,7 +103,7 @@ def test_a_board_that_comes_later_gets_work(tmp_path: Path) -> None:
 
 @on_relax
 def test_a_frozen_board_is_nobodys_error(pair: Fleet, ground: Ground, tmp_path: Path) -> None:
-    settings = {"trials": 16, "options": {"batch": 4, "run_timeout": 4.0}}
+    settings = {"trials": 10, "options": {"batch": 4, "run_timeout": 3.0}}
     process = ground.start(tmp_path, pair, **settings)
     frozen = pair.servers[0]
     try:
@@ -111,7 +111,7 @@ def test_a_frozen_board_is_nobodys_error(pair: Fleet, ground: Ground, tmp_path: 
     finally:
         os.killpg(frozen.pid, signal.SIGCONT)
     assert faults(finished(last)["errors"]) == {}
-    assert_sound(tmp_path, 16)
+    assert_sound(tmp_path, 10)
 
 
 @on_relax
@@ -133,13 +133,13 @@ def test_a_tracker_that_is_killed_and_comes_back_is_found_again(
 @on_relax
 def test_two_tuners_take_turns_on_one_board(ground: Ground, tmp_path: Path) -> None:
     processes = [
-        ground.start(tmp_path / name, trials=12, options={"batch": 3})
+        ground.start(tmp_path / name, trials=6, options={"batch": 3})
         for name in ("first", "second")
     ]
     for process in processes:
         assert faults(finished(tiny_kernels.events(process)[-1])["errors"]) == {}
-    assert_sound(tmp_path / "first", 12)
-    assert_sound(tmp_path / "second", 12)
+    assert_sound(tmp_path / "first", 6)
+    assert_sound(tmp_path / "second", 6)
 
 
 def test_a_kernel_that_fills_memory_is_a_counted_error(tmp_path: Path) -> None:
@@ -148,37 +148,6 @@ def test_a_kernel_that_fills_memory_is_a_counted_error(tmp_path: Path) -> None:
         result = tiny_kernels.tune(tmp_path, fleet.address(), **settings)
         assert len(boards(fleet.host, fleet.port)) == 1
     assert result["errors"] == {"run_crash": 1}
-
-
-def test_a_hot_board_rests_until_it_has_cooled_down(tmp_path: Path) -> None:
-    root = fake_nano.plant(tmp_path / "root", celsius=40.0)
-    target = {"thermal": {"pause_celsius": 80.0, "resume_celsius": 65.0}}
-    with running_fleet(1, key="hot", threads=1, root=str(root)) as fleet:
-        settings: dict[str, Any] = {"trials": 12, "options": {"batch": 2}, "target": target}
-        process = tiny_kernels.start(tmp_path / "r", fleet.address(), **settings)
-        assert process.stdout is not None
-        notes, last, seen = [], None, 0
-        for line in process.stdout:
-            last = json.loads(line)
-            seen += last[0] == "trial"
-            if last[0] == "trial" and seen == 4:
-                fake_nano.plant(root, celsius=91.0, throttled=True)
-            if last[0] == "note":
-                notes.append(last[1]["text"])
-                if "rests" in notes[-1]:
-                    assert seen < 12
-                    fake_nano.plant(root, celsius=50.0)
-        process.communicate()
-    assert finished(last)["errors"] == {}
-    assert any("rests: it is at 91.0 C and throttled" in note for note in notes)
-    assert any("has cooled down" in note for note in notes)
-    lines = trials(tmp_path / "r")
-    assert len(lines) == 12
-    assert [line["celsius"] for line in lines][:4] == [40.0] * 4
-    assert lines[-1]["celsius"] == 50.0
-    hot = [line for line in lines if line["celsius"] == 91.0]
-    assert hot, "the trial after which it rested"
-    assert all(line["throttled"] for line in hot)
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="apt-get install faketime")
@@ -214,17 +183,15 @@ def test_a_clock_that_jumps_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_tuner_killed_again_and_again_ends_with_the_same_records(
+def test_a_tuner_killed_again_and_again_makes_every_trial_once(
     tmp_path: Path, ground: Ground
 ) -> None:
     settings: dict[str, Any] = {
         "tasks": ["matmul:32", "matmul:48"],
-        "trials": 24,
+        "trials": TRIALS,
         "seed": 7,
         "options": {"batch": 3, "workers": 1},
     }
-    undisturbed = ground.tune(tmp_path / "calm", **settings)
-    assert_sound(tmp_path / "calm", 24)
     chance = random.Random(20)
     folder = tmp_path / "killed"
     for _ in range(KILLS[ground.stack]):
@@ -238,8 +205,7 @@ def test_a_tuner_killed_again_and_again_ends_with_the_same_records(
         process.send_signal(signal.SIGKILL)
         process.communicate()
     last = ground.tune(folder, **settings)
-    assert last["trials"] == undisturbed["trials"]
-    assert_sound(folder, 24)
+    assert last["trials"] == TRIALS
+    assert_sound(folder, TRIALS)
     for path in (*records.native(folder), folder / records.TRIALS):
         assert all(json.loads(line) for line in path.read_text().splitlines())
-    assert len(trials(folder)) == len(trials(tmp_path / "calm"))

@@ -73,42 +73,25 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
 ) -> None:
     folder = tmp_path / "records"
     settings = {"tasks": ["matmul:32", "matmul:48"], "options": {"batch": 4}}
-    first = ground.tune(folder, trials=9, **settings)
-    assert first["fresh"] == 9
+    first = ground.tune(folder, trials=5, **settings)
+    assert first["fresh"] == 5
     assert faults(first["errors"]) == {}
     assert all(task["best_us"] > 0 for task in first["tasks"])
     assert first["end_to_end_us"] == pytest.approx(sum(t["best_us"] for t in first["tasks"]))
-    assert_sound(folder, 9)
-    second = ground.tune(folder, trials=14, **settings)
-    assert second["trials"] == 14
-    assert second["fresh"] == 5
-    assert_sound(folder, 14)
-    assert ground.tune(folder, trials=14, **settings)["fresh"] == 0
+    assert_sound(folder, 5)
+    second = ground.tune(folder, trials=8, **settings)
+    assert second["trials"] == 8
+    assert second["fresh"] == 3
+    assert_sound(folder, 8)
     info = json.loads((folder / records.SIDECAR).read_text())
     assert [task["name"] for task in info["tasks"]] == settings["tasks"]
     assert info["boards"][0]["threads"] == 1
     assert info["boards"][0]["tvm_num_threads"] == 1
 
 
-@pytest.mark.slow
-def test_the_same_seed_proposes_the_same_candidates(tmp_path: Path, ground: Ground) -> None:
-    keys = []
-    for name in ("one", "two"):
-        ground.tune(tmp_path / name, trials=4, seed=3)
-        keys.append({line["key"] for line in trials(tmp_path / name)})
-    assert keys[0] == keys[1]
-    ground.tune(tmp_path / "three", trials=4, seed=4)
-    assert {line["key"] for line in trials(tmp_path / "three")} != keys[0]
-
-
-def test_an_exhausted_space_ends_the_run(tmp_path: Path, fleet: Fleet) -> None:
-    result = tiny_kernels.tune(tmp_path, fleet.address(), tasks=["call:getpid"], trials=5)
-    assert result["trials"] == 1
-
-
 @pytest.mark.parametrize(
     ("ground", "number"),
-    [("relax", signal.SIGINT), ("relay", signal.SIGTERM), ("relax", signal.SIGKILL)],
+    [("relax", signal.SIGINT), ("relay", signal.SIGKILL)],
     indirect=["ground"],
 )
 def test_a_signal_loses_at_most_the_trials_in_flight(
@@ -128,42 +111,22 @@ def test_a_signal_loses_at_most_the_trials_in_flight(
     while left_behind(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_behind(mark) == []
-    result = ground.tune(tmp_path, trials=12)
-    assert result["trials"] >= 12
+    result = ground.tune(tmp_path, trials=8)
+    assert result["trials"] >= 8
     assert_sound(tmp_path, result["trials"])
 
 
-def test_torn_last_lines_are_cut_off_and_measured_anew(tmp_path: Path, ground: Ground) -> None:
-    ground.tune(tmp_path, trials=4)
-    native = records.native(tmp_path)[-1]
-    for path in (native, tmp_path / records.TRIALS):
-        path.write_bytes(path.read_bytes()[:-40])
-    found = tiny_kernels.events(ground.start(tmp_path, trials=6))
-    notes = [data["text"] for name, data in found if name == "note"]
-    assert any(native.name in note for note in notes)
-    assert any(records.TRIALS in note for note in notes)
-    assert found[-1][1]["fresh"] == 3
-    assert_sound(tmp_path, 6)
-
-
+@on_relax
 def test_a_hung_kernel_is_a_counted_error_and_is_not_tried_again(
     tmp_path: Path, ground: Ground
 ) -> None:
     settings = {"tasks": ["call:pause", "matmul:32"], "options": {"run_timeout": 2.0}}
     result = ground.tune(tmp_path, trials=4, **settings)
-    # Relax has one candidate of it, AutoScheduler as many as it is asked for: three, then it waits.
-    assert faults(result["errors"]) == {"run_timeout": {"relax": 1, "relay": 3}[ground.stack]}
+    assert faults(result["errors"]) == {"run_timeout": 1}
     assert_sound(tmp_path, 4)
     again = ground.tune(tmp_path, trials=6, **settings)
     assert faults(again["errors"]) == {}
     assert_sound(tmp_path, 6)
-
-
-@on_relax
-def test_a_crashing_kernel_is_a_counted_error(tmp_path: Path, ground: Ground) -> None:
-    result = ground.tune(tmp_path, tasks=["call:abort", "matmul:32"], trials=3)
-    assert faults(result["errors"]) == {"run_crash": 1}
-    assert_sound(tmp_path, 3)
 
 
 @on_relax
@@ -174,10 +137,9 @@ def test_a_server_that_dies_and_comes_back_costs_no_candidate(
 
     with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
         process = start_and_wait_for_trials(
-            tmp_path, ground, 3, fleet, trials=16, options={"batch": 2, "board_wait": 30}
+            tmp_path, ground, 3, fleet, trials=10, options={"batch": 2, "board_wait": 30}
         )
         fleet.servers[0].end()
-        time.sleep(1.0)
         fleet.servers.append(
             start_server(f"{fleet.host}:{fleet.port}", "mortal", threads=1, runs=ground.runs)
         )
@@ -185,14 +147,14 @@ def test_a_server_that_dies_and_comes_back_costs_no_candidate(
     assert name == "result", data
     assert faults(data["errors"]) == {}
     assert data["sessions_lost"] >= 1
-    assert_sound(tmp_path, 16)
+    assert_sound(tmp_path, 10)
 
 
 @on_relax
 def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path, ground: Ground) -> None:
     with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
         process = start_and_wait_for_trials(
-            tmp_path, ground, 3, fleet, trials=30, options={"batch": 2, "board_wait": 3}
+            tmp_path, ground, 3, fleet, trials=30, options={"batch": 2, "board_wait": 1}
         )
         fleet.servers[0].end()
         name, data = tiny_kernels.events(process)[-1]
@@ -202,25 +164,6 @@ def test_a_server_that_stays_dead_ends_the_run_clearly(tmp_path: Path, ground: G
     lines = trials(tmp_path)
     assert lines
     assert {line["status"] for line in lines} <= {"ok", WRONG}
-
-
-@on_relax
-@pytest.mark.slow
-def test_a_tracker_that_is_gone_ends_the_run_only_when_a_board_is_needed_anew(
-    tmp_path: Path, ground: Ground
-) -> None:
-    with running_fleet(1, key="mortal", threads=1, runs=ground.runs) as fleet:
-        process = start_and_wait_for_trials(
-            tmp_path, ground, 2, fleet, trials=6, options={"batch": 2, "board_wait": 3}
-        )
-        fleet.tracker.end()
-        name, _ = tiny_kernels.events(process)[-1]
-        assert name == "result"  # the open session needs no tracker
-        assert_sound(tmp_path, 6)
-        name, data = tiny_kernels.events(ground.start(tmp_path, fleet, trials=9))[-1]
-    assert name == "failed"
-    assert data["type"] == "MissingError"
-    assert "no tracker at" in data["message"]
 
 
 @pytest.mark.parametrize(

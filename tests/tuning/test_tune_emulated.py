@@ -28,34 +28,18 @@ def figures(folder: Path) -> dict[str, float]:
 
 
 def test_tuning_by_instructions_finds_a_faster_kernel_and_finds_it_again(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"target": NANO.to_dict(), "trials": 16, "seed": 3}
-    with emulate.emulated_fleet(NANO, 3, "nano", icount=True) as address:
+    settings: dict[str, Any] = {"target": NANO.to_dict(), "trials": 8, "seed": 3}
+    with emulate.emulated_fleet(NANO, 1, "nano", icount=True) as address:
         for name in ("one", "two"):
             tiny_kernels.tune(tmp_path / name, address, options=COUNTS, **settings)
     one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
-    assert len(one) == 16
+    assert len(one) == 8
     assert min(one.values()) < 0.9 * max(one.values()), "the worst takes clearly more"
     both = set(one) & set(two)
     assert both
     assert all(abs(one[key] - two[key]) <= 0.001 * one[key] for key in both)
-    # A board that is ready late may find nothing left to measure.
-    assert len({line["board"] for line in records.read_lines(tmp_path / "one/trials.jsonl")}) > 1
     info = json.loads((tmp_path / "one" / records.SIDECAR).read_text())
     assert (info["measured_on"], info["evaluator"]) == ("emulated", "icount")
-
-
-def test_counts_and_times_are_never_mixed(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"target": NANO.to_dict(), "trials": 2}
-    with emulate.emulated_fleet(NANO, 1, "nano", icount=True) as address:
-        tiny_kernels.tune(tmp_path, address, options=COUNTS, **settings)
-        found = tiny_kernels.events(tiny_kernels.start(tmp_path, address, **settings))
-    assert found[-1][0] == "failed"
-    assert "holds instruction counts" in found[-1][1]["message"]
-    with emulate.emulated_fleet(NANO, 1, "nano") as address:
-        found = tiny_kernels.events(
-            tiny_kernels.start(tmp_path / "new", address, options=COUNTS, **settings)
-        )
-    assert "counts no instructions" in found[-1][1]["message"]
 
 
 def test_a_board_of_another_kind_under_the_key_gets_nothing(tmp_path: Path) -> None:
@@ -74,12 +58,3 @@ def test_a_board_of_another_kind_under_the_key_gets_nothing(tmp_path: Path) -> N
             assert boards == {f"127.0.0.1:{fleet.servers[0].port}"}
         finally:
             other.end()
-
-
-def test_a_key_with_wrong_boards_only_is_refused_before_any_trial(tmp_path: Path) -> None:
-    host: dict[str, Any] = {"toolchain": {"triple": "x86_64-linux-gnu", "glibc": "2.28"}}
-    with emulate.emulated_fleet(NANO, 1, "nano") as address:
-        found = tiny_kernels.events(tiny_kernels.start(tmp_path, address, target=host, trials=4))
-    assert found[-1] == ("failed", {"type": "InputError", "message": found[-1][1]["message"]})
-    assert "it is aarch64 and the target is x86_64" in found[-1][1]["message"]
-    assert records.read_lines(tmp_path / records.TRIALS) == []

@@ -15,6 +15,8 @@ from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.bench.engines.tensorrt_board import TensorRTBoardEngine, whole
 from tvmkd.bench.schema import Comparison
+from tvmkd.boards.fleet import Fleet
+from tvmkd.stacks.client import StackClient
 
 
 @pytest.fixture(params=fake_board.PYTHONS)
@@ -106,21 +108,21 @@ def test_a_nano_s_options_are_json(tmp_path: Path) -> None:
 @pytest.mark.rpc
 @pytest.mark.timeout(240)
 def test_tvm_and_tensorrt_take_turns_on_one_board(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    relax_stack: StackClient,
+    fleet: Fleet,
 ) -> None:
     from tvmkd import cli, targets
-    from tvmkd.boards.fleet import local_fleet
-    from tvmkd.stacks.client import StackClient
 
     onnx, out = toys.onnx_file(tmp_path / "m.onnx"), tmp_path / "result.json"
-    with StackClient("relax") as stack:
-        stack.build(onnx, targets.load("host").to_dict(), [], tmp_path / "host")
-    with local_fleet(1, "one", threads=1) as address:
-        fake_board.plant(tmp_path / "nano", Path(sys.executable), monkeypatch)
-        argv = ["compare", onnx, "--artifact", tmp_path / "host", "--ssh", "user@nano"]
-        argv += ["--rpc-tracker", f"{address['host']}:{address['port']}", "--rpc-key", "one"]
-        argv += ["--seconds", "0.2", "--rounds", "2", "-o", out]
-        assert cli.execute([str(word) for word in argv]) == 0, capfd.readouterr()
+    relax_stack.build(onnx, targets.load("host").to_dict(), [], tmp_path / "host")
+    fake_board.plant(tmp_path / "nano", Path(sys.executable), monkeypatch)
+    argv = ["compare", onnx, "--artifact", tmp_path / "host", "--ssh", "user@nano"]
+    argv += ["--rpc-tracker", f"{fleet.host}:{fleet.port}", "--rpc-key", fleet.key]
+    argv += ["--seconds", "0.2", "--rounds", "2", "-o", out]
+    assert cli.execute([str(word) for word in argv]) == 0, capfd.readouterr()
     result = Comparison.load(out)
     assert result.left_out == []
     assert {engine.name: engine.facts.get("clock") for engine in result.engines} == {

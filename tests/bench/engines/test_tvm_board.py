@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,25 @@ from tvmkd.base.errors import InputError, UsageError
 from tvmkd.bench import CompareOptions, EngineSpec, compare, gate
 from tvmkd.bench.schema import Comparison
 from tvmkd.boards import emulate
-from tvmkd.boards.fleet import local_fleet
+from tvmkd.boards.fleet import Fleet, local_fleet
 from tvmkd.stacks.client import StackClient
 
 pytestmark = [pytest.mark.rpc, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, relax_stack: StackClient) -> Path:
     """A model with artifacts for this machine and for a Nano."""
     made = tmp_path_factory.mktemp("built")
     model = graphs.separable(made / "m.onnx")
-    with StackClient("relax") as stack:
-        for name in ("host", "jetson-nano"):
-            stack.build(model, targets.load(name).to_dict(), [], made / name)
+    for name in ("host", "jetson-nano"):
+        relax_stack.build(model, targets.load(name).to_dict(), [], made / name)
     return made
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[dict[str, Any]]:
-    with local_fleet(1, "one", threads=1) as found:
-        yield found
+@pytest.fixture
+def address(fleet: Fleet) -> dict[str, Any]:
+    return fleet.address()
 
 
 def on_board(name: str, path: Path, address: dict[str, Any]) -> EngineSpec:
@@ -94,24 +91,23 @@ def test_emulated_times_are_marked_everywhere_and_pass_no_gate(
 
 
 def test_a_key_with_two_boards_or_nothing_to_run_is_said(
-    folder: Path, capfd: pytest.CaptureFixture[str]
+    folder: Path, capfd: pytest.CaptureFixture[str], fleet: Fleet
 ) -> None:
     from tvmkd import cli
 
     def error(*more: str) -> tuple[int, str]:
-        argv = ["compare", str(folder / "m.onnx"), "--rpc-tracker", at, "--rpc-key", "pair", *more]
+        argv = ["compare", str(folder / "m.onnx"), "--rpc-tracker", at, "--rpc-key", key, *more]
         code = cli.execute(argv)
         return code, capfd.readouterr().err.strip().splitlines()[-1]
 
     with local_fleet(2, "pair", threads=1) as pair:
-        at = f"{pair['host']}:{pair['port']}"
+        at, key = f"{pair['host']}:{pair['port']}", "pair"
         code, line = error("--artifact", str(folder / "host"))
     assert (code, "2 boards have the key 'pair'" in line) == (4, True)
-    with local_fleet(1, "pair", threads=1) as pair:
-        at = f"{pair['host']}:{pair['port']}"
-        assert error() == (
-            4,
-            "tvmkd: error: nothing to run on the board: give --artifact (or --untuned)",
-        )
-        code, line = error("--engine", "onnxruntime")
+    at, key = f"{fleet.host}:{fleet.port}", fleet.key
+    assert error() == (
+        4,
+        "tvmkd: error: nothing to run on the board: give --artifact (or --untuned)",
+    )
+    code, line = error("--engine", "onnxruntime")
     assert (code, "engine onnxruntime cannot run on a board" in line) == (2, True)

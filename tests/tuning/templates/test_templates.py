@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tvmkd.base.locks import Lock
 
 NAMES = [
     name + suffix
@@ -21,15 +24,22 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def facts() -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("try_templates.py")],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of `try_templates`, which runs once for all processes of a parallel run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    found = folder / "templates.json"
+    with Lock(folder / "templates.lock", "trying templates", "wait", wait=lambda _: None):
+        if not found.exists():
+            done = subprocess.run(
+                [sys.executable, Path(__file__).with_name("try_templates.py")],
+                capture_output=True,
+                text=True,
+                timeout=240,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            found.write_text(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(found.read_text())
     return result
 
 

@@ -22,7 +22,7 @@ from tvmkd.stacks.relax import winograd  # noqa: E402
 from tvmkd.stacks.relax.templates import template_for  # noqa: E402
 
 TARGET = tvm.target.Target({"kind": "llvm", "num-cores": 2})
-MOST = 10
+MOST = 4
 
 
 def tensor(*shape: int, name: str = "x") -> Any:
