@@ -11,6 +11,8 @@ import bad_models
 import pytest
 import toys
 
+pytestmark = pytest.mark.usefixtures("warm_worker")
+
 
 @pytest.fixture
 def onnx(tmp_path: Path) -> Path:
