@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,8 @@ BECOMES = {
     "inputs joined": "concat",
     "flattened pixels": "permute_dims reshape",
     "flattened after a mean": "mean reshape",
+    # The first three are what it is channels first; nothing reads them.
+    "shuffled": "permute_dims reshape permute_dims reshape permute_dims reshape permute_dims",
     "shuffled otherwise": "permute_dims reshape permute_dims reshape",
     "one row": "permute_dims sign",
     "one pixel": "reshape sign",
@@ -331,6 +334,25 @@ def test_a_value_that_is_read_twice_is_moved_once() -> None:
     assert found == ["permute_dims", "conv2d", "permute_dims", "sign", "sign", "floor", "add"], (
         found
     )
+
+
+UNARY = (
+    "abs ceil erf exp floor log negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu "
+    "nn.silu round rsqrt sigmoid sqrt square tanh"
+)
+BINARY = "add divide greater less maximum minimum multiply power subtract"
+
+
+@inside("relax")
+def test_elementwise_operators_stay_channels_last() -> None:
+    for name in f"{UNARY} {BINARY}".split():
+        make = operator.attrgetter(name)(op)
+        inputs = 1 if name in UNARY.split() else 2
+        mod = module([IMAGE] * inputs, lambda *xs, make=make: make(*map(ready, xs)))
+        found = operators(layout.channels_last(mod))
+        assert found == ["permute_dims", "conv2d"] * inputs + [name, "permute_dims"], found
+    mod = module([IMAGE], lambda x: op.where(emitted(op.less(ready(x), x)), ready(x), x))
+    assert operators(layout.channels_last(mod))[-2:] == ["where", "permute_dims"]
 
 
 # Last, as it takes the longest.
