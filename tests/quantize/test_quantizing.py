@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,6 @@ from tvmkd.base.errors import InputError
 from tvmkd.data.splits import TensorImages
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.task import Metric, Task
-from tvmkd.export import export
 from tvmkd.quantize import quantizing
 from tvmkd.stages import pipeline
 
@@ -76,7 +77,15 @@ def test_layers_in_fp32_are_not_rounded_while_training() -> None:
 
 
 def test_onnx_runtime_runs_image_by_image_in_order(tmp_path: Path) -> None:
-    export(scaled(1.5).eval(), tmp_path / "m.onnx", (1, 1, 1, 1))
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 18]>
+        scaled (float[1, 1, 1, 1] input) => (float[1, 2] logits)
+        <float[1, 2] weights = {1.5, 1.0}> {
+            row = Flatten (input)
+            logits = MatMul (row, weights)
+        }"""
+    )
+    onnx.save(model, tmp_path / "m.onnx")
     values = [1.0 if number % 3 else -1.0 for number in range(7)]
     images = torch.tensor(values).view(-1, 1, 1, 1)
     found = quantizing._in_onnx_runtime(tmp_path / "m.onnx")(images)
