@@ -68,3 +68,15 @@ def test_the_generator_alone_decides() -> None:
 
 def test_from_the_start_where_it_is_full_at_once() -> None:
     assert make(full_at=0.0, start=0.1).share(0.0) == 1.0
+
+
+def test_by_default_it_goes_from_three_tenths_to_the_whole_in_a_straight_line() -> None:
+    curriculum = Curriculum(torch.rand(4))
+    assert curriculum.share(0.0) == pytest.approx(0.3)
+    assert curriculum.share(0.35) == pytest.approx(0.65)
+    assert curriculum.share(0.7) == curriculum.share(1.0) == 1.0
+
+
+def test_at_least_the_easiest_image_is_drawn_from() -> None:
+    curriculum = Curriculum(torch.tensor([0.2, 0.1, 0.9, 0.3, 0.4]), start=0.01)
+    assert curriculum.order(0.0, torch.Generator()).tolist() == [2] * 5

@@ -38,7 +38,7 @@ class Curriculum:
     def share(self, progress: float) -> float:
         """The share of the images at a progress of the training, 0 to 1."""
         done = min(1.0, progress / self.full_at) if self.full_at > 0 else 1.0
-        return min(1.0, self.start + (1 - self.start) * PACING[self.pacing](done))
+        return self.start + (1 - self.start) * PACING[self.pacing](done)
 
     def order(self, progress: float, generator: torch.Generator) -> Tensor:
         """An epoch's images: int64 ``[N]``, each of the easiest equally often, but for a rest.
