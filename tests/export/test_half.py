@@ -12,7 +12,7 @@ from onnx_files import convolution, save, weights
 
 from tvmkd.base.errors import InputError
 from tvmkd.base.tolerance import COMPILED
-from tvmkd.export import check
+from tvmkd.export import check, ort_tools
 from tvmkd.export import half as module
 from tvmkd.export.half import half
 
@@ -38,6 +38,24 @@ def test_a_kept_layer_stays_in_fp32(tmp_path):
 def test_an_overflow_is_refused_and_leaves_no_file(tmp_path):
     source = save(convolution(weights() * 1e5), tmp_path / "m.onnx")
     with pytest.raises(InputError, match="in FP16 it differs by inf of the output's range"):
+        half(source, tmp_path / "half.onnx")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_layer_that_is_not_there_is_named_with_its_key(tmp_path) -> None:
+    source = save(convolution(), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="keep_fp32"):
+        half(source, tmp_path / "half.onnx", ["third"])
+
+
+def test_a_converter_that_fails_is_one_line(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("an odd node")
+
+    source = save(convolution(), tmp_path / "m.onnx")
+    ort_tools.importable()
+    monkeypatch.setattr("onnxruntime.transformers.float16.convert_float_to_float16", fail)
+    with pytest.raises(InputError, match=r"m\.onnx: cannot be converted to FP16: an odd node"):
         half(source, tmp_path / "half.onnx")
     assert list(tmp_path.iterdir()) == [source]
 
