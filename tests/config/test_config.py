@@ -126,6 +126,7 @@ def test_a_detector_is_described_by_its_data() -> None:
         ({"distill": {"curriculum": "root"}}, "distill.curriculum is for classifiers"),
         ({"early_exit": {"exits": ["a"]}}, "early_exit is for classifiers"),
         ({"teacher": {"augment": "none"}}, "teacher.augment is for classifiers"),
+        ({"student": {"images": 10}}, "student.images is for classifiers"),
         ({"detection": {"augment": ["blur"]}}, "detection.augment.0"),
         ({"data": {}, "detection": {"variants": 2}}, "needs \\[data\\] dataset"),
         ({"data": {}, "teacher": {"backbone": "a.pt"}}, "backbone is for detectors"),

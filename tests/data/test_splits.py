@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from tvmkd.data.splits import TensorImages, batches
+from tvmkd.data.splits import Subset, TensorImages, batches, evenly
 
 
 def test_bytes_and_floats_are_normalised_alike():
@@ -88,3 +88,26 @@ def test_a_light_change_is_made_in_the_callers_thread(light):
     ((pictures, labels),) = batches(images, [torch.tensor([3, 1])], change, light=light)
     assert (float(pictures.mean()), labels.tolist()) == (1.0, [3, 1])
     assert (names == [threading.current_thread().name]) == light
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"), [(1, [1, 0, 0]), (3, [1, 1, 1]), (5, [2, 2, 1]), (8, [4, 3, 1])]
+)
+def test_few_images_are_taken_evenly_by_class(count: int, shares: list[int]) -> None:
+    labels = torch.tensor([0, 1, 0, 2, 1, 0, 1, 0])
+    chosen = evenly(labels, count)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert torch.bincount(labels[chosen], minlength=3).tolist() == shares
+
+
+def test_few_images_of_a_class_are_evenly_spaced() -> None:
+    assert evenly(torch.zeros(9, dtype=torch.int64), 3).tolist() == [0, 4, 8]
+
+
+def test_a_subset_has_the_images_and_labels_of_its_indices() -> None:
+    pixels = torch.arange(5.0).view(5, 1, 1, 1)
+    images = TensorImages(pixels, torch.arange(5), [0.0], [1.0])
+    few = Subset(images, torch.tensor([1, 4]))
+    assert few.labels.tolist() == [1, 4]
+    assert few.get(torch.tensor([1, 0, 1])).flatten().tolist() == [4.0, 1.0, 4.0]
+    assert few.in_memory

@@ -7,6 +7,7 @@ import torch
 from small import small
 from torch import nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.data import TensorImages
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE, Team
@@ -87,6 +88,17 @@ def test_identities_are_those_of_earlier_checkpoints(task) -> None:
     """A finished training of an earlier version is not done again."""
     facts = {"augment": repr(task.splits.augment), "data": task.sha256, "latency_weight": 0.0}
     assert task.identity() == facts
+
+
+def test_students_may_have_fewer_images_than_their_teacher(task) -> None:
+    few = ClassificationTask(small(student={"images": 20}))
+    assert few.count("train") == 20
+    assert torch.bincount(few.splits.train.labels).tolist() == [2] * 10
+    assert few.sha256 != task.sha256
+    assert few.for_teacher().count("train") == task.count("train")
+    assert few.for_teacher().identity() == task.identity()
+    with pytest.raises(InputError, match="images is 999, but the training split has 256"):
+        ClassificationTask(small(student={"images": 999}))
 
 
 def test_a_teacher_may_have_an_augmentation_of_its_own(task) -> None:

@@ -84,6 +84,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.weight_decay": (0.5, TRAINERS),
     "teacher.batch_size": (4, TRAINERS),
     "teacher.augment": ("camera", TRAINERS),
+    "student.images": (64, TRAINERS),
     "teacher.checkpoint": ("given.pt", (*TRAINERS, "export")),
     "teacher.backbone": ("given.pt", TRAINERS),
     "student.model": ("yours:net", ("distill", "export", "compare")),

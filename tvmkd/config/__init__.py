@@ -130,6 +130,7 @@ class Config(Section):
             return self
         given = ["early_exit"] if self.early_exit else []
         given += ["teacher.augment"] if self.teacher.augment else []
+        given += ["student.images"] if self.student.images else []
         fields = type(self.distill).model_fields
         given += [
             f"distill.{name}"

@@ -91,6 +91,9 @@ class Student(Section):
     """A registered name, ``module:callable`` (returns an ``nn.Module``) or ``torchvision:NAME``."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the model, as a TOML table."""
+    images: Count | None = None
+    """Number of training images of the students, evenly by class, for classifiers: a network that
+    was trained on more teaches one for which there are few. Without it: all, as the teacher."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
 

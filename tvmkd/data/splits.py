@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from tvmkd.base.errors import InputError
 from tvmkd.data.prefetch import Step, ahead
 
 if TYPE_CHECKING:
@@ -53,6 +55,47 @@ class TensorImages:
         return (self._pixels[indices].float() - self._mean) / self._std
 
 
+class Subset:
+    """Some images of a split.
+
+    Args:
+        images: the split.
+        indices: int64 ``[n]``, of the images in it.
+    """
+
+    def __init__(self, images: Images, indices: Tensor) -> None:
+        self._images, self._indices = images, indices
+        self.labels = images.labels[indices]
+        self.in_memory = images.in_memory
+
+    def get(self, indices: Tensor) -> Tensor:
+        """The images at ``indices`` of the subset: float32, normalised."""
+        return self._images.get(self._indices[indices])
+
+
+def evenly(labels: Tensor, count: int) -> Tensor:
+    """Chooses images so that classes differ by one at most, where each has enough of them.
+
+    Args:
+        labels: int64 ``[N]``.
+        count: how many, at most N.
+
+    Returns:
+        Sorted indices, int64 ``[count]``; within a class they are evenly spaced.
+    """
+    classes = [(labels == label).nonzero().flatten() for label in sorted(set(labels.tolist()))]
+    shares = [0] * len(classes)
+    while sum(shares) < count:
+        for number, members in enumerate(classes):
+            if shares[number] < len(members) and sum(shares) < count:
+                shares[number] += 1
+    chosen = [
+        members[torch.linspace(0, len(members) - 1, share).round().long()]
+        for members, share in zip(classes, shares, strict=True)
+    ]
+    return torch.cat(chosen).sort().values
+
+
 @dataclass(frozen=True)
 class Splits:
     """A data set with fixed splits.
@@ -75,6 +118,19 @@ class Splits:
     def shape(self) -> tuple[int, int, int, int]:
         """The shape of one input, batch 1: ``(1, C, H, W)``."""
         return (1, self.channels, *self.size)
+
+    def fewer(self, count: int) -> Splits:
+        """The same with some of the training images, evenly by class.
+
+        Raises:
+            InputError: there are not that many.
+        """
+        have = len(self.train.labels)
+        if count > have:
+            raise InputError(f"student.images is {count}, but the training split has {have} images")
+        digest = hashlib.sha256(f"{self.sha256} {count}".encode()).hexdigest()
+        train = Subset(self.train, evenly(self.train.labels, count))
+        return replace(self, train=train, sha256=digest)
 
     def sample(
         self, count: int = 8, split: Literal["train", "val", "test"] = "test"

@@ -49,7 +49,9 @@ class ClassificationTask(Task):
         self, cfg: Config, search_in: Sequence[Path] = (), splits: Splits | None = None
     ) -> None:
         super().__init__(cfg, search_in)
-        self.splits = splits or data.load(cfg.data)
+        self._all = splits or data.load(cfg.data)
+        few = cfg.student.images
+        self.splits = self._all if few is None else self._all.fewer(few)
         self.classes = self.splits.classes
         self.input_shape = self.splits.shape
         self.sha256 = self.splits.sha256
@@ -90,14 +92,17 @@ class ClassificationTask(Task):
                 yield Batch(pictures, labels, indices, epoch.progress(number), epoch.view)
 
     def for_teacher(self) -> ClassificationTask:
-        """With the augmentation of ``[teacher] augment``, where it is given."""
-        name = self.cfg.teacher.augment
-        if name is None:
+        """With all training images, and the augmentation of ``[teacher] augment``."""
+        cfg, splits, name = self.cfg, self._all, self.cfg.teacher.augment
+        if name is None and splits is self.splits:
             return self
-        steps = self.splits.preprocessing
-        cfg = self.cfg.data.model_copy(update={"augment": name})
-        changed = augment.named(cfg, steps["mean"], steps["std"])
-        return ClassificationTask(self.cfg, self.search_in, replace(self.splits, augment=changed))
+        if name is not None:
+            steps = splits.preprocessing
+            changed = cfg.data.model_copy(update={"augment": name})
+            splits = replace(splits, augment=augment.named(changed, steps["mean"], steps["std"]))
+        student = cfg.student.model_copy(update={"images": None})
+        cfg = cfg.model_copy(update={"student": student})
+        return ClassificationTask(cfg, self.search_in, splits)
 
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """The data and the augmentation."""

@@ -155,6 +155,8 @@ class RunContext:
             "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
         }
+        if cfg.student.images is not None:
+            read["images"] = cfg.student.images
         if cfg.distill.loss != "ce":
             read["teacher"] = {
                 "section": cfg.teacher.model_dump(mode="json"),
