@@ -38,10 +38,15 @@ def test_a_process_that_only_runs_libraries_needs_no_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TVM_USE_RUNTIME_LIB", "0")
-    programs.without_compiler("relay")
+    with programs.without_compiler("relay"):
+        assert os.environ["TVM_USE_RUNTIME_LIB"] == "0"
+    with programs.without_compiler("relax"):
+        assert os.environ["TVM_USE_RUNTIME_LIB"] == "1"
     assert os.environ["TVM_USE_RUNTIME_LIB"] == "0"
-    programs.without_compiler("relax")
-    assert os.environ["TVM_USE_RUNTIME_LIB"] == "1"
+    monkeypatch.delenv("TVM_USE_RUNTIME_LIB")
+    with programs.without_compiler("relax"):
+        pass
+    assert "TVM_USE_RUNTIME_LIB" not in os.environ
 
 
 def test_a_subprocess_gives_the_same_outputs(library: Path) -> None:

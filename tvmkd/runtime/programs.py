@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError
 from tvmkd.runtime.program import LoadError, Program, Spec
 from tvmkd.runtime.subprocess_program import SubprocessProgram
+
+_RUNTIME_ONLY = "TVM_USE_RUNTIME_LIB"  # upstream reads it when tvm is imported
 
 
 def _here(stack: str) -> bool:
@@ -19,14 +22,22 @@ def _here(stack: str) -> bool:
     return bool(found and found.origin and (Path(found.origin).parent / stack).is_dir())
 
 
-def without_compiler(stack: str) -> None:
-    """Has this process import a stack's TVM without its compiler, in half the time.
+@contextlib.contextmanager
+def without_compiler(stack: str) -> Iterator[None]:
+    """Inside the block this process imports a stack's TVM without its compiler, in half the time.
 
-    Call it before TVM is imported, in a process that only runs libraries. A stack with an
+    For a process that only runs libraries. It does not concern its children. A stack with an
     interpreter of its own gains nothing by it: its TVM loads fast and would print a line.
     """
+    before = os.environ.get(_RUNTIME_ONLY)
     if not stack_registry.get(stack).own_interpreter:
-        os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+        os.environ[_RUNTIME_ONLY] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_RUNTIME_ONLY, None)
+        if before is not None:
+            os.environ[_RUNTIME_ONLY] = before
 
 
 def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:

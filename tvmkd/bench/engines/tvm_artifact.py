@@ -36,8 +36,8 @@ class TvmEngine(Engine):
     def prepare(self, example: Inputs) -> None:
         """Loads the artifact, which verifies the hashes of its files and the machine."""
         del example
-        programs.without_compiler(artifact.read(self.path(), verify=False).stack)
-        self.artifact = artifact.load(self.path())
+        with programs.without_compiler(artifact.read(self.path(), verify=False).stack):
+            self.artifact = artifact.load(self.path())
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
         """``artifact(*arrays)``."""
