@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 MODULE ?=
 MUTANTS_ARGS ?=
-# Test processes: two cores are enough for two, and each may take 2 GB.
-PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+# Test processes: one more than cores, since tests also wait. Each may take 2 GB.
+PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 5 || expr $$n + 1)
 
 .PHONY: help demo test lint docs format mutants clean
 
 help:
-	@echo "make demo    install into $(VENV), then distil, tune, build and compare the demo (8 min)"
+	@echo "make demo    install into $(VENV), then distil, tune, build and compare the demo (7 min)"
 	@echo "make test    install into $(VENV), then run the tests (PYTEST_ARGS='-k name' for some)"
 	@echo "make lint    install into $(VENV), then ruff and mypy"
 	@echo "make docs    install into $(VENV), then build the documentation into build/docs"
@@ -21,7 +21,7 @@ help:
 
 # One stamp for the installation: it is made again only when what is to be installed changes.
 $(VENV)/.installed: setup.cfg pyproject.toml
-	@echo "==> Creating $(VENV) and installing tvmkd: about 6 GB and 5 minutes, the first time only"
+	@echo "==> Creating $(VENV) and installing tvmkd: about 6 GB and 1 to 5 minutes, the first time only"
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: give make PYTHON=..."; exit 5; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is older than 3.10: give make PYTHON=..."; exit 5; }

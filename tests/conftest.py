@@ -82,6 +82,12 @@ def fleet() -> Iterator[Fleet]:
         yield running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a long test that starts last keeps one process waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Adds the time of a test, its set-up and its end to its file's."""
     _seconds[report.nodeid.partition("::")[0]] += report.duration
