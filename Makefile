@@ -37,7 +37,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	@echo "==> Running the tests (all but those that need a GPU)"
 	@$(BIN)/python tests/relay_stack.py
-	@$(BIN)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu' -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	@echo "==> ruff check, ruff format --check, mypy"

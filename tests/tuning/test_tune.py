@@ -91,7 +91,7 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
 
 @pytest.mark.parametrize(
     ("ground", "number"),
-    [("relax", signal.SIGINT), ("relay", signal.SIGKILL)],
+    [("relax", signal.SIGINT)],
     indirect=["ground"],
 )
 def test_a_signal_loses_at_most_the_trials_in_flight(
