@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 MODULE ?=
 MUTANTS_ARGS ?=
-# Test processes: one more than cores, since tests also wait. Each may take 2 GB.
-PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 5 || expr $$n + 1)
+# Test processes: two cores are enough for two, and each may take 2 GB.
+PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 
 .PHONY: help demo test lint docs format mutants clean
 

@@ -102,7 +102,7 @@ def test_a_loop_that_ends_early_leaves_no_thread(ends):
 
 def test_ctrl_c_while_it_waits():
     """The signal comes in the main thread, which waits for an input that is still worked on."""
-    started, go_on = threading.Event(), threading.Event()
+    started, received, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def interrupted(signum: int, frame: object) -> None:
         go_on.set()
@@ -115,6 +115,8 @@ def test_ctrl_c_while_it_waits():
         return value
 
     def strike() -> None:
+        # The first value may still be on its way when the second is worked on.
+        received.wait(30)
         started.wait(30)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -122,9 +124,15 @@ def test_ctrl_c_while_it_waits():
     striker = threading.Thread(target=strike)
     striker.start()
     got: list[torch.Tensor] = []
+
+    def receive() -> None:
+        for value in ahead(INPUTS, [step]):
+            got.append(value)
+            received.set()
+
     try:
         with pytest.raises(KeyboardInterrupt):
-            got.extend(ahead(INPUTS, [step]))
+            receive()
     finally:
         signal.signal(signal.SIGINT, before)
         striker.join()
