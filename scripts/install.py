@@ -14,6 +14,7 @@ the log is printed. Needs the standard library only: nothing is installed yet.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import shutil
@@ -28,8 +29,8 @@ from typing import TextIO
 TAIL = 25  # lines of the log that are printed after a failure
 REDRAW = 0.2  # seconds between two updates on a terminal
 REPEAT = 30.0  # seconds after which a line is printed again elsewhere
-_UNITS = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}
-_UNITS |= {"B": 1e-6, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}
+_UNITS = {"bytes": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3}  # pip's
+_UNITS |= {"B": 1e-6, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}  # uv's
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install")
 # uv reads no configuration of pip: what a variable of uv's is called, and what joins its values.
 _SETTINGS = {
@@ -134,12 +135,14 @@ def settings(config: Iterable[str], have: Mapping[str, str]) -> dict[str, str]:
     for line in config:
         key, equals, value = line.strip().partition("=")
         name = key.rpartition(".")[2].lstrip(":")
-        if equals and name in _SETTINGS and (variable := _SETTINGS[name])[0] not in have:
-            try:
-                text = str(ast.literal_eval(value))
-            except (SyntaxError, ValueError):
-                text = value
-            found[variable[0]] = variable[1].join(text.split())
+        if not equals or name not in _SETTINGS:
+            continue
+        variable, between = _SETTINGS[name]
+        if variable in have:
+            continue
+        with contextlib.suppress(SyntaxError, ValueError):  # quoted, as pip prints it
+            value = str(ast.literal_eval(value))
+        found[variable] = between.join(value.split())
     if "UV_INDEX" in found and "UV_INDEX_STRATEGY" not in have:
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # as pip: the newest of all indexes
     return found

@@ -251,7 +251,7 @@ def test_strided_inputs(made: Path) -> None:
 
 
 class FakeProgram:
-    """Doubles the first input. ``fits``: what it says of inputs."""
+    """Doubles the first input. ``fits``: what ``takes`` returns."""
 
     def __init__(self, fits: bool = False) -> None:
         self.fits, self.ran = fits, []

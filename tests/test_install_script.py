@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import by_path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts/install.py"
@@ -42,12 +42,7 @@ Installed 3 packages in 12.0s
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("install", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return by_path.module("scripts/install.py", "install_script")
 
 
 class Terminal(io.StringIO):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import by_path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "mutants.py"
@@ -15,13 +15,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "mutants.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mutants_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    return module
+    return by_path.module("scripts/mutants.py", "mutants_script")
 
 
 @pytest.mark.parametrize(

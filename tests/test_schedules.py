@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+import by_path
 import pytest
 import relay_stack
 
@@ -24,18 +23,7 @@ pytestmark = pytest.mark.usefixtures("warm_worker")
 TARGET = targets.load("x86-64-v3")
 
 
-def networks() -> Any:
-    path = Path(__file__).parents[1] / "benchmarks" / "_networks.py"
-    spec = importlib.util.spec_from_file_location("networks_of_the_benchmarks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-NETWORKS = networks()
+NETWORKS: Any = by_path.module("benchmarks/_networks.py", "networks_of_the_benchmarks")
 # Exporting and lowering takes most of a minute; the sidecar says the same of the other networks.
 CASES = [("relax", "mobilenet_v3_small"), ("relay", "mobilenet_v3_small")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -84,14 +85,12 @@ def evenly(labels: Tensor, count: int) -> Tensor:
         Sorted indices, int64 ``[count]``; within a class they are evenly spaced.
     """
     classes = [(labels == label).nonzero().flatten() for label in sorted(set(labels.tolist()))]
-    shares = [0] * len(classes)
-    while sum(shares) < count:
-        for number, members in enumerate(classes):
-            if shares[number] < len(members) and sum(shares) < count:
-                shares[number] += 1
+    # The first image of each class, then the second of each that has one, and so on.
+    turns = [(turn, number) for number, found in enumerate(classes) for turn in range(len(found))]
+    shares = Counter(number for _, number in sorted(turns)[:count])
     chosen = [
-        members[torch.linspace(0, len(members) - 1, share).round().long()]
-        for members, share in zip(classes, shares, strict=True)
+        members[torch.linspace(0, len(members) - 1, shares[number]).round().long()]
+        for number, members in enumerate(classes)
     ]
     return torch.cat(chosen).sort().values
 

@@ -27,7 +27,7 @@ from tvmkd.cli._options import PATH
 @click.option(
     "--severity",
     type=click.IntRange(min=1, max=5),
-    help="Strength of all effects, in place of the configured ranges.",
+    help="Strength of every effect; replaces the ranges in the config.",
 )
 def command(config: Path | None, output: Path, seed: int, severity: int | None) -> None:
     """Show training images with each effect of the simulated camera.
