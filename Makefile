@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 MODULE ?=
 MUTANTS_ARGS ?=
+# Where this is set, each of the many processes would compile torch and TVM from their sources.
+unexport PYTHONDONTWRITEBYTECODE
 # Test processes: two cores are enough for two, and each may take 2 GB.
 PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
 
