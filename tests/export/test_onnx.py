@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import logging
+import warnings
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -194,3 +198,22 @@ def test_nan_weights(tmp_path):
     with pytest.raises(InputError, match="NaN"):
         export(model, tmp_path / "m.onnx", (1, 4))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failure", [None, InputError("cannot be exported")])
+def test_the_exporters_log_is_hidden_and_its_levels_come_back(failure, caplog) -> None:
+    names, before = ("torch.onnx", "onnxscript", "onnx_ir"), (logging.INFO, logging.WARNING, 7)
+    for name, level in zip(names, before, strict=True):
+        caplog.set_level(level, name)
+    with warnings.catch_warnings(record=True) as seen, contextlib.suppress(InputError):
+        warnings.simplefilter("always")
+        with exporter._quiet():
+            for name in names:
+                logging.getLogger(name).warning("hidden")
+                logging.getLogger(name).error("shown")
+            warnings.warn("hidden", stacklevel=1)
+            if failure:
+                raise failure
+    assert caplog.messages == ["shown"] * 3
+    assert seen == []
+    assert tuple(logging.getLogger(name).level for name in names) == before
