@@ -13,15 +13,17 @@ TVM: for a debugger, and for ``make mutants``.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,22 @@ def _import_compiler(stack: str) -> None:
 
 
 class _NoPytest(types.ModuleType):
-    """Stands in for pytest where it is not installed: decorators that change nothing."""
+    """Stands in for pytest where it is not installed: `raises`, and decorators without effect."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return _NoPytest(name)
+
+    @contextlib.contextmanager
+    def raises(self, kind: type[BaseException], match: str = "") -> Iterator[None]:
+        try:
+            yield
+        except kind as error:
+            if not re.search(match, str(error)):
+                raise
+        else:
+            raise AssertionError(f"no {kind.__name__} was raised")
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         del named

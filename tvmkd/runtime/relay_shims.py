@@ -46,10 +46,11 @@ def dense_that_can_be_rewritten() -> bool:
         True if the shim was needed.
     """
     from tvm import auto_scheduler, te, topi
-    from tvm.topi.nn import dense as upstream
 
-    if "len(tensor_b).shape" not in inspect.getsource(sys.modules["tvm.topi.nn.dense"].matmul):
+    module = sys.modules["tvm.topi.nn.dense"]  # topi.nn.dense is its function of the same name
+    if "len(tensor_b).shape" not in inspect.getsource(module.matmul):
         return False
+    upstream = module.dense
 
     def dense(
         data: Any,
