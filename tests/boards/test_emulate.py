@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import board_client
@@ -13,7 +8,6 @@ import pytest
 from tvmkd import targets
 from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.boards import emulate
-from tvmkd.boards.connect import boards
 
 NANO = targets.load("jetson-nano")
 pytestmark = [
@@ -42,45 +36,6 @@ def test_instructions_repeat_over_sessions_and_grow_with_the_work(tmp_path: Path
 def test_a_gpu_is_not_emulated() -> None:
     with pytest.raises(UsageError, match="an emulated board has no GPU"):
         emulate.start_board(targets.load("jetson-nano-gpu"), "127.0.0.1:1", "k")
-
-
-def test_the_command_keeps_boards_alive_and_leaves_none(tmp_path: Path) -> None:
-    argv = ["-m", "tvmkd", "board", "emulate", "--count", "2", "--rpc-key", "n", "--json"]
-    process = subprocess.Popen(
-        [sys.executable, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        ready = json.loads(process.stdout.readline())
-        assert (ready["key"], len(ready["boards"])) == ("n", 2)
-        pids = [int(pid) for pid in children(process.pid) if "tvmkd-board" in command(int(pid))]
-        assert len(pids) == 2
-        os.kill(pids[0], signal.SIGKILL)
-        lines = iter(process.stderr.readline, "")
-        assert any("has died and is started again" in line for line in lines)
-        kernels = board_client.library(tmp_path, "aarch64-linux-gnu.2.27")
-        fleet = emulate.Fleet(ready["host"], ready["port"], "n", None)
-        assert board_client.ask(fleet, kernels, "twice:8")[-1] == "16"
-        left = children(process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert not any("tvmkd-board" in command(int(pid)) for pid in left)
-    with pytest.raises(MissingError):
-        boards(ready["host"], ready["port"])
-
-
-def command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def test_what_cannot_be_emulated_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tvmkd import config
-from tvmkd.base import engine_registry
 from tvmkd.stages import pipeline
 
 RESULTS: dict[str, Any] = {"gate": {"passed": True, "checks": []}}
@@ -92,18 +91,3 @@ def test_every_process_under_torchrun_builds_the_same_student(
     assert (cfg.project.name, target.channel_multiple) == ("mine", 16)
     assert (folder, search_in) == (cfg.project.out, [tmp_path])
     assert not ran
-
-
-def test_the_demo_is_a_run_of_the_shipped_config(tvmkd: Any, tmp_path: Path, ran: Any) -> None:
-    assert tvmkd("demo", "-o", tmp_path / "out").code == 0
-    ((cfg, options),) = ran
-    assert cfg.project.out == tmp_path / "out"
-    assert options["until"] == pipeline.STAGES[-1]
-    assert cfg.distill.baseline, "the demo shows both accuracies"
-    assert set(cfg.compare.engines) == set(engine_registry.RUN)
-
-
-def test_the_demo_s_config_can_be_had(tvmkd: Any, tmp_path: Path, ran: Any) -> None:
-    path = write(tmp_path, tvmkd("demo", "--show").out)
-    assert config.read(path).project.name == "demo"
-    assert ran == []
