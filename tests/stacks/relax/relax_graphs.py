@@ -40,11 +40,11 @@ def run(mod: Any, arrays: Sequence[np.ndarray], target: Any = PLAIN) -> list[np.
     """Compiles a module and returns the outputs of ``main``, nested tuples flattened."""
     import tvm
 
-    machine = relax.VirtualMachine(_compiled(mod, target), tvm.cpu())
+    machine = relax.VirtualMachine(compiled(mod, target), tvm.cpu())
     return list(_flat(machine["main"](*map(tvm.runtime.tensor, arrays))))
 
 
-def _compiled(mod: Any, target: Any) -> Any:
+def compiled(mod: Any, target: Any) -> Any:
     """A module as a library, loaded from a file: TVM's JIT ignores ``opt-level`` and is slow."""
     import tvm
 
@@ -108,7 +108,7 @@ def computed(make: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
     inputs = [te.placeholder(a.shape, str(a.dtype), f"x{i}") for i, a in enumerate(arrays)]
     out = make(*inputs)
     function = te.create_prim_func([*inputs, out]).with_attr("global_symbol", "main")
-    built = _compiled(tvm.IRModule({"main": function}), PLAIN)
+    built = compiled(tvm.IRModule({"main": function}), PLAIN)
     result = tvm.runtime.tensor(np.zeros([int(size) for size in out.shape], str(out.dtype)))
     built["main"](*map(tvm.runtime.tensor, arrays), result)
     return np.asarray(result.numpy())

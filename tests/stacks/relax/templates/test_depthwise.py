@@ -1,0 +1,106 @@
+"""Depthwise convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    import template_cases as cases
+    from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
+
+    from tvmkd.stacks.relax.templates import depthwise
+
+
+@pytest.mark.parametrize("odd", [False, True])
+@inside("relax")
+def test_members_compute_what_the_kernel_does(odd: bool) -> None:
+    sizes = {"size": (9, 9, 29), "kernel": 5, "stride": 2, "pad": 2} if odd else {}
+    cases.check_members(cases.depthwise(**sizes))
+
+
+def configs(*sizes: Any, threads: int = 2, **more: Any) -> list[dict[str, Any]]:
+    return depthwise.configs(cases.schedule(*cases.depthwise(*sizes, **more)), threads)
+
+
+@inside("relax")
+def test_other_kernels_are_not_its_own() -> None:
+    assert depthwise.configs(cases.schedule(*cases.convolution()), 2) == []
+    assert depthwise.configs(cases.schedule(*cases.scaled(4, 8)), 2) == []
+
+
+@inside("relax")
+def test_tiles_fit_the_registers_and_half_full_ones_come_first() -> None:
+    found = configs((8, 12, 24))
+    assert {config["width"] for config in found} == {8}
+    for config in found:
+        assert config["registers"] == config["rows"] * config["columns"] <= 14
+        assert 8 % config["rows"] == 0
+        assert 12 % config["columns"] == 0
+    costs = [
+        abs(config["registers"] - 7) + 3 * ("row", "ahead", "inline").index(config["pad"])
+        for config in found
+    ]
+    assert costs == sorted(costs)
+    assert {config["width"] for config in configs((8, 12, 64))} == {32, 16, 8}
+    assert {config["width"] for config in configs((8, 12, 29))} == {29}
+
+
+@inside("relax")
+def test_the_ways_to_pad() -> None:
+    assert {config["pad"] for config in configs(pad=0)} == {"none"}
+    found = configs()
+    assert {config["pad"] for config in found} == {"row", "ahead", "inline"}
+    assert {config["order"] for config in found if config["pad"] == "row"} == {"rows"}
+    assert {config["order"] for config in found if config["pad"] == "ahead"} == {"rows", "channels"}
+
+
+@inside("relax")
+def test_one_thread_is_tried_where_there_is_little_to_do() -> None:
+    def threads(size: tuple[int, int, int], count: int) -> set[bool]:
+        return {config["parallel"] for config in configs(size, threads=count)}
+
+    assert threads((8, 8, 64), 2) == {True, False}
+    assert threads((64, 64, 64), 2) == {True}  # 9 << 18 products
+    assert threads((64, 64, 64), 1) == {False}
+
+
+CONFIG = {"width": 8, "columns": 3, "rows": 2, "pad": "ahead", "order": "rows", "parallel": True}
+
+
+@inside("relax")
+def test_the_tile_of_a_schedule() -> None:
+    made = cases.applied(depthwise, CONFIG, *cases.depthwise())
+    tile = [(UNROLLED, 2), (UNROLLED, 3), (VECTORIZED, 8)]
+    assert names(made) == [
+        "padded",
+        "depthwise_sum_init",
+        "depthwise_sum_update",
+        "depthwise_sum_local",
+    ]
+    outer = [(PARALLEL, 1 * 5), (SERIAL, 3), (SERIAL, 4)]  # rows, blocks of channels, columns
+    assert loops(made, "depthwise_sum_local") == [*outer, *tile]
+    taps = [(UNROLLED, 3), (UNROLLED, 3)]
+    found = loops(made, "depthwise_sum_update")
+    assert [loop for loop in found[3:] if loop[1] > 1] == [*taps, *tile]
+    made = cases.applied(depthwise, {**CONFIG, "order": "channels"}, *cases.depthwise())
+    outer = [(PARALLEL, 1 * 3), (SERIAL, 5), (SERIAL, 4)]
+    assert loops(made, "depthwise_sum_local")[:3] == outer
+
+
+@inside("relax")
+def test_where_the_padding_is_computed() -> None:
+    made = cases.applied(depthwise, CONFIG, *cases.depthwise())
+    assert loops(made, "padded") == [(PARALLEL, 12 * 14 * 3), (VECTORIZED, 8)]
+    made = cases.applied(depthwise, {**CONFIG, "pad": "row"}, *cases.depthwise())
+    found = loops(made, "padded")
+    assert found[0] == (PARALLEL, 5), "the rows of one thread"
+    assert (SERIAL, 4) in found, "2 rows of a tile and one on each side"
+    assert found[-1] == (VECTORIZED, 8)
+    made = cases.applied(depthwise, {**CONFIG, "pad": "inline"}, *cases.depthwise())
+    assert "padded" not in names(made)
+    serial = cases.applied(depthwise, {**CONFIG, "parallel": False}, *cases.depthwise())
+    kinds = {kind for name in names(serial) for kind, _ in loops(serial, name)}
+    assert PARALLEL not in kinds

@@ -1,0 +1,147 @@
+"""Convolution and dense layers over packed weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    import template_cases as cases
+    from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
+
+    from tvmkd.stacks.relax.templates import packed
+
+# A whole number of blocks of channels, strides and pads that differ on each side, a channel count
+# that fills no block, a dense layer, the products of Winograd.
+KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "convolution": ("convolution", {}),
+    "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
+    "ragged": ("convolution", {"channels": 37}),
+    "dense": ("dense", {}),
+    "winograd product": ("winograd_product", {}),
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@inside("relax")
+def test_members_compute_what_the_kernel_does(kernel: str) -> None:
+    make, options = KERNELS[kernel]
+    cases.check_members(getattr(cases, make)(**options))
+
+
+def configs(tensors: Any, threads: int = 2) -> list[dict[str, Any]]:
+    return packed.configs(cases.schedule(*tensors), threads)
+
+
+@inside("relax")
+def test_other_kernels_are_not_its_own() -> None:
+    assert configs(cases.depthwise()) == []
+    assert configs(cases.pooling()) == []
+
+
+@inside("relax")
+def test_tiles_divide_the_kernel_and_fit_the_registers() -> None:
+    found = configs(cases.convolution(channels=40, size=(10, 12)))
+    for config in found:
+        assert 10 % config["rows"] == 12 % config["columns"] == 5 % config["blocks"] == 0
+        assert config["sums"] == config["rows"] * config["columns"] * config["blocks"]
+        assert 4 <= config["sums"] <= 14
+    assert {config["rows"] for config in found} == {1, 2}
+    # Rows of patches share no weights.
+    assert {config["rows"] for config in configs(cases.winograd_product())} == {1}
+    # A layer of one row and two blocks has no larger tile.
+    assert {config["sums"] for config in configs(cases.dense(1, 48, 16))} == {1, 2}
+
+
+@inside("relax")
+def test_cycles_of_a_multiply_add() -> None:
+    def cycles(tensors: Any, *tile: int) -> float:
+        """Of a tile of rows, columns and blocks."""
+        names = ("rows", "columns", "blocks")
+        found = [c for c in configs(tensors) if tuple(c[name] for name in names) == tile]
+        return float(found[0]["cycles"])
+
+    image = cases.convolution(channels=48, size=(10, 12))
+    assert cycles(image, 1, 4, 1) == 1.0, "four sums wait for the latency"
+    assert cycles(image, 1, 6, 2) == 0.5, "two multiply-adds start in each cycle"
+    assert cycles(image, 1, 12, 1) == pytest.approx(13 / 2 / 12), "12 + 1 loads for 12 sums"
+    assert cycles(image, 2, 3, 2) == 0.5
+
+
+@inside("relax")
+def test_the_cheapest_tile_comes_first_with_threads_where_there_is_much_to_do() -> None:
+    much = configs(cases.convolution(channels=48, size=(10, 12)))  # 1.2 million multiply-adds
+    assert (much[0]["cycles"], much[0]["order"], much[0]["parallel"]) == (0.5, "channels", True)
+    assert {config["parallel"] for config in much} == {True}
+    costs = [config["cycles"] + 0.01 * (config["order"] == "rows") for config in much]
+    assert costs == sorted(costs)
+    some = configs(cases.convolution(channels=40, size=(10, 12)))  # between 1 << 17 and 1 << 20
+    flags = [config["parallel"] for config in some]
+    assert flags == sorted(flags, reverse=True)
+    assert set(flags) == {True, False}
+    little = [config["parallel"] for config in configs(cases.convolution(16, (8, 8), 8))]
+    assert little == sorted(little)
+    assert {config["parallel"] for config in configs(cases.convolution(), threads=1)} == {False}
+
+
+@inside("relax")
+def test_the_orders_and_the_ways_to_pad() -> None:
+    found = configs(cases.convolution())
+    kinds = {(config["pad"], config["order"]) for config in found}
+    assert kinds == {("ahead", "channels"), ("ahead", "rows"), ("row", "rows")}
+    found = configs(cases.convolution(pads=(0, 0, 0, 0)))
+    assert {config["pad"] for config in found} == {"none"}
+    assert {config["order"] for config in configs(cases.dense(1, 48, 32))} == {"channels"}
+
+
+CONFIG = {
+    "rows": 2, "columns": 3, "blocks": 1, "order": "channels", "pad": "ahead", "parallel": True,
+}  # fmt: skip
+
+
+@inside("relax")
+def test_the_tile_of_a_schedule() -> None:
+    made = cases.applied(packed, CONFIG, *cases.convolution())
+    tile = [(UNROLLED, 2), (UNROLLED, 3), (UNROLLED, 1), (VECTORIZED, 8)]
+    assert names(made) == ["padded", "packed_sum_init", "packed_sum_update", "packed_sum_local"]
+    assert loops(made, "packed_sum_local") == [(PARALLEL, 5 * 5), (SERIAL, 4), *tile]
+    found = [loop for loop in loops(made, "packed_sum_update")[2:] if loop[1] > 1]
+    assert found == [
+        (SERIAL, 3),
+        (SERIAL, 3),
+        (SERIAL, 24),
+        (UNROLLED, 2),
+        (UNROLLED, 3),
+        (VECTORIZED, 8),
+    ]
+    assert loops(made, "padded") == [(PARALLEL, 12 * 14 * 3), (VECTORIZED, 8)]
+
+
+@inside("relax")
+def test_padded_rows_are_made_by_the_thread_that_reads_them() -> None:
+    config = {**CONFIG, "order": "rows", "pad": "row"}
+    made = cases.applied(packed, config, *cases.convolution())
+    # Threads take pairs of rows; blocks of channels and columns are inside.
+    assert loops(made, "packed_sum_local")[:3] == [(PARALLEL, 5), (SERIAL, 5), (SERIAL, 4)]
+    found = loops(made, "padded")
+    assert found[0] == (PARALLEL, 5)
+    assert (SERIAL, 4) in found, "2 rows of a tile and one on each side"
+    assert found[-1] == (VECTORIZED, 8)
+
+
+@inside("relax")
+def test_a_reader_of_another_shape_runs_over_the_finished_sums() -> None:
+    made = cases.applied(packed, CONFIG, *cases.convolution(channels=37))
+    assert names(made)[-2:] == ["packed_sum_local", "crop"]
+    assert loops(made, "crop") == [(PARALLEL, 10 * 12), (VECTORIZED, 37)]
+    assert loops(made, "packed_sum_local")[0] == (PARALLEL, 5 * 5)
+
+
+@inside("relax")
+def test_a_schedule_for_one_thread_has_no_parallel_loop() -> None:
+    for order, pad in (("channels", "ahead"), ("rows", "row")):
+        config = {**CONFIG, "order": order, "pad": pad, "parallel": False}
+        made = cases.applied(packed, config, *cases.convolution(channels=37))
+        assert PARALLEL not in {kind for name in names(made) for kind, _ in loops(made, name)}
