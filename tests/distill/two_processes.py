@@ -1,8 +1,12 @@
-"""Trains a small classifier and a small detector: alone, then in all processes of torchrun."""
+"""Trains a small classifier and a small detector: alone, then in all processes of torchrun.
+
+The processes then run `distill`, from a config to a folder.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE / "detector")]
 import small  # noqa: E402
 import tiny_detectors  # noqa: E402
 
+from tvmkd.distill import distill  # noqa: E402
 from tvmkd.distill.classification import ClassificationTask  # noqa: E402
 from tvmkd.distill.detection import DetectionTask  # noqa: E402
 from tvmkd.distill.distributed import ALONE, Team, assemble  # noqa: E402
@@ -57,7 +62,7 @@ def train(task: Task, spec: str, kwargs: dict[str, Any], batch: int, team: Team,
 
 
 def main(root: Path) -> None:
-    """Writes ``alone/`` and ``together/``."""
+    """Writes ``alone/``, ``together/``, ``run/`` and the scores that each process saw in it."""
     torch.set_num_threads(1)
     classifier = {"stem": 8, "blocks": [[8, 1]], "classes": 10, "channels": 1}
     detector = {**tiny_detectors.ARGS, "width": 0.25, "classes": 10, "size": 64}
@@ -65,14 +70,21 @@ def main(root: Path) -> None:
     boxes = DetectionTask(tiny_detectors.small(root, detection={"augment": ["colour"]}))
 
     def both(team: Team, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)  # by any process
         train(digits, "depthwise", classifier, 64, team, folder / "classifier")
         train(boxes, "ssdlite", detector, 6, team, folder / "detector")
 
-    if os.environ["RANK"] == "0":
-        both(ALONE, root / "alone")  # before there is a group of processes
+    if os.environ["RANK"] == "0":  # before there is a group of processes
+        for name in ("alone", "together"):  # torchrun starts both again after a failure
+            shutil.rmtree(root / name, ignore_errors=True)
+        both(ALONE, root / "alone")
     with assemble() as team:
         both(team, root / "together")
+    found = distill(small.small(distill={"seeds": [0], "baseline": False}), root / "run")
+    # A file each: what two processes print at once may share a line.
+    (root / f"score{os.environ['RANK']}").write_text(
+        f"{found.chosen.test_accuracy:.6f} {found.teacher.test_accuracy:.6f}"
+    )
 
 
 if __name__ == "__main__":
