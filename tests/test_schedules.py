@@ -25,7 +25,7 @@ TARGET = targets.load("x86-64-v3")
 
 NETWORKS: Any = by_path.module("benchmarks/_networks.py", "networks_of_the_benchmarks")
 # Exporting and lowering takes most of a minute; the sidecar says the same of the other networks.
-CASES = [("relax", "mobilenet_v3_small"), ("relay", "mobilenet_v3_small")]
+CASES = [("relax", "mobilenet_v3_small"), ("relay", NETWORKS.STUDENT)]
 
 
 @pytest.fixture(scope="module")

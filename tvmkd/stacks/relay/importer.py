@@ -14,6 +14,7 @@ from tvm import relay
 from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.legalise import legalise
+from tvmkd.stacks.relay.folding import fold_rearranged
 
 NHWC = {
     "nn.conv2d": ["NHWC", "default"],
@@ -132,15 +133,18 @@ def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
 
     All passes run at optimisation level 3: below it, biases and activations do not fuse later.
     """
+    fold = tvm.transform.module_pass(lambda mod, _: fold_rearranged(mod), opt_level=0, name="fold")
     passes = tvm.transform.Sequential(
         [
             relay.transform.SimplifyInference(),
             relay.transform.FoldConstant(),
             relay.transform.FoldScaleAxis(),
             relay.transform.CanonicalizeOps(),
+            fold,
             relay.transform.FoldConstant(),
             relay.transform.RemoveUnusedFunctions(),
             relay.transform.ConvertLayout(NHWC),
+            fold,
             relay.transform.FoldConstant(),
             relay.transform.InferType(),
         ]
