@@ -594,6 +594,52 @@ def test_one_negative_axis_of_an_unknown_rank_is_kept_for_a_sum_and_refused_for_
         REWRITES["ReduceSum"](two)
 
 
+def test_a_hardmax_of_the_last_axis_says_so_since_the_default_was_another():
+    at = site(helper.make_node("Hardmax", ["x"], ["y"]), [2, 3], source=12)
+    REWRITES["Hardmax"](at)
+    assert (at.node.op_type, at.attribute("axis"), at.before) == ("Hardmax", -1, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "source"),
+    [
+        ("Hardmax", {"axis": 1}, 13),
+        ("GridSample", {"mode": "bilinear"}, 19),
+        ("Pad", {"mode": "reflect"}, 18),
+        ("Split", {"axis": 1}, 18),
+        ("Reshape", {"allowzero": 0}, 18),
+        ("ScatterND", {"reduction": "mul"}, 18),
+        ("AveragePool", {"dilations": [1, 2]}, 19),
+        ("Resize", {"mode": "linear", "axes": [0, 1]}, 18),
+    ],
+)
+def test_what_means_the_same_there_stays_as_it_is(name, attributes, source):
+    node = helper.make_node(name, ["x", "b"], ["y"], **attributes)
+    before = onnx.NodeProto()
+    before.CopyFrom(node)
+    at = site(node, [2, 3, 4, 5], source=source)
+    REWRITES[name](at)
+    assert (node, at.before) == (before, [])
+
+
+@pytest.mark.parametrize(("alpha", "operators"), [(1.0, ["Sigmoid"]), (2.0, ["Mul", "Sigmoid"])])
+def test_a_swish_is_scaled_where_its_alpha_is_not_one(alpha, operators):
+    at = site(helper.make_node("Swish", ["x"], ["y"], alpha=alpha))
+    REWRITES["Swish"](at)
+    assert [node.op_type for node in at.before if node.op_type != "Constant"] == operators
+
+
+@pytest.mark.parametrize("given", [{}, {"epsilon": 0.5}])
+def test_a_group_norm_keeps_its_epsilon(given):
+    node = helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], num_groups=2, **given)
+    at = site(node, [1, 4, 2])
+    REWRITES["GroupNormalization"](at)
+    (normal,) = (each for each in at.before if each.op_type == "InstanceNormalization")
+    assert helper.get_node_attr_value(normal, "epsilon") == pytest.approx(
+        given.get("epsilon", 1e-5)
+    )
+
+
 @pytest.mark.parametrize("shape", [None, [2, None, 4]])
 def test_a_hardmax_of_old_models_needs_every_size(shape):
     node = helper.make_node("Hardmax", ["x"], ["y"], axis=1)

@@ -16,6 +16,8 @@ import pytest
 from tvmkd.base.errors import MissingError
 from tvmkd.runtime import relay_process, relay_shims
 
+LOGGERS = ("auto_scheduler", "te_compiler", "autotvm", "strategy", "tvm")
+
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -35,7 +37,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(relay_process, "importing", importing)
     monkeypatch.setattr(relay_process, "defer", lambda name: found.append(f"defer {name}"))
     monkeypatch.setattr(relay_shims, "install", lambda: found.append("shims"))
-    for name in ("auto_scheduler", "te_compiler", "autotvm", "strategy", "tvm"):
+    for name in LOGGERS:
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
     return found
 
@@ -56,7 +58,7 @@ def test_it_is_quiet_downloads_nothing_and_has_the_shims(
     assert steps == ["defer scipy.stats", "TVM, TOPHUB_LOCATION=NONE", "shims"]
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
     assert made.autotvm.GLOBAL_SCOPE.silent
-    assert logging.getLogger("auto_scheduler").level == logging.ERROR
+    assert {logging.getLogger(name).level for name in LOGGERS} == {logging.ERROR}
 
 
 def test_the_user_s_number_of_threads_is_kept(

@@ -64,10 +64,15 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     runtime = SimpleNamespace(tensor=lambda array: array, load_module=lambda path: path)
+
+    def virtual_machine(library: str, device: str) -> Machine:
+        assert (library, device) == ("model.so", "cpu")
+        return made
+
     fake_tvm.install(
         monkeypatch,
         tvm={"cpu": lambda: "cpu", "runtime": runtime},
-        tvm__relax={"VirtualMachine": lambda library, device: made},
+        tvm__relax={"VirtualMachine": virtual_machine},
     )
     monkeypatch.setattr(tvm_process, "without_torch", lambda: None)
     monkeypatch.setattr(regions, "install", lambda tvm: None)
@@ -157,7 +162,9 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         inputs=[SimpleNamespace(model_dump=lambda: SPECS[0])], coverage={"kernels": facts}
     )
     monkeypatch.setattr(artifact, "read", lambda folder: manifest)
-    monkeypatch.setattr(artifact, "check_machine", lambda *given: checked.append(given))
+    monkeypatch.setattr(
+        artifact, "check_machine", lambda known, folder: checked.append((known is manifest, folder))
+    )
     monkeypatch.setattr(profile.wire, "Child", Child)
     return checked
 
@@ -176,6 +183,7 @@ def test_a_kernel_of_the_artifact_comes_with_what_is_known_of_it(saved: list[Any
         "repeats": 5,
     }
     assert closed == "closed"
+    assert saved == [(True, Path("out"))]
 
 
 def test_there_is_at_least_one_run(saved: list[Any]) -> None:

@@ -51,8 +51,9 @@ def test_tiles_divide_the_kernel_and_fit_the_registers() -> None:
     assert {config["rows"] for config in found} == {1, 2}
     # Rows of patches share no weights.
     assert {config["rows"] for config in configs(cases.winograd_product())} == {1}
-    # A layer of one row and two blocks has no larger tile.
+    # A layer of one row and two blocks has no larger tile, one with five blocks has.
     assert {config["sums"] for config in configs(cases.dense(1, 48, 16))} == {1, 2}
+    assert {config["sums"] for config in configs(cases.dense(1, 48, 40))} == {5}
 
 
 @inside("relax")
@@ -91,6 +92,9 @@ def test_the_orders_and_the_ways_to_pad() -> None:
     found = configs(cases.convolution())
     kinds = {(config["pad"], config["order"]) for config in found}
     assert kinds == {("ahead", "channels"), ("ahead", "rows"), ("row", "rows")}
+    assert {config["order"] for config in configs(cases.dense(2))} == {"channels", "rows"}
+    tall = configs(cases.convolution(channels=16, size=(8, 2), inner=4))
+    assert {config["order"] for config in tall} == {"channels", "rows"}
     found = configs(cases.convolution(pads=(0, 0, 0, 0)))
     assert {config["pad"] for config in found} == {"none"}
     assert {config["order"] for config in configs(cases.dense(1, 48, 32))} == {"channels"}
@@ -120,11 +124,25 @@ def test_the_tile_of_a_schedule() -> None:
 
 
 @inside("relax")
+def test_the_order_of_rows_and_blocks_is_the_config_s() -> None:
+    """The loops are one for the threads: the pixel and the channel of each turn differ."""
+    scripts = [
+        cases.applied(packed, {**CONFIG, "order": order}, *cases.convolution(48)).mod.script()
+        for order in ("channels", "rows")
+    ]
+    # Five pairs of rows, six blocks of channels, and the innermost of them in the remainder.
+    assert "% 5" in scripts[0]
+    assert "% 6" not in scripts[0]
+    assert "% 6" in scripts[1]
+    assert "% 5" not in scripts[1]
+
+
+@inside("relax")
 def test_padded_rows_are_made_by_the_thread_that_reads_them() -> None:
     config = {**CONFIG, "order": "rows", "pad": "row"}
-    made = cases.applied(packed, config, *cases.convolution())
+    made = cases.applied(packed, config, *cases.convolution(channels=48))
     # Threads take pairs of rows; blocks of channels and columns are inside.
-    assert loops(made, "packed_sum_local")[:3] == [(PARALLEL, 5), (SERIAL, 5), (SERIAL, 4)]
+    assert loops(made, "packed_sum_local")[:3] == [(PARALLEL, 5), (SERIAL, 6), (SERIAL, 4)]
     found = loops(made, "padded")
     assert found[0] == (PARALLEL, 5)
     assert (SERIAL, 4) in found, "2 rows of a tile and one on each side"

@@ -84,3 +84,14 @@ def test_the_first_pass_stays_close() -> None:
     for inward, tensors in ((True, cases.winograd_input()), (False, cases.winograd_output())):
         made = cases.applied(winograd, {**CONFIG, "inward": inward}, *tensors)
         assert cases.scope(made, names(made)[-2]) == "local"
+
+
+@inside("relax")
+def test_the_order_of_tiles_and_blocks_is_the_config_s() -> None:
+    """They are one loop for the threads: the innermost of them is in the remainder."""
+    for inward, tensors in ((True, cases.winograd_input(56)), (False, cases.winograd_output(56))):
+        config = {**CONFIG, "inward": inward, "pad": "inline"}
+        tiles = cases.applied(winograd, config, *tensors).mod.script()
+        channels = cases.applied(winograd, {**config, "order": "channels"}, *tensors).mod.script()
+        assert "% 7" in tiles, "seven blocks of eight channels"
+        assert "% 7" not in channels
