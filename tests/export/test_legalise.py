@@ -222,6 +222,41 @@ def test_weights_and_notes():
     assert not result.graph.node[0].metadata_props
 
 
+@pytest.mark.parametrize(("given", "written"), [(7, 8), (8, 8), (9, 9), (10, 9)])
+def test_the_format_is_one_that_the_importer_s_onnx_reads(given, written):
+    model = convolution()
+    model.opset_import[0].version = 13
+    model.ir_version = given
+    assert legal(model).ir_version == written
+
+
+def test_shapes_are_known_behind_a_large_weight():
+    """Its values are left out where shapes are inferred, its shape is not."""
+    model = text(
+        """(float[2, 50] x, float[50, 40] w) => (float y) {
+            m = MatMul(x, w)
+            a = Constant<value = int64[2] {0, -1}>()
+            y = ReduceSum<keepdims = 0>(m, a)
+        }"""
+    )
+    values = np.random.default_rng(0).standard_normal((50, 40)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(values, "w"))
+    result = same(model, tolerance=1e-4)
+    assert [entry.name for entry in result.graph.input] == ["x"]
+    assert numpy_helper.to_array(result.graph.initializer[0]).shape == (50, 40)
+
+
+def test_shapes_are_known_behind_a_group_normalisation():
+    model = text(
+        """(float[1, 4, 3] x, float[2] s, float[2] b) => (float y) {
+            n = GroupNormalization<num_groups = 2>(x, s, b)
+            a = Constant<value = int64[2] {1, -1}>()
+            y = ReduceSum<keepdims = 0>(n, a)
+        }"""
+    )
+    assert kinds(legal(model))[-2:] == ["ReduceSum", "ReduceSum"]
+
+
 def test_nodes_of_other_domains_stay():
     model = convolution(activation="Swirl", domain="com.example")
     result = legal(model)
