@@ -102,12 +102,15 @@ def scaled(*shape: int) -> list[Any]:
     return [x, te.compute(shape, lambda *at: x[at] * 2 + 1, name="scaled")]
 
 
-def check_members(tensors: list[Any], threads: int = 2) -> None:
+def check_members(tensors: list[Any], threads: int = 2, *, operator: bool = True) -> None:
     """Checks that at least half of a few members of the kernel's space are legal, and all right.
 
-    With and without an operator behind the kernel.
+    Args:
+        tensors: inputs and output of the kernel.
+        threads: of the target.
+        operator: check the kernel with an operator behind it too.
     """
-    for last in (tensors[-1], relu(tensors[-1])):
+    for last in (tensors[-1], relu(tensors[-1]))[: 1 + operator]:
         mod = module(*tensors[:-1], last)
         space = template_for(mod, threads)
         assert space is not None, "no template for it"

@@ -132,7 +132,7 @@ def cost(config: dict[str, Any]) -> float | None:
 
 
 def small_convolution() -> Any:
-    return cases.module(*cases.convolution(16, (4, 6), 4))
+    return cases.module(*cases.convolution(8, (2, 6), 4))
 
 
 def proposals(seed: int) -> list[str]:
@@ -149,7 +149,7 @@ def proposals(seed: int) -> list[str]:
 @inside("relax")
 def test_the_proposals_for_a_convolution_end_and_never_repeat() -> None:
     found = proposals(0)
-    assert len(found) == len(set(found)) > 20
+    assert len(found) == len(set(found)) > enumerated.ENOUGH + 4, "the cost model ranks the rest"
     assert proposals(0) == found, "the same seed"
     other = proposals(1)
     assert other != found
