@@ -7,7 +7,7 @@ import torch
 from torchvision.models import detection
 
 from tvmkd import models
-from tvmkd.base.errors import UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.models.detectors import Dense, retinanet, ssdlite
 
 
@@ -81,6 +81,21 @@ def test_a_pyramid_has_its_channels_at_every_stride_of_the_backbone() -> None:
     assert [feature.shape[-1] for feature in features] == [12, 6, 3, 2]
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_small_retinanet_has_its_channels_on_every_level(version: int) -> None:
+    from torchvision.models import resnet18
+
+    network = retinanet(3, 64, version=version, backbone="resnet18", pyramid=64)
+    features = network.eval().look(network.blank)
+    assert [feature.shape[1] for feature in features] == [64] * 5
+    assert [feature.shape[-1] for feature in features] == [8, 4, 2, 1, 1]
+    logits, _ = network(network.blank)
+    assert logits.shape == (1, len(network.anchors), 3)
+    network.load_backbone(resnet18(weights=None).state_dict())
+    with pytest.raises(InputError, match="backbone"):
+        network.load_backbone(models.build("retinanet", classes=2, size=64).state_dict())
+
+
 def test_anchors_have_the_sides_that_are_asked_for() -> None:
     network = ssdlite(2, 100, extras=0, scales=[0.1, 0.3, 0.9])
     squares = network.anchors[:, 2:] - network.anchors[:, :2]
@@ -133,6 +148,10 @@ def test_they_are_built_by_name_with_what_the_data_says() -> None:
         ("ssdlite", {"scales": [0.1, 0.2, 0.3]}, "2 or 7 rising parts"),
         ("retinanet", {"version": 3}, "version has to be 1 or 2"),
         ("retinanet", {"smallest": 200}, "smallest has to be"),
+        ("retinanet", {"backbone": "large"}, 'be resnet18, resnet34, resnet50, not "large"'),
+        ("retinanet", {"pyramid": 48}, "pyramid has to be 32 to 512 channels"),
+        ("retinanet", {"pyramid": 0}, "pyramid has to be 32 to 512 channels"),
+        ("retinanet", {"pyramid": 544}, "pyramid has to be 32 to 512 channels"),
     ],
 )
 def test_arguments_out_of_range_are_refused(name: str, args: dict[str, Any], line: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenetv3, resnet50
+from torchvision.models import mobilenetv3, resnet18, resnet34, resnet50
 from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
-from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssd import SSD
@@ -30,6 +30,7 @@ from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.dataset import Target
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
+RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
 BOX_WEIGHTS = {"sigmoid": (1.0, 1.0, 1.0, 1.0), "softmax": (10.0, 10.0, 5.0, 5.0)}
 
 
@@ -77,8 +78,8 @@ class Dense(nn.Module):
         """Loads a classifier's weights, without its last layers, into the backbone.
 
         Args:
-            weights: for `retinanet` those of torchvision's ResNet-50, for `ssdlite` those of its
-                MobileNetV3 of the same kind, width and tail.
+            weights: for `retinanet` those of torchvision's ResNet of the same depth, for `ssdlite`
+                those of its MobileNetV3 of the same kind, width and tail.
 
         Raises:
             InputError: the weights do not fit the backbone.
@@ -225,8 +226,18 @@ class DenseSsd(Dense, SSD):  # type: ignore[misc]  # as above
         return total * (count.clamp_min(1.0) / normaliser(count))
 
 
-def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32.0) -> Dense:
-    """RetinaNet on ResNet-50 and FPN, untrained; torchvision's weights of the same version fit.
+def retinanet(
+    classes: int,
+    size: int,
+    *,
+    version: int = 2,
+    smallest: float = 32.0,
+    backbone: str = "resnet50",
+    pyramid: int = 256,
+) -> Dense:
+    """RetinaNet on a ResNet and FPN, untrained.
+
+    With the default backbone and pyramid, torchvision's weights of the same version fit.
 
     Args:
         classes: without the background.
@@ -234,6 +245,8 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
         version: 1 or 2, torchvision's ``retinanet_resnet50_fpn`` and ``..._v2``.
         smallest: side of the smallest anchor, pixels; 32 in torchvision. It doubles with each level
             of the pyramid.
+        backbone: ``resnet18``, ``resnet34`` or ``resnet50``.
+        pyramid: channels of the feature pyramid and of the heads, a multiple of 32.
 
     Raises:
         UsageError: an argument is out of range.
@@ -243,24 +256,31 @@ def retinanet(classes: int, size: int, *, version: int = 2, smallest: float = 32
         raise UsageError(f"version has to be 1 or 2, not {version}")
     if not 4 <= smallest <= size:
         raise UsageError(f"smallest has to be 4 to {size} pixels, not {smallest:g}")
-    backbone = _resnet_fpn_extractor(
-        # Without pretrained weights, residual branches that start at zero learn faster (Goyal et
-        # al., 2017).
-        resnet50(weights=None, zero_init_residual=True),
-        5,
-        returned_layers=[2, 3, 4],
-        extra_blocks=LastLevelP6P7(256 if version == 1 else 2048, 256),
+    if backbone not in RESNETS:
+        raise UsageError(f'backbone has to be {", ".join(RESNETS)}, not "{backbone}"')
+    if pyramid % 32 or not 32 <= pyramid <= 512:
+        raise UsageError(f"pyramid has to be 32 to 512 channels, a multiple of 32, not {pyramid}")
+    # Without pretrained weights, residual branches that start at zero learn faster (Goyal et al.,
+    # 2017).
+    resnet = RESNETS[backbone](weights=None, zero_init_residual=True)
+    last = resnet.inplanes
+    trunk = BackboneWithFPN(
+        resnet,
+        {"layer2": "0", "layer3": "1", "layer4": "2"},
+        [last // 4, last // 2, last],
+        pyramid,
+        LastLevelP6P7(pyramid if version == 1 else last, pyramid),
     )
     sides = [smallest * 2**level for level in range(5)]
     sizes = tuple(tuple(int(side * 2 ** (step / 3)) for step in range(3)) for side in sides)
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
     norm = functools.partial(nn.GroupNorm, 32) if version == 2 else None
     count = anchors.num_anchors_per_location()[0]
-    head = RetinaNetHead(backbone.out_channels, count, classes + 1, norm_layer=norm)
+    head = RetinaNetHead(pyramid, count, classes + 1, norm_layer=norm)
     if version == 2:
         head.regression_head._loss_type = "giou"
-    made = DenseRetinaNet(backbone, classes + 1, anchor_generator=anchors, head=head)
-    made._finish(classes, size, "", cast(nn.Module, backbone.body))
+    made = DenseRetinaNet(trunk, classes + 1, anchor_generator=anchors, head=head)
+    made._finish(classes, size, "", cast(nn.Module, trunk.body))
     return made
 
 
