@@ -118,7 +118,10 @@ def test_ctrl_c_while_it_waits():
         # The first value may still be on its way when the second is worked on.
         received.wait(30)
         started.wait(30)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        # Python misses a signal that comes just before the main thread starts to wait.
+        while not go_on.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            go_on.wait(0.1)
 
     before = signal.signal(signal.SIGINT, interrupted)
     striker = threading.Thread(target=strike)

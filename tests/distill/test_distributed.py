@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -111,3 +113,28 @@ def test_networks_normalise_together_only_while_they_train_together():
     with ALONE.synchronised(network):
         assert not any("forward" in vars(norm) for norm in network)
     assert not any("forward" in vars(norm) for norm in network)
+
+
+def test_a_second_team_of_a_process_shares_no_names_with_the_first(monkeypatch):
+    """Else its processes would look for each other where the first ones have been."""
+    met, stores = torch.distributed.HashStore(), []
+    for name, value in (("WORLD_SIZE", 2), ("RANK", 1), ("MASTER_ADDR", "a"), ("MASTER_PORT", 1)):
+        monkeypatch.setenv(name, str(value))
+    meetings = [(met, 1, 2)]
+    monkeypatch.setattr(distributed, "_meeting_point", functools.cache(meetings.pop))
+    monkeypatch.setattr(distributed, "find_device", lambda: torch.device("cpu"))
+
+    def start(backend, *, store, rank, world_size):
+        assert (backend, rank, world_size) == ("gloo", 1, 2)
+        stores.append(store)
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", start)
+    for name in ("barrier", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda: None)
+    for _ in range(2):
+        with assemble() as team:
+            assert (team.rank, team.size) == (1, 2)
+    first, second = stores
+    first.set("address", "here")
+    assert first.check(["address"])
+    assert not second.check(["address"])

@@ -8,6 +8,8 @@ as one, within rounding.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvmkd.base.errors import UsageError
+
+_TEAMS = itertools.count(1)  # in every process alike
 
 
 @dataclass(frozen=True)
@@ -195,9 +199,18 @@ def find_device() -> torch.device:
     return torch.device("cpu")
 
 
+@functools.cache
+def _meeting_point() -> tuple[dist.Store, int, int]:
+    """The store that torchrun's processes share, this process's rank, and how many there are."""
+    found: tuple[dist.Store, int, int] = next(dist.rendezvous("env://"))
+    return found
+
+
 @contextlib.contextmanager
 def assemble() -> Iterator[Team]:
     """The team of this process: from torchrun's environment where it is set, else alone.
+
+    A process may do this several times, one after the other: once for each stage that trains.
 
     Raises:
         UsageError: torchrun's environment is incomplete.
@@ -212,9 +225,13 @@ def assemble() -> Iterator[Team]:
         raise UsageError(f"WORLD_SIZE is {size}, but {', '.join(missing)} not set: use torchrun")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = _meeting_point()
+    # Names of its own: in those of an earlier team, processes find addresses that nobody hears.
+    names = dist.PrefixStore(f"team {next(_TEAMS)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=names, rank=rank, world_size=size)
     try:
-        yield Team(dist.get_rank(), size, device)
+        yield Team(rank, size, device)
         dist.barrier()  # one that leaves early breaks the connections of those still at work
     finally:
         dist.destroy_process_group()
