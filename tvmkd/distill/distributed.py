@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not in its __all__
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tvmkd.base.errors import UsageError
@@ -200,9 +202,9 @@ def find_device() -> torch.device:
 
 
 @functools.cache
-def _meeting_point() -> tuple[dist.Store, int, int]:
+def _meeting_point() -> tuple[Any, int, int]:
     """The store that torchrun's processes share, this process's rank, and how many there are."""
-    found: tuple[dist.Store, int, int] = next(dist.rendezvous("env://"))
+    found: tuple[Any, int, int] = next(rendezvous("env://"))
     return found
 
 
@@ -227,7 +229,7 @@ def assemble() -> Iterator[Team]:
         torch.cuda.set_device(device)
     store, rank, size = _meeting_point()
     # Names of its own: in those of an earlier team, processes find addresses that nobody hears.
-    names = dist.PrefixStore(f"team {next(_TEAMS)}", store)
+    names = PrefixStore(f"team {next(_TEAMS)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=names, rank=rank, world_size=size)
     try:
