@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import platform
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tvmkd.base import machine
 from tvmkd.stacks.relay import install
 
 TVM = """
@@ -71,3 +75,13 @@ def python_310(folder: Path) -> Path:
     python = script(folder / "python", PYTHON_310.format(beside=shlex.quote(str(folder))))
     (folder / "answer.json").write_text(json.dumps(answer))
     return python
+
+
+def where_it_installs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fake CPython 3.10, on a machine that can run the build and has no stack yet."""
+    monkeypatch.setattr(machine, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.delenv("TVMKD_RELAY_PYTHON", raising=False)
+    return python_310(folder / "fake")

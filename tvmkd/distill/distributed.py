@@ -228,7 +228,7 @@ def assemble() -> Iterator[Team]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     store, rank, size = _meeting_point()
-    # Names of its own: in those of an earlier team, processes find addresses that nobody hears.
+    # Its own names: under those of an earlier team there are addresses where nothing listens now.
     names = PrefixStore(f"team {next(_TEAMS)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=names, rank=rank, world_size=size)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
 import fake_python
 import pytest
 
-from tvmkd.base import machine, stack_registry
+from tvmkd.base import stack_registry
 from tvmkd.runtime import interpreters
 
 
 @pytest.fixture
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(machine, "architecture", lambda: "x86_64")
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("TVMKD_RELAY_PYTHON", raising=False)
-    return fake_python.python_310(tmp_path / "fake")
+    return fake_python.where_it_installs(tmp_path, monkeypatch)
 
 
 def test_install_and_its_record_as_json(tvmkd: Any, python: Path) -> None:

@@ -38,7 +38,7 @@ def test_each_workload_is_written_once_and_each_record_points_to_its_own(tmp_pat
     recorder = metaschedule.recorder(tmp_path)
     for task, tile in ((small, 2), (large, 4), (small, 8)):
         recorder.add(task, split(task, tile), 1e-3 * tile)
-    # A later session goes on with the numbers that are there.
+    # A later session uses the workload numbers that the files already have.
     metaschedule.recorder(tmp_path).add(large, split(large, 2), 9e-3)
     workloads, found = lines(tmp_path / records.WORKLOADS), lines(tmp_path / records.RECORDS)
     assert [f"0x{int(line[0]):016x}" for line in workloads] == [small.key, large.key]

@@ -19,13 +19,7 @@ from tvmkd.stacks.relay import install
 
 @pytest.fixture
 def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fake CPython 3.10, on a machine that can run the build."""
-    monkeypatch.setattr(machine, "architecture", lambda: "x86_64")
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("TVMKD_RELAY_PYTHON", raising=False)
-    return fake_python.python_310(tmp_path / "fake")
+    return fake_python.where_it_installs(tmp_path, monkeypatch)
 
 
 def files() -> set[str]:

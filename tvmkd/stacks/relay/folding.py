@@ -13,21 +13,23 @@ import tvm
 from tvm import relay
 
 RESHAPING = ("expand_dims", "reshape", "squeeze")  # the result has the same elements in order
+REARRANGING = (*RESHAPING, "transpose", "layout_transform")
 
 
 class _Fold(relay.ExprMutator):  # type: ignore[misc]
     def visit_call(self, call: relay.Call) -> relay.Expr:
         new = super().visit_call(call)
-        if not isinstance(call.op, tvm.ir.Op) or not isinstance(new.args[0], relay.Constant):
+        if not isinstance(call.op, tvm.ir.Op) or call.op.name not in REARRANGING:
             return new
-        found = _rearranged(call, new.args[0])
+        if not isinstance(new.args[0], relay.Constant):
+            return new
+        found = _rearranged(call, new.args[0].data.numpy())
         return new if found is None else relay.const(np.ascontiguousarray(found))
 
 
-def _rearranged(call: relay.Call, constant: relay.Constant) -> np.ndarray[Any, Any] | None:
+def _rearranged(call: relay.Call, data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
     """The result of a call on a constant; None if it does more than rearrange its elements."""
     name, attributes = call.op.name, call.attrs
-    data: np.ndarray[Any, Any] = constant.data.numpy()
     if name in RESHAPING and len(call.args) == 1:
         return data.reshape([int(size) for size in call.checked_type.shape])
     if name == "transpose":
