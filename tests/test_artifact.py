@@ -12,6 +12,7 @@ import toys
 
 import tvmkd
 from tvmkd import artifact, targets
+from tvmkd.base import folders
 from tvmkd.base.errors import InputError
 from tvmkd.byoc import region
 
@@ -95,6 +96,7 @@ def test_where_the_last_rename_fails_the_older_artifact_is_put_back(
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(folders, "_exchanged", lambda *_: False)
     with pytest.raises(InputError, match=r"/toy: cannot be written: .*Input/output error"):
         artifact.write(made, {"model.so": library}, **fields(name="second"))
     assert artifact.read(made).name == "toy"
@@ -248,6 +250,45 @@ def test_strided_inputs(made: Path) -> None:
     wide = np.arange(8, dtype=np.float32).reshape(1, 8)
     total, _ = tvmkd.load(made)(wide[:, ::2], wide[:, 1::2])
     np.testing.assert_array_equal(total, [[1, 5, 9, 13]])
+
+
+def test_what_lies_there_now_is_loaded(tmp_path: Path, library: Path) -> None:
+    """Rebuilt, and overwritten in place; an older handle keeps working."""
+    swapped = toys.library(tmp_path / "swapped.so", swapped=True)
+    ones, twos = np.ones((1, 4), np.float32), np.full((1, 4), 3, np.float32)
+    out = tmp_path / "out"
+    artifact.write(out, {"model.so": library}, **fields())
+    first = tvmkd.load(out)
+    artifact.write(out, {"model.so": swapped}, **fields(name="swapped"))
+    second = tvmkd.load(out)
+    artifact.write(tmp_path / "third", {"model.so": library}, **fields(name="third"))
+    for name in ("manifest.json", "model.so"):
+        (out / name).write_bytes((tmp_path / "third" / name).read_bytes())
+    third = tvmkd.load(out)
+    (out / "model.so").write_bytes(b"")
+    for model, name, result in ((first, "toy", 4), (second, "swapped", 3), (third, "third", 4)):
+        assert model.manifest.name == name
+        assert model(ones, twos)[0][0, 0] == result
+
+
+def test_a_rebuild_while_an_artifact_is_read_gives_the_new_one(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rebuilt = tmp_path / "rebuilt.so"
+    rebuilt.write_bytes(b"rebuilt")
+    real, calls = artifact.library_copy, []
+
+    def slow(path: Path) -> tuple[Path, str]:
+        if not calls:
+            artifact.write(made, {"model.so": rebuilt}, **fields(name="second"))
+        calls.append(path)
+        return real(path)
+
+    monkeypatch.setattr(artifact, "library_copy", slow)
+    manifest, path = artifact.read_with_library(made)
+    assert manifest.name == "second"
+    assert path.read_bytes() == b"rebuilt"
+    assert len(calls) == 2
 
 
 class FakeProgram:

@@ -28,10 +28,14 @@ tvm.compile(Module, target=target).export_library(sys.argv[1])
 """
 
 
-def library(path: Path) -> Path:
-    """Compiles (x, y) -> (x + y, x * y) on float32 1 x 4 to ``path``, in its own process."""
+def library(path: Path, swapped: bool = False) -> Path:
+    """Compiles (x, y) -> (x + y, x * y) on float32 1 x 4 to ``path``, in its own process.
+
+    With ``swapped`` the product is the first output.
+    """
     script = path.with_suffix(".py")
-    script.write_text(COMPILE, encoding="utf-8")
+    both = "(product, total)" if swapped else "(total, product)"
+    script.write_text(COMPILE.replace("(total, product)", both), encoding="utf-8")
     subprocess.run([sys.executable, script, path], check=True, timeout=120)
     return path
 

@@ -21,6 +21,7 @@ from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from tvmkd.base.text import listing, suggest
 from tvmkd.base.version import __version__
 from tvmkd.runtime import programs
+from tvmkd.runtime.library_copy import library_copy
 from tvmkd.runtime.program import LoadError
 from tvmkd.targets import Target
 
@@ -125,6 +126,40 @@ def read(folder: Path, verify: bool = True) -> Manifest:
     return manifest
 
 
+def read_with_library(folder: Path) -> tuple[Manifest, Path]:
+    """As `read`, with a path to load the artifact's library from: see `library_copy`.
+
+    The two belong together, also where the artifact is replaced meanwhile.
+
+    Raises:
+        InputError: as `read`, or no copy can be made and another library was loaded from there.
+    """
+    for last in (False, False, True):
+        manifest = read(folder, verify=False)
+        try:
+            return manifest, _verified(folder, manifest)
+        except InputError:
+            if last or read(folder, verify=False) == manifest:
+                raise
+    raise AssertionError("the last turn returns or raises")
+
+
+def _verified(folder: Path, manifest: Manifest) -> Path:
+    for name, entry in manifest.files.items():
+        if name != LIBRARY:
+            _verify(folder / name, entry)
+    library, entry = folder / LIBRARY, manifest.files[LIBRARY]
+    try:
+        copy, digest = library_copy(library)
+    except OSError:
+        _verify(library, entry)  # says what is missing
+        raise InputError(f"{library}: cannot be read") from None
+    if digest != entry.sha256:
+        _verify(library, entry)
+        raise InputError(f"{library}: was replaced while it was read; load it again")
+    return copy
+
+
 def _parse(text: str, path: Path) -> Manifest:
     import json
 
@@ -189,7 +224,8 @@ class Artifact:
     """A compiled model that is ready to run; made by `load`.
 
     Not thread-safe: calls share the executor and the input buffers. Load the artifact once for each
-    thread; the pages of its code are shared anyway.
+    thread; the pages of its code are shared anyway. It keeps working where its folder is rebuilt or
+    removed.
 
     Attributes:
         manifest: the artifact's manifest.
@@ -284,6 +320,9 @@ def load(path: str | Path) -> Artifact:
     An artifact of the relay stack runs in a subprocess if this interpreter's TVM has no Relay; that
     adds about a millisecond to each call.
 
+    What lies there now is what runs, also if this process has loaded an older artifact from the
+    same path: the library is loaded from a copy in a temporary folder (``TMPDIR``).
+
     TVM chooses the number of threads: set ``TVM_NUM_THREADS`` before the first call.
 
     Raises:
@@ -291,7 +330,7 @@ def load(path: str | Path) -> Artifact:
         MissingError: the TVM that it needs is not installed.
     """
     folder = Path(path)
-    manifest = read(folder)
+    manifest, library = read_with_library(folder)
     check_machine(manifest, folder)
     handed = manifest.coverage.get("byoc") or {}
     if handed.get("regions") and handed.get("codegen") == "tvmkd":
@@ -299,7 +338,7 @@ def load(path: str | Path) -> Artifact:
 
         byoc.check_runs_here(handed["engine"])
     try:
-        program = programs.open_program(manifest.stack, folder / LIBRARY, manifest.inputs)
+        program = programs.open_program(manifest.stack, library, manifest.inputs)
     except LoadError as error:
         raise InputError(
             f"{folder / LIBRARY}: {error.tvm} cannot load it (built with {manifest.stack} "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tvmkd.base import folders
 from tvmkd.base.folders import draft_folder, make_once
 
 
@@ -59,6 +60,27 @@ def test_a_block_that_fails_leaves_the_older_folder(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["out"]
 
 
+def test_where_folders_can_be_exchanged_the_path_is_never_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "out", "old")
+    monkeypatch.setattr(Path, "replace", None)  # would leave a moment without a folder
+    put(tmp_path / "out", "new")
+    assert listed(tmp_path / "out") == ["new"]
+    assert listed(tmp_path) == ["out"]
+
+
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not folders._exchanged(tmp_path / "gone", tmp_path)
+    put(tmp_path / "out", "old")
+    monkeypatch.setattr(folders, "_exchanged", lambda *_: False)
+    put(tmp_path / "out", "new")
+    assert listed(tmp_path / "out") == ["new"]
+    assert listed(tmp_path) == ["out"]
+
+
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
 def test_where_the_last_rename_fails_the_older_folder_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
@@ -70,6 +92,7 @@ def test_where_the_last_rename_fails_the_older_folder_is_put_back(
             raise failure("no")
         return real(self, target)
 
+    monkeypatch.setattr(folders, "_exchanged", lambda *_: False)
     put(tmp_path / "out", "old")
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises(failure):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 
 
 @contextlib.contextmanager
@@ -25,8 +29,10 @@ def draft_folder(path: Path) -> Iterator[Path]:
         new, old = Path(work) / "new", Path(work) / "old"
         new.mkdir()
         yield new
-        # A rename cannot replace a folder with files, so the older one is moved aside first.
         if path.exists():
+            if _exchanged(new, path):
+                return
+            # A rename cannot replace a folder with files, so the older one is moved aside first.
             path.replace(old)
         try:
             new.replace(path)
@@ -34,6 +40,21 @@ def draft_folder(path: Path) -> Iterator[Path]:
             if old.exists():
                 old.replace(path)
             raise
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchanges two paths in one step, so that a reader always finds a folder under each.
+
+    Returns:
+        False if the system or the file system cannot do that.
+    """
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    paths = os.fsencode(first), os.fsencode(second)
+    done: int = rename(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE)
+    return done == 0
 
 
 def make_once(path: Path, fill: Callable[[Path], None]) -> Path:

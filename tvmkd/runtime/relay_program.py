@@ -25,6 +25,17 @@ def _view(output: Any) -> Callable[[], Array]:
     return view.copy
 
 
+def _may_overlap(tensor: Any, others: Sequence[Any]) -> bool:
+    """True if a TVM tensor may share memory with one of the others."""
+    import numpy as np
+
+    try:
+        view = np.from_dlpack(tensor)
+        return any(np.may_share_memory(view, np.from_dlpack(other)) for other in others)
+    except (TypeError, ValueError, BufferError, RuntimeError):
+        return True
+
+
 def relay_program(library: Path, specs: Sequence[Spec]) -> Program:
     """Loads a Relay library, which is for the graph executor or for the virtual machine."""
     with importing():
@@ -66,11 +77,16 @@ class RelayGraph:
         self._graph = tvm.contrib.graph_executor.GraphModule(module["default"](tvm.cpu()))
         self._run = self._graph.module["run"]
         # The executor writes each output to the same memory in every run.
-        outputs = map(self._graph.get_output, range(self._graph.get_num_outputs()))
+        outputs = list(map(self._graph.get_output, range(self._graph.get_num_outputs())))
         self._outputs = [_view(output) for output in outputs]
         self._buffers = InputBuffers(specs, tvm.nd.from_dlpack)
+        self._copied: list[tuple[str, Any]] = []
         for name, buffer in zip(self._names, self._buffers.buffers or [], strict=False):
-            self._graph.set_input_zero_copy(name, buffer.tensor)
+            # An output may be a view of an input: of the executor's memory, not of our buffer.
+            if _may_overlap(self._graph.get_input(name), outputs):
+                self._copied.append((name, buffer.tensor))
+            else:
+                self._graph.set_input_zero_copy(name, buffer.tensor)
 
     def takes(self, arrays: Sequence[Array]) -> bool:
         """True if each array fits its buffer."""
@@ -80,6 +96,8 @@ class RelayGraph:
         """Runs the graph."""
         if fit:
             self._buffers.fill(arrays)
+            for name, tensor in self._copied:
+                self._graph.set_input(name, tensor)
         else:
             for name, array in zip(self._names, arrays, strict=True):
                 self._graph.set_input(name, self._array(array))

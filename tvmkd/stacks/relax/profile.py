@@ -35,13 +35,13 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
     Raises:
         InputError: the artifact cannot be loaded here.
     """
-    manifest = artifact.read(folder)
+    manifest, library = artifact.read_with_library(folder)
     artifact.check_machine(manifest, folder)
     with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax.profile"]) as child:
         rows: list[dict[str, Any]] = child.call(
             "profile",
             {
-                "library": str(folder / artifact.LIBRARY),
+                "library": str(library),
                 "specs": [spec.model_dump() for spec in manifest.inputs],
                 "inputs": None if inputs is None else str(inputs),
                 "repeats": max(1, repeats),

@@ -27,11 +27,11 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
     Returns:
         see :meth:`tvmkd.stacks.client.StackClient.profile`.
     """
-    manifest = artifact.read(folder)
+    manifest, path = artifact.read_with_library(folder)
     artifact.check_machine(manifest, folder)
     specs = [spec.model_dump() for spec in manifest.inputs]
     samples = real_samples(inputs, specs, 1) or [random_sample(np.random.default_rng(0), specs)]
-    library = tvm.runtime.load_module(str(folder / artifact.LIBRARY))
+    library = tvm.runtime.load_module(str(path))
     if library.type_key == "VMExecutable":
         raise InputError(
             f"{folder}: a virtual machine runs it, since its shapes depend on the data; only a "
