@@ -17,6 +17,8 @@ from tvm import relax
 from tvm.s_tir import dlight
 
 from tvmkd.base.errors import InputError
+from tvmkd.stacks.relax.accumulate import sums_in_float32
+from tvmkd.stacks.relax.importer import simplify
 
 _QUANTISED = ("QuantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
 
@@ -42,10 +44,6 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Lowers an imported module to fused TIR kernels in the layout that it came in (NCHW)."""
     lower = tvm.ir.transform.Sequential(
         [
-            relax.transform.FoldBatchnormToConv2D(),
-            relax.transform.DecomposeOpsForInference(),
-            relax.transform.CanonicalizeBindings(),
-            relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(),
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
@@ -56,7 +54,7 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        return lower(mod)
+        return lower(sums_in_float32(simplify(mod)))
 
 
 def with_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

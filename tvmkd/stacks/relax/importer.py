@@ -17,6 +17,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.graph import unsupported
+from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.layout import channels_last
 
 
@@ -123,9 +124,12 @@ def read(
 
 def simplify(mod: tvm.IRModule) -> tvm.IRModule:
     """Removes training-only operators from an imported module and folds constants."""
+    # TVM's pass adds a float32 epsilon to the weights, whatever their dtype. What it leaves is
+    # decomposed below and fuses with the convolution.
+    fold = [] if is_half(mod) else [relax.transform.FoldBatchnormToConv2D()]
     passes = tvm.ir.transform.Sequential(
         [
-            relax.transform.FoldBatchnormToConv2D(),
+            *fold,
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.FoldConstant(),
@@ -149,4 +153,4 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        return lower(channels_last(simplify(mod)))
+        return lower(channels_last(sums_in_float32(simplify(mod))))
