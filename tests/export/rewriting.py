@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from tvmkd.base.errors import InputError
 from tvmkd.export import graph
 from tvmkd.export.legalise import legalise
+from tvmkd.export.site import Scope, Site
 
 TYPES = {
     TensorProto.FLOAT: np.float32,
@@ -118,3 +119,15 @@ def constant(model: onnx.ModelProto, kind: str, index: int) -> np.ndarray:
     }
     values |= {tensor.name: tensor for tensor in model.graph.initializer}
     return numpy_helper.to_array(values[node.input[index]])
+
+
+def site(
+    node: onnx.NodeProto,
+    shape: list[int | None] | None = None,
+    source: int = 18,
+    **constants: np.ndarray,
+) -> Site:
+    """The site of a node whose first input is a float tensor, of an unknown shape by default."""
+    types = {node.input[0]: helper.make_tensor_type_proto(TensorProto.FLOAT, shape)}
+    values = {name: numpy_helper.from_array(array, name) for name, array in constants.items()}
+    return Site(node, Scope(types, values, {"y", "y_Mul"}, source, 17, {}))

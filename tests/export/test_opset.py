@@ -6,9 +6,22 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from rewriting import attributes, close, constant, inputs, kinds, legal, refused, run, same, text
+from rewriting import (
+    attributes,
+    close,
+    constant,
+    inputs,
+    kinds,
+    legal,
+    refused,
+    run,
+    same,
+    site,
+    text,
+)
 
-from tvmkd.export.opset import REWRITES, Refused, Scope, Site, constant_value
+from tvmkd.export.opset import REWRITES
+from tvmkd.export.site import Refused, Scope, Site
 
 REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
 
@@ -542,18 +555,6 @@ def test_scales_that_another_node_computes_may_shrink():
 # The rules by themselves, on one node: what a model needs to reach them is tested above.
 
 
-def site(
-    node: onnx.NodeProto,
-    shape: list[int | None] | None = None,
-    source: int = 18,
-    **constants: np.ndarray,
-) -> Site:
-    """The site of a node whose first input is a float tensor, of an unknown shape by default."""
-    types = {node.input[0]: helper.make_tensor_type_proto(TensorProto.FLOAT, shape)}
-    values = {name: numpy_helper.from_array(array, name) for name, array in constants.items()}
-    return Site(node, Scope(types, values, {"y", "y_Mul"}, source, 17, {}))
-
-
 @pytest.mark.parametrize(
     ("size", "count", "parts"),
     [(6, 3, [2, 2, 2]), (7, 3, [3, 3, 1]), (4, 3, [2, 2, 0]), (5, 4, None), (1, 3, None)],
@@ -695,59 +696,3 @@ def test_what_means_something_else_since_18_is_refused_from_there_on(name):
     REWRITES[name](Site(node, Scope({}, {}, set(), 17, 17, {})))
     with pytest.raises(Refused, match="has another meaning there"):
         REWRITES[name](Site(node, Scope({}, {}, set(), 18, 17, {})))
-
-
-def test_new_names_differ_from_every_name_in_the_model():
-    at = site(helper.make_node("Mish", ["x"], ["y"], name="act"))
-    assert [at.add("Mul", ["x", "x"]) for _ in range(2)] == ["y_Mul_1", "y_Mul_2"]
-    assert at.add("Add", ["x", "x"]) == "y_Add"
-    assert [node.name for node in at.before] == ["y_Mul_1", "y_Mul_2", "y_Add"]
-
-
-def test_a_node_is_named_by_its_first_output_where_it_has_no_name():
-    assert site(helper.make_node("Relu", ["x"], ["y"], name="act")).name == "act"
-    assert site(helper.make_node("Relu", ["x"], ["y"])).name == "y"
-    assert site(helper.make_node("Relu", ["x"], [])).name == "?"
-
-
-def test_the_node_keeps_its_name_and_outputs_and_nothing_else():
-    node = helper.make_node("Split", ["x", "s"], ["y", "z"], name="cut", axis=1)
-    site(node).become("Concat", ["x", "x"], axis=0)
-    assert node == helper.make_node("Concat", ["x", "x"], ["y", "z"], name="cut", axis=0)
-
-
-def test_an_optional_input_is_there_if_it_has_a_name():
-    at = site(helper.make_node("Clip", ["x", "", "high"], ["y"]), high=np.array(6.0, np.float32))
-    assert [at.has(index) for index in range(4)] == [True, False, True, False]
-    assert [at.value(index) for index in (0, 1, 3)] == [None, None, None]
-    assert at.value(2) == 6
-    at.set_input(4, "last")
-    assert list(at.node.input) == ["x", "", "high", "", "last"]
-
-
-def test_the_values_of_a_file_beside_the_model_are_not_read():
-    at = site(helper.make_node("Gather", ["x", "i"], ["y"]), i=np.array([-1]))
-    at.scope.constants["i"].data_location = TensorProto.EXTERNAL
-    assert at.value(1) is None
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        ({"value_int": 3}, np.array(3)),
-        ({"value_ints": [3, 4]}, np.array([3, 4])),
-        ({"value_float": 0.5}, np.array(0.5, np.float32)),
-        ({"value_floats": [0.5, 1]}, np.array([0.5, 1], np.float32)),
-        ({"value": numpy_helper.from_array(np.array([True]))}, np.array([True])),
-        ({"value_string": "text"}, None),
-    ],
-)
-def test_the_tensor_of_a_constant(given, wanted):
-    node = helper.make_node("Constant", [], ["y"], **given)
-    found = constant_value(node)
-    if wanted is None:
-        assert found is None
-        return
-    array = numpy_helper.to_array(found)
-    np.testing.assert_array_equal(array, wanted)
-    assert (array.dtype, array.shape) == (wanted.dtype, wanted.shape)

@@ -6,23 +6,20 @@ for what it knows, and computes something else without a word.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import onnx
 from onnx import TensorProto, helper
 
 from tvmkd.base.errors import InputError
-from tvmkd.export.opset import REWRITES, Refused, Scope, Site, constant_value
+from tvmkd.export.opset import REWRITES
+from tvmkd.export.site import OURS, Refused, Scope, Site
+from tvmkd.export.walk import all_names, graphs, line, rewrite, skeleton
 
 OPSETS = range(13, 18)
 # Before 7, operators took smaller operands in their own ways, which onnx's converter misses for
 # some. What comes after the newest was not looked through for changes of meaning.
 OLDEST, NEWEST = 7, 26
 IR_VERSIONS = range(8, 10)
-_OURS = {"", "ai.onnx"}
 _SHOWN = 5
-_LARGE = 1 << 10  # elements: more than any list of axes, sizes or pads has
 # Notes about where a node came from and where it may run; IR 9 has none of these.
 _NOTES = ("metadata_props", "device_configurations")
 
@@ -55,15 +52,14 @@ def legalise(model: onnx.ModelProto, where: str = "model", opset: int = 17) -> o
         result = _raised(result, source, where)
     _tidy(result)
     target = min(max(source, OPSETS[0]), opset)
-    scope = Scope({}, {}, _names(result.graph), source, target, {})
-    inferred = _inferred(result, where)
-    _rewrite(result.graph, inferred, scope)
+    scope = Scope({}, {}, all_names(result.graph), source, target, {})
+    inferred = rewrite(result, scope, _visit, where)
     if scope.problems:
         raise InputError(f"{where}: cannot be brought to opset {target}: {_listed(scope.problems)}")
     del result.graph.output[:]
     result.graph.output.extend(inferred.output)
     for entry in result.opset_import:
-        if entry.domain in _OURS:
+        if entry.domain in OURS:
             entry.version = target
     _check(result, where)
     return result
@@ -71,7 +67,7 @@ def legalise(model: onnx.ModelProto, where: str = "model", opset: int = 17) -> o
 
 def _version(model: onnx.ModelProto, where: str) -> int:
     for entry in model.opset_import:
-        if entry.domain in _OURS:
+        if entry.domain in OURS:
             return int(entry.version)
     raise InputError(f"{where}: does not say its opset: export it again")
 
@@ -87,7 +83,7 @@ def _inlined(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     try:
         result = inline_local_functions(model)
     except Exception as error:  # C++ errors of several kinds
-        raise InputError(f"{where}: its functions cannot be inlined: {_line(error)}") from None
+        raise InputError(f"{where}: its functions cannot be inlined: {line(error)}") from None
     if result.functions:
         names = ", ".join(function.name for function in result.functions)
         raise InputError(
@@ -105,14 +101,14 @@ def _raised(model: onnx.ModelProto, source: int, where: str) -> onnx.ModelProto:
         result = convert_version(model, OPSETS[0])
     except Exception as error:  # ConvertError, and C++ errors of other kinds
         raise InputError(
-            f"{where}: cannot be brought from opset {source} to {OPSETS[0]}: {_line(error)}: "
+            f"{where}: cannot be brought from opset {source} to {OPSETS[0]}: {line(error)}: "
             f"export it with opset {OPSETS[0]} or newer"
         ) from None
     # The converter may lose either.
     del result.metadata_props[:]
     result.metadata_props.extend(model.metadata_props)
     known = {entry.domain for entry in result.opset_import}
-    result.opset_import.extend(e for e in model.opset_import if e.domain not in known | _OURS)
+    result.opset_import.extend(e for e in model.opset_import if e.domain not in known | OURS)
     return result
 
 
@@ -128,7 +124,7 @@ def _tidy(model: onnx.ModelProto) -> None:
     graph.input.extend(inputs)
     if "configuration" in model.DESCRIPTOR.fields_by_name:
         model.ClearField("configuration")
-    for body in _all_graphs(graph):
+    for body in graphs(graph):
         # They may be from before the input shapes were fixed.
         del body.value_info[:]
         for owner in (body, *body.node, *body.input, *body.output, *body.initializer):
@@ -137,81 +133,25 @@ def _tidy(model: onnx.ModelProto) -> None:
                     owner.ClearField(field)
 
 
-def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with inputs in place of large weights: inference needs no more than their types,
-    and copies whatever it gets.
-    """
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = light.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    for body in _all_graphs(graph):
-        for node in body.node:
-            if node.op_type == "GroupNormalization" and node.domain in _OURS:
-                # Inference does not know that its output is like its input.
-                node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) > _LARGE or tensor.data_location == TensorProto.EXTERNAL:
-            graph.input.append(
-                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-        else:
-            graph.initializer.append(tensor)
-    return light
-
-
-def _inferred(model: onnx.ModelProto, where: str) -> onnx.GraphProto:
-    """The graph, large weights aside, with the types of its tensors."""
-    try:
-        return onnx.shape_inference.infer_shapes(_skeleton(model), data_prop=True).graph
-    except Exception as error:  # InferenceError, and C++ errors of other kinds
-        raise InputError(f"{where}: its shapes contradict each other: {_line(error)}") from None
-
-
 def _check(model: onnx.ModelProto, where: str) -> None:
     try:
-        onnx.checker.check_model(_skeleton(model), full_check=True)
+        onnx.checker.check_model(skeleton(model), full_check=True)
     except Exception as error:  # ValidationError, and C++ errors of other kinds
-        raise InputError(f"{where}: not a valid ONNX model: {_line(error)}") from None
+        raise InputError(f"{where}: not a valid ONNX model: {line(error)}") from None
 
 
-def _rewrite(graph: onnx.GraphProto, inferred: onnx.GraphProto, outer: Scope) -> None:
-    """Rewrites the nodes of ``graph`` in place; ``inferred`` is the same graph with types."""
-    scope = _inside(graph, inferred, outer)
-    nodes: list[onnx.NodeProto] = []
-    for node, twin in zip(graph.node, inferred.node, strict=True):
-        for body, typed in zip(_bodies(node), _bodies(twin), strict=True):
-            _rewrite(body, typed, scope)
-        site, operator = Site(node, scope), node.op_type
-        if node.domain in _OURS:
-            rewrite = REWRITES.get(operator)
-            try:
-                if rewrite is not None:
-                    rewrite(site)
-                _fit(site)
-            except Refused as reason:
-                scope.problems.setdefault((operator, str(reason)), []).append(site.name)
-        nodes += [*site.before, node]
-    if len(nodes) > len(graph.node):
-        del graph.node[:]
-        graph.node.extend(nodes)
-
-
-def _inside(graph: onnx.GraphProto, inferred: onnx.GraphProto, outer: Scope) -> Scope:
-    types, constants = dict(outer.types), dict(outer.constants)
-    for entry in (*inferred.input, *inferred.value_info, *inferred.output):
-        types[entry.name] = entry.type
-    for tensor in graph.initializer:
-        constants[tensor.name] = tensor
-        types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
-    for node in graph.node:
-        if node.op_type == "Constant" and node.domain in _OURS:
-            value = constant_value(node)
-            if value is not None:
-                constants[node.output[0]] = value
-    return Scope(types, constants, outer.taken, outer.source, outer.target, outer.problems)
+def _visit(node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
+    """The node in the older opset, and what goes before it; a problem is kept in the scope."""
+    site, operator = Site(node, scope), node.op_type
+    if node.domain in OURS:
+        change = REWRITES.get(operator)
+        try:
+            if change is not None:
+                change(site)
+            _fit(site)
+        except Refused as reason:
+            scope.problems.setdefault((operator, str(reason)), []).append(site.name)
+    return [*site.before, node]
 
 
 def _fit(site: Site) -> None:
@@ -253,36 +193,9 @@ def _fit(site: Site) -> None:
                 raise Refused(f"has tensors of type {text}")
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for body in _bodies(node):
-            yield from _all_graphs(body)
-
-
-def _names(graph: onnx.GraphProto) -> set[str]:
-    names: set[str] = set()
-    for body in _all_graphs(graph):
-        names.update(entry.name for entry in (*body.input, *body.initializer, *body.node))
-        for node in body.node:
-            names.update(node.output)
-    return names
-
-
 def _listed(problems: dict[tuple[str, str], list[str]]) -> str:
     parts = []
     for (operator, reason), nodes in sorted(problems.items()):
         more = f" and {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else ""
         parts.append(f"{operator} {reason} (nodes: {', '.join(nodes[:_SHOWN])}{more})")
     return f"{'; '.join(parts)}: rewrite this part of the model"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

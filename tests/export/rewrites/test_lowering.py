@@ -1,0 +1,59 @@
+"""What is in the registry is replaced wherever it stands; what is not stays."""
+
+from __future__ import annotations
+
+import pytest
+from onnx import helper
+from rewriting import kinds, text
+
+from tvmkd.export.rewrites import lowering
+from tvmkd.export.rewrites.lowering import lower
+from tvmkd.export.site import Refused
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    found = {}
+    monkeypatch.setattr(lowering, "LOWERINGS", found)
+    return found
+
+
+def test_new_nodes_are_lowered_in_turn_and_bodies_too(registry):
+    registry["", "Mish"] = lambda site: site.become("Elu", [site.add("Selu", site.node.input)])
+    registry["", "Selu"] = lambda site: site.become("Relu", site.node.input)
+    model = text(
+        """(float[2] x, bool c) => (float y, float z) {
+            z = Mish(x)
+            y = If(c) <then_branch = one () => (float p) { p = Mish(x) },
+                       else_branch = other () => (float q) { q = Selu(x) }>
+        }"""
+    )
+    result, reasons = lower(model, "a.onnx")
+    assert sorted(kinds(result)) == ["Elu", "Elu", "If", "Relu", "Relu", "Relu"]
+    assert reasons == {}
+    assert kinds(model) == ["Mish", "If", "Mish", "Selu"]
+
+
+def test_a_node_that_cannot_be_lowered_stays_with_its_reason(registry):
+    def refuse(site):
+        site.add("Neg", site.node.input)
+        site.set("alpha", 2.0)
+        raise Refused("has a spot")
+
+    registry["", "Elu"] = refuse
+    model = text("(float[2] x) => (float y) { y = Elu(x) }")
+    result, reasons = lower(model, "a.onnx")
+    assert reasons == {"y": "Elu has a spot"}
+    assert list(result.graph.node) == list(model.graph.node)
+
+
+def test_types_are_known_behind_an_operator_that_inference_does_not_know(registry):
+    seen = []
+    registry["com.example", "Twice"] = lambda site: site.become("Add", [*site.node.input] * 2)
+    registry["", "Neg"] = lambda site: seen.append(site.sizes())
+    model = text("(float[2, 3] x) => (float y) { t = Exp(x) y = Neg(t) }")
+    model.graph.node[0].CopyFrom(helper.make_node("Twice", ["x"], ["t"], domain="com.example"))
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    result, _ = lower(model, "a.onnx")
+    assert seen[0] == (2, 3)
+    assert [entry.domain for entry in result.opset_import] == [""]

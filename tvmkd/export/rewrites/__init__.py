@@ -1,0 +1,7 @@
+"""Operators that TVM's importers lack or read wrongly, said in plain ones of the same opset."""
+
+from __future__ import annotations
+
+from tvmkd.export.rewrites.lowering import lower
+
+__all__ = ["lower"]

@@ -1,0 +1,88 @@
+"""Replaces every operator of the registry in a model."""
+
+from __future__ import annotations
+
+import onnx
+
+from tvmkd.export.rewrites.registry import LOWERINGS
+from tvmkd.export.site import OURS, Refused, Scope, Site
+from tvmkd.export.walk import all_names, graphs, rewrite
+
+_PASSES = 8  # bodies in bodies in bodies
+
+
+def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """A copy of ``model`` with plain operators in place of those that TVM's importers misread.
+
+    Names of inputs, outputs and weights stay, and so does the opset.
+
+    Args:
+        model: opset 13 or newer, without functions, with fixed input shapes; stays as it is.
+        where: names the model in errors.
+
+    Returns:
+        the copy, and why a node could not be lowered by its name (or that of its first output):
+        such a node is as it was.
+
+    Raises:
+        InputError: the model's shapes contradict each other.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    _forget_types(result)
+    opset = next(entry.version for entry in result.opset_import if entry.domain in OURS)
+    reasons: dict[str, str] = {}
+    for _ in range(_PASSES):
+        change = _Change(reasons)
+        scope = Scope({}, {}, all_names(result.graph), opset, opset, {})
+        rewrite(result, scope, change.visit, where)
+        if not change.made:
+            break
+    _forget_domains(result)
+    return result, reasons
+
+
+class _Change:
+    """One pass over a model."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        self.made = False
+        self._reasons = reasons
+
+    def visit(self, node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
+        """What comes in place of a node; nodes that are new are lowered in turn."""
+        domain = "" if node.domain in OURS else node.domain
+        lowering = LOWERINGS.get((domain, node.op_type))
+        if lowering is not None:
+            before = node.SerializeToString()
+            site = Site(node, scope)
+            try:
+                lowering(site)
+                self._reasons.pop(site.name, None)
+            except Refused as reason:
+                node.ParseFromString(before)
+                site.before.clear()
+                self._reasons[site.name] = f"{node.op_type} {reason}"
+            if site.before or node.SerializeToString() != before:
+                self.made = True
+                return [new for each in (*site.before, node) for new in self.visit(each, scope)]
+        scope.learn(node)
+        return [node]
+
+
+def _forget_types(model: onnx.ModelProto) -> None:
+    """Drops stored types, but those that inference cannot find: of other domains' outputs."""
+    for body in graphs(model.graph):
+        foreign = {
+            name for node in body.node if node.domain not in OURS for name in node.output if name
+        }
+        kept = [entry for entry in body.value_info if entry.name in foreign]
+        del body.value_info[:]
+        body.value_info.extend(kept)
+
+
+def _forget_domains(model: onnx.ModelProto) -> None:
+    used = {node.domain for body in graphs(model.graph) for node in body.node} | OURS
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
