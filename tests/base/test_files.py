@@ -189,6 +189,30 @@ def test_a_data_folder_s_listing_changes_with_sizes_and_times(tmp_path: Path) ->
     assert files.listing_hash(None) is None
 
 
+def test_names_that_are_no_utf8_and_a_byte_order_mark(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / "data" / name).mkdir(parents=True)
+    (tmp_path / "data" / name / name).touch()
+    assert files.listing_hash(tmp_path / "data")
+    assert files.file_hash(tmp_path / "data")
+    files.write_text(tmp_path / "text", name)
+    assert (tmp_path / "text").read_bytes() == b"caf\xe9"
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfabc")
+    assert files.read_text(tmp_path / "text") == "abc"
+
+
+def test_a_linked_folder_counts_and_a_hidden_one_does_not(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "more")
+    before = files.listing_hash(tmp_path / "data")
+    (tmp_path / "data" / ".cache").mkdir()
+    (tmp_path / "data" / ".cache" / "a").touch()
+    assert files.listing_hash(tmp_path / "data") == before
+    (tmp_path / "more" / "a").touch()
+    assert files.listing_hash(tmp_path / "data") != before
+
+
 def test_only_the_user_s_own_code_has_a_source_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

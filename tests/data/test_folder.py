@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from tvmkd import config, data
+from tvmkd.base import files
 from tvmkd.base.errors import InputError
 from tvmkd.data import folder
 
@@ -125,7 +128,41 @@ def test_bad_folders_are_one_line(tmp_path):
     refused(tmp_path / "few", "no images for the (val|test) split")
     fill(tmp_path / "odd" / "train", {"a": 3, "b": 3})
     fill(tmp_path / "odd" / "test", {"a": 3, "c": 3})
-    refused(tmp_path / "odd", "only one of them has b, c")
+    refused(tmp_path / "odd", "not those of the train split: only one of them has b, c")
     fill(tmp_path / "bad", {"a": 6, "b": 6})
     (tmp_path / "bad" / "b" / "002.png").write_bytes(b"not a picture")
     refused(tmp_path / "bad", r"bad/b/002\.png: cannot be read as an image")
+    (tmp_path / "bad" / "a" / "003.png").write_bytes(b"neither")
+    refused(tmp_path / "bad", r"2 images cannot be read: .*a/003\.png .*b/002\.png ")
+
+
+@pytest.mark.parametrize("cache", [0, 1 << 30])
+def test_all_that_are_cut_short_are_named_at_once(tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(folder, "CACHE_BYTES", cache)
+    fill(tmp_path, {"a": 6, "b": 6})
+    for name in ("a/001.png", "b/002.png", "b/004.png"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:45])
+
+    def decode():
+        splits = load(tmp_path)
+        for part in (splits.train, splits.val, splits.test):
+            part.get(torch.arange(len(part.labels)))
+
+    with pytest.raises(InputError, match=r"3 images cannot .*001\.png.*002.*004") as caught:
+        decode()
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_no_utf8_and_links_are_read(tmp_path):
+    fill(tmp_path / "data", {"a": 6, "b": 6})
+    fill(tmp_path, {"more": 4})
+    (tmp_path / "data" / "a" / "link").symlink_to(tmp_path / "more")
+    odd = os.fsencode(tmp_path / "data")
+    os.rename(odd + b"/b", odd + b"/caf\xe9")
+    os.rename(odd + b"/a/000.png", odd + b"/a/\xff.png")
+    splits = load(tmp_path / "data")
+    assert splits.classes == ("a", "caf\\xe9")
+    assert sum(len(part.labels) for part in (splits.train, splits.val, splits.test)) == 16
+    json.dumps(splits.classes).encode()
+    assert files.listing_hash(tmp_path / "data")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tvmkd.base.errors import unwritable
 from tvmkd.base.version import __version__
+from tvmkd.base.walk import files_below
 
 
 @contextlib.contextmanager
@@ -61,8 +62,18 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text with `draft`."""
-    write_bytes(path, text.encode())
+    """Writes UTF-8 text with `draft`; names of files keep bytes that are no UTF-8."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def read_text(path: Path) -> str:
+    """Reads UTF-8 text, with or without a byte-order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    return path.read_text(encoding="utf-8-sig")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,7 +104,7 @@ def file_hash(path: Path) -> str:
     for item in paths:
         if item.name.startswith("."):
             continue
-        digest.update(f"{item.relative_to(path)}\0".encode())
+        digest.update(f"{item.relative_to(path)}\0".encode("utf-8", "surrogateescape"))
         _add(digest, item)
     return digest.hexdigest()
 
@@ -101,16 +112,16 @@ def file_hash(path: Path) -> str:
 def listing_hash(folder: Path | None) -> str | None:
     """A hash of the names, sizes and times of a data folder's files, None where it is missing.
 
-    Hashing every image's content would take long.
+    Links to folders are followed and hidden files left out, as where the data is read. Hashing
+    every image's content would take long.
     """
     if folder is None or not folder.is_dir():
         return None
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            facts = path.stat()
-            name = path.relative_to(folder)
-            digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    for path in sorted(files_below(folder)):
+        facts = path.stat()
+        line = f"{path.relative_to(folder)}\0{facts.st_size}\0{facts.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

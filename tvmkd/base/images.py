@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
+from tvmkd.base import walk
 from tvmkd.base.errors import InputError
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# Endings of pictures. Others that Pillow knows are no photographs (.h5, .eps, .mpg).
+PICTURES = frozenset(
+    f".{end}"
+    for group in (
+        "jpg jpeg jpe jfif mpo jp2 j2k jxl",
+        "png apng gif webp bmp dib qoi tga tif tiff",
+        "pbm pfm pgm pnm ppm",
+        "avif heic heif hif",
+    )
+    for end in group.split()
+)
 
 # Pillow's exceptions for files that are damaged, truncated, far too large or no images.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+# Tags of TIFF.
+_BITS, _FORMAT, _PHOTOMETRIC, _MIN, _MAX = 258, 339, 262, 340, 341
+_ORIENTATION = 0x0112
+_ROUNDING = 1e-3  # by so much may a float leave its range
+
+
+class UnreadableImage(InputError):
+    """An image file that is damaged, or no image.
+
+    Attributes:
+        path: the file.
+        reason: in a few words.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: cannot be read as an image: {reason}; replace or remove it")
+        self.path, self.reason = path, reason
+
+
+@functools.lru_cache(maxsize=1)
+def suffixes() -> frozenset[str]:
+    """The endings of the pictures that this machine's Pillow can read, in lower case.
+
+    HEIC needs the package pillow-heif, AVIF a Pillow that was built with it.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    found = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    if not features.check("avif"):
+        found.discard(".avif")
+    return frozenset(found & PICTURES)
 
 
 def read(path: Path) -> Image.Image:
@@ -32,6 +79,8 @@ def read(path: Path) -> Image.Image:
 def listed(paths: Sequence[Path]) -> list[Path]:
     """``paths``, with each folder replaced by the images in it, sorted by name.
 
+    Hidden files (``._a.jpg``) are left out.
+
     Raises:
         InputError: a path does not exist, or a folder contains no image.
     """
@@ -42,27 +91,93 @@ def listed(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(
-            item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and item.is_file()
-        )
+        _, files = walk.entries(path, lambda reason, file: None)
+        inside = [file for file in files if file.suffix.lower() in suffixes()]
         if not inside:
-            raise InputError(f"{path}: no images; known are {', '.join(sorted(SUFFIXES))}")
+            raise InputError(f"{path}: no images; known are {known()}")
         found += inside
     return found
 
 
+def known() -> str:
+    """The endings that can be read, for messages."""
+    return ", ".join(sorted(suffixes()))
+
+
 def eight_bits(picture: Image.Image) -> Image.Image:
-    """Converts 16-bit brightness to 8 bits; returns other images unchanged."""
-    if not picture.mode.startswith("I"):
+    """Scales 16-bit, 32-bit and float brightness to 8 bits; returns other images unchanged.
+
+    The scale depends on the file's type, never on the values of one image: 16-bit values divided
+    by 257, floats from 0 to 1. For 32-bit values, TIFF's tags SMinSampleValue and SMaxSampleValue
+    give the range.
+
+    Raises:
+        ValueError: the range is not known, or a value lies outside of it.
+    """
+    if picture.mode != "F" and not picture.mode.startswith("I"):
         return picture
-    # Pillow's own conversion clips at 255; the high byte is the 8-bit brightness.
-    values = np.asarray(picture).astype(np.int64)
-    return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
+    low, high = _range(picture)
+    values = np.asarray(picture).astype(np.float64)
+    scaled = (values - low) / (high - low)
+    if not (scaled.min() >= -_ROUNDING and scaled.max() <= 1 + _ROUNDING):  # NaN fails, too
+        raise ValueError(
+            f"its values are {values.min():g} to {values.max():g}, but its type stands for "
+            f"{low:g} to {high:g}: convert it to 8 or 16 bits"
+        )
+    if picture.mode.startswith("I;") and _tag(picture, _PHOTOMETRIC) == 0:
+        scaled = 1 - scaled  # white is zero; Pillow turns only 8 bits round
+    made = Image.fromarray(np.rint(scaled * 255).clip(0, 255).astype(np.uint8))
+    turned = picture.getexif().get(_ORIENTATION)
+    if turned:
+        exif = Image.Exif()
+        exif[_ORIENTATION] = turned
+        made.info["exif"] = exif.tobytes()
+    return made
 
 
-def unreadable(path: Path, error: BaseException) -> InputError:
+def _range(picture: Image.Image) -> tuple[float, float]:
+    """The values of black and white, by the type of the file."""
+    least, most = _tag(picture, _MIN), _tag(picture, _MAX)
+    given = least is not None and most is not None and most > least
+    if picture.mode == "F":
+        return (least, most) if given else (0.0, 1.0)
+    bits = _tag(picture, _BITS)
+    if picture.mode.startswith("I;16"):
+        return 0.0, 2.0 ** (bits if bits and bits < 16 else 16) - 1
+    if picture.format in ("PNG", "PPM"):  # Pillow scales both to 16 bits
+        return 0.0, 65535.0
+    if bits == 16:  # with a sign
+        return 0.0, 32767.0
+    if given:
+        return least, most
+    raise ValueError("32-bit integers have no known range: convert it to 8 or 16 bits")
+
+
+def _tag(picture: Image.Image, number: int) -> Any:
+    """The first value of a tag, None where the file is no TIFF or has no such tag."""
+    value = getattr(picture, "tag_v2", {}).get(number)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def unreadable(path: Path, error: BaseException) -> UnreadableImage:
     """The InputError for one of the `UNREADABLE` exceptions."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if str(path) in text:  # Pillow names the file itself for some kinds
         text = "not an image, or damaged"
-    return InputError(f"{path}: cannot be read as an image: {text}; replace or remove it")
+    return UnreadableImage(path, text)
+
+
+def together(errors: Sequence[UnreadableImage], most: int = 10) -> InputError:
+    """One error for several images.
+
+    Args:
+        errors: at least one.
+        most: so many are named.
+    """
+    if len(errors) == 1:
+        return errors[0]
+    named = ", ".join(f"{error.path} ({error.reason})" for error in errors[:most])
+    more = f" and {len(errors) - most} more" if len(errors) > most else ""
+    return InputError(
+        f"{len(errors)} images cannot be read: {named}{more}; replace or remove them all"
+    )

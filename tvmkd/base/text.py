@@ -22,3 +22,11 @@ def first_line(error: BaseException, limit: int = 300) -> str:
 def listing(names: Iterable[str]) -> str:
     """``a, b, c``, or ``none`` for nothing."""
     return ", ".join(names) or "none"
+
+
+def printable(name: str) -> str:
+    """A file's name as text that every file format takes: bytes that are no UTF-8 become ``\\xe9``.
+
+    Paths keep such bytes as surrogates, which open the file but cannot be encoded.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

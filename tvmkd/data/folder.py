@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.images import SUFFIXES
-from tvmkd.data import augment
-from tvmkd.data.pictures import Decoder, is_gray
+from tvmkd.base.images import UnreadableImage, known, together
+from tvmkd.base.text import printable
+from tvmkd.base.walk import files_below
+from tvmkd.data import augment, layout
+from tvmkd.data.left_out import LeftOut
+from tvmkd.data.pictures import MOST_DECODED, Decoder, damaged, is_gray
 from tvmkd.data.splits import Images, Splits, TensorImages
 
 if TYPE_CHECKING:
@@ -32,24 +36,41 @@ Listing = list[tuple[Path, int]]
 
 
 class FileImages:
-    """Images that are decoded on each access, by a few threads."""
+    """Images that are decoded on each access, by a few threads.
+
+    Args:
+        files: of this split.
+        decoder: decodes one.
+        threads: how many decode at a time.
+        every: of all splits: if one cannot be decoded, all that cannot are named.
+    """
 
     in_memory = False
 
-    def __init__(self, files: Listing, decoder: Decoder, threads: int) -> None:
+    def __init__(
+        self, files: Listing, decoder: Decoder, threads: int, every: Sequence[Path] = ()
+    ) -> None:
         self.labels = torch.tensor([label for _, label in files], dtype=torch.int64)
         self._paths = [path for path, _ in files]
+        self._every = every or self._paths
         self._decoder = decoder
         self._norms = NORMS[decoder.channels]
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tvmkd-decode")
 
     def pixels(self, indices: Tensor) -> Tensor:
-        """uint8 ``[n, C, H, W]``. Pillow releases the GIL while it decodes."""
+        """uint8 ``[n, C, H, W]``. Pillow releases the GIL while it decodes.
+
+        Raises:
+            InputError: a picture is damaged; names all that are.
+        """
         paths = [self._paths[index] for index in indices.tolist()]
         side = self._decoder.size
         pixels = np.empty((len(paths), self._decoder.channels, side, side), np.uint8)
-        for place, picture in enumerate(self._pool.map(self._decoder, paths)):
-            pixels[place] = picture
+        try:
+            for place, picture in enumerate(self._pool.map(self._decoder, paths)):
+                pixels[place] = picture
+        except UnreadableImage as error:
+            raise together(damaged(self._every[:MOST_DECODED], self._decoder) or [error]) from None
         return torch.from_numpy(pixels)
 
     def get(self, indices: Tensor) -> Tensor:
@@ -72,11 +93,13 @@ def load_folder(cfg: Data) -> Splits:
     ``path/train/CLASS/*`` and ``path/test/CLASS/*``, optionally with ``path/val/CLASS/*``: if only
     one of ``val`` and ``test`` exists, it becomes the test split, and a validation split is taken
     from ``train``. Or ``path/CLASS/*``: each class is split by the fractions, with ``split_seed``.
+    Other names of the splits and other ways to nest the folders are known, too, see `layout.find`.
+    Links are followed; hidden files, and files that are no pictures, are counted in one line.
     Images are scaled until the shorter side fits, then cropped at the centre.
 
     Raises:
         InputError: no such folder, fewer than two classes, an empty class or split, splits with
-            different classes, or an image that cannot be read (the message names the file).
+            different classes, or images that cannot be read (the message names the files).
     """
     assert cfg.path is not None
     root = cfg.path
@@ -89,14 +112,17 @@ def load_folder(cfg: Data) -> Splits:
                 f"{root}: no images for the {name} split; add images or change "
                 "[data] val_fraction and test_fraction"
             )
-    everything = [entry for files in parts.values() for entry in files]
-    channels = cfg.channels or _channels([path for path, _ in everything])
+    everything = [path for files in parts.values() for path, _ in files]
+    broken = damaged(everything)
+    if broken:
+        raise together(broken)
+    channels = cfg.channels or _channels(everything)
     decoder = Decoder(cfg.image_size, channels)
     threads = cfg.workers or os.cpu_count() or 1
     images: dict[str, Images] = {}
     fits = len(everything) * channels * cfg.image_size**2 <= CACHE_BYTES
     for name, files in parts.items():
-        lazy = FileImages(files, decoder, threads)
+        lazy = FileImages(files, decoder, threads, everything)
         images[name] = lazy.in_ram() if fits else lazy
     mean, std = NORMS[channels]
     return Splits(
@@ -122,50 +148,56 @@ def load_folder(cfg: Data) -> Splits:
 def _splits(cfg: Data, root: Path) -> tuple[list[str], dict[str, Listing]]:
     """Class names, and the files of ``train``, ``val`` and ``test``."""
     rng = np.random.default_rng(cfg.split_seed)
-    if not (root / "train").is_dir():
-        classes, files = _scan(root)
-        test, rest = _take(files, cfg.test_fraction, rng)
+    classes, everything, counts = _scan(root)
+    files = iter(everything)
+    parts = {name: list(islice(files, count)) for name, count in counts.items()}
+    if "all" in parts:
+        test, rest = _take(parts["all"], cfg.test_fraction, rng)
         val, train = _take(rest, cfg.val_fraction / (1 - cfg.test_fraction), rng)
         return classes, {"train": train, "val": val, "test": test}
-    classes, train = _scan(root / "train")
-    held = {name: _scan(root / name) for name in ("val", "test") if (root / name).is_dir()}
-    for name, (others, _) in held.items():
-        if others != classes:
-            odd = sorted(set(others) ^ set(classes))
-            raise InputError(
-                f"{root / name}: its classes are not those of {root / 'train'}: "
-                f"only one of them has {', '.join(odd[:5])}"
-            )
-    if not held:
+    train = parts["train"]
+    if "val" in parts and "test" in parts:
+        return classes, {"train": train, "val": parts["val"], "test": parts["test"]}
+    test = parts.get("test", parts.get("val", []))
+    if not test:
         test, train = _take(train, cfg.test_fraction, rng)
-    else:
-        test = held.get("test", held.get("val", ([], [])))[1]
-    if len(held) == 2:
-        return classes, {"train": train, "val": held["val"][1], "test": test}
     val, train = _take(train, cfg.val_fraction, rng)
     return classes, {"train": train, "val": val, "test": test}
 
 
-def _scan(folder: Path) -> tuple[list[str], Listing]:
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
-    if len(names) < 2:
+def _scan(root: Path) -> tuple[list[str], Listing, dict[str, int]]:
+    """Class names, all files, and how many of them, in this order, are of each part."""
+    left = LeftOut(root)
+    found = layout.find(root, left)
+    first = found.get("train", found.get("all", {}))
+    if len(first) < 2:
         raise InputError(
-            f"{folder}: {len(names)} sub-folders; a data set has one for each of its classes, "
+            f"{root}: {len(first)} sub-folders; a data set has one for each of its classes, "
             "at least two, with images in it"
         )
+    for name, classes in found.items():
+        if list(classes) != list(first):
+            odd = sorted(classes.keys() ^ first.keys())
+            raise InputError(
+                f"{root}: the classes of the {name} split are not those of the train split: "
+                f"only one of them has {', '.join(odd[:5])}"
+            )
+    parts = {name: _files(classes, left) for name, classes in found.items()}
+    left.report()
+    everything = [entry for files in parts.values() for entry in files]
+    counts = {name: len(files) for name, files in parts.items()}
+    return [printable(name) for name in first], everything, counts
+
+
+def _files(classes: layout.Classes, left: LeftOut) -> Listing:
+    """The pictures of each class folder and of the folders in it, sorted."""
     files: Listing = []
-    for label, name in enumerate(names):
-        found = sorted(
-            path
-            for path in (folder / name).rglob("*")
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
+    for label, folder in enumerate(classes.values()):
+        found = sorted(path for path in files_below(folder, left) if left.picture(path))
         if not found:
-            raise InputError(f"{folder / name}: no images; known are {', '.join(sorted(SUFFIXES))}")
+            raise InputError(f"{folder}: no images; known are {known()}")
         files += [(path, label) for path in found]
-    return names, files
+    return files
 
 
 def _take(files: Listing, fraction: float, rng: np.random.Generator) -> tuple[Listing, Listing]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.images import UNREADABLE, eight_bits, unreadable
+from tvmkd.base.images import UNREADABLE, UnreadableImage, eight_bits, unreadable
+
+MOST_DECODED = 20_000  # so many pictures are decoded to find all that are damaged
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,42 @@ def is_gray(path: Path) -> bool:
     """
     try:
         with Image.open(path) as opened:
-            return opened.mode in {"1", "L", "LA"} or opened.mode.startswith("I")
+            return opened.mode in {"1", "L", "LA", "F"} or opened.mode.startswith("I")
     except UNREADABLE as error:
         raise unreadable(path, error) from None
+
+
+def header(path: Path) -> None:
+    """Reads the header of a picture alone.
+
+    Raises:
+        UnreadableImage: the file is no image.
+    """
+    try:
+        with Image.open(path):
+            pass
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
+
+
+def damaged(
+    paths: Sequence[Path], read: Callable[[Path], object] = header
+) -> list[UnreadableImage]:
+    """All pictures that cannot be read, sorted, so that users can replace them at once.
+
+    Args:
+        paths: the files.
+        read: reads one and raises `UnreadableImage`; what else it raises as InputError is ignored.
+    """
+
+    def failure(path: Path) -> UnreadableImage | None:
+        try:
+            read(path)
+        except UnreadableImage as error:
+            return error
+        except InputError:
+            return None
+        return None
+
+    with ThreadPoolExecutor(thread_name_prefix="tvmkd-check") as pool:
+        return [error for error in pool.map(failure, sorted(paths)) if error is not None]

@@ -128,3 +128,30 @@ def test_the_same_image_in_two_splits_is_refused(tmp_path):
             path.rename(tmp_path / path.name)
     with pytest.raises(InputError, match=r"val\.json: .*\.png is in instances_train\.json too"):
         load_coco(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (("Train", "Valid", "TEST"), ("train", "val", "test")),
+        (("training", "validation", "testing"), ("training", "validation", "testing")),
+        (("train2017", "val2017", "test2017"), ("Train", "valid", "tst")),
+    ],
+)
+def test_other_names_of_the_splits(tmp_path, names, folders):
+    for number, (name, folder) in enumerate(zip(names, folders, strict=True)):
+        coco(tmp_path, name, [[car()] for _ in range(3 - number)], first=1 + 10 * number)
+        (tmp_path / name).rename(tmp_path / f"_{name}")
+        (tmp_path / f"_{name}").rename(tmp_path / folder)
+    splits = load_coco(tmp_path)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [3, 2, 1]
+
+
+def test_annotations_beside_the_images_of_each_split(tmp_path):
+    for number, name in enumerate(("train", "valid", "test")):
+        path = coco(tmp_path, name, [[car()] for _ in range(3 - number)], first=1 + 10 * number)
+        content = b"\xef\xbb\xbf" + path.read_bytes()
+        (tmp_path / name / "_annotations.coco.json").write_bytes(content)
+        path.unlink()
+    splits = load_coco(tmp_path)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [3, 2, 1]

@@ -172,3 +172,19 @@ def test_an_annotation_may_not_pull_in_other_files(tmp_path):
     path.write_text(text)
     with pytest.raises(InputError, match="DTD"):
         load_voc(tmp_path)
+
+
+def test_other_names_of_the_lists(tmp_path):
+    lists = {"Training": LISTS["train"], "valid": LISTS["val"], "TEST": LISTS["test"]}
+    voc(tmp_path, PETS, **lists, cat_train=["one"])
+    train = tmp_path / "ImageSets" / "Main" / "Training.txt"
+    train.write_bytes(b"\xef\xbb\xbf" + train.read_bytes())
+    splits = load_voc(tmp_path)
+    assert [stems(part) for part in (splits.train, splits.val, splits.test)] == [
+        LISTS["train"],
+        LISTS["val"],
+        LISTS["test"],
+    ]
+    (train.parent / "validation.txt").write_text("two\n")
+    with pytest.raises(InputError, match=r"valid\.txt, validation\.txt are all named like the val"):
+        load_voc(tmp_path)

@@ -5,16 +5,18 @@ Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https://cocoda
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from tvmkd.base import console
+from tvmkd.base import console, walk
 from tvmkd.base.errors import InputError
 from tvmkd.data.detection.annotations import Annotation, fit_boxes
 from tvmkd.data.detection.splits import DetectionSplits, Division, Parts, build
 from tvmkd.data.pictures import upright_size
+from tvmkd.data.split_names import SPLITS, split_of, within
 
 FOLDER, PREFIX = "annotations", "instances_"
 
@@ -48,9 +50,11 @@ def load_coco(root: Path, division: Division | None = None) -> DetectionSplits:
     """Reads a folder in COCO layout.
 
     ``instances_train*.json``, ``instances_val*.json`` and ``instances_test*.json`` are used as the
-    splits, see ``splits.build``; a single file of another name is split here. The images are in a
-    folder of the same name (``train2017`` for ``instances_train2017.json``), in ``root`` or in
-    ``root/images``, or directly in one of these two. Category ids may have gaps: labels count from
+    splits, see ``splits.build``; other names of a split are known, too, see `split_names`, and a
+    single file of another name is split here. The images are in a folder of the same name
+    (``train2017`` for ``instances_train2017.json``) or another name of the split, in ``root`` or in
+    ``root/images``, or directly in one of these two. ``SPLIT/*.json`` beside the images of each
+    split is read as well. Category ids may have gaps: labels count from
     1 in the order of the ids. Crowds are removed from the training split and kept in the other two.
     An image without annotations is a negative. Boxes without area are removed, with a warning.
 
@@ -91,13 +95,11 @@ def load_coco(root: Path, division: Division | None = None) -> DetectionSplits:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    found = sorted((root / FOLDER).glob(f"{PREFIX}*.json"))
-    if not found:
-        raise InputError(f"{root / FOLDER}: no {PREFIX}*.json; put COCO's annotations there")
+    """The annotation file of each split, or of ``all``."""
+    found = _annotation_files(root)
     files: dict[str, Path] = {}
     for path in found:
-        rest = path.stem[len(PREFIX) :]
-        name = next((part for part in ("train", "val", "test") if rest.startswith(part)), "all")
+        name = _split(path) or "all"
         if name in files:
             raise InputError(f"{path}: {files[name].name} is there too; keep the one that is meant")
         files[name] = path
@@ -105,14 +107,54 @@ def _files(root: Path) -> dict[str, Path]:
         raise InputError(f"{files['all']}: is neither train, val nor test; rename or remove it")
     if "train" not in files:
         if len(files) > 1:
-            raise InputError(f"{root / FOLDER}: no {PREFIX}train*.json; add it")
+            raise InputError(f"{found[0].parent}: no {PREFIX}train*.json; add it")
         return {"all": found[0]}
     return {name: files[name] for name in ("train", "val", "test") if name in files}
 
 
+def _annotation_files(root: Path) -> list[Path]:
+    """``annotations/instances_*.json``, other JSON there, or one file in each split's folder."""
+    folders = walk.entries(root, _ignore)[0] if root.is_dir() else []
+    for folder in folders:
+        if folder.name.lower() == FOLDER:
+            every = [path for path in walk.entries(folder, _ignore)[1] if _is_json(path)]
+            found = [path for path in every if path.name.startswith(PREFIX)] or every
+            if found:
+                return found
+    # As Roboflow writes it: train/_annotations.coco.json beside the images of train.
+    beside = [
+        [path for path in walk.entries(folder, _ignore)[1] if _is_json(path)]
+        for folder in folders
+        if split_of(folder.name)
+    ]
+    if any(beside):
+        return [path for paths in beside for path in paths]
+    raise InputError(f"{root / FOLDER}: no {PREFIX}*.json; put COCO's annotations there")
+
+
+def _split(path: Path) -> str | None:
+    """The split of an annotation file, by its name, or by its folder's where it lies beside images.
+
+    ``instances_train2017.json``, ``instances_trainA.json``, ``Valid.json``, ``my_test.json``.
+    """
+    if path.parent.name.lower() != FOLDER:
+        return split_of(path.parent.name)
+    rest = path.stem.removeprefix(PREFIX)
+    found = split_of(rest) or (within(rest) or (None,))[0]
+    return found or next((part for part in SPLITS if rest.startswith(part)), None)
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _ignore(reason: str, path: Path) -> None:
+    del reason, path
+
+
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate_json(path.read_bytes())
+        return _File.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
@@ -156,12 +198,20 @@ def _annotations(
 
 def _folder(root: Path, path: Path, first: str) -> Path:
     """The folder of an annotation file's images: the one that contains the first image."""
-    name = path.stem[len(PREFIX) :]
-    candidates = [root / name, root / "images" / name, root / "images", root]
+    name = path.stem.removeprefix(PREFIX)
+    beside = path.parent.name.lower() != FOLDER
+    candidates = [root / name, root / "images" / name]
+    candidates = [path.parent, *candidates] if beside else candidates
+    split = _split(path)
+    if split is not None:  # val2017.json beside a folder "valid"
+        inside = [place for place in (root, root / "images") if place.is_dir()]
+        named = (folder for place in inside for folder in walk.entries(place, _ignore)[0])
+        candidates += [folder for folder in named if split_of(folder.name) == split]
+    candidates += [root / "images", root]
     for folder in candidates:
         if (folder / first).is_file():
             return folder
-    tried = ", ".join(str(folder) for folder in candidates)
+    tried = ", ".join(dict.fromkeys(map(str, candidates)))
     raise InputError(f"{path}: its image {first} is in none of {tried}; put it in the first")
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tvmkd.base.images import UnreadableImage, together
 from tvmkd.data.detection.annotations import Annotation
-from tvmkd.data.pictures import whole
+from tvmkd.data.pictures import MOST_DECODED, damaged, whole
 
 
 class Target(TypedDict):
@@ -47,11 +48,16 @@ class DetectionImages(Dataset[tuple[Tensor, Target]]):
         """The image, float32 ``[3, H, W]`` of 0 to 1, and its target.
 
         Raises:
-            InputError: the file is damaged, or its size differs from the annotation; the message
-                names the file.
+            InputError: the file is damaged (the message names all files that are), or its size
+                differs from the annotation.
         """
         annotation = self.annotations[index]
-        pixels = torch.from_numpy(whole(annotation.image, annotation.size))
+        try:
+            pixels = torch.from_numpy(whole(annotation.image, annotation.size))
+        except UnreadableImage as error:
+            sizes = {entry.image: entry.size for entry in self.annotations}
+            found = damaged([*sizes][:MOST_DECODED], lambda path: whole(path, sizes[path]))
+            raise together(found or [error]) from None
         return pixels.float() / 255.0, self.target(index)
 
     def target(self, index: int) -> Target:

@@ -11,9 +11,11 @@ import numpy as np
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.images import together
 from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.dataset import DetectionImages
 from tvmkd.data.folder import HASH_BYTES
+from tvmkd.data.pictures import damaged
 
 Parts = dict[str, list[Annotation]]
 """What a folder holds: ``all``, or ``train`` and perhaps ``val`` and ``test``."""
@@ -58,13 +60,17 @@ def build(
     taken from ``train``. Boxes that were clipped to their image are reported in one warning.
 
     Raises:
-        InputError: a split has no images, or none of its images has an object.
+        InputError: a split has no images, none of its images has an object, or images that cannot
+            be read.
     """
     everything = [annotation for part in parts.values() for annotation in part]
     if everything and not any(annotation.objects for annotation in everything):
         raise InputError(
             f"{root}: none of its {len(everything)} images has an object; annotate some"
         )
+    broken = damaged([annotation.image for annotation in everything])
+    if broken:
+        raise together(broken)
     divided = _divide(parts, division or Division())
     for name, part in divided.items():
         if not part:

@@ -15,12 +15,15 @@ from xml.etree import ElementTree
 import defusedxml.ElementTree
 import numpy as np
 
+from tvmkd.base import walk
 from tvmkd.base.errors import InputError
-from tvmkd.base.images import SUFFIXES
+from tvmkd.base.files import read_text
+from tvmkd.base.images import suffixes
 from tvmkd.base.text import suggest
 from tvmkd.data.detection.annotations import Annotation, fit_boxes
 from tvmkd.data.detection.splits import DetectionSplits, Division, build
 from tvmkd.data.pictures import upright_size
+from tvmkd.data.split_names import split_of
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -49,9 +52,10 @@ def load_voc(
     """Reads a folder in VOC layout.
 
     The lists ``train``, ``val`` and ``test`` of ``ImageSets/Main`` are used as the splits, see
-    ``splits.build``; ``trainval`` replaces a missing ``train``, and a folder without lists is split
-    here. VOC's corners count pixels from 1 and are inclusive; boxes here count from 0, and the last
-    corner is exclusive. An annotation without objects is a negative.
+    ``splits.build``; other names of them are known, too, see `split_names`. ``trainval`` replaces a
+    missing ``train``, and a folder without lists is split here. VOC's corners count pixels from 1
+    and are inclusive; boxes here count from 0, and the last corner is exclusive.
+    An annotation without objects is a negative.
 
     Args:
         root: the folder that contains ``Annotations``.
@@ -123,19 +127,20 @@ def _images(folder: Path) -> dict[str, Path]:
     """The images by name without suffix, which is VOC's name of an image."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; put the images there")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    _, files = walk.entries(folder, lambda reason, path: None)
+    found = [path for path in files if path.suffix.lower() in suffixes()]
     return {path.stem: path for path in reversed(found)}
 
 
 def _lists(root: Path, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
     """The image names of each part, each with the file that lists it."""
-    files = {
-        name: path
-        for name in ("train", "val", "test", "trainval")
-        if (path := root / LISTS / f"{name}.txt").is_file()
-    }
+    files = _list_files(root / LISTS)
     if not files:
-        annotated = {path.stem for path in (root / ANNOTATIONS).glob("*.xml")}
+        annotated = {
+            path.stem
+            for path in (root / ANNOTATIONS).glob("*.xml")
+            if not walk.is_hidden(path.name)
+        }
         every = sorted(annotated | set(images))
         if not every:
             raise InputError(f"{root / ANNOTATIONS}: no annotations; put one XML an image there")
@@ -160,9 +165,25 @@ def _lists(root: Path, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
     return parts
 
 
+def _list_files(folder: Path) -> dict[str, Path]:
+    """The lists by split, and ``trainval``; lists of one class (``cat_train.txt``) are not used."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.txt")):
+        name = path.stem.lower()
+        split: str | None = "trainval" if name == "trainval" else split_of(name)
+        if split is not None and not walk.is_hidden(path.name):
+            found.setdefault(split, []).append(path)
+    for split, paths in found.items():
+        if len(paths) > 1:
+            names = ", ".join(path.name for path in paths)
+            raise InputError(f"{folder}: {names} are all named like the {split} split; keep one")
+    order = ("train", "val", "test", "trainval")
+    return {split: found[split][0] for split in order if split in found}
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list of images: {error}") from None
 
