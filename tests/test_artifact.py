@@ -404,7 +404,13 @@ def test_where_an_artifact_may_be_written(tmp_path: Path, library: Path) -> None
     (tmp_path / "old" / "manifest.json").write_text("damaged")
     artifact.check_destination(tmp_path / "old")
     (tmp_path / "link").symlink_to(tmp_path / "gone")
-    refused = [tmp_path / "link"]
+    (tmp_path / "other").symlink_to(tmp_path / "old")
+    for link in (tmp_path / "link", tmp_path / "other"):
+        with pytest.raises(InputError, match="is a symbolic link, and is not replaced"):
+            artifact.check_destination(link)
+        with pytest.raises(InputError, match="is a symbolic link, and is not replaced"):
+            artifact.write(link, {"model.so": library}, **fields())
+    refused = []
     for name in ("manifest.json", "model.so"):
         refused.append(tmp_path / f"only-{name}")
         refused[-1].mkdir()

@@ -143,6 +143,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: str | Path | None = None,
     byoc: str | None = None,
+    timeout: float | None = None,
     on_event: Event | None = None,
 ) -> Manifest:
     """Compiles a model to an artifact folder, checked against ONNX Runtime.
@@ -165,6 +166,8 @@ def build(
         stack: the compiler stack.
         stack_python: the Python that has the stack's TVM; None: the one that was installed.
         byoc: offload supported subgraphs to this engine; TVM compiles the rest.
+        timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
+            None: ``TVMKD_BUILD_TIMEOUT``, otherwise 1800.
         on_event: gets ``stage`` (the current step), ``note`` (a warning) and ``set_aside`` (a wrong
             tuning record).
 
@@ -195,6 +198,7 @@ def build(
         stack=stack,
         stack_python=None if stack_python is None else Path(stack_python),
         byoc=byoc,
+        timeout=timeout,
         on_event=on_event,
     )
     return Manifest.model_validate(manifest)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tvmkd.base.errors import InputError, full_disk
-from tvmkd.base.files import sha256, sync
+from tvmkd.base.errors import InputError, full_disk, unwritable
+from tvmkd.base.files import check_output, sha256, sync
 from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from tvmkd.base.text import listing, suggest
@@ -41,16 +41,19 @@ def check_destination(folder: Path) -> None:
     """Makes sure that `write` may write to ``folder``; call it before any long work.
 
     Raises:
-        InputError: the path exists, and is neither an artifact nor an empty folder.
+        InputError: the path exists, and is neither an artifact nor an empty folder; or it cannot be
+            written.
     """
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if folder.is_dir() and (_is_artifact(folder) or not any(folder.iterdir())):
-        return
-    raise InputError(
-        f"{folder}: exists and is not an artifact of tvmkd, so it is not overwritten; "
-        "give another output folder"
-    )
+    try:
+        ours = not folder.is_dir() or _is_artifact(folder) or not any(folder.iterdir())
+        if not ours or (folder.exists() and not folder.is_dir()):
+            raise InputError(
+                f"{folder}: exists and is not an artifact of tvmkd, so it is not overwritten; "
+                "give another output folder"
+            )
+    except OSError as error:
+        raise unwritable(error, folder) from None
+    check_output(folder, folder=True, replaced=True)
 
 
 def _is_artifact(folder: Path) -> bool:

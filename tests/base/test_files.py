@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,9 +107,96 @@ def test_a_file_where_a_folder_is_needed_is_one_line(tmp_path: Path, below: str)
 
 def test_a_folder_in_place_of_the_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(InputError, match=r"/a: cannot be written: Is a directory"):
+    with pytest.raises(InputError, match=r"/a: is a folder, and is not replaced"):
         files.write_text(tmp_path / "a", "new")
     assert listed(tmp_path) == ["a"]
+
+
+def a_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+def a_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # the length of its path is limited
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "a pipe"),
+        (a_socket, "a socket"),
+        (a_device, "a device"),
+        (Path.mkdir, "a folder"),
+        (lambda path: path.symlink_to("real"), "a symbolic link"),
+        (lambda path: path.symlink_to("gone"), "a symbolic link"),
+    ],
+)
+def test_what_is_no_file_of_its_own_is_not_replaced(
+    tmp_path: Path, make: Callable[[Path], object], kind: str
+) -> None:
+    (tmp_path / "real").write_text("real")
+    make(tmp_path / "a")
+    before = (tmp_path / "a").lstat()
+    for write in (
+        lambda: files.write_text(tmp_path / "a", "new"),
+        lambda: files.check_output(tmp_path / "a"),
+    ):
+        with pytest.raises(InputError, match=rf"/a: is {kind}, and is not replaced; give another"):
+            write()
+    after = (tmp_path / "a").lstat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert (tmp_path / "real").read_text() == "real"
+    assert listed(tmp_path) == ["a", "real"]
+
+
+def test_a_write_protected_file_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    files.check_output(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for all but root
+    with pytest.raises(InputError, match=r"/a: is write-protected; .* chmod u\+w /.*/a$"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("name", ["new", "very/deep/new"])
+def test_an_output_that_can_be_written_leaves_no_trace(
+    tmp_path: Path, folder: bool, replaced: bool, name: str
+) -> None:
+    files.check_output(tmp_path / name, folder=folder, replaced=replaced)
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize(
+    "path", ["file/new", "file/deep/new", "gone-link/new", "/proc/new", "/proc/deep/new", "n" * 300]
+)
+def test_an_output_that_cannot_be_written_is_found_before_work(
+    tmp_path: Path, folder: bool, path: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "gone-link").symlink_to("gone")
+    with pytest.raises(InputError, match=r"cannot be written: .*; give another path") as caught:
+        files.check_output(tmp_path / path, folder=folder)
+    assert "\n" not in str(caught.value)
+    assert listed(tmp_path) == ["file", "gone-link"]
+
+
+def test_a_folder_that_is_written_into_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    files.check_output(tmp_path / "link", folder=True)
+    with pytest.raises(InputError, match="link: is a symbolic link, and is not replaced"):
+        files.check_output(tmp_path / "link", folder=True, replaced=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: is a file, and a folder is needed"):
+        files.check_output(tmp_path / "file", folder=True)
 
 
 def test_an_error_of_another_file_keeps_its_name(tmp_path: Path) -> None:

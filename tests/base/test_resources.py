@@ -27,3 +27,11 @@ def test_caches_follow_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert resources.cache("engines") == tmp_path / "me" / ".cache" / "tvmkd" / "engines"
+
+
+def test_state_follows_xdg_state_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert resources.state("reports") == tmp_path / "tvmkd" / "reports"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert resources.state("x") == tmp_path / "me" / ".local" / "state" / "tvmkd" / "x"

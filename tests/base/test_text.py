@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tvmkd.base.text import listing, printable, suggest
+from tvmkd.base.text import listing, printable, reason, suggest
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,17 @@ def test_listing() -> None:
 def test_a_name_that_is_no_utf8_can_be_written() -> None:
     assert printable("café") == "café"
     assert printable(b"caf\xe9".decode("utf-8", "surrogateescape")) == "caf\\xe9"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("one\ntwo", "one"),
+        ("\n  one  \n", "one"),
+        ("Traceback (most recent call last):\n  File x\nCheck failed\n", "Check failed"),
+        ("", "ValueError"),
+        ("x" * 500, "x" * 300),
+    ],
+)
+def test_the_reason_is_one_line(text: str, line: str) -> None:
+    assert reason(ValueError(text)) == line

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tvmkd.base import wire
-from tvmkd.base.errors import InputError, TvmkdError, WorkerDied, WorkerTimeout
+from tvmkd.base.errors import InputError, InternalError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
 
 SCRIPT = """
 import errno, os, subprocess, sys, time
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.base.wire import serve
 
 def count(params, emit):
@@ -35,6 +35,9 @@ def bad(params, emit):
 
 def bug(params, emit):
     return {}["gone"]
+
+def broken(params, emit):
+    raise TvmkdError("the linker broke")
 
 def full(params, emit):
     raise OSError(errno.ENOSPC, "No space left on device", "/mnt/x")
@@ -84,19 +87,29 @@ def test_output_of_libraries_does_not_reach_the_protocol(child: Child) -> None:
 def test_errors_keep_their_class_and_the_child_stays_alive(child: Child) -> None:
     with pytest.raises(InputError, match=r"^model.onnx: is not one$"):
         child.call("bad")
-    with pytest.raises(TvmkdError, match=r"KeyError at child.py:\d+: 'gone'"):
+    with pytest.raises(InternalError, match=r"KeyError at child.py:\d+: 'gone'$") as caught:
         child.call("bug")
-    with pytest.raises(InputError, match=r"^/mnt/x: the disk is full"):
+    assert caught.value.details.startswith("Traceback")
+    assert 'return {}["gone"]' in caught.value.details
+    with pytest.raises(TvmkdError, match=r"^the linker broke$") as caught:
+        child.call("broken")
+    assert type(caught.value) is TvmkdError
+    assert "def broken" not in caught.value.details
+    assert "in broken" in caught.value.details
+    with pytest.raises(InputError, match=r"^/mnt/x: the disk is full") as full:
         child.call("full")
+    assert full.value.details == ""
     assert child.call("count", {"to": 2}) == 2
 
 
 def test_a_dead_child_is_reported_with_its_signal_and_last_line(child: Child) -> None:
     with pytest.raises(
-        WorkerDied, match=r"die: the worker ended with signal SIGKILL: out of luck"
+        WorkerDied,
+        match=r"die: the worker ended with signal SIGKILL \(usually .* full\): out of luck",
     ) as caught:
         child.call("die")
     assert not isinstance(caught.value, WorkerTimeout)
+    assert caught.value.details == "out of luck\n"
     with pytest.raises(WorkerDied):
         child.call("count", {"to": 1})
 

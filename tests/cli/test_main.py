@@ -6,15 +6,17 @@ import errno
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from tvmkd import cli
-from tvmkd.base.errors import MissingError
+from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied
 from tvmkd.cli import board, data, engine, stack
 
 HEAVY = {
@@ -167,10 +169,56 @@ def test_a_full_disk_is_one_line(tvmkd: Any, verb_that_raises: Any) -> None:
     assert done.line.startswith("/mnt/x: the disk is full; free some space")
 
 
-def test_another_os_error_is_not_called_a_full_disk(tvmkd: Any, verb_that_raises: Any) -> None:
-    verb_that_raises(OSError(errno.EIO, "I/O error"))
-    with pytest.raises(OSError, match="I/O error"):
-        tvmkd("build")
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of fault reports."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "tvmkd" / "reports"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "I/O error"), r"^OSError at test_main.py:\d+: \[Errno 5\] I/O error; "),
+        (KeyError("x"), r"^KeyError at test_main.py:\d+: 'x'; this is a fault of tvmkd"),
+        (RuntimeError("Check failed\nin C++"), r"RuntimeError at \S+: Check failed; "),
+        (AssertionError(), r"^AssertionError at test_main.py:\d+: AssertionError; "),
+        (ImportError("cannot import name 'x'"), "ImportError"),
+        (ModuleNotFoundError("no", name="tvmkd.gone"), "ModuleNotFoundError"),
+        (SystemExit(1), r"^SystemExit at test_main.py:\d+: 1; "),
+        (TvmkdError("the linker broke"), r"^the linker broke; this is a fault"),
+        (WorkerDied("m.onnx: lowering: the worker ended"), r"^m.onnx: lowering: the worker"),
+    ],
+)
+def test_what_nobody_expected_ends_with_70_and_a_report(
+    tvmkd: Any, verb_that_raises: Any, reports: Path, error: BaseException, said: str
+) -> None:
+    verb_that_raises(error)
+    done = tvmkd("build")
+    assert done.code == 70
+    assert re.search(said, done.line)
+    (report,) = reports.iterdir()
+    assert done.line.endswith(f"please send us {report}")
+    assert "test_main.py" in report.read_text()
+    assert "command: tvmkd build\n" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 4, "/x: Permission denied; "),
+        (MemoryError("Unable to allocate 9 GiB"), 5, "not enough memory (Unable"),
+        (ModuleNotFoundError("no", name="onnxscript.x"), 5, "package onnxscript is not installed"),
+    ],
+)
+def test_what_a_machine_lacks_is_no_fault(
+    tvmkd: Any, verb_that_raises: Any, reports: Path, error: Exception, code: int, said: str
+) -> None:
+    verb_that_raises(error)
+    done = tvmkd("build")
+    assert done.code == code
+    assert said in done.line
+    assert not reports.exists()
 
 
 def test_a_gone_reader_is_no_error() -> None:

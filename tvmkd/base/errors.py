@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
+
+FAULT = 70
+"""Exit code of a fault in tvmkd or a library that it uses: ``EX_SOFTWARE`` of sysexits.h."""
 
 
 class TvmkdError(Exception):
-    """Base class of tvmkd's own errors. A message is one line: what, where, what to do."""
+    """Base class of tvmkd's own errors. A message is one line: what, where, what to do.
 
-    exit_code = 1
+    Attributes:
+        exit_code: of the command line; of this class itself: `FAULT`.
+        details: more for a fault report, such as the traceback of the worker; may be empty.
+    """
+
+    exit_code = FAULT
+    details = ""
 
 
 class GateFailure(TvmkdError):
     """A condition of the gate does not hold (exit code 1)."""
+
+    exit_code = 1
 
 
 class UsageError(TvmkdError):
@@ -33,6 +45,10 @@ class MissingError(TvmkdError):
     exit_code = 5
 
 
+class InternalError(TvmkdError):
+    """An error that nobody expected, of tvmkd or of a library that it uses (exit code 70)."""
+
+
 class WorkerDied(TvmkdError):
     """A worker process ended without an answer: it crashed, was killed, or overran its time."""
 
@@ -49,6 +65,7 @@ BY_NAME: dict[str, type[TvmkdError]] = {
         UsageError,
         InputError,
         MissingError,
+        InternalError,
         WorkerDied,
         WorkerTimeout,
     )
@@ -59,6 +76,40 @@ BY_NAME: dict[str, type[TvmkdError]] = {
 def name_of(error: TvmkdError) -> str:
     """The name under which `BY_NAME` has the error's class, or its nearest base class."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in BY_NAME)
+
+
+def expected(error: BaseException) -> TvmkdError | None:
+    """The error to show for an exception of Python whose cause is the machine or a path, else None.
+
+    A full disk, a path that cannot be used, too little memory.
+    """
+    if isinstance(error, MemoryError):
+        text = " ".join(str(error).split())
+        return MissingError(
+            f"not enough memory{f' ({text})' if text else ''}; use a smaller model or batch, or a "
+            "machine with more memory"
+        )
+    full = full_disk(error)
+    if full is not None or not isinstance(error, OSError) or error.errno not in _OF_A_PATH:
+        return full
+    if error.filename is None or isinstance(error.filename, int):
+        return None
+    where = os.fsdecode(error.filename)
+    return InputError(f"{where}: {error.strerror}; check the path and its permissions")
+
+
+_OF_A_PATH = frozenset(
+    {
+        errno.EACCES,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 def full_disk(error: BaseException, where: object = None) -> InputError | None:

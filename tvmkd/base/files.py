@@ -6,13 +6,82 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base.errors import unwritable
+from tvmkd.base.errors import InputError, unwritable
 from tvmkd.base.version import __version__
 from tvmkd.base.walk import files_below
+
+
+def check_output(path: Path, *, folder: bool = False, replaced: bool = False) -> None:
+    """Makes sure that a file or folder can be written at ``path``; call it before any long work.
+
+    Args:
+        path: what will be written; its folder need not exist.
+        folder: it is a folder.
+        replaced: the folder is written beside ``path`` and then takes its place.
+
+    Raises:
+        InputError: something else lies there (`check_replaceable`), or a folder cannot be made or
+            written.
+    """
+    try:
+        if not folder:
+            check_replaceable(path)
+        elif path.is_symlink() and (replaced or not path.is_dir()):
+            raise _in_the_way(path, "a symbolic link")
+        elif path.exists() and not path.is_dir():
+            raise _in_the_way(path, "a file, and a folder is needed")
+        place = path if folder and not replaced else path.parent
+        while not place.exists() and not place.is_symlink():
+            place = place.parent
+        # Nothing but a write shows what a mount allows: it may be read-only, or a network's.
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        with contextlib.suppress(FileNotFoundError):  # else the name is too long
+            (place / f".{path.name}.{os.getpid()}.tmp.npz").stat()
+    except OSError as error:
+        raise unwritable(error, path) from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Makes sure that a file may take the place of what lies at ``path``.
+
+    A device, a pipe or a socket would be gone for every other program, and what a link leads to is
+    not what was named.
+
+    Raises:
+        InputError: something lies there that is no file of its own, or a file that must not be
+            written.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing is there, or writing will say why not
+        return
+    if not stat.S_ISREG(mode):
+        raise _in_the_way(path, _KINDS.get(stat.S_IFMT(mode), "no file"))
+    if not os.access(path, os.W_OK):
+        raise InputError(
+            f"{path}: is write-protected; give another path, or allow writing: chmod u+w {path}"
+        )
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def _in_the_way(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: is {what}, and is not replaced; give another path")
 
 
 @contextlib.contextmanager
@@ -27,8 +96,10 @@ def draft(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         suffix: of the temporary name, for libraries that append theirs where it is missing.
 
     Raises:
-        InputError: the file cannot be written, or the disk is full.
+        InputError: the file cannot be written, the disk is full, or what lies there is not to be
+            replaced (`check_replaceable`).
     """
+    check_replaceable(path)
     written = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,3 +34,9 @@ def cache(name: str) -> Path:
     """A cache folder, ``$XDG_CACHE_HOME/tvmkd/NAME``; it may not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tvmkd" / name
+
+
+def state(name: str) -> Path:
+    """A folder for what outlives a process, ``$XDG_STATE_HOME/tvmkd/NAME``; it may not exist."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "tvmkd" / name

@@ -19,6 +19,17 @@ def first_line(error: BaseException, limit: int = 300) -> str:
     return lines[0][:limit] if lines else type(error).__name__
 
 
+def reason(error: BaseException, limit: int = 300) -> str:
+    """The line of an error's message that says most; its class if there is none.
+
+    That is the first line, but the last one where the message is a traceback of C++ (TVM's errors).
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1 if lines[0].startswith("Traceback") else 0][:limit]
+
+
 def listing(names: Iterable[str]) -> str:
     """``a, b, c``, or ``none`` for nothing."""
     return ", ".join(names) or "none"

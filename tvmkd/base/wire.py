@@ -2,7 +2,8 @@
 
 A request is one line, ``{"id", "method", "params"}``. The child answers with any number of
 ``{"id", "event", "data"}`` lines and then one ``{"id", "result"}`` or
-``{"id", "error": {"type", "message"}}``. Arrays are sent as files whose names are in the params.
+``{"id", "error": {"type", "message", "details"}}``. Arrays are sent as files whose names are in the
+params.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tvmkd.base.errors import BY_NAME, TvmkdError, WorkerDied, WorkerTimeout, full_disk, name_of
+from tvmkd.base.errors import (
+    BY_NAME,
+    FAULT,
+    InternalError,
+    TvmkdError,
+    WorkerDied,
+    WorkerTimeout,
+    expected,
+    name_of,
+)
+from tvmkd.base.text import reason
 
 Event = Callable[[str, dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Event], Any]
@@ -47,21 +58,23 @@ def serve(handlers: Mapping[str, Handler]) -> None:
             answer: dict[str, Any] = {"id": number, "result": result}
         except KeyboardInterrupt:
             answer = {"id": number, "error": {"type": "Interrupted", "message": "interrupted"}}
-        except TvmkdError as error:
-            answer = {
-                "id": number,
-                "error": {"type": name_of(error), "message": str(error)},
-            }
         except Exception as error:  # the parent has to get an answer to every request
-            traceback.print_exc()
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{os.path.basename(last.filename)}:{last.lineno}"
-            kind, text = "Internal", f"{type(error).__name__} at {where}: {error}"
-            full = full_disk(error)
-            if full is not None:
-                kind, text = name_of(full), str(full)
-            answer = {"id": number, "error": {"type": kind, "message": text}}
+            answer = {"id": number, "error": _as_answer(error)}
         out.write(json.dumps(answer) + "\n")
+
+
+def _as_answer(error: Exception) -> dict[str, str]:
+    """An error as the parent gets it: its class's name, its line, and the traceback of a fault."""
+    trace = traceback.format_exc()
+    known = error if isinstance(error, TvmkdError) else expected(error)
+    if known is None:
+        print(trace, file=sys.stderr, flush=True)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"
+        text = f"{type(error).__name__} at {where}: {reason(error)}"
+        return {"type": "InternalError", "message": text, "details": trace}
+    details = known.details or (trace if known.exit_code == FAULT else "")
+    return {"type": name_of(known), "message": str(known), "details": details}
 
 
 class Child:
@@ -162,7 +175,9 @@ class Child:
             if kind == "Interrupted":
                 self._interrupted = True
                 raise KeyboardInterrupt
-            raise BY_NAME.get(kind, TvmkdError)(text)
+            raised = BY_NAME.get(kind, InternalError)(text)
+            raised.details = message["error"].get("details", "")
+            raise raised
 
     def _line(self, method: str, deadline: float | None, silence: float | None) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -191,7 +206,11 @@ class Child:
         code = self._process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         tail = " | ".join(self.log().strip().splitlines()[-3:])
-        return WorkerDied(f"{method}: the worker ended with {how}: {tail or 'nothing on stderr'}")
+        if code == -signal.SIGKILL:
+            how += " (usually because the memory of the machine was full)"
+        died = WorkerDied(f"{method}: the worker ended with {how}: {tail or 'nothing on stderr'}")
+        died.details = self.log()
+        return died
 
     def kill(self) -> None:
         """Kills the child and its process group."""

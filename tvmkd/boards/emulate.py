@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tvmkd.base import folders, toolchain, wheels
-from tvmkd.base.errors import MissingError, TvmkdError, UsageError
+from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.boards import bundle
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import START_SECONDS, Fleet, Process, start_tracker
@@ -79,7 +79,9 @@ def counter() -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TvmkdError(f"the instruction counter cannot be compiled: {last}")
+            raise MissingError(
+                f"the instruction counter cannot be compiled ({last}); apt install gcc"
+            )
 
     return folders.make_once(wheels.cache() / f"icount-{key}", fill) / "icount.so"
 

@@ -8,13 +8,15 @@ import os
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import click
 
-from tvmkd.base.errors import TvmkdError, full_disk
-from tvmkd.base.text import suggest
+from tvmkd.base import fault_report
+from tvmkd.base.errors import FAULT, InternalError, MissingError, TvmkdError, expected
+from tvmkd.base.text import reason, suggest
 from tvmkd.base.version import __version__
 
 # Command name: first line of its help, so that `tvmkd --help` imports no command.
@@ -88,7 +90,7 @@ def group() -> None:
     Start with `tvmkd demo`, or `tvmkd doctor` where something does not work.
 
     Exit codes: 0 done, 1 the gate said no or a budget was missed, 2 wrong usage, 4 bad input, 5
-    something needed is missing, 130 interrupted.
+    something needed is missing, 70 a fault of tvmkd or a library, 130 interrupted.
     """
 
 
@@ -118,19 +120,35 @@ def execute(argv: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except TvmkdError as error:
-        return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort) as stop:
         return _interrupted(argv, 143 if isinstance(stop, _Terminated) else 130)
     except BrokenPipeError:
         # The reader of our output has ended (`tvmkd ... | head`): print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        full = full_disk(error)
-        if full is None:
-            raise
-        return _fail(str(full), full.exit_code)
+    except (Exception, SystemExit) as error:
+        return _failed(error, argv)
+
+
+def _failed(error: BaseException, argv: Sequence[str]) -> int:
+    """Shows an error in one line; a fault is written to a report. Returns the exit code."""
+    known = error if isinstance(error, TvmkdError) else expected(error)
+    if known is None and isinstance(error, ModuleNotFoundError) and not _ours(error.name):
+        name = str(error.name).partition(".")[0]
+        known = MissingError(f"the package {name} is not installed: pip install {name}")
+    if known is not None and known.exit_code != FAULT:
+        return _fail(str(known), known.exit_code)
+    if known is None:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+        known = InternalError(f"{type(error).__name__}{where}: {reason(error)}")
+    report = fault_report.write(error, argv)
+    sent = "no report could be written" if report is None else f"please send us {report}"
+    return _fail(f"{known}; this is a fault of tvmkd or a library that it uses: {sent}", FAULT)
+
+
+def _ours(module: str | None) -> bool:
+    return module is None or module.partition(".")[0] == "tvmkd"
 
 
 def _fail(message: str, code: int) -> int:

@@ -57,6 +57,13 @@ from tvmkd.cli.lower import region_lines
     "TensorRT only; onnxruntime is for a machine without a GPU.",
 )
 @dims_option
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="End the compiler if it gives no sign of life for so long; 0: never. Default: "
+    "TVMKD_BUILD_TIMEOUT, or 1800.",
+)
 @json_option
 def command(
     onnx: Path,
@@ -71,6 +78,7 @@ def command(
     rpc_tracker: tuple[str, int] | None,
     rpc_key: str | None,
     dims: tuple[tuple[str, int], ...],
+    timeout: float | None,
     as_json: bool,
 ) -> None:
     """Compile an ONNX model to an artifact: model.so and its manifest.
@@ -109,6 +117,7 @@ def command(
             stack=stack,
             stack_python=stack_python,
             byoc=byoc,
+            timeout=timeout,
             on_event=follow,
             board=None
             if rpc_tracker is None

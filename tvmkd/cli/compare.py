@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tvmkd.base.engine_registry import UNTUNED
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option, tracker
 
 
@@ -156,6 +157,9 @@ def command(
     ):
         if path is not None:
             existing(path, what)
+    for written in (output, report):
+        if written is not None:
+            check_output(written)
     from tvmkd import artifact
     from tvmkd.bench import CompareOptions, compare, selection, table
     from tvmkd.bench.engines import on_gpu

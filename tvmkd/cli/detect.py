@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, json_option, print_json
 
 TIMED = 16  # the most pictures to time, all kept in memory
@@ -73,6 +74,8 @@ def command(
       tvmkd detect out/ street.jpg --time --seconds 10 --json
       tvmkd detect out/ street.jpg --budget 30ms
     """
+    if out is not None:
+        check_output(out, folder=True)
     from tvmkd.base import console
     from tvmkd.base.images import listed
     from tvmkd.detection import drawing, preprocess, runtime, timing

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, json_option
 from tvmkd.stages import CLASSES
 
@@ -57,6 +58,7 @@ def command(config: Path, recipe: str | None, copy: Path | None, as_json: bool) 
     if copy is not None:
         if recipe is None:
             raise UsageError("--copy copies a recipe: give --recipe NAME")
+        check_output(copy)
         _copy(config, copy)
         console.say(f"{copy}: the recipe {recipe}; start it with: tvmkd distill --config {copy}")
         return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, existing, json_option, print_json
 
 
@@ -72,6 +73,7 @@ def command(
       tvmkd export student.pt -o half.onnx --precision fp16 --keep-fp32 head
     """
     existing(checkpoint, "checkpoint")
+    check_output(output)
     import onnx
 
     from tvmkd import targets

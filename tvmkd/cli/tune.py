@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import (
     PATH,
     dims_option,
@@ -107,6 +108,7 @@ def command(
     from tvmkd.tuning import table
 
     target = targets.load(target_name)
+    check_output(records, folder=True)
     summaries = {}
     both = stack == "both"
     for name in stack_registry.names() if both else (stack,):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tvmkd import models
 from tvmkd.base.errors import InputError, unwritable
-from tvmkd.base.files import sync
+from tvmkd.base.files import check_replaceable, sync
 from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
 from tvmkd.models import checkpoint as files
@@ -182,6 +182,8 @@ def _publish(path: Path, out: Path) -> None:
     """Moves the file and its external data to their final paths, the data first."""
     data = path.with_name(f"{path.name}.data")
     final = out.with_name(f"{out.name}.data")
+    for place in (final, out):
+        check_replaceable(place)
     external = data.exists()
     if external:
         sync(data)

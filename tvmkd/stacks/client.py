@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base import stack_registry
-from tvmkd.base.errors import MissingError, TvmkdError, UsageError, WorkerDied
+from tvmkd.base.errors import (
+    InputError,
+    InternalError,
+    MissingError,
+    TvmkdError,
+    UsageError,
+    WorkerDied,
+    WorkerTimeout,
+)
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
 from tvmkd.export.check import ModelInfo
 from tvmkd.runtime import interpreters
 from tvmkd.stacks import worker_pool
+from tvmkd.stacks.limits import VARIABLE, silence_limit
 from tvmkd.stacks.messages import (
     BuildRequest,
     LowerRequest,
@@ -101,6 +110,42 @@ class StackClient:
                 "stack list says more"
             ) from None
 
+    def _work_on(
+        self,
+        onnx: Path,
+        method: str,
+        request: Any,
+        *,
+        limit: float | None,
+        on_event: Event | None = None,
+    ) -> Any:
+        """As `_call`, but the error of a compiler that hangs or breaks says on what, and where.
+
+        Args:
+            onnx: the file, for messages.
+            limit: see `tvmkd.stacks.limits.silence_limit`.
+        """
+        step = "starting the compiler"
+
+        def follow(name: str, data: dict[str, Any]) -> None:
+            nonlocal step
+            step = str(data["text"]) if name == "stage" else step
+            if on_event is not None:
+                on_event(name, data)
+
+        silence = silence_limit(limit)
+        try:
+            return self._call(method, pack(request), silence=silence, on_event=follow)
+        except WorkerTimeout:
+            raise InputError(
+                f"{onnx}: no sign of life from the {self.name} compiler for {silence:.0f} s "
+                f"({step}), so it was ended; if the model is only large, allow more seconds with "
+                f"{VARIABLE}"
+            ) from None
+        except (WorkerDied, InternalError) as error:
+            error.args = (f"{onnx}: {step}: {error}",)
+            raise
+
     def _wind_down(self, on_event: Event | None) -> None:
         """Waits for an interrupted call to end, then terminates the worker."""
         child, self._child = self._child, None
@@ -136,6 +181,7 @@ class StackClient:
         *,
         show: bool = False,
         byoc: str | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """The tuning tasks of an ONNX file.
 
@@ -146,6 +192,8 @@ class StackClient:
             show: also return the lowered module as text.
             byoc: report the subgraphs that this engine (one of the stack's ``byoc`` engines)
                 supports, in place of the tasks.
+            timeout: seconds after which the compiler counts as hung: see
+                `tvmkd.stacks.limits.silence_limit`.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
@@ -157,11 +205,12 @@ class StackClient:
 
         Raises:
             UsageError: the stack cannot offload to ``byoc``.
+            InputError: the compiler hangs on the model.
         """
         self._check_byoc(byoc)
         path, model = _model(onnx)
         request = LowerRequest(path, dict(target), dict(dims or {}), show, byoc, model)
-        result: dict[str, Any] = self._call("lower", pack(request), timeout=900)
+        result: dict[str, Any] = self._work_on(path, "lower", request, limit=timeout)
         return result
 
     def tune(
@@ -175,7 +224,7 @@ class StackClient:
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
         dims: Mapping[str, int] | None = None,
-        silence: float | None = 900,
+        timeout: float | None = None,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
         """Runs ``trials`` more trials in all and writes their records to the folder ``records``.
@@ -183,7 +232,8 @@ class StackClient:
         Args:
             onnx: the file; its facts, if the caller has checked it and the records folder.
             tracker: ``{"host", "port", "key"}``.
-            silence: seconds without events after which the worker counts as hung.
+            timeout: seconds without an event after which the worker counts as hung: see
+                `tvmkd.stacks.limits.silence_limit`.
             on_event: receives ``tasks``, ``trial``, ``estimate`` and ``note`` events.
 
         Returns:
@@ -201,8 +251,8 @@ class StackClient:
             dict(dims or {}),
             model,
         )
-        result: dict[str, Any] = self._call(
-            "tune", pack(request), silence=silence, on_event=on_event
+        result: dict[str, Any] = self._work_on(
+            path, "tune", request, limit=timeout, on_event=on_event
         )
         return result
 
@@ -218,6 +268,7 @@ class StackClient:
         board: Mapping[str, Any] | None = None,
         byoc: str | None = None,
         dims: Mapping[str, int] | None = None,
+        timeout: float | None = None,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
         """Builds an artifact folder at ``out`` and returns its manifest as a dictionary.
@@ -231,10 +282,13 @@ class StackClient:
                 target's code does not run on this machine.
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
+            timeout: seconds without an event after which the compiler counts as hung: see
+                `tvmkd.stacks.limits.silence_limit`.
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
 
         Raises:
             UsageError: the stack cannot offload to ``byoc``.
+            InputError: the compiler hangs on the model.
         """
         self._check_byoc(byoc)
         path, model = _model(onnx)
@@ -250,7 +304,9 @@ class StackClient:
             dims=dict(dims or {}),
             model=model,
         )
-        result: dict[str, Any] = self._call("build", pack(request), on_event=on_event)
+        result: dict[str, Any] = self._work_on(
+            path, "build", request, limit=timeout, on_event=on_event
+        )
         return result
 
     def profile(

@@ -117,6 +117,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
     byoc: str | None = None,
+    timeout: float | None = None,
     on_event: Event | None = None,
 ) -> dict[str, Any]:
     """Compiles ``onnx`` to an artifact at ``out`` and returns its manifest as plain data.
@@ -135,6 +136,8 @@ def build(
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
+        timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
+            None: see `tvmkd.stacks.limits.silence_limit`.
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
 
     Raises:
@@ -170,6 +173,7 @@ def build(
             board=board,
             byoc=byoc,
             dims=dims,
+            timeout=timeout,
             on_event=on_event,
         )
 

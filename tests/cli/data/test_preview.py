@@ -49,7 +49,7 @@ def test_a_mistake_is_one_line(tvmkd: Any, tmp_path: Path) -> None:
     done = tvmkd("data", "preview", "-o", tmp_path)
     assert (done.code, done.line) == (
         4,
-        f"{tmp_path}: cannot be written: it is a folder; give the PNG file",
+        f"{tmp_path}: is a folder, and is not replaced; give another path",
     )
     done = tvmkd("data", "preview", "-o", "/dev/null/preview.png")
     assert done.code == 4

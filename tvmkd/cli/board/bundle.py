@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, json_option, print_json
 
 
@@ -37,6 +38,7 @@ def command(target_name: str, output: Path, as_json: bool) -> None:
     from tvmkd.boards import bundle
 
     target = targets.load(target_name)
+    check_output(output)
     with console.working(f"bundling for {target.name}") as tell:
         made = bundle.bundle(target, output, tell=tell)
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH
 
 
@@ -53,6 +54,7 @@ def command(config: Path, output: Path, size: int, seed: int) -> None:
             f'{config}: [data] dataset = "{cfg.dataset}" has no boxes to cut out; '
             "scenes, voc and coco have"
         )
+    check_output(output, folder=True, replaced=True)
     from tvmkd.data.detection.crops import write_crops
     from tvmkd.data.detection.load import load
 

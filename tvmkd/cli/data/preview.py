@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH
 
 
@@ -41,6 +42,7 @@ def command(config: Path | None, output: Path, seed: int, severity: int | None) 
       tvmkd data preview --config tvmkd.toml -o preview.png --seed 3
       tvmkd data preview --severity 5 -o worst.png
     """
+    check_output(output)
     from tvmkd import config as configs
 
     cfg = configs.read(config).data if config is not None else configs.Data()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tvmkd.base.files import check_output
 from tvmkd.cli._options import (
     PATH,
     arrays,
@@ -115,6 +116,9 @@ def command(
     """
     if calibration is not None and precision != "int8":
         raise click.UsageError("--calibration goes with --precision int8")
+    for written in (output, output.with_name(f"{output.name}.json"), timing_cache):
+        if written is not None:
+            check_output(written)
     from tvmkd.tensorrt import api
 
     bindings = api.find(product)

@@ -78,7 +78,7 @@ def install(
         InputError: ``python`` is not a CPython 3.10, or the folder cannot be written.
         MissingError: this machine cannot run the build, there is no Python 3.10, or pip cannot get
             the packages.
-        TvmkdError: the installed stack does not work.
+        MissingError: the installed stack does not work.
     """
     _check_machine()
     home = interpreters.home()
@@ -256,7 +256,7 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
     """Runs :mod:`tvmkd.stacks.relay.smoke` in ``python``; returns ``{"tvm", "llvm", "packages"}``.
 
     Raises:
-        TvmkdError: it fails.
+        MissingError: it fails.
     """
     found = Interpreter(STACK, os.fspath(python), "the installer")
     with tempfile.TemporaryDirectory(prefix="tvmkd-smoke-") as empty:
@@ -272,12 +272,14 @@ def smoke(python: str | os.PathLike[str]) -> dict[str, Any]:
                 timeout=SMOKE_TIMEOUT,
             )
         except subprocess.TimeoutExpired:
-            raise TvmkdError(
-                f"{python}: did not compile a small function in {SMOKE_TIMEOUT:.0f} s"
+            raise MissingError(
+                f"{python}: did not compile a small function in {SMOKE_TIMEOUT:.0f} s; "
+                f"install it again: tvmkd stack install {STACK}"
             ) from None
     if done.returncode:
-        raise TvmkdError(
-            f"{python}: cannot compile a small function: {how(done.returncode)}{tail(done.stderr)}"
+        raise MissingError(
+            f"{python}: cannot compile a small function: {how(done.returncode)}"
+            f"{tail(done.stderr)}; install it again: tvmkd stack install {STACK}"
         )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

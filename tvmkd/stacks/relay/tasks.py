@@ -7,7 +7,7 @@ from typing import Any
 import tvm
 from tvm import auto_scheduler
 
-from tvmkd.base.errors import TvmkdError
+from tvmkd.base.errors import MissingError
 from tvmkd.tuning.autoscheduler_log import task_key
 from tvmkd.tuning.space import Task
 
@@ -28,11 +28,11 @@ def tvm_target(target: dict[str, Any]) -> tvm.target.Target:
     """The TVM target of a tvmkd target (``Target.to_dict()``).
 
     Raises:
-        TvmkdError: this TVM does not generate code for it.
+        MissingError: this TVM does not generate code for it.
     """
     spec = dict(target["tvm"])
     if spec["kind"] not in ("llvm", "c"):
-        raise TvmkdError(
+        raise MissingError(
             f"target {target.get('name')}: this TVM {tvm.__version__} is built without "
             f"{spec['kind']}; the relay stack needs one built with it (TVMKD_RELAY_PYTHON)"
         )
