@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import nets
 import pytest
 import torch
+
+from tvmkd.cli.export import argument
 
 
 @pytest.fixture
@@ -77,3 +80,24 @@ def test_half_precision_and_what_fuses(tvmkd: Any, weights: Path, tmp_path: Path
     assert 0 < info["fp16_error"] < 2e-2
     done = tvmkd(*command, "--target", "raspberry-pi-4")
     assert "2 convolutions, all with their batch normalisation folded" in done.out
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("num_classes=10", ("num_classes", 10)),
+        (" widths = [8, 16] ", ("widths", [8, 16])),
+        ("pretrained=False", ("pretrained", False)),
+        ("pretrained=false", ("pretrained", False)),
+        ("model_name=resnet18", ("model_name", "resnet18")),
+        ("shape=(1, 2)", ("shape", (1, 2))),
+    ],
+)
+def test_an_argument_of_the_model(text: str, wanted: tuple[str, Any]) -> None:
+    assert argument(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["num_classes", "=3", "a b=3"])
+def test_no_argument_of_a_model(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not NAME=VALUE"):
+        argument(text)

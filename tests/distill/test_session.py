@@ -62,3 +62,22 @@ def test_the_teacher_alone_sees_its_own_augmentation(tmp_path):
         here = session(tmp_path / str(number), small(**changes))
         weights.append(checkpoint.fingerprint(here.teacher()[0].state_dict()))
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_teacher_that_guesses_or_answers_nan_is_told(tmp_path, capsys, monkeypatch):
+    good = small(teacher={**SECTIONS["teacher"], "epochs": 8, "lr": 8e-3})
+    session(tmp_path, good).teacher()
+    assert "no better than guessing" not in capsys.readouterr().err
+    here = session(tmp_path, small(teacher={**SECTIONS["teacher"], "epochs": 0}))
+    here.teacher()
+    assert "no better than guessing" in capsys.readouterr().err
+    build = Session.build
+
+    def silent(self, role, spec, args, seed):
+        network = build(self, role, spec, args, seed)
+        network.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+        return network
+
+    monkeypatch.setattr(Session, "build", silent)
+    with pytest.raises(InputError, match=r'teacher "residual": its outputs .* are NaN'):
+        here.teacher()

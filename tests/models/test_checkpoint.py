@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tvmkd.base.errors import InputError
@@ -69,9 +71,59 @@ def test_code_in_a_file_does_not_run(tmp_path):
 
     path = tmp_path / "evil.pt"
     torch.save({"format": checkpoint.FORMAT, "state": Evil()}, path, pickle_module=pickle)
-    with pytest.raises(InputError, match="not a checkpoint"):
+    with pytest.raises(InputError, match="not a checkpoint") as caught:
         checkpoint.load(path)
     assert not (tmp_path / "ran").exists()
+    assert "model.state_dict()" in str(caught.value)
+
+
+def test_a_whole_model_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "a.pt"
+    for content, kind in (
+        (nn.Linear(3, 2), "torch.nn.modules.linear.Linear"),
+        ({"model": nn.Linear(3, 2)}, "torch.nn.modules.linear.Linear"),
+        ({"state_dict": {}, "args": argparse.Namespace(a=1)}, "argparse.Namespace"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(InputError) as caught:
+            checkpoint.weights(path)
+        text = str(caught.value)
+        assert f"holds Python objects ({kind})" in text
+        assert 'torch.save(model.state_dict(), "weights.pt")' in text
+        assert text.isprintable()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_other_kinds_of_files_are_told(tmp_path):
+    path = tmp_path / "a.pt"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    with pytest.raises(InputError, match="git lfs pull"):
+        checkpoint.read(path)
+    torch.jit.trace(nn.Linear(3, 2), torch.zeros(1, 3)).save(str(path))
+    with pytest.raises(InputError, match="is a TorchScript program"):
+        checkpoint.read(path)
+    with pytest.raises(InputError, match="is a folder"):
+        checkpoint.read(tmp_path)
+    torch.save({"epoch": 3, "note": "none"}, path)
+    with pytest.raises(InputError, match=r"holds no state_dict \(keys epoch, note\)"):
+        checkpoint.weights(path)
+
+
+def test_safetensors(tmp_path):
+    source, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    path = tmp_path / "w.bin"
+    save_file(source.state_dict(), path)
+    checkpoint.load_weights(other, path, "student")
+    torch.testing.assert_close(other.weight, source.weight)
+
+
+def test_weights_that_are_nan_are_named(tmp_path):
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.bias[0] = float("nan")
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"w\.pt: bias hold NaN or infinity: the training"):
+        checkpoint.load_weights(nn.Linear(3, 2), tmp_path / "w.pt", "teacher")
 
 
 def test_other_files_and_newer_versions(tmp_path):
@@ -84,7 +136,16 @@ def test_other_files_and_newer_versions(tmp_path):
         checkpoint.load(path)
 
 
-@pytest.mark.parametrize("wrap", [dict, lambda s: {"state_dict": s}, lambda s: {"model": s}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        lambda s: {"state_dict": s},
+        lambda s: {"model": s},
+        lambda s: {"model_state_dict": s, "optimizer_state_dict": {"state": {}}, "epoch": 1},
+        lambda s: {"state_dict": {f"model.{key}": s[key] for key in s}, "epoch": 1},
+    ],
+)
 def test_weights_of_other_trainers(tmp_path, wrap):
     source, other = nn.Linear(3, 2), nn.Linear(3, 2)
     path = tmp_path / "w.pt"

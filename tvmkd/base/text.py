@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -14,9 +17,15 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of an error's message, at most ``limit`` characters; its class if empty."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:limit] if lines else type(error).__name__
+    """The first line of an error's message, its class if empty.
+
+    Without escape sequences; a line of more than ``limit`` characters ends at a word, with dots.
+    """
+    lines = _ESCAPES.sub("", str(error)).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    line = lines[0]
+    return line if len(line) <= limit else line[:limit].rsplit(" ", 1)[0] + " ..."
 
 
 def reason(error: BaseException, limit: int = 300) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +21,17 @@ def shape(text: str) -> tuple[int, ...]:
     if not all(part.isdigit() and int(part) > 0 for part in parts):
         raise click.BadParameter(f'"{text}" is not a shape, for example 1,3,224,224')
     return tuple(int(part) for part in parts)
+
+
+def argument(text: str) -> tuple[str, Any]:
+    """Parses ``NAME=VALUE`` for click: the value as JSON or Python, otherwise as text."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name.isidentifier():
+        raise click.BadParameter(f'"{text}" is not NAME=VALUE, for example num_classes=10')
+    for parse in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return name, parse(value)
+    return name, value
 
 
 @click.command()
@@ -34,6 +48,14 @@ def shape(text: str) -> tuple[int, ...]:
     "--model",
     metavar="MODULE:CALLABLE",
     help="What gives the nn.Module, for a file that holds weights only.",
+)
+@click.option(
+    "--model-arg",
+    "model_args",
+    type=argument,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="An argument of --model, for example num_classes=10; once for each.",
 )
 @click.option("--opset", type=click.IntRange(min=18, max=23), default=18, show_default=True)
 @click.option("--precision", type=click.Choice(("fp32", "fp16")), default="fp32", show_default=True)
@@ -52,6 +74,7 @@ def command(
     dynamic_batch: bool,
     input_shape: tuple[int, ...] | None,
     model: str | None,
+    model_args: tuple[tuple[str, Any], ...],
     opset: int,
     precision: str,
     keep_fp32: tuple[str, ...],
@@ -64,12 +87,15 @@ def command(
     The file gets its name only once ONNX Runtime gives the same outputs as PyTorch. What is known
     of the model (teacher, metric, preprocessing, hash of the data) goes into its metadata. With
     --precision fp16 weights and arithmetic are half precision, inputs and outputs stay float32.
+    A file of weights may hold a state_dict in any common form, or safetensors; if only its number
+    of classes differs from that of --model, the model is built with the file's.
 
     \b
     Examples:
       tvmkd export runs/demo/student.pt -o student.onnx
       tvmkd export runs/demo/student.pt -o student.onnx --dynamic-batch
       tvmkd export weights.pt -o m.onnx --model torchvision:resnet18 --input-shape 1,3,224,224
+      tvmkd export w.safetensors -o m.onnx --model my:net --model-arg w=8 --input-shape 1,3,64,64
       tvmkd export student.pt -o half.onnx --precision fp16 --keep-fp32 head
     """
     existing(checkpoint, "checkpoint")
@@ -83,6 +109,8 @@ def command(
     from tvmkd.export.fusion import fusion
     from tvmkd.export.half import half
 
+    if model_args and model is None:
+        raise UsageError("--model-arg goes with --model")
     if keep_fp32 and precision == "fp32":
         raise UsageError("--keep-fp32 goes with --precision fp16")
     if target is not None:
@@ -102,6 +130,7 @@ def command(
             dynamic_batch=dynamic_batch,
             opset=opset,
             model=model,
+            model_args=dict(model_args) or None,
         )
         fused = fusion(onnx.load(str(single), load_external_data=False))
         error = half(single, output, keep_fp32) if precision == "fp16" else None

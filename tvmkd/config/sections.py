@@ -79,7 +79,9 @@ class Teacher(Section):
     """Augmentation of the teacher's training images, for classifiers. Without it: that of
     ``[data]``."""
     checkpoint: Path | None = None
-    """Weights (a ``state_dict`` or a checkpoint of tvmkd) to use in place of training."""
+    """Weights to use in place of training: a checkpoint of tvmkd, safetensors, or a ``state_dict``
+    as other trainers save it (under ``model_state_dict``, ``net``, ``ema``, with a prefix...). A
+    whole pickled model is refused, because reading it would run code."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
 

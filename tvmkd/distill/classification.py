@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -205,6 +206,12 @@ class ClassificationTask(Task):
     def agreement(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
         """The share of images of the same class."""
         return float((first == second).mean())
+
+    def chance(self, split: Split) -> float:
+        """The share of the most frequent class, and two standard deviations of that share."""
+        labels = self._images(split).labels
+        share = int(torch.bincount(labels).max()) / len(labels)
+        return min(share + 2 * math.sqrt(share * (1 - share) / len(labels)), (1 + share) / 2)
 
     def _images(self, split: Split) -> Images:
         images: Images = getattr(self.splits, split)

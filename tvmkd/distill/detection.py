@@ -144,6 +144,11 @@ class DetectionTask(Task):
             )
         super().load_weights(network, path, name)
 
+    def chance(self, split: Split) -> float:
+        """A detector that found nothing, or next to nothing."""
+        del split
+        return 0.001
+
     def metadata(self, network: nn.Module) -> dict[str, str]:
         """How the outputs are decoded: anchors, classes, activation."""
         assert isinstance(network, Dense)

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import nn
 
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.results import Network
-from tvmkd.distill.task import Split, Task
+from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, to_device
 from tvmkd.distill.training import Job, Settings
 from tvmkd.models import checkpoint as files
@@ -105,8 +108,27 @@ class Session:
             seconds = trainer.fit(network, job).seconds
         known = self.size(cfg.model, network)
         to_device(network, self.team.device).eval().requires_grad_(False)
+        self._check_outputs(network)
         score, others = self.evaluate(network, "test")
+        chance, metric = self.task.chance("test"), self.task.metric
+        if chance is not None and self.team.leader and metric.gain(chance, score) <= 0:
+            console.warn(
+                f"the teacher scores {metric.text(score)}, no better than guessing "
+                f"({metric.text(chance)}): check its checkpoint, the order of its classes and its "
+                "preprocessing, or train it longer"
+            )
         return network, replace(known, test_accuracy=score, seconds=seconds, others=others)
+
+    def _check_outputs(self, teacher: nn.Module) -> None:
+        """Raises if a teacher answers real images with NaN, whatever its weights are."""
+        images = torch.from_numpy(self.task.samples(2)).to(self.team.device)
+        with torch.inference_mode():
+            outputs = teacher(images)
+        if any(bool(torch.isnan(tensor).any()) for tensor in tensors(outputs)):
+            raise InputError(
+                f'teacher "{self.cfg.teacher.model}": its outputs for images of the test split are '
+                "NaN; give another checkpoint, or train it with a lower lr"
+            )
 
     def distilled(self, job: Job, student: nn.Module, teacher: nn.Module) -> Job:
         """A training, with the loss by which the student learns from the teacher."""

@@ -7,7 +7,7 @@ nothing else asks whether it is classification or detection. Modelled on timm's 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -392,6 +392,11 @@ class Task(ABC):
         """The deciding metric of `evaluate`."""
         return self.evaluate(network, split, team)[self.metric.key]
 
+    def chance(self, split: Split) -> float | None:
+        """The best score on a split that needs no learning; None: not known."""
+        del split
+        return None
+
     # Reporting.
 
     @property
@@ -412,6 +417,20 @@ class Task(ABC):
             "images": {split: self.count(split) for split in SPLITS},
             "preprocessing": self.preprocessing,
         }
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in a network's output: tuples, lists, dicts and what has ``logits``."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from tensors(part)
+    elif isinstance(getattr(value, "logits", None), Tensor):
+        yield value.logits
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -20,6 +20,7 @@ from tvmkd.base.files import check_replaceable, sync
 from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
 from tvmkd.models import checkpoint as files
+from tvmkd.models.restore import restore
 
 OPSETS = range(18, 24)
 EXTERNAL_ABOVE = 1 << 30  # bytes of weights; protobuf itself ends at 2 GiB
@@ -105,9 +106,7 @@ def _restore(
     if not ours:
         if spec is None:
             raise InputError(f"{path}: holds weights only; give --model MODULE:CALLABLE")
-        network = models.build(spec, search_in=search_in, **(args or {}))
-        files.load_weights(network, path, f'"{spec}"')
-        return network, {"student": spec}, None
+        return restore(path, spec, args, search_in), {"student": spec}, None
     saved = files.load(path)
     named = str(saved.model["spec"])
     if spec is None and not models.is_builtin(named):

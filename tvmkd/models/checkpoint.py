@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import write_bytes
+from tvmkd.base.text import first_line
+from tvmkd.models import state_dicts
 
 FORMAT, VERSION = "tvmkd.checkpoint", 1
 
@@ -81,24 +85,64 @@ def load(path: Path) -> Checkpoint:
 
 
 def read(path: Path) -> Any:
-    """Reads a file written by ``torch.save`` that has only tensors and plain data.
+    """Reads a file written by ``torch.save`` that has only tensors and plain data, or safetensors.
 
     Raises:
         InputError: the file is missing or damaged, or contains objects that need code to be
             unpickled.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint")
+        what = (
+            "is a folder; give the file in it" if path.is_dir() else "there is no such checkpoint"
+        )
+        raise InputError(f"{path}: {what}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if _is_safetensors(path):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings():  # of TorchScript, which is refused below
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch errors of many types
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a checkpoint, or damaged: {text[:200]}") from None
+        raise InputError(f"{path}: {_unreadable(path, error)}") from None
 
 
-def weights(path: Path) -> dict[str, Tensor]:
-    """The weights in ``path``: a checkpoint of ours, a plain ``state_dict``, or one under
-    ``state_dict`` or ``model``, as other trainers write them.
+def _is_safetensors(path: Path) -> bool:
+    """By the first bytes: the length of a JSON header, then the header."""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    return len(start) == 9 and start[8:] == b"{" and not start.startswith((b"PK", b"\x80"))
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Why a file is no checkpoint, and what to do, in one line."""
+    text = str(error)
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the file itself: run git lfs pull"
+    way = 'in the program that made it, call torch.save(model.state_dict(), "weights.pt")'
+    if "TorchScript" in text:
+        return f"is a TorchScript program, not weights: {way} and give that file"
+    found = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", text)
+    if found is not None:
+        return (
+            f"not a checkpoint of weights alone: it holds Python objects ({found[1]}), and reading "
+            f"them would run code from the file; {way} and give that file"
+        )
+    if "legacy .tar" in text:
+        return "is in PyTorch's format of 2016: load it once with torch.load and save it again"
+    return f"not a checkpoint, or damaged: {first_line(error)}"
+
+
+def weights(path: Path, wanted: Mapping[str, torch.Size] | None = None) -> dict[str, Tensor]:
+    """The weights in ``path``: a checkpoint of ours, or any form that `state_dicts` knows.
+
+    Args:
+        path: the file.
+        wanted: name and shape of each weight of the model; of several that the file may hold, those
+            that fit best are returned, under these names.
 
     Raises:
         InputError: the file cannot be read, or contains no weights.
@@ -106,26 +150,35 @@ def weights(path: Path) -> dict[str, Tensor]:
     content = read(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         content = content.get("state")
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{path}: holds no state_dict")
-    return {key.removeprefix("module."): tensor for key, tensor in content.items()}
+    found = state_dicts.find(content)
+    if not found:
+        keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else ""
+        inside = f"keys {keys}" if keys else f"a {type(content).__name__}"
+        raise InputError(
+            f"{path}: holds no state_dict ({inside}); save model.state_dict() with torch.save"
+        )
+    return found[0] if wanted is None else state_dicts.best(found, wanted)
 
 
 def load_weights(model: nn.Module, path: Path, name: str) -> None:
     """Loads the weights from ``path``, in any form that `weights` reads, into ``model``.
 
     Raises:
-        InputError: the file cannot be read, or its weights do not fit this model.
+        InputError: the file cannot be read, its weights do not fit this model, or they hold NaN.
     """
-    content = weights(path)
+    content = weights(path, state_dicts.shapes(model))
+    problem = state_dicts.problem(model, content)
+    if problem is not None:
+        raise InputError(f"{path}: not the weights of {name}: {problem}")
     try:
         model.load_state_dict(content)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not the weights of {name}: {reason}") from None
+    except RuntimeError as error:  # a model with a load_state_dict of its own
+        raise InputError(f"{path}: not the weights of {name}: {first_line(error)}") from None
+    problem = state_dicts.broken(model)
+    if problem is not None:
+        raise InputError(
+            f"{path}: {problem}: the training that wrote it failed; give an earlier checkpoint"
+        )
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

@@ -28,6 +28,7 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 from tvmkd.base.detector_description import Activation, Description
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.dataset import Target
+from tvmkd.models import state_dicts
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
@@ -87,6 +88,8 @@ class Dense(nn.Module):
         prefix, trunk = self._trunk
         own = trunk.state_dict()
         found = {f"{prefix}{name}": name for name in own}
+        shapes = {name: own[mine].shape for name, mine in found.items()}
+        weights = state_dicts.aligned(weights, shapes)
         wrong = [
             name
             for name, mine in found.items()

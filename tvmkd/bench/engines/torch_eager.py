@@ -54,6 +54,7 @@ class TorchEngine(Engine):
         torch.set_num_threads(self.threads)
         from tvmkd import models
         from tvmkd.models import checkpoint as files
+        from tvmkd.models.restore import restore
 
         spec, kwargs = self.spec.options.get("model"), self.spec.options.get("kwargs")
         content = files.read(path)
@@ -71,9 +72,7 @@ class TorchEngine(Engine):
         # The weights are in the file, so nothing needs to be downloaded.
         kept = {key: value for key, value in (kwargs or {}).items() if key != "weights"}
         folders = [Path(folder) for folder in self.spec.options.get("search_in", ())]
-        module = models.build(spec, search_in=folders, **kept)
-        files.load_weights(module, path, f'"{spec}"')
-        return module.eval()
+        return restore(path, spec, kept, folders).eval()
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
         """Returns a function that runs the module on the arrays (no copy) and returns arrays."""
