@@ -181,6 +181,7 @@ def test_the_manifest_of_a_checked_build(bench: Bench, tmp_path: Path) -> None:
         "real_samples": 0,
         "max_error": 1e-6,
         "tolerance": 1e-3,
+        "outputs": [{"name": "y", "max_error": 1e-6, "allowed": 1e-4}],
     }
     assert manifest["coverage"]["byoc"] == {"engine": "e"}
     seconds = manifest["coverage"]["build_seconds"]

@@ -45,6 +45,7 @@ def open_session(
     threads: int = 0,
     optimize: bool = True,
     spin: bool = True,
+    weights: Path | None = None,
     providers: Sequence[str | tuple[str, dict[str, Any]]] = (CPU,),
     log_level: int = FATAL,
 ) -> onnxruntime.InferenceSession:
@@ -56,6 +57,7 @@ def open_session(
         threads: threads of one operator; 0: one for each physical core.
         optimize: False leaves the graph as it is in the file.
         spin: whether idle threads spin while they wait for work.
+        weights: the folder of external weights, for a model given as bytes.
         providers: execution providers, the preferred one first, each with or without options.
         log_level: `ERROR` or `FATAL`.
 
@@ -71,6 +73,9 @@ def open_session(
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if weights is not None:
+        folder = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(folder, str(weights.resolve()))
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=list(providers))

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-COMPILED = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2, "qdq": 5e-2, "int8": 1e-1}
+COMPILED = {
+    "float64": 1e-5,
+    "float32": 1e-3,
+    "float16": 2e-2,
+    "bfloat16": 5e-2,
+    "qdq": 5e-2,
+    "int8": 1e-1,
+}
 """For a compiled kernel or model, and for a conversion to FP16: by the output's dtype.
 
 ``qdq`` is for float outputs of a graph with QuantizeLinear: two compilers may round a value to
 different sides, which moves it by one of 255 levels.
 
-A share of the reference's largest magnitude. Tuned kernels add in another order than the reference
-does; in FP32 that moves the outputs of the networks measured here by 1e-6 of their range, and a
-wrong kernel moves them by 1e-1 and more.
+For a kernel and for a conversion a share of the reference's largest magnitude; for a model the
+largest share of a signal's spread, see `tvmkd.base.agreement`. Tuned kernels add in another order
+than the reference does; in FP32 that moves the outputs of the networks measured here by 1e-6 of
+their range, and a wrong kernel moves them by 1e-1 and more.
 """
 
 ENGINE = {"fp32": 2e-3, "tf32": 1e-2, "fp16": 2e-2, "int8": 1.5e-1}

@@ -17,9 +17,10 @@ from tvmkd import artifact
 from tvmkd.base import resources
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
+from tvmkd.base.given_inputs import real_samples
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Model
-from tvmkd.stacks.check import Reference, real_samples
+from tvmkd.stacks.check import Reference
 from tvmkd.stacks.coverage import coverage
 from tvmkd.stacks.messages import BuildRequest
 from tvmkd.stacks.wrong_kernel import build_until_right, first_of
@@ -71,7 +72,7 @@ def build(
         folders: records folders; a wrong record is set aside in its own folder, or in the first
             writable one.
         out: the artifact folder to write.
-        real_inputs: ``.npz`` of real inputs, see `tvmkd.stacks.check.real_samples`.
+        real_inputs: ``.npz`` of real inputs, see `tvmkd.base.given_inputs`.
         check: compare with ONNX Runtime, if the target's code runs on this machine or on ``board``.
         board: ``{"host", "port", "key"}`` of the tracker of a board to compare on; only used if the
             target's code does not run on this machine.
@@ -121,6 +122,10 @@ def build(
                 "real_samples": len(real),
                 "max_error": verdict.error,
                 "tolerance": reference.tolerance,
+                "outputs": [
+                    {"name": each.name, "max_error": each.error, "allowed": each.allowed}
+                    for each in verdict.outputs
+                ],
                 **({"on": reference.on} if reference.on else {}),
             }
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def build(
         records: folders of records, the best of all of them for each kernel.
         out: the artifact's folder; an older artifact there is replaced.
         shipped: also use the records that ship with tvmkd.
-        inputs: an ``.npz`` of real inputs for the check against ONNX Runtime.
+        inputs: an ``.npz`` of real inputs for the check against ONNX Runtime; None: drawn ones.
         dims: sizes of the free dimensions.
         board: ``{"host", "port", "key"}`` of a tracker with a board to check the artifact on, where
             the target does not run on this machine.
@@ -141,15 +142,18 @@ def build(
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
 
     Raises:
-        InputError: the model, the records, the output folder or the board cannot be used.
+        InputError: the model, the records, the inputs, the output folder or the board cannot be
+            used, or the library's outputs differ from ONNX Runtime's.
         MissingError: there is no such board, or no such stack.
     """
+    from tvmkd.base.given_inputs import real_samples
     from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
     artifact.check_destination(out)
     model = check(onnx, dims or {})
+    real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
     for folder in records:
         if not holds_records(folder):
             raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tvmkd.base.agreement import Verdict
 from tvmkd.base.errors import TvmkdError
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Chosen
-from tvmkd.stacks.check import Verdict
 from tvmkd.tuning import records
 from tvmkd.tuning.records import StoredRecord
 

@@ -58,10 +58,10 @@ def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, A
 
 
 def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
+    from tvmkd.base.given_inputs import real_samples
     from tvmkd.base.random_inputs import random_sample
     from tvmkd.byoc import regions
     from tvmkd.runtime.tvm_process import without_torch
-    from tvmkd.stacks.check import real_samples
 
     without_torch()
     import tvm

@@ -13,8 +13,8 @@ from tvm.contrib.debugger.debug_executor import GraphModuleDebug
 
 from tvmkd import artifact
 from tvmkd.base.errors import InputError
+from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.random_inputs import random_sample
-from tvmkd.stacks.check import real_samples
 
 
 def profile(folder: Path, inputs: Path | None, repeats: int) -> list[dict[str, Any]]:

@@ -1,0 +1,82 @@
+"""Finds samples for which a model takes each branch of its ``If`` nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tvmkd.base.errors import InputError
+from tvmkd.base.onnx_runtime import open_session
+from tvmkd.export.samples import FLAVOURS, Sample, Sampler
+from tvmkd.export.subgraph import prefix
+
+TRIES = 32
+
+
+def covering(
+    path: Path, model: onnx.ModelProto, sampler: Sampler, known: Sequence[Sample]
+) -> list[Sample]:
+    """Samples that take branches which ``known`` do not take, at most one for each branch.
+
+    Only the part of the model that computes the conditions runs. A branch that none of `TRIES`
+    samples takes is left: the condition may be constant.
+
+    Args:
+        path: of the model, for external weights.
+        model: the model; the ``If`` nodes of its main graph count.
+        sampler: of the model.
+        known: samples that are used anyway.
+    """
+    makers = {name for node in model.graph.node for name in node.output}
+    makers |= {entry.name for entry in model.graph.input}
+    conditions = [node.input[0] for node in model.graph.node if node.op_type == "If"]
+    conditions = [name for name in dict.fromkeys(conditions) if name in makers]
+    if not conditions:
+        return []
+    outputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.BOOL, None) for name in conditions
+    ]
+    part = prefix(model, outputs)
+    takes = {entry.name for entry in part.graph.input}
+    try:
+        session = open_session(part.SerializeToString(), threads=1, weights=path.parent)
+    except InputError:
+        return []
+
+    def taken(sample: Sample) -> set[tuple[str, bool]]:
+        feed = {name: array for name, array in sample.items() if name in takes}
+        try:
+            values = session.run(None, feed)
+        except Exception:  # a sample that ONNX Runtime refuses takes no branch
+            return set()
+        return {
+            (name, bool(np.asarray(value).ravel()[0]))
+            for name, value in zip(conditions, values, strict=True)
+        }
+
+    seen: set[tuple[str, bool]] = set()
+    for sample in known:
+        seen |= taken(sample)
+    found: list[Sample] = []
+    for sample in _tries(sampler):
+        if len(seen) == 2 * len(conditions):
+            break
+        new = taken(sample) - seen
+        if new:
+            seen |= new
+            found.append(sample)
+    return found
+
+
+def _tries(sampler: Sampler) -> Iterator[Sample]:
+    for number in range(TRIES):
+        sample = sampler.draw(FLAVOURS[number % len(FLAVOURS)], number // 2)
+        # Thresholds are often on means and sums: of both signs, near 0, and far from it.
+        scale = (1.0, -1.0, 0.0, 30.0, -30.0)[number % 5]
+        yield {
+            name: (array * scale).astype(array.dtype) if array.dtype.kind == "f" else array
+            for name, array in sample.items()
+        }

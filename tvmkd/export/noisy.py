@@ -1,0 +1,140 @@
+"""Makes a model that computes the same up to rounding, to measure how much rounding matters.
+
+Monte Carlo arithmetic (Parker 1997): each result of an operator that rounds is multiplied by a
+random number next to 1. How far the outputs move is what any other order of the same sums, or
+another approximation of the same functions, may move them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto, helper
+
+UNITS = {
+    TensorProto.FLOAT: 2.0**-20,
+    TensorProto.DOUBLE: 2.0**-49,
+    TensorProto.FLOAT16: 2.0**-10,
+}
+"""The largest relative change by element type: a few units in the last place (one for float16)."""
+
+SUMS = {
+    *("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "FusedConv", "FusedMatMul"),
+    *("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"),
+    *("ReduceLogSum", "ReduceProd", "GlobalAveragePool", "AveragePool", "CumSum"),
+    *("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization"),
+    *("LpNormalization", "MeanVarianceNormalization", "RMSNormalization", "LRN", "Attention"),
+    *("LSTM", "GRU", "RNN", "DFT", "STFT", "Resize", "GridSample"),
+}
+"""Their factors are changed: a sum may cancel, and is then off by more than its last place."""
+
+ROUNDING = {
+    *("Add", "Sub", "Sum", "Mean", "Exp", "Log", "Pow", "Sin", "Cos", "Tan", "Sinh", "Cosh"),
+    *("Asin", "Acos", "Atan", "Asinh", "Acosh", "Softplus", "Reciprocal", "Div", "LogSoftmax"),
+    *("Gelu", "HardSwish", "Mish", "Swish", "Elu", "Selu", "Celu", "Softmax", "Softsign", "Atanh"),
+}
+"""Their results are changed."""
+
+BOUNDED = {"Sigmoid", "HardSigmoid", "Tanh", "Erf"}
+"""Their results are also changed by a unit of 1: formulas for them differ by so much near 0."""
+
+QUANTISERS = {"QuantizeLinear": 1 / 16}
+"""Their input is changed by a part of a level, so that some values round to the other side."""
+
+
+def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with noise in its main graph; needs no weights, and keeps names and order.
+
+    Its random operators are seeded, and give new numbers in each run of a session.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    kinds = {
+        entry.name: entry.type.tensor_type.elem_type
+        for entry in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+    }
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    weights = {entry.name for entry in model.graph.initializer}
+    writer = _Writer(result.graph, kinds, taken)
+    for node in model.graph.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        if node.op_type in SUMS:
+            for at, name in enumerate(node.input):
+                if name and name not in weights:
+                    copy.input[at] = writer.relative(name)
+        if node.op_type in QUANTISERS and len(node.input) > 1:
+            copy.input[0] = writer.stepped(node.input[0], node.input[1], node.op_type)
+        if node.op_type in ROUNDING | BOUNDED and kinds.get(node.output[0]) in UNITS:
+            exact = writer.fresh(node.output[0])
+            copy.output[0] = exact
+            result.graph.node.append(copy)
+            kinds[exact] = kinds[node.output[0]]
+            writer.relative(exact, node.output[0], bounded=node.op_type in BOUNDED)
+        else:
+            result.graph.node.append(copy)
+    return result
+
+
+class _Writer:
+    """Appends nodes to a graph."""
+
+    def __init__(self, graph: onnx.GraphProto, kinds: dict[str, int], taken: set[str]) -> None:
+        self._graph, self._kinds, self._taken = graph, kinds, taken
+        self._seeds: Iterator[int] = iter(range(1, 1 << 30))
+        self._done: dict[str, str] = {}
+
+    def fresh(self, name: str) -> str:
+        """A name like ``name`` that the graph does not have."""
+        number = 0
+        while f"{name}~{number}" in self._taken:
+            number += 1
+        self._taken.add(f"{name}~{number}")
+        return f"{name}~{number}"
+
+    def relative(self, name: str, result: str = "", *, bounded: bool = False) -> str:
+        """Appends ``name`` times numbers next to 1, under the name ``result``."""
+        kind = self._kinds.get(name)
+        if kind not in UNITS:
+            return name
+        if not result and name in self._done:
+            return self._done[name]
+        unit = UNITS[kind]
+        product = result if result and not bounded else self.fresh(name)
+        self._add("Mul", [name, self._random(name, 1 - unit, 1 + unit)], product)
+        if bounded:
+            unit /= 16 if kind == TensorProto.FLOAT16 else 4  # near one unit in the last place of 1
+            self._add("Add", [product, self._random(name, -unit, unit)], result)
+        self._done.setdefault(name, result or product)
+        return result or product
+
+    def stepped(self, name: str, scale: str, quantiser: str) -> str:
+        """Appends ``name`` changed by a part of the quantiser's scale, if that is one number."""
+        sizes = {entry.name: list(entry.dims) for entry in self._graph.initializer}
+        if self._kinds.get(name) not in UNITS or sizes.get(scale, [2]) not in ([], [1]):
+            return name
+        part = QUANTISERS[quantiser]
+        shift, result = self.fresh(name), self.fresh(name)
+        self._add("Mul", [self._random(name, -part, part), scale], shift)
+        self._add("Add", [name, shift], result)
+        return result
+
+    def _random(self, like: str, low: float, high: float) -> str:
+        kind = self._kinds[like]
+        made = self.fresh(like)
+        drawn = TensorProto.FLOAT if kind == TensorProto.FLOAT16 else kind
+        self._add(
+            "RandomUniformLike", [like], made,
+            dtype=drawn, low=low, high=high, seed=float(next(self._seeds)),
+        )  # fmt: skip
+        if drawn == kind:
+            return made
+        narrow = self.fresh(like)
+        self._add("Cast", [made], narrow, to=kind)
+        return narrow
+
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: object) -> None:
+        self._graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
