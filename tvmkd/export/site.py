@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 Shape = tuple[int | None, ...]
 OURS = {"", "ai.onnx"}
+_SMALL = 1 << 10  # elements: more than any list of axes, sizes or pads has
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"}
 
 
 class Refused(Exception):
@@ -76,6 +78,44 @@ class Scope:
         for name, kind in found.items():
             if name and kind.ByteSize():
                 self.types.setdefault(name, kind)
+        self._evaluate(node, names)
+
+    def _evaluate(self, node: onnx.NodeProto, names: Sequence[str]) -> None:
+        """Keeps the value of a node that follows from fixed shapes or from small constants."""
+        if node.op_type in _RANDOM or len(node.output) != 1:
+            return
+        output = node.output[0]
+        if node.op_type in {"Shape", "Size"}:
+            kind = self.types[names[0]].tensor_type
+            if not kind.HasField("shape") or any(dim.dim_value < 1 for dim in kind.shape.dim):
+                return
+            sizes = [dim.dim_value for dim in kind.shape.dim]
+            feeds = {names[0]: np.broadcast_to(np.float32(0), sizes)}
+        elif names and all(self._is_small(name) for name in names):
+            feeds = {name: numpy_helper.to_array(self.constants[name]) for name in names}
+        else:
+            return
+        try:
+            from onnx.reference import ReferenceEvaluator
+
+            inputs = [onnx.ValueInfoProto(name=name) for name in feeds]
+            graph = helper.make_graph([node], "one", inputs, [onnx.ValueInfoProto(name=output)])
+            versions = [helper.make_opsetid("", self.target)]
+            model = helper.make_model(graph, opset_imports=versions)
+            (value,) = ReferenceEvaluator(model).run(None, feeds)
+            array = np.asarray(value)
+            if array.size <= _SMALL:
+                self.constants[output] = numpy_helper.from_array(array)
+        except Exception:  # the reference lacks some operators and forms; the node stays
+            return
+
+    def _is_small(self, name: str) -> bool:
+        tensor = self.constants.get(name)
+        return (
+            tensor is not None
+            and tensor.data_location != TensorProto.EXTERNAL
+            and math.prod(tensor.dims) <= _SMALL
+        )
 
 
 class Site:
@@ -85,6 +125,7 @@ class Site:
         self.node = node
         self.scope = scope
         self.before: list[onnx.NodeProto] = []
+        self._constants: dict[bytes, str] = {}
 
     @property
     def name(self) -> str:
@@ -177,11 +218,18 @@ class Site:
         return [axis if shape is None else axis % len(shape) for axis in axes] or None
 
     def constant(self, values: np.ndarray | Sequence[int]) -> str:
-        """Puts a constant before the node (int64 where it is a sequence); returns its name."""
+        """Puts a constant before the node (int64 where it is a sequence); returns its name.
+
+        The same constant is put there once.
+        """
         array = np.asarray(values, None if isinstance(values, np.ndarray) else np.int64)
         # A node and no initializer: bodies of control flow see it, and so does an importer that
         # takes initializers for parameters.
-        return self.add("Constant", [], value=numpy_helper.from_array(array))
+        tensor = numpy_helper.from_array(array)
+        key = tensor.SerializeToString()
+        if key not in self._constants:
+            self._constants[key] = self.add("Constant", [], value=tensor)
+        return self._constants[key]
 
     def filled(self, value: float, *shape: int) -> str:
         """Puts a constant of the first input's type before the node; returns its name."""

@@ -30,7 +30,7 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
     result = onnx.ModelProto()
     result.CopyFrom(model)
     _forget_types(result)
-    opset = next(entry.version for entry in result.opset_import if entry.domain in OURS)
+    opset = next((e.version for e in result.opset_import if e.domain in OURS), 1)
     reasons: dict[str, str] = {}
     for _ in range(_PASSES):
         change = _Change(reasons)
@@ -56,13 +56,14 @@ class _Change:
         if lowering is not None:
             before = node.SerializeToString()
             site = Site(node, scope)
+            name, operator = site.name, node.op_type
             try:
                 lowering(site)
-                self._reasons.pop(site.name, None)
+                self._reasons.pop(name, None)
             except Refused as reason:
                 node.ParseFromString(before)
                 site.before.clear()
-                self._reasons[site.name] = f"{node.op_type} {reason}"
+                self._reasons[name] = f"{operator} {reason}"
             if site.before or node.SerializeToString() != before:
                 self.made = True
                 return [new for each in (*site.before, node) for new in self.visit(each, scope)]

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tvmkd.export.rewrites import (
+    attention,
+    control_flow,
+    fused,
+    normalisation,
+    quantised,
+    quantised_fused,
+)
 from tvmkd.export.rewrites.function_bodies import function_body
+from tvmkd.export.rewrites.recurrent import recurrent
+from tvmkd.export.rewrites.resizing import resize
 from tvmkd.export.site import Site
 
 # An operator's domain ("" for ONNX's own) and name.
@@ -12,7 +22,79 @@ Operator = tuple[str, str]
 # It leaves a site as it is where plain operators say it already, and raises Refused where none can.
 Lowering = Callable[[Site], None]
 
+_BY_DEFINITION = """
+    Attention BlackmanWindow CausalConvWithState Celu CenterCropPad HammingWindow HannWindow
+    LinearAttention NegativeLogLikelihoodLoss RotaryEmbedding SoftmaxCrossEntropyLoss SwiGLU Swish
+"""
+
+_ONNX: Mapping[str, Lowering] = {
+    **dict.fromkeys(_BY_DEFINITION.split(), function_body),
+    "ConvInteger": quantised.conv_integer,
+    "DequantizeLinear": quantised.dequantize,
+    "DynamicQuantizeLinear": quantised.dynamic_quantize,
+    "GRU": recurrent,
+    "GroupNormalization": normalisation.group_normalization,
+    "If": control_flow.branch,
+    "LRN": normalisation.local_response,
+    "LSTM": recurrent,
+    "LayerNormalization": normalisation.layer_normalization,
+    "Loop": control_flow.loop,
+    "LpNormalization": normalisation.lp_normalization,
+    "MatMulInteger": quantised.matmul_integer,
+    "QLinearConv": quantised.qlinear_conv,
+    "QLinearMatMul": quantised.qlinear_matmul,
+    "QuantizeLinear": quantised.quantize,
+    "RNN": recurrent,
+    "Resize": resize,
+    "Scan": control_flow.scan,
+    # ONNX Runtime writes it without a domain.
+    "SimplifiedLayerNormalization": normalisation.rms_normalization,
+}
+
+_MICROSOFT: Mapping[str, Lowering] = {
+    "Attention": attention.attention,
+    "BiasAdd": fused.bias_add,
+    "BiasGelu": fused.gelu,
+    "BiasSplitGelu": fused.bias_split_gelu,
+    "DequantizeLinear": quantised.dequantize,
+    "DynamicQuantizeMatMul": quantised_fused.dynamic_matmul,
+    "EmbedLayerNormalization": normalisation.embed_layer_norm,
+    "ExpandDims": fused.inverse_of_expand,
+    "FastGelu": fused.fast_gelu,
+    "FusedConv": fused.fused_conv,
+    "FusedGemm": fused.fused_gemm,
+    "FusedMatMul": fused.fused_matmul,
+    "GatherND": fused.renamed("GatherND"),
+    "Gelu": fused.gelu,
+    "GroupNorm": normalisation.group_norm,
+    "MatMulIntegerToFloat": quantised_fused.matmul_integer_to_float,
+    "MatMulNBits": quantised_fused.matmul_nbits,
+    "MultiHeadAttention": attention.multi_head_attention,
+    "NhwcConv": fused.channels_last("Conv"),
+    "NhwcMaxPool": fused.channels_last("MaxPool"),
+    "Pad": fused.renamed("Pad"),
+    "QGemm": quantised_fused.qgemm,
+    "QLinearAdd": quantised_fused.binary("Add"),
+    "QLinearAveragePool": quantised_fused.unary("AveragePool"),
+    "QLinearConcat": quantised_fused.qlinear_concat,
+    "QLinearGlobalAveragePool": quantised_fused.unary("GlobalAveragePool"),
+    "QLinearLeakyRelu": quantised_fused.unary("LeakyRelu"),
+    "QLinearMul": quantised_fused.binary("Mul"),
+    "QLinearReduceMean": quantised_fused.qlinear_reduce_mean,
+    "QLinearSigmoid": quantised_fused.unary("Sigmoid"),
+    "QLinearSoftmax": quantised_fused.qlinear_softmax,
+    "QLinearWhere": quantised_fused.qlinear_where,
+    "QuantizeLinear": quantised.quantize,
+    "QuickGelu": fused.quick_gelu,
+    "RotaryEmbedding": fused.rotary,
+    "SkipGroupNorm": normalisation.group_norm,
+    "SkipLayerNormalization": normalisation.skip_layer_norm,
+    "SkipSimplifiedLayerNormalization": normalisation.skip_rms_norm,
+    "TransposeMatMul": fused.fused_matmul,
+    "Trilu": fused.renamed("Trilu"),
+}
+
 LOWERINGS: Mapping[Operator, Lowering] = {
-    ("", "Celu"): function_body,
-    ("", "Swish"): function_body,
+    **{("", name): lowering for name, lowering in _ONNX.items()},
+    **{("com.microsoft", name): lowering for name, lowering in _MICROSOFT.items()},
 }
