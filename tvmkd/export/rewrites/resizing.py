@@ -260,7 +260,9 @@ def _plain(
         pairs = zip(named, scales.tolist(), strict=True)
         if any(np.float32(shape[axis] * scale) != after[axis] for axis, scale in pairs):
             return False
-    kept = {name: options[name] for name in ("mode", "cubic_coeff_a") if name in options}
+    kept: dict[str, Any] = {
+        name: options[name] for name in ("mode", "cubic_coeff_a") if name in options
+    }
     kept["coordinate_transformation_mode"] = transformation.encode()
     _by_sizes(site, after, kept)
     return True
