@@ -35,13 +35,11 @@ def qlinear_conv(site: Site) -> None:
     column = (-1,) + (1,) * (len(site.sizes(3)) - 1)
     data = centred(site, given(site, 0), single(site, 2))
     kernel = centred(site, given(site, 3), given(site, 5), column)
-    total = site.add("Conv", [data, kernel], **attributes(site))
-    if site.has(8):
-        bias = cast(site, given(site, 8), TensorProto.FLOAT)
-        total = site.add("Add", [total, reshape(site, bias, column)])
+    bias = [cast(site, given(site, 8), TensorProto.FLOAT)] if site.has(8) else []
+    total = site.add("Conv", [data, kernel, *bias], **attributes(site))
     unit = site.add("Div", [site.add("Mul", [single(site, 1), given(site, 4)]), single(site, 6)])
     if site.shape_of(given(site, 4)) not in {(), (1,)}:
-        unit = reshape(site, unit, column)
+        unit = reshape(site, unit, column[1:])
     scaled = site.add("Mul", [total, unit])
     site.become("Identity", [rounded(site, scaled, single(site, 7), site.elem_type(7))])
 
