@@ -39,7 +39,7 @@ def qlinear_conv(site: Site) -> None:
     total = site.add("Conv", [data, kernel, *bias], **attributes(site))
     unit = site.add("Div", [site.add("Mul", [single(site, 1), given(site, 4)]), single(site, 6)])
     if site.shape_of(given(site, 4)) not in {(), (1,)}:
-        unit = reshape(site, unit, column[1:])
+        unit = reshape(site, unit, column[:-1])
     scaled = site.add("Mul", [total, unit])
     site.become("Identity", [rounded(site, scaled, single(site, 7), site.elem_type(7))])
 
