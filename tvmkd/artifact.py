@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 LIBRARY = "model.so"
+NORMALISED = "normalised.onnx"
 
 
 def check_destination(folder: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 from tvmkd.base.errors import InputError
 from tvmkd.bench import inputs
 
-ONNX = Path("m.onnx")
 SIGNATURE: list[dict[str, Any]] = [
     {"name": "x", "shape": ["batch", 3], "dtype": "float32"},
     {"name": "ids", "shape": [2], "dtype": "int64"},
@@ -20,19 +18,17 @@ def _sample(**changes: Any) -> dict[str, np.ndarray]:
     return {"x": np.zeros((1, 3), np.float32), "ids": np.zeros(2, np.int64), **changes}
 
 
-def test_dynamic_sizes_are_taken_from_dims() -> None:
-    assert inputs.resolve(SIGNATURE, {"batch": 4}, ONNX)[0]["shape"] == [4, 3]
+SHAPES = {"x": (4, 3), "ids": (2,)}
 
 
-def test_a_dynamic_size_without_a_value_says_how_to_give_it() -> None:
-    with pytest.raises(
-        InputError, match=r"m.onnx: input 'x' .* 'batch': give it one \(--dim batch=1"
-    ):
-        inputs.resolve(SIGNATURE, {}, ONNX)
+def test_the_signature_gets_the_shapes_of_the_model() -> None:
+    found = inputs.resolve(SIGNATURE, SHAPES)
+    assert [tensor["shape"] for tensor in found] == [[4, 3], [2]]
+    assert [tensor["dtype"] for tensor in found] == ["float32", "int64"]
 
 
 def test_random_samples_repeat_with_the_seed_and_differ_from_each_other() -> None:
-    tensors = inputs.resolve(SIGNATURE, {"batch": 4}, ONNX)
+    tensors = inputs.resolve(SIGNATURE, SHAPES)
     first, again = (inputs.random_samples(tensors, 2, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first[1]["x"], again[1]["x"])
     assert not np.array_equal(first[0]["x"], first[1]["x"])

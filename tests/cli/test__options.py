@@ -42,6 +42,48 @@ def test_what_is_no_dimension_is_wrong_usage(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
+        ("x:1x3", [("x.0", 1), ("x.1", 3)]),
+        ("x:0:2", [("x:0.0", 2)]),
+        ("1x3", [(".0", 1), (".1", 3)]),
+        ("a:1X2, b:3", [("a.0", 1), ("a.1", 2), ("b.0", 3)]),
+    ],
+)
+def test_a_shape_gives_the_size_of_each_axis(text: str, found: list[tuple[str, int]]) -> None:
+    assert options.shapes(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "x", "x:", "x:1x", "x:0x3", "x:-1x3", "x:1x3,"])
+def test_what_is_no_shape_is_wrong_usage(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not INPUT:1x3x224x224"):
+        options.shapes(text)
+
+
+@click.command()
+@options.dims_option
+def show(dims: tuple[tuple[str, int], ...]) -> None:
+    click.echo(json.dumps(dict(dims)))
+
+
+def test_sizes_of_both_options_are_put_together() -> None:
+    runner = CliRunner()
+    given = ["--dim", "n=2", "--shape", "x:1x3", "--dim", "n=2", "--dim", "x.0=1"]
+    assert json.loads(runner.invoke(show, given).output) == {"n": 2, "x.0": 1, "x.1": 3}
+    assert json.loads(runner.invoke(show, []).output) == {}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--dim", "n=2", "--dim", "n=3"], ["--shape", "x:1", "--dim", "x.0=2"]],
+)
+def test_two_sizes_for_one_dimension_are_wrong_usage(given: list[str]) -> None:
+    result = CliRunner().invoke(show, given)
+    assert result.exit_code == 2
+    assert "two sizes for" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
         ("local", None),
         ("boards", ("boards", 9190)),
         ("boards:1", ("boards", 1)),

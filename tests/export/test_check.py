@@ -11,6 +11,7 @@ from onnx_files import convolution, save
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.export import check
+from tvmkd.export.check import input_shapes
 
 
 def refused(path: Path, message: str, *args) -> None:
@@ -73,16 +74,34 @@ def test_unsupported_operators_are_named_with_their_nodes(tmp_path):
     }
 
 
-def test_free_dimensions_need_a_size(tmp_path):
+def test_a_free_batch_is_one_unless_a_size_is_given(tmp_path):
     named = save(convolution(batch="batch"), tmp_path / "a.onnx")
-    refused(named, r'"batch" \(axis 0 of input "image"\).*--dim batch=1')
+    info = check(named)
+    assert info.inputs[0].shape == (1, 3, 8, 8)
+    assert info.assumed == {"batch": 1}
     info = check(named, {"batch": 5})
     assert info.inputs[0].shape == (5, 3, 8, 8)
     assert info.outputs[0].shape == (5, 4, 6, 6)
+    assert not info.assumed
     assert check(named, {"image.0": 2}).inputs[0].shape == (2, 3, 8, 8)
     nameless = save(convolution(batch=None), tmp_path / "b.onnx")
-    refused(nameless, r"image\.0")
+    assert check(nameless).assumed == {"image.0": 1}
     assert check(nameless, {"image.0": 3}).outputs[0].shape == (3, 4, 6, 6)
+
+
+def test_other_free_dimensions_need_a_size(tmp_path):
+    model = convolution()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    path = save(model, tmp_path / "a.onnx")
+    refused(path, r'"height" \(axis 2 of input "image"\).*--dim height=1')
+    assert check(path, {"height": 9}).outputs[0].shape == (1, 4, 7, 6)
+
+
+def test_an_opset_from_the_future(tmp_path):
+    model = convolution()
+    model.opset_import[0].version = 99
+    refused(save(model, tmp_path / "a.onnx"), "is in opset 99, and this onnx .* or older")
 
 
 def test_wrong_sizes(tmp_path):
@@ -125,6 +144,36 @@ def test_no_input_shape(tmp_path):
     refused(save(model, tmp_path / "a.onnx"), 'input "image" has no shape')
 
 
+def test_a_sequence_as_output_and_text_are_refused(tmp_path):
+    model = convolution()
+    model.graph.output.append(
+        helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None)
+    )
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["out"], ["list"]))
+    refused(save(model, tmp_path / "a.onnx"), 'output "list" is a sequence, not a tensor')
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, [2])],
+    )
+    text = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    refused(save(text, tmp_path / "b.onnx"), 'input "x" has elements of type string')
+
+
+def test_an_output_without_a_shape_gets_one(tmp_path):
+    model = convolution()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert check(save(model, tmp_path / "a.onnx")).outputs[0].shape == (1, 4, 6, 6)
+
+
+def test_input_shapes_are_found_without_any_other_check(tmp_path):
+    path = save(
+        convolution(batch="n", activation="Swirl", domain="com.example"), tmp_path / "a.onnx"
+    )
+    assert input_shapes(path, {"n": 2}) == {"image": (2, 3, 8, 8)}
+
+
 def test_a_sequence_as_input(tmp_path):
     graph = helper.make_graph(
         [helper.make_node("SequenceAt", ["list", "at"], ["out"])],
@@ -136,4 +185,4 @@ def test_a_sequence_as_input(tmp_path):
     model = helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10
     )
-    refused(save(model, tmp_path / "a.onnx"), 'input "list" is not a tensor')
+    refused(save(model, tmp_path / "a.onnx"), 'input "list" is a sequence, not a tensor')

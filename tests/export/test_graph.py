@@ -4,7 +4,7 @@ import onnx
 from onnx import TensorProto, helper
 from onnx_files import convolution
 
-from tvmkd.export.graph import graphs, nodes, operators, unsupported
+from tvmkd.export.graph import graphs, missing, nodes, operators, unsupported
 
 
 def branching(inner: str = "Neg") -> onnx.ModelProto:
@@ -78,9 +78,25 @@ def test_long_lists_of_nodes_are_shortened():
         model.graph.node.append(helper.make_node("Odd", ["mid"], [f"o{index}"]))
     text = unsupported(model, None)
     assert text == (
-        "unsupported operator Odd (nodes: last, #2, #3, #4, #5 and 5 more): "
-        "rewrite this part of the model"
+        "unsupported operator Odd (nodes: last, o0, o1 and 7 more): rewrite this part of the model"
     )
+    assert unsupported(model, None, "try that").endswith(": try that")
+
+
+def test_many_operators_are_one_line_of_some_length():
+    model = convolution()
+    for index in range(9):
+        model.graph.node.append(helper.make_node(f"Odd{index}", ["mid"], ["o" * 99]))
+    text = unsupported(model, None)
+    assert text is not None
+    assert "and 6 more operators" in text
+    assert len(text) < 260
+
+
+def test_operators_of_onnx_runtime_are_left_to_the_lowerings():
+    model = convolution(activation="Gelu", domain="com.microsoft")
+    assert unsupported(model, None) is None
+    assert missing(model, {"Conv"}) == {"com.microsoft::Gelu": ["last"]}
 
 
 def test_an_operator_of_a_newer_version_is_unknown():

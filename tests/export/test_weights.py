@@ -8,7 +8,7 @@ from onnx_files import convolution, save, weights
 
 from tvmkd.base.errors import InputError
 from tvmkd.export import check
-from tvmkd.export.weights import check_finite
+from tvmkd.export.weights import check_external, check_finite, load_external
 
 
 def planted(value: float, kind: type = np.float32) -> np.ndarray:
@@ -78,3 +78,46 @@ def test_data_outside_the_folder_is_not_read(tmp_path, location):
     path.write_bytes(model.SerializeToString())
     with pytest.raises(InputError, match="outside the model's folder"):
         check(path)
+
+
+def place(path, **facts: str):
+    """Changes where the file says that its weights are."""
+    model = onnx.load(str(path), load_external_data=False)
+    (tensor,) = model.graph.initializer
+    kept = {entry.key: entry.value for entry in tensor.external_data} | facts
+    del tensor.external_data[:]
+    for key, value in kept.items():
+        if value:
+            tensor.external_data.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"offset": "abc"}, {"offset": "-4"}, {"length": "-1"}, {"length": "1e3"}, {"length": "8"}],
+)
+def test_a_damaged_place_of_weights_is_one_line(tmp_path, facts):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    place(path, **facts)
+    with pytest.raises(InputError, match=r'weight "kernel": its place in m\.onnx\.data is damaged'):
+        check(path)
+
+
+def test_without_a_length_the_shape_says_how_much_there_must_be(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    place(path, length="")
+    assert check(path).external
+    data = tmp_path / "m.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"m\.onnx\.data: cut short"):
+        check(path)
+
+
+def test_external_weights_are_read_into_the_model(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    model = onnx.load(str(path), load_external_data=False)
+    assert check_external(model, path) == [tmp_path / "m.onnx.data"]
+    load_external(model, path)
+    (tensor,) = model.graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(tensor), weights())
+    assert not check_external(model, path)

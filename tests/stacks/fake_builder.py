@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tvmkd.base.agreement import Result, Verdict
+from tvmkd.export.check import ModelInfo
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
 
@@ -76,5 +77,5 @@ class FakeReference:
 def model(path: Path) -> Any:
     """An imported model, as far as a build looks at it."""
     spec = {"name": "x", "shape": [2, 3], "dtype": "float32"}
-    info = SimpleNamespace(path=path, sha256="ab" * 32, metadata={"author": "a test"})
+    info = ModelInfo(path, (), (), "ab" * 32, 17, {}, metadata={"author": "a test"})
     return SimpleNamespace(info=info, inputs=[spec], outputs=[{**spec, "name": "y"}])

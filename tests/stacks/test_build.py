@@ -110,6 +110,19 @@ def test_the_best_record_of_each_task_is_used_and_counted_for_its_folder(
     assert not {"emulated", "icount"} & set(manifest["records"][0])
 
 
+def test_a_normalised_file_is_kept_beside_the_library(bench: Bench, tmp_path: Path) -> None:
+    assert bench.build()["normalised"] == {}
+    made = tmp_path / "made.onnx"
+    made.write_text("normalised")
+    bench.model.info = dataclasses.replace(
+        bench.model.info, normalised=made, steps=("folded",), left_out={"raised": "no"}
+    )
+    manifest = bench.build()
+    assert manifest["normalised"] == {"steps": ["folded"], "left_out": {"raised": "no"}}
+    assert (bench.out / "normalised.onnx").read_text() == "normalised"
+    assert "normalised.onnx" in manifest["files"]
+
+
 def test_ones_own_slower_record_comes_before_a_shipped_faster_one(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +362,7 @@ def test_the_parameters_of_a_request(
     assert build.build_as_asked(bench.builder, bench.model, request, emit) == {"made": 1}
     info = ModelInfo(Path("m.onnx"), (), (), "ab", 18, {}, {})
     more = {"real_inputs": Path("r.npz"), "check": False, "board": BOARD}
-    request = dataclasses.replace(request, model=info, **more)
+    request = dataclasses.replace(request, model=info, checked=True, **more)
     build.build_as_asked(bench.builder, bench.model, request, emit)
     first, second = given
     assert first[0] == (bench.builder, bench.model, TARGET, [Path("a"), Path("b")], Path("o"))

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tvmkd.base.errors import InputError, WorkerDied
+from tvmkd.export import door
+from tvmkd.export.check import ModelInfo
 from tvmkd.stacks.client import StackClient
 
 WORKER = """
@@ -43,7 +45,8 @@ wire.serve({"tune": tune, "lower": lower, "available": lambda p, e: {"version": 
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Any:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(door, "admit", lambda path, *_: ModelInfo(path, (), (), "ab", 17, {}, {}))
     script = tmp_path / "python"
     code = tmp_path / "worker.py"
     code.write_text(WORKER)
@@ -74,6 +77,7 @@ def test_calls_carry_json_parameters_and_events(client: StackClient, tmp_path: P
     assert (got["trials"], got["seed"], got["dims"], got["options"]) == (3, 2, {"N": 1}, {})
     built = client.build(Path("m"), {}, [Path("a"), Path("b")], Path("o"))
     assert (built["records"], built["check"], built["real_inputs"]) == (["a", "b"], True, None)
+    assert not built["checked"]
     assert client.profile(Path("a"))[0]["repeats"] == 10
 
 
@@ -105,3 +109,24 @@ def test_ctrl_c_lets_the_worker_put_things_away(client: StackClient, tmp_path: P
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert client.available() == {"version": "9"}  # a new worker
+
+
+def test_a_file_is_normalised_here_and_the_copy_is_there_until_the_client_closes(
+    client: StackClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def admit(path: Path, dims: Any, folder: Path) -> ModelInfo:
+        made.append(folder / "normalised.onnx")
+        made[-1].touch()
+        return ModelInfo(path, (), (), "ab", 17, {}, {}, normalised=made[-1])
+
+    monkeypatch.setattr(door, "admit", admit)
+    got = client.build(tmp_path / "m.onnx", {}, [], Path("o"))
+    assert got["model"]["normalised"] == str(made[0])
+    assert made[0].exists()
+    client.close()
+    assert not made[0].exists()
+    info = ModelInfo(tmp_path / "m.onnx", (), (), "ab", 17, {}, {})
+    assert client.build(info, {}, [], Path("o"))["checked"]
+    assert len(made) == 1

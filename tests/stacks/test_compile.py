@@ -39,7 +39,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
         monkeypatch.setattr(module, name, call)
 
-    noting(importlib.import_module("tvmkd.export.check"), "check", "check model")
+    noting(importlib.import_module("tvmkd.export.door"), "admit", "check model")
     noting(session, "check_made_for", "check records")
     noting(artifact, "check_destination", "check destination")
 

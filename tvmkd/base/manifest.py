@@ -67,5 +67,8 @@ class Manifest(_Table):
     check: dict[str, Any] = Field(default_factory=dict)
     """The comparison with ONNX Runtime: samples, ``max_error``, ``tolerance``; or why there was
     none."""
+    normalised: dict[str, Any] = Field(default_factory=dict)
+    """What was done to the ONNX file before it was compiled (``steps``), and what was left out,
+    with the reason (``left_out``). The result is ``normalised.onnx`` in the folder."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """The ONNX file's ``metadata_props``."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError, MissingError
-from tvmkd.base.text import first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -48,6 +48,7 @@ def open_session(
     weights: Path | None = None,
     providers: Sequence[str | tuple[str, dict[str, Any]]] = (CPU,),
     log_level: int = FATAL,
+    written: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Opens a session, which runs one operator at a time.
 
@@ -60,6 +61,8 @@ def open_session(
         weights: the folder of external weights, for a model given as bytes.
         providers: execution providers, the preferred one first, each with or without options.
         log_level: `ERROR` or `FATAL`.
+        written: write the graph there, after optimisations that keep to ONNX's operators (the basic
+            level; no others are done).
 
     Raises:
         MissingError: ONNX Runtime is not installed.
@@ -72,6 +75,9 @@ def open_session(
     options.log_severity_level = log_level
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif written is not None:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(written)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     if weights is not None:
         folder = "session.model_external_initializers_file_folder_path"
@@ -81,7 +87,16 @@ def open_session(
         return onnxruntime.InferenceSession(source, options, providers=list(providers))
     except Exception as error:  # its exceptions have no common base class
         shown = name or ("the model" if isinstance(model, bytes) else str(model))
-        raise Unloadable(shown, first_line(error)) from None
+        raise Unloadable(shown, plain(error)) from None
+
+
+def plain(error: BaseException) -> str:
+    """An error of ONNX Runtime without codes and paths of its sources, in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^Load model from \S+ failed:\s*", "", text)
+    text = re.sub(r"\S*/onnxruntime\S*\.(cc|h):\d+ .*?\) ", "", text)
+    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def numpy_dtype(kind: str) -> str:

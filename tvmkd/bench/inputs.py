@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,10 @@ Sample = Mapping[str, np.ndarray]
 
 
 def resolve(
-    signature: Sequence[Mapping[str, Any]], dims: Mapping[str, int], onnx: Path
+    signature: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """The signature with every dynamic size replaced by ``dims``.
-
-    Raises:
-        InputError: ``dims`` lacks a dynamic size.
-    """
-    result = []
-    for tensor in signature:
-        shape = []
-        for size in tensor["shape"]:
-            if isinstance(size, str):
-                if size not in dims:
-                    raise InputError(
-                        f"{onnx}: input {tensor['name']!r} has the dynamic size {size!r}: "
-                        f"give it one (--dim {size}=1)"
-                    )
-                size = dims[size]
-            shape.append(size)
-        result.append({**tensor, "shape": shape})
-    return result
+    """The signature with the shapes that `tvmkd.export.check.input_shapes` found."""
+    return [{**tensor, "shape": list(shapes[tensor["name"]])} for tensor in signature]
 
 
 def random_samples(tensors: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Sample]:

@@ -23,6 +23,7 @@ from tvmkd.bench.options import CompareOptions
 from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
+from tvmkd.export.check import input_shapes
 from tvmkd.tensorrt import device
 from tvmkd.timing.rounds import in_order
 
@@ -186,7 +187,7 @@ def _reference(
     with EngineProcess(spec, threads, cpus) as process:
         signature = process.signature(onnx)
         if inputs is None:
-            tensors = feeding.resolve(signature["inputs"], options.dims, onnx)
+            tensors = feeding.resolve(signature["inputs"], input_shapes(onnx, options.dims))
             samples = feeding.random_samples(tensors, SAMPLES, options.seed)
         else:
             samples = feeding.check(inputs, signature["inputs"])

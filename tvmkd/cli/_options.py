@@ -48,15 +48,55 @@ def environment_tracker() -> str:
     return f"{host}:{port}" if port else host
 
 
+def shapes(text: str) -> list[tuple[str, int]]:
+    """Parses ``INPUT:1x3x48x320`` for click, several with commas, as trtexec's ``--shapes`` does.
+
+    Returns:
+        the size of each axis, by ``INPUT.AXIS``; ``.AXIS`` where the input is not named.
+    """
+    sizes = []
+    for part in text.split(","):
+        name, _, shape = part.strip().rpartition(":")
+        numbers = shape.lower().split("x")
+        if not all(number.isdigit() and int(number) > 0 for number in numbers):
+            raise click.BadParameter(f'"{text}" is not INPUT:1x3x224x224')
+        sizes += [(f"{name}.{axis}", int(number)) for axis, number in enumerate(numbers)]
+    return sizes
+
+
 def dims_option(command: Command) -> Command:
-    """``--dim NAME=SIZE``, repeatable."""
-    return click.option(
+    """``--dim NAME=SIZE`` and ``--shape INPUT:1x3x224x224``, both repeatable, as ``dims``."""
+
+    def merged(
+        context: click.Context, _: click.Parameter, given: tuple[Any, ...]
+    ) -> tuple[tuple[str, int], ...]:
+        found = context.meta.setdefault("tvmkd.dims", {})
+        for entry in given:
+            for name, size in entry if isinstance(entry, list) else [entry]:
+                if found.setdefault(name, size) != size:
+                    raise click.BadParameter(f"two sizes for {name}: {found[name]} and {size}")
+        return tuple(found.items())
+
+    command = click.option(
         "--dim",
         "dims",
         type=dimension,
         metavar="NAME=SIZE",
         multiple=True,
-        help="Size of a free dimension of the model; once for each.",
+        callback=merged,
+        help="Size of a free dimension of the model, by its name or as INPUT.AXIS; once for each.",
+    )(command)
+    # Eager: its sizes are there when those of --dim are put together.
+    return click.option(
+        "--shape",
+        type=shapes,
+        metavar="INPUT:1x3x224x224",
+        multiple=True,
+        callback=merged,
+        is_eager=True,
+        expose_value=False,
+        help="Sizes of all axes of an input; once for each. The name may be left out where there "
+        "is one input.",
     )(command)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,28 @@ import onnx
 
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
-from tvmkd.base.text import listing, suggest
+from tvmkd.export import sizes
 from tvmkd.export.graph import operators, unsupported
+from tvmkd.export.walk import skeleton
 from tvmkd.export.weights import check_external, check_finite
 
-_PROTOBUF_LIMIT = 1 << 31
+_ELEMENTS = {
+    onnx.TensorProto.DataType.Value(name)
+    for name in [
+        "FLOAT",
+        "DOUBLE",
+        "FLOAT16",
+        "BOOL",
+        "INT8",
+        "UINT8",
+        "INT16",
+        "UINT16",
+        "INT32",
+        "UINT32",
+        "INT64",
+        "UINT64",
+    ]
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,12 @@ class ModelInfo:
         operators: number of nodes of each operator, ``Conv`` or ``com.example::Custom``.
         metadata: the ``metadata_props``.
         external: files of external weights.
+        normalised: a copy with fixed sizes that compilers read in place of the file; see
+            `tvmkd.export.door.admit`. None: they read the file.
+        steps: what was done to make it.
+        left_out: steps that were left out, with the reason.
+        reasons: why a node has no plain form, by its name (or that of its first output).
+        assumed: free dimensions that were taken as 1, because no size was given.
     """
 
     path: Path
@@ -50,6 +73,16 @@ class ModelInfo:
     operators: dict[str, int]
     metadata: dict[str, str]
     external: tuple[Path, ...] = ()
+    normalised: Path | None = None
+    steps: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    assumed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def compiled(self) -> Path:
+        """The file that compilers read."""
+        return self.normalised or self.path
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -57,6 +90,7 @@ class ModelInfo:
             **asdict(self),
             "path": str(self.path),
             "external": [str(path) for path in self.external],
+            "normalised": None if self.normalised is None else str(self.normalised),
         }
 
 
@@ -84,23 +118,45 @@ def check(
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if "ai.onnx" not in versions:
         raise InputError(f"{path}: a damaged ONNX file: it does not say its operator set")
+    newest = onnx.defs.onnx_opset_version()
+    if versions["ai.onnx"] > newest:
+        raise InputError(
+            f"{path}: is in opset {versions['ai.onnx']}, and this onnx {onnx.__version__} knows "
+            f"{newest}: export it with opset {newest} or older"
+        )
     problem = unsupported(model, supported)
     if problem:
         raise InputError(f"{path}: {problem}")
-    inputs = _fix(model, path, dict(dims or {}))
-    _validate(path)
+    assumed = sizes.free_batch(model, dims or {})
+    inputs = sizes.fix(model, path, {**assumed, **(dims or {})})
+    _validate(model, path)
     check_finite(model, path)
     outputs = _inferred(model, path)
     return ModelInfo(
         path=path,
-        inputs=tuple(_tensor(entry) for entry in inputs),
-        outputs=tuple(_tensor(entry) for entry in outputs),
+        inputs=tuple(_tensor(entry, path, "input") for entry in inputs),
+        outputs=tuple(_tensor(entry, path, "output") for entry in outputs),
         sha256=digest(path, external),
         opset=versions["ai.onnx"],
         operators=operators(model),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         external=tuple(external),
+        assumed=assumed,
     )
+
+
+def input_shapes(path: Path, dims: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
+    """The shape of each input that is no weight, with ``dims`` in place of free dimensions.
+
+    Raises:
+        InputError: the file cannot be read, or a size is missing or does not fit.
+    """
+    model = parse(path)
+    inputs = sizes.fix(model, path, {**sizes.free_batch(model, dims or {}), **(dims or {})})
+    return {
+        entry.name: tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
+        for entry in inputs
+    }
 
 
 def parse(path: Path) -> onnx.ModelProto:
@@ -135,73 +191,54 @@ def parse(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _validate(path: Path) -> None:
+def _validate(model: onnx.ModelProto, path: Path) -> None:
+    light = skeleton(model)
+    # ONNX asks for a shape there, ONNX Runtime does not, and exporters leave it out.
+    shaped = [entry for entry in light.graph.output if entry.type.tensor_type.HasField("shape")]
+    del light.graph.output[:]
+    light.graph.output.extend(shaped)
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(light)
     except Exception as error:  # onnx raises ValidationError, and C++ errors of other kinds
-        text = " ".join(str(error).split())
-        raise InputError(f"{path}: not a valid ONNX model: {text[:300]}") from None
-
-
-def _fix(model: onnx.ModelProto, path: Path, dims: dict[str, int]) -> list[onnx.ValueInfoProto]:
-    """Sets ``dims`` in the inputs of ``model``; returns the inputs that are no weights."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in weights]
-    wanted: dict[str, str] = {}
-    for entry in inputs:
-        if not entry.type.HasField("tensor_type"):
-            raise InputError(f'{path}: input "{entry.name}" is not a tensor')
-        if not entry.type.tensor_type.HasField("shape"):
-            raise InputError(f'{path}: input "{entry.name}" has no shape; export it with one')
-        for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
-            if dim.HasField("dim_value"):
-                if dim.dim_value < 1:
-                    raise InputError(
-                        f'{path}: input "{entry.name}" has size {dim.dim_value} on axis {axis}'
-                    )
-                continue
-            by_axis = f"{entry.name}.{axis}"
-            name = dim.dim_param or by_axis
-            key = by_axis if by_axis in dims else name
-            wanted.setdefault(key, f'axis {axis} of input "{entry.name}"')
-            if key in dims:
-                if dims[key] < 1:
-                    raise InputError(f"{path}: size {dims[key]} for {key}: it is at least 1")
-                dim.dim_value = dims[key]
-    for name in dims:
-        if name not in wanted:
-            known = f"; free are: {listing(wanted)}" if wanted else "; it has none"
-            raise InputError(
-                f'{path}: there is no free dimension "{name}"{suggest(name, wanted) or known}'
-            )
-    free = {name: where for name, where in wanted.items() if name not in dims}
-    if free:
-        places = ", ".join(f'"{name}" ({where})' for name, where in free.items())
-        example = " ".join(f"--dim {name}=1" for name in free)
-        raise InputError(f"{path}: free dimensions {places}: give their sizes, as in {example}")
-    return inputs
+        raise InputError(f"{path}: not a valid ONNX model: {_short(error)}") from None
 
 
 def _inferred(model: onnx.ModelProto, path: Path) -> list[onnx.ValueInfoProto]:
     """The outputs, with shapes inferred from the inputs' shapes."""
-    if model.ByteSize() > _PROTOBUF_LIMIT - (1 << 20):
-        return list(model.graph.output)
     # Stored shapes with free sizes would contradict the shapes inferred with `dims`.
-    del model.graph.value_info[:]
-    for entry in model.graph.output:
+    light = skeleton(model)
+    del light.graph.value_info[:]
+    for entry in light.graph.output:
         for dim in entry.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.ClearField("dim_param")
+            if dim.dim_param or dim.dim_value < 0:
+                dim.Clear()
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
     except Exception as error:  # InferenceError, and C++ errors of other kinds
-        text = " ".join(str(error).split())
-        raise InputError(f"{path}: its shapes contradict each other: {text[:300]}") from None
+        raise InputError(f"{path}: its shapes contradict each other: {_short(error)}") from None
     return list(inferred.graph.output)
 
 
-def _tensor(entry: onnx.ValueInfoProto) -> Tensor:
+def _short(error: Exception) -> str:
+    """A library's error in one line that leaves room for the file's name."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def _tensor(entry: onnx.ValueInfoProto, path: Path, what: str) -> Tensor:
+    if not entry.type.HasField("tensor_type"):
+        kind = (entry.type.WhichOneof("value") or "value of unknown type").removesuffix("_type")
+        raise InputError(
+            f'{path}: {what} "{entry.name}" is a {kind}, not a tensor: export the model with '
+            f"tensors as {what}s"
+        )
     kind = entry.type.tensor_type
+    if kind.elem_type not in _ELEMENTS:
+        dtype = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise InputError(
+            f'{path}: {what} "{entry.name}" has elements of type {dtype}, which no compiled model '
+            f"takes or gives: export the model with float32, float16, integers or bool"
+        )
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
         for dim in kind.shape.dim

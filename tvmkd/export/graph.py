@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 
 import onnx
 
-_SHOWN = 5
+_SHOWN, _NODES, _LONGEST = 3, 3, 40  # operators, nodes of each, characters of a name
 _OURS = {"", "ai.onnx"}
 
 
@@ -35,8 +35,8 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def unsupported(model: onnx.ModelProto, supported: Set[str] | None) -> str | None:
-    """One line that names the unsupported operators and their nodes, or None.
+def missing(model: onnx.ModelProto, supported: Set[str] | None) -> dict[str, list[str]]:
+    """The unsupported operators, each with the names of its nodes (or their first outputs).
 
     Args:
         model: the model.
@@ -55,19 +55,40 @@ def unsupported(model: onnx.ModelProto, supported: Set[str] | None) -> str | Non
         else:
             fine = name in supported or name == "Constant"
         if not fine:
-            places.setdefault(name, []).append(node.name or f"#{position}")
+            where = node.name or next(iter(node.output), f"#{position}")
+            places.setdefault(name, []).append(where)
+    return dict(sorted(places.items()))
+
+
+def unsupported(
+    model: onnx.ModelProto,
+    supported: Set[str] | None,
+    advice: str = "rewrite this part of the model",
+) -> str | None:
+    """One line that names the unsupported operators and their nodes, or None.
+
+    Args:
+        model, supported: as `missing` takes them.
+        advice: what to do, at the end of the line.
+    """
+    places = missing(model, supported)
     if not places:
         return None
     parts = []
-    for name, where in sorted(places.items()):
-        more = f" and {len(where) - _SHOWN} more" if len(where) > _SHOWN else ""
-        parts.append(f"{name} (nodes: {', '.join(where[:_SHOWN])}{more})")
+    for name, where in list(places.items())[:_SHOWN]:
+        shown = ", ".join(node[:_LONGEST] for node in where[:_NODES])
+        more = f" and {len(where) - _NODES} more" if len(where) > _NODES else ""
+        parts.append(f"{name} (nodes: {shown}{more})")
+    rest = f" and {len(places) - _SHOWN} more operators" if len(places) > _SHOWN else ""
     kind = "operator" if len(places) == 1 else "operators"
-    return f"unsupported {kind} {'; '.join(parts)}: rewrite this part of the model"
+    return f"unsupported {kind} {'; '.join(parts)}{rest}: {advice}"
 
 
 def _known(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
     domain = "" if node.domain in _OURS else node.domain
+    if domain == "com.microsoft":
+        # ONNX Runtime's own, which its optimiser writes: most have a plain form.
+        return True
     version = versions.get(domain, versions.get("ai.onnx", 0) if not domain else 0)
     try:
         schema = onnx.defs.get_schema(node.op_type, version, domain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,25 @@ _FLOATS: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT: np.dtype("<f4"),
     TensorProto.DOUBLE: np.dtype("<f8"),
     TensorProto.FLOAT16: np.dtype("<f2"),
+}
+
+_WIDTHS: dict[int, int] = {
+    kind: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).itemsize
+    for kind in (
+        TensorProto.FLOAT,
+        TensorProto.DOUBLE,
+        TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
+        TensorProto.BOOL,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+        TensorProto.INT16,
+        TensorProto.UINT16,
+        TensorProto.INT32,
+        TensorProto.UINT32,
+        TensorProto.INT64,
+        TensorProto.UINT64,
+    )
 }
 
 
@@ -96,7 +116,42 @@ def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
         raise InputError(
             f'{path}: weight "{tensor.name}" is in "{location}", outside the model\'s folder'
         )
-    return path.parent / relative, int(facts.get("offset", 0)), int(facts.get("length", 0))
+    try:
+        offset = int(facts.get("offset") or 0)
+        length = int(facts["length"]) if facts.get("length") else _bytes(tensor)
+    except ValueError:
+        offset = length = -1
+    if offset < 0 or length < 0 or (tensor.data_type in _WIDTHS and length < _bytes(tensor)):
+        raise InputError(
+            f'{path}: weight "{tensor.name}": its place in {location} is damaged '
+            f"({facts.get('offset', 0)}, {facts.get('length', 0)}): fetch or export the file again"
+        )
+    return path.parent / relative, offset, length
+
+
+def _bytes(tensor: TensorProto) -> int:
+    width = _WIDTHS.get(tensor.data_type)
+    return 0 if width is None else width * math.prod(tensor.dims)
+
+
+def load_external(model: onnx.ModelProto, path: Path) -> None:
+    """Reads the external weights of a parsed file into the model.
+
+    Links to regular files are followed: the cache of Hugging Face is made of them.
+
+    Args:
+        model: of the file, checked by `check_external`; changed in place.
+        path: the file.
+    """
+    for tensor in _stored(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        file, offset, length = _place(tensor, path)
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(length)
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.DEFAULT
 
 
 def _values(tensor: TensorProto, path: Path) -> np.ndarray[Any, Any] | None:

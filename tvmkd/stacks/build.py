@@ -45,7 +45,7 @@ def build_as_asked(
         real_inputs=request.real_inputs,
         check=request.check,
         board=request.board,
-        trusted=request.model is not None,
+        trusted=request.checked,
         emit=emit,
     )
 
@@ -136,7 +136,7 @@ def build(
         chosen = first_of(usable)
         manifest = artifact.write(
             out,
-            {LIBRARY: library},
+            {LIBRARY: library, **_normalised(model)},
             name=model.info.path.stem,
             target=target,
             stack=builder.stack,
@@ -161,9 +161,18 @@ def build(
                 for folder in folders
             ],
             check=checked,
+            normalised={"steps": model.info.steps, "left_out": model.info.left_out}
+            if model.info.steps or model.info.left_out
+            else {},
             metadata=model.info.metadata,
         )
     return manifest.model_dump(mode="json")
+
+
+def _normalised(model: Model) -> dict[str, Path]:
+    """The file that was compiled, where that is not the user's."""
+    made = model.info.normalised
+    return {} if made is None or not model.info.steps else {artifact.NORMALISED: made}
 
 
 def _marks(folder: Path) -> dict[str, Any]:

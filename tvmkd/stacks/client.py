@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ class StackClient:
         self.name = name
         self.interpreter = interpreters.find(name, python)
         self._child: Child | None = None
+        self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> StackClient:
         return self
@@ -80,6 +82,7 @@ class StackClient:
         if self._child is not None:
             self._child.close()
             self._child = None
+        self._opened.close()
 
     def _call(
         self,
@@ -168,6 +171,16 @@ class StackClient:
                 f"{listing(known)}"
             )
 
+    def _admit(self, onnx: Path | ModelInfo, dims: Mapping[str, int] | None) -> ModelInfo:
+        """The facts of a file, checked and normalised here if the caller has not done it."""
+        if isinstance(onnx, ModelInfo):
+            return onnx
+        from tvmkd.export.door import admit
+
+        folder = tempfile.TemporaryDirectory(prefix="tvmkd-")
+        self._opened.enter_context(folder)
+        return admit(onnx, dims, Path(folder.name))
+
     def available(self) -> dict[str, Any]:
         """``{"version", "llvm", "reason"}``: ``reason`` is None if the stack can be used."""
         result: dict[str, Any] = self._call("available", {}, timeout=120)
@@ -208,9 +221,9 @@ class StackClient:
             InputError: the compiler hangs on the model.
         """
         self._check_byoc(byoc)
-        path, model = _model(onnx)
-        request = LowerRequest(path, dict(target), dict(dims or {}), show, byoc, model)
-        result: dict[str, Any] = self._work_on(path, "lower", request, limit=timeout)
+        model = self._admit(onnx, dims)
+        request = LowerRequest(model.path, dict(target), dict(dims or {}), show, byoc, model)
+        result: dict[str, Any] = self._work_on(model.path, "lower", request, limit=timeout)
         return result
 
     def tune(
@@ -239,9 +252,9 @@ class StackClient:
         Returns:
             a summary, ``{"trials", "tasks", ...}``.
         """
-        path, model = _model(onnx)
+        model = self._admit(onnx, dims)
         request = TuneRequest(
-            path,
+            model.path,
             dict(target),
             records,
             trials,
@@ -252,7 +265,7 @@ class StackClient:
             model,
         )
         result: dict[str, Any] = self._work_on(
-            path, "tune", request, limit=timeout, on_event=on_event
+            model.path, "tune", request, limit=timeout, on_event=on_event
         )
         return result
 
@@ -291,9 +304,9 @@ class StackClient:
             InputError: the compiler hangs on the model.
         """
         self._check_byoc(byoc)
-        path, model = _model(onnx)
+        model = self._admit(onnx, dims)
         request = BuildRequest(
-            path,
+            model.path,
             dict(target),
             list(records),
             out,
@@ -303,9 +316,10 @@ class StackClient:
             byoc=byoc,
             dims=dict(dims or {}),
             model=model,
+            checked=isinstance(onnx, ModelInfo),
         )
         result: dict[str, Any] = self._work_on(
-            path, "build", request, limit=timeout, on_event=on_event
+            model.path, "build", request, limit=timeout, on_event=on_event
         )
         return result
 
@@ -320,8 +334,3 @@ class StackClient:
         request = ProfileRequest(artifact, inputs, repeats)
         result: list[dict[str, Any]] = self._call("profile", pack(request), timeout=900)
         return result
-
-
-def _model(onnx: Path | ModelInfo) -> tuple[Path, ModelInfo | None]:
-    """The path of the file, and its facts if the caller has checked it."""
-    return (onnx.path, onnx) if isinstance(onnx, ModelInfo) else (onnx, None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvmkd import artifact
 from tvmkd.base import machine, resources, stack_registry
@@ -14,6 +15,9 @@ from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.wire import Event
 from tvmkd.targets import Target
 from tvmkd.tuning.records import holds_records
+
+if TYPE_CHECKING:
+    from tvmkd.export.check import ModelInfo
 
 
 def tune(
@@ -60,12 +64,9 @@ def tune(
         InputError: the model or the records folder cannot be used.
         MissingError: no tracker there, no board under the key, or no such stack.
     """
-    from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
-    model = check(onnx, dims or {})
-    check_made_for(records, target.to_dict(), stack)
     reason = target.runs_here()
     if tracker is None and reason is not None:
         raise UsageError(
@@ -73,6 +74,9 @@ def tune(
             "give --rpc-tracker and --rpc-key of its boards"
         )
     with contextlib.ExitStack() as opened:
+        work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
+        model = _admitted(onnx, dims, Path(work), on_event)
+        check_made_for(records, target.to_dict(), stack)
         client = opened.enter_context(StackClient(stack, stack_python))
         if tracker is None:
             from tvmkd.boards.fleet import local_fleet
@@ -147,27 +151,28 @@ def build(
         MissingError: there is no such board, or no such stack.
     """
     from tvmkd.base.given_inputs import real_samples
-    from tvmkd.export.check import check
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
     artifact.check_destination(out)
-    model = check(onnx, dims or {})
-    real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
-    for folder in records:
-        if not holds_records(folder):
-            raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
-    folders = list(records)
-    own = shipped_records(target, stack) if shipped else None
-    if own is not None:
-        folders.append(own)
-    for folder in folders:
-        check_made_for(folder, target.to_dict(), stack, same_cores=False)
-    if board is not None:
-        from tvmkd.boards.connect import check as check_boards
+    with contextlib.ExitStack() as opened:
+        work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
+        model = _admitted(onnx, dims, Path(work), on_event)
+        real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
+        for folder in records:
+            if not holds_records(folder):
+                raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
+        folders = list(records)
+        own = shipped_records(target, stack) if shipped else None
+        if own is not None:
+            folders.append(own)
+        for folder in folders:
+            check_made_for(folder, target.to_dict(), stack, same_cores=False)
+        if board is not None:
+            from tvmkd.boards.connect import check as check_boards
 
-        check_boards(board["host"], board["port"], board["key"])
-    with StackClient(stack, stack_python) as client:
+            check_boards(board["host"], board["port"], board["key"])
+        client = opened.enter_context(StackClient(stack, stack_python))
         return client.build(
             model,
             target.to_dict(),
@@ -180,6 +185,24 @@ def build(
             timeout=timeout,
             on_event=on_event,
         )
+
+
+def _admitted(
+    onnx: Path, dims: Mapping[str, int] | None, folder: Path, on_event: Event | None
+) -> ModelInfo:
+    """The model, checked and normalised; says which sizes were assumed, and what was left out."""
+    from tvmkd.export.door import admit
+
+    tell = on_event or (lambda name, data: None)
+    tell("stage", {"text": "checking the model"})
+    model = admit(onnx, dims, folder)
+    for name in model.assumed:
+        tell("note", {"text": f"{name} is free: built for {name}=1 (--dim {name}=N for another)"})
+    for step, reason in model.left_out.items():
+        tell(
+            "note", {"text": f"not done, since it failed or changed the outputs: {step}: {reason}"}
+        )
+    return model
 
 
 def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The requests from the parent to a stack's worker, and their form as JSON.
 
-A request with a ``model`` was checked by the caller: the ONNX file by `tvmkd.export.check.check`,
-and the records and the artifact's folder too. The worker then checks only what needs the compiler,
-or a lock. Without a ``model`` the worker checks all of these.
+``model`` holds the facts of the ONNX file, checked and normalised by the parent
+(`tvmkd.export.door.admit`); without it the worker checks the file and imports it as it is.
+``checked`` says that the caller has checked the records and the artifact's folder too.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class BuildRequest:
     byoc: str | None = None
     dims: dict[str, int] = field(default_factory=dict)
     model: ModelInfo | None = None
+    checked: bool = False
 
 
 @dataclass(frozen=True)

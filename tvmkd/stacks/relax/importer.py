@@ -16,9 +16,9 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
-from tvmkd.export.graph import unsupported
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.layout import channels_last
+from tvmkd.stacks.relax.refusal import refusal, unknown
 
 
 class _Clip(onnx_frontend.Clip):  # type: ignore[misc]
@@ -89,37 +89,47 @@ def read(
     Raises:
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
-    known = info
-    info = known or check(Path(path), dims or {}, supported())
-    model = onnx.load(str(path))
-    problem = unsupported(model, supported()) if known else None
+    info = info or check(Path(path), dims or {})
+    model = onnx.load(str(info.compiled))
+    problem = unknown(Path(path), model, info, supported())
     if problem:
-        raise InputError(f"{path}: {problem}")
+        raise InputError(problem)
     shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
     original = onnx_frontend._get_convert_map
     onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
-    except Exception as error:  # of any type; its last line is the reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
+        outputs = _outputs(mod, info)
+    except Exception as error:  # of any class
+        raise refusal(Path(path), error) from None
     finally:
         onnx_frontend._get_convert_map = original
-    result = mod["main"].ret_ty if hasattr(mod["main"], "ret_ty") else mod["main"].body.ty
-    fields = list(result.fields) if isinstance(result, relax.TupleType) else [result]
-    outputs = [
-        {
-            "name": tensor.name,
-            "shape": [int(size) for size in field.shape],
-            "dtype": str(field.dtype),
-        }
-        for tensor, field in zip(info.outputs, fields, strict=True)
-    ]
     inputs = [
         {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
         for tensor in info.inputs
     ]
     return Model(info, mod, inputs, outputs)
+
+
+def _outputs(mod: tvm.IRModule, info: ModelInfo) -> list[dict[str, Any]]:
+    """Name, shape and dtype of each output.
+
+    Raises:
+        InputError: the shape of an output depends on the data.
+    """
+    result = mod["main"].ret_ty if hasattr(mod["main"], "ret_ty") else mod["main"].body.ty
+    fields = list(result.fields) if isinstance(result, relax.TupleType) else [result]
+    outputs = []
+    for tensor, field in zip(info.outputs, fields, strict=True):
+        try:
+            shape = [int(size) for size in field.shape]
+        except (TypeError, AttributeError):
+            raise InputError(
+                f'{info.path}: the shape of output "{tensor.name}" depends on the data, which a '
+                "Relax artifact cannot have; cut the model before, or try --stack relay"
+            ) from None
+        outputs.append({"name": tensor.name, "shape": shape, "dtype": str(field.dtype)})
+    return outputs
 
 
 def simplify(mod: tvm.IRModule) -> tvm.IRModule:

@@ -81,7 +81,7 @@ def read(
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
-    model = legalise(_with_sizes(onnx.load(str(path)), info), str(path))
+    model = legalise(_with_sizes(onnx.load(str(info.compiled)), info), str(path))
     _refuse_unknown(model, path)
     shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}
     try:

@@ -1,0 +1,114 @@
+"""What comes through the door, and what it says of what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_files import convolution, save
+
+from tvmkd.base.errors import InputError
+from tvmkd.export import door
+from tvmkd.export.door import admit
+from tvmkd.export.normalise import normalise
+
+
+def halves(batch: int | str = "n", output: list[int | str] | None = None) -> onnx.ModelProto:
+    """The first half of the columns of x, by sizes that the graph computes."""
+    numbers = {"one": 1, "two": 2, "zero": 0}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Shape", ["x"], ["s"]),
+            helper.make_node("Gather", ["s", "one"], ["w"]),
+            helper.make_node("Div", ["w", "two"], ["h"]),
+            helper.make_node("Slice", ["x", "zero", "h", "one"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)],
+        [numpy_helper.from_array(np.array([v], np.int64), k) for k, v in numbers.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_plain_file_is_compiled_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "open_session", None)
+    info = admit(save(convolution(), tmp_path / "m.onnx"), None, tmp_path)
+    assert info.normalised is None
+    assert info.compiled == info.path == tmp_path / "m.onnx"
+
+
+def test_computed_sizes_are_folded_and_outputs_get_their_shapes(tmp_path: Path) -> None:
+    path = save(halves(), tmp_path / "m.onnx")
+    work = tmp_path / "work"
+    work.mkdir()
+    info = admit(path, {"n": 2}, work)
+    assert info.path == path
+    assert info.compiled == work / door.NAME
+    assert info.outputs[0].shape == (2, 3)
+    assert info.steps == ("constants and fixed shapes folded",)
+    normalised = onnx.load(str(info.compiled))
+    assert [node.op_type for node in normalised.graph.node] == ["Slice"]
+    sizes = [dim.dim_value for dim in normalised.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == [2, 6]
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)
+    found = onnxruntime.InferenceSession(str(info.compiled)).run(None, {"x": x})
+    np.testing.assert_array_equal(found[0], x[:, :3])
+
+
+def test_a_step_that_changes_the_outputs_is_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(model: onnx.ModelProto) -> onnx.ModelProto:
+        result = onnx.ModelProto()
+        result.CopyFrom(model)
+        next(t for t in result.graph.initializer if t.name == "two").raw_data = b"\3" + b"\0" * 7
+        return result
+
+    steps = {"wrong": wrong}
+    monkeypatch.setattr(door, "normalise", lambda m, same, _: normalise(m, same, steps))
+    info = admit(save(halves(2), tmp_path / "m.onnx"), None, tmp_path)
+    assert not info.steps
+    assert set(info.left_out) == {"wrong"}
+    assert "output 0" in info.left_out["wrong"]
+
+
+def test_sizes_are_written_even_where_nothing_is_normalised(tmp_path: Path) -> None:
+    info = admit(save(convolution(batch="b"), tmp_path / "m.onnx"), {"b": 3}, tmp_path)
+    assert not info.steps
+    dim = onnx.load(str(info.compiled)).graph.input[0].type.tensor_type.shape.dim[0]
+    assert dim.dim_value == 3
+
+
+def test_external_weights_behind_links_come_inside(tmp_path: Path) -> None:
+    blobs, shown, work = (tmp_path / name for name in ("blobs", "shown", "work"))
+    for folder in (blobs, shown, work):
+        folder.mkdir()
+    save(convolution(), blobs / "m.onnx", external=True)
+    for name in ("m.onnx", "m.onnx.data"):
+        (shown / name).symlink_to(blobs / name)
+    info = admit(shown / "m.onnx", None, work)
+    inside = onnx.load(str(info.compiled), load_external_data=False)
+    plain = onnx.load(str(blobs / "m.onnx"))
+    for tensor, wanted in zip(inside.graph.initializer, plain.graph.initializer, strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(wanted))
+
+
+def test_a_model_that_onnx_runtime_cannot_load_is_refused_in_one_line(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["k"], ["i"]), helper.make_node("Conv", ["x", "i"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, [1, 1, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [1, 1, 2, 2])],
+        [numpy_helper.from_array(np.ones((1, 1, 3, 3)), "k")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = save(model, tmp_path / "m.onnx")
+    with pytest.raises(InputError, match="ONNX Runtime cannot load it") as caught:
+        admit(path, None, tmp_path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)

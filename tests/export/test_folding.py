@@ -1,0 +1,95 @@
+"""What is folded, and what must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tvmkd.export.folding import fold, foldable
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    *constants: tuple[str, np.ndarray],
+    dtype: int = TensorProto.FLOAT,
+    shape: Sequence[int] = (2, 6),
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, shape)],
+        [helper.make_tensor_value_info("y", dtype, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(made, {"classes": "a,b"})
+    return made
+
+
+def kinds(entry: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in entry.graph.node]
+
+
+HALVED = [
+    helper.make_node("Shape", ["x"], ["s"]),
+    helper.make_node("Gather", ["s", "one"], ["n"]),
+    helper.make_node("Div", ["n", "two"], ["h"]),
+    helper.make_node("Slice", ["x", "zero", "h", "axis"], ["y"]),
+]
+NUMBERS = [
+    (name, np.array([value], np.int64))
+    for name, value in {"one": 1, "two": 2, "zero": 0, "axis": 1}.items()
+]
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_sizes_that_follow_from_the_inputs_become_constants(dtype: int) -> None:
+    entry = model(HALVED, *NUMBERS, dtype=dtype)
+    assert foldable(entry)
+    folded = fold(entry)
+    assert kinds(folded) == ["Slice"]
+    assert kinds(entry) == ["Shape", "Gather", "Div", "Slice"]
+    assert folded.graph.input[0].name == "x"
+    assert folded.graph.output[0].name == "y"
+    assert {entry.key: entry.value for entry in folded.metadata_props} == {"classes": "a,b"}
+    assert [(entry.domain, entry.version) for entry in folded.opset_import] == [("", 17)]
+    x = np.arange(12, dtype=helper.tensor_dtype_to_np_dtype(dtype)).reshape(2, 6)
+    session = onnxruntime.InferenceSession(folded.SerializeToString())
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], x[:, :3])
+
+
+def test_half_precision_stays_half_precision() -> None:
+    weight = np.ones((6, 3), np.float16)
+    nodes = [
+        helper.make_node("Identity", ["x"], ["i"]),
+        helper.make_node("MatMul", ["i", "w"], ["y"]),
+    ]
+    folded = fold(model(nodes, ("w", weight), dtype=TensorProto.FLOAT16))
+    assert kinds(folded) == ["MatMul"]
+
+
+def test_a_plain_network_has_nothing_to_fold() -> None:
+    weight = np.ones((6, 3), np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Relu", ["m"], ["y"])]
+    assert not foldable(model(nodes, ("w", weight)))
+
+
+def test_quantised_weights_stay_quantised() -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    constants = [("q", np.ones((6, 3), np.int8)), ("scale", np.array(0.5, np.float32))]
+    assert not foldable(model(nodes, *constants))
+
+
+def test_an_initializer_that_is_an_input_too_is_no_constant() -> None:
+    entry = model([helper.make_node("Relu", ["w"], ["y"])], ("w", np.ones(3, np.float32)))
+    assert foldable(entry)
+    entry.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3]))
+    assert not foldable(entry)

@@ -1,0 +1,108 @@
+"""Folds what follows from constants and fixed shapes, with ONNX Runtime and onnxscript."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+
+from tvmkd.base.onnx_runtime import open_session
+from tvmkd.export import ort_tools
+from tvmkd.export.graph import graphs
+
+_OURS = {"", "ai.onnx"}
+# Of fixed shapes each of these is a constant, or one of its branches is taken for certain.
+_FOLDS = {"Shape", "Size", "ConstantOfShape", "Range", "If", "Loop", "Scan", "EyeLike", "Identity"}
+# Weights stay quantised: the kernel that reads them wants them so.
+_KEPT = {"Constant", "DequantizeLinear"}
+_HALF = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def foldable(model: onnx.ModelProto) -> bool:
+    """Whether a node's result is known before the network runs."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer} - {e.name for e in graph.input}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in _OURS:
+            constants.update(node.output)
+    return any(
+        node.op_type in _FOLDS
+        or (node.op_type == "Constant" and node.attribute[0].name != "value")
+        or (node.op_type not in _KEPT and node.input and {*node.input} - {""} <= constants)
+        for node in graph.node
+        if node.domain in _OURS
+    )
+
+
+def fold(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which constants and everything that follows from fixed shapes are folded.
+
+    ONNX Runtime's offline optimiser at its basic level comes first; onnxscript folds what that
+    leaves. ONNX Runtime has few kernels for half precision and would write FP32 arithmetic into a
+    model of FP16, so onnxscript alone folds such a model.
+
+    Args:
+        model: with fixed input sizes, weights inside, below 2 GiB; stays as it is.
+
+    Raises:
+        Exception: of either library, of any class.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    if not _is_half(model):
+        result = _by_onnx_runtime(model)
+    if foldable(result):
+        result = _by_onnxscript(result)
+    return result
+
+
+def _is_half(model: onnx.ModelProto) -> bool:
+    for graph in graphs(model):
+        for entry in (*graph.input, *graph.output, *graph.value_info):
+            if entry.type.tensor_type.elem_type in _HALF:
+                return True
+        if any(tensor.data_type in _HALF for tensor in graph.initializer):
+            return True
+        for node in graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "Cast" and attribute.name == "to" and attribute.i in _HALF:
+                    return True
+                if attribute.HasField("t") and attribute.t.data_type in _HALF:
+                    return True
+    return False
+
+
+def _by_onnx_runtime(model: onnx.ModelProto) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "folded.onnx"
+        open_session(model.SerializeToString(), threads=1, written=written)
+        result = onnx.load(str(written))
+    if _others(result) - _others(model):
+        raise ValueError("ONNX Runtime put in operators of its own")
+    # It lists every domain that it knows.
+    used = {node.domain for graph in graphs(result) for node in graph.node} | _OURS
+    kept = [entry for entry in result.opset_import if entry.domain in used]
+    del result.opset_import[:]
+    result.opset_import.extend(kept)
+    del result.metadata_props[:]
+    result.metadata_props.extend(model.metadata_props)
+    return result
+
+
+def _others(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(
+        node.op_type for graph in graphs(model) for node in graph.node if node.domain not in _OURS
+    )
+
+
+def _by_onnxscript(model: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxscript import optimizer
+
+    with ort_tools.quiet():
+        result: onnx.ModelProto = optimizer.optimize(
+            model, num_iterations=4, inline=False, output_size_limit=1 << 20
+        )
+    return result
