@@ -157,7 +157,7 @@ def test_integers_are_equal() -> None:
     result = judged(output(wanted), wanted + np.array([0, 1, 0]))
     assert (result.agrees, result.error) == (False, pytest.approx(1 / 3))
     assert result.reason.endswith(
-        "1 of 3 integers differ; 9007199254740995 at [1], ONNX Runtime has 9007199254740994"
+        "differs in 1 of 3 integers: 9007199254740995 at [1], ONNX Runtime has 9007199254740994"
     )
     flags = np.array([True, False])
     assert not judged(output(flags), ~flags).agrees

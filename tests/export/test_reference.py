@@ -35,7 +35,9 @@ def test_each_output_has_its_runs_for_each_sample(tmp_path: Path) -> None:
     xs = [{"x": rng.standard_normal((1, 5)).astype(np.float32)} for _ in range(3)]
     samples, (scores, label) = run(tmp_path, classifier(), *([x] for x in xs))
     assert samples == xs
-    assert [len(runs) for runs in scores.runs] == [3, 3, 3]  # optimised, plain, with noise
+    # Optimised, plain, with noise, in float64.
+    assert [len(runs) for runs in scores.runs] == [4, 4, 4]
+    assert scores.runs[0][3].dtype == np.float64
     for x, (best, *others) in zip(xs, scores.runs, strict=True):
         np.testing.assert_allclose(best, x["x"] @ TABLE, rtol=1e-5)
         assert 0 < max(float(np.abs(other - best).max()) for other in others) < 1e-4
@@ -92,4 +94,4 @@ def test_external_weights_are_found_beside_the_file(tmp_path: Path) -> None:
     light = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     x = {"x": rng.standard_normal((1, 64)).astype(np.float32)}
     _, (out,) = reference.run(tmp_path / "m.onnx", light, [[x]])
-    assert len(out.runs[0]) == 3
+    assert len(out.runs[0]) == 3  # no float64 form: the weights are not in the file

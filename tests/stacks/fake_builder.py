@@ -60,6 +60,7 @@ class FakeReference:
     ``(task key, DEFAULT)`` stands for a wrong default schedule. ``always``: a wrong importer.
     """
 
+    stack = "fake"
     on: dict[str, Any]
 
     def __init__(self, *wrong: tuple[str, str], always: bool = False) -> None:

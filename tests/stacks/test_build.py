@@ -13,10 +13,11 @@ from fake_builder import FakeBuilder, FakeReference, model, record, task
 
 from tvmkd import artifact, targets
 from tvmkd.base import resources
-from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.export.check import ModelInfo
 from tvmkd.stacks import build
+from tvmkd.stacks.first_difference import Found
 from tvmkd.stacks.messages import BuildRequest
 from tvmkd.tuning import records
 from tvmkd.tuning.space import candidate_key
@@ -224,9 +225,40 @@ def test_each_stage_is_reported(bench: Bench) -> None:
 
 def test_a_wrong_importer_is_reported_with_the_model(bench: Bench, tmp_path: Path) -> None:
     bench.reference = FakeReference(always=True)
-    with pytest.raises(TvmkdError, match=f"{tmp_path / 'net.onnx'}: .*without any tuning record"):
+    with pytest.raises(InputError) as caught:
         bench.build()
+    assert str(caught.value) == (
+        f"{tmp_path / 'net.onnx'}: outputs differ: []; "
+        "try --stack relax or --stack relay or another operator"
+    )
     assert not bench.out.exists()
+
+
+def test_a_wrong_importer_is_reported_with_the_operator(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts are compiled without records and judged where the whole model was."""
+    bench.reference = FakeReference(always=True)
+    judged: list[tuple[Path, Any, Any]] = []
+    part = FakeBuilder()
+
+    def of(path: Path, inputs: Any, samples: Any) -> FakeReference:
+        judged.append((path, inputs, samples))
+        return FakeReference()
+
+    def find(path: Path, output: str, sample: Any, attempt: Any, emit: Any, reason: str) -> Found:
+        assert (path, output, sample, reason) == (
+            tmp_path / "net.onnx", "y", 1, "outputs differ: []",
+        )  # fmt: skip
+        assert attempt(tmp_path / "part.onnx", [{}]).agrees
+        return Found("Resize", "up", "differs by 1", True)
+
+    bench.reference.of = of  # type: ignore[attr-defined]
+    monkeypatch.setattr(build.first_difference, "find", find)
+    with pytest.raises(InputError, match=r"net\.onnx: Resize \(node 'up'\).* differs by 1; try"):
+        bench.build(again=lambda _: (bench.model, part))
+    assert judged == [(tmp_path / "part.onnx", bench.model.inputs, [{}])]
+    assert part.builds == [("part.so", [], True)]
 
 
 def test_real_inputs_are_passed_to_the_reference(bench: Bench, tmp_path: Path) -> None:
@@ -366,9 +398,9 @@ def test_the_parameters_of_a_request(
     build.build_as_asked(bench.builder, bench.model, request, emit)
     first, second = given
     assert first[0] == (bench.builder, bench.model, TARGET, [Path("a"), Path("b")], Path("o"))
-    plain = {"real_inputs": None, "check": True, "board": None, "trusted": False}
+    plain = {"real_inputs": None, "check": True, "board": None, "trusted": False, "again": None}
     assert first[1] == {**plain, "emit": emit}
-    assert second[1] == {**more, "trusted": True, "emit": emit}
+    assert second[1] == {**plain, **more, "trusted": True, "emit": emit}
 
 
 @pytest.mark.parametrize(("trusted", "checks"), [(True, []), (False, ["out", "a", "b"])])

@@ -12,7 +12,7 @@ import pytest
 
 from tvmkd import config
 from tvmkd.detection import runtime
-from tvmkd.export.precision import precision_of
+from tvmkd.export.outputs import facts_of
 from tvmkd.prune import pruning
 from tvmkd.quantize import quantizing
 from tvmkd.stages import pipeline
@@ -57,7 +57,7 @@ def test_a_detector_is_distilled_pruned_quantised_and_exported(
     assert found["quantize"]["quantized"] > 20
     # What ships is the int8 file of the pruned network, and says how its outputs are read.
     path = tmp_path / "run" / "student.onnx"
-    assert precision_of(onnx.load(str(path))) == "qdq"
+    assert facts_of(onnx.load(str(path)))[0].precision == "qdq"
     assert path.read_bytes() == (tmp_path / "run" / "student-int8.onnx").read_bytes()
     detector = runtime.load(path)
     with np.load(tmp_path / "run" / "inputs.npz") as saved:

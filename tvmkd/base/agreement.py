@@ -172,8 +172,8 @@ def _integers(output: Output, got: Sequence[np.ndarray]) -> Iterator[tuple[float
             continue
         worst = np.unravel_index(int(np.argmin(right)), right.shape)
         share = wrong / right.size
-        reason = f"{wrong} of {right.size} integers differ"
-        reason = f'output "{output.name}": {reason}; {_values(array, runs[0], worst)}'
+        reason = f"differs in {wrong} of {right.size} integers"
+        reason = f'output "{output.name}" {reason}: {_values(array, runs[0], worst)}'
         yield 1.0 + share, Result(output.name, False, share, 0.0, reason, number)
 
 
@@ -313,7 +313,7 @@ def _reason(
     at: tuple[np.intp, ...],
 ) -> str:
     if not np.isfinite(share):
-        return f'output "{name}": {_values(got, wanted, at)}'
+        return f'output "{name}" is {_values(got, wanted, at)}'
     return (
         f'output "{name}" differs by {share:.2g} of its spread ({most:.2g} is allowed): '
         f"{_values(got, wanted, at)}"

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, helper
 
+from tvmkd.export.walk import inferred
+
 UNITS = {
     TensorProto.FLOAT: 2.0**-20,
     TensorProto.DOUBLE: 2.0**-49,
@@ -48,10 +50,10 @@ def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Its random operators are seeded, and give new numbers in each run of a session.
     """
-    inferred = onnx.shape_inference.infer_shapes(model)
+    typed = inferred(model, "the model")
     kinds = {
         entry.name: entry.type.tensor_type.elem_type
-        for entry in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
+        for entry in (*typed.value_info, *typed.input, *typed.output)
     }
     result = onnx.ModelProto()
     result.CopyFrom(model)

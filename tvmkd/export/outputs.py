@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from tvmkd.export.subgraph import ancestors, reads
+from tvmkd.export.walk import inferred
 
 Precision = Literal["float64", "float32", "float16", "bfloat16", "qdq"]
 
@@ -46,10 +47,10 @@ def quantises(node: onnx.NodeProto) -> bool:
 def facts_of(model: onnx.ModelProto) -> list[OutputFacts]:
     """The facts about each output of the main graph, in order."""
     graph = model.graph
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    typed = inferred(model, "the model")
     kinds = {
         entry.name: entry.type.tensor_type.elem_type
-        for entry in (*inferred.value_info, *inferred.input, *inferred.output)
+        for entry in (*typed.value_info, *typed.input, *typed.output)
     }
     kinds.update({entry.name: entry.data_type for entry in graph.initializer})
     makers = {name: node for node in graph.node for name in node.output}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,13 @@ import onnx
 from tvmkd.base import tolerance
 from tvmkd.base.agreement import Output
 from tvmkd.base.errors import InputError
-from tvmkd.base.onnx_runtime import open_session
+from tvmkd.base.onnx_runtime import numpy_dtype, open_session
 from tvmkd.base.text import first_line
 from tvmkd.export.graph import nodes
 from tvmkd.export.noisy import noisy
 from tvmkd.export.outputs import OutputFacts, facts_of, sources
 from tvmkd.export.samples import Sample
+from tvmkd.export.widen import widen
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,7 +33,7 @@ RANDOM = {
 def run(
     path: Path, model: onnx.ModelProto, choices: Iterable[Sequence[Sample]]
 ) -> tuple[list[Sample], list[Output]]:
-    """Runs a model in ONNX Runtime: optimised, as it stands, and with noise.
+    """Runs a model in ONNX Runtime: optimised, as it stands, with noise, and in float64 if it can.
 
     Args:
         path: the ONNX file.
@@ -116,20 +117,31 @@ def _others(
         onnx.ValueInfoProto(name=name) for name in extra if name not in present
     )
     sessions = []
-    for other in (plain, noisy(plain)):
+    makers: tuple[Callable[[onnx.ModelProto], onnx.ModelProto], ...] = (_same, noisy, widen)
+    for make in makers:
         try:
-            data = other.SerializeToString()
+            data = make(plain).SerializeToString()
             sessions.append(open_session(data, threads=1, optimize=False, weights=path.parent))
         except (InputError, ValueError):  # protobuf: over 2 GB
             continue
     return sessions
 
 
+def _same(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
+
+
 def _run(
     session: onnxruntime.InferenceSession, names: Iterable[str], sample: Sample
 ) -> dict[str, np.ndarray]:
+    kinds = {entry.name: numpy_dtype(entry.type) for entry in session.get_inputs()}
+    feed = {
+        name: array.astype(kinds[name]) if array.dtype.kind == "f" else array
+        for name, array in sample.items()
+        if name in kinds
+    }
     try:
-        found = session.run(list(names), dict(sample))
+        found = session.run(list(names), feed)
     except Exception:  # the noise may make an index leave its range
         return {}
     return dict(zip(names, found, strict=True))

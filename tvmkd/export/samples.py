@@ -10,6 +10,7 @@ import onnx
 
 from tvmkd.export.graph import nodes
 from tvmkd.export.value_ranges import Values, values_of
+from tvmkd.export.walk import inferred
 
 Sample = Mapping[str, np.ndarray]
 
@@ -43,9 +44,9 @@ class Sampler:
     ) -> None:
         self._inputs = inputs
         self._rng = np.random.default_rng(seed)
-        inferred = onnx.shape_inference.infer_shapes(model)
+        typed = onnx.ModelProto(graph=inferred(model, "the model"), functions=model.functions)
         self._values = {
-            spec["name"]: values_of(inferred, spec["name"])
+            spec["name"]: values_of(typed, spec["name"])
             for spec in inputs
             if np.dtype(spec["dtype"]).kind in "iu"
         }

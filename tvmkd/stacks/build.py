@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base import resources
+from tvmkd.base import resources, stack_registry
+from tvmkd.base.agreement import Arrays, Verdict
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.base.given_inputs import real_samples
+from tvmkd.stacks import first_difference
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Model
 from tvmkd.stacks.check import Reference
@@ -32,8 +34,16 @@ from tvmkd.tuning.session import check_made_for, read_info
 LIBRARY = artifact.LIBRARY
 
 
+Again = Callable[[Path], tuple[Model, Builder]]
+"""Imports another ONNX file for the same target."""
+
+
 def build_as_asked(
-    builder: Builder, model: Model, request: BuildRequest, emit: Emit
+    builder: Builder,
+    model: Model,
+    request: BuildRequest,
+    emit: Emit,
+    again: Again | None = None,
 ) -> dict[str, Any]:
     """Calls `build` with the arguments of a request."""
     return build(
@@ -47,6 +57,7 @@ def build_as_asked(
         board=request.board,
         trusted=request.checked,
         emit=emit,
+        again=again,
     )
 
 
@@ -62,6 +73,7 @@ def build(
     board: Mapping[str, Any] | None,
     emit: Emit,
     trusted: bool = False,
+    again: Again | None = None,
 ) -> dict[str, Any]:
     """Builds, checks and writes an artifact; returns its manifest as JSON.
 
@@ -79,11 +91,12 @@ def build(
         emit: gets ``stage``, ``note`` and ``set_aside`` events.
         trusted: True if the caller has checked the folders and ``out``; ``out`` is checked again
             when the artifact is moved there.
+        again: imports parts of the model, to find the operator that is wrong; None: do not search.
 
     Raises:
-        InputError: records of another target or stack, or a board that does not fit the target.
+        InputError: records of another target or stack, a board that does not fit the target, or
+            wrong outputs that no record is to blame for.
         MissingError: no board is registered at the tracker.
-        TvmkdError: the outputs are wrong and no record is to blame.
     """
     begin = time.monotonic()
     if not trusted:
@@ -113,8 +126,12 @@ def build(
             reference = Reference(
                 builder.stack, model.info.path, model.inputs, real, board=there, target=target
             )
+
+            def explain(verdict: Verdict) -> str:
+                return _explained(model, reference, verdict, again, emit)
+
             verdict, aside = build_until_right(
-                builder, model.info.path, usable, reference, library, folders, emit
+                builder, explain, usable, reference, library, folders, emit
             )
             checked: dict[str, Any] = {
                 "against": "onnxruntime fp32",
@@ -173,6 +190,29 @@ def _normalised(model: Model) -> dict[str, Path]:
     """The file that was compiled, where that is not the user's."""
     made = model.info.normalised
     return {} if made is None or not model.info.steps else {artifact.NORMALISED: made}
+
+
+def _explained(
+    model: Model, reference: Reference, verdict: Verdict, again: Again | None, emit: Emit
+) -> str:
+    """Which operator is wrong, in one line."""
+    path = model.info.path
+    compiled_from = model.info.normalised or path
+    others = [name for name in stack_registry.names() if name != reference.stack]
+    wrong = next((each for each in verdict.outputs if not each.agrees), None)
+    found = None
+    if again is not None:
+        compiled = again
+
+        def attempt(part: Path, samples: Sequence[Arrays]) -> Verdict:
+            lowered, builder = compiled(part)
+            library = builder.library({}, part.with_suffix(".so"), defaults=True)
+            return reference.of(part, lowered.inputs, samples).judge(library)
+
+        name = wrong.name if wrong else model.outputs[0]["name"]
+        sample = reference.samples[wrong.sample if wrong else 0]
+        found = first_difference.find(compiled_from, name, sample, attempt, emit, verdict.reason)
+    return first_difference.line(path, found, verdict.reason, others)
 
 
 def _marks(folder: Path) -> dict[str, Any]:

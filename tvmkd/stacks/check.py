@@ -39,6 +39,7 @@ class Reference:
         target: ``Target.to_dict()`` of the library's target; needed with ``board``.
 
     Attributes:
+        stack: as given.
         names: of the inputs.
         samples: inputs by name.
         outputs: what each output should be, and how far rounding moves it.
@@ -59,7 +60,7 @@ class Reference:
         board: Mapping[str, Any] | None = None,
         target: Mapping[str, Any] | None = None,
     ) -> None:
-        self._stack, self._inputs = stack, [dict(spec) for spec in inputs]
+        self.stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._board, self._target = board, dict(target or {})
         self.on: dict[str, Any] = {}
         import onnx as onnx_format  # not at the top: the process that runs a library needs none
@@ -78,6 +79,12 @@ class Reference:
             choices += [[sample] for sample in covering(onnx, model, sampler, first)]
         self.samples, self.outputs = reference.run(onnx, model, choices)
         self.tolerance = max((output.bound for output in self.outputs), default=0.0)
+
+    def of(
+        self, onnx: Path, inputs: Sequence[Mapping[str, Any]], samples: Sequence[Arrays]
+    ) -> Reference:
+        """The reference of a part of the model, with libraries run in the same place."""
+        return Reference(self.stack, onnx, inputs, samples, board=self._board, target=self._target)
 
     def judge(self, library: Path) -> Verdict:
         """Runs ``library`` on the samples and compares.
@@ -104,7 +111,7 @@ class Reference:
             }
             np.savez(inputs, **arrays)  # type: ignore[arg-type]
             params = {
-                "stack": self._stack,
+                "stack": self.stack,
                 "specs": self._inputs,
                 "library": str(library),
                 "inputs": str(inputs),
@@ -119,7 +126,7 @@ class Reference:
     def _run_there(self, library: Path) -> dict[str, np.ndarray]:
         assert self._board is not None
         found = {}
-        with RemoteModel(library, self._target, self._board, self._stack) as model:
+        with RemoteModel(library, self._target, self._board, self.stack) as model:
             self.on = {name: model.facts.get(name) for name in ("board", "cpu", "emulated")}
             for i, sample in enumerate(self.samples):
                 outputs = model.run([sample[name] for name in self.names])

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 from tvmkd.base.agreement import Verdict
-from tvmkd.base.errors import TvmkdError
+from tvmkd.base.errors import InputError
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Chosen
 from tvmkd.tuning import records
 from tvmkd.tuning.records import StoredRecord
+
+Explain = Callable[[Verdict], str]
+"""One line for people about a model that is wrong without any record."""
 
 
 class Judge(Protocol):
@@ -33,7 +36,7 @@ def first_of(usable: Mapping[str, Sequence[StoredRecord]]) -> dict[str, StoredRe
 
 def build_until_right(
     builder: Builder,
-    model: Path,
+    explain: Explain,
     usable: Mapping[str, list[StoredRecord]],
     reference: Judge,
     library: Path,
@@ -44,7 +47,7 @@ def build_until_right(
 
     Args:
         builder: of the model.
-        model: the ONNX file, for messages.
+        explain: is asked if no record is to blame.
         usable: the records of each task, best first; wrong ones are taken out of it.
         reference: decides whether a library is right.
         library: the file to write.
@@ -56,7 +59,7 @@ def build_until_right(
         was set aside.
 
     Raises:
-        TvmkdError: the outputs differ and no record is to blame.
+        InputError: the outputs differ and no record is to blame.
     """
     aside: list[dict[str, str]] = []
     while True:
@@ -69,8 +72,8 @@ def build_until_right(
             return verdict, aside
         try:
             wrong = _wrong_task(builder, chosen, reference, library.with_name("probe.so"), emit)
-        except NoRecordIsWrong as error:
-            raise TvmkdError(f"{model}: {verdict.reason}, {error}; nothing was written") from None
+        except NoRecordIsWrong:
+            raise InputError(explain(verdict)) from None
         record = usable[wrong].pop(0)
         entry = {
             "task": builder.tasks[wrong].name,
@@ -115,12 +118,10 @@ def find_wrong(count: int, agrees: Callable[[int], bool]) -> int:
         NoRecordIsWrong: the model is wrong without any record, or right with all of them.
     """
     if not agrees(0):
-        raise NoRecordIsWrong(
-            "without any tuning record too: TVM's importer or code generator is wrong on this model"
-        )
+        raise NoRecordIsWrong("the importer or the code generator is wrong on this model")
     right, wrong = 0, count
     if agrees(wrong):
-        raise NoRecordIsWrong("and the fault lies in no record: a default schedule is wrong")
+        raise NoRecordIsWrong("a default schedule is wrong")
     while wrong - right > 1:
         middle = (right + wrong) // 2
         if agrees(middle):

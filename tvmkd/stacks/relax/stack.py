@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
@@ -150,14 +152,15 @@ class RelaxStack:
             host = target.get("host") or target["tvm"]
             rest = {**target, "device": "cpu", "tvm": host, "host": None}
         model, tasks = self._tasks(request, rest, hand)
-        builder = relax_build.RelaxBuilder(
-            model,
-            tasks,
-            tvm_target(rest),
-            target["toolchain"],
-            handed[0].report if handed else None,
-        )
-        return build.build_as_asked(builder, model, request, emit)
+        goal, tools = tvm_target(rest), target["toolchain"]
+        report = handed[0].report if handed else None
+        builder = relax_build.RelaxBuilder(model, tasks, goal, tools, report)
+
+        def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
+            part, found = self._tasks(replace(request, onnx=path, dims={}, model=None), rest)
+            return part, relax_build.RelaxBuilder(part, found, goal, tools)
+
+        return build.build_as_asked(builder, model, request, emit, None if hand else again)
 
     def profile(self, request: ProfileRequest, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""

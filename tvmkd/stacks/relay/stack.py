@@ -6,6 +6,8 @@ It runs in the interpreter of a TVM from 0.14 to 0.19 (see :mod:`tvmkd.runtime.i
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import tvm
@@ -107,7 +109,12 @@ class RelayStack:
         builder = relay_build.RelayBuilder(
             model, lowered, tasks, goal, target["toolchain"], tensorrt=version
         )
-        return build.build_as_asked(builder, model, request, emit)
+
+        def again(path: Path) -> tuple[relay_import.Model, relay_build.RelayBuilder]:
+            part, low, found = self._tasks(replace(request, onnx=path, dims={}, model=None))
+            return part, relay_build.RelayBuilder(part, low, found, goal, target["toolchain"])
+
+        return build.build_as_asked(builder, model, request, emit, None if request.byoc else again)
 
     def profile(self, request: ProfileRequest, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""
