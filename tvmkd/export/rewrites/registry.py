@@ -7,10 +7,15 @@ from collections.abc import Callable, Mapping
 from tvmkd.export.rewrites import (
     attention,
     control_flow,
+    elementwise,
     fused,
+    indexing,
     normalisation,
     quantised,
     quantised_fused,
+    reducing,
+    signal,
+    spatial,
 )
 from tvmkd.export.rewrites.function_bodies import function_body
 from tvmkd.export.rewrites.recurrent import recurrent
@@ -27,8 +32,42 @@ _BY_DEFINITION = """
     LinearAttention NegativeLogLikelihoodLoss RotaryEmbedding SoftmaxCrossEntropyLoss SwiGLU Swish
 """
 
+_BY_DATA = "NonMaxSuppression NonZero Unique"
+_RANDOM = """
+    Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike
+"""
+
 _ONNX: Mapping[str, Lowering] = {
     **dict.fromkeys(_BY_DEFINITION.split(), function_body),
+    **dict.fromkeys(_BY_DATA.split(), indexing.depends_on_data),
+    **dict.fromkeys(_RANDOM.split(), indexing.random),
+    "BitShift": elementwise.bit_shift,
+    "Cast": elementwise.convert,
+    "CastLike": elementwise.convert,
+    "Col2Im": spatial.column_to_image,
+    "Compress": indexing.compress,
+    "ConstantOfShape": indexing.by_length,
+    "ConvTranspose": spatial.conv_transpose,
+    "CumProd": reducing.product_along,
+    "DFT": signal.fourier,
+    "DeformConv": spatial.deformable,
+    "Det": spatial.determinant,
+    "Dropout": elementwise.dropout,
+    "EyeLike": elementwise.eye_like,
+    "IsInf": elementwise.is_inf,
+    "MaxPool": spatial.max_pool,
+    "MaxUnpool": spatial.max_unpool,
+    "Mod": elementwise.modulo,
+    "OneHot": elementwise.one_hot,
+    "Pow": elementwise.power,
+    "Range": indexing.by_length,
+    "ReduceMax": reducing.extreme,
+    "ReduceMean": reducing.mean,
+    "ReduceMin": reducing.extreme,
+    "ReverseSequence": indexing.reverse_sequence,
+    "STFT": signal.short_time_fourier,
+    "SpaceToDepth": spatial.space_to_depth,
+    "TensorScatter": indexing.tensor_scatter,
     "ConvInteger": quantised.conv_integer,
     "DequantizeLinear": quantised.dequantize,
     "DynamicQuantizeLinear": quantised.dynamic_quantize,

@@ -1,0 +1,129 @@
+"""ONNX operators that TVM's importer computes in another way than ONNX, corrected.
+
+They take the place of the importer's own classes: see `tvmkd.stacks.relax.importer.read`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+from tvm import relax
+from tvm.ir.expr import GenericConst
+from tvm.relax.frontend.onnx import onnx_frontend
+
+_NO_ARITHMETIC = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
+
+
+class Clip(onnx_frontend.Clip):  # type: ignore[misc]
+    """Clip with constant bounds as one operator.
+
+    The importer guards each bound against NaN with ``where`` and expands Clip into two opaque
+    kernels, which neither fuse with a convolution by name nor take a layout.
+    """
+
+    @classmethod
+    def _impl_v13(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        bounds = []
+        for at, missing in ((1, -np.inf), (2, np.inf)):
+            bound = inputs[at] if len(inputs) > at else None
+            if bound is None:
+                bounds.append(missing)
+            elif isinstance(bound, GenericConst) and not np.isnan(bound.value.numpy()).any():
+                bounds.append(float(bound.value.numpy()))
+            else:
+                return super()._impl_v13(bb, inputs, attr, params)
+        x, dtype = inputs[0], inputs[0].ty.dtype
+        if "float" not in str(dtype):
+            return super()._impl_v13(bb, inputs, attr, params)
+        low, high = bounds
+        if np.isinf(high):
+            return x if np.isinf(low) else relax.op.maximum(x, relax.const(low, dtype))
+        if np.isinf(low):
+            return relax.op.minimum(x, relax.const(high, dtype))
+        # Of bounds that cross, ONNX takes the upper one.
+        return relax.op.clip(x, min(low, high), high)
+
+
+def _of_two(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A maximum or minimum that is NaN where its first operand is: TVM's own is where the second
+    one is, if that is not a constant.
+    """
+
+    def both(left: Any, right: Any) -> Any:
+        result = operator(left, right)
+        if "float" not in str(left.ty.dtype) or isinstance(left, GenericConst):
+            return result
+        if isinstance(right, GenericConst) and right.value.numpy().size == 1:
+            return result
+        return relax.op.where(relax.op.isnan(left), left, result)
+
+    return both
+
+
+def _folded(operator: Callable[[Any, Any], Any], mean: bool = False) -> type:
+    """``Max``, ``Min``, ``Sum`` or ``Mean`` of any number of tensors, pair by pair.
+
+    The importer stacks them and reduces over the stack.
+    """
+
+    class Folded(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
+        @classmethod
+        def _impl_v1(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+            total = reduce(lambda one, other: bb.normalize(operator(one, other)), list(inputs))
+            if mean:
+                total = relax.op.divide(total, relax.const(len(inputs), inputs[0].ty.dtype))
+            return total
+
+    return Folded
+
+
+def _checked(operator: type) -> type:
+    """``Cast`` or ``CastLike``, which refuses types that TVM does not compute with rightly."""
+
+    class Checked(operator):  # type: ignore[misc, valid-type]
+        @classmethod
+        def get_converter(cls, opset: int) -> Any:
+            original = super().get_converter(opset)
+
+            def convert(bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+                kinds = [str(each.ty.dtype) for each in inputs if hasattr(each.ty, "dtype")]
+                if "to" in attr:
+                    kinds.append(TensorProto.DataType.Name(attr["to"]).lower())
+                for kind in kinds:
+                    if kind.removeprefix("T.").startswith(_NO_ARITHMETIC):
+                        raise ValueError(f"Cast: TVM does not compute with the type {kind}")
+                return original(bb, inputs, attr, params)
+
+            return convert
+
+    return Checked
+
+
+def _refused(name: str) -> type:
+    """An operator whose number of outputs only a run would show."""
+
+    class Refused(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
+        @classmethod
+        def _impl_v1(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+            node = attr["tvm_custom"]["name"]
+            raise ValueError(f"{name} ({node}) gives a size that depends on the data")
+
+    return Refused
+
+
+CORRECTED: dict[str, type] = {
+    "Cast": _checked(onnx_frontend.Cast),
+    "CastLike": _checked(onnx_frontend.CastLike),
+    "Clip": Clip,
+    "Max": _folded(_of_two(relax.op.maximum)),
+    "Mean": _folded(relax.op.add, mean=True),
+    "Min": _folded(_of_two(relax.op.minimum)),
+    "NonMaxSuppression": _refused("NonMaxSuppression"),
+    "NonZero": _refused("NonZero"),
+    "Sum": _folded(relax.op.add),
+    "Unique": _refused("Unique"),
+}
