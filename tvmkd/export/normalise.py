@@ -8,20 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from onnx.inliner import inline_local_functions
-from onnx.version_converter import convert_version
 
 from tvmkd.base.text import first_line
 from tvmkd.export.folding import fold, foldable
 from tvmkd.export.graph import graphs
 from tvmkd.export.rewrites import lower
+from tvmkd.export.rewrites.old_opsets import raise_old
 from tvmkd.export.rewrites.registry import LOWERINGS
 from tvmkd.export.site import OURS
 
 Feed = Mapping[str, np.ndarray]
 Step = Callable[[onnx.ModelProto], onnx.ModelProto]
 Same = Callable[[onnx.ModelProto], str | None]
-
-OLDEST = 13  # the lowerings are written for it and newer
 
 
 @dataclass
@@ -42,20 +40,6 @@ class Normalised:
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without local functions."""
     return inline_local_functions(model) if model.functions else model
-
-
-def modern(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in opset 13, if the model is older: from there on, importers agree with ONNX."""
-    version = min((e.version for e in model.opset_import if e.domain in OURS), default=OLDEST)
-    if version >= OLDEST:
-        return model
-    result = convert_version(model, OLDEST)
-    # The converter may lose either.
-    del result.metadata_props[:]
-    result.metadata_props.extend(model.metadata_props)
-    known = {entry.domain for entry in result.opset_import} | OURS
-    result.opset_import.extend(e for e in model.opset_import if e.domain not in known)
-    return result
 
 
 def fold_if_needed(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -86,7 +70,7 @@ def steps_for(where: str, reasons: dict[str, str]) -> dict[str, Step]:
 
     return {
         "local functions inlined": inline,
-        "raised to opset 13": modern,
+        "raised to opset 13": lambda model: raise_old(model, where),
         "constants and fixed shapes folded": fold_if_needed,
         "operators replaced by plain ones": plain,
         "constants folded again": fold_if_needed,

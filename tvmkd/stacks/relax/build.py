@@ -13,6 +13,7 @@ from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax.importer import Model
+from tvmkd.stacks.relax.nan import keep_nan
 from tvmkd.stacks.relax.tasks import kernels, put_back, scheduled
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.tuning.records import StoredRecord
@@ -57,7 +58,7 @@ class RelaxBuilder:
         if self._target.kind.name == "cuda":
             whole = relax_cuda.with_default_schedules(whole, self._target)
         with self._target:
-            executable = tvm.compile(whole, self._target)
+            executable = tvm.compile(keep_nan(whole), self._target)
         executable.export_library(str(path), fcompile=self._linker)
         return path
 

@@ -7,46 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import tvm
 from tvm import relax
-from tvm.ir.expr import GenericConst
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
+from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.refusal import refusal, unknown
-
-
-class _Clip(onnx_frontend.Clip):  # type: ignore[misc]
-    """Clip with constant bounds as one operator.
-
-    The importer guards each bound against NaN with ``where`` and expands Clip into two opaque
-    kernels, which neither fuse with a convolution by name nor take a layout.
-    """
-
-    @classmethod
-    def _impl_v13(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
-        bounds = []
-        for at, missing in ((1, -np.inf), (2, np.inf)):
-            bound = inputs[at] if len(inputs) > at else None
-            if bound is None:
-                bounds.append(missing)
-            elif isinstance(bound, GenericConst) and not np.isnan(bound.value.numpy()).any():
-                bounds.append(float(bound.value.numpy()))
-            else:
-                return super()._impl_v13(bb, inputs, attr, params)
-        x, dtype = inputs[0], inputs[0].ty.dtype
-        if "float" not in str(dtype):
-            return super()._impl_v13(bb, inputs, attr, params)
-        if np.isinf(bounds[1]):
-            return x if np.isinf(bounds[0]) else relax.op.maximum(x, relax.const(bounds[0], dtype))
-        if np.isinf(bounds[0]):
-            return relax.op.minimum(x, relax.const(bounds[1], dtype))
-        return relax.op.clip(x, bounds[0], bounds[1])
 
 
 @dataclass
@@ -96,7 +67,7 @@ def read(
         raise InputError(problem)
     shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
     original = onnx_frontend._get_convert_map
-    onnx_frontend._get_convert_map = lambda: {**original(), "Clip": _Clip}
+    onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED}
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
         outputs = _outputs(mod, info)

@@ -1,0 +1,75 @@
+"""Operators as ONNX defines them, where TVM's importer has its own way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    from relax_graphs import operators, run
+
+    from tvmkd.base.errors import InputError
+    from tvmkd.stacks.relax import importer
+
+
+def clipped(path: Path, low: float | None, high: float | None) -> Path:
+    g = graphs.Graph(2, 3)
+    bounds = ["" if bound is None else g.weight(value=bound) for bound in (low, high)]
+    g.add("Clip", *bounds)
+    return g.save(path)
+
+
+@inside("relax")
+def test_clip_is_one_operator_for_any_bounds(tmp_path: Path) -> None:
+    x = np.array([[-3, -1, -0.5], [0.25, 1, 3]], np.float32)
+    for low, high, name in (
+        (-0.5, 1.0, "clip"),
+        (-0.5, None, "maximum"),
+        (None, 1.0, "minimum"),
+        (None, None, None),
+        (-np.inf, 1.0, "minimum"),
+        (2.0, 1.0, "clip"),
+    ):
+        mod = importer.read(clipped(tmp_path / "m.onnx", low, high)).mod
+        assert operators(mod) == ([name] if name else []), (low, high)
+        wanted = np.clip(x, -np.inf if low is None else low, np.inf if high is None else high)
+        np.testing.assert_array_equal(run(mod, [x])[0], wanted)
+
+
+@inside("relax")
+def test_maxima_and_sums_go_pair_by_pair_and_keep_nan(tmp_path: Path) -> None:
+    x = np.array([[np.nan, -1, 2], [3, np.nan, 0]], np.float32)
+    other = np.array([[0, np.nan, 1], [np.nan, 1, 4]], np.float32)
+    for kind, wanted in (
+        ("Max", np.maximum(np.maximum(x, other), 0.5)),
+        ("Min", np.minimum(np.minimum(x, other), 0.5)),
+        ("Sum", x + other + 0.5),
+        ("Mean", (x + other + 0.5) / 3),
+    ):
+        g = graphs.Graph(2, 3)
+        shift = g.weight(value=0.0)
+        weight = g.weight(2, 3)
+        g.add(kind, weight, g.weight(value=0.5))
+        path = g.save(tmp_path / "m.onnx")
+        model = graphs.onnx.load(path)
+        for tensor in model.graph.initializer:
+            if tensor.name == weight:
+                tensor.CopyFrom(graphs.onnx.numpy_helper.from_array(other, weight))
+        graphs.onnx.save(model, path)
+        assert shift
+        mod = importer.read(path).mod
+        assert not {"stack", "max", "min"} & set(operators(mod))
+        np.testing.assert_allclose(run(mod, [x])[0], wanted, rtol=1e-6)
+
+
+@inside("relax")
+def test_types_and_sizes_that_tvm_cannot_have_are_refused(tmp_path: Path) -> None:
+    g = graphs.Graph(2, 3)
+    g.add("Cast", to=19)
+    g.add("Cast", to=1)
+    with pytest.raises(InputError, match="TVM does not compute with the type float8e5m2"):
+        importer.read(g.save(tmp_path / "m.onnx"))
