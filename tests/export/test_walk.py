@@ -62,3 +62,12 @@ def test_what_inference_says_is_one_line_with_the_file(monkeypatch):
     )
     with pytest.raises(InputError, match=expected):
         inferred(branching(), "a.onnx")
+    visited = []
+    scope = Scope({}, {}, set(), 18, 18, {})
+
+    def visit(node, _scope):
+        visited.append(node.op_type)
+        return [node]
+
+    rewrite(branching(), scope, visit, "a.onnx", strict=False)
+    assert "Exp" in visited

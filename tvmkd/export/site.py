@@ -59,11 +59,16 @@ class Scope:
                 kind = helper.make_tensor_type_proto(value.data_type, value.dims)
                 self.types[node.output[0]] = kind
             return
-        if all(name in self.types for name in node.output if name) or node.domain not in OURS:
+        if node.domain not in OURS:
             return
         names = [name for name in node.input if name]
         if any(name not in self.types for name in names):
             return
+        if any(name not in self.types for name in node.output if name):
+            self._infer(node, names)
+        self._evaluate(node, names)
+
+    def _infer(self, node: onnx.NodeProto, names: Sequence[str]) -> None:
         try:
             schema = onnx.defs.get_schema(node.op_type, self.target)
             found = onnx.shape_inference.infer_node_outputs(
@@ -78,11 +83,10 @@ class Scope:
         for name, kind in found.items():
             if name and kind.ByteSize():
                 self.types.setdefault(name, kind)
-        self._evaluate(node, names)
 
     def _evaluate(self, node: onnx.NodeProto, names: Sequence[str]) -> None:
         """Keeps the value of a node that follows from fixed shapes or from small constants."""
-        if node.op_type in _RANDOM or len(node.output) != 1:
+        if node.op_type in _RANDOM or len(node.output) != 1 or node.output[0] in self.constants:
             return
         output = node.output[0]
         if node.op_type in {"Shape", "Size"}:

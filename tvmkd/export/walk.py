@@ -18,7 +18,9 @@ _LARGE = 1 << 10  # elements: more than any list of axes, sizes or pads has
 Visit = Callable[[onnx.NodeProto, Scope], list[onnx.NodeProto]]
 
 
-def rewrite(model: onnx.ModelProto, scope: Scope, visit: Visit, where: str) -> onnx.GraphProto:
+def rewrite(
+    model: onnx.ModelProto, scope: Scope, visit: Visit, where: str, *, strict: bool = True
+) -> onnx.GraphProto:
     """Puts what ``visit`` returns in place of each node, in place.
 
     Args:
@@ -26,6 +28,7 @@ def rewrite(model: onnx.ModelProto, scope: Scope, visit: Visit, where: str) -> o
         scope: empty; its names, opsets and problems are shared by the scopes of all bodies.
         visit: is called with a node and the scope that it is in.
         where: names the model in errors.
+        strict: False: where inference of the whole model fails, types are inferred node by node.
 
     Returns:
         the graph as it was, with inferred types.
@@ -33,7 +36,12 @@ def rewrite(model: onnx.ModelProto, scope: Scope, visit: Visit, where: str) -> o
     Raises:
         InputError: the model's shapes contradict each other.
     """
-    graph = inferred(model, where)
+    try:
+        graph = inferred(model, where)
+    except InputError:
+        if strict:
+            raise
+        graph = skeleton(model).graph
     _rewrite(model.graph, graph, scope, visit)
     return graph
 

@@ -68,6 +68,27 @@ def test_packed_tensors_are_cut():
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
+Q, K, V = (numbers(2, 3, length, 4, seed=length) for length in (4, 5, 6))
+V = np.ascontiguousarray(V[:, :, :5])
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "short"),
+    [
+        ([Q, K, V], {}, True),
+        ([Q, K, V], {"is_causal": 1, "scale": 0.3}, True),
+        ([X, KEY, VALUE], {"q_num_heads": 2, "kv_num_heads": 2}, True),
+        ([Q, K, V, numbers(4, 5)], {}, False),
+        ([Q, np.ascontiguousarray(K[:, :1]), np.ascontiguousarray(V[:, :1])], {}, False),
+    ],
+)
+def test_onnxs_own(values, options, short):
+    result = check("Attention", values, opset=23, **options, tolerance=1e-5)
+    products = [node.op_type for node in result.graph.node].count("MatMul")
+    assert products == 2
+    assert (len(result.graph.node) < 20) == short
+
+
 def test_forms_that_are_not_known_are_left():
     (reason,) = left(one("Attention", [X, W, B], do_rotary=1, **ONE)[0]).values()
     assert reason == "Attention has do_rotary=1"

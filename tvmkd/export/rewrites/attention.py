@@ -1,4 +1,4 @@
-"""ONNX Runtime's Attention and MultiHeadAttention (com.microsoft), in matrix products.
+"""ONNX's Attention, and ONNX Runtime's own and MultiHeadAttention, in matrix products.
 
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 """
@@ -10,6 +10,7 @@ import math
 import numpy as np
 from onnx import TensorProto
 
+from tvmkd.export.rewrites.function_bodies import function_body
 from tvmkd.export.rewrites.integers import given
 from tvmkd.export.rewrites.plain import (
     cast,
@@ -33,7 +34,7 @@ def _heads(site: Site, data: str, heads: int) -> str:
 
 
 def _attend(site: Site, query: str, key: str, value: str, bias: list[str]) -> str:
-    """[batch, heads, length, size] each; the result is [batch, length, heads * size]."""
+    """[batch, heads, length, size] each, and so is the result."""
     size = site.sizes_of(query)[-1]
     scale = site.attribute("scale", 0.0) or 1 / math.sqrt(size)
     query = site.add("Mul", [query, constant_like(site, scale, query)])
@@ -41,9 +42,13 @@ def _attend(site: Site, query: str, key: str, value: str, bias: list[str]) -> st
     for each in bias:
         scores = site.add("Add", [scores, each])
     weights = site.add("Softmax", [scores], axis=-1)
-    result = transpose(site, site.add("MatMul", [weights, value]), 0, 2, 1, 3)
-    batch, length, _, _ = site.sizes_of(result)
-    return reshape(site, result, [batch, length, -1])
+    return site.add("MatMul", [weights, value])
+
+
+def _joined(site: Site, data: str) -> str:
+    """[batch, heads, length, size] as [batch, length, heads * size]."""
+    batch, heads, length, size = site.sizes_of(data)
+    return reshape(site, transpose(site, data, 0, 2, 1, 3), [batch, length, heads * size])
 
 
 def _causal(site: Site, length: int, total: int, like: str) -> str:
@@ -87,6 +92,43 @@ def _hidden(site: Site, mask: str, like: str, batch: int, length: int, total: in
     return site.add("Where", [visible, yes, no])
 
 
+_DETAILS = {"qk_matmul_output_mode", "softcap", "softmax_precision"}
+
+
+def onnx_attention(site: Site) -> None:
+    """``Attention`` of ONNX: three products and a softmax if it has no mask and no past; other
+    forms by ONNX's own definition, which is longer.
+
+    https://onnx.ai/onnx/operators/onnx__Attention.html
+    """
+    shapes = [site.sizes(index) for index in range(3)]
+    heads = [site.attribute("q_num_heads"), *[site.attribute("kv_num_heads")] * 2]
+    plain = (
+        not any(site.has(index) for index in range(3, 7))
+        and not any(site.node.output[1:])
+        and not any(site.attribute(name) for name in _DETAILS)
+        and site.elem_type() == TensorProto.FLOAT
+    )
+    if not plain:
+        function_body(site)
+        return
+    flat = len(shapes[0]) == 3
+    sides = [
+        _heads(site, name, count) if flat else name
+        for name, count in zip(site.node.input, heads, strict=False)
+    ]
+    query, key, _ = (site.sizes_of(name) for name in sides)
+    if query[1] != key[1]:
+        function_body(site)
+        return
+    bias = []
+    if site.attribute("is_causal", 0):
+        later = np.triu(np.ones((query[2], key[2]), bool), 1)
+        bias.append(constant_like(site, np.where(later, -np.inf, 0.0), sides[0]))
+    result = _attend(site, sides[0], sides[1], sides[2], bias)
+    give(site, _joined(site, result) if flat else result)
+
+
 def attention(site: Site) -> None:
     """``Attention`` of com.microsoft: queries, keys and values from one input and one matrix.
 
@@ -121,7 +163,7 @@ def attention(site: Site) -> None:
         bias.append(_causal(site, length, total, data))
     if site.has(5):
         bias.append(given(site, 5))
-    give(site, _attend(site, query, key, value, bias), present)
+    give(site, _joined(site, _attend(site, query, key, value, bias)), present)
 
 
 def multi_head_attention(site: Site) -> None:
@@ -170,7 +212,7 @@ def multi_head_attention(site: Site) -> None:
         added.append(given(site, 5))
     if len(site.node.output) > 3 and site.node.output[3]:
         raise Refused("gives its scores")
-    give(site, _attend(site, query, key, value, added), key, value)
+    give(site, _joined(site, _attend(site, query, key, value, added)), key, value)
 
 
 def _width(site: Site, name: str) -> int:

@@ -12,7 +12,8 @@ _PASSES = 8  # bodies in bodies in bodies
 
 
 def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """A copy of ``model`` with plain operators in place of those that TVM's importers misread.
+    """A copy of ``model`` with plain operators in place of those that TVM's importers misread, or
+    ``model`` itself if there are none.
 
     Names of inputs, outputs and weights stay, and so does the opset.
 
@@ -23,20 +24,20 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
     Returns:
         the copy, and why a node could not be lowered by its name (or that of its first output):
         such a node is as it was.
-
-    Raises:
-        InputError: the model's shapes contradict each other.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
     _forget_types(result)
     opset = next((e.version for e in result.opset_import if e.domain in OURS), 1)
     reasons: dict[str, str] = {}
-    for _ in range(_PASSES):
+    for count in range(_PASSES):
+        reasons.clear()
         change = _Change(reasons)
         scope = Scope({}, {}, all_names(result.graph), opset, opset, {})
-        rewrite(result, scope, change.visit, where)
+        rewrite(result, scope, change.visit, where, strict=False)
         if not change.made:
+            if not count:
+                return model, reasons
             break
     _forget_domains(result)
     return result, reasons
@@ -59,7 +60,6 @@ class _Change:
             name, operator = site.name, node.op_type
             try:
                 lowering(site)
-                self._reasons.pop(name, None)
             except Refused as reason:
                 node.ParseFromString(before)
                 site.before.clear()

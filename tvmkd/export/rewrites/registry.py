@@ -28,7 +28,7 @@ Operator = tuple[str, str]
 Lowering = Callable[[Site], None]
 
 _BY_DEFINITION = """
-    Attention BlackmanWindow CausalConvWithState Celu CenterCropPad HammingWindow HannWindow
+    BlackmanWindow CausalConvWithState Celu CenterCropPad HammingWindow HannWindow
     LinearAttention NegativeLogLikelihoodLoss RotaryEmbedding SoftmaxCrossEntropyLoss SwiGLU Swish
 """
 
@@ -41,6 +41,7 @@ _ONNX: Mapping[str, Lowering] = {
     **dict.fromkeys(_BY_DEFINITION.split(), function_body),
     **dict.fromkeys(_BY_DATA.split(), indexing.depends_on_data),
     **dict.fromkeys(_RANDOM.split(), indexing.random),
+    "Attention": attention.onnx_attention,
     "BitShift": elementwise.bit_shift,
     "Cast": elementwise.convert,
     "CastLike": elementwise.convert,

@@ -191,8 +191,9 @@ def max_pool(site: Site) -> None:
         step = math.prod(sizes[:at])
 
         def spread(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-            both = old[:, None, :, None] + new[None, :, None, :]
-            return both.reshape(old.shape[0] * new.shape[0], -1)
+            both: np.ndarray = old[:, None, :, None] + new[None, :, None, :]
+            flat: np.ndarray = both.reshape(old.shape[0] * new.shape[0], -1)
+            return flat
 
         outside = spread(outside, bad)
         table = spread(table * sizes[at], line)

@@ -84,7 +84,7 @@ def _folded(operator: Callable[[Any, Any], Any], mean: bool = False) -> type:
 def _checked(operator: type) -> type:
     """``Cast`` or ``CastLike``, which refuses types that TVM does not compute with rightly."""
 
-    class Checked(operator):  # type: ignore[misc, valid-type]
+    class Checked(operator):  # type: ignore[misc]
         @classmethod
         def get_converter(cls, opset: int) -> Any:
             original = super().get_converter(opset)

@@ -7,7 +7,8 @@ import json
 import tvm
 from tvm import tirx
 
-_EXTREMES = {"tirx.Max", "tirx.Min"}
+_EXTREMES = ("prim.Max", "prim.Min")
+_NUMBER = "ir.FloatImm"
 
 
 def keep_nan(mod: tvm.IRModule) -> tvm.IRModule:
@@ -33,7 +34,7 @@ def _turned(function: tirx.PrimFunc) -> tirx.PrimFunc:
             continue
         fields = node["data"]
         first, second = (nodes[fields[side]] for side in "ab")
-        if second["type"] == "tirx.FloatImm" != first["type"]:
+        if second["type"] == _NUMBER != first["type"]:
             fields["a"], fields["b"] = fields["b"], fields["a"]
             changed = True
     return tvm.ir.load_json(json.dumps(graph)) if changed else function
