@@ -14,6 +14,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.export import sizes
 from tvmkd.export.graph import operators, unsupported
+from tvmkd.export.training import without_fixed_result
 from tvmkd.export.walk import skeleton
 from tvmkd.export.weights import check_external, check_finite
 
@@ -108,7 +109,8 @@ def check(
 
     Raises:
         InputError: the file is missing, truncated or not valid ONNX; external data is missing; an
-            operator is not supported (the message names its nodes); a free dimension has no size;
+            operator is not supported (the message names its nodes), or has no fixed result; a free
+            dimension has no size;
             or weights are NaN or infinite.
     """
     model = parse(path)
@@ -124,7 +126,7 @@ def check(
             f"{path}: is in opset {versions['ai.onnx']}, and this onnx {onnx.__version__} knows "
             f"{newest}: export it with opset {newest} or older"
         )
-    problem = unsupported(model, supported)
+    problem = unsupported(model, supported) or without_fixed_result(model)
     if problem:
         raise InputError(f"{path}: {problem}")
     assumed = sizes.free_batch(model, dims or {})
