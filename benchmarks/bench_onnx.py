@@ -57,9 +57,7 @@ def prepared(case: Any) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[np
     model.CopyFrom(case.model)
     inputs, outputs = case.data_sets[0]
     kept, constants = list(model.graph.input[:1]), model.graph.input[1:]
-    arrays = {
-        entry.name: value for entry, value in zip(model.graph.input, inputs, strict=False)
-    }
+    arrays = {entry.name: value for entry, value in zip(model.graph.input, inputs, strict=False)}
     for entry in constants:
         value = arrays.pop(entry.name)
         if not isinstance(value, np.ndarray):
@@ -118,7 +116,9 @@ def judge(case: Any, folder: Path, stack: str, runner: ProcessPoolExecutor) -> t
     except TvmkdError as error:
         text = str(error)
         hung = "no sign of life" in text
-        clear = error.exit_code in (4, 5) and "\n" not in text and len(text) <= 300 + len(str(folder))
+        clear = (
+            error.exit_code in (4, 5) and "\n" not in text and len(text) <= 300 + len(str(folder))
+        )
         clear = clear and path.name in text
         return "hung" if hung else "refused" if clear else "unclear", text
     except Exception as error:  # a bug of tvmkd: that is what is looked for
@@ -162,9 +162,12 @@ def table(rows: list[dict[str, str]]) -> str:
         by_operator[row["operator"]][row["end"]] += 1
     lines = [f"| operator | {' | '.join(ENDS)} |", "|---|" + "---:|" * len(ENDS)]
     order = sorted(by_operator, key=lambda name: (set(by_operator[name]) == {"right"}, name))
-    for name in order:
-        lines.append(f"| {name} | {' | '.join(str(by_operator[name][end] or '') for end in ENDS)} |")
+    lines += [f"| {name} | {_counts(by_operator[name])} |" for name in order]
     return "\n".join(lines)
+
+
+def _counts(ends: collections.Counter[str]) -> str:
+    return " | ".join(str(ends[end] or "") for end in ENDS)
 
 
 def main() -> int:

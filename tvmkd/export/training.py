@@ -21,19 +21,16 @@ def without_fixed_result(model: onnx.ModelProto) -> str | None:
     """
     constants = _constants(model)
     for node in nodes(model):
-        name = node.name or next(iter(node.output), "?")
         if node.domain not in ("", "ai.onnx"):
             continue
+        where = f'{node.op_type} (node "{(node.name or next(iter(node.output), "?"))[:60]}")'
         if node.op_type in _RANDOM:
             return (
-                f'{node.op_type} (node "{name[:60]}") draws random numbers, so its result cannot be '
-                "checked: make them an input of the model"
+                f"{where} draws random numbers, so its result cannot be checked: "
+                "make them an input of the model"
             )
         if _trains(node, constants):
-            return (
-                f'{node.op_type} (node "{name[:60]}") is in training mode: export the network after '
-                "model.eval()"
-            )
+            return f"{where} is in training mode: export the network after model.eval()"
     return None
 
 
@@ -53,9 +50,11 @@ def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     found = {}
     for graph in graphs(model):
         tensors = [(tensor.name, tensor) for tensor in graph.initializer]
-        for node in graph.node:
-            if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-                tensors.append((node.output[0], node.attribute[0].t))
+        tensors += [
+            (node.output[0], node.attribute[0].t)
+            for node in graph.node
+            if node.op_type == "Constant" and node.attribute[0].HasField("t")
+        ]
         for name, tensor in tensors:
             outside = tensor.data_location == onnx.TensorProto.EXTERNAL
             if not outside and int(np.prod(tensor.dims)) == 1:
