@@ -57,3 +57,11 @@ def test_types_are_known_behind_an_operator_that_inference_does_not_know(registr
     result, _ = lower(model, "a.onnx")
     assert seen[0] == (2, 3)
     assert [entry.domain for entry in result.opset_import] == [""]
+
+
+def test_a_model_that_needs_nothing_is_returned_and_unread_weights_are_dropped(registry):
+    registry["", "Mish"] = lambda site: site.become("Elu", [site.node.input[0]])
+    model = text("(float[2] x) => (float y) <float[2] w = {1, 2}> { y = Add(x, w) }")
+    assert lower(model, "a.onnx")[0] is model
+    model = text("(float[2] x) => (float y) <float[2] w = {1, 2}> { y = Mish(x, w) }")
+    assert list(lower(model, "a.onnx")[0].graph.initializer) == []

@@ -92,3 +92,8 @@ def test_by_groups_with_channels_last(last):
     assert reasons == {}
     (got,) = run(result, {"x0": given})
     np.testing.assert_allclose(got, wanted.transpose(0, 2, 3, 1) if last else wanted, atol=1e-5)
+
+
+def test_by_the_batch_itself_in_training():
+    values = [numbers(3, 4, 2, 2), *(np.abs(numbers(4, seed=at)) for at in range(1, 5))]
+    check("BatchNormalization", values, outputs=3, training_mode=1, momentum=0.7, tolerance=1e-5)

@@ -11,7 +11,7 @@ from tvmkd.base.errors import InputError, MissingError
 
 pytest.importorskip("tvm", reason="this TVM is not installed")
 
-from tvmkd.stacks.relax.refusal import advice, refusal
+from tvmkd.stacks.relax.refusal import advice, refusal, unknown
 
 PATH = Path("folder/model.onnx")
 
@@ -74,3 +74,17 @@ def test_an_error_of_ours_stays_as_it_is() -> None:
 def test_the_other_stack_is_named_where_it_has_the_operator() -> None:
     assert "--stack relay" in advice("NonMaxSuppression")
     assert "--stack" not in advice("Resize")
+
+
+def test_a_node_without_a_plain_form_is_refused_though_the_importer_knows_it() -> None:
+    from onnx import helper
+
+    node = helper.make_node("Dropout", ["x", "r", "t"], ["y"])
+    model = helper.make_model(helper.make_graph([node], "net", [], []))
+    info = SimpleNamespace(reasons={"y": "Dropout has training_mode=1", "z": "Relu is odd"})
+    wanted = (
+        'folder/model.onnx: Dropout (node "y") has training_mode=1: rewrite this part of the model'
+    )
+    assert unknown(PATH, model, info, {"Dropout"}) == wanted
+    info.reasons = {"y": "Relu is odd"}
+    assert unknown(PATH, model, info, {"Dropout"}) is None

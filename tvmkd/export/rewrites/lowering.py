@@ -40,6 +40,7 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
                 return model, reasons
             break
     _forget_domains(result)
+    _forget_weights(result)
     return result, reasons
 
 
@@ -87,3 +88,14 @@ def _forget_domains(model: onnx.ModelProto) -> None:
     kept = [entry for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
+
+
+def _forget_weights(model: onnx.ModelProto) -> None:
+    """Drops weights that no node reads any more: TVM reads all, also of types that it has not."""
+    used = {name for body in graphs(model.graph) for node in body.node for name in node.input}
+    used |= {entry.name for body in graphs(model.graph) for entry in body.output}
+    used |= {entry.name for entry in model.graph.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    if len(kept) < len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)

@@ -201,3 +201,31 @@ def group_normalization(site: Site) -> None:
     column = [-1] + [1] * (len(shape) - 2)
     scale, bias = (reshape(site, given(site, index), column) for index in (1, 2))
     site.become("Add", [site.add("Mul", [cast(site, result, kind), scale]), bias])
+
+
+def batch_normalization(site: Site) -> None:
+    """``BatchNormalization`` in training: by the batch's own mean and variance.
+
+    https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
+    """
+    if not site.attribute("training_mode", 0):
+        return
+    data, shape = given(site, 0), site.sizes()
+    axes = [0, *range(2, len(shape))]
+    column = [1, -1] + [1] * (len(shape) - 2)
+    mean = reduce(site, "Mean", data, axes)
+    apart = site.add("Sub", [data, mean])
+    variance = reduce(site, "Mean", site.add("Mul", [apart, apart]), axes)
+    epsilon = constant_like(site, site.attribute("epsilon", 1e-5), data)
+    root = site.add("Sqrt", [site.add("Add", [variance, epsilon])])
+    scale, bias = (reshape(site, given(site, index), column) for index in (1, 2))
+    result = site.add("Add", [site.add("Mul", [site.add("Div", [apart, root]), scale]), bias])
+    momentum = site.attribute("momentum", 0.9)
+    running = []
+    for index, found in ((3, mean), (4, variance)):
+        old = given(site, index)
+        kept = site.add("Mul", [old, constant_like(site, momentum, old)])
+        fresh = reshape(site, cast(site, found, site.elem_type(index)), [-1])
+        added = site.add("Mul", [fresh, constant_like(site, 1 - momentum, old)])
+        running.append(site.add("Add", [kept, added]))
+    give(site, result, *running)

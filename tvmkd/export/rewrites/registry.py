@@ -42,6 +42,7 @@ _ONNX: Mapping[str, Lowering] = {
     **dict.fromkeys(_BY_DATA.split(), indexing.depends_on_data),
     **dict.fromkeys(_RANDOM.split(), indexing.random),
     "Attention": attention.onnx_attention,
+    "BatchNormalization": normalisation.batch_normalization,
     "BitShift": elementwise.bit_shift,
     "Cast": elementwise.convert,
     "CastLike": elementwise.convert,

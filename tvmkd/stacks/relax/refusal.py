@@ -12,7 +12,7 @@ import tvm
 
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.export.check import ModelInfo
-from tvmkd.export.graph import missing, unsupported
+from tvmkd.export.graph import missing, nodes, unsupported
 
 # The operators that Relay's importer has and Relax's lacks, or has for constants only.
 BY_RELAY = frozenset(
@@ -57,12 +57,25 @@ def unknown(path: Path, model: onnx.ModelProto, info: ModelInfo, known: Set[str]
     """
     places = missing(model, known)
     if not places:
-        return None
+        return _without_plain_form(path, model, info)
     said = [
         info.reasons[node] for nodes in places.values() for node in nodes if node in info.reasons
     ]
     problem = unsupported(model, known, advice(*places))
     return f"{path}: {problem} ({said[0][:80]})" if said else f"{path}: {problem}"
+
+
+def _without_plain_form(path: Path, model: onnx.ModelProto, info: ModelInfo) -> str | None:
+    """The line for a node that the importer knows, but would read wrongly, or None."""
+    for node in nodes(model):
+        name = node.name or next(iter(node.output), "")
+        reason = info.reasons.get(name, "")
+        if reason.startswith(f"{node.op_type} "):
+            what = (
+                f'{node.op_type} (node "{name[:60]}") {reason.removeprefix(node.op_type).strip()}'
+            )
+            return f"{path}: {what}: {advice(node.op_type)}"
+    return None
 
 
 def advice(*operators: str) -> str:
