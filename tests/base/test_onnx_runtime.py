@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -111,3 +112,24 @@ def test_without_onnx_runtime_the_message_says_how_to_install_it(
 )
 def test_element_types_have_numpy_names(kind: str, dtype: str) -> None:
     assert onnx_runtime.numpy_dtype(kind) == dtype
+
+
+def test_products_of_bytes_are_summed_exactly_on_demand() -> None:
+    """uint8 times int8, twice 255 * 127: a sum that does not fit in 16 bits."""
+    from onnx import TensorProto, helper
+
+    sides = [
+        helper.make_tensor("b", TensorProto.INT8, [4, 1], [127] * 4),
+    ]
+    node = helper.make_node("MatMulInteger", ["x", "b"], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 1])],
+        sides,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnx_runtime.open_session(model.SerializeToString(), exact=True)
+    x = np.full((1, 4), 255, np.uint8)
+    assert session.run(None, {"x": x})[0].item() == 4 * 255 * 127

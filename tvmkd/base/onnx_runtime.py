@@ -44,6 +44,7 @@ def open_session(
     *,
     threads: int = 0,
     optimize: bool = True,
+    exact: bool = False,
     spin: bool = True,
     weights: Path | None = None,
     providers: Sequence[str | tuple[str, dict[str, Any]]] = (CPU,),
@@ -57,6 +58,8 @@ def open_session(
         name: the model's name in messages; by default the file's.
         threads: threads of one operator; 0: one for each physical core.
         optimize: False leaves the graph as it is in the file.
+        exact: sum products of bytes exactly. Otherwise, on x86 CPUs with AVX2 only, sums of two
+            products of uint8 and int8 stop at 16 bits. Needs ``optimize``.
         spin: whether idle threads spin while they wait for work.
         weights: the folder of external weights, for a model given as bytes.
         providers: execution providers, the preferred one first, each with or without options.
@@ -79,6 +82,8 @@ def open_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(written)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if weights is not None:
         folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, str(weights.resolve()))

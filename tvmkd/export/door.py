@@ -80,7 +80,7 @@ class _Original:
         """
         if self._found is not None:
             return self._found
-        session = open_session(self._path)
+        session = open_session(self._path, exact=True)
         rng = np.random.default_rng(0)
         specs = [
             {"name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype}

@@ -51,7 +51,7 @@ def run(
     extra = [name for name in sources(facts) if name not in given]
     names = [fact.name for fact in facts]
     _refuse_random(path, model)
-    first = open_session(path, threads=1)
+    first = open_session(path, threads=1, exact=True)
     others = _others(path, model, extra)
     samples: list[Sample] = []
     runs: dict[str, list[list[np.ndarray]]] = {name: [] for name in (*names, *extra)}
