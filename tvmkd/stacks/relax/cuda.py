@@ -18,6 +18,7 @@ from tvm.s_tir import dlight
 
 from tvmkd.base.errors import InputError
 from tvmkd.stacks.relax.accumulate import sums_in_float32
+from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.importer import simplify
 
 _QUANTISED = ("QuantizeLinear", "QLinear", "ConvInteger", "MatMulInteger")
@@ -48,6 +49,7 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
+            LimitFusion,
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(),

@@ -16,6 +16,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
+from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.refusal import refusal, unknown
 
@@ -128,6 +129,7 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
             relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
+            LimitFusion,
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination(),
