@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tvmkd.base.errors import TvmkdError
-from tvmkd.bench import measure
+from tvmkd.bench import measure, session
 from tvmkd.bench.messages import Loaded
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing.loop import WarmUp
@@ -24,15 +24,18 @@ class FakeProcess:
 
     Options of its spec: ``call_s`` (default 0.001; a list has one value for each build), ``off``
     (error of its outputs), ``fails_at`` (the round in which it fails, from 0), ``fails_in``
-    ("prepare" or "facts").
+    ("prepare" or "facts"), ``fails_at_start`` (the start whose first round fails, from 0).
     """
 
     log: list[tuple[Any, ...]]
 
-    def __init__(self, spec: EngineSpec, threads: int, cpus: Sequence[int]) -> None:
-        self.spec, self.threads, self.cpus = spec, threads, cpus
+    def __init__(
+        self, spec: EngineSpec, threads: int, cpus: Sequence[int], padding: int = 0
+    ) -> None:
+        self.spec, self.threads, self.cpus, self.padding = spec, threads, cpus, padding
         self.other_cpu: list[float] = []
         self.rounds = 0
+        self.start = sum(call[:2] == ("start", spec.name) for call in self.log)
         self.log.append(("start", spec.name, spec.path, dict(spec.options)))
 
     def __enter__(self) -> FakeProcess:
@@ -69,7 +72,11 @@ class FakeProcess:
     def time(self, count: int, limit_s: float) -> list[float]:
         self.log.append(("time", self.spec.name, count, limit_s))
         self.rounds += 1
-        if self.spec.options.get("fails_at") == self.rounds - 1:
+        options = self.spec.options
+        if (
+            options.get("fails_at") == self.rounds - 1
+            or options.get("fails_at_start") == self.start
+        ):
             raise TvmkdError("it crashed")
         return [self._call_s() * 1e3] * count
 
@@ -84,6 +91,7 @@ def plant(patch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     log: list[tuple[Any, ...]] = []
     patch.setattr(FakeProcess, "log", log, raising=False)
     patch.setattr(measure, "EngineProcess", FakeProcess)
+    patch.setattr(session, "EngineProcess", FakeProcess)
     return log
 
 

@@ -11,11 +11,11 @@ import pytest
 import toys
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import CompareOptions, Comparison, EngineSpec, compare, measure, rules
+from tvmkd.bench import CompareOptions, Comparison, EngineSpec, compare, measure, rules, session
 from tvmkd.tensorrt import device
 
 KIND = "bench.engines_for_tests:Matmul"
-QUICK = CompareOptions(threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
+QUICK = CompareOptions(threads=1, seconds=0.1, rounds=2, processes=1, warmup_limit=0.2)
 
 
 def _fake(name: str, **options: Any) -> EngineSpec:
@@ -31,7 +31,7 @@ def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ...]
 
 
 def _compared(*specs: EngineSpec, **options: Any) -> Comparison:
-    method = CompareOptions(**{"threads": 1, "dims": {"n": 1}, **options})
+    method = CompareOptions(**{"threads": 1, "dims": {"n": 1}, "processes": 1, **options})
     return compare(specs, "m.onnx", options=method)
 
 
@@ -69,7 +69,7 @@ def test_each_build_gets_its_share_and_as_many_calls_as_the_slowest(
 def test_very_quick_engines_make_a_limited_number_of_calls(log: list[tuple[Any, ...]]) -> None:
     _compared(fake_process.engine("a", call_s=1e-6), seconds=4, rounds=4)
     (count,) = {call[2] for call in log if call[0] == "time"}
-    assert count == measure.MOST_SAMPLES // 4
+    assert count == session.MOST_SAMPLES // 4
 
 
 def test_the_reference_is_the_model_without_optimisation(log: list[tuple[Any, ...]]) -> None:

@@ -135,7 +135,7 @@ def test_a_corrupt_manifest_is_said_where_the_artifact_is_used(
     out = tmp_path / "out"
     assert tvmkd("build", onnx, "--untuned", "-o", out).code == 0
     (out / "manifest.json").write_text('{"schema_version": 1')
-    quick = ("--seconds", "0.1", "--rounds", "2", "--threads", "1")
+    quick = ("--seconds", "0.1", "--rounds", "2", "--processes", "1", "--threads", "1")
     done = tvmkd("compare", onnx, "--artifact", out, *quick)
     assert done.code == 4
     assert done.line.startswith(f"{out / 'manifest.json'}: the manifest is corrupt")

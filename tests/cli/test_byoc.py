@@ -11,7 +11,7 @@ import toys
 
 pytestmark = pytest.mark.usefixtures("warm_worker")
 
-QUICK = ("--seconds", "0.1", "--rounds", "2", "--threads", "1")
+QUICK = ("--seconds", "0.1", "--rounds", "2", "--processes", "1", "--threads", "1")
 
 
 def test_a_library_with_regions_is_an_engine_of_its_own(tvmkd: Any, tmp_path: Path) -> None:

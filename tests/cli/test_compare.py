@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-QUICK = ("--seconds", "0.1", "--rounds", "2", "--threads", "1")
+QUICK = ("--seconds", "0.1", "--rounds", "2", "--processes", "1", "--threads", "1")
 
 
 @pytest.fixture

@@ -44,7 +44,21 @@ def test_weights_of_ones_own_network(tvmkd: Any, weights: Path, tmp_path: Path) 
     assert done.code == 0, done.err
     assert "agrees with PyTorch" in done.out
     # What a free batch is for.
-    assert tvmkd("compare", out, "--dim", "batch=3", "--seconds", "0.05", "--rounds", "2").code == 0
+    assert (
+        tvmkd(
+            "compare",
+            out,
+            "--dim",
+            "batch=3",
+            "--seconds",
+            "0.05",
+            "--rounds",
+            "2",
+            "--processes",
+            "1",
+        ).code
+        == 0
+    )
 
 
 def test_what_is_missing_is_said(tvmkd: Any, weights: Path, tmp_path: Path) -> None:

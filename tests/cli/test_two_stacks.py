@@ -15,7 +15,7 @@ from tvmkd.boards.fleet import start_server, start_tracker
 from tvmkd.runtime import interpreters
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("warm_worker")]
-QUICK = ("--seconds", "0.2", "--rounds", "2", "--threads", "1")
+QUICK = ("--seconds", "0.2", "--rounds", "2", "--processes", "1", "--threads", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ SECTIONS: dict[str, Any] = {
     "student": {"model": "residual", "args": {"widths": [8, 16], "depth": 1}},
     "distill": {"loss": "kd", "epochs": 6, "seeds": [0], "baseline": False, "lr": 4e-3},
     "quantize": {"method": "ptq", "allow_slow": True},
-    "compare": {"seconds": 0.1, "rounds": 2},
+    "compare": {"seconds": 0.1, "rounds": 2, "processes": 1},
 }
 
 

@@ -126,7 +126,13 @@ def test_the_config_s_method_reaches_the_comparison(
     monkeypatch.setattr(bench, "compare", compare, raising=False)
     monkeypatch.setattr(table, "following", following)
     monkeypatch.setattr(table, "show", show)
-    section = {"engines": ["onnxruntime"], "threads": 5, "seconds": 0.5, "rounds": 4}
+    section = {
+        "engines": ["onnxruntime"],
+        "threads": 5,
+        "seconds": 0.5,
+        "rounds": 4,
+        "processes": 6,
+    }
     made = context(
         tmp_path, "jetson-nano", compare=section, export={"precision": "fp16", "batch": 2}
     )
@@ -144,7 +150,12 @@ def test_the_config_s_method_reaches_the_comparison(
     assert [sample["image"].ravel().tolist() for sample in samples] == [[0, 1], [2, 3]]
     assert call.kwargs["progress"] == "follow"
     assert call.kwargs["options"] == bench.CompareOptions(
-        threads=5, seconds=0.5, rounds=4, budget_ms=80.0, reference=made.full_precision
+        threads=5,
+        seconds=0.5,
+        rounds=4,
+        processes=6,
+        budget_ms=80.0,
+        reference=made.full_precision,
     )
     result.save.assert_called_once_with(made.comparison)
     show.assert_called_once_with(result)
@@ -172,7 +183,7 @@ def test_the_teacher_is_timed_alone_in_onnx_runtime(
     compare.assert_called_once_with(
         [EngineSpec("onnxruntime", "onnxruntime", made.teacher_onnx)],
         made.teacher_onnx,
-        options=bench.CompareOptions(threads=2, seconds=asked, rounds=2),
+        options=bench.CompareOptions(threads=2, seconds=asked, rounds=2, processes=1),
     )
 
 

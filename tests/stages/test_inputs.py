@@ -149,6 +149,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "compare.threads": (3, (*COMPILERS, "compare")),
     "compare.seconds": (0.5, ("quantize", "compare")),
     "compare.rounds": (2, ("quantize", "compare")),
+    "compare.processes": (4, ("quantize", "compare")),
     "gate.require": (["tvm.p99 < 1s"], ("gate",)),
 }
 

@@ -32,6 +32,7 @@ CONFIG: dict[str, Any] = {
         "threads": 1,
         "seconds": 0.1,
         "rounds": 2,
+        "processes": 1,
     },
     "gate": {"require": ["tvm.p50 < 1s"]},
 }

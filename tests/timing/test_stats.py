@@ -106,7 +106,7 @@ def test_order_statistics_are_the_binomial_s() -> None:
 
 def test_student_s_t_is_that_of_a_table() -> None:
     for freedom, value in ((1, 12.7062), (2, 4.30265), (9, 2.26216), (30, 2.04227), (999, 1.96234)):
-        assert stats._t(freedom) == pytest.approx(value, rel=1e-5)
+        assert stats.student_t(freedom) == pytest.approx(value, rel=1e-5)
 
 
 def test_the_bootstrap_s_interval_is_stretched_on_a_log_scale() -> None:

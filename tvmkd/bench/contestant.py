@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tvmkd.bench.process import EngineProcess
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing import stats
 from tvmkd.timing.loop import WarmUp
+from tvmkd.timing.processes import median_over_processes
 
 
 class Disagrees(TvmkdError):
@@ -31,11 +33,15 @@ class Run:
         process: the engine's process.
         spec: the engine as requested; the process may run one of its builds.
         tolerance: largest error allowed; None: that of the precision.
+        start: numbers the processes of the engine, from zero.
     """
 
-    def __init__(self, process: EngineProcess, spec: EngineSpec, tolerance: float | None) -> None:
+    def __init__(
+        self, process: EngineProcess, spec: EngineSpec, tolerance: float | None, start: int = 0
+    ) -> None:
         self.process = process
         self.spec = spec
+        self.start = start
         self.name = process.spec.name
         self.tolerance = tolerance or engine_class(spec.kind).tolerance[spec.precision]
         self.rounds: list[list[float]] = []
@@ -99,20 +105,30 @@ class Run:
 
 
 def figures(runs: Sequence[Run]) -> schema.Engine:
-    """The results of an engine, from its builds, which were timed in the same rounds.
+    """The results of an engine, from its processes.
 
-    A round contains the calls of all builds, one build after the other. Values of single builds
-    (size, memory, error) are the largest of them; facts are those of the first build.
+    Builds with the same ``start`` were timed in the same rounds: a round contains the calls of all
+    of them, one build after the other. Values of single processes (size, memory, error) are the
+    largest of them; facts are those of the first.
     """
     first, spec = runs[0], runs[0].spec
-    rounds = [
-        [sample for build in builds for sample in build]
-        for builds in zip(*(run.rounds for run in runs), strict=True)
+    processes = [
+        [
+            [sample for build in builds for sample in build]
+            for builds in zip(*(run.rounds for run in together), strict=True)
+        ]
+        for _, together in itertools.groupby(runs, key=lambda run: run.start)
     ]
+    rounds = [one for each in processes for one in each]
     samples = [sample for one in rounds for sample in one]
     builds = [run.build() for run in runs] if "build" in first.process.spec.options else []
     p50 = stats.percentile(samples, 50)
-    error = stats.builds_error([build.p50 for build in builds])
+    ci95 = stats.widened(
+        p50, stats.median_ci(rounds), stats.builds_error([build.p50 for build in builds])
+    )
+    if len(processes) > 1:
+        _, (low, high) = median_over_processes(processes)
+        ci95 = (min(low, p50), max(high, p50))
     busy = [share for run in runs for share in run.process.other_cpu]
     on_board = "board" in first.facts
     return schema.Engine(
@@ -122,12 +138,13 @@ def figures(runs: Sequence[Run]) -> schema.Engine:
         threads=first.facts.get("board_threads") or first.process.threads,
         samples_ms=samples,
         round_sizes=[len(one) for one in rounds],
+        process_rounds=[len(each) for each in processes] if len(processes) > 1 else [],
         p50=p50,
         **{f"p{q}": stats.percentile(samples, q) for q in (90, 95, 99)},
         mean=float(np.mean(samples)),
         min=min(samples),
         max=max(samples),
-        ci95=stats.widened(p50, stats.median_ci(rounds), error),
+        ci95=ci95,
         max_abs_error=max(run.agreement.max_abs_error for run in runs),
         relative_error=max(run.agreement.relative_error for run in runs),
         tolerance=first.tolerance,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,18 +16,15 @@ from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.version import __version__
 from tvmkd.bench import context, gpu, machine, rules, schema
 from tvmkd.bench import inputs as feeding
-from tvmkd.bench.contestant import Run, figures
+from tvmkd.bench.contestant import figures
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.options import CompareOptions
 from tvmkd.bench.process import EngineProcess
+from tvmkd.bench.session import Feed, Progress, Session
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.bench.verdict import decide
 from tvmkd.export.check import input_shapes
 from tvmkd.tensorrt import device
-from tvmkd.timing.rounds import in_order
-
-Progress = Callable[[str, dict[str, Any]], None]
-"""Called between turns, never during one, with "check", "warm", "round" or "left_out" and data."""
 
 MEASURED = (
     "one call as a user makes it, numpy arrays in and numpy arrays out, on one thread of control; "
@@ -40,7 +36,6 @@ IDLE = (
 )
 DEFAULT = CompareOptions()
 SAMPLES = 3
-MOST_SAMPLES = 20_000
 
 
 def compare(
@@ -81,48 +76,9 @@ def compare(
             reference, onnx, inputs, options, threads, cpus, folder
         )
         paths, names = sorted((folder / "in").glob("*.npz")), list(samples[0])
-        left_out: list[schema.LeftOut] = []
-
-        def keeps_up(run: Run, step: Callable[[], None]) -> bool:
-            """Runs one step of an engine. If it fails, the engine is left out."""
-            try:
-                step()
-            except TvmkdError as error:
-                left_out.append(run.drop(error))
-                tell("left_out", {"engine": run.name, **left_out[-1].model_dump()})
-                return False
-            return True
-
-        def enter(run: Run, number: int) -> None:
-            tell("check", {"engine": run.name})
-            run.check(paths, names, folder / f"out-{number}", options.prepare_timeout, wanted)
-            tell("warm", {"engine": run.name})
-            run.warm = run.process.warm_up(options.warmup_seconds)
-
-        runs: list[Run] = []
-        for spec in specs:
-            for build in rules.each_build(spec, options.builds):
-                process = stack.enter_context(EngineProcess(build, threads, cpus))
-                run = Run(process, spec, options.tolerance)
-                if keeps_up(run, functools.partial(enter, run, len(left_out) + len(runs))):
-                    runs.append(run)
-                elif left_out[-1].why == "missing":
-                    break  # the other builds would report the same
-        for turn in range(rounds):
-            tell("round", {"round": turn, "rounds": rounds, "engines": [r.name for r in runs]})
-            fallen = []
-            for run in in_order(runs, turn):
-                # The same number of calls for all builds, set by the slowest: otherwise fast builds
-                # would weigh more.
-                builds_s = [each.warm.call_seconds for each in runs if each.spec is run.spec]
-                share = rounds * len(builds_s)
-                most = max(5, MOST_SAMPLES // share)
-                step = functools.partial(run.turn, options.seconds / share, most, max(builds_s))
-                if not keeps_up(run, step):
-                    fallen.append(run)
-            runs = [run for run in runs if run not in fallen]
-            look()
-        runs = [run for run in runs if keeps_up(run, run.ask_facts)]
+        feed = Feed(paths, names, wanted, folder)
+        session = Session(specs, options, rounds, threads, cpus, feed, tell, look)
+        runs = session.measure()
     groups = [[run for run in runs if run.spec is spec] for spec in specs]
     engines = [figures(group) for group in groups if group]
     after = machine.weather()
@@ -144,7 +100,8 @@ def compare(
         method=schema.Method(
             threads=threads,
             pinned_cpus=cpus,
-            rounds=rounds,
+            rounds=session.rounds,
+            processes=session.processes,
             order="ABBA: every other round in reverse order",
             seconds=options.seconds,
             seed=options.seed if inputs is None else None,
@@ -157,7 +114,7 @@ def compare(
         ),
         budget=None if options.budget_ms is None else schema.Budget(model_ms=options.budget_ms),
         engines=engines,
-        left_out=left_out,
+        left_out=session.left_out,
         verdict=context.marked(decide(engines), engines),
         warnings=context.warnings(engines, where) + context.weak_check(wanted),
     )

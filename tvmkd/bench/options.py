@@ -16,6 +16,11 @@ class CompareOptions:
         seconds: measuring time of each engine, without warm-up.
         rounds: turns of each engine; rounded up to an even number, since every other round runs in
             reverse order.
+        processes: how often each engine is started, in an environment of another size each time:
+            what differs from process to process is then in the intervals. ``seconds`` and
+            ``rounds`` are shared by its processes. None: at least 3 and at most 10, as many as take
+            as long to start as all measuring. One where engines run on a board, or where ``builds``
+            are asked for.
         builds: how often each engine that chooses tactics by measuring is built (``built_here`` of
             its class, or its option ``rebuild``). Each build is timed in its own process for its
             share of ``seconds``, and differences between builds widen the engine's interval. With
@@ -36,6 +41,7 @@ class CompareOptions:
     threads: int | None = None
     seconds: float = 5.0
     rounds: int = 10
+    processes: int | None = None
     builds: int = 1
     cuda_graph: bool | None = None
     budget_ms: float | None = None

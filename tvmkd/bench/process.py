@@ -25,6 +25,8 @@ from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.timing.loop import WarmUp
 
 ANSWER_TIMEOUT_S = 60.0
+PADDING = "TVMKD_PADDING"
+MOST_PADDING = 4096  # bytes: a page, after which places in it repeat
 
 
 class EngineProcess:
@@ -33,17 +35,25 @@ class EngineProcess:
     Between its turns the whole process group is stopped (SIGSTOP): the thread pools of TVM, ONNX
     Runtime and OpenMP spin for a while after a call, which would slow down the next engine. At the
     start of a turn the process is continued and makes a few calls that are not timed.
+
+    Args:
+        spec: the engine.
+        threads: of the engine.
+        cpus: numbers of the CPUs to use; empty: all.
+        padding: bytes that its environment is larger: the environment lies above the stack, so they
+            move everything on it, and with it how buffers lie to each other.
     """
 
-    def __init__(self, spec: EngineSpec, threads: int, cpus: Sequence[int]) -> None:
+    def __init__(
+        self, spec: EngineSpec, threads: int, cpus: Sequence[int], padding: int = 0
+    ) -> None:
         self.spec = spec
         self.threads = threads
         self._cpus = list(cpus)
         runs = _interpreter(spec)
         argv = [runs.python, "-m", "tvmkd.bench.host"]
-        self._child = Child(
-            argv, env={**environment(threads, spec.precision), **runs.environment()}
-        )
+        variables = environment(threads, spec.precision)
+        self._child = Child(argv, env={**variables, **runs.environment(), PADDING: "x" * padding})
         self._closed = False
         self.other_cpu: list[float] = []
         """For each turn, how many CPUs' worth of work other processes did meanwhile."""

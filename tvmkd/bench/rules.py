@@ -48,11 +48,16 @@ def check_call(
     threads = options.threads or available
     if not 1 <= threads <= available:
         raise UsageError(f"compare: {threads} threads on {available} CPUs: at most one a CPU")
-    budget, builds = options.budget_ms, options.builds
-    if not (
-        options.seconds > 0 and options.rounds > 0 and builds > 0 and (budget is None or budget > 0)
-    ):
-        raise UsageError("compare: seconds, rounds, builds and the budget must be above zero")
+    budget, builds, processes = options.budget_ms, options.builds, options.processes
+    numbers = (options.seconds, options.rounds, builds, budget, processes)
+    if not all(number is None or number > 0 for number in numbers):
+        raise UsageError(
+            "compare: seconds, rounds, processes, builds and the budget must be above zero"
+        )
+    if builds > 1 and (processes or 1) > 1:
+        raise UsageError(
+            "compare: every build has a process of its own: give --builds or --processes"
+        )
     if builds > 1 and not any(map(is_built, specs)):
         could = [name for name in engine_registry.ENGINES if engine_class(name).built_here]
         raise UsageError(
@@ -62,6 +67,34 @@ def check_call(
     if not onnx.is_file():
         raise InputError(f"{onnx}: no such file")
     return machine.choose_cpus(threads), threads, options.rounds + options.rounds % 2
+
+
+LEAST, MOST = 3, 10
+"""Processes of each engine: Student's t is 4.3 for three of them, and 2.3 for ten."""
+
+
+def processes(specs: Sequence[EngineSpec], options: CompareOptions, start_seconds: float) -> int:
+    """How often each engine is started.
+
+    Args:
+        start_seconds: what it took to start every engine once, warm-up included.
+
+    Returns:
+        ``options.processes``; without it as many as take as long to start as all measuring, but
+        from `LEAST` to `MOST`. One on a board, and where builds are repeated.
+    """
+    if options.processes is not None:
+        return options.processes
+    if options.builds > 1 or any(engine_class(spec.kind).link is not None for spec in specs):
+        return 1
+    measuring = options.seconds * len(specs)
+    return min(MOST, max(LEAST, int(measuring / max(start_seconds, 1e-3))))
+
+
+def rounds_of_each(rounds: int, processes: int) -> int:
+    """The rounds of each process: an even number, since every other round is in reverse order."""
+    share = -(-rounds // processes)
+    return share + share % 2
 
 
 def device(spec: EngineSpec) -> Device | None:

@@ -130,6 +130,8 @@ class Method(_Table):
     """What the other engines did meanwhile."""
     builds: int = 1
     """Builds of each engine that is built here."""
+    processes: int = 1
+    """How often each engine was started."""
     cuda_graph: bool | None = None
     """Whether engines on the GPU ran through CUDA graphs; null: there were none."""
 
@@ -171,6 +173,8 @@ class Engine(_Table):
     """Every sample, round after round."""
     round_sizes: list[int]
     """Number of samples in each round."""
+    process_rounds: list[int] = Field(default_factory=list)
+    """Number of rounds of each of its processes, which ran one after the other; empty: one."""
     p50: float
     """Median."""
     p90: float
@@ -186,7 +190,7 @@ class Engine(_Table):
     max: float
     """Largest sample."""
     ci95: tuple[float, float]
-    """95 % interval of the median; with several builds it includes their differences."""
+    """95 % interval of the median; it includes what differs between processes and builds."""
     max_abs_error: float
     """Largest difference from the reference, over all outputs."""
     relative_error: float
@@ -230,6 +234,14 @@ class Engine(_Table):
             start += size
         return result
 
+    def processes(self) -> list[list[list[float]]]:
+        """`rounds` by process."""
+        rounds, result, start = self.rounds(), [], 0
+        for count in self.process_rounds or [len(rounds)]:
+            result.append(rounds[start : start + count])
+            start += count
+        return result
+
 
 class LeftOut(_Table):
     """An engine that was requested and has no results."""
@@ -252,7 +264,7 @@ class Pair(_Table):
     against: str
     """The engine in the denominator."""
     ratio: float
-    """The ratio of the medians."""
+    """The ratio of the medians; with several processes the geometric mean of their ratios."""
     ci95: tuple[float, float]
     """Its 95 % interval."""
     decided: bool

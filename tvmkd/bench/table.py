@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from tvmkd.bench.measure import Progress
+    from tvmkd.bench.session import Progress
 
 
 def show(comparison: Comparison, to: Console | None = None) -> None:

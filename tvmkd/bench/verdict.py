@@ -6,18 +6,21 @@ import math
 from collections.abc import Sequence
 
 from tvmkd.bench.schema import Engine, Pair, Verdict
+from tvmkd.timing.processes import ratio_over_processes
 from tvmkd.timing.stats import builds_error, ratio_ci, widened
 
 LEVEL = 0.03
-"""Differences below this are called level even where they can be resolved: the same artifact
-started twice came out 2% apart, through where its memory happened to lie."""
+"""Differences below this are level even where they can be resolved: too small to choose by."""
 
 
 def pair(ours: Engine, theirs: Engine) -> Pair:
-    """The ratio of ``ours`` to ``theirs``, from paired rounds, with the spread of builds."""
-    ratio, interval = ratio_ci(ours.rounds(), theirs.rounds())
-    errors = [builds_error([build.p50 for build in each.builds]) for each in (ours, theirs)]
-    interval = widened(ratio, interval, math.hypot(*errors))
+    """The ratio of ``ours`` to ``theirs``, with the spread of their processes or builds."""
+    if len(ours.process_rounds) > 1 and ours.process_rounds == theirs.process_rounds:
+        ratio, interval = ratio_over_processes(ours.processes(), theirs.processes())
+    else:
+        ratio, interval = ratio_ci(ours.rounds(), theirs.rounds())
+        errors = [builds_error([build.p50 for build in each.builds]) for each in (ours, theirs)]
+        interval = widened(ratio, interval, math.hypot(*errors))
     outside = interval[0] > 1 or interval[1] < 1
     return Pair(
         name=ours.name,

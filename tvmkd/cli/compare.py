@@ -87,6 +87,13 @@ from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option,
     help="Rounds; each measures every engine once, in alternating order.",
 )
 @click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Starts of each engine, which share the rounds: the same engine differs from process to "
+    "process. Default: 3 to 10, as many as take as long to start as all measuring; 1 on a board or "
+    "with --builds.",
+)
+@click.option(
     "--builds",
     type=click.IntRange(min=1),
     default=1,

@@ -304,6 +304,9 @@ class Compare(Section):
     """Measuring time of each engine, in seconds, without warm-up."""
     rounds: Count = 8
     """Rounds in which the engines take turns."""
+    processes: Count | None = None
+    """Starts of each engine, which share the rounds. Without it: 3 to 10, as many as take as long
+    to start as all measuring."""
 
 
 class Gate(Section):

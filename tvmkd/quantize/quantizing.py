@@ -221,6 +221,7 @@ def _time(
                 threads=cfg.compare.threads or machine.physical_cores(),
                 seconds=cfg.compare.seconds,
                 rounds=cfg.compare.rounds,
+                processes=cfg.compare.processes,
             ),
         )
     return (

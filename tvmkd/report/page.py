@@ -87,6 +87,7 @@ def method(comparison: Comparison, metadata: Mapping[str, str]) -> Section:
         "until stable",
         "Idle engines": how.idle,
         "Outputs": f"checked on {how.samples_checked} inputs against {how.reference}",
+        "Processes": f"each engine was started {how.processes} times" if how.processes > 1 else "",
         "Builds": repeated if how.builds > 1 else "",
         "CUDA graph": {None: "", True: "for all engines on the GPU", False: "for none"}[
             how.cuda_graph

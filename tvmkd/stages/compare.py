@@ -98,6 +98,7 @@ class Compare(Stage):
             threads=context.threads,
             seconds=cfg.seconds,
             rounds=cfg.rounds,
+            processes=cfg.processes,
             budget_ms=self._budget,
             reference=self._reference,
         )
@@ -139,6 +140,7 @@ class Compare(Stage):
             threads=self.context.threads,
             seconds=min(1.0, self.context.cfg.compare.seconds),
             rounds=2,
+            processes=1,
         )
         with console.working("timing the teacher in ONNX Runtime"):
             spec = EngineSpec("onnxruntime", "onnxruntime", teacher)

@@ -201,6 +201,7 @@ class RunContext:
             "threads": self.threads,
             "seconds": compare.seconds,
             "rounds": compare.rounds,
+            "processes": compare.processes,
             "packages": {name: package_version(name) for name in _MEASURED},
         }
 

@@ -83,7 +83,7 @@ def builds_error(medians: Sequence[float]) -> float:
     count = len(medians)
     if count < 2:
         return 0.0
-    return float(_t(count - 1) * np.std(np.log(medians), ddof=1) / np.sqrt(count))
+    return float(student_t(count - 1) * np.std(np.log(medians), ddof=1) / np.sqrt(count))
 
 
 def widened(centre: float, interval: tuple[float, float], error: float) -> tuple[float, float]:
@@ -92,7 +92,7 @@ def widened(centre: float, interval: tuple[float, float], error: float) -> tuple
     return float(centre * np.exp(-low)), float(centre * np.exp(high))
 
 
-def _t(freedom: int) -> float:
+def student_t(freedom: int) -> float:
     """Student's t for a two-sided interval of 95%."""
     # Not scipy.stats, because its import takes a second.
     from scipy.special import stdtrit
@@ -107,7 +107,7 @@ def _interval(centre: float, replicates: np.ndarray, rounds: int) -> tuple[float
     quantile corrects this.
     """
     freedom = rounds - 1
-    stretch = _t(freedom) / 1.96 * np.sqrt(rounds / freedom)
+    stretch = student_t(freedom) / 1.96 * np.sqrt(rounds / freedom)
     logs = np.log(np.percentile(replicates, [2.5, 97.5]) / centre) * stretch
     return float(centre * np.exp(min(logs[0], 0.0))), float(centre * np.exp(max(logs[1], 0.0)))
 

@@ -158,7 +158,7 @@ def test_a_comparison_leaves_out_what_is_not_here(onnx: Path) -> None:
         pytest.skip("there is a GPU")
     names = ["tensorrt", "tensorrt-rtx", "onnxruntime:cuda", "onnxruntime:tensorrt", "onnxruntime"]
     specs = [EngineSpec(name, name, onnx) for name in names]
-    options = CompareOptions(threads=1, seconds=0.1, rounds=2, warmup_limit=0.2)
+    options = CompareOptions(threads=1, seconds=0.1, rounds=2, processes=1, warmup_limit=0.2)
     result = compare(specs, onnx, options=options)
     assert [engine.name for engine in result.engines] == ["onnxruntime"]
     left = {item.name: (item.why, item.reason) for item in result.left_out}

@@ -29,7 +29,7 @@ def test_eager_and_compiled_agree_with_the_exported_model(
     result = compare(
         [EngineSpec("torch", "torch", path), EngineSpec("compiled", "torch.compile", path)],
         onnx,
-        options=CompareOptions(threads=1, seconds=0.1, rounds=2),
+        options=CompareOptions(threads=1, seconds=0.1, rounds=2, processes=1),
     )
     assert result.left_out == []
     eager, compiled = result.engine("torch"), result.engine("compiled")
