@@ -31,8 +31,8 @@ class CompareOptions:
         reference: FP32 ONNX file whose outputs count as correct. None: the model itself.
         dims: sizes of the model's dynamic dimensions, by name.
         seed: seed of the random inputs.
-        tolerance: largest error allowed, relative to the output's largest magnitude. None: the
-            tolerance of the engine's precision.
+        tolerance: largest error allowed, relative to the output's spread (largest minus smallest
+            value). None: the tolerance of the engine's precision.
         warmup_limit: seconds after which an engine is timed even if its times are not stable; this
             adds a warning. None: twice ``seconds``, at least 1 and at most 10.
         prepare_timeout: seconds that an engine may take to load or compile.

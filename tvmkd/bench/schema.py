@@ -194,7 +194,7 @@ class Engine(_Table):
     max_abs_error: float
     """Largest difference from the reference, over all outputs."""
     relative_error: float
-    """``max_abs_error`` divided by the output's largest magnitude."""
+    """``max_abs_error`` divided by the output's spread (largest minus smallest value)."""
     tolerance: float | None = None
     """The ``relative_error`` that is allowed."""
     device: Literal["CPU", "GPU"] | None = None

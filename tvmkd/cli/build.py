@@ -35,7 +35,9 @@ from tvmkd.cli.lower import region_lines
     "--untuned", is_flag=True, help="Use no records at all, as a baseline for comparisons."
 )
 @click.option(
-    "--inputs", type=PATH, help="An .npz of real inputs for the check against ONNX Runtime."
+    "--inputs",
+    type=PATH,
+    help="An .npz of real inputs for the check against ONNX Runtime, in place of drawn ones.",
 )
 @click.option(
     "--rpc-tracker",
