@@ -75,5 +75,5 @@ def test_a_torn_last_line_is_cut_off_and_another_is_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize("value", [{"i": 3}, [], {"i": [[1], [[], []]], "r": [[1.0], 0]}, {}])
 def test_other_lines_are_no_log(tmp_path: Path, value: Any) -> None:
     folder = write(tmp_path, [value])
-    with pytest.raises(InputError, match=r"autoscheduler.json: not an AutoScheduler"):
+    with pytest.raises(InputError, match=r"autoscheduler.json: line 1 is no tuning record"):
         records.load(folder)

@@ -102,7 +102,7 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 1 is damaged"):
         records.load(folder)
     path.write_text('{"what": "else"}\n')
-    with pytest.raises(InputError, match="not a MetaSchedule tuning record"):
+    with pytest.raises(InputError, match="line 1 is no tuning record of MetaSchedule; remove"):
         records.load(folder)
     with pytest.raises(InputError, match="no records folder"):
         records.load(tmp_path / "nowhere")
@@ -480,3 +480,33 @@ def test_the_files_have_the_names_that_older_folders_have() -> None:
         "session.json",
     )
     assert autoscheduler_log.LOG == "autoscheduler.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        (records.TRIALS, '{"hello": 1}', 'no trial: it has no "task"; remove that line'),
+        (records.TRIALS, "[1, 2, 3]", "no trial"),
+        (records.ASIDE, '{"task": "0x1"}', 'no record that was set aside: it has no "key"'),
+        (records.RECORDS, "7", "no tuning record of MetaSchedule"),
+        (records.RECORDS, '[0, ["trace", [1.0], {}, []]]', "no tuning record of MetaSchedule"),
+        (records.WORKLOADS, '{"a": 1}', "no workload of MetaSchedule"),
+    ],
+)
+def test_json_that_is_no_record_is_named(
+    tmp_path: Path, name: str, line: str, message: str
+) -> None:
+    write(tmp_path, [(1, 1, 3e-6)])
+    records.append_line(tmp_path / records.TRIALS, {"task": "0x1", "key": "k"})
+    records.set_aside(tmp_path, "0x1", "k", "wrong")
+    with (tmp_path / name).open("a") as stream:
+        stream.write(line + "\n")
+    read = {records.TRIALS: records.trials, records.ASIDE: records.aside}.get(name, records.load)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    assert f"{tmp_path / name}: line 2 is {message}" in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "lines.jsonl").write_bytes(b"\xef\xbb\xbf1\n2\n")
+    assert records.read_lines(tmp_path / "lines.jsonl") == [1, 2]

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import read_text
 
 
 @dataclass
@@ -46,14 +47,17 @@ def read(folder: Path) -> History | None:
         InputError: ``session.json`` is not there or not JSON.
     """
     try:
-        session = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+        session = json.loads(read_text(folder / "session.json"))
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: not a folder of tuning records: {error}") from None
     gains: dict[str, TaskGain] = {}
     by_any: dict[str, TaskGain] = {}
-    for task in session.get("tasks", []):
-        gain = gains[task["key"]] = TaskGain(task["name"], int(task["weight"]))
-        by_any[_same(task["key"])] = by_any[task["name"]] = gain
+    try:
+        for task in session.get("tasks", []):
+            gain = gains[task["key"]] = TaskGain(task["name"], int(task["weight"]))
+            by_any[_same(task["key"])] = by_any[task["name"]] = gain
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{folder / 'session.json'}: not the sidecar of tuning records") from None
     trials = []
     for trial in _lines(folder / "trials.jsonl"):
         trial["task"] = _same(str(trial.get("task")))
@@ -103,7 +107,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """The lines that parse: the last one of a session that was killed may be torn."""
     result = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             try:
                 value = json.loads(line)
             except ValueError:

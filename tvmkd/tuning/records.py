@@ -13,6 +13,7 @@ In the relax stack a task's key is TVM's structural hash of its module, and a ca
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
@@ -24,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.files import write_bytes
-from tvmkd.tuning import autoscheduler_log
+from tvmkd.base.files import read_text, write_bytes
+from tvmkd.tuning import autoscheduler_log, record_lines
 from tvmkd.tuning.autoscheduler_log import LOG
+from tvmkd.tuning.record_lines import Check
 from tvmkd.tuning.space import candidate_key
 
 if TYPE_CHECKING:
@@ -80,11 +82,20 @@ def trial_seconds(folder: Path) -> float | None:
     Trials that ran at the same time each count in full. None if the folder has no trials, or has
     older ones without a time.
     """
-    walls = [line.get("wall") for line in read_lines(Path(folder) / TRIALS)]
+    walls = [line.get("wall") for line in read_lines(Path(folder) / TRIALS, record_lines.wall)]
     return None if None in walls or not walls else round(sum(walls), 3)
 
 
-def read_lines(path: Path) -> list[Any]:
+def trials(folder: Path) -> list[dict[str, Any]]:
+    """Every trial of a folder, oldest first, as `tvmkd.tuning.session` wrote it.
+
+    Raises:
+        InputError: a line is damaged or no trial.
+    """
+    return read_lines(Path(folder) / TRIALS, record_lines.trial)
+
+
+def read_lines(path: Path, check: Check | None = None) -> list[Any]:
     """The JSON values of a JSON-lines file; none where there is no file.
 
     If there is only ``PATH.gz``, that is read: shipped records are packed, since MetaSchedule
@@ -93,9 +104,18 @@ def read_lines(path: Path) -> list[Any]:
     A last line without its newline is still being written, or was cut off: it is left out
     unless it is valid JSON.
 
+    Args:
+        path: the file.
+        check: of each value, see :mod:`tvmkd.tuning.record_lines`.
+
     Raises:
-        InputError: another line is damaged (names it).
+        InputError: another line is damaged, or no such record (names it).
     """
+    return [value for _, value in _numbered(path, check)]
+
+
+def _numbered(path: Path, check: Check | None = None) -> list[tuple[int, Any]]:
+    """The values of `read_lines`, each with the number of its line."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -104,19 +124,27 @@ def read_lines(path: Path) -> list[Any]:
             return []
         data = gzip.decompress(packed.read_bytes())
     values = []
-    lines = data.split(b"\n")
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            values.append(json.loads(line))
+            value = json.loads(line)
         except ValueError:
             if number == len(lines):
                 break
-            raise InputError(
-                f"{path}: line {number} is damaged; remove that line to go on without it"
-            ) from None
+            raise _refused(path, number, "damaged") from None
+        try:
+            if check is not None:
+                check(value)
+        except ValueError as error:
+            raise _refused(path, number, str(error)) from None
+        values.append((number, value))
     return values
+
+
+def _refused(path: Path, line: int, what: str) -> InputError:
+    return InputError(f"{path}: line {line} is {what}; remove that line to go on without it")
 
 
 def _packed(path: Path) -> Path:
@@ -190,7 +218,8 @@ def repair(folder: Path) -> list[str]:
             write_bytes(path, data + b"\n")
     count = len(read_lines(folder / WORKLOADS))
     records = read_lines(folder / RECORDS)
-    whole = [record for record in records if record[0] < count]
+    # A line that is no record stays: whoever reads it names it.
+    whole = [record for record in records if record_lines.workload_of(record) < count]
     if len(whole) < len(records):
         text = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in whole)
         write_bytes(folder / RECORDS, text.encode())
@@ -211,11 +240,10 @@ def load(folder: Path) -> list[StoredRecord]:
 
 
 def _database(folder: Path) -> list[StoredRecord]:
-    workloads = read_lines(folder / WORKLOADS)
+    workloads = read_lines(folder / WORKLOADS, record_lines.workload)
     found = []
-    for line in read_lines(folder / RECORDS):
+    for number, (index, record) in _numbered(folder / RECORDS, record_lines.record):
         try:
-            index, record = line
             if index >= len(workloads):
                 continue  # its workload is being written
             trace, seconds = record[0], record[1]
@@ -227,7 +255,7 @@ def _database(folder: Path) -> list[StoredRecord]:
                 folder, task, candidate_key(trace), mean, workloads[index], record
             )
         except (ValueError, TypeError, IndexError, KeyError):
-            raise InputError(f"{folder / RECORDS}: not a MetaSchedule tuning record") from None
+            raise _refused(folder / RECORDS, number, "no tuning record of MetaSchedule") from None
         if mean < FAILED:
             found.append(stored)
     return found
@@ -235,11 +263,11 @@ def _database(folder: Path) -> list[StoredRecord]:
 
 def _log(folder: Path) -> list[StoredRecord]:
     found = []
-    for line in read_lines(folder / LOG):
+    for number, line in _numbered(folder / LOG):
         try:
             workload, task, key, seconds = autoscheduler_log.read(line)
         except (ValueError, TypeError, IndexError, KeyError):
-            raise InputError(f"{folder / LOG}: not an AutoScheduler tuning record") from None
+            raise _refused(folder / LOG, number, "no tuning record of AutoScheduler") from None
         if seconds is not None and seconds < FAILED:
             found.append(StoredRecord(folder, task, key, seconds, [workload], line))
     return found
@@ -247,7 +275,7 @@ def _log(folder: Path) -> list[StoredRecord]:
 
 def aside(folder: Path) -> set[tuple[str, str]]:
     """Task key and candidate key of every record that was set aside in a folder."""
-    lines = read_lines(Path(folder) / ASIDE)
+    lines = read_lines(Path(folder) / ASIDE, record_lines.aside)
     return {(normal_key(line["task"]), line["key"]) for line in lines}
 
 
@@ -317,9 +345,11 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
         write_bytes(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
     sidecar = Path(folders[0]) / SIDECAR if folders else None
     if sidecar is not None and sidecar.exists():
-        info = json.loads(sidecar.read_text())
+        info = json.loads(read_text(sidecar))
         counts = Counter(
-            normal_key(line["task"]) for folder in folders for line in read_lines(folder / TRIALS)
+            normal_key(line["task"])
+            for folder in folders
+            for line in read_lines(folder / TRIALS, record_lines.counted)
         )
         for task in info.get("tasks", []):
             task["trials"] = counts[normal_key(task["key"])]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base.errors import InputError, unwritable
-from tvmkd.base.files import write_text
+from tvmkd.base.files import read_text, write_text
 from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
 from tvmkd.tuning import records, tuner_backend
@@ -40,7 +40,7 @@ class Session:
         self._aside = records.aside(folder)
         self._history: dict[str, list[tuple[str, float | None]]] = {}
         self._counts: dict[str, int] = {}
-        for line in records.read_lines(folder / records.TRIALS):
+        for line in records.trials(folder):
             task = records.normal_key(line["task"])
             self._history.setdefault(task, []).append((line["key"], line.get("figure")))
             self._counts[task] = self._counts.get(task, 0) + 1
@@ -175,8 +175,13 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     """
     path = Path(folder) / records.SIDECAR
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(read_text(path))
         schema = info["schema_version"]
+        for name, kind in (("stack", str), ("target", dict), ("models", list), ("tasks", list)):
+            if not isinstance(info.get(name, kind()), kind):
+                raise ValueError(name)
+        for task in info.get("tasks", []):
+            records.normal_key(task["key"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):

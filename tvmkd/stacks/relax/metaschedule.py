@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.runtime.tvm_process import import_compiler
-from tvmkd.tuning import records
+from tvmkd.tuning import record_lines, records
 from tvmkd.tuning.space import Candidate, Space, Task, plain
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class Recorder:
         self._folder = folder
         self._workloads = {
             records.normal_key(hex(int(line[0]))): index
-            for index, line in enumerate(records.read_lines(folder / records.WORKLOADS))
+            for index, line in enumerate(
+                records.read_lines(folder / records.WORKLOADS, record_lines.workload)
+            )
         }
 
     def add(self, task: Task, candidate: Candidate, figure: float) -> None:
