@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tvmkd.base import prctl, stack_registry, wire
-from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.errors import InputError, MissingError, WorkerTimeout
 from tvmkd.boards import connect, remote
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import interpreters, tvm_process
@@ -28,6 +28,7 @@ class Child:
     made: Child
     facts: dict[str, Any]
     fails: str | None
+    failure: Exception = MissingError("it failed")
 
     def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         Child.made = self
@@ -35,10 +36,19 @@ class Child:
         self.calls: list[tuple[str, dict[str, Any] | None, float]] = []
         self.closed: list[float] = []
 
-    def call(self, method: str, params: dict[str, Any] | None = None, *, timeout: float) -> Any:
+    def call(
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout: float,
+        on_event: Any = None,
+    ) -> Any:
         self.calls.append((method, params, timeout))
+        if on_event is not None:
+            on_event("named", {"board": "b:9090"})
         if method == self.fails:
-            raise MissingError("it failed")
+            raise self.failure
         if method == "connect":
             return self.facts
         if method == "time":
@@ -110,6 +120,13 @@ def test_a_board_that_cannot_be_used_is_freed(monkeypatch: pytest.MonkeyPatch, s
         model()
     assert Child.made.closed == [0.5]
     assert ("load" in [method for method, *_ in Child.made.calls]) is (step == "load")
+
+
+def test_a_silent_board_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Child, "fails", "connect")
+    monkeypatch.setattr(Child, "failure", WorkerTimeout("connect: no answer in 120 s"))
+    with pytest.raises(MissingError, match="the board at b:9090 fails: it accepted the session"):
+        model()
 
 
 @pytest.mark.parametrize(

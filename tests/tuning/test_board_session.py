@@ -96,10 +96,19 @@ def test_a_lost_session_leaves_the_process(start: Start, kind: str, seen: str) -
 
 def test_a_board_that_was_named_and_fails_is_blamed_by_its_address(start: Start) -> None:
     session, child = start(named="10.0.0.7:9090", connect=WorkerTimeout("connect: no answer"))
-    with pytest.raises(BoardFailed, match=r"at 10\.0\.0\.7:9090 fails: connect") as caught:
+    with pytest.raises(BoardFailed, match=r"at 10\.0\.0\.7:9090 fails: it accepted") as caught:
         session.connect()
     assert caught.value.address == "10.0.0.7:9090"
     assert child.killed
+    assert session.waiting_for is None
+
+
+def test_a_board_is_waited_for_until_its_facts_are_there(start: Start) -> None:
+    session, _ = start(named="10.0.0.7:9090", facts={"cores": 4})
+    session.connect()
+    assert session.waiting_for == "10.0.0.7:9090"
+    session.facts()
+    assert session.waiting_for is None
 
 
 def test_without_a_named_board_nobody_is_blamed(start: Start) -> None:

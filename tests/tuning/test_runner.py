@@ -54,7 +54,7 @@ class FakeWorker:
         self.shared = shared
         self.ready = False
         self.ended: list[str] = []
-        self.session = SimpleNamespace(close=lambda: self.ended.append("close"))
+        self.session = SimpleNamespace(close=lambda: self.ended.append("close"), waiting_for=None)
         self.thread = SimpleNamespace(
             start=lambda: begin(self), join=lambda: self.ended.append("join")
         )
@@ -202,6 +202,13 @@ def test_no_board_in_time_says_why(ground: Ground, trouble: str, why: str) -> No
         BoardRunner(TRACKER) as runner,
         pytest.raises(MissingError, match=f"no board answered for 0 s: {why}"),
     ):
+        runner.open()
+
+
+def test_a_board_that_took_the_session_and_is_silent_is_not_busy(ground: Ground) -> None:
+    ground.begin = lambda worker: setattr(worker.session, "waiting_for", "10.0.0.7:9090")
+    said = "the board at 10.0.0.7:9090 fails: it accepted the session and does not answer"
+    with BoardRunner(TRACKER) as runner, pytest.raises(MissingError, match=said):
         runner.open()
 
 

@@ -133,6 +133,13 @@ def check(host: str, port: int, key: str, timeout: float = 5.0) -> list[dict[str
     )
 
 
+SILENT = (
+    "it accepted the session and does not answer: its server is frozen, or a firewall or tunnel "
+    "drops what it sends; restart its server, or look at the network between"
+)
+"""Of a board that the tracker named as free. One that another client uses is never named."""
+
+
 def refused(error: Exception) -> str:
     """Says why TVM's client could not open a session."""
     if "pending_request_bytes_" in str(error):

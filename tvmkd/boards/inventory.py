@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tvmkd.base.errors import TvmkdError
+from tvmkd.base.errors import TvmkdError, WorkerTimeout
 from tvmkd.base.wire import Child
-from tvmkd.boards.connect import boards, summary
+from tvmkd.boards.connect import SILENT, boards, summary
 
 ANSWER_SECONDS = 15.0
 
@@ -71,7 +71,7 @@ def _ask(host: str, port: int, entry: dict[str, Any]) -> None:
             except TvmkdError as error:
                 if not named:  # another client took the board
                     break
-                facts = {"error": str(error)}
+                facts = {"error": SILENT if isinstance(error, WorkerTimeout) else str(error)}
             address = named[0] if named else facts["board"]
             for board in entry["boards"]:
                 if f"{board['host']}:{board['port']}" == address:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tvmkd.base import stack_registry, wire
-from tvmkd.base.errors import MissingError
+from tvmkd.base.errors import MissingError, WorkerTimeout
+from tvmkd.boards.connect import SILENT
 from tvmkd.boards.match import check_match
 from tvmkd.boards.remote_program import RemoteProgram
 from tvmkd.runtime import interpreters
@@ -59,10 +60,19 @@ class RemoteModel:
         self._child = wire.Child(
             [python.python, "-m", "tvmkd.boards.remote"], env=python.environment()
         )
+        named: list[str] = []
         try:
-            found = self._child.call(
-                "connect", {**tracker, "timeout": WAIT_SECONDS}, timeout=2 * WAIT_SECONDS
-            )
+            try:
+                found = self._child.call(
+                    "connect",
+                    {**tracker, "timeout": WAIT_SECONDS},
+                    timeout=2 * WAIT_SECONDS,
+                    on_event=lambda _, data: named.append(data["board"]),
+                )
+            except WorkerTimeout:
+                if not named:
+                    raise
+                raise MissingError(f"the board at {named[0]} fails: {SILENT}") from None
             self.facts: dict[str, Any] = found
             check_match(target, found["board"], found)
             params = {

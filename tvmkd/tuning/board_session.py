@@ -11,6 +11,7 @@ from typing import Any
 
 from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied, WorkerTimeout
 from tvmkd.base.wire import Child
+from tvmkd.boards.connect import SILENT
 
 REQUEST_SECONDS = 10.0  # limit of one request to the tracker for a free board
 HANDSHAKE_SECONDS = 20.0  # limit of the handshake with the board that the tracker named
@@ -48,6 +49,11 @@ class BoardFailed(MissingError):
         self.address = address
 
 
+def _failed(address: str | None, error: TvmkdError) -> BoardFailed:
+    why = SILENT if isinstance(error, WorkerTimeout) else error
+    return BoardFailed(f"the board at {address} fails: {why}", address)
+
+
 class BoardSession:
     """One session at a time with a board under a key. One thread uses it; any may close it.
 
@@ -57,6 +63,7 @@ class BoardSession:
 
     Attributes:
         address: ``HOST:PORT`` of the board during a session, else None.
+        waiting_for: ``HOST:PORT`` of a board that the tracker named and that has not answered yet.
     """
 
     def __init__(self, tracker: Mapping[str, Any], session_seconds: float) -> None:
@@ -66,6 +73,7 @@ class BoardSession:
         self._closed = False
         self._lock = threading.Lock()  # no process starts after ``_closed`` is set
         self.address: str | None = None
+        self.waiting_for: str | None = None
 
     def _start(self) -> Child:
         with self._lock:
@@ -89,7 +97,7 @@ class BoardSession:
         def named(event: str, data: dict[str, Any]) -> None:
             nonlocal address
             if event == "named":
-                address = data["board"]
+                address = self.waiting_for = data["board"]
 
         params = {
             **self._tracker,
@@ -102,7 +110,7 @@ class BoardSession:
         except TvmkdError as error:
             self.end()
             if address is not None:
-                raise BoardFailed(f"the board at {address} fails: {error}", address) from None
+                raise _failed(address, error) from None
             raise MissingError(str(error)) from None
         assert self.address is not None
         return self.address
@@ -129,11 +137,13 @@ class BoardSession:
             MissingError: the board's runtime has no function that measuring needs.
         """
         try:
-            return self._call("facts", {}, FACTS_SECONDS)
+            found = self._call("facts", {}, FACTS_SECONDS)
         except WorkerDied as error:
             address = self.address
             self.end()
-            raise BoardFailed(f"the board at {address} fails: {error}", address) from None
+            raise _failed(address, error) from None
+        self.waiting_for = None
+        return found
 
     def telemetry(self) -> dict[str, Any] | None:
         """Temperature and clocks now; empty if the board has none, None if the session is lost."""
@@ -179,6 +189,7 @@ class BoardSession:
         """Ends the process, and with it the session, even during a measurement."""
         with self._lock:
             child, self._child, self.address = self._child, None, None
+            self.waiting_for = None
         if child is not None:
             child.kill()
             child.close(grace=0.0)

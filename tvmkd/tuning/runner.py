@@ -13,6 +13,7 @@ from typing import Any
 
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import connect
+from tvmkd.boards.connect import SILENT
 from tvmkd.tuning.board_worker import PLAIN_LOOPS_TAKE, BoardWorker, Settings, Shared
 from tvmkd.tuning.measurement import RunJob, RunResult, Work
 from tvmkd.tuning.quarantine import Quarantine
@@ -142,7 +143,11 @@ class BoardRunner:
         refusals = self._shared.quarantine.refusals()
         if refusals:
             raise InputError(refusals[0])
+        silent = [worker.session.waiting_for for worker in self._shared.workers]
+        named = next((address for address in silent if address is not None), None)
         why = self._shared.trouble or f"every board under the key {self._tracker['key']!r} is busy"
+        if named is not None:
+            why = f"the board at {named} fails: {SILENT}"
         raise MissingError(f"no board answered for {OPEN_SECONDS:.0f} s: {why}")
 
     @property
