@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.bench import CompareOptions, Comparison, EngineSpec, compare, measure, rules, session
 from tvmkd.tensorrt import device
 
@@ -110,6 +110,16 @@ def test_an_engine_that_fails_is_left_out_and_the_others_go_on(log: list[tuple[A
     assert log.index(("close", "b")) < max(
         number for number, call in enumerate(log) if call[0] == "time"
     )
+
+
+def test_an_engine_that_must_run_ends_the_comparison(log: list[tuple[Any, ...]]) -> None:
+    del log
+    broken = fake_process.engine("b", fails_in="prepare")
+    with pytest.raises(TvmkdError, match="engine b cannot run: it does not load"):
+        _compared(fake_process.engine("a"), broken, all_or_none=True)
+    wrong = fake_process.engine("c", off=0.1)
+    made = _compared(fake_process.engine("a"), wrong, all_or_none=True)
+    assert [item.why for item in made.left_out] == ["disagrees"]
 
 
 @pytest.fixture(scope="module")

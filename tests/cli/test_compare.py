@@ -31,14 +31,11 @@ def test_an_onnx_file_alone_is_measured_in_onnx_runtime(
     assert tvmkd("gate", out, "--require", "onnxruntime.p50 < 10s").code == 0
 
 
-def test_an_engine_without_what_it_needs_is_left_out_with_the_reason(
-    tvmkd: Any, onnx: Path
-) -> None:
+def test_a_named_engine_without_what_it_needs_is_an_error(tvmkd: Any, onnx: Path) -> None:
     done = tvmkd("compare", onnx, *QUICK, "--engine", "onnxruntime", "--engine", "torch", "--json")
-    assert done.code == 0
-    (left,) = json.loads(done.out)["left_out"]
-    assert left["name"] == "torch"
-    assert "--checkpoint" in left["reason"]
+    assert done.code == 5
+    assert done.err.strip().splitlines()[-1].startswith("tvmkd: error: engine torch cannot run: ")
+    assert "--checkpoint" in done.err
 
 
 def test_given_inputs_are_used(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:

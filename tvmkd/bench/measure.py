@@ -60,6 +60,7 @@ def compare(
             engines that are not built here, or CUDA graphs for only some of the engines on a GPU.
         InputError: the model or the inputs cannot be used.
         MissingError: onnxruntime, which computes the reference outputs, is not installed.
+        TvmkdError: with ``options.all_or_none``, what an engine raised when it was loaded.
     """
     onnx = Path(onnx)
     reference = options.reference or onnx

@@ -31,11 +31,12 @@ class CompareOptions:
         reference: FP32 ONNX file whose outputs count as correct. None: the model itself.
         dims: sizes of the model's dynamic dimensions, by name.
         seed: seed of the random inputs.
-        tolerance: largest error allowed, relative to the output's spread (largest minus smallest
-            value). None: the tolerance of the engine's precision.
+        tolerance: largest error allowed, relative to the output's largest magnitude. None: the
+            tolerance of the engine's precision.
         warmup_limit: seconds after which an engine is timed even if its times are not stable; this
             adds a warning. None: twice ``seconds``, at least 1 and at most 10.
         prepare_timeout: seconds that an engine may take to load or compile.
+        all_or_none: an engine that cannot be loaded ends the comparison, instead of being left out.
     """
 
     threads: int | None = None
@@ -51,6 +52,7 @@ class CompareOptions:
     tolerance: float | None = None
     warmup_limit: float | None = None
     prepare_timeout: float = 600.0
+    all_or_none: bool = False
 
     @property
     def warmup_seconds(self) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tvmkd.base.errors import TvmkdError
 from tvmkd.bench import rules, schema
-from tvmkd.bench.contestant import Run
+from tvmkd.bench.contestant import Disagrees, Run
 from tvmkd.bench.options import CompareOptions
 from tvmkd.bench.process import MOST_PADDING, EngineProcess
 from tvmkd.bench.spec import EngineSpec
@@ -150,6 +150,9 @@ class Session:
         try:
             step()
         except TvmkdError as error:
+            entering = run.start == 0 and not run.rounds
+            if self._options.all_or_none and entering and not isinstance(error, Disagrees):
+                raise type(error)(f"engine {run.name} cannot run: {error}") from None
             self.left_out.append(run.drop(error))
             self._tell("left_out", {"engine": run.name, **self.left_out[-1].model_dump()})
             return False
