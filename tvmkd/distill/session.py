@@ -12,9 +12,10 @@ from torch import nn
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
 from tvmkd.distill.distributed import Team
+from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
-from tvmkd.distill.trainer import Trainer, to_device
+from tvmkd.distill.trainer import Trainer
 from tvmkd.distill.training import Job, Settings
 from tvmkd.models import checkpoint as files
 from tvmkd.models.macs import macs, parameters
