@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tvmkd.base.errors import InputError, full_disk, unwritable
-from tvmkd.base.files import check_output, sha256, sync
+from tvmkd.base.files import check_output, read_text, sha256, sync
 from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from tvmkd.base.text import listing, suggest
@@ -116,7 +116,7 @@ def read(folder: Path, verify: bool = True) -> Manifest:
     folder = Path(folder)
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder}: not an artifact (no {MANIFEST}); make one with tvmkd build"

@@ -10,6 +10,7 @@ from typing import Any
 
 from tvmkd.base import machine, resources
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import read_text
 from tvmkd.base.text import listing, suggest
 
 if sys.version_info >= (3, 11):
@@ -245,7 +246,7 @@ def load(name_or_path: str | Path) -> Target:
 
 def _read(path: Path) -> Target:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such target file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -90,6 +90,8 @@ def test_two_sizes_for_one_dimension_are_wrong_usage(given: list[str]) -> None:
         ("boards:65535", ("boards", 65535)),
         ("[::1]:9191", ("::1", 9191)),
         ("local:9190", ("local", 9190)),
+        (" local ", None),
+        (" boards : 9191 ", ("boards", 9191)),
     ],
 )
 def test_a_tracker_is_an_address_or_local(text: str, found: Any) -> None:
@@ -232,3 +234,13 @@ def test_what_is_no_npz_of_arrays_is_bad_input(tmp_path: Path, content: str) -> 
 def test_a_path_need_not_exist() -> None:
     assert not options.PATH.exists
     assert options.PATH.convert("gone/m.onnx", None, None) == Path("gone/m.onnx")
+
+
+def test_a_label_has_no_blanks_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options.label(" nano\n") == "nano"
+    assert options.label("my nano") == "my nano"
+    with pytest.raises(click.BadParameter, match="it is empty"):
+        options.label("  ")
+    for value, key in ((" nano ", "nano"), ("", None), (" ", None)):
+        monkeypatch.setenv("TVM_TRACKER_KEY", value)
+        assert options.environment_key() == key

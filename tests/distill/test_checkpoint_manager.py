@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.distill.checkpoint_manager import CheckpointManager
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.task import Metric
@@ -113,3 +114,14 @@ def test_a_damaged_checkpoint_starts_again_with_a_warning(
     (tmp_path / "a.pt").write_bytes(b"half")
     assert manager(job(tmp_path / "a.pt"), network(1.0), Part(), []).state.epoch == 0
     assert "student starts again" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
+    model = network(1.0)
+    kept = manager(job(tmp_path / "a.pt"), model, Part(), [])
+    kept.end_epoch(0.5, lambda: 0.9)
+    before = (tmp_path / "a.pt").read_bytes()
+    nn.init.constant_(model.get_parameter("weight"), float("nan"))
+    with pytest.raises(InputError, match="student: weight holds NaN or infinity after epoch 2"):
+        kept.end_epoch(0.5, lambda: 0.9)
+    assert (tmp_path / "a.pt").read_bytes() == before

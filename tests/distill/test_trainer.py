@@ -8,6 +8,7 @@ import torch
 from small import small
 from torch import nn
 
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.data import TensorImages
 from tvmkd.distill import losses
@@ -46,6 +47,18 @@ def job(path, **changes) -> Job:
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.3), nn.Linear(16, 10))
+
+
+class Detached(nn.Module):
+    def forward(self, outputs):
+        return outputs.detach()
+
+
+class NanGradient(nn.Module):
+    """Changes no value, and the slope of the root at 0 is infinite, times 0."""
+
+    def forward(self, outputs):
+        return outputs + torch.sqrt(outputs * 0)
 
 
 def order(number=0, team=ALONE, **changes):
@@ -282,3 +295,46 @@ def test_mixed_precision_on_a_gpu(task, tmp_path):
     state = fit(network(), task, job(tmp_path / "a.pt", loss=loss), team=team)
     assert set(seen) <= {torch.bfloat16, torch.float16}
     assert all(tensor.dtype == torch.float32 for tensor in state.state.values())
+
+
+class Failing(nn.Linear):
+    """Raises in training, as code of a user's may."""
+
+    def forward(self, images):
+        if self.training:
+            raise KeyError("my own bug")
+        return super().forward(images.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: Failing(64, 10), "student: KeyError: 'my own bug'"),
+        (lambda: network().requires_grad_(False), "student: none of its weights needs a gradient"),
+        (lambda: nn.Sequential(network(), Detached()), "student: its loss does not depend on"),
+    ],
+)
+def test_a_users_network_that_cannot_be_trained_is_one_line(task, tmp_path, made, message):
+    theirs = job(tmp_path / "a.pt", model={"spec": "mine:net", "kwargs": {}})
+    with pytest.raises(InputError) as caught:
+        fit(made(), task, theirs)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_a_fault_in_a_network_of_ours_is_not_the_users(task, tmp_path, monkeypatch):
+    monkeypatch.setattr(user_code, "_FOLDERS", set())
+    with pytest.raises(KeyError):
+        fit(Failing(64, 10), task, job(tmp_path / "a.pt"))
+
+
+def test_a_gradient_of_nan_moves_nothing_and_writes_nothing(task, tmp_path):
+    model = nn.Sequential(network(), NanGradient())
+    before = [weight.clone() for weight in model.parameters()]
+    one = replace(SETTINGS, epochs=1, batch_size=2048)
+    with pytest.raises(InputError, match="the gradient's norm is nan in batch 1 of 1"):
+        fit(model, task, job(tmp_path / "a.pt", settings=one))
+    assert not (tmp_path / "a.pt").exists()
+    for old, new in zip(before, model.parameters(), strict=True):
+        torch.testing.assert_close(old, new.detach())

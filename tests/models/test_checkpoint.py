@@ -122,7 +122,7 @@ def test_weights_that_are_nan_are_named(tmp_path):
     with torch.no_grad():
         model.bias[0] = float("nan")
     torch.save(model.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(InputError, match=r"w\.pt: bias hold NaN or infinity: the training"):
+    with pytest.raises(InputError, match=r"w\.pt: bias holds NaN or infinity: the training"):
         checkpoint.load_weights(nn.Linear(3, 2), tmp_path / "w.pt", "teacher")
 
 

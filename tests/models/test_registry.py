@@ -92,3 +92,15 @@ def test_bad_specs_are_one_line(tmp_path, spec, kwargs, message):
         models.build(spec, **kwargs)
     assert "\n" not in str(caught.value)
     assert f'"{spec}"' in str(caught.value)
+
+
+def test_a_changed_default_dtype_is_refused_and_set_back(tmp_path):
+    (tmp_path / "double_nets.py").write_text(
+        "import torch\n"
+        "def net():\n"
+        "    torch.set_default_dtype(torch.float64)\n"
+        "    return torch.nn.Linear(2, 2)\n"
+    )
+    with pytest.raises(InputError, match=r"changes the default dtype of torch to torch\.float64"):
+        models.build("double_nets:net", search_in=[tmp_path])
+    assert torch.get_default_dtype() == torch.float32

@@ -65,8 +65,8 @@ class Manifest(_Table):
     records: list[dict[str, Any]] = Field(default_factory=list)
     """The records folders that were used: path, hash, number of records used, tuning time."""
     check: dict[str, Any] = Field(default_factory=dict)
-    """The comparison with ONNX Runtime: samples, ``max_error`` and ``tolerance`` as shares of an
-    output's spread, and the same of each of the ``outputs``; or why there was none."""
+    """The comparison with ONNX Runtime: samples, ``max_error``, ``tolerance``; or why there was
+    none."""
     normalised: dict[str, Any] = Field(default_factory=dict)
     """What was done to the ONNX file before it was compiled (``steps``), and what was left out,
     with the reason (``left_out``). The result is ``normalised.onnx`` in the folder."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 COMPILED = {
@@ -19,22 +17,17 @@ COMPILED = {
 ``qdq`` is for float outputs of a graph with QuantizeLinear: two compilers may round a value to
 different sides, which moves it by one of 255 levels.
 
-For a kernel a share of the reference's largest magnitude; for a conversion and a model of a
-signal's spread (largest minus smallest value), see `tvmkd.base.agreement`. Tuned kernels add in
-another order than the reference does; in FP32 that moves the outputs of the networks measured here
-by 1e-6 of their range, and a wrong kernel moves them by 1e-1 and more.
+For a kernel and for a conversion a share of the reference's largest magnitude; for a model the
+largest share of a signal's spread, see `tvmkd.base.agreement`. Tuned kernels add in another order
+than the reference does; in FP32 that moves the outputs of the networks measured here by 1e-6 of
+their range, and a wrong kernel moves them by 1e-1 and more.
 """
 
 ENGINE = {"fp32": 2e-3, "tf32": 1e-2, "fp16": 2e-2, "int8": 1.5e-1}
 """For an engine of a comparison: by its precision.
 
-A share of the output's spread (largest minus smallest value). TF32 rounds factors as FP16 does and
-adds up as FP32 does.
-"""
-
-SILENT = 1e-6
-"""An error that an engine may always have: formulas for functions bounded by 1 differ by some units
-of 1 in FP32's last place, which shows where an output is nearly silent, as a detector's on noise.
+A share of the output's largest magnitude. TF32 rounds factors as FP16 does and adds up as FP32
+does.
 """
 
 EXPORT_RELATIVE, EXPORT_ABSOLUTE = 1e-3, 1e-4
@@ -46,13 +39,6 @@ largest magnitude (which counts as at least 1).
 def compiled(dtype: str) -> float:
     """The entry of `COMPILED` for a dtype; FP32's for a dtype that has none."""
     return COMPILED.get(dtype, COMPILED["float32"])
-
-
-def spread(arrays: Iterable[np.ndarray]) -> float:
-    """The largest minus the smallest finite value; of equal values their magnitude."""
-    finite = [array[np.isfinite(array)].astype(np.float64) for array in arrays]
-    values = np.concatenate([np.zeros(0), *(array.ravel() for array in finite)])
-    return float(np.ptp(values) or abs(values[0])) if values.size else 0.0
 
 
 def error_of_range(got: np.ndarray, wanted: np.ndarray) -> float:

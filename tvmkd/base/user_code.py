@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from tvmkd.base.errors import InputError
-from tvmkd.base.text import suggest
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.text import first_line, suggest
+
+_OURS = os.path.join(os.path.realpath(os.path.join(os.path.dirname(__file__), "..")), "")
+_INSTALLED = re.compile(r"(^|[/\\\\])(site|dist)-packages[/\\\\]")
+# Where users' code lies, noted by `load`: folders, and single modules among installed ones.
+_FOLDERS: set[str] = set()
+_MODULES: set[str] = set()
 
 
 def load(spec: str, what: str, search_in: Sequence[Path] = ()) -> Callable[..., Any]:
@@ -41,6 +51,7 @@ def load(spec: str, what: str, search_in: Sequence[Path] = ()) -> Callable[..., 
         ) from None
     except Exception as error:  # a user's module may fail in any way
         raise InputError(f"{what}: {describe(error)}") from error
+    _remember(found)
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(f"{what}: {module} has no {name}{suggest(part, vars(found))}")
@@ -51,15 +62,79 @@ def load(spec: str, what: str, search_in: Sequence[Path] = ()) -> Callable[..., 
     return factory
 
 
+@contextlib.contextmanager
+def guard(what: str, *, theirs: bool = False) -> Iterator[None]:
+    """Raises what a user's code raises in the block as one line.
+
+    Args:
+        what: starts the message, for example ``student "mine:net"``.
+        theirs: every error in the block is the user's, also one that was raised in a library:
+            autograd says what is wrong with a model where the model does not run.
+
+    Raises:
+        InputError: for an error of the user's code. Others, and those of tvmkd, stay as they are.
+    """
+    try:
+        yield
+    except TvmkdError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            raise InputError(
+                f"{what}: the GPU's memory is full: {first_line(error)}; use a smaller batch_size "
+                "or network"
+            ) from error
+        if isinstance(error, (OSError, MemoryError)) or not (theirs or _place(error)):
+            raise
+        raise InputError(f"{what}: {describe(error)}") from error
+
+
+def blamed(error: BaseException) -> InputError | None:
+    """The error to show for an exception that was raised in or below a user's code, else None."""
+    if isinstance(error, (TvmkdError, KeyboardInterrupt)) or _place(error) is None:
+        return None
+    return InputError(f"your own code failed: {describe(error)}; correct it there")
+
+
 def describe(error: BaseException, *ours: str) -> str:
     """An error of a user's code in one line, with the place where it was raised.
 
     Args:
         ours: files of tvmkd whose frames are not that place.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    known = {__file__, *ours}
-    last = next((frame for frame in reversed(frames) if frame.filename not in known), None)
-    place = f" ({Path(last.filename).name}:{last.lineno})" if last and last.lineno else ""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}{place}"
+    place = _place(error)
+    if place is None:
+        frames = traceback.extract_tb(error.__traceback__)
+        known = {__file__, *ours}
+        last = next((frame for frame in reversed(frames) if frame.filename not in known), None)
+        place = f"{Path(last.filename).name}:{last.lineno}" if last and last.lineno else None
+    text = first_line(error) if str(error).strip() else ""
+    return f"{type(error).__name__}: {text}{f' ({place})' if place else ''}"
+
+
+def _place(error: BaseException) -> str | None:
+    """File and line of the innermost frame in code that `load` imported, or in its neighbours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = os.path.realpath(frame.filename)
+        for folder in _FOLDERS:
+            inside = path.removeprefix(folder)
+            if inside != path and not _INSTALLED.search(inside) and not path.startswith(_OURS):
+                return f"{inside}:{frame.lineno}"
+        if path in _MODULES:
+            return f"{os.path.basename(path)}:{frame.lineno}"
+    return None
+
+
+def _remember(module: ModuleType) -> None:
+    """Notes whose errors are the user's: those of a module, and of the others in its folder."""
+    top = sys.modules.get(module.__name__.partition(".")[0], module)
+    for path in (getattr(top, "__file__", None), *getattr(top, "__path__", ())):
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if os.path.isdir(real):
+            _FOLDERS.add(os.path.join(real, ""))
+        elif _INSTALLED.search(real):
+            _MODULES.add(real)
+        else:
+            _FOLDERS.add(os.path.join(os.path.dirname(real), ""))

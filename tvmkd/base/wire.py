@@ -32,6 +32,7 @@ from tvmkd.base.errors import (
     name_of,
 )
 from tvmkd.base.text import reason
+from tvmkd.base.user_code import blamed
 
 Event = Callable[[str, dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Event], Any]
@@ -66,7 +67,7 @@ def serve(handlers: Mapping[str, Handler]) -> None:
 def _as_answer(error: Exception) -> dict[str, str]:
     """An error as the parent gets it: its class's name, its line, and the traceback of a fault."""
     trace = traceback.format_exc()
-    known = error if isinstance(error, TvmkdError) else expected(error)
+    known = error if isinstance(error, TvmkdError) else blamed(error) or expected(error)
     if known is None:
         print(trace, file=sys.stderr, flush=True)
         last = traceback.extract_tb(error.__traceback__)[-1]

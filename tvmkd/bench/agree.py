@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvmkd.base.tolerance import SILENT, spread
-
 
 @dataclass(frozen=True)
 class Agreement:
@@ -16,8 +14,8 @@ class Agreement:
 
     Attributes:
         max_abs_error: largest absolute difference over all samples and outputs.
-        relative_error: for each output the largest difference divided by the spread of the
-            reference (largest minus smallest value); the maximum over the outputs.
+        relative_error: for each output the largest difference divided by the largest magnitude in
+            the reference; the maximum over the outputs.
         problem: a message that describes what is wrong, or None.
     """
 
@@ -33,15 +31,14 @@ def compare_outputs(
 ) -> Agreement:
     """Compares outputs, given as sample -> output -> array.
 
-    An output's spread is taken over all samples: otherwise a sample with logits near zero could
-    fail because of rounding alone. It is no magnitude, so an offset hides no error.
+    An output's largest magnitude is taken over all samples. Otherwise a sample with logits near
+    zero could fail because of rounding alone.
     """
-    least = SILENT / tolerance if tolerance else 0.0
     worst_abs = worst_rel = 0.0
     problem: str | None = None
     for index in range(len(reference[0])):
         expected = [sample[index] for sample in reference]
-        scale = max(spread(expected), least)
+        scale = max(float(np.abs(_wide(a)).max(initial=0.0)) for a in expected)
         for number, (sample, want) in enumerate(zip(got, expected, strict=True)):
             where = f"output {index} of sample {number}"
             if len(sample) != len(reference[0]):
@@ -60,7 +57,7 @@ def compare_outputs(
                 worst_rel = relative
                 if relative > tolerance:
                     problem = (
-                        f"{where} is off by {error:.3g}, {relative:.2%} of its spread "
+                        f"{where} is off by {error:.3g}, {relative:.2%} of its largest magnitude "
                         f"({tolerance:.2%} is allowed)"
                     )
     return Agreement(worst_abs, worst_rel, problem)

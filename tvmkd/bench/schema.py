@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.files import write_text
+from tvmkd.base.files import read_text, write_text
 
 SCHEMA_VERSION = 1
 
@@ -194,7 +194,7 @@ class Engine(_Table):
     max_abs_error: float
     """Largest difference from the reference, over all outputs."""
     relative_error: float
-    """``max_abs_error`` divided by the output's spread (largest minus smallest value)."""
+    """``max_abs_error`` divided by the output's largest magnitude."""
     tolerance: float | None = None
     """The ``relative_error`` that is allowed."""
     device: Literal["CPU", "GPU"] | None = None
@@ -329,7 +329,7 @@ class Comparison(_Table):
         """
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; `tvmkd compare --json` writes one") from None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ import click
 from tvmkd.base import fault_report
 from tvmkd.base.errors import FAULT, InternalError, MissingError, TvmkdError, expected
 from tvmkd.base.text import reason, suggest
+from tvmkd.base.user_code import blamed
 from tvmkd.base.version import __version__
 
 # Command name: first line of its help, so that `tvmkd --help` imports no command.
@@ -104,6 +106,9 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The ``tvmkd`` command. Ends the process with the exit code."""
+    # The name of a file may be no UTF-8; it is printed as it is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     sys.exit(execute(sys.argv[1:] if argv is None else argv))
 
 
@@ -132,7 +137,7 @@ def execute(argv: Sequence[str]) -> int:
 
 def _failed(error: BaseException, argv: Sequence[str]) -> int:
     """Shows an error in one line; a fault is written to a report. Returns the exit code."""
-    known = error if isinstance(error, TvmkdError) else expected(error)
+    known = error if isinstance(error, TvmkdError) else blamed(error) or expected(error)
     if known is None and isinstance(error, ModuleNotFoundError) and not _ours(error.name):
         name = str(error.name).partition(".")[0]
         known = MissingError(f"the package {name} is not installed: pip install {name}")

@@ -27,9 +27,20 @@ def dimension(text: str) -> tuple[str, int]:
     return name, int(size)
 
 
+def label(text: str) -> str:
+    """A key or a name for click, without blanks around it: they come with copied text.
+
+    Raises:
+        click.BadParameter: nothing is left.
+    """
+    if not text.strip():
+        raise click.BadParameter("it is empty")
+    return text.strip()
+
+
 def tracker(text: str) -> tuple[str, int] | None:
     """Parses ``HOST[:PORT]`` for click; None for ``local``, a temporary fleet on this machine."""
-    if text == "local":
+    if text.strip() == "local":
         return None
     from tvmkd.config import parse_tracker
 
@@ -62,6 +73,11 @@ def shapes(text: str) -> list[tuple[str, int]]:
             raise click.BadParameter(f'"{text}" is not INPUT:1x3x224x224')
         sizes += [(f"{name}.{axis}", int(number)) for axis, number in enumerate(numbers)]
     return sizes
+
+
+def environment_key() -> str | None:
+    """The default of ``--rpc-key``: from TVM's environment variable, otherwise none."""
+    return os.environ.get("TVM_TRACKER_KEY", "").strip() or None
 
 
 def dims_option(command: Command) -> Command:
@@ -105,6 +121,7 @@ def target_option(command: Command) -> Command:
     return click.option(
         "--target",
         "target_name",
+        type=label,
         default="host",
         show_default=True,
         metavar="NAME|FILE",

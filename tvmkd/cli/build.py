@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -11,7 +10,9 @@ from tvmkd.base import stack_registry
 from tvmkd.cli._options import (
     PATH,
     dims_option,
+    environment_key,
     json_option,
+    label,
     print_json,
     stack_options,
     target_option,
@@ -35,9 +36,7 @@ from tvmkd.cli.lower import region_lines
     "--untuned", is_flag=True, help="Use no records at all, as a baseline for comparisons."
 )
 @click.option(
-    "--inputs",
-    type=PATH,
-    help="An .npz of real inputs for the check against ONNX Runtime, in place of drawn ones.",
+    "--inputs", type=PATH, help="An .npz of real inputs for the check against ONNX Runtime."
 )
 @click.option(
     "--rpc-tracker",
@@ -47,7 +46,8 @@ from tvmkd.cli.lower import region_lines
 )
 @click.option(
     "--rpc-key",
-    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    type=label,
+    default=environment_key,
     metavar="KEY",
     help="The key of that board; default: TVM_TRACKER_KEY.",
 )

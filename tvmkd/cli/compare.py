@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,16 @@ import click
 
 from tvmkd.base.engine_registry import UNTUNED
 from tvmkd.base.files import check_output
-from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option, tracker
+from tvmkd.cli._options import (
+    PATH,
+    arrays,
+    dims_option,
+    environment_key,
+    existing,
+    json_option,
+    label,
+    tracker,
+)
 
 
 @click.command()
@@ -18,6 +26,7 @@ from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option,
 @click.option(
     "--engine",
     "engines",
+    type=label,
     multiple=True,
     metavar="NAME",
     help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), tensorrt, "
@@ -48,7 +57,8 @@ from tvmkd.cli._options import PATH, arrays, dims_option, existing, json_option,
 )
 @click.option(
     "--rpc-key",
-    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    type=label,
+    default=environment_key,
     metavar="KEY",
     help="The key of the board; default: TVM_TRACKER_KEY.",
 )
@@ -142,7 +152,8 @@ def command(
     """Measure engines head to head on one ONNX model.
 
     Each engine runs in its own process with the same threads and inputs. Measurements of the
-    engines alternate. Before that, the outputs are checked against ONNX Runtime in FP32.
+    engines alternate. Before that, the outputs are checked against ONNX Runtime in FP32. An engine
+    that --engine names and that cannot run is an error; others are left out, with the reason.
 
     \b
     Examples:
@@ -186,7 +197,7 @@ def command(
         specs = selection.on_board(specs, board, named=bool(engines))
     else:
         selection.check_gpu(specs)
-    options = CompareOptions(dims=dict(dims), **method)
+    options = CompareOptions(dims=dict(dims), all_or_none=bool(engines), **method)
     with table.following() as tell:
         given = None if inputs is None else [arrays(inputs)]
         result = compare(specs, onnx, given, options=options, progress=tell)

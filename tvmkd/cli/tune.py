@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -11,8 +10,10 @@ from tvmkd.base.files import check_output
 from tvmkd.cli._options import (
     PATH,
     dims_option,
+    environment_key,
     environment_tracker,
     json_option,
+    label,
     print_json,
     stack_options,
     target_option,
@@ -33,7 +34,8 @@ from tvmkd.cli._options import (
 )
 @click.option(
     "--rpc-key",
-    default=lambda: os.environ.get("TVM_TRACKER_KEY", "local"),
+    type=label,
+    default=lambda: environment_key() or "local",
     metavar="KEY",
     help="The key of the boards; default: TVM_TRACKER_KEY.",
 )

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import read_text
 from tvmkd.base.text import suggest
 from tvmkd.config.data import Camera, Data, Detection, Effect
 from tvmkd.config.fields import Section
@@ -154,7 +155,7 @@ def read(path: Path) -> Config:
             line names the file and the key.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; give --config FILE") from None
     except (OSError, UnicodeDecodeError) as error:

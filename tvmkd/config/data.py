@@ -112,6 +112,11 @@ class Data(Section):
     scenes: tuple[Count, Count, Count] = (600, 100, 200)
     """Number of ``scenes`` in the training, validation and test split."""
 
+    @field_validator("classes")
+    @classmethod
+    def _without_blanks(cls, names: list[str]) -> list[str]:
+        return [name for name in names if name]
+
     @property
     def detection(self) -> bool:
         """Whether the data set has boxes."""

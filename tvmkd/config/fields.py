@@ -19,4 +19,6 @@ class Section(BaseModel):
     The descriptions are the reference in ``docs/reference/tvmkd-toml.md``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, str_strip_whitespace=True
+    )

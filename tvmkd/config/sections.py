@@ -322,11 +322,12 @@ def parse_tracker(text: str) -> tuple[str, int]:
     Raises:
         ValueError: no host, or the port is not a number from 1 to 65535.
     """
+    text = text.strip()
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         port = rest[1:] if rest.startswith(":") else rest
     else:
-        host, _, port = text.partition(":")
+        host, _, port = (part.strip() for part in text.partition(":"))
     number = port or str(DEFAULT_TRACKER_PORT)
     if not host or not number.isdigit() or not 0 < int(number) < 65536:
         raise ValueError(f'"{text}" is not a tracker address: give HOST or HOST:PORT')

@@ -14,6 +14,7 @@ from tvmkd.distill.distributed import Team
 from tvmkd.distill.task import Metric
 from tvmkd.distill.training import Job, Report
 from tvmkd.models import checkpoint as files
+from tvmkd.models import state_dicts
 from tvmkd.models.checkpoint import Checkpoint
 
 
@@ -70,7 +71,17 @@ class CheckpointManager:
         report(self.state.epoch, self._note())
 
     def end_epoch(self, loss: float, score: Callable[[], float]) -> None:
-        """Adds an epoch to the history, with a score after every fifth of the training."""
+        """Adds an epoch to the history, with a score after every fifth of the training.
+
+        Raises:
+            InputError: a weight is not finite; the checkpoint is not written.
+        """
+        problem = state_dicts.broken(self._network)
+        if problem is not None:
+            raise InputError(
+                f"{self._job.name}: {problem} after epoch {self.state.epoch + 1}; lower its lr "
+                f"({self._job.settings.lr:g}); no checkpoint of it is written"
+            )
         state, job, epochs = self.state, self._job, self._job.settings.epochs
         state.epoch += 1
         last = state.epoch == epochs

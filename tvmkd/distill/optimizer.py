@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.training import Settings
 
+# Below this scale of the loss a gradient did not overflow: it is NaN whatever the scale.
+SMALLEST_SCALE = 2.0**-10
+
 
 class Optimizer:
     """AdamW with a warm-up and a cosine; a step that is not finite leaves the weights alone.
@@ -80,7 +83,8 @@ class Optimizer:
             # The scaler leaves out a step that overflows, and scales less after it.
             self._scaler.step(self._adam)
             self._scaler.update()
-            return value, torch.zeros_like(norm)
+            stuck = self._scaler.get_scale() < SMALLEST_SCALE
+            return value, torch.full_like(norm, math.nan if stuck else 0.0)
         if value.device.type == "cpu":
             if math.isfinite(value.item()) and math.isfinite(norm.item()):
                 self._adam.step()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.data.splits import Splits
 
@@ -43,10 +44,9 @@ def probe(model: nn.Module, splits: Splits, name: str) -> None:
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     except Exception as error:  # a model may fail in any way
-        text = str(error).splitlines()[0] if str(error) else ""
         raise InputError(
             f"{name}: cannot take an image of shape {list(splits.shape)}, which is what the data "
-            f"has: {type(error).__name__}: {text}"
+            f"has: {user_code.describe(error, __file__)}"
         ) from error
     finally:
         model.train(mode)

@@ -22,6 +22,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.models import checkpoint as files
+from tvmkd.models.registry import default_dtype_kept
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -242,7 +243,8 @@ class Task(ABC):
         """
         torch.manual_seed(seed)
         network = models.build(spec, search_in=self.search_in, **kwargs)
-        self.check(network, f'{name} "{spec}"')
+        with default_dtype_kept(f'{name} "{spec}"'):
+            self.check(network, f'{name} "{spec}"')
         if backbone is not None:
             self.load_backbone(network, backbone)
         return network

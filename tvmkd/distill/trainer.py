@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.distill.checkpoint_manager import CheckpointManager, Stateful
 from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
 from tvmkd.distill.task import Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
@@ -49,14 +51,18 @@ class Trainer:
 
         Raises:
             InputError: a loss or a gradient is not finite (says in which batch; no weight has
-                moved by it and the last checkpoint is kept), an image cannot be read, or the
-                checkpoint cannot be written.
+                moved by it and the last checkpoint is kept), nothing can be trained, a user's code
+                fails, an image cannot be read, or the checkpoint cannot be written.
         """
         task, team, settings = self.task, self.team, job.settings
         steps = steps_in_epoch(task.count("train"), settings.batch_size, team)
         to_device(network, team.device)
         own = job.loss.to(team.device) if isinstance(job.loss, nn.Module) else None
         weights = [*network.parameters(), *([] if own is None else own.parameters())]
+        if not any(weight.requires_grad for weight in weights):
+            raise InputError(
+                f"{job.name}: none of its weights needs a gradient: remove requires_grad_(False)"
+            )
         optimizer = Optimizer(weights, settings, settings.epochs * steps, team, task.clip)
         parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
         if own is not None:
@@ -68,7 +74,7 @@ class Trainer:
         )
         for number in range(manager.state.epoch, settings.epochs):
             epoch = make_epoch(job, task.count("train"), steps, number, team)
-            with team.synchronised(network):
+            with user_code.guard(job.name, theirs=job.by_user), team.synchronised(network):
                 mean = self._epoch(network, job, epoch, optimizer)
             manager.end_epoch(mean, lambda: task.score(network, "val", team))
         return manager.finish()
@@ -88,6 +94,11 @@ class Trainer:
                     loss = job.loss(batch, output)
                     extra = job.latency.loss(network) if job.latency else None
                     loss = loss if extra is None else loss + extra
+                if not loss.requires_grad:
+                    raise InputError(
+                        f"{job.name}: its loss does not depend on a weight that needs a gradient; "
+                        "look for torch.no_grad, detach or frozen layers in its forward"
+                    )
                 value, norm = optimizer.step(loss, epoch.number * steps + step)
                 if at_once:
                     _check(value.item(), norm.item(), job, epoch, step)
@@ -163,11 +174,6 @@ def _order(job: Job, count: int, steps: int, number: int) -> list[Tensor]:
 def _view(settings: Settings, variants: int, number: int) -> int:
     """Which random view of each image an epoch trains on: one of a few, or a new one."""
     return number % variants if variants else settings.seed * settings.epochs + number
-
-
-def to_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Moves a network, its convolutions channels-last: what GPUs and CPUs train fastest."""
-    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _check(loss: float, norm: float, job: Job, epoch: Epoch, step: int) -> None:

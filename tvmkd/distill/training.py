@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tvmkd import models
 from tvmkd.base.errors import InputError
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.latency import LatencyTerm
@@ -64,6 +65,12 @@ class Job:
     curriculum: Curriculum | None = None
     checkpoint_seconds: float = 5.0
     after_checkpoint: AfterCheckpoint | None = None
+
+    @property
+    def by_user(self) -> bool:
+        """True if the network is a user's own ``module:callable``, as it is or changed by us."""
+        spec = self.model.get("kwargs", {}).get("base", self.model["spec"])
+        return ":" in spec and not models.is_builtin(spec)
 
     def identity(self, task: Task, processes: int) -> str:
         """The hash of what determines where the training ends.

@@ -13,7 +13,7 @@ from tvmkd import artifact
 from tvmkd.artifact import MANIFEST, Artifact
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
-from tvmkd.base.files import sha256
+from tvmkd.base.files import read_text, sha256
 from tvmkd.early_exit.calibrate import NEVER
 
 EXITS = "exits.json"
@@ -54,7 +54,7 @@ class Plan:
         """
         path = folder / EXITS
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
             pieces = tuple(Piece(str(p["folder"]), str(p["sha256"])) for p in data["pieces"])
             thresholds = tuple(float(value) for value in data["thresholds"])
             version = data["schema_version"]

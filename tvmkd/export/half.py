@@ -13,7 +13,7 @@ from tvmkd.base import files
 from tvmkd.base.errors import InputError
 from tvmkd.base.onnx_runtime import numpy_dtype, open_session
 from tvmkd.base.random_inputs import random_sample
-from tvmkd.base.tolerance import COMPILED, spread
+from tvmkd.base.tolerance import COMPILED, error_of_range
 from tvmkd.export import ort_tools
 from tvmkd.export.layers import nodes_of
 
@@ -33,8 +33,8 @@ def half(
             least one batch of the model; None: random inputs.
 
     Returns:
-        The largest difference between the outputs of both files, as a share of an output's spread
-        (largest minus smallest value).
+        The largest difference between the outputs of both files, as a share of the largest
+        magnitude.
 
     Raises:
         InputError: a layer is not there, the model cannot be converted, there are fewer pictures
@@ -73,17 +73,9 @@ def _difference(source: Path, other: Path, pictures: np.ndarray | None) -> float
         for found, session in zip(answers, sessions, strict=True):
             found.append(session.run(None, feed))
     return max(
-        _share(np.concatenate(got), np.concatenate(wanted))
+        error_of_range(np.concatenate(got), np.concatenate(wanted))
         for wanted, got in zip(*(zip(*found, strict=True) for found in answers), strict=True)
     )
-
-
-def _share(got: np.ndarray, wanted: np.ndarray) -> float:
-    if not np.array_equal(np.isfinite(got), np.isfinite(wanted)):
-        return float("inf")
-    finite = np.isfinite(wanted)
-    apart = np.abs(got[finite].astype(np.float64) - wanted[finite].astype(np.float64))
-    return float(apart.max(initial=0.0)) / (spread([wanted]) or 1.0)
 
 
 def _feeds(

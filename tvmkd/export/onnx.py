@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd import models
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError, unwritable
 from tvmkd.base.files import check_replaceable, sync
 from tvmkd.base.version import __version__
@@ -152,10 +153,9 @@ def _convert(
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        lines = str(cause).strip().splitlines() or [""]
         raise InputError(
             f"{name}: cannot be exported for an input of shape {list(example.shape)}: "
-            f"{type(cause).__name__}: {lines[0][:300]}"
+            f"{user_code.describe(cause, __file__)}"
         ) from error
     assert program is not None
     return program

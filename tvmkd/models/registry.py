@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tvmkd.base import user_code
@@ -73,7 +75,7 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
 
     Raises:
         InputError: there is no such model, its module cannot be imported, the callable does not
-            accept ``kwargs``, or its result is not an ``nn.Module``.
+            accept ``kwargs``, its result is not an ``nn.Module``, or it changes the default dtype.
         UsageError: an argument of a registered model is out of range.
     """
     kind, _, name = spec.partition(":")
@@ -83,7 +85,8 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
     elif kind == "torchvision" and name:
         factory = _torchvision(name)
     elif kind and name:
-        factory = user_code.load(spec, f'model "{spec}"', search_in)
+        with default_dtype_kept(f'model "{spec}"'):
+            factory = user_code.load(spec, f'model "{spec}"', search_in)
     else:
         known = {**REGISTERED, **DETECTORS}
         hint = suggest(spec, known)
@@ -92,7 +95,8 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
             "or give torchvision:NAME or module:callable"
         )
     try:
-        model = factory(**kwargs)
+        with default_dtype_kept(f'model "{spec}"'):
+            model = factory(**kwargs)
     except UsageError as error:
         raise UsageError(f'model "{spec}": {error}') from None
     except TvmkdError:
@@ -106,6 +110,27 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
             f'model "{spec}" returns {type(model).__name__}; it has to return a torch.nn.Module'
         )
     return model
+
+
+@contextlib.contextmanager
+def default_dtype_kept(what: str) -> Iterator[None]:
+    """Raises if a user's code in the block changes torch's default dtype, and sets it back.
+
+    Args:
+        what: starts the message.
+
+    Raises:
+        InputError: it does.
+    """
+    before = torch.get_default_dtype()
+    yield
+    changed = torch.get_default_dtype()
+    if changed != before:
+        torch.set_default_dtype(before)
+        raise InputError(
+            f"{what}: changes the default dtype of torch to {changed}; networks are trained in "
+            "float32: remove torch.set_default_dtype"
+        )
 
 
 def _registered(spec: str) -> Callable[..., Any]:

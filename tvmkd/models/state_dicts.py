@@ -195,18 +195,21 @@ def classes_in(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[
 def broken(model: nn.Module) -> str | None:
     """The first tensor of a model that holds NaN, or a weight that holds infinity, in words."""
     learnt = {name for name, _ in model.named_parameters()}
-    bad = []
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            continue
-        # A mask may be a buffer of minus infinity.
-        wrong = ~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)
-        if wrong.any():
-            bad.append(name)
+    tensors = {
+        name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()
+    }
+    # A mask may be a buffer of minus infinity.
+    wrong = [
+        (~torch.isfinite(tensor) if name in learnt else torch.isnan(tensor)).any()
+        for name, tensor in tensors.items()
+    ]
+    flags = torch.stack(wrong).tolist() if wrong else []  # waits once for a GPU
+    bad = [name for name, flag in zip(tensors, flags, strict=True) if flag]
     if not bad:
         return None
-    more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
-    return f"{bad[0]}{more} hold NaN or infinity"
+    if len(bad) == 1:
+        return f"{bad[0]} holds NaN or infinity"
+    return f"{bad[0]} and {len(bad) - 1} more tensors hold NaN or infinity"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base.errors import InputError, unwritable
-from tvmkd.base.files import file_hash, write_json
+from tvmkd.base.files import file_hash, read_text, write_json
 from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
 
@@ -53,7 +53,7 @@ class RunFolder:
     def _read(self) -> dict[str, Any]:
         path = self.path / FILE
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = json.loads(read_text(path))
         except FileNotFoundError:
             return {"format": FORMAT, "version": 1, "stages": {}}
         except (OSError, ValueError):

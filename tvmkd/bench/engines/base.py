@@ -44,8 +44,8 @@ class Engine(abc.ABC):
             may differ in speed.
         cuda_graphs: it can run as a CUDA graph, see the option ``cuda_graph``.
         precisions: precisions that can be requested in addition to the model's own.
-        tolerance: largest error allowed for each precision, relative to the output's spread
-            (largest minus smallest value).
+        tolerance: largest error allowed for each precision, relative to the output's largest
+            magnitude.
         distribution: Python package that it needs in addition to tvmkd's requirements.
         how: command that installs this package. None: ``pip install`` with its name.
     """

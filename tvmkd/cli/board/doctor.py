@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from tvmkd.cli._options import (
+    environment_key,
     environment_tracker,
     json_option,
+    label,
     print_json,
     target_option,
     tracker,
@@ -26,7 +26,8 @@ from tvmkd.cli._options import (
 )
 @click.option(
     "--rpc-key",
-    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    type=label,
+    default=environment_key,
     metavar="KEY",
     help="The key of the boards; default: TVM_TRACKER_KEY.",
 )

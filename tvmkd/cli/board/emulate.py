@@ -7,7 +7,10 @@ import json
 
 import click
 
-from tvmkd.cli._options import tracker
+from tvmkd.cli._options import (
+    label,
+    tracker,
+)
 
 
 @click.command()
@@ -20,7 +23,7 @@ from tvmkd.cli._options import tracker
     help="An AArch64 board.",
 )
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--rpc-key", default="emulated", show_default=True, metavar="KEY")
+@click.option("--rpc-key", type=label, default="emulated", show_default=True, metavar="KEY")
 @click.option(
     "--rpc-tracker",
     type=tracker,

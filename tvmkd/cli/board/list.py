@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from tvmkd.cli._options import environment_tracker, json_option, print_json, tracker
+from tvmkd.cli._options import (
+    environment_tracker,
+    json_option,
+    label,
+    print_json,
+    tracker,
+)
 
 
 @click.command()
@@ -17,7 +23,7 @@ from tvmkd.cli._options import environment_tracker, json_option, print_json, tra
     metavar="HOST[:PORT]",
     help="The tracker; default: TVM_TRACKER_HOST and TVM_TRACKER_PORT.",
 )
-@click.option("--rpc-key", metavar="KEY", help="Only the boards under this key.")
+@click.option("--rpc-key", type=label, metavar="KEY", help="Only the boards under this key.")
 @click.option("--facts/--no-facts", default=True, help="Ask each free board about itself.")
 @json_option
 def command(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from tvmkd.cli._options import environment_tracker, stack_options, tracker
+from tvmkd.cli._options import (
+    environment_key,
+    environment_tracker,
+    label,
+    stack_options,
+    tracker,
+)
 
 
 @click.command()
@@ -22,7 +27,8 @@ from tvmkd.cli._options import environment_tracker, stack_options, tracker
 )
 @click.option(
     "--rpc-key",
-    default=lambda: os.environ.get("TVM_TRACKER_KEY"),
+    type=label,
+    default=environment_key,
     metavar="KEY",
     help="The key to register under; default: TVM_TRACKER_KEY.",
 )
