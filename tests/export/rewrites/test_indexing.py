@@ -47,3 +47,9 @@ def test_new_rows_of_a_cache(mode):
         for row in range(2):
             wanted[batch, 0, (first[batch] + row) % 5] = new[batch, 0, row]
     np.testing.assert_array_equal(run(result, feeds)[0], wanted)
+
+
+def test_a_slice_of_nothing_is_a_constant():
+    bounds = [np.array([value]) for value in (0, 5, 0, -1)]
+    check("Slice", [numbers(10), *bounds])
+    assert left(one("Slice", [numbers(10), *(np.array([value]) for value in (0, 5))])[0]) == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from tvmkd.export.rewrites.integers import given
 from tvmkd.export.rewrites.plain import cast, reshape, transpose
@@ -52,6 +52,16 @@ def compress(site: Site) -> None:
         data, axis = reshape(site, data, [-1]), 0
     indices = site.constant(np.flatnonzero(condition))
     site.become("Gather", [data, indices], axis=axis)
+
+
+def empty_slice(site: Site) -> None:
+    """``Slice`` of nothing: TVM takes its bounds for an error."""
+    shape = site.output_shape()
+    if shape is None or None in shape or 0 not in shape:
+        return
+    dtype = helper.tensor_dtype_to_np_dtype(site.elem_type())
+    sizes = [size for size in shape if size is not None]
+    site.become("Constant", [], value=numpy_helper.from_array(np.empty(sizes, dtype)))
 
 
 def tensor_scatter(site: Site) -> None:

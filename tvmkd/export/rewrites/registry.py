@@ -68,6 +68,7 @@ _ONNX: Mapping[str, Lowering] = {
     "ReduceMin": reducing.extreme,
     "ReverseSequence": indexing.reverse_sequence,
     "STFT": signal.short_time_fourier,
+    "Slice": indexing.empty_slice,
     "SpaceToDepth": spatial.space_to_depth,
     "TensorScatter": indexing.tensor_scatter,
     "ConvInteger": quantised.conv_integer,
