@@ -14,7 +14,8 @@ def test_new_names_differ_from_every_name_in_the_model():
     at = site(helper.make_node("Mish", ["x"], ["y"], name="act"))
     assert [at.add("Mul", ["x", "x"]) for _ in range(2)] == ["y_Mul_1", "y_Mul_2"]
     assert at.add("Add", ["x", "x"]) == "y_Add"
-    assert [node.name for node in at.before] == ["y_Mul_1", "y_Mul_2", "y_Add"]
+    assert [node.output[0] for node in at.before] == ["y_Mul_1", "y_Mul_2", "y_Add"]
+    assert {node.name for node in at.before} == {""}
 
 
 def test_a_node_is_named_by_its_first_output_where_it_has_no_name():

@@ -251,7 +251,8 @@ class Site:
         """Puts a node with ``count`` outputs before this one; returns the outputs' names."""
         stem = next(name for name in self.node.output if name)
         names = [self.scope.fresh(f"{stem}_{operator}") for _ in range(count)]
-        node = helper.make_node(operator, inputs, names, names[0], **attributes)
+        # No name: ONNX Runtime names new tensors after nodes, and fails if one has that name.
+        node = helper.make_node(operator, inputs, names, **attributes)
         self.before.append(node)
         self.scope.learn(node)
         return names
@@ -275,8 +276,10 @@ class Site:
     def replace(self, nodes: Sequence[onnx.NodeProto]) -> None:
         """Puts nodes in place of this one; one of them gives each of its outputs."""
         *others, last = nodes
+        name = self.node.name
         self.before += others
         self.node.CopyFrom(last)
+        self.node.name = name
 
     def sizes_of(self, name: str) -> tuple[int, ...]:
         """As `sizes`, of any tensor."""

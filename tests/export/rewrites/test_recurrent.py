@@ -8,7 +8,7 @@ import pytest
 from lowered import left, same
 from onnx import TensorProto, helper, numpy_helper
 
-from tvmkd.export.rewrites import recurrent
+from tvmkd.export.rewrites import lower, recurrent
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, BATCH, FEATURES, HIDDEN = 4, 2, 3, 5
@@ -103,8 +103,6 @@ def test_every_form(kind, options):
 def test_the_batch_may_come_first():
     """ONNX Runtime has no such LSTM: the other layout, transposed, is the same."""
     from onnx.reference import ReferenceEvaluator
-
-    from tvmkd.export.rewrites import lower
 
     first = model("LSTM", given="B h c", layout=1)
     x = np.random.default_rng(0).standard_normal((BATCH, STEPS, FEATURES)).astype(np.float32)

@@ -33,7 +33,7 @@ def function_body(site: Site) -> None:
     made = copies(site, body.node, known)
     # An output that is an input as it is.
     made += [
-        onnx.helper.make_node("Identity", [known[name]], [mine], mine)
+        onnx.helper.make_node("Identity", [known[name]], [mine])
         for name, mine in outputs.items()
         if mine and known[name] != mine
     ]

@@ -47,7 +47,7 @@ def _rename(node: onnx.NodeProto, known: dict[str, str], site: Site, stem: str) 
         if name:
             known.setdefault(name, site.scope.fresh(f"{stem}_{name}"))
             node.output[index] = known[name]
-    node.name = next((name for name in node.output if name), node.name)
+    node.ClearField("name")
 
 
 def bind_attributes(

@@ -73,4 +73,4 @@ def reduce(site: Site, kind: str, data: str, axes: Sequence[int], keepdims: bool
 def give(site: Site, *outputs: str) -> None:
     """Makes these tensors the node's outputs, in order; those that nobody asks for are left out."""
     wanted = [(mine, name) for mine, name in zip(site.node.output, outputs, strict=False) if mine]
-    site.replace([helper.make_node("Identity", [name], [mine], mine) for mine, name in wanted])
+    site.replace([helper.make_node("Identity", [name], [mine]) for mine, name in wanted])
