@@ -201,6 +201,42 @@ def test_just_the_level_and_an_interval_up_to_one_are_level(
     assert pair(samples.engine("a", 1.0), samples.engine("b", 1.0)).decided is decided
 
 
+def _started(name: str, *medians: float) -> schema.Engine:
+    """An engine with a process of two rounds for each median; more samples in slower ones."""
+    rounds = [[ms] * (100 if ms > 1 else 10) for ms in medians for _ in range(2)]
+    flat = [value for one in rounds for value in one]
+    return samples.engine(name, 1.0).model_copy(
+        update={
+            "samples_ms": flat,
+            "round_sizes": [len(one) for one in rounds],
+            "process_rounds": [2] * len(medians),
+            "p50": stats.percentile(flat, 50),
+        }
+    )
+
+
+def test_processes_weigh_the_same_and_the_fastest_is_the_denominator() -> None:
+    even = _started("even", 0.95, 0.95, 0.95)
+    mixed = _started("mixed", 1.5, 0.5, 0.5)
+    assert even.p50 < mixed.p50, "by its many samples of one process"
+    (against,) = decide([even, mixed]).pairs
+    assert (against.name, against.against) == ("even", "mixed")
+    assert against.ratio == pytest.approx(0.95 / (1.5 * 0.5 * 0.5) ** (1 / 3))
+    assert not against.decided
+    slow = _started("slow", 2.0, 2.0, 2.01)
+    found = decide([slow, even])
+    assert found.pairs[0].decided
+    assert found.sentence.startswith("even is 2.1")
+
+
+def test_engines_with_other_numbers_of_processes_are_compared_by_rounds() -> None:
+    ours, theirs = _started("a", 1.0, 1.0), samples.engine("b", 1.0, seed=1)
+    theirs = theirs.model_copy(
+        update={"samples_ms": [1.0] * 40, "round_sizes": [10] * 4, "p50": 1.0}
+    )
+    assert pair(ours, theirs).ratio == 1.0
+
+
 def test_of_equal_medians_the_first_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     _paired(monkeypatch, b=(1.0, 0.9, 1.1))
     engines = [samples.engine(name, 1.0) for name in "ab"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tvmkd.bench.schema import Engine, Pair, Verdict
-from tvmkd.timing.processes import ratio_over_processes
+from tvmkd.timing.processes import median_over_processes, ratio_over_processes
 from tvmkd.timing.stats import builds_error, ratio_ci, widened
 
 LEVEL = 0.03
@@ -31,11 +31,17 @@ def pair(ours: Engine, theirs: Engine) -> Pair:
     )
 
 
+def _median(engine: Engine) -> float:
+    """The median that ratios are made of: that over its processes, if there are several."""
+    several = len(engine.process_rounds) > 1
+    return median_over_processes(engine.processes())[0] if several else engine.p50
+
+
 def decide(engines: Sequence[Engine]) -> Verdict:
     """The engine with the smallest median, and the ratio of every other engine to it."""
     if not engines:
         return Verdict(sentence="No engine could be measured.")
-    first, *others = sorted(engines, key=lambda engine: engine.p50)
+    first, *others = sorted(engines, key=_median)
     pairs = [pair(other, first) for other in others]
     if not pairs:
         return Verdict(
