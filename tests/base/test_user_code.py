@@ -15,6 +15,7 @@ def module(tmp_path: Path) -> Path:
         "NUMBER = 3\nclass Outer:\n    @staticmethod\n    def inner():\n        return 7\n"
     )
     (tmp_path / "my_broken_code.py").write_text("\nraise RuntimeError('no such card')\n")
+    (tmp_path / "my_quitting_code.py").write_text("import sys\nsys.exit('no data')\n")
     (tmp_path / "my_needy_code.py").write_text("import no_such_package\n")
     return tmp_path
 
@@ -33,6 +34,7 @@ def test_a_callable_is_found_beside_the_config(module: Path) -> None:
             "my_needy_code:f",
             r"loss: ModuleNotFoundError: .*package.*\(my_needy_code.py:1\)",
         ),
+        ("my_quitting_code:f", r"loss: SystemExit: no data \(my_quitting_code.py:2\)"),
         ("my_broken_code:f", r"loss: RuntimeError: no such card \(my_broken_code.py:2\)"),
     ],
 )

@@ -62,8 +62,9 @@ def test_a_class_may_be_named_train(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "train: is taken as a class; if it is a split" in capsys.readouterr().err
 
 
-def test_hidden_folders_are_no_classes(tmp_path: Path) -> None:
+def test_hidden_folders_and_cycles_are_no_classes(tmp_path: Path) -> None:
     tree(tmp_path, "cat", "dog", ".thumbnails", "__MACOSX/cat")
+    (tmp_path / "again").symlink_to(tmp_path)
     assert list(found(tmp_path)["all"]) == ["cat", "dog"]
 
 

@@ -49,7 +49,7 @@ def load(spec: str, what: str, search_in: Sequence[Path] = ()) -> Callable[..., 
         raise InputError(
             f"{what}: there is no module {error.name} in {places} or installed"
         ) from None
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         raise InputError(f"{what}: {describe(error)}") from error
     _remember(found)
     for part in name.split("."):

@@ -28,6 +28,8 @@ def is_hidden(name: str) -> bool:
 def entries(folder: Path, left: LeftOut) -> tuple[list[Path], list[Path]]:
     """The visible sub-folders and files of one folder, sorted; links count as what they point to.
 
+    A link to the folder itself or to one above it is a cycle, and left out.
+
     Args:
         folder: the folder.
         left: told what is hidden and which links point to nothing.
@@ -41,7 +43,10 @@ def entries(folder: Path, left: LeftOut) -> tuple[list[Path], list[Path]]:
         if is_hidden(path.name):
             left(HIDDEN, path)
         elif path.is_dir():
-            folders.append(path)
+            if path.is_symlink() and _contains(path, folder):
+                left(CYCLE, path)
+            else:
+                folders.append(path)
         elif path.is_file():
             files.append(path)
         elif path.is_symlink():
@@ -52,8 +57,7 @@ def entries(folder: Path, left: LeftOut) -> tuple[list[Path], list[Path]]:
 def files_below(folder: Path, left: LeftOut = lambda reason, path: None) -> Iterator[Path]:
     """All visible files below a folder, in no fixed order.
 
-    Links to folders are followed, unless that folder was read already or contains the link: each
-    file is given once, and a cycle ends.
+    Links to folders are followed, unless that folder was read already: each file is given once.
 
     Args:
         folder: the folder.
@@ -63,15 +67,19 @@ def files_below(folder: Path, left: LeftOut = lambda reason, path: None) -> Iter
         OSError: a folder cannot be read.
     """
     seen = {os.path.realpath(folder)}
-    above = os.path.join(os.path.realpath(folder), "")
     waiting = [folder]
     while waiting:
         folders, files = entries(waiting.pop(), left)
         yield from files
         for path in folders:
             real = os.path.realpath(path)
-            if real in seen or above.startswith(os.path.join(real, "")):
+            if real in seen:
                 left(CYCLE, path)
                 continue
             seen.add(real)
             waiting.append(path)
+
+
+def _contains(path: Path, folder: Path) -> bool:
+    inside = os.path.join(os.path.realpath(folder), "")
+    return inside.startswith(os.path.join(os.path.realpath(path), ""))

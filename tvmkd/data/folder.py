@@ -113,14 +113,14 @@ def load_folder(cfg: Data) -> Splits:
                 "[data] val_fraction and test_fraction"
             )
     everything = [path for files in parts.values() for path, _ in files]
-    broken = damaged(everything)
-    if broken:
-        raise together(broken)
-    channels = cfg.channels or _channels(everything)
+    channels = cfg.channels or _channels(everything, cfg.image_size)
     decoder = Decoder(cfg.image_size, channels)
     threads = cfg.workers or os.cpu_count() or 1
     images: dict[str, Images] = {}
     fits = len(everything) * channels * cfg.image_size**2 <= CACHE_BYTES
+    broken = [] if fits else damaged(everything)  # those in memory are decoded below
+    if broken:
+        raise together(broken)
     for name, files in parts.items():
         lazy = FileImages(files, decoder, threads, everything)
         images[name] = lazy.in_ram() if fits else lazy
@@ -214,10 +214,13 @@ def _take(files: Listing, fraction: float, rng: np.random.Generator) -> tuple[Li
     )
 
 
-def _channels(paths: Sequence[Path]) -> int:
+def _channels(paths: Sequence[Path], size: int) -> int:
     """1 if about thirty images, evenly spread, are all gray, otherwise 3."""
     picks = {round(place) for place in np.linspace(0, len(paths) - 1, 32)}
-    return 1 if all(is_gray(paths[index]) for index in sorted(picks)) else 3
+    try:
+        return 1 if all(is_gray(paths[index]) for index in sorted(picks)) else 3
+    except UnreadableImage as error:
+        raise together(damaged(paths[:MOST_DECODED], Decoder(size, 3)) or [error]) from None
 
 
 def _digest(root: Path, parts: dict[str, Listing], facts: tuple[Any, ...]) -> str:

@@ -15,7 +15,7 @@ from tvmkd.base.images import together
 from tvmkd.data.detection.annotations import Annotation
 from tvmkd.data.detection.dataset import DetectionImages
 from tvmkd.data.folder import HASH_BYTES
-from tvmkd.data.pictures import damaged
+from tvmkd.data.pictures import MOST_DECODED, damaged
 
 Parts = dict[str, list[Annotation]]
 """What a folder holds: ``all``, or ``train`` and perhaps ``val`` and ``test``."""
@@ -68,7 +68,7 @@ def build(
         raise InputError(
             f"{root}: none of its {len(everything)} images has an object; annotate some"
         )
-    broken = damaged([annotation.image for annotation in everything])
+    broken = damaged([annotation.image for annotation in everything[:MOST_DECODED]])
     if broken:
         raise together(broken)
     divided = _divide(parts, division or Division())
