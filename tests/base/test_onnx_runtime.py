@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -31,8 +32,8 @@ class Opened(SimpleNamespace):
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Opened]:
     calls: list[Opened] = []
 
-    def session(model: Any, given: Any, providers: Any) -> Opened:
-        calls.append(Opened(model=model, given=given, providers=providers))
+    def session(model: Any, given: Any, providers: Any, **more: Any) -> Opened:
+        calls.append(Opened(model=model, given=given, providers=providers, **more))
         return calls[-1]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
@@ -133,3 +134,20 @@ def test_products_of_bytes_are_summed_exactly_on_demand() -> None:
     session = onnx_runtime.open_session(model.SerializeToString(), exact=True)
     x = np.full((1, 4), 255, np.uint8)
     assert session.run(None, {"x": x})[0].item() == 4 * 255 * 127
+
+
+def test_what_is_written_can_be_optimised_again(tmp_path: Path) -> None:
+    """A product of three axes and a sum, twice: ONNX Runtime would name the same tensors twice."""
+    from onnx import parser
+
+    model = parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> net (float[2, 3, 4] x) => (float[2, 3, 2] y)
+        <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}, float[2] b = {1, 2}> {
+            t = MatMul(x, w) y = Add(t, b)
+        }"""
+    )
+    path = tmp_path / "m.onnx"
+    onnx_runtime.open_session(model.SerializeToString(), written=path)
+    onnx_runtime.open_session(path, written=tmp_path / "n.onnx")
+    names = {tensor.name for tensor in onnx.load(path).graph.initializer}
+    assert names == {"w", "b"}

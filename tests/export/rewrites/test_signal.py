@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lowered import check, left, numbers, one
+from rewriting import run
+
+from tvmkd.export.rewrites import lower
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -22,6 +25,19 @@ def test_one_side_and_another_axis(opset):
         check("DFT", [*values, np.array(0)], opset=20, onesided=1, tolerance=1e-4)
         return
     check("DFT", values, onesided=1, axis=2, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("length", [8, 7])
+def test_back_to_a_real_signal(length):
+    """ONNX defines it since opset 20 only."""
+    signal = numbers(2, length)
+    found = np.fft.rfft(signal, axis=1)
+    parts = np.stack([found.real, found.imag], -1).astype(np.float32)
+    values = [parts, np.array(length), np.array(1)]
+    model, feeds = one("DFT", values, opset=20, inverse=1, onesided=1)
+    result, reasons = lower(model, "a.onnx")
+    assert reasons == {}
+    np.testing.assert_allclose(run(result, feeds)[0][..., 0], signal, atol=1e-5)
 
 
 def test_what_another_node_computes_is_left():

@@ -66,3 +66,27 @@ def test_types_and_sizes_that_tvm_cannot_have_are_refused(tmp_path: Path) -> Non
     g.add("Cast", to=1)
     with pytest.raises(InputError, match="TVM does not compute with the type float8e5m2"):
         importer.read(g.save(tmp_path / "m.onnx"))
+
+
+@inside("relax")
+def test_the_same_bits_as_another_type() -> None:
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    from tvmkd.stacks.relax.corrected_operators import CORRECTED
+
+    node = graphs.helper.make_node("BitCast", ["x"], ["y"], to=graphs.TensorProto.INT32)
+    graph = graphs.helper.make_graph(
+        [node],
+        "net",
+        [graphs.helper.make_tensor_value_info("x", graphs.TensorProto.FLOAT, [3])],
+        [graphs.helper.make_tensor_value_info("y", graphs.TensorProto.INT32, [3])],
+    )
+    opsets = [graphs.helper.make_opsetid("", 26)]
+    original = onnx_frontend._get_convert_map
+    onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED}
+    try:
+        mod = onnx_frontend.from_onnx(graphs.helper.make_model(graph, opset_imports=opsets))
+    finally:
+        onnx_frontend._get_convert_map = original
+    x = np.array([1.0, -2.5, np.inf], np.float32)
+    np.testing.assert_array_equal(run(mod, [x])[0], x.view(np.int32))

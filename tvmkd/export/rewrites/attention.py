@@ -92,7 +92,7 @@ def _hidden(site: Site, mask: str, like: str, batch: int, length: int, total: in
     return site.add("Where", [visible, yes, no])
 
 
-_DETAILS = {"qk_matmul_output_mode", "softcap", "softmax_precision"}
+_KNOWN = {"is_causal", "kv_num_heads", "q_num_heads", "scale"}
 
 
 def onnx_attention(site: Site) -> None:
@@ -106,7 +106,7 @@ def onnx_attention(site: Site) -> None:
     plain = (
         not any(site.has(index) for index in range(3, 7))
         and not any(site.node.output[1:])
-        and not any(site.attribute(name) for name in _DETAILS)
+        and {entry.name for entry in site.node.attribute} <= _KNOWN
         and site.elem_type() == TensorProto.FLOAT
     )
     if not plain:

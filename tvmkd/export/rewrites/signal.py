@@ -24,13 +24,25 @@ def _matrix(length: int, used: int, bins: int, inverse: bool, complex_: bool) ->
     return np.stack(rows, 1).reshape(used * len(rows), bins * 2)
 
 
+def _real_inverse(length: int, used: int) -> np.ndarray:
+    """What a real signal's non-negative frequencies are multiplied with: [used * 2, length]."""
+    angle = 2 * np.pi * np.outer(np.arange(used), np.arange(length)) / length
+    # The frequencies that are left out mirror these, but for the first, and the middle one.
+    count = np.full((used, 1), 2.0)
+    count[0] = 1
+    if length % 2 == 0 and used > length // 2:
+        count[length // 2] = 1
+    rows = np.stack([np.cos(angle) * count, -np.sin(angle) * count], 1) / length
+    return rows.reshape(used * 2, length)
+
+
 def fourier(site: Site) -> None:
     """``DFT`` along one axis.
 
     https://onnx.ai/onnx/operators/onnx__DFT.html
 
     Raises:
-        Refused: its axis or length is computed, or it goes back from one side.
+        Refused: its axis or length is computed.
     """
     shape = site.sizes()
     rank, complex_ = len(shape), shape[-1] == 2
@@ -42,12 +54,11 @@ def fourier(site: Site) -> None:
     if axes is None or lengths is None:
         raise Refused("has an axis or a length that another node computes")
     axis = int(axes.reshape(-1)[0]) % rank
-    length = int(lengths.reshape(-1)[0]) or shape[axis]
     inverse, half = (bool(site.attribute(name, 0)) for name in ("inverse", "onesided"))
-    if inverse and half:
-        raise Refused("has inverse=1 and onesided=1")
-    used = min(length, shape[axis])
-    bins = length // 2 + 1 if half else length
+    whole = 2 * (shape[axis] - 1) if inverse and half else shape[axis]
+    length = int(lengths.reshape(-1)[0]) or whole
+    bins = length // 2 + 1 if half and not inverse else length
+    used = min(length // 2 + 1 if inverse and half else length, shape[axis])
     data = given(site, 0)
     if used < shape[axis]:
         data = cut(site, data, axis, 0, used)
@@ -57,8 +68,12 @@ def fourier(site: Site) -> None:
         data = site.add("Transpose", [data], perm=order)
     outer = [shape[at] for at in order[:-2]]
     flat = reshape(site, data, [*outer, used * shape[-1]])
-    matrix = constant_like(site, _matrix(length, used, bins, inverse, complex_), flat)
-    result = reshape(site, site.add("MatMul", [flat, matrix]), [*outer, bins, 2])
+    if inverse and half:
+        values, last = _real_inverse(length, used), 1
+    else:
+        values, last = _matrix(length, used, bins, inverse, complex_), 2
+    product = site.add("MatMul", [flat, constant_like(site, values, flat)])
+    result = reshape(site, product, [*outer, bins, last])
     if order != list(range(rank)):
         result = site.add("Transpose", [result], perm=[order.index(at) for at in range(rank)])
     site.become("Identity", [result])

@@ -10,8 +10,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
-from tvm import relax
+from onnx import TensorProto, helper
+from tvm import relax, te, tirx
 from tvm.ir.expr import GenericConst
 from tvm.relax.frontend.onnx import onnx_frontend
 
@@ -111,7 +111,23 @@ class Refused(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
         raise ValueError("it gives a number of elements that depends on the data")
 
 
+class BitCast(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
+    """The same bits as another type of the same width, which the importer lacks."""
+
+    @classmethod
+    def _impl_v26(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        dtype = str(helper.tensor_dtype_to_np_dtype(attr["to"]))
+
+        def kernel(data: Any) -> Any:
+            return te.compute(
+                data.shape, lambda *at: tirx.reinterpret(dtype, data(*at)), name="bit_cast"
+            )
+
+        return bb.emit_te(kernel, inputs[0])
+
+
 CORRECTED: dict[str, type] = {
+    "BitCast": BitCast,
     "Cast": _checked(onnx_frontend.Cast),
     "CastLike": _checked(onnx_frontend.CastLike),
     "Clip": Clip,

@@ -46,7 +46,7 @@ class Model:
 
 def supported() -> set[str]:
     """The ONNX operators that Relax imports."""
-    return {*onnx_frontend._get_convert_map(), "Constant", "If"}
+    return {*onnx_frontend._get_convert_map(), *CORRECTED, "Constant", "If"}
 
 
 def read(
