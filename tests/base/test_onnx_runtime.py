@@ -151,3 +151,28 @@ def test_what_is_written_can_be_optimised_again(tmp_path: Path) -> None:
     onnx_runtime.open_session(path, written=tmp_path / "n.onnx")
     names = {tensor.name for tensor in onnx.load(path).graph.initializer}
     assert names == {"w", "b"}
+
+
+class Running:
+    """A session whose run lasts until it is ended, or answers at once."""
+
+    def __init__(self, answer: list[Any] | Exception | None) -> None:
+        self.answer = answer
+
+    def run(self, names: None, feed: dict[str, Any], options: Any) -> list[Any]:
+        assert names is None
+        while self.answer is None:
+            if options.terminate:
+                raise RuntimeError("Exiting due to terminate flag being set to true.")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return [*self.answer, *feed.values()]
+
+
+def test_a_run_is_ended_after_its_limit() -> None:
+    for limit in (None, 60.0):
+        assert onnx_runtime.run_within(Running([1]), {"x": 2}, limit) == [1, 2]  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError, match="ended after 0 s"):
+        onnx_runtime.run_within(Running(None), {}, 0.01)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bad"):
+        onnx_runtime.run_within(Running(ValueError("bad")), {}, 60.0)  # type: ignore[arg-type]

@@ -112,3 +112,34 @@ def test_a_model_that_onnx_runtime_cannot_load_is_refused_in_one_line(tmp_path: 
         admit(path, None, tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_loop_that_never_ends_is_refused_after_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TVMKD_BUILD_TIMEOUT", "0.3")
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["on"]),
+            helper.make_node("Neg", ["state"], ["next"]),
+        ],
+        "body",
+        [
+            value("turn", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
+            value("state", TensorProto.FLOAT, [1, 4]),
+        ],
+        [value("on", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1, 4])],
+    )
+    nodes = [
+        helper.make_node("Size", ["x"], ["size"]),
+        helper.make_node("Cast", ["size"], ["yes"], to=TensorProto.BOOL),
+        helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body),
+    ]
+    tensors = [value(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "endless", tensors[:1], tensors[1:])
+    opsets = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(InputError, match=r"m\.onnx: .*ended after 0 s .* a loop in it may not end"):
+        admit(tmp_path / "m.onnx", None, tmp_path)

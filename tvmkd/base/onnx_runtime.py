@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,33 @@ def open_session(
     except Exception as error:  # its exceptions have no common base class
         shown = name or ("the model" if isinstance(model, bytes) else str(model))
         raise Unloadable(shown, plain(error)) from None
+
+
+def run_within(
+    session: onnxruntime.InferenceSession, feed: Mapping[str, Any], seconds: float | None
+) -> list[Any]:
+    """All outputs for ``feed``; a run that takes longer is ended: a loop may never end by itself.
+
+    Args:
+        seconds: the limit; None: there is none.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    options = package().RunOptions()
+    timer = threading.Timer(seconds or 0.0, setattr, (options, "terminate", True))
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        outputs: list[Any] = session.run(None, dict(feed), options)
+        return outputs
+    except Exception as error:
+        if options.terminate:
+            raise TimeoutError(f"ONNX Runtime was ended after {seconds:.0f} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def plain(error: BaseException) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.onnx_runtime import open_session, plain
+from tvmkd.base.limits import VARIABLE, silence_limit
+from tvmkd.base.onnx_runtime import open_session, plain, run_within
 from tvmkd.base.random_inputs import random_sample
 from tvmkd.export import sizes
 from tvmkd.export.check import ModelInfo, Tensor, check, parse
@@ -90,7 +91,12 @@ class _Original:
         for _ in range(_SAMPLES):
             feed = random_sample(rng, specs)
             try:
-                outputs = session.run(None, feed)
+                outputs = run_within(session, feed, silence_limit())
+            except TimeoutError as error:
+                raise InputError(
+                    f"{self._path}: {error} on random inputs: a loop in it may not end; if it is "
+                    f"only slow, allow more seconds with {VARIABLE}"
+                ) from None
             except Exception as error:  # its errors have no common base class
                 reason = plain(error)
                 continue
@@ -107,7 +113,8 @@ class _Original:
         wanted = self.run()
         try:
             session = open_session(model.SerializeToString(), str(self._path))
-            found = [session.run(None, feed) for feed in self._feeds]
+            limit = silence_limit()
+            found = [run_within(session, feed, limit) for feed in self._feeds]
         except Exception as error:  # not the user's file: the step that made it is left out
             return plain(error)
         return differences(wanted, found)

@@ -20,12 +20,12 @@ from tvmkd.base.errors import (
     WorkerDied,
     WorkerTimeout,
 )
+from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
 from tvmkd.export.check import ModelInfo
 from tvmkd.runtime import interpreters
 from tvmkd.stacks import worker_pool
-from tvmkd.stacks.limits import VARIABLE, silence_limit
 from tvmkd.stacks.messages import (
     BuildRequest,
     LowerRequest,
@@ -126,7 +126,7 @@ class StackClient:
 
         Args:
             onnx: the file, for messages.
-            limit: see `tvmkd.stacks.limits.silence_limit`.
+            limit: see `tvmkd.base.limits.silence_limit`.
         """
         step = "starting the compiler"
 
@@ -206,7 +206,7 @@ class StackClient:
             byoc: report the subgraphs that this engine (one of the stack's ``byoc`` engines)
                 supports, in place of the tasks.
             timeout: seconds after which the compiler counts as hung: see
-                `tvmkd.stacks.limits.silence_limit`.
+                `tvmkd.base.limits.silence_limit`.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
@@ -246,7 +246,7 @@ class StackClient:
             onnx: the file; its facts, if the caller has checked it and the records folder.
             tracker: ``{"host", "port", "key"}``.
             timeout: seconds without an event after which the worker counts as hung: see
-                `tvmkd.stacks.limits.silence_limit`.
+                `tvmkd.base.limits.silence_limit`.
             on_event: receives ``tasks``, ``trial``, ``estimate`` and ``note`` events.
 
         Returns:
@@ -296,7 +296,7 @@ class StackClient:
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
             timeout: seconds without an event after which the compiler counts as hung: see
-                `tvmkd.stacks.limits.silence_limit`.
+                `tvmkd.base.limits.silence_limit`.
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
 
         Raises:

@@ -142,7 +142,7 @@ def build(
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
-            None: see `tvmkd.stacks.limits.silence_limit`.
+            None: see `tvmkd.base.limits.silence_limit`.
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
 
     Raises:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tvmkd.base import limits
 from tvmkd.base.errors import UsageError
-from tvmkd.stacks import limits
 
 
 def test_the_callers_limit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
