@@ -97,3 +97,9 @@ def test_by_groups_with_channels_last(last):
 def test_by_the_batch_itself_in_training():
     values = [numbers(3, 4, 2, 2), *(np.abs(numbers(4, seed=at)) for at in range(1, 5))]
     check("BatchNormalization", values, outputs=3, training_mode=1, momentum=0.7, tolerance=1e-5)
+
+
+def test_by_the_root_mean_square_of_everything():
+    check("RMSNormalization", [X, numbers(2, 3, 4, seed=1)], axis=0, opset=23, tolerance=1e-5)
+    result, _ = lower(one("RMSNormalization", [X, G], opset=23)[0], "a.onnx")
+    assert [node.op_type for node in result.graph.node] == ["RMSNormalization"]

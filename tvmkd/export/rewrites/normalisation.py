@@ -72,6 +72,19 @@ def rms_normalization(site: Site) -> None:
     give(site, site.add("Mul", [result, given(site, 1)]), inverse)
 
 
+def whole_rms_normalization(site: Site) -> None:
+    """``RMSNormalization`` over all axes, which TVM cannot compile; over some it stays.
+
+    https://onnx.ai/onnx/operators/onnx__RMSNormalization.html
+    """
+    axis = site.attribute("axis", -1) % len(site.sizes())
+    if axis:
+        return
+    epsilon = site.attribute("epsilon", 1e-5)
+    result, _, _ = normalised(site, given(site, 0), 0, epsilon, centre=False)
+    site.become("Mul", [result, given(site, 1)])
+
+
 def skip_layer_norm(site: Site) -> None:
     """``SkipLayerNormalization``: of the sum of two tensors and a bias; the sum is an output."""
     total = site.add("Add", [given(site, 0), given(site, 1)])

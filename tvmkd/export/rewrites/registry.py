@@ -86,6 +86,7 @@ _ONNX: Mapping[str, Lowering] = {
     "QLinearConv": quantised.qlinear_conv,
     "QLinearMatMul": quantised.qlinear_matmul,
     "QuantizeLinear": quantised.quantize,
+    "RMSNormalization": normalisation.whole_rms_normalization,
     "RNN": recurrent,
     "Resize": resize,
     "Scan": control_flow.scan,

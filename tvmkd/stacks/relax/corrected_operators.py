@@ -15,7 +15,7 @@ from tvm import relax, te, tirx
 from tvm.ir.expr import GenericConst
 from tvm.relax.frontend.onnx import onnx_frontend
 
-_NO_ARITHMETIC = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
+_NO_ARITHMETIC = ("float8", "float6_", "float4", "int4", "uint4", "int2", "uint2")
 
 
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]
