@@ -5,6 +5,7 @@ import errno
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -107,6 +108,14 @@ def test_other_kinds_of_files_are_told(tmp_path):
     torch.save({"epoch": 3, "note": "none"}, path)
     with pytest.raises(InputError, match=r"holds no state_dict \(keys epoch, note\)"):
         checkpoint.weights(path)
+
+
+def test_numbers_of_numpy_beside_the_weights_are_no_code(tmp_path):
+    source = nn.Linear(3, 2)
+    path = tmp_path / "w.pt"
+    extra = {"best": np.float64(0.9), "epoch": np.int64(3), "curve": np.ones(3)}
+    torch.save({"state_dict": source.state_dict(), **extra}, path)
+    assert torch.equal(checkpoint.weights(path)["weight"], source.weight)
 
 
 def test_safetensors(tmp_path):

@@ -26,6 +26,7 @@ from tvmkd.distill.detector.views import Views
 from tvmkd.distill.distributed import ALONE, Team, normaliser
 from tvmkd.distill.task import SPLITS, Batch, Distilled, Epoch, Loss, Metric, Split, Task
 from tvmkd.models import checkpoint as files
+from tvmkd.models import state_dicts
 from tvmkd.models.detectors import Dense, Raw
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class DetectionTask(Task):
         """As `checkpoint.load_weights`; names both numbers of classes where they differ."""
         assert isinstance(network, Dense)
         bias = "head.classification_head.cls_logits.bias"
-        mine, other = network.state_dict().get(bias), files.weights(path).get(bias)
+        shapes = state_dicts.shapes(network)
+        mine, other = network.state_dict().get(bias), files.weights(path, shapes).get(bias)
         if mine is not None and other is not None and len(other) != len(mine):
             anchors = len(mine) // (network.classes + 1)
             raise InputError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -101,11 +102,20 @@ def read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with warnings.catch_warnings():  # of TorchScript, which is refused below
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numbers()):
+            warnings.simplefilter("ignore")  # of TorchScript, which is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch errors of many types
         raise InputError(f"{path}: {_unreadable(path, error)}") from None
+
+
+def _numbers() -> list[Any]:
+    """What NumPy's scalars and arrays are pickled with: trainers save the best accuracy as one."""
+    scalar, made = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    old = "numpy.core.multiarray"  # of NumPy 1
+    functions = [(scalar, f"{old}.scalar"), (made, f"{old}._reconstruct")]
+    return [scalar, made, np.ndarray, np.dtype, *kinds, *functions]
 
 
 def _is_safetensors(path: Path) -> bool:
