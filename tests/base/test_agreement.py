@@ -211,6 +211,16 @@ def test_a_verdict_holds_the_result_of_each_output() -> None:
     assert verdict.reason == verdict.outputs[1].reason
 
 
+def test_where_the_reference_is_zero_rounding_at_the_outputs_own_size_is_no_error() -> None:
+    """A sigmoid of ONNX Runtime is 0 below -18; an exact one is 1e-8."""
+    silent, loud = np.zeros((1, 4, 8), np.float32), ramp(1, 4, 8, low=0.0)
+    runs = [[silent], [loud]]
+    assert judged(Output("y", runs, FP32), silent + np.float32(3e-7), loud).agrees
+    assert not judged(Output("y", runs, FP32), silent + np.float32(1e-6), loud).agrees
+    tiny = [[silent], [loud * np.float32(1e-7)]]
+    assert not judged(Output("y", tiny, FP32), silent + np.float32(3e-9), tiny[1][0]).agrees
+
+
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_an_output_of_one_repeated_value_has_to_have_it(value: float) -> None:
     wanted = np.full((4, 4), value, np.float32)

@@ -209,13 +209,16 @@ def allowances(output: Output) -> list[np.ndarray]:
         max(min(b·s, 10·b·|w| + 0.1·b·s, max(16·n, 0.1·b·s)), 6·n)
 
     The least over the whole output and the channels along its second and last axes. Rounding the
-    output itself is always allowed.
+    output itself is always allowed, and so is rounding at 1 where the output is not smaller than
+    that: ONNX Runtime's sigmoid is 0 below -18, and exact ones are not.
     """
     wanted = [runs[0].astype(np.float64) for runs in output.runs]
     noise = [_noise(runs) for runs in output.runs]
     measured = any(len(runs) > 1 for runs in output.runs)
     info = np.finfo(output.runs[0][0].dtype)
-    floors = [4 * float(info.eps) * np.abs(w) + 2 * float(info.tiny) for w in wanted]
+    least = min(4 * float(info.eps), output.bound * max(map(_largest, wanted)))
+    least += 2 * float(info.tiny)
+    floors = [4 * float(info.eps) * np.abs(w) + least for w in wanted]
     result = [np.full(w.shape, np.inf) for w in wanted]
     for group in _groups(wanted[0].shape, len(wanted), output.channels):
         spreads = group(wanted, _spread)
@@ -232,6 +235,10 @@ def allowances(output: Output) -> list[np.ndarray]:
         np.maximum(most, np.where(np.isfinite(floor), floor, 0.0))
         for most, floor in zip(result, floors, strict=True)
     ]
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
 
 
 Group = Callable[[Sequence[np.ndarray], Callable[..., np.ndarray]], list[np.ndarray]]

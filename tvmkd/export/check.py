@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import onnx
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.export import sizes
-from tvmkd.export.graph import operators, unsupported
+from tvmkd.export.graph import graphs, operators, unsupported
 from tvmkd.export.training import without_fixed_result
 from tvmkd.export.walk import skeleton
 from tvmkd.export.weights import check_external, check_finite
@@ -126,6 +126,7 @@ def check(
             f"{path}: is in opset {versions['ai.onnx']}, and this onnx {onnx.__version__} knows "
             f"{newest}: export it with opset {newest} or older"
         )
+    _refuse_unknown_types(model, path)
     problem = unsupported(model, supported) or without_fixed_result(model)
     if problem:
         raise InputError(f"{path}: {problem}")
@@ -187,10 +188,52 @@ def parse(path: Path) -> onnx.ModelProto:
                 f"{path}: cut short or damaged ({len(data)} bytes): fetch or export it again"
             ) from None
         raise InputError(f"{path}: not an ONNX file") from None
+    try:
+        readable = all(isinstance(text, str) for text in _texts(model))
+    except UnicodeDecodeError:
+        readable = False
+    if not readable:
+        raise InputError(
+            f"{path}: a damaged ONNX file: a name in it is no UTF-8: fetch or export it again"
+        )
     if not data or not model.ir_version or not model.HasField("graph"):
         what = "an empty file" if not data else "not an ONNX file, or cut short"
         raise InputError(f"{path}: {what}; fetch or export it again")
     return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """All names; protobuf gives bytes for, or fails on, those that are no UTF-8."""
+    yield from (entry.domain for entry in model.opset_import)
+    for graph in graphs(model):
+        yield graph.name
+        for entry in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+            yield entry.name
+        for node in graph.node:
+            yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+
+
+def _refuse_unknown_types(model: onnx.ModelProto, path: Path) -> None:
+    """Makes sure that every tensor has an element type of ONNX: a damaged file may have any number.
+
+    Raises:
+        InputError: names the first tensor that has another one.
+    """
+    known = set(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
+    for graph in graphs(model):
+        kinds = [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+        kinds += [
+            (entry.name, entry.type.tensor_type.elem_type)
+            for entry in (*graph.input, *graph.output, *graph.value_info)
+            if entry.type.HasField("tensor_type")
+        ]
+        for name, kind in kinds:
+            if kind not in known and (kind or name in {e.name for e in graph.input}):
+                raise InputError(
+                    f'{path}: "{name[:60]}" has elements of the unknown type {kind}: a damaged '
+                    "file, or one for a newer ONNX: fetch or export it again"
+                )
 
 
 def _validate(model: onnx.ModelProto, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -11,6 +13,11 @@ from tvmkd.export.graph import graphs, nodes
 _RANDOM = {
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
     *("Bernoulli", "Multinomial"),
+}
+# Of the mode and the ratio of Dropout.
+_READ = {
+    *(onnx.TensorProto.BOOL, onnx.TensorProto.FLOAT),
+    *(onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE),
 }
 
 
@@ -57,6 +64,7 @@ def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
         ]
         for name, tensor in tensors:
             outside = tensor.data_location == onnx.TensorProto.EXTERNAL
-            if not outside and int(np.prod(tensor.dims)) == 1:
-                found[name] = numpy_helper.to_array(tensor)
+            if not outside and tensor.data_type in _READ and int(np.prod(tensor.dims)) == 1:
+                with contextlib.suppress(ValueError):  # damaged: other checks say where
+                    found[name] = numpy_helper.to_array(tensor)
     return found

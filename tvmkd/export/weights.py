@@ -75,7 +75,13 @@ def check_finite(model: onnx.ModelProto, path: Path) -> None:
         name for node in nodes(model) if node.op_type in _WEIGHTED for name in node.input if name
     }
     for name, tensor in _constants(model):
-        values = _values(tensor, path)
+        try:
+            values = _values(tensor, path)
+        except ValueError:  # numpy: as many values as its shape does not have
+            raise InputError(
+                f'{path}: weight "{name}" has more or fewer values than its shape '
+                f"{list(tensor.dims)}: a damaged file: fetch or export it again"
+            ) from None
         if values is None:
             continue
         nan = int(np.isnan(values).sum())

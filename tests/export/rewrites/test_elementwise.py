@@ -18,6 +18,12 @@ def test_infinities_of_one_sign(above, below):
     check("IsInf", [EDGES], detect_positive=above, detect_negative=below)
 
 
+@pytest.mark.parametrize("operator", ["Sinh", "Cosh"])
+def test_hyperbolic_functions_are_finite_as_long_as_they_can_be(operator):
+    check(operator, [np.array([0, -0.5, 1e-3, 3, -8, 20], np.float32)])
+    check(operator, [np.array([89, -89, np.inf, np.nan], np.float32)])
+
+
 def test_infinities_of_both_signs_stay():
     assert left(one("IsInf", [EDGES])[0]) == {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
@@ -17,6 +19,16 @@ _COMMON = {
     *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
     TensorProto.BOOL,
 }
+
+
+def hyperbolic(site: Site) -> None:
+    """``Sinh`` and ``Cosh``, for which LLVM has no function: half of ``e**x`` and of ``e**-x``."""
+    data = site.node.input[0]
+    # A factor of one half inside: e**x alone is infinite before its half is.
+    half = site.filled(math.log(2))
+    up = site.add("Exp", [site.add("Sub", [data, half])])
+    down = site.add("Exp", [site.add("Sub", [site.add("Neg", [data]), half])])
+    site.become("Sub" if site.node.op_type == "Sinh" else "Add", [up, down])
 
 
 def is_inf(site: Site) -> None:
