@@ -176,3 +176,17 @@ def test_a_run_is_ended_after_its_limit() -> None:
         onnx_runtime.run_within(Running(None), {}, 0.01)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="bad"):
         onnx_runtime.run_within(Running(ValueError("bad")), {}, 60.0)  # type: ignore[arg-type]
+
+
+def test_what_has_no_exact_form_is_opened_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def session(_model: Any, given: Any, providers: Any) -> str:
+        asked.append(given.get_session_config_entry("session.x64quantprecision"))
+        if asked[-1] == "1":
+            raise RuntimeError("Failed to find kernel for com.microsoft.QGemm(1)")
+        return "session"
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    assert onnx_runtime.open_session(Path("m.onnx"), exact=True) == "session"
+    assert asked == ["1", "0"]

@@ -59,8 +59,8 @@ def open_session(
         name: the model's name in messages; by default the file's.
         threads: threads of one operator; 0: one for each physical core.
         optimize: False leaves the graph as it is in the file.
-        exact: sum products of bytes exactly. Otherwise, on x86 CPUs with AVX2 only, sums of two
-            products of uint8 and int8 stop at 16 bits. Needs ``optimize``.
+        exact: sum products of bytes exactly, where there is a way. Otherwise, on x86 CPUs with AVX2
+            only, sums of two products of uint8 and int8 stop at 16 bits. Needs ``optimize``.
         spin: whether idle threads spin while they wait for work.
         weights: the folder of external weights, for a model given as bytes.
         providers: execution providers, the preferred one first, each with or without options.
@@ -83,8 +83,6 @@ def open_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(written)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
     if weights is not None:
         folder = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(folder, str(weights.resolve()))
@@ -93,11 +91,20 @@ def open_session(
     if written is not None:
         # It calls tensors "gemm_input_shape", and fails where one has that name: in its own output.
         more["disabled_optimizers"] = ["MatMulAddFusion"]
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(source, options, providers=list(providers), **more)
     except Exception as error:  # its exceptions have no common base class
-        shown = name or ("the model" if isinstance(model, bytes) else str(model))
-        raise Unloadable(shown, plain(error)) from None
+        reason = plain(error)
+    if exact:  # some operators have no exact form
+        options.add_session_config_entry("session.x64quantprecision", "0")
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=list(providers), **more)
+        except Exception as error:
+            reason = plain(error)
+    shown = name or ("the model" if isinstance(model, bytes) else str(model))
+    raise Unloadable(shown, reason)
 
 
 def run_within(

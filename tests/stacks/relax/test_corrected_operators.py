@@ -68,25 +68,41 @@ def test_types_and_sizes_that_tvm_cannot_have_are_refused(tmp_path: Path) -> Non
         importer.read(g.save(tmp_path / "m.onnx"))
 
 
-@inside("relax")
-def test_the_same_bits_as_another_type() -> None:
+def imported(node: graphs.onnx.NodeProto, dtype: int, *shapes: list[int]):
+    """One node, whose inputs are x0, x1, ..., by TVM's importer with the corrections."""
     from tvm.relax.frontend.onnx import onnx_frontend
 
     from tvmkd.stacks.relax.corrected_operators import CORRECTED
 
-    node = graphs.helper.make_node("BitCast", ["x"], ["y"], to=graphs.TensorProto.INT32)
+    make = graphs.helper.make_tensor_value_info
     graph = graphs.helper.make_graph(
         [node],
         "net",
-        [graphs.helper.make_tensor_value_info("x", graphs.TensorProto.FLOAT, [3])],
-        [graphs.helper.make_tensor_value_info("y", graphs.TensorProto.INT32, [3])],
+        [make(f"x{at}", dtype, shape) for at, shape in enumerate(shapes)],
+        [make("y", dtype, shapes[0])],
     )
     opsets = [graphs.helper.make_opsetid("", 26)]
     original = onnx_frontend._get_convert_map
     onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED}
     try:
-        mod = onnx_frontend.from_onnx(graphs.helper.make_model(graph, opset_imports=opsets))
+        return onnx_frontend.from_onnx(graphs.helper.make_model(graph, opset_imports=opsets))
     finally:
         onnx_frontend._get_convert_map = original
+
+
+@inside("relax")
+def test_the_same_bits_as_another_type() -> None:
+    node = graphs.helper.make_node("BitCast", ["x0"], ["y"], to=graphs.TensorProto.INT32)
     x = np.array([1.0, -2.5, np.inf], np.float32)
+    mod = imported(node, graphs.TensorProto.FLOAT, [3])
     np.testing.assert_array_equal(run(mod, [x])[0], x.view(np.int32))
+
+
+@inside("relax")
+def test_shifts_by_computed_amounts() -> None:
+    x = np.array([-8, 4, -1, 7], np.int32)
+    by = np.array([32, 33, 1, 2], np.int32)
+    for direction, wanted in (("LEFT", [0, 0, -2, 28]), ("RIGHT", [-1, 0, -1, 1])):
+        node = graphs.helper.make_node("BitShift", ["x0", "x1"], ["y"], direction=direction)
+        mod = imported(node, graphs.TensorProto.INT32, [4], [4])
+        np.testing.assert_array_equal(run(mod, [x, by])[0], wanted)

@@ -111,6 +111,29 @@ class Refused(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
         raise ValueError("it gives a number of elements that depends on the data")
 
 
+class BitShift(onnx_frontend.BitShift):  # type: ignore[misc]
+    """Shifts by the width or more: 0, or the sign from the left; CPUs take the amount modulo it."""
+
+    @classmethod
+    def _impl_v11(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        data, amount = inputs
+        dtype = str(data.ty.dtype).removeprefix("T.")
+        if isinstance(amount, GenericConst):
+            return super()._impl_v11(bb, inputs, attr, params)
+        zero, width = relax.const(0, dtype), np.dtype(dtype).itemsize * 8
+        far = relax.op.greater(amount, relax.const(width - 1, dtype))
+        end = bb.normalize(relax.op.multiply(data, zero))
+        if dtype.startswith("int"):
+            far = relax.op.logical_or(far, relax.op.less(amount, zero))
+            if attr["direction"] == b"RIGHT":
+                sign = relax.op.less(data, zero)
+                end = relax.op.where(sign, relax.const(-1, dtype), zero)
+        far = bb.normalize(far)
+        near = bb.normalize(relax.op.where(far, zero, amount))
+        shifted = bb.normalize(super()._impl_v11(bb, [data, near], attr, params))
+        return relax.op.where(far, bb.normalize(end), shifted)
+
+
 class BitCast(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
     """The same bits as another type of the same width, which the importer lacks."""
 
@@ -128,6 +151,7 @@ class BitCast(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
 
 CORRECTED: dict[str, type] = {
     "BitCast": BitCast,
+    "BitShift": BitShift,
     "Cast": _checked(onnx_frontend.Cast),
     "CastLike": _checked(onnx_frontend.CastLike),
     "Clip": Clip,
