@@ -52,12 +52,12 @@ def test_given_inputs_are_used(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
 
 
 def test_a_free_size_must_be_given(tvmkd: Any, tmp_path: Path) -> None:
-    free = toys.onnx_file(tmp_path / "free.onnx", shape=("batch", 8))
+    free = toys.onnx_file(tmp_path / "free.onnx", shape=(1, "rows", 8))
     done = tvmkd("compare", free, *QUICK)
     assert done.code == 4
-    assert "--dim batch=1" in done.line
-    assert tvmkd("compare", free, *QUICK, "--dim", "batch=2").code == 0
-    assert tvmkd("compare", free, *QUICK, "--dim", "batch=x").code == 2
+    assert "--dim rows=" in done.line
+    assert tvmkd("compare", free, *QUICK, "--dim", "rows=2").code == 0
+    assert tvmkd("compare", free, *QUICK, "--dim", "rows=x").code == 2
 
 
 @pytest.mark.parametrize("option", [[], ["--artifact"], ["--checkpoint"], ["--inputs"]])
