@@ -138,6 +138,13 @@ def test_where_rounding_decides_about_infinity_both_are_right() -> None:
     assert not judged(output(wanted, wanted, bound=FP16), over).agrees
 
 
+def test_next_to_infinity_the_order_of_a_sum_decides() -> None:
+    wanted = np.array([-np.inf, 1.0, 2.0], np.float32)
+    assert judged(output(wanted), np.array([-6e37, 1.0, 2.0], np.float32)).agrees
+    for value in (6e37, -1e37, np.nan):
+        assert not judged(output(wanted), np.array([value, 1.0, 2.0], np.float32)).agrees
+
+
 @pytest.mark.parametrize(
     ("got", "reason"),
     [

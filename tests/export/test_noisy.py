@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export.noisy import noisy
 
 rng = np.random.default_rng(0)
@@ -15,7 +16,7 @@ def moved(model: onnx.ModelProto, x: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """The output without and with noise."""
     changed = noisy(model)
     plain, shaken = (
-        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"x": x})[0]
+        open_session(each.SerializeToString(), optimize=False).run(None, {"x": x})[0]
         for each in (model, changed)
     )
     return plain.astype(np.float64), shaken.astype(np.float64)
@@ -61,6 +62,20 @@ def test_what_only_moves_or_selects_values_is_exact() -> None:
     for kind in ("Relu", "Transpose", "Identity", "Neg"):
         plain, shaken = moved(one(kind, [4, 5]), x)
         np.testing.assert_array_equal(plain, shaken)
+
+
+def test_float16_between_operators_overflows_as_a_compiler_s_does() -> None:
+    """ONNX Runtime's own run keeps float32 between them."""
+    model = models.model(
+        [models.node("MatMul", "x w", "a"), models.node("Mul", "a k", "y")],
+        [models.value("x", models.HALF, [1, 64])],
+        [models.value("y", models.HALF)],
+        w=np.full((64, 8), 100, np.float16),
+        k=np.float16(1e-3),
+    )
+    plain, shaken = moved(model, np.full((1, 64), 100, np.float16))
+    assert np.isfinite(plain).all()
+    assert np.isinf(shaken).all()
 
 
 def test_a_quantiser_rounds_some_values_to_the_other_side() -> None:

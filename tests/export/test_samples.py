@@ -87,6 +87,13 @@ def test_integers_of_unknown_meaning_are_masks_and_then_wide_with_a_way_back() -
     assert {(each[1]["n"].min(), each[1]["n"].max()) for each in choices} == {(0, 1)}
 
 
+def test_a_divisor_is_never_zero() -> None:
+    div = [models.node("Div", "n d", "y")]
+    for choices in sampler(div, spec("n", "int32", 400), spec("d", "int32", 400)).samples():
+        assert all(each["d"].min() >= 1 for each in choices)
+    assert choices[0]["d"].max() > 50
+
+
 def test_a_flag_is_both_true_and_false_and_a_mask_is_mixed() -> None:
     both = [models.node("And", "flag mask", "y")]
     found = firsts(sampler(both, spec("flag", "bool", 1), spec("mask", "bool", 1, 64)))

@@ -31,6 +31,18 @@ def test_an_index_stays_inside_what_it_points_into(nodes, weights, size: int | N
     assert found(nodes, **weights).size == size
 
 
+@pytest.mark.parametrize(
+    ("kind", "at", "expected"),
+    [
+        ("BitShift", 1, Values(8)), ("Pow", 1, Values(4)), ("Tile", 1, Values(2)),
+        ("BitShift", 0, Values(None)), ("Div", 1, Values(None, least=1)), ("Div", 0, Values(None)),
+    ],
+)  # fmt: skip
+def test_operands_stay_where_the_result_is_defined(kind: str, at: int, expected: Values) -> None:
+    inputs = "other ids" if at else "ids other"
+    assert found([models.node(kind, inputs, "y")], other=np.array([3, 4, 5])) == expected
+
+
 def test_an_index_is_followed_through_casts_and_reshapes_to_the_smallest_table() -> None:
     nodes = [
         models.node("Cast", "ids", "c", to=models.INT64),

@@ -21,6 +21,9 @@ UNITS = {
 }
 """The largest relative change by element type: a few units in the last place (one for float16)."""
 
+OVERFLOW = 2.0**112
+"""Times this, float32 overflows where float16 does: at 2**16."""
+
 SUMS = {
     *("Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "FusedConv", "FusedMatMul"),
     *("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"),
@@ -40,6 +43,12 @@ ROUNDING = {
 
 BOUNDED = {"Sigmoid", "HardSigmoid", "Tanh", "Erf"}
 """Their results are also changed by a unit of 1: formulas for them differ by so much near 0."""
+
+MOVES = {
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
+    *("Concat", "Expand", "Gather", "Tile", "Pad", "If", "Loop", "Scan", "Constant"),
+}
+"""Operators that only move values, or whose bodies compute."""
 
 QUANTISERS = {"QuantizeLinear": 1 / 16}
 """Their input is changed by a part of a level, so that some values round to the other side."""
@@ -70,7 +79,7 @@ def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
                     copy.input[at] = writer.relative(name)
         if node.op_type in QUANTISERS and len(node.input) > 1:
             copy.input[0] = writer.stepped(node.input[0], node.input[1], node.op_type)
-        if node.op_type in ROUNDING | BOUNDED and kinds.get(node.output[0]) in UNITS:
+        if _rounds(node, kinds.get(node.output[0], 0)):
             exact = writer.fresh(node.output[0])
             copy.output[0] = exact
             result.graph.node.append(copy)
@@ -79,6 +88,14 @@ def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             result.graph.node.append(copy)
     return result
+
+
+def _rounds(node: onnx.NodeProto, kind: int) -> bool:
+    # ONNX Runtime keeps float32 between float16 operators on a CPU, where a compiler rounds and
+    # overflows: with noise on each result its run does so too.
+    if kind == TensorProto.FLOAT16 and node.op_type not in MOVES:
+        return True
+    return node.op_type in ROUNDING | BOUNDED and kind in UNITS
 
 
 class _Writer:
@@ -104,19 +121,31 @@ class _Writer:
             return name
         if not result and name in self._done:
             return self._done[name]
-        unit = UNITS[kind]
-        product = result if result and not bounded else self.fresh(name)
-        self._add("Mul", [name, self._random(name, 1 - unit, 1 + unit)], product)
+        unit, half = UNITS[kind], kind == TensorProto.FLOAT16
+        result = result or self.fresh(name)
+        data = self._cast(name, TensorProto.FLOAT) if half else name
+        last = self.fresh(name) if half else result
+        product = self.fresh(name) if bounded else last
+        if half:
+            large, scale = self.fresh(name), self.fresh(name)
+            self._add("Constant", [], scale, value_float=1 / OVERFLOW)
+            noise = self._random(data, (1 - unit) * OVERFLOW, (1 + unit) * OVERFLOW)
+            self._add("Mul", [data, noise], large)
+            self._add("Mul", [large, scale], product)
+        else:
+            self._add("Mul", [data, self._random(data, 1 - unit, 1 + unit)], product)
         if bounded:
-            unit /= 16 if kind == TensorProto.FLOAT16 else 4  # near one unit in the last place of 1
-            self._add("Add", [product, self._random(name, -unit, unit)], result)
-        self._done.setdefault(name, result or product)
-        return result or product
+            unit /= 16 if half else 4  # near one unit in the last place of 1
+            self._add("Add", [product, self._random(data, -unit, unit)], last)
+        if half:
+            self._add("Cast", [last], result, to=kind)
+        self._done.setdefault(name, result)
+        return result
 
     def stepped(self, name: str, scale: str, quantiser: str) -> str:
         """Appends ``name`` changed by a part of the quantiser's scale, if that is one number."""
         sizes = {entry.name: list(entry.dims) for entry in self._graph.initializer}
-        if self._kinds.get(name) not in UNITS or sizes.get(scale, [2]) not in ([], [1]):
+        if self._kinds.get(name) != TensorProto.FLOAT or sizes.get(scale, [2]) not in ([], [1]):
             return name
         part = QUANTISERS[quantiser]
         shift, result = self.fresh(name), self.fresh(name)
@@ -124,19 +153,19 @@ class _Writer:
         self._add("Add", [name, shift], result)
         return result
 
+    def _cast(self, name: str, kind: int) -> str:
+        result = self.fresh(name)
+        self._kinds[result] = kind
+        self._add("Cast", [name], result, to=kind)
+        return result
+
     def _random(self, like: str, low: float, high: float) -> str:
-        kind = self._kinds[like]
         made = self.fresh(like)
-        drawn = TensorProto.FLOAT if kind == TensorProto.FLOAT16 else kind
         self._add(
             "RandomUniformLike", [like], made,
-            dtype=drawn, low=low, high=high, seed=float(next(self._seeds)),
+            dtype=self._kinds[like], low=low, high=high, seed=float(next(self._seeds)),
         )  # fmt: skip
-        if drawn == kind:
-            return made
-        narrow = self.fresh(like)
-        self._add("Cast", [made], narrow, to=kind)
-        return narrow
+        return made
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: object) -> None:
         self._graph.node.append(helper.make_node(kind, inputs, [output], **attributes))

@@ -138,8 +138,9 @@ class Sampler:
         points = [v for v in dict.fromkeys(points) if info.min <= v <= info.max]
         if points and int(np.prod(shape)) == 1:
             return np.full(shape, points[number % len(points)], dtype)
-        if values.size is not None:
-            low, high = 0, min(values.size - 1, info.max)
+        if values.size is not None or values.least:
+            size = values.size or (2 if number < 2 else 100)
+            low, high = values.least, max(values.least, min(size - 1, info.max))
         elif number < 2:
             # Masks and flags are integers too.
             low, high = 0, 1
@@ -156,7 +157,7 @@ class Sampler:
         """The sample with the integers of unknown meaning 0 or 1: as an index they fit."""
         return {
             name: np.asarray(np.abs(array.astype(np.int64)) % 2).astype(array.dtype)
-            if name in self._values and self._values[name].size is None
+            if name in self._values and self._values[name] == Values(None)
             else array
             for name, array in sample.items()
         }

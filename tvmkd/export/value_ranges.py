@@ -25,6 +25,18 @@ _INDICES: dict[str, tuple[int, int, int | None]] = {
     "GatherND": (1, 0, 0),
     "ScatterND": (1, 0, 0),
 }
+# How many values an operand may have before its result is undefined, overflows, or is a tensor
+# that no memory holds.
+_OPERANDS: dict[str, dict[int, int]] = {
+    "BitShift": {1: 8},
+    "Pow": {1: 4},
+    **{name: {1: 2} for name in ("Tile", "Expand", "Reshape", "Pad", "TopK", "Split", "CumSum")},
+    **{name: {1: 2} for name in ("Squeeze", "Unsqueeze", "Trilu", "CenterCropPad", "OneHot")},
+    **{name: dict.fromkeys(range(5), 2) for name in ("Range", "ConstantOfShape")},
+    "Slice": dict.fromkeys(range(1, 5), 2),
+    "Resize": dict.fromkeys(range(1, 4), 2),
+    "Loop": {0: 2},
+}
 # Of com.microsoft: word and segment numbers.
 _EMBEDDINGS = {0: 2, 1: 4}
 
@@ -36,10 +48,12 @@ class Values:
     Attributes:
         size: values from 0 below this are indices or classes; None: nothing limits them.
         points: constants that it is compared with: each selects a branch.
+        least: 1 for a divisor.
     """
 
     size: int | None
     points: tuple[int, ...] = ()
+    least: int = 0
 
 
 def values_of(model: onnx.ModelProto, name: str) -> Values:
@@ -53,11 +67,12 @@ def values_of(model: onnx.ModelProto, name: str) -> Values:
     sizes = _sizes(model, constants)
     limits: set[int] = set()
     points: set[int] = set()
-    same, seen = [name], {name}
+    same, seen, least = [name], {name}, 0
     while same:
         tensor = same.pop()
         for node, at in _readers(model, tensor):
             limits.update(_limits(node, at, sizes, constants))
+            least = max(least, int(node.op_type in ("Div", "Mod") and at == 1))
             if node.op_type in _COMPARISONS:
                 other = constants.get(node.input[1 - at])
                 if other is not None and other.size and other.size <= 16:
@@ -67,7 +82,7 @@ def values_of(model: onnx.ModelProto, name: str) -> Values:
                 same += new
                 seen.update(new)
     size = min(limits, default=None)
-    return Values(size, tuple(sorted(points)))
+    return Values(size, tuple(sorted(points)), least)
 
 
 def _readers(model: onnx.ModelProto, tensor: str) -> Iterator[tuple[onnx.NodeProto, int]]:
@@ -92,6 +107,8 @@ def _limits(
             axis = next((each.i for each in node.attribute if each.name == "axis"), 0)
         if shape and -len(shape) <= axis < len(shape):
             size = shape[axis]
+    elif at in _OPERANDS.get(node.op_type, {}):
+        size = _OPERANDS[node.op_type][at]
     elif node.op_type == "OneHot" and at == 0 and node.input[1] in constants:
         size = int(constants[node.input[1]].ravel()[0])
     elif node.op_type == "EmbedLayerNormalization":
