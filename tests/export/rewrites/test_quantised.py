@@ -8,9 +8,11 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from lowered import check, integers, left, numbers, one, same
 from onnx import helper, numpy_helper
+from rewriting import run
 
 from tvmkd.export.rewrites import lower
 
@@ -123,3 +125,24 @@ def test_types_without_arithmetic_are_refused():
     model, _ = one("QuantizeLinear", [numbers(2), np.array(0.1, np.float32)], opset=21)
     model.graph.node[0].attribute.append(helper.make_attribute("output_dtype", 22))
     assert left(model) == {"node": "QuantizeLinear gives the type int4"}
+
+
+@pytest.mark.parametrize(("width", "options"), [(8, {"axis": 1}), (64, {"axis": 0, "block": 32})])
+def test_what_is_multiplied_by_weights_of_four_bits_is_rounded_as_onnx_runtime_does(width, options):
+    options = dict(options)
+    block = options.pop("block", None)
+    if block:
+        options["block_size"] = block
+    rng = np.random.default_rng(0)
+    weights = rng.integers(-8, 8, (width, 4)).astype(ml_dtypes.int4)
+    scale = np.abs(numbers(width // block, 4) if block else numbers(4)) + 0.1
+    model, _ = one("DequantizeLinear", [weights, scale], opset=21, fed=0, **options)
+    model.graph.node[0].output[0] = "w"
+    model.graph.node.append(helper.make_node("MatMul", ["x", "w"], ["y0"]))
+    model.graph.input.append(helper.make_tensor_value_info("x", 1, [3, width]))
+    result, reasons = lower(model, "a.onnx")
+    assert reasons == {}
+    x = numbers(3, width, seed=2)
+    optimised = onnxruntime.InferenceSession(model.SerializeToString())
+    (wanted,), (got,) = optimised.run(None, {"x": x}), run(result, {"x": x})
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)

@@ -120,9 +120,11 @@ def test_each(operator, values, options):
     check(operator, values, **ONE, **options, tolerance=1e-5 if operator in floats else 0)
 
 
-@pytest.mark.parametrize(("bits", "points"), [(4, False), (4, True), (8, False)])
-def test_weights_of_few_bits(bits, points):
-    inner, outer, block = 40, 3, 16
+@pytest.mark.parametrize(
+    ("bits", "points", "level"), [(4, False, 0), (4, True, 0), (8, False, 0), (4, True, 4)]
+)
+def test_weights_of_few_bits(bits, points, level):
+    inner, outer, block = 48 if level else 40, 3, 16
     count = -(-inner // block)
     packed = integers(outer, count, block * bits // 8)
     zeros = integers(outer * (-(-count * bits // 8)), seed=2) if points else None
@@ -134,5 +136,6 @@ def test_weights_of_few_bits(bits, points):
         K=inner,
         N=outer,
         block_size=block,
+        accuracy_level=level,
         **ONE,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper
 
-from tvmkd.export.rewrites.plain import cast, reshape
+from tvmkd.export.rewrites.plain import cast, reduce, reshape
 from tvmkd.export.site import Refused, Site
 
 _RANGES = {
@@ -97,3 +97,22 @@ def attributes(site: Site, *but: str) -> dict[str, object]:
         for entry in site.node.attribute
         if entry.name not in but
     }
+
+
+def rounded_rows(site: Site, data: str, block: int) -> str:
+    """Rows of real numbers as 8-bit integers with one scale for each ``block`` of them would be.
+
+    ONNX Runtime rounds so what it multiplies by weights of 4 bits.
+    """
+    shape = site.sizes_of(data)
+    width = shape[-1]
+    if width % block:
+        block = width
+    cells = reshape(site, data, [*shape[:-1], width // block, block])
+    last = len(shape)
+    largest = reduce(site, "Max", site.add("Abs", [cells]), [last])
+    zero, one, most = (site.constant(np.array(value, np.float32)) for value in (0, 1, 127))
+    safe = site.add("Where", [site.add("Equal", [largest, zero]), one, largest])
+    scale = site.add("Div", [safe, most])
+    whole = site.add("Round", [site.add("Div", [cells, scale])])
+    return reshape(site, site.add("Mul", [whole, scale]), shape)

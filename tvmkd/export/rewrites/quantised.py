@@ -17,12 +17,15 @@ from tvmkd.export.rewrites.integers import (
     given,
     real,
     rounded,
+    rounded_rows,
     single,
 )
 from tvmkd.export.rewrites.plain import cast, cut, give, reduce, reshape
 from tvmkd.export.site import Refused, Site
 
 _BYTES = {TensorProto.INT8, TensorProto.UINT8}
+_BLOCK = 32  # of weights with one scale for each column
+_NIBBLES = "weights of 4 bits in blocks of "
 _WIDE = {*_BYTES, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32}
 
 
@@ -210,7 +213,27 @@ def dequantize(site: Site) -> None:
     points, scales = (_spread(each, shape, axis, block) for each in wide)
     result = (values.astype(np.float64) - points) * scales
     dtype = helper.tensor_dtype_to_np_dtype(site.attribute("output_dtype", 0) or site.elem_type(1))
-    site.become("Constant", [], value=numpy_helper.from_array(result.astype(dtype)))
+    tensor = numpy_helper.from_array(result.astype(dtype))
+    if kind in {TensorProto.INT4, TensorProto.UINT4} and result.ndim == 2:
+        tensor.doc_string = f"{_NIBBLES}{block or _BLOCK}"
+    site.become("Constant", [], value=tensor)
+
+
+def matmul(site: Site) -> None:
+    """``MatMul`` by constant weights of 4 bits, whose other side ONNX Runtime rounds to 8 bits.
+
+    Where its width is no multiple of the weights' block, ONNX Runtime does not, and neither does
+    this.
+    """
+    tensor = site.scope.constants.get(given(site, 1))
+    if tensor is None or not tensor.doc_string.startswith(_NIBBLES):
+        return
+    block, width = int(tensor.doc_string.removeprefix(_NIBBLES)), site.sizes()[-1]
+    weights = site.constant(numpy_helper.to_array(tensor))
+    data = given(site, 0)
+    if (width % block == 0 or width < block) and site.elem_type() == TensorProto.FLOAT:
+        data = rounded_rows(site, data, block)
+    site.become("MatMul", [data, weights])
 
 
 def _plain_linear(site: Site, operator: str) -> None:

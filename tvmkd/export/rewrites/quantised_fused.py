@@ -17,6 +17,7 @@ from tvmkd.export.rewrites.integers import (
     given,
     real,
     rounded,
+    rounded_rows,
     single,
 )
 from tvmkd.export.rewrites.plain import cast, concat, reduce, reshape, transpose
@@ -168,7 +169,10 @@ def matmul_nbits(site: Site) -> None:
         zeros = (_unpacked(wide, bits) if points.dtype == np.uint8 else wide)[:, :count]
     real_ = (values - zeros[:, :, None]) * scales.astype(np.float64).reshape(outer, count, 1)
     weights = real_.reshape(outer, -1)[:, :inner].T.astype(scales.dtype)
-    total = site.add("MatMul", [given(site, 0), site.constant(np.ascontiguousarray(weights))])
+    data = given(site, 0)
+    if site.attribute("accuracy_level", 0) == 4 and site.elem_type() == TensorProto.FLOAT:
+        data = rounded_rows(site, data, block)
+    total = site.add("MatMul", [data, site.constant(np.ascontiguousarray(weights))])
     _with_bias(site, total, 5)
 
 

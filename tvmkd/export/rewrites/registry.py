@@ -84,6 +84,7 @@ _ONNX: Mapping[str, Lowering] = {
     "LayerNormalization": normalisation.layer_normalization,
     "Loop": control_flow.loop,
     "LpNormalization": normalisation.lp_normalization,
+    "MatMul": quantised.matmul,
     "MatMulInteger": quantised.matmul_integer,
     "QLinearConv": quantised.qlinear_conv,
     "QLinearMatMul": quantised.qlinear_matmul,
