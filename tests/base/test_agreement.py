@@ -64,6 +64,12 @@ def test_what_little_noise_there_is_tightens_the_bound_and_much_widens_it() -> N
         assert found[-1] == pytest.approx(allowed, rel=0.05), noise
 
 
+def test_an_engine_that_computes_less_exactly_has_the_whole_bound() -> None:
+    wanted = ramp(1000)
+    found = allowances(output(wanted, wanted + np.float32(1e-6), tighten=False))[0]
+    assert found[-1] == pytest.approx(FP32 * 2)
+
+
 def test_an_output_that_is_nearly_silent_may_be_off_by_its_noise() -> None:
     """A detector that says no everywhere: 6e-5 at most, and rounding moves it by 2e-7."""
     rng = np.random.default_rng(0)

@@ -202,9 +202,9 @@ def test_the_manifest_of_a_checked_build(bench: Bench, tmp_path: Path) -> None:
     assert 0 <= seconds == round(seconds, 3) < 60
     assert manifest["records"] == []
     assert artifact.read(bench.out).model_dump(mode="json") == manifest
-    assert bench.asked == [
-        (("fake", tmp_path / "net.onnx", bench.model.inputs, []), {"board": None, "target": TARGET})
-    ]
+    ((given, options),) = bench.asked
+    assert given == ("fake", tmp_path / "net.onnx", bench.model.inputs, [])
+    assert options == {"board": None, "target": TARGET, "tighten": False}
 
 
 def test_each_stage_is_reported(bench: Bench) -> None:
@@ -288,7 +288,7 @@ def test_where_a_build_is_checked(
     manifest = bench.build(target=target, check=check, board=board)
     if skipped is None:
         ((_, options),) = bench.asked
-        assert options == {"board": asked, "target": target}
+        assert options == {"board": asked, "target": target, "tighten": True}
         assert "skipped" not in manifest["check"]
     else:
         assert bench.asked == []

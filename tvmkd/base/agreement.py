@@ -36,6 +36,8 @@ class Output:
         bound: the largest error of a float output, as a share of its spread.
         steps: for an integer output: how far a quantiser may round to the other side.
         channels: judge each channel by its own spread; a quantised tensor has one scale for all.
+        tighten: allow less than the bound where there is little noise. Not for engines that compute
+            less exactly than ONNX Runtime, such as TensorRT with TF32.
         source: for an output of indices (ArgMax, TopK): the tensor that they point into, with the
             runs of the same samples; another index counts if the value there is as good.
         axis: of ``source`` that the indices point along.
@@ -46,6 +48,7 @@ class Output:
     bound: float
     steps: int = 0
     channels: bool = True
+    tighten: bool = True
     source: Output | None = None
     axis: int = 0
 
@@ -218,7 +221,7 @@ def allowances(output: Output) -> list[np.ndarray]:
     info = np.finfo(output.runs[0][0].dtype)
     least = min(4 * float(info.eps), output.bound * max(map(_largest, wanted)))
     least += 2 * float(info.tiny)
-    floors = [4 * float(info.eps) * np.abs(w) + least for w in wanted]
+    floors = [2 * float(info.eps) * np.abs(w) + least for w in wanted]
     result = [np.full(w.shape, np.inf) for w in wanted]
     for group in _groups(wanted[0].shape, len(wanted), output.channels):
         spreads = group(wanted, _spread)
@@ -227,7 +230,7 @@ def allowances(output: Output) -> list[np.ndarray]:
             size = np.abs(np.nan_to_num(w, posinf=0.0, neginf=0.0))
             s = np.where(s > 0, s, size if w.size == 1 else 0.0)
             most = np.minimum(output.bound * s, output.bound * (10 * size + 0.1 * s))
-            if measured and output.channels:
+            if measured and output.channels and output.tighten:
                 most = np.minimum(most, np.maximum(NOISE_FACTOR * n, TIGHTEST * output.bound * s))
             most = np.maximum(most, SILENT_FACTOR * np.maximum(n, noise[number]))
             result[number] = np.minimum(result[number], most)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Reference:
         board: ``{"host", "port", "key"}`` of the tracker of the board to run the library on; None:
             run it on this machine.
         target: ``Target.to_dict()`` of the library's target; needed with ``board``.
+        tighten: see `tvmkd.base.agreement.Output`.
 
     Attributes:
         stack: as given.
@@ -59,6 +61,7 @@ class Reference:
         seed: int = 0,
         board: Mapping[str, Any] | None = None,
         target: Mapping[str, Any] | None = None,
+        tighten: bool = True,
     ) -> None:
         self.stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._board, self._target = board, dict(target or {})
@@ -77,7 +80,8 @@ class Reference:
             choices = [*sampler.samples()]
             first = [alternatives[0] for alternatives in choices]
             choices += [[sample] for sample in covering(onnx, model, sampler, first)]
-        self.samples, self.outputs = reference.run(onnx, model, choices)
+        self.samples, outputs = reference.run(onnx, model, choices)
+        self.outputs = [replace(output, tighten=tighten) for output in outputs]
         self.tolerance = max((output.bound for output in self.outputs), default=0.0)
 
     def of(
