@@ -140,6 +140,8 @@ class BitCast(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
     @classmethod
     def _impl_v26(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
         dtype = str(helper.tensor_dtype_to_np_dtype(attr["to"]))
+        if str(inputs[0].ty.dtype).removeprefix("T.") == "bool":
+            return relax.op.astype(inputs[0], dtype)
 
         def kernel(data: Any) -> Any:
             return te.compute(
