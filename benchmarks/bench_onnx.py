@@ -17,6 +17,7 @@ The peer is onnx itself: the ratio is the share of its tests.
 from __future__ import annotations
 
 import collections
+import functools
 import random
 import sys
 import tempfile
@@ -41,6 +42,7 @@ TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-5}
 ENDS = ("right", "refused", "unclear", "wrong", "crashed", "hung")
 
 
+@functools.cache
 def cases() -> dict[str, Any]:
     """The plain node tests by name."""
     from onnx.backend.test.loader import load_model_tests

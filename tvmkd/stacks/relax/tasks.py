@@ -68,6 +68,14 @@ def kind_of(mod: tvm.IRModule) -> str:
     return "reduction" if any(is_reduction(schedule, b) for b in found) else "elementwise"
 
 
+def _has_schedule(alone: tvm.IRModule) -> bool:
+    """False for a kernel whose loops TVM wrote by hand (ScatterElements, sorting): no schedule
+    applies to it, and it is compiled as it is.
+    """
+    body = alone["main"].body
+    return isinstance(body, s_tir.SBlockRealize) and body.block.name_hint == "root"
+
+
 def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) -> list[Task]:
     """The distinct kernels that ``main`` runs, sorted by operations, most first.
 
@@ -80,7 +88,7 @@ def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) 
     found: dict[str, Task] = {}
     for name, alone, key in kernels(mod):
         weight = counts[name.name_hint]
-        if not weight:
+        if not weight or not _has_schedule(alone):
             continue
         if key in found:
             found[key].weight += weight
