@@ -17,9 +17,9 @@ def write(name: str, folder: Path) -> Path:
         toys.onnx_file(path)
         path.write_bytes(path.read_bytes()[:-50])
     elif name == "unsupported":
-        toys.onnx_file(path, operator="Celu")
+        toys.onnx_file(path, operator="Swirl")
     elif name == "free":
-        toys.onnx_file(path, shape=("batch", 8))
+        toys.onnx_file(path, shape=(1, "width"))
     elif name == "nan":
         import onnx
 
@@ -39,7 +39,7 @@ MESSAGES = {
     "missing": r"there is no such file",
     "not-onnx": r"not an ONNX file",
     "truncated": r"cut short",
-    "unsupported": r"unsupported operator Celu \(nodes: last\)",
-    "free": r'"batch" \(axis 0 of input "x"\).*--dim batch=1',
+    "unsupported": r"unsupported operator Swirl \(nodes: last\)",
+    "free": r'"width" \(axis 1 of input "x"\).*--dim width=1',
     "nan": r'weight "w": 1 of 64 values are NaN',
 }

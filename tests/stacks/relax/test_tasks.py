@@ -91,3 +91,18 @@ def test_chosen_kernels_are_replaced_and_marked_and_the_others_stay() -> None:
         if not marked:
             assert replaced[name].same_as(mod[name])
     assert replaced["main"].same_as(mod["main"])
+
+
+@inside("relax")
+def test_a_kernel_whose_loops_are_written_by_hand_is_no_task() -> None:
+    def scattered(x: Any) -> Any:
+        import numpy as np
+
+        at = relax.const(np.zeros((1, 2), np.int64))
+        values = relax.const(np.zeros((1, 2), np.float32))
+        return op.scatter_elements(nn.relu(x), at, values, axis=1)
+
+    mod = importer.fuse(module([(1, 5)], scattered), TARGET)
+    names = {task.name for task in tasks.tasks_of(mod, TARGET, 1)}
+    assert names == {"relu"}
+    assert any("scatter" in name for name in tasks.calls(mod))
