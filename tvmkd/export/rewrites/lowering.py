@@ -8,6 +8,7 @@ from tvmkd.export.rewrites.registry import LOWERINGS
 from tvmkd.export.site import OURS, Refused, Scope, Site
 from tvmkd.export.walk import all_names, graphs, rewrite
 
+_FUSED = ("gemm_input_shape", "gemm_output_shape")  # of MatMulAddFusion
 _PASSES = 8  # bodies in bodies in bodies
 
 
@@ -41,6 +42,7 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
             break
     _forget_domains(result)
     _forget_weights(result)
+    _free_names(result)
     return result, reasons
 
 
@@ -99,3 +101,19 @@ def _forget_weights(model: onnx.ModelProto) -> None:
     if len(kept) < len(model.graph.initializer):
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
+
+
+def _free_names(model: onnx.ModelProto) -> None:
+    """Renames weights that ONNX Runtime's optimiser made: for new products it makes others of the
+    same names, and fails.
+    """
+    taken = all_names(model.graph)
+    new: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith(_FUSED):
+            old, scope = tensor.name, Scope({}, {}, taken, 0, 0, {})
+            tensor.name = new[old] = scope.fresh(f"kept_{old}")
+    for body in graphs(model.graph):
+        for node in body.node:
+            for index, name in enumerate(node.input):
+                node.input[index] = new.get(name, name)
