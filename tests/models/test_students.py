@@ -140,5 +140,5 @@ def test_the_relax_stack_builds_it_and_agrees_with_onnxruntime(name, exported, t
     _, path = exported(name)
     with StackClient("relax") as stack:
         manifest = stack.build(path, targets.load("host").to_dict(), [], tmp_path / name)
-    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["samples"] >= 4
     assert manifest["check"]["max_error"] < 1e-4

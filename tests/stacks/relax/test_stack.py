@@ -31,7 +31,7 @@ def stack(relax_stack: StackClient) -> StackClient:
 def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path: Path) -> None:
     model = graphs.ALL[name](tmp_path / f"{name}.onnx")
     manifest = stack.build(model, TARGET, [], tmp_path / "out")
-    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["samples"] >= 4
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["coverage"]["tuned"] == 0
     assert manifest["coverage"]["build_seconds"] > 0
@@ -111,7 +111,7 @@ def test_an_artifact_for_another_machine_is_built_unchecked(
     assert header[18] == 0xB7  # EM_AARCH64
 
 
-def test_real_inputs_join_the_check(stack: StackClient, tmp_path: Path) -> None:
+def test_real_inputs_take_the_place_of_drawn_ones(stack: StackClient, tmp_path: Path) -> None:
     real = np.random.default_rng(1).standard_normal((4, 3, 20, 20)).astype(np.float32)
     np.savez(tmp_path / "real.npz", x=real)
     manifest = stack.build(
@@ -122,7 +122,7 @@ def test_real_inputs_join_the_check(stack: StackClient, tmp_path: Path) -> None:
         real_inputs=tmp_path / "real.npz",
     )
     assert manifest["check"]["real_samples"] == 4
-    assert manifest["check"]["samples"] == 7
+    assert manifest["check"]["samples"] == 4
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_every_graph_goes_in_whole_and_is_right(
     assert manifest["coverage"]["tasks"] == 0
     assert [region["form"] for region in byoc["carried"]] == ["onnx"]
     assert (byoc["engine"], byoc["codegen"]) == ("onnxruntime", "tvmkd")
-    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["samples"] >= 4
     assert manifest["check"]["max_error"] < 1e-4
 
 

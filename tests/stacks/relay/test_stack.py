@@ -65,7 +65,7 @@ def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path
     model = graphs.ALL[name](tmp_path / f"{name}.onnx")
     manifest = stack.build(model, TARGET, [], tmp_path / "out")
     assert manifest["stack"] == "relay"
-    assert manifest["check"]["samples"] == 3
+    assert manifest["check"]["samples"] >= 4
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["coverage"]["tuned"] == 0
 
