@@ -161,7 +161,9 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     manifest = SimpleNamespace(
         inputs=[SimpleNamespace(model_dump=lambda: SPECS[0])], coverage={"kernels": facts}
     )
-    monkeypatch.setattr(artifact, "read", lambda folder: manifest)
+    monkeypatch.setattr(
+        artifact, "read_with_library", lambda folder: (manifest, folder / artifact.LIBRARY)
+    )
     monkeypatch.setattr(
         artifact, "check_machine", lambda known, folder: checked.append((known is manifest, folder))
     )

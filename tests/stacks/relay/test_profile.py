@@ -76,7 +76,9 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     manifest = SimpleNamespace(
         inputs=[SimpleNamespace(model_dump=lambda: spec)], coverage={"kernels": facts}
     )
-    monkeypatch.setattr(artifact, "read", lambda folder: manifest)
+    monkeypatch.setattr(
+        artifact, "read_with_library", lambda folder: (manifest, folder / artifact.LIBRARY)
+    )
     monkeypatch.setattr(artifact, "check_machine", lambda manifest, folder: None)
     # Imported with the fakes, for this test only.
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
