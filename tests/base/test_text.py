@@ -36,6 +36,7 @@ def test_a_name_that_is_no_utf8_can_be_written() -> None:
         ("Traceback (most recent call last):\n  File x\nCheck failed\n", "Check failed"),
         ("", "ValueError"),
         ("x" * 500, "x" * 300),
+        ("RPCError: Error caught from RPC call:\n  [bt] (1) x\nCUDA_ERROR: why", "CUDA_ERROR: why"),
     ],
 )
 def test_the_reason_is_one_line(text: str, line: str) -> None:

@@ -29,5 +29,6 @@ def test_a_library_with_regions_is_an_engine_of_its_own(tvmkd: Any, tmp_path: Pa
     assert done.code == 4
     assert "have regions for onnxruntime: give one of each" in done.line
     done = tvmkd("compare", onnx, *QUICK, "--engine", "tvm+tensorrt", "--engine", "onnxruntime")
-    assert done.code == 5
+    assert done.code == 4
     assert "engine tvm+tensorrt cannot run: " in done.line
+    assert "no path was given" in done.line

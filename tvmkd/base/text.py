@@ -31,12 +31,14 @@ def first_line(error: BaseException, limit: int = 300) -> str:
 def reason(error: BaseException, limit: int = 300) -> str:
     """The line of an error's message that says most; its class if there is none.
 
-    That is the first line, but the last one where the message is a traceback of C++ (TVM's errors).
+    That is the first line, but the last one where the message is a traceback of C++ (TVM's errors)
+    or an error that came over RPC.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1 if lines[0].startswith("Traceback") else 0][:limit]
+    forwarded = lines[0].startswith("Traceback") or lines[0].endswith("RPC call:")
+    return lines[-1 if forwarded else 0][:limit]
 
 
 def listing(names: Iterable[str]) -> str:
