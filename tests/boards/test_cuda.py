@@ -147,7 +147,7 @@ def test_kernels_are_tuned_and_what_is_wrong_is_not_written(
     assert sum(line["figure"] is not None for line in lines) >= 2, summary["errors"]
     assert launches(tmp_path)
     # A driver that computes nothing gives wrong answers, with and without the records.
-    with pytest.raises(TvmkdError, match="MatMul .*its output differs"):
+    with pytest.raises(TvmkdError, match=r"MatMul .*its output differs"):
         build(model, NANO, [folder], tmp_path / "out", board=board)
     assert not (tmp_path / "out").exists()
     manifest = build(model, NANO, [folder], tmp_path / "out")
