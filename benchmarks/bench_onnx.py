@@ -57,6 +57,8 @@ def prepared(case: Any) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[np
     """A test's model with its parameters as constants, the inputs left, the expected outputs."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
+    # Before IR version 4 every constant had to be an input as well.
+    model.ir_version = max(model.ir_version, 4)
     inputs, outputs = case.data_sets[0]
     kept, constants = list(model.graph.input[:1]), model.graph.input[1:]
     arrays = {entry.name: value for entry, value in zip(model.graph.input, inputs, strict=False)}

@@ -33,6 +33,8 @@ def test_all_but_the_first_input_become_constants() -> None:
     assert list(arrays) == ["x"]
     assert len(outputs) == 1
     assert len(model.graph.input) == 3
+    model.ir_version = 3
+    assert bench.prepared(case)[0].ir_version == 4
 
 
 ONE = np.array([0, 1, 100], np.float32)
