@@ -179,3 +179,11 @@ ALL: dict[str, Callable[[Path], Path]] = {
     make.__name__: make
     for make in (separable, ragged, attention, shuffle, stranger, winograd, pooled)
 }
+
+
+def clipped(path: Path, low: float | None, high: float | None) -> Path:
+    """A file with one Clip of x, ``[2, 3]``; None: without that bound."""
+    g = Graph(2, 3)
+    bounds = ["" if bound is None else g.weight(value=bound) for bound in (low, high)]
+    g.add("Clip", *bounds)
+    return g.save(path)

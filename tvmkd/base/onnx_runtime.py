@@ -110,7 +110,7 @@ def open_session(
 def run_within(
     session: onnxruntime.InferenceSession, feed: Mapping[str, Any], seconds: float | None
 ) -> list[Any]:
-    """All outputs for ``feed``; a run that takes longer is ended: a loop may never end by itself.
+    """All outputs for ``feed``; a run that takes longer is ended, since a loop may be endless.
 
     Args:
         seconds: the limit; None: there is none.

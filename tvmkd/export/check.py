@@ -16,25 +16,9 @@ from tvmkd.export import sizes
 from tvmkd.export.graph import graphs, operators, unsupported
 from tvmkd.export.training import without_fixed_result
 from tvmkd.export.walk import skeleton
-from tvmkd.export.weights import check_external, check_finite
+from tvmkd.export.weights import WIDTHS, check_external, check_finite
 
-_ELEMENTS = {
-    onnx.TensorProto.DataType.Value(name)
-    for name in [
-        "FLOAT",
-        "DOUBLE",
-        "FLOAT16",
-        "BOOL",
-        "INT8",
-        "UINT8",
-        "INT16",
-        "UINT16",
-        "INT32",
-        "UINT32",
-        "INT64",
-        "UINT64",
-    ]
-}
+_ELEMENTS = WIDTHS.keys() - {onnx.TensorProto.BFLOAT16}
 
 
 @dataclass(frozen=True)
@@ -113,7 +97,24 @@ def check(
             dimension has no size;
             or weights are NaN or infinite.
     """
-    model = parse(path)
+    return check_parsed(parse(path), path, dims, supported)
+
+
+def check_parsed(
+    model: onnx.ModelProto,
+    path: Path,
+    dims: Mapping[str, int] | None = None,
+    supported: Set[str] | None = None,
+) -> ModelInfo:
+    """Does what `check` does for a file that `parse` has read.
+
+    Args:
+        model: of the file; its inputs get the sizes.
+        path, dims, supported: as for `check`.
+
+    Raises:
+        InputError: as `check` does.
+    """
     external = check_external(model, path)
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: a damaged ONNX file: its graph has no nodes or no outputs")

@@ -14,8 +14,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.onnx_runtime import open_session, plain, run_within
 from tvmkd.base.random_inputs import random_sample
-from tvmkd.export import sizes
-from tvmkd.export.check import ModelInfo, Tensor, check, parse
+from tvmkd.export.check import ModelInfo, Tensor, check_parsed, parse
 from tvmkd.export.normalise import differences, normalise, steps_for
 from tvmkd.export.weights import load_external
 
@@ -41,14 +40,12 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
         InputError: the file cannot be used: see `tvmkd.export.check.check`; or ONNX Runtime, the
             reference of every build, cannot load or run it.
     """
-    info = check(path, dims)
     model = parse(path)
+    info = check_parsed(model, path, dims)
     stored = sum(file.stat().st_size for file in info.external)
     if path.stat().st_size + stored > _LARGEST:
         return info
     load_external(model, path)
-    dims = {**info.assumed, **(dims or {})}
-    sizes.fix(model, path, dims)
     original = _Original(path, info)
     reasons: dict[str, str] = {}
     done = normalise(model, original.difference, steps_for(str(path), reasons))
@@ -58,7 +55,7 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
         info = replace(info, left_out=dict(done.left_out))
     info = replace(info, reasons=reasons)
     info = replace(info, outputs=original.outputs() or info.outputs)
-    if not done.steps and not dims and not info.external:
+    if not done.steps and not dims and not info.assumed and not info.external:
         return info
     out = folder / NAME
     onnx.save(done.model, str(out))

@@ -22,7 +22,7 @@ def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The main graph and the bodies of its control flow."""
     yield model.graph
     for node in nodes(model):
-        yield from _bodies(node)
+        yield from bodies(node)
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
@@ -101,7 +101,8 @@ def _name(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in _OURS else f"{node.domain}::{node.op_type}"
 
 
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node of control flow holds."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g
@@ -111,5 +112,5 @@ def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def _walk(entries: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in entries:
         yield node
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from _walk(body.node)

@@ -10,6 +10,7 @@ import onnx.shape_inference
 from onnx import TensorProto, helper
 
 from tvmkd.base.errors import InputError
+from tvmkd.export.graph import bodies
 from tvmkd.export.site import OURS, Scope
 
 _LARGE = 1 << 10  # elements: more than any list of axes, sizes or pads has
@@ -112,14 +113,6 @@ def inferred(model: onnx.ModelProto, where: str) -> onnx.GraphProto:
         return onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
     except Exception as error:  # InferenceError, and C++ errors of other kinds
         raise InputError(f"{where}: its shapes contradict each other: {line(error)}") from None
-
-
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node of control flow holds."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -23,7 +23,7 @@ _FLOATS: dict[int, np.dtype[Any]] = {
     TensorProto.FLOAT16: np.dtype("<f2"),
 }
 
-_WIDTHS: dict[int, int] = {
+WIDTHS: dict[int, int] = {
     kind: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).itemsize
     for kind in (
         TensorProto.FLOAT,
@@ -41,6 +41,7 @@ _WIDTHS: dict[int, int] = {
         TensorProto.UINT64,
     )
 }
+"""Bytes of an element, of the types that a file of external weights may hold."""
 
 
 def check_external(model: onnx.ModelProto, path: Path) -> list[Path]:
@@ -127,7 +128,7 @@ def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
         length = int(facts["length"]) if facts.get("length") else _bytes(tensor)
     except ValueError:
         offset = length = -1
-    if offset < 0 or length < 0 or (tensor.data_type in _WIDTHS and length < _bytes(tensor)):
+    if offset < 0 or length < 0 or (tensor.data_type in WIDTHS and length < _bytes(tensor)):
         raise InputError(
             f'{path}: weight "{tensor.name}": its place in {location} is damaged '
             f"({facts.get('offset', 0)}, {facts.get('length', 0)}): fetch or export the file again"
@@ -136,7 +137,7 @@ def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
 
 
 def _bytes(tensor: TensorProto) -> int:
-    width = _WIDTHS.get(tensor.data_type)
+    width = WIDTHS.get(tensor.data_type)
     return 0 if width is None else width * math.prod(tensor.dims)
 
 

@@ -16,13 +16,6 @@ if INSIDE:
     from tvmkd.stacks.relax import importer
 
 
-def clipped(path: Path, low: float | None, high: float | None) -> Path:
-    g = graphs.Graph(2, 3)
-    bounds = ["" if bound is None else g.weight(value=bound) for bound in (low, high)]
-    g.add("Clip", *bounds)
-    return g.save(path)
-
-
 @inside("relax")
 def test_clip_is_one_operator_for_any_bounds(tmp_path: Path) -> None:
     x = np.array([[-3, -1, -0.5], [0.25, 1, 3]], np.float32)
@@ -34,7 +27,7 @@ def test_clip_is_one_operator_for_any_bounds(tmp_path: Path) -> None:
         (-np.inf, 1.0, "minimum"),
         (2.0, 1.0, "clip"),
     ):
-        mod = importer.read(clipped(tmp_path / "m.onnx", low, high)).mod
+        mod = importer.read(graphs.clipped(tmp_path / "m.onnx", low, high)).mod
         assert operators(mod) == ([name] if name else []), (low, high)
         wanted = np.clip(x, -np.inf if low is None else low, np.inf if high is None else high)
         np.testing.assert_array_equal(run(mod, [x])[0], wanted)

@@ -13,19 +13,12 @@ if INSIDE:
     from tvmkd.stacks.relax import importer
 
 
-def clipped(path: Path, low: float | None, high: float | None) -> Path:
-    g = graphs.Graph(2, 3)
-    bounds = ["" if bound is None else g.weight(value=bound) for bound in (low, high)]
-    g.add("Clip", *bounds)
-    return g.save(path)
-
-
 @inside("relax")
 def test_upstream_s_clip_is_back_after_an_import(tmp_path: Path) -> None:
     from tvm.relax.frontend.onnx import onnx_frontend
 
     before = onnx_frontend._get_convert_map
-    importer.read(clipped(tmp_path / "m.onnx", 0.0, 1.0))
+    importer.read(graphs.clipped(tmp_path / "m.onnx", 0.0, 1.0))
     assert onnx_frontend._get_convert_map is before
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import onnx
 
+from tvmkd.export.graph import bodies
 from tvmkd.export.site import Site
-from tvmkd.export.walk import bodies
 
 
 def copies(
