@@ -9,7 +9,7 @@ counts by itself: class scores beside boxes in pixels are held to the spread of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -113,7 +113,13 @@ def compare(wanted: Sequence[Output], found: Arrays) -> Verdict:
 
 
 def judge(output: Output, got: Sequence[np.ndarray | None]) -> Result:
-    """Compares one output, sample by sample; the worst sample is the result."""
+    """Compares one output, sample by sample; the worst sample is the result.
+
+    Where rounding decides about a shape, as of a list of detections, any that a run has is right,
+    and only the runs that have it count.
+    """
+    pairs = zip(got, output.runs, strict=True)
+    output = replace(output, runs=[_alike(array, runs) for array, runs in pairs])
     for number, (array, (wanted, *_)) in enumerate(zip(got, output.runs, strict=True)):
         problem = _form(array, wanted)
         if problem:
@@ -123,7 +129,27 @@ def judge(output: Output, got: Sequence[np.ndarray | None]) -> Result:
     if not any(array.size for array in present):
         return Result(output.name, True)
     of_kind = _floats if output.runs[0][0].dtype.kind == "f" else _integers
-    return max(of_kind(output, present), key=lambda each: each[0])[1]
+    if len({array.shape for array in present}) == 1:
+        return max(of_kind(output, present), key=lambda each: each[0])[1]
+    found = []
+    for number, array in enumerate(present):
+        if array.size:
+            (worst,) = of_kind(_alone(output, number), [array])
+            found.append((worst[0], replace(worst[1], sample=number)))
+    return max(found, key=lambda each: each[0])[1]
+
+
+def _alike(got: np.ndarray | None, runs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The runs with the shape of ``got``; those with the shape of the first if there is none."""
+    shapes = [run.shape for run in runs]
+    shape = got.shape if got is not None and got.shape in shapes else shapes[0]
+    return [run for run in runs if run.shape == shape]
+
+
+def _alone(output: Output, number: int) -> Output:
+    """The output of one sample."""
+    source = output.source and replace(output.source, runs=[output.source.runs[number]])
+    return replace(output, runs=[output.runs[number]], source=source)
 
 
 def _form(got: np.ndarray | None, wanted: np.ndarray) -> str:

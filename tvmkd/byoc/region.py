@@ -292,11 +292,16 @@ def _check_made_for(region: Region, bindings: Bindings) -> None:
             )
 
 
-def open_region(data: bytes) -> Callable[..., None]:
+def open_region(data: bytes, tensor: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
     """Opens a region that `Region.to_bytes` wrote.
 
+    Args:
+        data: the region.
+        tensor: makes a TVM tensor of an array.
+
     Returns:
-        A function of TVM tensors: the inputs, then the outputs, which it writes.
+        A function of TVM tensors: the inputs, then the outputs, which it writes. Without outputs,
+        whose shapes then depend on the data, it returns new ones: a list, or one if there is one.
 
     Raises:
         MissingError, InputError: see `running`.
@@ -306,11 +311,18 @@ def open_region(data: bytes) -> Callable[..., None]:
     runner = kept.enter_context(running(region))
     count = len(region.inputs)
 
-    def run(*tensors: Any) -> None:
+    def run(*tensors: Any) -> Any:
         inputs = dict(zip(region.inputs, map(_array, tensors[:count]), strict=True))
         found = runner.infer(inputs)
-        for name, place in zip(region.outputs, tensors[count:], strict=True):
-            place.copyfrom(np.ascontiguousarray(found[name]))
+        # Not ascontiguousarray, which gives a scalar an axis.
+        arrays = [np.asarray(found[name], order="C") for name in region.outputs]
+        places = tensors[count:]
+        if not places:
+            made = [tensor(array) for array in arrays]
+            return made if len(made) > 1 else made[0]
+        for array, place in zip(arrays, places, strict=True):
+            place.copyfrom(array)
+        return None
 
     # TVM releases the function together with its module.
     weakref.finalize(run, kept.close)

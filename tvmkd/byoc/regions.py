@@ -39,7 +39,8 @@ def install(tvm: Any) -> None:
     """
     if hasattr(tvm, "register_global_func"):
         tvm.register_global_func(LOADER, _load, override=True)
-        tvm.register_global_func(OPEN, byoc.open_region, override=True)
+        opened = functools.partial(byoc.open_region, tensor=tvm.runtime.tensor)
+        tvm.register_global_func(OPEN, opened, override=True)
 
 
 def make(symbol: str, region: bytes) -> Any:

@@ -31,7 +31,9 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     A call of a function counts as nothing; the nodes in its body count once.
     """
     own = {(function.domain, function.name) for function in model.functions}
-    counts = Counter(_name(node) for node in nodes(model) if (node.domain, node.op_type) not in own)
+    counts = Counter(
+        operator_name(node) for node in nodes(model) if (node.domain, node.op_type) not in own
+    )
     return dict(counts.most_common())
 
 
@@ -48,7 +50,7 @@ def missing(model: onnx.ModelProto, supported: Set[str] | None) -> dict[str, lis
     for position, node in enumerate(nodes(model)):
         if (node.domain, node.op_type) in own:
             continue
-        name = _name(node)
+        name = operator_name(node)
         if supported is None:
             # In every version a Constant is data.
             fine = _known(node, versions)
@@ -97,7 +99,8 @@ def _known(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
     return not schema.deprecated
 
 
-def _name(node: onnx.NodeProto) -> str:
+def operator_name(node: onnx.NodeProto) -> str:
+    """``Conv``, or ``domain::Name`` outside ``ai.onnx``."""
     return node.op_type if node.domain in _OURS else f"{node.domain}::{node.op_type}"
 
 

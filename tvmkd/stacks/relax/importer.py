@@ -12,13 +12,16 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.byoc.region import Refused
 from tvmkd.export.check import ModelInfo, check
+from tvmkd.export.handover import OPERATOR
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
-from tvmkd.stacks.relax.refusal import refusal, unknown
+from tvmkd.stacks.relax.outside import Outside
+from tvmkd.stacks.relax.refusal import failed_at, refusal, unknown, unreadable
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Model:
         mod: as imported, weights as constants.
         inputs, outputs: ``{"name", "shape", "dtype"}`` in the order of ``main``.
         fused: the module of fused kernels, set after `fuse`.
+        outside: what ONNX Runtime runs of it, if anything.
     """
 
     info: ModelInfo
@@ -37,6 +41,7 @@ class Model:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     fused: tvm.IRModule | None = None
+    outside: Outside | None = None
 
     @property
     def sha256(self) -> str:
@@ -50,41 +55,107 @@ def supported() -> set[str]:
 
 
 def read(
-    path: str | Path, dims: Mapping[str, int] | None = None, info: ModelInfo | None = None
+    path: str | Path,
+    dims: Mapping[str, int] | None = None,
+    info: ModelInfo | None = None,
+    *,
+    hand_over: bool = False,
 ) -> Model:
     """Reads an ONNX file into Relax.
 
     Args:
         dims: sizes of free dimensions: see `tvmkd.export.check.check`.
         info: the result of that check with these sizes; None: the file is checked here.
+        hand_over: let ONNX Runtime run what TVM cannot import: see `tvmkd.stacks.relax.outside`.
 
     Raises:
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
     model = onnx.load(str(info.compiled))
-    problem = unknown(Path(path), model, info, supported())
+    try:
+        return _imported(Path(path), model, info, None)
+    except _NotImported as error:
+        refused = error
+    if not hand_over:
+        raise refused.reason
+    try:
+        outside = Outside(model)
+        # Each round takes at least one node more.
+        while _taken(outside, refused, info):
+            try:
+                return _imported(Path(path), outside.model, info, outside)
+            except _NotImported as error:
+                refused = error
+    except (InputError, Refused):
+        pass  # what TVM said is the reason
+    raise refused.reason
+
+
+class _NotImported(Exception):
+    """TVM cannot import a model.
+
+    Attributes:
+        reason: the error for the user.
+        node: where its importer failed; None if it did not start, or read all nodes.
+        started: whether it did.
+    """
+
+    def __init__(
+        self, reason: TvmkdError, node: onnx.NodeProto | None = None, started: bool = True
+    ) -> None:
+        self.reason, self.node, self.started = reason, node, started
+
+
+def _taken(outside: Outside, refused: _NotImported, info: ModelInfo) -> bool:
+    """Hands over what is in the importer's way; whether there was anything."""
+    node = refused.node
+    if not refused.started:
+        known = supported()
+        return outside.take(lambda each: unreadable(each, info, known))
+    if node is None:
+        return outside.take_changing()
+    if node.op_type == OPERATOR:
+        return False
+    # The second node of an operator that it refuses: all of them.
+    every, reason = node.op_type in outside.why, "TVM's importer refuses it"
+    return outside.take(
+        lambda each: reason if each == node or (every and each.op_type == node.op_type) else ""
+    )
+
+
+def _imported(
+    path: Path, model: onnx.ModelProto, info: ModelInfo, outside: Outside | None
+) -> Model:
+    known = supported() if outside is None else {*supported(), OPERATOR}
+    problem = unknown(path, model, info, known)
     if problem:
-        raise InputError(problem)
+        raise _NotImported(InputError(problem), started=False)
     shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
+    more = {} if outside is None else {OPERATOR: outside.converter()}
     original = onnx_frontend._get_convert_map
-    onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED}
+    onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED, **more}
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
-        outputs = _outputs(mod, info)
+        outputs = _outputs(mod, info, outside is not None)
     except Exception as error:  # of any class
-        raise refusal(Path(path), error) from None
+        raise _NotImported(refusal(path, error), failed_at(error)) from None
     finally:
         onnx_frontend._get_convert_map = original
+    if outside is not None:
+        mod = outside.carried(mod)
     inputs = [
         {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
         for tensor in info.inputs
     ]
-    return Model(info, mod, inputs, outputs)
+    return Model(info, mod, inputs, outputs, outside=outside)
 
 
-def _outputs(mod: tvm.IRModule, info: ModelInfo) -> list[dict[str, Any]]:
-    """Name, shape and dtype of each output.
+def _outputs(mod: tvm.IRModule, info: ModelInfo, free: bool) -> list[dict[str, Any]]:
+    """Name, shape and dtype of each output; a size that depends on the data is a string.
+
+    Args:
+        free: whether there may be such sizes, which ONNX Runtime gives.
 
     Raises:
         InputError: the shape of an output depends on the data.
@@ -94,8 +165,15 @@ def _outputs(mod: tvm.IRModule, info: ModelInfo) -> list[dict[str, Any]]:
     outputs = []
     for tensor, field in zip(info.outputs, fields, strict=True):
         try:
-            shape = [int(size) for size in field.shape]
+            shape: list[int | str] = [int(size) for size in field.shape]
         except (TypeError, AttributeError):
+            if free:
+                shape = [
+                    size if isinstance(size, int) else f"{tensor.name}.{axis}"
+                    for axis, size in enumerate(tensor.shape)
+                ]
+                outputs.append({"name": tensor.name, "shape": shape, "dtype": str(field.dtype)})
+                continue
             raise InputError(
                 f'{info.path}: the shape of output "{tensor.name}" depends on the data, which a '
                 "Relax artifact cannot have; cut the model before, or try --stack relay"

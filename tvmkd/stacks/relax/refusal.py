@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import onnx
 import tvm
 
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.export.check import ModelInfo
-from tvmkd.export.graph import missing, nodes, unsupported
+from tvmkd.export.graph import missing, nodes, operator_name, unsupported
 
 # The operators that Relay's importer has and Relax's lacks, or has for constants only.
 BY_RELAY = frozenset(
@@ -34,7 +32,7 @@ def refusal(path: Path, error: Exception, doing: str = "import") -> TvmkdError:
     """
     if isinstance(error, TvmkdError):
         return error
-    node = next(_nodes(error), None)
+    node = failed_at(error)
     what = "it"
     hint = "rewrite this part of the model"
     if node is not None:
@@ -65,15 +63,35 @@ def unknown(path: Path, model: onnx.ModelProto, info: ModelInfo, known: Set[str]
     return f"{path}: {problem} ({said[0][:80]})" if said else f"{path}: {problem}"
 
 
+def unreadable(node: onnx.NodeProto, info: ModelInfo, known: Set[str]) -> str:
+    """Why Relax's importer cannot read a node: it lacks the operator, or would misread it.
+
+    Args:
+        node: of the model, as it is imported.
+        info: facts of the file; its ``reasons`` say why a node has no plain form.
+        known: the operators that the importer has.
+
+    Returns:
+        the reason, without the operator's name; empty if it can.
+    """
+    missing_in_tvm = operator_name(node) not in known
+    return _misread(node, info) or ("TVM's importer lacks it" if missing_in_tvm else "")
+
+
+def _misread(node: onnx.NodeProto, info: ModelInfo) -> str:
+    """Why the importer would read a node wrongly, without the operator; empty if it would not."""
+    reason = info.reasons.get(node.name or next(iter(node.output), ""), "")
+    start = f"{node.op_type} "
+    return reason.removeprefix(start).strip() if reason.startswith(start) else ""
+
+
 def _without_plain_form(path: Path, model: onnx.ModelProto, info: ModelInfo) -> str | None:
     """The line for a node that the importer knows, but would read wrongly, or None."""
     for node in nodes(model):
-        name = node.name or next(iter(node.output), "")
-        reason = info.reasons.get(name, "")
-        if reason.startswith(f"{node.op_type} "):
-            what = (
-                f'{node.op_type} (node "{name[:60]}") {reason.removeprefix(node.op_type).strip()}'
-            )
+        reason = _misread(node, info)
+        if reason:
+            name = node.name or next(iter(node.output), "")
+            what = f'{node.op_type} (node "{name[:60]}") {reason}'
             return f"{path}: {what}: {advice(node.op_type)}"
     return None
 
@@ -95,13 +113,12 @@ def _reason(error: Exception) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _nodes(error: BaseException) -> Iterator[Any]:
-    """The ONNX nodes that the importer was at, the innermost one first."""
-    frames: list[FrameType] = []
-    trace = error.__traceback__
+def failed_at(error: BaseException) -> onnx.NodeProto | None:
+    """The node of the main graph that the importer was at when it raised ``error``."""
+    trace, found = error.__traceback__, None
     while trace is not None:
-        frames.append(trace.tb_frame)
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "_construct_nodes":
+            found = frame.f_locals.get("node", found)
         trace = trace.tb_next
-    for frame in reversed(frames):
-        if frame.f_code.co_name == "_construct_nodes" and "node" in frame.f_locals:
-            yield frame.f_locals["node"]
+    return found

@@ -19,7 +19,9 @@ from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
+from tvmkd.stacks.relax.outside import merged
 from tvmkd.stacks.relax.tasks import tasks_of
+from tvmkd.targets import Target
 from tvmkd.tuning.space import Task
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def tvm_target(target: Mapping[str, Any]) -> tvm.target.Target:
 def threads_of(target: Mapping[str, Any]) -> int:
     """The number of threads that a kernel may use on a target."""
     return int(target["tvm"].get("num-cores") or 1)
+
+
+def runs_here(target: Mapping[str, Any]) -> bool:
+    """Whether a target's code runs on this machine's CPU, as ONNX Runtime's does."""
+    return target["device"] == "cpu" and Target.from_dict(dict(target)).runs_here() is None
 
 
 class RelaxStack:
@@ -64,7 +71,9 @@ class RelaxStack:
             relax_cuda.refuse_int8(model.info.path, spec)
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
-        model = relax_import.read(request.onnx, request.dims, request.model)
+        model = relax_import.read(
+            request.onnx, request.dims, request.model, hand_over=runs_here(spec)
+        )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
         model.fused = relax_import.fuse(mod, target)
         return model, tasks_of(model.fused, target, threads_of(spec))
@@ -79,9 +88,12 @@ class RelaxStack:
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [
-                f"{task.name}: no template knows it; searched by evolution"
-                for task in tasks
-                if task.template is None
+                *(model.outside.notes() if model.outside else ()),
+                *(
+                    f"{task.name}: no template knows it; searched by evolution"
+                    for task in tasks
+                    if task.template is None
+                ),
             ],
             "module": model.fused.script() if request.show and model.fused else None,
         }
@@ -91,7 +103,9 @@ class RelaxStack:
         from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 
         reason = None
-        model = relax_import.read(request.onnx, request.dims, request.model)
+        model = relax_import.read(
+            request.onnx, request.dims, request.model, hand_over=runs_here(request.target)
+        )
         mod = relax_import.simplify(model.mod)
         try:
             relax_offload.maker_for(engine, request.target)
@@ -101,7 +115,7 @@ class RelaxStack:
             "tasks": [],
             "inputs": model.inputs,
             "outputs": model.outputs,
-            "notes": [],
+            "notes": model.outside.notes() if model.outside else [],
             "module": relax_tensorrt.partition(mod, engine).script() if request.show else None,
             "byoc": {
                 "available": reason,
@@ -154,6 +168,10 @@ class RelaxStack:
         model, tasks = self._tasks(request, rest, hand)
         goal, tools = tvm_target(rest), target["toolchain"]
         report = handed[0].report if handed else None
+        if model.outside:
+            report = merged(report, model.outside.report())
+            for note in model.outside.notes():
+                emit("note", {"text": note})
         builder = relax_build.RelaxBuilder(model, tasks, goal, tools, report)
 
         def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
