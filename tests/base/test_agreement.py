@@ -246,3 +246,25 @@ def test_an_empty_output_agrees() -> None:
     for kind in (np.float32, np.int64):
         empty = np.zeros((0, 4), kind)
         assert judged(output(empty), empty).agrees
+
+
+def test_where_rounding_decides_about_a_shape_each_shape_of_a_run_is_right() -> None:
+    three, two = ramp(3), ramp(2)
+    wanted = Output("y", [[three, two, three]], FP32)
+    assert judged(wanted, three).agrees
+    assert judged(wanted, two).agrees
+    assert "differs" in judged(wanted, off(two, 0.5)).reason
+    assert "has shape [4], ONNX Runtime gives [3]" in judged(wanted, ramp(4)).reason
+
+
+def test_samples_of_different_shapes_and_empty_ones_count_one_by_one() -> None:
+    scores, box, none = ramp(2, 5), ramp(3), np.zeros((0, 4), np.float32)
+    wanted = Output("y", [[none], [scores], [box]], FP32)
+    assert judged(wanted, none, scores, box).agrees
+    found = judged(wanted, none, scores, off(box, 0.5))
+    assert not found.agrees
+    assert found.sample == 2
+    indices = [np.array([[1]]), np.array([[0], [2]])]
+    source = Output("s", [[ramp(3)[None]], [off(ramp(3), -2.0)[None]]], FP32)
+    pointing = Output("i", [[each] for each in indices], FP32, source=source, axis=1)
+    assert judge(pointing, indices).agrees

@@ -89,6 +89,27 @@ def test_onnx_runtime_runs_a_region_and_writes_its_outputs(where: str) -> None:
         np.testing.assert_array_equal(place.array, np.maximum(given, 0))
 
 
+@pytest.mark.parametrize("outputs", [("b",), ("b", "c")])
+def test_a_region_makes_outputs_whose_shapes_depend_on_the_data(outputs: tuple[str, ...]) -> None:
+    made: list[Any] = []
+
+    def tensor(array: np.ndarray) -> str:
+        made.append(array)
+        return f"tensor {len(made)}"
+
+    text = f"""<ir_version: 9, opset_import: ["" : 18]>
+    g (float[N] a) => ({", ".join(("int64[1, K] b", "float c")[: len(outputs)])}) {{
+        b = NonZero(a)
+        c = ReduceSum<keepdims = 0>(a)
+    }}"""
+    blob = onnx.parser.parse_model(text).SerializeToString()
+    run = open_region(Region("onnxruntime", "onnx", blob, ("a",), outputs).to_bytes(), tensor)
+    found = run(Tensor(np.array([0, 2, 3], np.float32), "cpu"))
+    assert found == ("tensor 1" if len(outputs) == 1 else ["tensor 1", "tensor 2"])
+    np.testing.assert_array_equal(made[0], [[1, 2]])
+    assert [each.shape for each in made[1:]] == [()] * (len(outputs) - 1)
+
+
 def test_onnx_runtime_has_as_many_threads_as_tvm(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 

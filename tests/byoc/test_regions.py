@@ -59,8 +59,21 @@ def tvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tvm]:
 def test_installing_registers_both_functions_and_compiles_nothing(tvm: Tvm) -> None:
     regions.install(tvm)
     assert set(tvm.registered) == {regions.LOADER, regions.OPEN}
-    assert tvm.registered[regions.OPEN] is region.open_region
     assert tvm.compiled == []
+
+
+def test_what_runs_a_region_makes_tensors_of_this_tvm(
+    tvm: Tvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tensor(array: object) -> object:
+        return array
+
+    given: list[object] = []
+    monkeypatch.setattr(tvm, "runtime", SimpleNamespace(tensor=tensor), raising=False)
+    monkeypatch.setattr(region, "open_region", lambda *args: given.extend(args))
+    regions.install(tvm)
+    tvm.registered[regions.OPEN](b"bytes")
+    assert given == [b"bytes", tensor]
 
 
 def test_a_tvm_without_such_libraries_is_left_alone() -> None:

@@ -292,7 +292,9 @@ def _check_made_for(region: Region, bindings: Bindings) -> None:
             )
 
 
-def open_region(data: bytes, tensor: Callable[[np.ndarray], Any]) -> Callable[..., Any]:
+def open_region(
+    data: bytes, tensor: Callable[[np.ndarray], Any] = np.asarray
+) -> Callable[..., Any]:
     """Opens a region that `Region.to_bytes` wrote.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def install(tvm: Any) -> None:
     """
     if hasattr(tvm, "register_global_func"):
         tvm.register_global_func(LOADER, _load, override=True)
-        opened = functools.partial(byoc.open_region, tensor=tvm.runtime.tensor)
+
+        def opened(region: bytes) -> Callable[..., Any]:
+            return byoc.open_region(region, tvm.runtime.tensor)
+
         tvm.register_global_func(OPEN, opened, override=True)
 
 

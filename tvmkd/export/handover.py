@@ -123,7 +123,8 @@ def changing(model: onnx.ModelProto, known: Mapping[str, Fact]) -> set[int]:
     return {
         at
         for at, node in enumerate(model.graph.node)
-        if any(name and not _plain(name, known) for name in node.output)
+        if node.op_type != "Constant"
+        and any(name and not _plain(name, known) for name in node.output)
     }
 
 
@@ -156,6 +157,9 @@ def cut(
         parts.append(part)
     used = {name for node in left.graph.node for name in reads(node)}
     used |= {entry.name for entry in graph.output}
+    kept = [n for n in left.graph.node if n.op_type != "Constant" or used.intersection(n.output)]
+    del left.graph.node[:]
+    left.graph.node.extend(kept)
     weights = [tensor for tensor in graph.initializer if tensor.name in used]
     del left.graph.initializer[:]
     left.graph.initializer.extend(weights)
@@ -170,7 +174,13 @@ def _plain(name: str, known: Mapping[str, Fact]) -> bool:
 
 def _spread(graph: onnx.GraphProto, picked: set[int], known: Mapping[str, Fact]) -> set[int]:
     """``picked`` and the nodes that must go with them."""
-    maker = {name: at for at, node in enumerate(graph.node) for name in node.output if name}
+    maker = {
+        name: at
+        for at, node in enumerate(graph.node)
+        if node.op_type != "Constant"  # which a part has a copy of
+        for name in node.output
+        if name
+    }
     weights = {tensor.name for tensor in graph.initializer}
     links = [
         (maker[name], at)

@@ -20,7 +20,7 @@ from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
-from tvmkd.stacks.relax.outside import Outside
+from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.refusal import failed_at, refusal, unknown, unreadable
 
 
@@ -87,8 +87,8 @@ def read(
                 return _imported(Path(path), outside.model, info, outside)
             except _NotImported as error:
                 refused = error
-    except (InputError, Refused):
-        pass  # what TVM said is the reason
+    except (InputError, Refused) as error:
+        raise refused.reason from error
     raise refused.reason
 
 
@@ -214,4 +214,4 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        return lower(channels_last(sums_in_float32(simplify(mod))))
+        return lower(channels_last(sums_in_float32(in_place(simplify(mod)))))

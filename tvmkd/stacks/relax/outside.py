@@ -162,10 +162,39 @@ def _call(bb: Any, name: str, part: Part, inputs: Sequence[Any]) -> Any:
         for fact in part.outputs.values()
     ]
     given = [bb.normalize(each) for each in inputs]
+    takes = [relax.Var(f"x{index}", each.ty) for index, each in enumerate(given)]
     function = relax.ExternFunc(name)
     if all(fact.fixed for fact in part.outputs.values()):
-        call = relax.call_dps_packed(function, relax.Tuple(given), types)
+        call = relax.call_dps_packed(function, relax.Tuple(takes), types)
     else:
         result = types[0] if len(types) == 1 else relax.TupleType(types)
-        call = relax.op.call_pure_packed(function, *given, ty_args=[result])
-    return bb.emit(call)
+        call = relax.op.call_pure_packed(function, *takes, ty_args=[result])
+    # A function of its own until `in_place`: TVM's search for regions knows no external functions.
+    own = relax.BlockBuilder()
+    with own.function("part", takes):
+        with own.dataflow():
+            found = own.emit_output(call)
+        own.emit_func_output(found)
+    private = own.get()["part"].without_attr("global_symbol").with_attr("Primitive", 1)
+    return bb.emit(relax.Call(bb.add_func(private, f"call_{name}"), given))
+
+
+def in_place(mod: tvm.IRModule) -> tvm.IRModule:
+    """The module with the calls of parts in ``main``."""
+    if not (mod.attrs and _MODULES in mod.attrs):
+        return mod
+    functions = {
+        variable: function.without_attr("Primitive")
+        if isinstance(function, relax.Function) and "global_symbol" not in (function.attrs or {})
+        else function
+        for variable, function in mod.functions_items()
+    }
+    return tvm.ir.transform.Sequential(
+        [
+            relax.transform.InlinePrivateFunctions(),
+            # One block of dataflow again, as what comes after wants it.
+            relax.transform.ToNonDataflow(),
+            relax.transform.ConvertToDataflow(),
+            relax.transform.CanonicalizeBindings(),
+        ]
+    )(tvm.IRModule(functions, attrs=mod.attrs))
