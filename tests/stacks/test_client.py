@@ -39,8 +39,15 @@ def lower(params, emit):
     raise InputError("nothing like an ONNX file")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+def build(params, emit):
+    emit("stage", {"text": "lowering"})
+    onnx = params["onnx"]
+    if os.path.exists(onnx) and b"Erf" in open(onnx, "rb").read():
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return params
+
 wire.serve({"tune": tune, "lower": lower, "available": lambda p, e: {"version": "9"},
-            "build": lambda p, e: p, "profile": lambda p, e: [p]})
+            "build": build, "profile": lambda p, e: [p]})
 """
 
 
@@ -92,6 +99,28 @@ def test_a_worker_that_dies_or_falls_silent_is_reported(client: StackClient) -> 
     client.close()
     with pytest.raises(InputError, match=r"^m: no sign of life .* 1 s \(starting the compiler\)"):
         client.tune(Path("m"), {}, Path("r"), seed=14, timeout=1, **TUNE)
+
+
+def test_a_crash_of_the_compiler_names_the_operator(
+    client: StackClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import graphs
+
+    from tvmkd.stacks import client as module
+
+    monkeypatch.setattr(module, "_advice", lambda names, *_: f"try {names[0]}")
+    g = graphs.Graph(1, 4)
+    for operator in ("Exp", "Erf", "Neg"):
+        g.add(operator)
+    path = g.save(tmp_path / "m.onnx")
+    said: list[Any] = []
+    with pytest.raises(InputError) as caught:
+        client.build(path, {}, [], Path("o"), on_event=lambda _, data: said.append(data["text"]))
+    text = str(caught.value)
+    assert text.startswith(f'{path}: the relay stack cannot compile Erf (node "n1"): ')
+    assert "SIGSEGV" in text
+    assert text.endswith("; try relax")
+    assert said == ["lowering", "searching for the operator that cannot be compiled"]
 
 
 def test_ctrl_c_lets_the_worker_put_things_away(client: StackClient, tmp_path: Path) -> None:

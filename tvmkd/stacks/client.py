@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -35,6 +36,10 @@ from tvmkd.stacks.messages import (
 )
 
 INTERRUPT_GRACE = 5.0  # seconds for a worker to write its records after Ctrl-C
+STARTING = "starting the compiler"
+COMPILING = (STARTING, "lowering", "handing regions over", "compiling")
+"""How the steps begin in which a compiler may fail on an operator."""
+PART = 120.0  # seconds for a part of a model to be compiled
 
 
 class StackClient:
@@ -128,11 +133,12 @@ class StackClient:
             onnx: the file, for messages.
             limit: see `tvmkd.base.limits.silence_limit`.
         """
-        step = "starting the compiler"
+        step = STARTING
 
         def follow(name: str, data: dict[str, Any]) -> None:
             nonlocal step
             step = str(data["text"]) if name == "stage" else step
+            step = "tuning" if name == "tasks" else step
             if on_event is not None:
                 on_event(name, data)
 
@@ -146,8 +152,51 @@ class StackClient:
                 f"{VARIABLE}"
             ) from None
         except (WorkerDied, InternalError) as error:
+            began = step != STARTING or not isinstance(request, BuildRequest)
+            if began and step.startswith(COMPILING):
+                self._name_operator(request, error, on_event or (lambda *_: None))
             error.args = (f"{onnx}: {step}: {error}",)
             raise
+
+    def _name_operator(self, request: Any, error: TvmkdError, emit: Event) -> None:
+        """Raises the error that names the operator which the compiler fails on, if it is found."""
+        from tvmkd.stacks import first_fault
+
+        model: ModelInfo = request.model
+        if "SIGKILL" in str(error):  # the machine's memory is full: it would be again
+            return
+        emit("stage", {"text": "searching for the operator that cannot be compiled"})
+        self._forget_dead()
+        attempt = functools.partial(self._fault, request, getattr(request, "byoc", None))
+        shapes = {tensor.name: tensor.shape for tensor in model.inputs}
+        found = first_fault.find(model.compiled, shapes, str(error), attempt)
+        if found is not None:
+            others = [name for name in stack_registry.names() if name != self.name]
+            advice = _advice(others, request, found.part)
+            raise first_fault.explained(model.path, self.name, found, error, advice) from None
+
+    def _fault(self, request: Any, byoc: str | None, part: Path) -> str:
+        """The error on a part of a model that is compiled as ``request`` asks, or an empty text."""
+        asked: Any = LowerRequest(part, request.target, byoc=byoc)
+        with tempfile.TemporaryDirectory(prefix="tvmkd-part-") as folder:
+            method, out = "lower", Path(folder) / "out"
+            if isinstance(request, BuildRequest):
+                method = "build"
+                asked = BuildRequest(part, request.target, [], out, check=False, byoc=byoc)
+            try:
+                self._call(method, pack(asked), timeout=PART)
+            except MissingError:
+                raise
+            except TvmkdError as error:
+                self._forget_dead()
+                return str(error)
+        return ""
+
+    def _forget_dead(self) -> None:
+        """Lets the next call start a new worker if this one has ended."""
+        if self._child is not None and not self._child.reusable:
+            self._child.close()
+            self._child = None
 
     def _wind_down(self, on_event: Event | None) -> None:
         """Waits for an interrupted call to end, then terminates the worker."""
@@ -334,3 +383,19 @@ class StackClient:
         request = ProfileRequest(artifact, inputs, repeats)
         result: list[dict[str, Any]] = self._call("profile", pack(request), timeout=900)
         return result
+
+
+def _advice(others: Sequence[str], request: Any, part: bytes) -> str:
+    """What to do about a part that a stack fails on; others are named if they compile it."""
+    with tempfile.TemporaryDirectory(prefix="tvmkd-part-") as folder:
+        path = Path(folder) / "part.onnx"
+        path.write_bytes(part)
+        for name in others:
+            try:
+                with StackClient(name) as other:
+                    fails = other._fault(request, None, path)
+            except MissingError:  # it is not installed
+                fails = ""
+            if not fails:
+                return f"try --stack {name}, or rewrite this part of the model"
+    return "rewrite this part of the model"

@@ -63,7 +63,7 @@ def test_an_error_without_a_sentence_says_its_class(error: Exception, text: str)
 
 
 def test_outside_of_a_node_the_model_is_named() -> None:
-    assert "cannot compile it: bad" in str(refusal(PATH, ValueError("bad"), "compile"))
+    assert "cannot import it: bad" in str(refusal(PATH, ValueError("bad")))
 
 
 def test_an_error_of_ours_stays_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""Says in one line why TVM cannot import or lower a model: the operator, its node, what to do."""
+"""Says in one line why TVM cannot import a model: the operator, its node, what to do."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ BY_RELAY = frozenset(
 _LONGEST = 110
 
 
-def refusal(path: Path, error: Exception, doing: str = "import") -> TvmkdError:
-    """The error to raise where TVM raised ``error`` on a model.
+def refusal(path: Path, error: Exception) -> TvmkdError:
+    """The error to raise where TVM's importer raised ``error`` on a model.
 
     Args:
         path: the model's file.
         error: from TVM, of any class.
-        doing: what TVM was asked to do: ``import`` or ``compile``.
     """
     if isinstance(error, TvmkdError):
         return error
@@ -40,7 +39,7 @@ def refusal(path: Path, error: Exception, doing: str = "import") -> TvmkdError:
         what = f'{node.op_type} (node "{name[:60]}")'
         hint = advice(node.op_type)
     return InputError(
-        f"{path}: TVM {tvm.__version__} cannot {doing} {what}: {_reason(error)}; {hint}"
+        f"{path}: TVM {tvm.__version__} cannot import {what}: {_reason(error)}; {hint}"
     )
 
 
