@@ -17,7 +17,7 @@ COMPILED = {
 ``qdq`` is for float outputs of a graph with QuantizeLinear: two compilers may round a value to
 different sides, which moves it by one of 255 levels.
 
-For a kernel and for a conversion a share of the reference's largest magnitude; for a model the
+For a conversion a share of the reference's largest magnitude; for a kernel and for a model the
 largest share of a signal's spread, see `tvmkd.base.agreement`. Tuned kernels add in another order
 than the reference does; in FP32 that moves the outputs of the networks measured here by 1e-6 of
 their range, and a wrong kernel moves them by 1e-1 and more.
