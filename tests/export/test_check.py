@@ -60,6 +60,19 @@ def test_cut_anywhere_is_refused(tmp_path):
     refused(path, "cut short or damaged")
 
 
+def test_a_file_may_do_without_operators_of_ai_onnx_but_not_without_any_operator_set(tmp_path):
+    entry = helper.make_tensor_value_info
+    node = helper.make_node("Binarizer", ["x"], ["y"], domain="ai.onnx.ml", threshold=0.5)
+    graph = helper.make_graph([node], "g", [entry("x", 1, [2])], [entry("y", 1, [2])])
+    opsets = [helper.make_opsetid("ai.onnx.ml", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    info = check(save(model, tmp_path / "m.onnx"))
+    assert info.operators == {"ai.onnx.ml::Binarizer": 1}
+    assert info.outputs[0].shape == (2,)
+    del model.opset_import[:]
+    refused(save(model, tmp_path / "m.onnx"), "does not say its operator set")
+
+
 def test_unsupported_operators_are_named_with_their_nodes(tmp_path):
     custom = save(convolution(activation="Swirl", domain="com.example"), tmp_path / "a.onnx")
     refused(custom, r"unsupported operator com\.example::Swirl \(nodes: last\)")

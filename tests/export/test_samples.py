@@ -49,6 +49,14 @@ def test_images_are_normal_in_0_to_1_normalised_and_of_255_levels() -> None:
     assert (large.min(), large.max()) == (0, 255)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool"])
+def test_a_number_without_axes_is_an_array_which_onnx_runtime_takes(dtype: str) -> None:
+    add = [models.node("Add", "x w", "y")]
+    for sample in firsts(sampler(add, spec("x", dtype), w=np.zeros((), dtype))):
+        assert isinstance(sample["x"], np.ndarray)
+        assert (sample["x"].shape, sample["x"].dtype) == ((), np.dtype(dtype))
+
+
 def test_half_precision_gets_positive_values_up_to_100() -> None:
     relu = [models.node("ReduceSum", "x", "y")]
     large = firsts(sampler(relu, spec("x", "float16", 1, 500)))[3]["x"]

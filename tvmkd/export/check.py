@@ -18,6 +18,7 @@ from tvmkd.export.training import without_fixed_result
 from tvmkd.export.walk import skeleton
 from tvmkd.export.weights import WIDTHS, check_external, check_finite
 
+_PLAIN = 18  # the operator set of files without operators of ai.onnx
 _ELEMENTS = WIDTHS.keys() - {onnx.TensorProto.BFLOAT16}
 
 
@@ -119,8 +120,11 @@ def check_parsed(
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: a damaged ONNX file: its graph has no nodes or no outputs")
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    if "ai.onnx" not in versions:
+    if not versions:
         raise InputError(f"{path}: a damaged ONNX file: it does not say its operator set")
+    if "ai.onnx" not in versions:  # a tree or a normaliser of ai.onnx.ml alone
+        versions["ai.onnx"] = _PLAIN
+        model.opset_import.append(onnx.helper.make_opsetid("", _PLAIN))
     newest = onnx.defs.onnx_opset_version()
     if versions["ai.onnx"] > newest:
         raise InputError(

@@ -71,7 +71,10 @@ class Sampler:
             flavour: one of `FLAVOURS`, for floats and images.
             number: selects the branch of inputs with one value, and how wide integers are drawn.
         """
-        return {spec["name"]: self._array(spec, flavour, number) for spec in self._inputs}
+        # Arithmetic on arrays without axes gives numpy's scalars, which ONNX Runtime does not take.
+        return {
+            spec["name"]: np.asarray(self._array(spec, flavour, number)) for spec in self._inputs
+        }
 
     def _array(self, spec: Mapping[str, Any], flavour: str, number: int) -> np.ndarray:
         dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
