@@ -45,6 +45,22 @@ def workers() -> Iterator[Pool]:
 
 
 @pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with the models that ONNX Runtime opens: a file's name, or ``bytes``."""
+    import onnxruntime
+
+    names: list[str] = []
+    original = onnxruntime.InferenceSession
+
+    def opened(model: bytes | str, *more: object, **options: object) -> object:
+        names.append("bytes" if isinstance(model, bytes) else Path(model).name)
+        return original(model, *more, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    return names
+
+
+@pytest.fixture
 def warm_worker(workers: Pool) -> Iterator[None]:
     """Compiler stacks run in workers that other tests have warmed up."""
     from tvmkd.stacks import worker_pool

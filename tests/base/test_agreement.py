@@ -64,6 +64,20 @@ def test_what_little_noise_there_is_tightens_the_bound_and_much_widens_it() -> N
         assert found[-1] == pytest.approx(allowed, rel=0.05), noise
 
 
+def test_runs_that_are_not_there_yet_can_only_allow_more() -> None:
+    rng = np.random.default_rng(0)
+    for shape in [(1,), (50,), (1, 12), (2, 6, 9), (1, 3, 8, 8)]:
+        for scale in (0.0, 1e-7, 1e-4, 1e-2):
+            for spread, kind in [(1.0, np.float32), (1e-6, np.float32), (1.0, np.float16)]:
+                wanted = (5 + spread * rng.standard_normal(shape)).astype(kind)
+                others = [(wanted * rng.normal(1, scale, shape)).astype(kind) for _ in range(2)]
+                for more in ({}, {"tighten": False}, {"channels": False}):
+                    early = allowances(output(wanted, more=True, **more))[0]
+                    late = allowances(output(wanted, *others, **more))[0]
+                    assert (early <= late).all()
+                    assert (early <= allowances(output(wanted, **more))[0]).all()
+
+
 def test_an_engine_that_computes_less_exactly_has_the_whole_bound() -> None:
     wanted = ramp(1000)
     found = allowances(output(wanted, wanted + np.float32(1e-6), tighten=False))[0]

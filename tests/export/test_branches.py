@@ -6,7 +6,7 @@ import models
 import numpy as np
 import onnx
 
-from tvmkd.export.branches import TRIES, covering
+from tvmkd.export.branches import TRIES, covering, drawn
 from tvmkd.export.samples import Sampler
 
 
@@ -54,3 +54,20 @@ def test_what_is_taken_anyway_needs_no_sample_and_what_cannot_be_is_left(monkeyp
     assert len(drawn) == TRIES
     plain = models.model([models.node("Neg", "x", "y")], [models.value("x", shape=[1, 8])], [])
     assert covering(Path("m.onnx"), plain, Sampler(plain, SPECS[:1]), [ZERO]) == []
+
+
+def test_a_branch_that_only_a_size_selects_is_not_sought(monkeypatch) -> None:
+    monkeypatch.setattr(Sampler, "draw", None)
+    nodes = [
+        models.node("Neg", "x", "n"),
+        models.node("Size", "n", "s"),
+        models.node("Less", "s eight", "c"),
+    ]
+    assert found(choosing(*nodes, eight=np.array(8))) == []
+
+
+def test_drawn_samples_take_both_branches_and_more_are_spare() -> None:
+    nodes = [models.node("ReduceMean", "x", "m", keepdims=0), models.node("Less", "t m", "c")]
+    choices, spare = drawn(Path("m.onnx"), choosing(*nodes, t=np.float32(5.0)), SPECS)
+    assert len({bool(sample["x"].mean() > 5) for sample, *_ in choices}) == 2
+    assert len(list(spare)) == 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import models
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import convolution, save
 
+from tvmkd.base.agreement import Output, compare
 from tvmkd.base.errors import InputError
 from tvmkd.export import door
 from tvmkd.export.door import admit
@@ -74,7 +78,105 @@ def test_a_step_that_changes_the_outputs_is_left_out_and_told(
     info = admit(save(halves(2), tmp_path / "m.onnx"), None, tmp_path)
     assert not info.steps
     assert set(info.left_out) == {"wrong"}
-    assert "output 0" in info.left_out["wrong"]
+    assert "has shape [2, 2]" in info.left_out["wrong"]
+
+
+def large(right: bool) -> onnx.ModelProto:
+    nodes = [models.node("Min", "x most", "y")]
+    return models.model(
+        nodes, [models.value("x", shape=[1, 50])], [models.value("y", shape=[1, 50])],
+        most=np.float32(1e9 if right else 8),
+    )  # fmt: skip
+
+
+def indexed(right: bool) -> onnx.ModelProto:
+    table = np.arange(40, dtype=np.float32).reshape(20, 2)
+    table[2:] *= right
+    return models.model(
+        [models.node("Gather", "t ids", "y")],
+        [models.value("ids", models.INT64, [1, 6])],
+        [models.value("y", shape=[1, 6, 2])],
+        t=table,
+    )
+
+
+def wide(right: bool) -> onnx.ModelProto:
+    kind = TensorProto.INT32 if right else TensorProto.UINT8
+    ints = [models.value(name, TensorProto.INT32, [1, 50]) for name in "xy"]
+    nodes = [models.node("Cast", "x", "c", to=kind), models.node("Cast", "c", "y", to=6)]
+    return models.model(nodes, ints[:1], ints[1:])
+
+
+def branching(right: bool) -> onnx.ModelProto:
+    bodies = [
+        helper.make_graph([models.node(kind, "x", kind)], kind, [], [models.value(kind, 1, [1, 8])])
+        for kind in ("Identity", "Neg" if right else "Abs")
+    ]
+    nodes = [
+        models.node("ReduceMean", "x", "m", keepdims=0),
+        models.node("Less", "m most", "c"),
+        models.node("If", "c", "y", then_branch=bodies[0], else_branch=bodies[1]),
+    ]
+    tensors = [models.value(name, shape=[1, 8]) for name in "xy"]
+    return models.model(nodes, tensors[:1], tensors[1:], most=np.float32(-6))
+
+
+@pytest.mark.parametrize("make", [large, indexed, wide, branching])
+def test_a_step_that_is_wrong_for_some_values_only_is_left_out(
+    make: Callable[[bool], onnx.ModelProto], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For large ones, indices above 1, negative integers; in a branch that few inputs take."""
+    steps = {"right": lambda _: make(True), "wrong": lambda _: make(False)}
+    monkeypatch.setattr(door, "normalise", lambda m, same, _: normalise(m, same, steps))
+    info = admit(save(make(True), tmp_path / "m.onnx"), None, tmp_path)
+    assert info.steps == ("right",)
+    assert set(info.left_out) == {"wrong"}
+    assert onnx.load(info.compiled).graph == make(True).graph
+
+
+ONE = np.linspace(0, 1, 64, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "reason"),
+    [
+        (ONE, ONE.astype(np.float64), "float64.*gives float32"),
+        (ONE, ONE[None], r"shape \[1, 64\].* gives \[64\]"),
+        (ONE, None, "missing"),
+        (ONE, ONE + np.float32(1.2e-4), "differs by 0.00012"),
+        (ONE, ONE + np.float32(8e-5), ""),
+        (ONE.astype(np.float64), ONE.astype(np.float64) + 1.2e-9, "differs by"),
+        (ONE.astype(np.float64), ONE.astype(np.float64) + 8e-10, ""),
+        (ONE, np.where(ONE == 1, np.nan, ONE), "is nan"),
+        (np.where(ONE == 1, np.nan, ONE), np.where(ONE == 1, np.nan, ONE), ""),
+        (ONE + 1000, ONE + np.float32(1000.01), "differs by"),
+        (np.array([3, 4], np.uint8), np.array([3, 5], np.uint8), "1 of 2 integers"),
+    ],
+)
+def test_what_a_normalised_model_may_be_off(
+    want: np.ndarray, got: np.ndarray | None, reason: str
+) -> None:
+    output = door._exact(Output("y", [[want]], 5e-2, steps=1, channels=False, more=True))
+    verdict = compare([output], {} if got is None else {"0.0": got})
+    assert verdict.agrees is not bool(reason)
+    assert re.search(reason, verdict.reason)
+
+
+def test_each_file_is_opened_once(tmp_path: Path, counted: list[str]) -> None:
+    admit(save(convolution(), tmp_path / "plain.onnx"), None, tmp_path)
+    assert counted == []
+    # Folded (in a session that writes and never runs), then both compared.
+    info = admit(save(halves(2), tmp_path / "sizes.onnx"), None, tmp_path)
+    assert info.steps == ("constants and fixed shapes folded",)
+    assert counted == ["bytes", "sizes.onnx", door.NAME]
+    counted.clear()
+    model = convolution()
+    model.graph.node.insert(0, helper.make_node("Identity", ["kernel"], ["copy"]))
+    model.graph.node[1].input[1] = "copy"
+    info = admit(save(model, tmp_path / "copies.onnx"), None, tmp_path)
+    assert info.steps == ("weights read under one name",)
+    assert len(onnx.load(info.compiled).graph.node) == 2
+    assert counted == []
 
 
 def test_sizes_are_written_even_where_nothing_is_normalised(tmp_path: Path) -> None:
@@ -100,7 +202,7 @@ def test_external_weights_behind_links_come_inside(tmp_path: Path) -> None:
 
 def test_a_model_that_onnx_runtime_cannot_load_is_refused_in_one_line(tmp_path: Path) -> None:
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["k"], ["i"]), helper.make_node("Conv", ["x", "i"], ["y"])],
+        [helper.make_node("Neg", ["k"], ["i"]), helper.make_node("Conv", ["x", "i"], ["y"])],
         "g",
         [helper.make_tensor_value_info("x", TensorProto.DOUBLE, [1, 1, 4, 4])],
         [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [1, 1, 2, 2])],

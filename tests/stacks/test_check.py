@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from tvmkd.base import wire
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, WorkerDied
+from tvmkd.export.door import admit
 from tvmkd.stacks import check
 from tvmkd.stacks.check import Reference
 
@@ -63,6 +64,14 @@ def test_without_real_samples_they_are_drawn_and_repeat_with_the_seed(tmp_path: 
     assert len(set(first)) == len(first) == 4
 
 
+def test_inputs_that_onnx_runtime_refuses_have_to_be_given(tmp_path: Path) -> None:
+    g = graphs.Graph(1, 3)
+    g.add("Relu")
+    real = [{"x": np.zeros((2, 5), np.float32)}]
+    with pytest.raises(InputError, match=r"m\.onnx: .*none of the inputs .*--inputs FILE\.npz"):
+        Reference("relax", g.save(tmp_path / "m.onnx"), [SPEC], real)
+
+
 def test_each_output_has_the_bound_of_its_own_precision(tmp_path: Path) -> None:
     g = graphs.Graph(1, 3)
     first = g.add("Relu")
@@ -87,6 +96,23 @@ def test_judging_a_library(
     verdict = reference.judge(Path("model.so"))
     assert verdict.agrees is agrees
     assert verdict.error == pytest.approx(factor - 1, rel=1e-2)
+
+
+def test_a_plain_build_opens_the_file_once_and_each_other_form_once_where_it_decides(
+    tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = graphs.separable(tmp_path / "m.onnx")
+    info = admit(path, None, tmp_path)
+    reference = Reference("relax", info.path, [vars(tensor) for tensor in info.inputs])
+    assert len(reference.samples) == 4
+    monkeypatch.setattr(reference, "_run_here", lambda _: answers(reference, 1.00001))
+    assert reference.judge(Path("model.so")).agrees
+    assert counted == ["m.onnx"]
+    monkeypatch.setattr(reference, "_run_here", lambda _: answers(reference, 1.5))
+    for _ in range(2):
+        assert not reference.judge(Path("model.so")).agrees
+    # As it stands, with noise, and in float64, which ONNX Runtime refuses: it has convolutions.
+    assert counted == ["m.onnx", *["bytes"] * 3]
 
 
 def test_a_library_that_crashes_is_wrong_and_says_how(

@@ -41,6 +41,8 @@ class Output:
         source: for an output of indices (ArgMax, TopK): the tensor that they point into, with the
             runs of the same samples; another index counts if the value there is as good.
         axis: of ``source`` that the indices point along.
+        more: there can be more runs. Until they are there, they count as equal to the first: since
+            a run can only allow more, what agrees then agrees with them too.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Output:
     tighten: bool = True
     source: Output | None = None
     axis: int = 0
+    more: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,8 +245,9 @@ def allowances(output: Output) -> list[np.ndarray]:
     that: ONNX Runtime's sigmoid is 0 below -18, and exact ones are not.
     """
     wanted = [runs[0].astype(np.float64) for runs in output.runs]
-    noise = [_noise(runs) for runs in output.runs]
-    measured = any(len(runs) > 1 for runs in output.runs)
+    others = any(len(runs) > 1 for runs in output.runs)
+    noise = [_noise(runs) if others else np.zeros(()) for runs in output.runs]
+    measured = others or output.more
     info = np.finfo(output.runs[0][0].dtype)
     least = min(4 * float(info.eps), output.bound * max(map(_largest, wanted)))
     least += 2 * float(info.tiny)
@@ -251,7 +255,7 @@ def allowances(output: Output) -> list[np.ndarray]:
     result = [np.full(w.shape, np.inf) for w in wanted]
     for group in _groups(wanted[0].shape, len(wanted), output.channels):
         spreads = group(wanted, _spread)
-        levels = group(noise, _level)
+        levels = group(noise, _level) if others else noise
         for number, (w, s, n) in enumerate(zip(wanted, spreads, levels, strict=True)):
             size = np.abs(np.nan_to_num(w, posinf=0.0, neginf=0.0))
             s = np.where(s > 0, s, size if w.size == 1 else 0.0)

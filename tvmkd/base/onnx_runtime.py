@@ -82,6 +82,7 @@ def open_session(
     elif written is not None:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(written)
+        options.add_session_config_entry("session.disable_prepacking", "1")  # it never runs
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     if weights is not None:
         folder = "session.model_external_initializers_file_folder_path"

@@ -1,9 +1,10 @@
-"""Finds samples for which a model takes each branch of its ``If`` nodes."""
+"""Draws the samples of a model, with some for which it takes each branch of its ``If`` nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,9 +12,25 @@ import onnx
 from tvmkd.base.errors import InputError
 from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export.samples import FLAVOURS, Sample, Sampler
-from tvmkd.export.subgraph import prefix
+from tvmkd.export.subgraph import prefix, reads
 
 TRIES = 32
+
+
+def drawn(
+    path: Path, model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], seed: int = 0
+) -> tuple[list[list[Sample]], Iterator[list[Sample]]]:
+    """Samples of a model, each as the choices for it: those that no check leaves out, and others.
+
+    Args:
+        path: of the model, for external weights.
+        model, inputs, seed: as `tvmkd.export.samples.Sampler` takes them.
+    """
+    sampler = Sampler(model, inputs, seed)
+    choices = [*sampler.samples()]
+    known = [first for first, *_ in choices]
+    choices += [[sample] for sample in covering(path, model, sampler, known)]
+    return choices, sampler.spare()
 
 
 def covering(
@@ -30,10 +47,8 @@ def covering(
         sampler: of the model.
         known: samples that are used anyway.
     """
-    makers = {name for node in model.graph.node for name in node.output}
-    makers |= {entry.name for entry in model.graph.input}
     conditions = [node.input[0] for node in model.graph.node if node.op_type == "If"]
-    conditions = [name for name in dict.fromkeys(conditions) if name in makers]
+    conditions = [name for name in dict.fromkeys(conditions) if _varies(model.graph, name)]
     if not conditions:
         return []
     outputs = [
@@ -69,6 +84,23 @@ def covering(
             seen |= new
             found.append(sample)
     return found
+
+
+def _varies(graph: onnx.GraphProto, name: str) -> bool:
+    """Whether values of the inputs decide about a tensor; their shapes alone are fixed."""
+    makers = {made: node for node in graph.node for made in node.output}
+    inputs = {entry.name for entry in graph.input} - {entry.name for entry in graph.initializer}
+    left, seen = [name], {name}
+    while left:
+        tensor = left.pop()
+        if tensor in inputs:
+            return True
+        node = makers.get(tensor)
+        if node is not None and node.op_type not in ("Shape", "Size"):
+            new = set(reads(node)) - seen
+            seen |= new
+            left += new
+    return False
 
 
 def _tries(sampler: Sampler) -> Iterator[Sample]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
+from tvmkd.base.agreement import Output
 from tvmkd.base.errors import InputError
 from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.onnx_runtime import open_session, plain, run_within
-from tvmkd.base.random_inputs import random_sample
+from tvmkd.export.branches import drawn
 from tvmkd.export.check import ModelInfo, Tensor, check_parsed, parse
-from tvmkd.export.normalise import differences, normalise, steps_for
+from tvmkd.export.normalise import normalise, steps_for
+from tvmkd.export.reference import Runs
 from tvmkd.export.weights import load_external
 
 NAME = "normalised.onnx"
-_SAMPLES = 2
+# As `tvmkd.base.tolerance.COMPILED`; a tenth is always allowed.
+_BOUNDS = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-8}
 # A model above this cannot be one message of protobuf's, so its file is compiled as it is.
 _LARGEST = (1 << 31) - (1 << 26)
 
@@ -46,7 +48,7 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     if path.stat().st_size + stored > _LARGEST:
         return info
     load_external(model, path)
-    original = _Original(path, info)
+    original = _Original(path, model, info, folder / NAME)
     reasons: dict[str, str] = {}
     done = normalise(model, original.difference, steps_for(str(path), reasons))
     unknown = any(isinstance(size, str) for tensor in info.outputs for size in tensor.shape)
@@ -57,70 +59,76 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     info = replace(info, outputs=original.outputs() or info.outputs)
     if not done.steps and not dims and not info.assumed and not info.external:
         return info
-    out = folder / NAME
-    onnx.save(done.model, str(out))
-    return replace(info, normalised=out, steps=tuple(done.steps))
+    original.store(done.model)
+    return replace(info, normalised=folder / NAME, steps=tuple(done.steps))
 
 
 class _Original:
-    """The outputs of the file in ONNX Runtime, computed when they are first needed."""
+    """The file's outputs in ONNX Runtime, computed when they are first needed."""
 
-    def __init__(self, path: Path, info: ModelInfo) -> None:
-        self._path, self._info = path, info
-        self._feeds: list[dict[str, np.ndarray]] = []
-        self._found: list[list[Any]] | None = None
+    def __init__(self, path: Path, model: onnx.ModelProto, info: ModelInfo, out: Path) -> None:
+        self._path, self._model, self._info, self._out = path, model, info, out
+        self._runs: Runs | None = None
+        self._stored: onnx.ModelProto | None = None
 
-    def run(self) -> list[list[Any]]:
-        """The outputs on each sample.
+    def run(self) -> Runs:
+        """The outputs on the samples that no check leaves out.
 
         Raises:
             InputError: ONNX Runtime cannot load the file, or fails on every sample.
         """
-        if self._found is not None:
-            return self._found
-        session = open_session(self._path, exact=True)
-        rng = np.random.default_rng(0)
+        if self._runs is not None:
+            return self._runs
         specs = [
             {"name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype}
             for tensor in self._info.inputs
         ]
-        self._found, reason = [], ""
-        for _ in range(_SAMPLES):
-            feed = random_sample(rng, specs)
-            try:
-                outputs = run_within(session, feed, silence_limit())
-            except TimeoutError as error:
-                raise InputError(
-                    f"{self._path}: {error} on random inputs: a loop in it may not end; if it is "
-                    f"only slow, allow more seconds with {VARIABLE}"
-                ) from None
-            except Exception as error:  # its errors have no common base class
-                reason = plain(error)
-                continue
-            self._feeds.append(feed)
-            self._found.append(outputs)
-        if not self._found:
+        try:
+            choices, _ = drawn(self._path, self._model, specs)
+            runs = Runs(self._path, self._model, choices, limit=silence_limit())
+        except TimeoutError as error:
             raise InputError(
-                f"{self._path}: ONNX Runtime cannot run it on random inputs: {reason[:200]}"
+                f"{self._path}: {error} on random inputs: a loop in it may not end; if it is "
+                f"only slow, allow more seconds with {VARIABLE}"
+            ) from None
+        if not runs.samples:
+            raise InputError(
+                f"{self._path}: ONNX Runtime cannot run it on random inputs: {runs.reason[:200]}"
             )
-        return self._found
+        self._runs = runs
+        return runs
 
     def difference(self, model: onnx.ModelProto) -> str | None:
         """How the outputs of ``model`` differ from the file's, or None."""
-        wanted = self.run()
+        runs = self.run()
+        found = {}
         try:
-            session = open_session(model.SerializeToString(), str(self._path))
-            limit = silence_limit()
-            found = [run_within(session, feed, limit) for feed in self._feeds]
+            self.store(model)
+            session = open_session(self._out, str(self._path), threads=1)
+            for i, sample in enumerate(runs.samples):
+                for j, output in enumerate(run_within(session, sample, silence_limit())):
+                    found[f"{i}.{j}"] = np.asarray(output)
         except Exception as error:  # not the user's file: the step that made it is left out
             return plain(error)
-        return differences(wanted, found)
+        return runs.judge(found, _exact).reason or None
+
+    def store(self, model: onnx.ModelProto) -> None:
+        """Writes the model to ``out``, unless it is there."""
+        if self._stored is not model:
+            onnx.save(model, str(self._out))
+            self._stored = model
 
     def outputs(self) -> tuple[Tensor, ...] | None:
         """The outputs as ONNX Runtime gives them, if it was run; None for other than tensors."""
-        if not self._found or not all(isinstance(o, np.ndarray) for o in self._found[0]):
+        if self._runs is None:
             return None
         return tuple(
-            Tensor(tensor.name, tuple(found.shape), str(found.dtype))
-            for tensor, found in zip(self._info.outputs, self._found[0], strict=True)
+            Tensor(output.name, output.runs[0][0].shape, str(output.runs[0][0].dtype))
+            for output in self._runs.outputs
         )
+
+
+def _exact(output: Output) -> Output:
+    """What a normalised model owes: less than a compiled one may be off, in each channel."""
+    bound = _BOUNDS.get(output.runs[0][0].dtype.name, output.bound)
+    return replace(output, bound=bound, steps=0, channels=True)

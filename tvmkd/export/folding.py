@@ -50,13 +50,8 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         Exception: of either library, of any class.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    if not _is_half(model):
-        result = _by_onnx_runtime(model)
-    if foldable(result):
-        result = _by_onnxscript(result)
-    return result
+    result = model if _is_half(model) else _by_onnx_runtime(model)
+    return _by_onnxscript(result) if foldable(result) else result
 
 
 def _is_half(model: onnx.ModelProto) -> bool:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
 from onnx.inliner import inline_local_functions
 
 from tvmkd.base.text import first_line
 from tvmkd.export.folding import fold, foldable
-from tvmkd.export.graph import graphs
+from tvmkd.export.graph import bodies, graphs
 from tvmkd.export.rewrites import lower
 from tvmkd.export.rewrites.old_opsets import raise_old
 from tvmkd.export.rewrites.registry import LOWERINGS
 from tvmkd.export.site import OURS
 
-Feed = Mapping[str, np.ndarray]
 Step = Callable[[onnx.ModelProto], onnx.ModelProto]
 Same = Callable[[onnx.ModelProto], str | None]
 
@@ -35,6 +33,45 @@ class Normalised:
     model: onnx.ModelProto
     steps: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+EXACT = {"weights read under one name"}
+"""Steps that cannot change a value."""
+
+
+def read_directly(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which weights are read under their own names, not those of ``Identity`` nodes.
+
+    `torch.onnx.export` writes a weight once and such a node for each equal one.
+    """
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer} - {e.name for e in graph.input}
+    outputs = {entry.name for entry in graph.output}
+    if any(any(bodies(node)) for node in graph.node):  # they may read the copies
+        return model
+    names: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Identity" and node.domain in OURS and node.output[0] not in outputs:
+            source = names.get(node.input[0], node.input[0])
+            if source in weights:
+                names[node.output[0]] = source
+    if not names:
+        return model
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for entries in (result.graph.node, result.graph.value_info):
+        kept = [entry for entry in entries if _name(entry) not in names]
+        del entries[:]
+        entries.extend(kept)
+    for node in result.graph.node:
+        for at, name in enumerate(node.input):
+            if name in names:
+                node.input[at] = names[name]
+    return result
+
+
+def _name(entry: onnx.NodeProto | onnx.ValueInfoProto) -> str:
+    return entry.name if isinstance(entry, onnx.ValueInfoProto) else next(iter(entry.output), "")
 
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -69,6 +106,7 @@ def steps_for(where: str, reasons: dict[str, str]) -> dict[str, Step]:
         return model if result.graph == model.graph else result
 
     return {
+        "weights read under one name": read_directly,
         "local functions inlined": inline,
         "raised to opset 13": lambda model: raise_old(model, where),
         "constants and fixed shapes folded": fold_if_needed,
@@ -89,7 +127,7 @@ def normalise(model: onnx.ModelProto, same: Same, steps: Mapping[str, Step]) -> 
         steps: by name, in their order.
     """
     result = _apply(model, steps)
-    if not result.steps or same(result.model) is None:
+    if EXACT.issuperset(result.steps) or same(result.model) is None:
         return result
     careful = Normalised(model)
     for name, step in steps.items():
@@ -97,7 +135,7 @@ def normalise(model: onnx.ModelProto, same: Same, steps: Mapping[str, Step]) -> 
         careful.left_out.update(one.left_out)
         if not one.steps:
             continue
-        difference = same(one.model)
+        difference = None if name in EXACT else same(one.model)
         if difference is None:
             careful.model = one.model
             careful.steps.append(name)
@@ -118,44 +156,3 @@ def _apply(model: onnx.ModelProto, steps: Mapping[str, Step]) -> Normalised:
             result.model = changed
             result.steps.append(name)
     return result
-
-
-def differences(
-    wanted: Sequence[Sequence[np.ndarray]], found: Sequence[Sequence[np.ndarray]]
-) -> str | None:
-    """How outputs differ by more than rounding, or None.
-
-    Args:
-        wanted, found: the outputs for each sample.
-    """
-    pairs = zip(zip(*wanted, strict=True), zip(*found, strict=True), strict=True)
-    for number, (before, after) in enumerate(pairs):
-        for want, got in zip(before, after, strict=True):
-            if want.dtype != got.dtype or want.shape != got.shape:
-                return (
-                    f"output {number} is {got.dtype}{list(got.shape)} "
-                    f"and was {want.dtype}{list(want.shape)}"
-                )
-        if not _near(
-            *(np.concatenate([part.ravel() for part in all_]) for all_ in (before, after))
-        ):
-            return f"output {number} has other values"
-    return None
-
-
-def _near(want: np.ndarray, got: np.ndarray) -> bool:
-    """Whether values differ by rounding only; floats as a share of their spread."""
-    if want.dtype.kind != "f":
-        return bool(np.array_equal(want, got))
-    finite = np.isfinite(want)
-    if not np.array_equal(want[~finite], got[~finite], equal_nan=True):
-        return False
-    if not np.isfinite(got[finite]).all():
-        return False
-    before, after = want[finite].astype(np.float64), got[finite].astype(np.float64)
-    if not before.size:
-        return True
-    share = {2: 1e-2, 4: 1e-4, 8: 1e-9}.get(want.dtype.itemsize, 1e-2)
-    spread = float(np.ptp(before)) or float(np.abs(before).max())
-    rounding = 8 * float(np.finfo(want.dtype).eps) * np.abs(before)
-    return bool((np.abs(before - after) <= share * spread + rounding + 1e-7).all())

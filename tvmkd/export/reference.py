@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,9 @@ import numpy as np
 import onnx
 
 from tvmkd.base import tolerance
-from tvmkd.base.agreement import Output
+from tvmkd.base.agreement import Arrays, Output, Verdict, compare
 from tvmkd.base.errors import InputError
-from tvmkd.base.onnx_runtime import numpy_dtype, open_session
-from tvmkd.base.text import first_line
-from tvmkd.export.graph import nodes
+from tvmkd.base.onnx_runtime import numpy_dtype, open_session, plain, run_within
 from tvmkd.export.noisy import noisy
 from tvmkd.export.outputs import OutputFacts, facts_of, sources
 from tvmkd.export.samples import Sample
@@ -23,125 +22,163 @@ from tvmkd.export.widen import widen
 if TYPE_CHECKING:
     import onnxruntime
 
-
-RANDOM = {
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-    *("Multinomial", "Bernoulli"),
-}
-
-
-def run(
-    path: Path, model: onnx.ModelProto, choices: Iterable[Sequence[Sample]]
-) -> tuple[list[Sample], list[Output]]:
-    """Runs a model in ONNX Runtime: optimised, as it stands, with noise, and in float64 if it can.
-
-    Args:
-        path: the ONNX file.
-        model: the same, without its external weights.
-        choices: for each sample a list of samples; the first that ONNX Runtime accepts is used.
-
-    Returns:
-        the samples, and each output with its runs on them.
-
-    Raises:
-        InputError: ONNX Runtime cannot load the file, or accepts no sample.
-    """
-    facts = facts_of(model)
-    given = {entry.name for entry in model.graph.input}
-    extra = [name for name in sources(facts) if name not in given]
-    names = [fact.name for fact in facts]
-    _refuse_random(path, model)
-    first = open_session(path, threads=1, exact=True)
-    others = _others(path, model, extra)
-    samples: list[Sample] = []
-    runs: dict[str, list[list[np.ndarray]]] = {name: [] for name in (*names, *extra)}
-    reason = "no samples were given"
-    for alternatives in choices:
-        for sample in alternatives:
-            try:
-                wanted = first.run(names, dict(sample))
-            except Exception as error:  # its exceptions have no common base class
-                reason = first_line(error)
-                continue
-            samples.append(sample)
-            found = [dict(zip(names, wanted, strict=True))]
-            found += [each for each in (_run(s, runs, sample) for s in others) if each]
-            for name, stored in runs.items():
-                stored.append([each[name] for each in found if name in each])
-            break
-    if not samples:
-        raise InputError(
-            f"{path}: ONNX Runtime accepts none of the inputs ({reason[:120]}); give real ones "
-            "with --inputs FILE.npz"
-        )
-    for name in given.intersection(sources(facts)):
-        runs[name] = [[sample[name]] for sample in samples]
-
-    def pointed(fact: OutputFacts) -> Output | None:
-        found = runs.get(fact.source, [])
-        if not found or not all(found) or found[0][0].dtype.kind != "f":
-            return None
-        return Output(fact.source, found, tolerance.COMPILED[fact.precision])
-
-    return samples, [
-        Output(
-            fact.name,
-            runs[fact.name],
-            tolerance.COMPILED[fact.precision],
-            steps=int(fact.quantised),
-            channels=fact.precision != "qdq",
-            source=pointed(fact),
-            axis=fact.axis,
-        )
-        for fact in facts
-    ]
-
-
-def _refuse_random(path: Path, model: onnx.ModelProto) -> None:
-    for node in nodes(model):
-        if node.op_type in RANDOM:
-            raise InputError(
-                f"{path}: {node.op_type} (node {node.name or node.output[0]!r}) draws random "
-                "numbers, so no two runs agree; make them an input of the model"
-            )
-
-
-def _others(
-    path: Path, model: onnx.ModelProto, extra: Sequence[str]
-) -> list[onnxruntime.InferenceSession]:
-    """Sessions that differ from ONNX Runtime's best only in rounding; as many as can be opened."""
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    present = {entry.name for entry in model.graph.output}
-    plain.graph.output.extend(
-        onnx.ValueInfoProto(name=name) for name in extra if name not in present
-    )
-    sessions = []
-    makers: tuple[Callable[[onnx.ModelProto], onnx.ModelProto], ...] = (_same, noisy, widen)
-    for make in makers:
-        try:
-            data = make(plain).SerializeToString()
-            sessions.append(open_session(data, threads=1, optimize=False, weights=path.parent))
-        except (InputError, ValueError):  # protobuf: over 2 GB
-            continue
-    return sessions
+SECONDS = 20.0
+"""CPU time after which samples are left out that a model can do without."""
 
 
 def _same(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+MAKERS: tuple[Callable[[onnx.ModelProto], onnx.ModelProto], ...] = (_same, noisy, widen)
+"""Models whose outputs differ from those of ONNX Runtime's best only in rounding."""
+
+
+class Runs:
+    """Runs of a model in ONNX Runtime: the optimised one; others only where they decide.
+
+    The others run the model as it stands, with noise, and in float64 if it can.
+
+    Args:
+        path: the ONNX file.
+        model: the same, with or without its external weights; it is not kept.
+        choices: for each sample a list of samples; the first that ONNX Runtime accepts is used.
+        spare: more of them; left out once the runs have taken `SECONDS`.
+        limit: seconds that one run may take; None: without end.
+
+    Attributes:
+        samples: those that ONNX Runtime accepts.
+        reason: why it refused the last one that it refused; else empty.
+
+    Raises:
+        InputError: ONNX Runtime cannot load the file.
+        TimeoutError: a run took longer than ``limit``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: onnx.ModelProto,
+        choices: Iterable[Sequence[Sample]],
+        spare: Iterable[Sequence[Sample]] = (),
+        limit: float | None = None,
+    ) -> None:
+        self._path = path
+        self._facts = facts_of(model)
+        given = {entry.name for entry in model.graph.input}
+        self._given = given.intersection(sources(self._facts))
+        self._extra = [name for name in sources(self._facts) if name not in given]
+        self._makers = list(MAKERS)
+        self.samples: list[Sample] = []
+        self.reason = ""
+        names = [fact.name for fact in self._facts]
+        self._runs: dict[str, list[list[np.ndarray]]] = {name: [] for name in names}
+        self._runs.update({name: [] for name in self._extra})
+        session = open_session(path, threads=1, exact=True)
+        begin = time.thread_time()  # with one thread, ONNX Runtime computes in this one
+        for alternatives in choices:
+            self._add(session, alternatives, limit)
+        for alternatives in spare:
+            if time.thread_time() - begin > SECONDS:
+                break
+            self._add(session, alternatives, limit)
+        for name in self._given:
+            self._runs[name] = [[sample[name]] for sample in self.samples]
+
+    def _add(
+        self,
+        session: onnxruntime.InferenceSession,
+        alternatives: Sequence[Sample],
+        limit: float | None,
+    ) -> None:
+        for sample in alternatives:
+            try:
+                wanted = run_within(session, sample, limit)
+            except TimeoutError:
+                raise
+            except Exception as error:  # its exceptions have no common base class
+                self.reason = plain(error)
+                continue
+            self.samples.append(sample)
+            found = dict(zip((fact.name for fact in self._facts), wanted, strict=True))
+            for name, stored in self._runs.items():
+                stored.append([found[name]] if name in found else [])
+            return
+
+    @property
+    def outputs(self) -> list[Output]:
+        """Each output with its runs up to now."""
+
+        def pointed(fact: OutputFacts) -> Output | None:
+            found = self._runs.get(fact.source, [])
+            if not found or not all(found) or found[0][0].dtype.kind != "f":
+                return None
+            return Output(
+                fact.source, found, tolerance.COMPILED[fact.precision], more=bool(self._makers)
+            )
+
+        return [
+            Output(
+                fact.name,
+                self._runs[fact.name],
+                tolerance.COMPILED[fact.precision],
+                steps=int(fact.quantised),
+                channels=fact.precision != "qdq",
+                source=pointed(fact),
+                axis=fact.axis,
+                more=bool(self._makers),
+            )
+            for fact in self._facts
+        ]
+
+    def judge(
+        self, found: Arrays, change: Callable[[Output], Output] = lambda output: output
+    ) -> Verdict:
+        """Compares outputs with the reference's; adds other runs until they agree.
+
+        Args:
+            found: output ``j`` of sample ``i`` as ``"i.j"``.
+            change: what is asked of an output, in place of what fits its precision.
+        """
+        verdict = compare(list(map(change, self.outputs)), found)
+        while not verdict.agrees and self._makers:
+            self._more()
+            verdict = compare(list(map(change, self.outputs)), found)
+        return verdict
+
+    def _more(self) -> None:
+        """Runs the next of the other models that ONNX Runtime takes."""
+        model = onnx.load(self._path, load_external_data=False)
+        present = {entry.name for entry in model.graph.output}
+        model.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in self._extra if name not in present
+        )
+        while self._makers:
+            make = self._makers.pop(0)
+            try:
+                data = make(model).SerializeToString()
+                session = open_session(data, threads=1, optimize=False, weights=self._path.parent)
+            except (InputError, ValueError):  # protobuf: over 2 GB
+                continue
+            for number, sample in enumerate(self.samples):
+                for name, value in _run(session, self._runs, sample).items():
+                    self._runs[name][number].append(value)
+            return
+
+
 def _run(
     session: onnxruntime.InferenceSession, names: Iterable[str], sample: Sample
 ) -> dict[str, np.ndarray]:
+    present = {entry.name for entry in session.get_outputs()}
     kinds = {entry.name: numpy_dtype(entry.type) for entry in session.get_inputs()}
     feed = {
         name: array.astype(kinds[name]) if array.dtype.kind == "f" else array
         for name, array in sample.items()
         if name in kinds
     }
+    names = [name for name in names if name in present]
     try:
-        found = session.run(list(names), feed)
+        found = session.run(names, feed)
     except Exception:  # the noise may make an index leave its range
         return {}
     return dict(zip(names, found, strict=True))

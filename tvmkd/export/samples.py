@@ -27,6 +27,9 @@ DEFINED = {
 }
 """Operators with a defined result for NaN and infinity."""
 
+APART = (0, 3)
+"""The flavours that differ most, and the numbers for which masks and indices do."""
+
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0)
 
 
@@ -44,12 +47,17 @@ class Sampler:
     ) -> None:
         self._inputs = inputs
         self._rng = np.random.default_rng(seed)
-        typed = onnx.ModelProto(graph=inferred(model, "the model"), functions=model.functions)
-        self._values = {
-            spec["name"]: values_of(typed, spec["name"])
+        integers = [spec["name"] for spec in inputs if np.dtype(spec["dtype"]).kind in "iu"]
+        self._values: dict[str, Values] = {}
+        if integers:
+            typed = onnx.ModelProto(graph=inferred(model, "the model"), functions=model.functions)
+            self._values = {name: values_of(typed, name) for name in integers}
+        selects = any(
+            self._values[spec["name"]].points and int(np.prod(spec["shape"])) == 1
             for spec in inputs
-            if np.dtype(spec["dtype"]).kind in "iu"
-        }
+            if spec["name"] in self._values
+        )
+        self._kept: Sequence[int] = range(len(FLAVOURS)) if selects else APART
         self._half = any(
             tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
             for tensor in model.graph.initializer
@@ -57,12 +65,21 @@ class Sampler:
         self._special = all(node.op_type in DEFINED for node in nodes(model))
 
     def samples(self) -> Iterator[list[Sample]]:
-        """Each sample as the choices for it: a later one is for a model that refuses the first."""
-        for number, flavour in enumerate(FLAVOURS):
-            sample = self.draw(flavour, number)
-            yield [sample, self._calm(sample)]
+        """The samples that no check leaves out, each as the choices for it.
+
+        A later choice is for a model that refuses the first.
+        """
+        yield from map(self._choices, self._kept)
         if self._special and any(np.dtype(spec["dtype"]).kind == "f" for spec in self._inputs):
             yield [self._with_special(self.draw("normal", 0))]
+
+    def spare(self) -> Iterator[list[Sample]]:
+        """Samples of the flavours that `samples` does not have."""
+        yield from (self._choices(at) for at in range(len(FLAVOURS)) if at not in self._kept)
+
+    def _choices(self, number: int) -> list[Sample]:
+        sample = self.draw(FLAVOURS[number], number)
+        return [sample, self._calm(sample)]
 
     def draw(self, flavour: str, number: int) -> dict[str, np.ndarray]:
         """One sample.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tvmkd.base import wire
-from tvmkd.base.agreement import Arrays, Verdict, compare
+from tvmkd.base.agreement import Arrays, Output, Verdict
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.manifest import TensorSpec
 from tvmkd.boards.remote import RemoteModel
@@ -44,7 +44,6 @@ class Reference:
         stack: as given.
         names: of the inputs.
         samples: inputs by name.
-        outputs: what each output should be, and how far rounding moves it.
         tolerance: the bound of the coarsest output, as a share of its spread.
         on: facts about the board, after the first run there.
 
@@ -68,21 +67,31 @@ class Reference:
         self.on: dict[str, Any] = {}
         import onnx as onnx_format  # not at the top: the process that runs a library needs none
 
-        from tvmkd.export import reference
-        from tvmkd.export.branches import covering
-        from tvmkd.export.samples import Sampler
+        from tvmkd.export.branches import drawn
+        from tvmkd.export.reference import Runs
 
         self.names = [spec["name"] for spec in inputs]
         model = onnx_format.load(onnx, load_external_data=False)
-        choices: list[Sequence[Arrays]] = [[sample] for sample in real]
-        if not choices:
-            sampler = Sampler(model, inputs, seed)
-            choices = [*sampler.samples()]
-            first = [alternatives[0] for alternatives in choices]
-            choices += [[sample] for sample in covering(onnx, model, sampler, first)]
-        self.samples, outputs = reference.run(onnx, model, choices)
-        self.outputs = [replace(output, tighten=tighten) for output in outputs]
+        self._tighten = tighten
+        if real:
+            self._runs = Runs(onnx, model, [[sample] for sample in real])
+        else:
+            self._runs = Runs(onnx, model, *drawn(onnx, model, inputs, seed))
+        self.samples = self._runs.samples
+        if not self.samples:
+            raise InputError(
+                f"{onnx}: ONNX Runtime accepts none of the inputs ({self._runs.reason[:120]}); "
+                "give real ones with --inputs FILE.npz"
+            )
         self.tolerance = max((output.bound for output in self.outputs), default=0.0)
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What each output should be, and how far rounding moves it as far as that is known."""
+        return [self._asked(output) for output in self._runs.outputs]
+
+    def _asked(self, output: Output) -> Output:
+        return replace(output, tighten=self._tighten)
 
     def of(
         self, onnx: Path, inputs: Sequence[Mapping[str, Any]], samples: Sequence[Arrays]
@@ -103,7 +112,7 @@ class Reference:
             raise
         except TvmkdError as error:
             return Verdict(False, float("inf"), str(error))
-        return compare(self.outputs, found)
+        return self._runs.judge(found, self._asked)
 
     def _run_here(self, library: Path) -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory() as folder:
