@@ -66,15 +66,14 @@ def test_what_little_noise_there_is_tightens_the_bound_and_much_widens_it() -> N
 
 def test_runs_that_are_not_there_yet_can_only_allow_more() -> None:
     rng = np.random.default_rng(0)
-    for shape in [(1,), (50,), (1, 12), (2, 6, 9), (1, 3, 8, 8)]:
+    for shape in [(1,), (1, 12), (2, 6, 9)]:
         for scale in (0.0, 1e-7, 1e-4, 1e-2):
-            for spread, kind in [(1.0, np.float32), (1e-6, np.float32), (1.0, np.float16)]:
-                wanted = (5 + spread * rng.standard_normal(shape)).astype(kind)
+            for kind in (np.float32, np.float16):
+                wanted = (5 + rng.standard_normal(shape)).astype(kind)
                 others = [(wanted * rng.normal(1, scale, shape)).astype(kind) for _ in range(2)]
                 for more in ({}, {"tighten": False}, {"channels": False}):
                     early = allowances(output(wanted, more=True, **more))[0]
-                    late = allowances(output(wanted, *others, **more))[0]
-                    assert (early <= late).all()
+                    assert (early <= allowances(output(wanted, *others, **more))[0]).all()
                     assert (early <= allowances(output(wanted, **more))[0]).all()
 
 
