@@ -45,6 +45,20 @@ def test_a_value_near_zero_may_be_off_by_a_tenth_of_that() -> None:
     assert not judged(output(wanted), off(wanted, 2.1e-4)).agrees
 
 
+def test_behind_a_quantiser_values_near_zero_may_be_off_by_twice_the_largest_noise() -> None:
+    wanted = ramp(401)
+    noisy = off(wanted, 0.04, at=10)  # one rounding that tips over
+    runs, near = [wanted, noisy], off(wanted, 0.07, at=200)
+    quantised = Output("y", [runs], 0.05, channels=False)
+    assert wanted[200] == pytest.approx(0, abs=1e-6)
+    assert judged(quantised, near).agrees
+    assert not judged(quantised, off(wanted, 0.09, at=200)).agrees
+    assert not judged(Output("y", [runs[:1]], 0.05, channels=False), near).agrees
+    chaotic = Output("y", [[wanted, off(wanted, 0.5, at=10)]], 0.05, channels=False)
+    assert judged(chaotic, off(wanted, 0.49, at=200)).agrees
+    assert not judged(chaotic, off(wanted, 0.51, at=200)).agrees
+
+
 def test_an_offset_does_not_hide_an_error_of_the_signal() -> None:
     wanted = ramp(50) + 1000
     assert judged(output(wanted), off(wanted, 1e-3)).agrees

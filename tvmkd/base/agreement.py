@@ -19,6 +19,8 @@ NOISE_FACTOR = 16.0
 """An error of so many times the noise is allowed up to the bound of the precision."""
 SILENT_FACTOR = 6.0
 """An error of so many times the noise is allowed always: the signal is not much above it."""
+TIPPED_FACTOR = 2.0
+"""Behind a quantiser an error of so many times the largest noise is allowed up to the bound."""
 TIGHTEST = 0.1
 """A share of the bound that is allowed always, since compilers approximate functions."""
 LEAST = 8
@@ -240,7 +242,9 @@ def allowances(output: Output) -> list[np.ndarray]:
 
         max(min(b·s, 10·b·|w| + 0.1·b·s, max(16·n, 0.1·b·s)), 6·n)
 
-    The least over the whole output and the channels along its second and last axes. Rounding the
+    The least over the whole output and the channels along its second and last axes. Behind a
+    quantiser, ``2·(largest noise)`` takes the place of the second term where it is larger: the few
+    values where a rounding tips over are as far off near zero as elsewhere. Rounding the
     output itself is always allowed, and so is rounding at 1 where the output is not smaller than
     that: ONNX Runtime's sigmoid is 0 below -18, and exact ones are not.
     """
@@ -259,7 +263,9 @@ def allowances(output: Output) -> list[np.ndarray]:
         for number, (w, s, n) in enumerate(zip(wanted, spreads, levels, strict=True)):
             size = np.abs(np.nan_to_num(w, posinf=0.0, neginf=0.0))
             s = np.where(s > 0, s, size if w.size == 1 else 0.0)
-            most = np.minimum(output.bound * s, output.bound * (10 * size + 0.1 * s))
+            tips = 0.0 if output.channels else _largest(noise[number])
+            near = np.maximum(output.bound * (10 * size + 0.1 * s), TIPPED_FACTOR * tips)
+            most = np.maximum(np.minimum(output.bound * s, near), tips)
             if measured and output.channels and output.tighten:
                 most = np.minimum(most, np.maximum(NOISE_FACTOR * n, TIGHTEST * output.bound * s))
             most = np.maximum(most, SILENT_FACTOR * np.maximum(n, noise[number]))
