@@ -14,6 +14,7 @@ from tvm import auto_scheduler, relay
 
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relay.importer import Model
+from tvmkd.stacks.relay.nan import lower_pass
 from tvmkd.stacks.relay.sketch import restore
 from tvmkd.tuning.autoscheduler_log import task_key
 from tvmkd.tuning.records import StoredRecord
@@ -63,7 +64,10 @@ class RelayBuilder:
             (self._restored(self.tasks[key], record), _result(record))
             for key, record in chosen.items()
         ]
-        config = {"relay.backend.use_auto_scheduler": tuned}
+        config = {
+            "relay.backend.use_auto_scheduler": tuned,
+            "tir.add_lower_pass": [lower_pass()],
+        }
         context = _Noting(best)
         with context, tvm.transform.PassContext(opt_level=3, config=config):
             mod = self._lowered if tuned else self._plain

@@ -18,7 +18,9 @@ from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, Tu
 from tvmkd.stacks.relay import build as relay_build
 from tvmkd.stacks.relay import importer as relay_import
 from tvmkd.stacks.relay import tasks as relay_tasks
+from tvmkd.stacks.relay.accumulate import sums_in_float32
 from tvmkd.stacks.relay.fusion_limit import limit_fusion
+from tvmkd.stacks.relay.nan import keep_nan
 from tvmkd.tuning.space import Task
 
 Request = LowerRequest | TuneRequest | BuildRequest
@@ -39,7 +41,7 @@ class RelayStack:
     def _tasks(self, request: Request) -> tuple[relay_import.Model, tvm.IRModule, list[Task]]:
         relay_tasks.tvm_target(request.target)  # says before the long work what it cannot do
         model = relay_import.read(request.onnx, request.dims, request.model)
-        model.mod = limit_fusion(model.mod)
+        model.mod = limit_fusion(sums_in_float32(keep_nan(model.mod)))
         lowered = relay_import.channels_last(model.mod)
         return model, lowered, relay_tasks.tasks_of(lowered, request.target)
 
