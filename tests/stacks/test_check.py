@@ -193,6 +193,9 @@ def test_here_the_library_runs_in_a_process_of_its_own(
     assert (asked["method"], asked["timeout"], asked["stack"]) == ("run", 120.0, "relax")
     assert (asked["library"], asked["samples"]) == ("model.so", 1)
     assert [spec["name"] for spec in asked["specs"]] == ["x"]
+    reference._runs.seconds = 10.0
+    reference.judge(Path("model.so"))
+    assert asked["timeout"] == 600.0
 
 
 def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ class Runs:
     Attributes:
         samples: those that ONNX Runtime accepts.
         reason: why it refused the last one that it refused; else empty.
+        seconds: CPU time that drawing and running them took.
 
     Raises:
         InputError: ONNX Runtime cannot load the file.
@@ -82,6 +83,7 @@ class Runs:
             if time.thread_time() - begin > SECONDS:
                 break
             self._add(session, alternatives, limit)
+        self.seconds = time.thread_time() - begin
         for name in self._given:
             self._runs[name] = [[sample[name]] for sample in self.samples]
 

@@ -22,7 +22,9 @@ from tvmkd.base.manifest import TensorSpec
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import programs
 
-TIMEOUT = 120.0
+TIMEOUT, SLOWEST = 120.0, 60.0
+"""Seconds that a library may take for all samples; how many times ONNX Runtime's, if that is more.
+"""
 
 
 class Reference:
@@ -132,7 +134,8 @@ class Reference:
                 "samples": len(self.samples),
             }
             with wire.Child([sys.executable, "-m", "tvmkd.stacks.check"]) as child:
-                child.call("run", params, timeout=TIMEOUT)
+                limit = max(TIMEOUT, SLOWEST * self._runs.seconds)
+                child.call("run", params, timeout=limit)
             with np.load(answers) as found:
                 return {name: found[name] for name in found.files}
 
