@@ -16,7 +16,7 @@ from onnx_files import convolution, save
 
 from tvmkd.base.agreement import Output, compare
 from tvmkd.base.errors import InputError
-from tvmkd.export import door
+from tvmkd.export import door, weights
 from tvmkd.export.door import admit
 from tvmkd.export.normalise import normalise
 
@@ -245,3 +245,52 @@ def test_a_loop_that_never_ends_is_refused_after_the_limit(
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "m.onnx")
     with pytest.raises(InputError, match=r"m\.onnx: .*ended after 0 s .* a loop in it may not end"):
         admit(tmp_path / "m.onnx", None, tmp_path)
+
+
+def embedding() -> onnx.ModelProto:
+    """The last third of an embedding, by sizes that the graph computes."""
+    table = np.random.default_rng(0).standard_normal((300, 96)).astype(np.float32)
+    nodes = [
+        models.node("Gather", "table ids", "g"),
+        models.node("Shape", "g", "s"),
+        models.node("Gather", "s two", "w"),
+        models.node("Div", "w three", "third"),
+        models.node("Neg", "third", "start"),
+        models.node("Slice", "g start end two", "y"),
+    ]
+    return models.model(
+        nodes, [models.value("ids", models.INT64, [1, 5])], [models.value("y", shape=[1, 5, 32])],
+        table=table, two=np.array([2]), three=np.array([3]), end=np.array([2**40]),
+    )  # fmt: skip
+
+
+def test_a_file_of_more_than_one_message_is_normalised_and_its_large_weights_stay_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_LARGEST", 1 << 16)
+    shown, work = (tmp_path / name for name in ("shown", "work"))
+    for folder in (shown, work):
+        folder.mkdir()
+    onnx.save(embedding(), shown / "m.onnx", save_as_external_data=True)
+    info = admit(shown / "m.onnx", None, work)
+    assert info.steps == ("constants and fixed shapes folded",)
+    assert not info.left_out
+    outside = onnx.load(info.compiled, load_external_data=False)
+    assert [node.op_type for node in outside.graph.node] == ["Gather", "Slice"]
+    assert [entry.name for entry in outside.graph.input] == ["ids"]
+    assert info.compiled.stat().st_size < 5000
+    inside = weights.load(info.compiled, info.path)
+    ids = np.array([[0, 299, 7, 8, 9]])
+    whole, normalised = (
+        onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"ids": ids})[0]
+        for model in (embedding(), inside)
+    )
+    np.testing.assert_array_equal(whole, normalised)
+
+
+def test_a_file_whose_graph_alone_is_too_large_is_compiled_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_LARGEST", 100)
+    info = admit(save(halves(2), tmp_path / "m.onnx"), None, tmp_path)
+    assert (info.normalised, info.steps) == (None, ())

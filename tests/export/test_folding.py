@@ -93,3 +93,38 @@ def test_an_initializer_that_is_an_input_too_is_no_constant() -> None:
     assert foldable(entry)
     entry.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3]))
     assert not foldable(entry)
+
+
+def elsewhere(tensor: onnx.TensorProto) -> None:
+    """Says that a tensor is in a file that does not exist: nobody reads it."""
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="no.bin")
+
+
+def test_external_weights_stay_outside_and_keep_what_reads_them() -> None:
+    large = np.zeros((6, 4), np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"]),
+        helper.make_node("MatMul", ["x", "v"], ["m"]),
+        helper.make_node("MatMul", ["m", "t"], ["z"]),
+        helper.make_node("Shape", ["z"], ["s"]),
+        helper.make_node("Reshape", ["z", "s"], ["y"]),
+    ]
+    entry = model(nodes, ("w", large), ("v", large), ("unread", large))
+    for tensor in entry.graph.initializer:
+        elsewhere(tensor)
+    folded = fold(entry)
+    assert sorted(kinds(folded)) == ["MatMul", "MatMul", "Reshape", "Transpose"]
+    assert [given.name for given in folded.graph.input] == ["x"]
+    outside = {tensor.name: tensor for tensor in folded.graph.initializer if tensor.external_data}
+    assert outside == {each.name: each for each in entry.graph.initializer if each.name != "unread"}
+
+
+def test_external_weights_in_a_branch_are_left_alone() -> None:
+    body = model([helper.make_node("Identity", ["k"], ["y"])], ("k", np.zeros(9, np.float32))).graph
+    del body.input[:]
+    elsewhere(body.initializer[0])
+    branch = helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)
+    with pytest.raises(ValueError, match="body of a branch or loop has external weights"):
+        fold(model([branch], ("c", np.array(True))))

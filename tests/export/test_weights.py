@@ -8,7 +8,7 @@ from onnx_files import convolution, save, weights
 
 from tvmkd.base.errors import InputError
 from tvmkd.export import check
-from tvmkd.export.weights import check_external, check_finite, load_external
+from tvmkd.export.weights import check_external, check_finite, load, load_external
 
 
 def planted(value: float, kind: type = np.float32) -> np.ndarray:
@@ -121,3 +121,20 @@ def test_external_weights_are_read_into_the_model(tmp_path):
     (tensor,) = model.graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(tensor), weights())
     assert not check_external(model, path)
+
+
+def test_a_file_elsewhere_is_loaded_with_the_weights_beside_the_users(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    (tmp_path / "work").mkdir()
+    compiled = tmp_path / "work" / "n.onnx"
+    compiled.write_bytes(path.read_bytes())
+    (kernel,) = load(compiled, path).graph.initializer
+    np.testing.assert_array_equal(numpy_helper.to_array(kernel), weights())
+
+
+def test_weights_above_a_size_stay_outside(tmp_path):
+    path = save(convolution(), tmp_path / "m.onnx", external=True)
+    for most, location in ((431, TensorProto.EXTERNAL), (432, TensorProto.DEFAULT)):
+        model = onnx.load(path, load_external_data=False)
+        load_external(model, path, most)
+        assert model.graph.initializer[0].data_location == location

@@ -246,10 +246,11 @@ def test_a_wrong_importer_is_reported_with_the_operator(
         judged.append((path, inputs, samples))
         return FakeReference()
 
-    def find(path: Path, output: str, sample: Any, attempt: Any, emit: Any, reason: str) -> Found:
-        assert (path, output, sample, reason) == (
-            tmp_path / "net.onnx", "y", 1, "outputs differ: []",
-        )  # fmt: skip
+    def find(
+        path: Path, output: str, sample: Any, attempt: Any, emit: Any, reason: str, user_file: Path
+    ) -> Found:
+        assert path == user_file == tmp_path / "net.onnx"
+        assert (output, sample, reason) == ("y", 1, "outputs differ: []")
         assert attempt(tmp_path / "part.onnx", [{}]).agrees
         return Found("Resize", "up", "differs by 1", True)
 

@@ -22,8 +22,10 @@ from tvmkd.export.weights import load_external
 NAME = "normalised.onnx"
 # As `tvmkd.base.tolerance.COMPILED`; a tenth is always allowed.
 _BOUNDS = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-8}
-# A model above this cannot be one message of protobuf's, so its file is compiled as it is.
+# Bytes of one message of protobuf's, with some to spare.
 _LARGEST = (1 << 31) - (1 << 26)
+# Weights above this stay outside where all of them are too large; sizes and scales are below.
+_SMALL = 1 << 16
 
 
 def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo:
@@ -44,11 +46,12 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     """
     model = parse(path)
     info = check_parsed(model, path, dims)
-    stored = sum(file.stat().st_size for file in info.external)
-    if path.stat().st_size + stored > _LARGEST:
+    size = path.stat().st_size
+    if size > _LARGEST:
         return info
-    load_external(model, path)
-    original = _Original(path, model, info, folder / NAME)
+    large = size + sum(file.stat().st_size for file in info.external) > _LARGEST
+    load_external(model, path, _SMALL if large else None)
+    original = _Original(path, model, info, folder / NAME, outside=large)
     reasons: dict[str, str] = {}
     done = normalise(model, original.difference, steps_for(str(path), reasons))
     unknown = any(isinstance(size, str) for tensor in info.outputs for size in tensor.shape)
@@ -66,8 +69,11 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
 class _Original:
     """The file's outputs in ONNX Runtime, computed when they are first needed."""
 
-    def __init__(self, path: Path, model: onnx.ModelProto, info: ModelInfo, out: Path) -> None:
+    def __init__(
+        self, path: Path, model: onnx.ModelProto, info: ModelInfo, out: Path, *, outside: bool
+    ) -> None:
         self._path, self._model, self._info, self._out = path, model, info, out
+        self._outside = outside
         self._runs: Runs | None = None
         self._stored: onnx.ModelProto | None = None
 
@@ -104,7 +110,9 @@ class _Original:
         found = {}
         try:
             self.store(model)
-            session = open_session(self._out, str(self._path), threads=1)
+            # External weights are looked for beside a file, and these lie beside the original.
+            read = self._out.read_bytes() if self._outside else self._out
+            session = open_session(read, str(self._path), threads=1, weights=self._path.parent)
             for i, sample in enumerate(runs.samples):
                 for j, output in enumerate(run_within(session, sample, silence_limit())):
                     found[f"{i}.{j}"] = np.asarray(output)

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export import ort_tools
-from tvmkd.export.graph import graphs
+from tvmkd.export.graph import bodies, graphs, nodes
 
 _OURS = {"", "ai.onnx"}
 # Of fixed shapes each of these is a constant, or one of its branches is taken for certain.
@@ -45,13 +45,56 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     model of FP16, so onnxscript alone folds such a model.
 
     Args:
-        model: with fixed input sizes, weights inside, below 2 GiB; stays as it is.
+        model: with fixed input sizes, below 2 GiB; stays as it is. External weights stay outside:
+            what follows from them is not folded.
 
     Raises:
         Exception: of either library, of any class.
     """
-    result = model if _is_half(model) else _by_onnx_runtime(model)
-    return _by_onnxscript(result) if foldable(result) else result
+    light = _without_external(model)
+    result = light if _is_half(model) else _by_onnx_runtime(light)
+    if foldable(result):
+        result = _by_onnxscript(result)
+    return result if light is model else _with_external(result, model)
+
+
+def _without_external(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inputs in place of external weights; itself if it has none."""
+    inner = (body for node in nodes(model) for body in bodies(node))
+    if any(_external(tensor) for body in inner for tensor in body.initializer):
+        raise ValueError("the body of a branch or loop has external weights")
+    outside = [tensor for tensor in model.graph.initializer if _external(tensor)]
+    if not outside:
+        return model
+    light = onnx.ModelProto()
+    light.CopyFrom(model)
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(t for t in model.graph.initializer if not _external(t))
+    given = {entry.name for entry in model.graph.input}
+    light.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in outside
+        if tensor.name not in given
+    )
+    return light
+
+
+def _with_external(light: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A folded model with the external weights of the original that are still read."""
+    result = onnx.ModelProto()
+    result.CopyFrom(light)
+    del result.graph.input[:]
+    result.graph.input.extend(model.graph.input)
+    read = {name for node in nodes(result) for name in node.input}
+    read |= {entry.name for entry in result.graph.output}
+    result.graph.initializer.extend(
+        tensor for tensor in model.graph.initializer if _external(tensor) and tensor.name in read
+    )
+    return result
+
+
+def _external(tensor: TensorProto) -> bool:
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
 
 
 def _is_half(model: onnx.ModelProto) -> bool:

@@ -141,7 +141,19 @@ def _bytes(tensor: TensorProto) -> int:
     return 0 if width is None else width * math.prod(tensor.dims)
 
 
-def load_external(model: onnx.ModelProto, path: Path) -> None:
+def load(compiled: Path, path: Path) -> onnx.ModelProto:
+    """Reads the file that compilers read, with all its weights.
+
+    Args:
+        compiled: the file.
+        path: the user's file, beside which external weights lie.
+    """
+    model = onnx.load(str(compiled), load_external_data=False)
+    load_external(model, path)
+    return model
+
+
+def load_external(model: onnx.ModelProto, path: Path, most: int | None = None) -> None:
     """Reads the external weights of a parsed file into the model.
 
     Links to regular files are followed: the cache of Hugging Face is made of them.
@@ -149,11 +161,14 @@ def load_external(model: onnx.ModelProto, path: Path) -> None:
     Args:
         model: of the file, checked by `check_external`; changed in place.
         path: the file.
+        most: weights of more bytes stay outside; None: none do.
     """
     for tensor in _stored(model):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
         file, offset, length = _place(tensor, path)
+        if most is not None and length > most:
+            continue
         with file.open("rb") as stream:
             stream.seek(offset)
             tensor.raw_data = stream.read(length)

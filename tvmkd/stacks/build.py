@@ -212,7 +212,9 @@ def _explained(
 
         name = wrong.name if wrong else model.outputs[0]["name"]
         sample = reference.samples[wrong.sample if wrong else 0]
-        found = first_difference.find(compiled_from, name, sample, attempt, emit, verdict.reason)
+        found = first_difference.find(
+            compiled_from, name, sample, attempt, emit, verdict.reason, path
+        )
     return first_difference.line(path, found, verdict.reason, others)
 
 

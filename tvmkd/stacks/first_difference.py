@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from tvmkd.base.agreement import Arrays, Verdict
+from tvmkd.export import weights
 from tvmkd.export.subgraph import ancestors, prefix, reads
 from tvmkd.export.walk import inferred
 from tvmkd.stacks.base import Emit
@@ -42,7 +43,13 @@ class Found:
 
 
 def find(
-    path: Path, output: str, sample: Arrays, attempt: Try, emit: Emit, reason: str
+    path: Path,
+    output: str,
+    sample: Arrays,
+    attempt: Try,
+    emit: Emit,
+    reason: str,
+    user_file: Path | None = None,
 ) -> Found | None:
     """Compiles parts of a model until one operator is left whose output differs.
 
@@ -56,11 +63,12 @@ def find(
         attempt: compiles a part and compares it.
         emit: gets a ``stage`` event for each part.
         reason: how that output differs.
+        user_file: external weights lie beside it; None: beside ``path``.
 
     Returns:
         the operator; None where the output is not computed by one of the main graph.
     """
-    model = onnx.load(path)
+    model = weights.load(path, user_file or path)
     graph = model.graph
     typed = inferred(model, str(path))
     kinds = {
@@ -132,8 +140,8 @@ def _without(
 
 def _changing(graph: onnx.GraphProto, positions: Sequence[int]) -> list[int]:
     """Those nodes whose results depend on the model's inputs."""
-    weights = {entry.name for entry in graph.initializer}
-    moving = {entry.name for entry in graph.input} - weights
+    constants = {entry.name for entry in graph.initializer}
+    moving = {entry.name for entry in graph.input} - constants
     kept = []
     for position in positions:
         node = graph.node[position]

@@ -14,6 +14,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.byoc.region import Refused
+from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
@@ -72,7 +73,7 @@ def read(
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
-    model = onnx.load(str(info.compiled))
+    model = weights.load(info.compiled, info.path)
     try:
         return _imported(Path(path), model, info, None)
     except _NotImported as error:

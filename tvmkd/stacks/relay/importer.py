@@ -12,6 +12,7 @@ import tvm
 from tvm import relay
 
 from tvmkd.base.errors import InputError
+from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.legalise import legalise
 from tvmkd.stacks.relay.folding import fold_rearranged
@@ -81,7 +82,7 @@ def read(
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
-    model = legalise(_with_sizes(onnx.load(str(info.compiled)), info), str(path))
+    model = legalise(_with_sizes(weights.load(info.compiled, info.path), info), str(path))
     _refuse_unknown(model, path)
     shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}
     try:
