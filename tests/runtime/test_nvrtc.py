@@ -47,6 +47,30 @@ extern "C" __global__ void half_scale(__half* y) { y[0] = __hmul(y[0], __float2h
     assert "half_scale" in nvrtc.check(nvrtc.ptx(source, "sm_53", "6.4"), "sm_53")
 
 
+EXTREMES = """
+extern "C" __global__ void k(float* y, int* n) {
+  y[0] = max(0x0p+0f, min(y[1], y[2]));
+  n[0] = max(n[1], ((int)threadIdx.x));
+}
+"""
+
+
+def test_nan_passes_as_the_second_operand_of_an_extreme() -> None:
+    own = nvrtc.ptx(EXTREMES, "sm_53", "6.4")
+    assert "max.f32" in own  # which drops NaN, as PTX defines it
+    text = nvrtc.ptx(nvrtc.keep_nan(EXTREMES), "sm_53", "6.4")
+    assert "max.f32" not in text
+    assert "min.f32" not in text
+    # 0 > x ? 0 : x; the comparison is false for NaN.
+    assert re.search(r"setp\.(lt|gt)\.f32", text)
+    assert not re.search(r"setp\.(ltu|gtu|leu|geu)\.f32", text)
+    assert nvrtc.check(text, "sm_53")
+
+
+def test_source_without_a_kernel_stays_as_it_is() -> None:
+    assert nvrtc.keep_nan("int x;") == "int x;"
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [

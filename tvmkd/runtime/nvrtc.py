@@ -50,6 +50,15 @@ template <class A, class B> struct conditional<false, A, B> { typedef B type; };
 } }
 """,
 }
+# CUDA's own maximum of a number and NaN is the number.
+_EXTREMES = """template <typename T> static __device__ __forceinline__ T tvmkd_max(T a, T b)
+{ return a > b ? a : b; }
+template <typename T> static __device__ __forceinline__ T tvmkd_min(T a, T b)
+{ return a < b ? a : b; }
+#define max tvmkd_max
+#define min tvmkd_min
+"""
+_FIRST_KERNEL = 'extern "C" __global__'
 _FACTS = {
     "registers": re.compile(r"Used (\d+) registers"),
     "shared_bytes": re.compile(r"(\d+) bytes smem"),
@@ -156,6 +165,15 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
     return re.sub(r"^\.version .*$", f".version {ptx_version}", text, count=1, flags=re.MULTILINE)
 
 
+def keep_nan(source: str) -> str:
+    """CUDA C of TVM's whose ``max(a, b)`` and ``min(a, b)`` are ``b`` where one of them is NaN.
+
+    TVM's code for CPUs has the same rule, which `tvmkd.stacks.relax.nan` relies on.
+    """
+    head, found, kernels = source.partition(_FIRST_KERNEL)
+    return f"{head}{_EXTREMES}{found}{kernels}" if found else source
+
+
 def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[str, KernelFacts]:
     """Checks with ptxas that ``arch`` can run this PTX; returns the facts of each kernel by name.
 
@@ -221,7 +239,7 @@ def install(cuda: Mapping[str, Any]) -> None:
     os.environ["TVM_COMPILE_FORCE_FALLBACK"] = "1"
 
     def compiled(source: str, _target: object) -> str:
-        text = ptx(source, cuda["arch"], cuda["ptx_max"])
+        text = ptx(keep_nan(source), cuda["arch"], cuda["ptx_max"])
         _checked.update(check(text, cuda["arch"], cuda["registers_per_block"]))
         return text
 
