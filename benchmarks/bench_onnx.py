@@ -63,8 +63,7 @@ def prepared(case: Any) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[np
     model.ir_version = max(model.ir_version, 4)
     inputs, outputs = case.data_sets[0]
     kept, constants = list(model.graph.input[:1]), model.graph.input[1:]
-    # Some give scalars of numpy's types in place of arrays.
-    inputs = [np.asarray(each) if isinstance(each, np.generic) else each for each in inputs]
+    inputs = [_array(each) for each in inputs]
     arrays = {entry.name: value for entry, value in zip(model.graph.input, inputs, strict=False)}
     for entry in constants:
         value = arrays.pop(entry.name)
@@ -78,10 +77,16 @@ def prepared(case: Any) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[np
     return model, arrays, list(outputs)
 
 
+def _array(value: Any) -> Any:
+    """Scalars of numpy's types and ONNX's tensors as arrays; sequences and text stay."""
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def difference(want: Any, got: np.ndarray) -> str | None:
     """How an output differs from the expected one, or None."""
-    if not isinstance(want, np.ndarray):
-        want = np.asarray(want)
+    want = np.asarray(_array(want))
     if want.dtype != got.dtype or want.shape != got.shape:
         return f"{got.dtype}{got.shape}, expected {want.dtype}{want.shape}"
     if want.dtype.kind != "f":

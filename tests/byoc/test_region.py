@@ -251,6 +251,12 @@ def test_a_missing_package_or_gpu_is_an_error_before_any_work(engine: str, fake:
     byoc.check_runs_here("onnxruntime")
 
 
+def test_onnx_runtime_has_to_be_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingError, match="pip install onnxruntime"):
+        byoc.check_runs_here("onnxruntime")
+
+
 def test_for_another_machine_tensorrt_s_engine_is_built_there(fake: Fake) -> None:
     fake.missing = "package"  # none is needed
     region = Maker("tensorrt", NANO).make(model(), ["a"], ["b"])

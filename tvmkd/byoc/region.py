@@ -241,11 +241,13 @@ def check_runs_here(engine: str) -> None:
     Raises:
         MissingError: its package or a GPU is missing; says how to get it.
     """
-    if engine != "onnxruntime":
-        from tvmkd.tensorrt import cuda
+    if engine == "onnxruntime":
+        onnx_runtime.package()
+        return
+    from tvmkd.tensorrt import cuda
 
-        _find(engine)
-        cuda.find().close()
+    _find(engine)
+    cuda.find().close()
 
 
 @contextlib.contextmanager
