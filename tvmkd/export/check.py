@@ -49,6 +49,8 @@ class ModelInfo:
         left_out: steps that were left out, with the reason.
         reasons: why a node has no plain form, by its name (or that of its first output).
         assumed: free dimensions that were taken as 1, because no size was given.
+        stand_in: a file in another form that ONNX Runtime can load; None: it loads the file. See
+            `tvmkd.export.stand_in`.
     """
 
     path: Path
@@ -64,11 +66,17 @@ class ModelInfo:
     left_out: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     assumed: dict[str, int] = field(default_factory=dict)
+    stand_in: Path | None = None
 
     @property
     def compiled(self) -> Path:
         """The file that compilers read."""
-        return self.normalised or self.path
+        return self.normalised or self.runnable
+
+    @property
+    def runnable(self) -> Path:
+        """The file that ONNX Runtime runs, for comparison."""
+        return self.stand_in or self.path
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -77,6 +85,7 @@ class ModelInfo:
             "path": str(self.path),
             "external": [str(path) for path in self.external],
             "normalised": None if self.normalised is None else str(self.normalised),
+            "stand_in": None if self.stand_in is None else str(self.stand_in),
         }
 
 

@@ -12,16 +12,19 @@ import onnx
 from tvmkd.base.agreement import Output
 from tvmkd.base.errors import InputError
 from tvmkd.base.limits import VARIABLE, silence_limit
-from tvmkd.base.onnx_runtime import open_session, plain, run_within
+from tvmkd.base.onnx_runtime import Unloadable, open_session, plain, run_within
 from tvmkd.export.branches import drawn
 from tvmkd.export.check import ModelInfo, Tensor, check_parsed, parse
 from tvmkd.export.normalise import normalise, steps_for
 from tvmkd.export.reference import Runs
+from tvmkd.export.stand_in import stand_in
 from tvmkd.export.weights import load_external
 
 NAME = "normalised.onnx"
 # As `tvmkd.base.tolerance.COMPILED`; a tenth is always allowed.
 _BOUNDS = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-8}
+# From this operator set on, ONNX Runtime lacks some operators that it has in older ones.
+_NEW = 22
 # Bytes of one message of protobuf's, with some to spare.
 _LARGEST = (1 << 31) - (1 << 26)
 # Weights above this stay outside where all of them are too large; sizes and scales are below.
@@ -52,8 +55,40 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     large = size + sum(file.stat().st_size for file in info.external) > _LARGEST
     load_external(model, path, _SMALL if large else None)
     original = _Original(path, model, info, folder / NAME, outside=large)
+    try:
+        if info.opset >= _NEW:
+            open_session(path, threads=1, optimize=False)
+        return _normalised(original, model, info, dims, folder)
+    except Unloadable:
+        other = None if large else stand_in(path, model, info)
+        if other is None:
+            raise
+    runnable = folder / "stand-in" / path.name
+    runnable.parent.mkdir()
+    onnx.save(other, str(runnable))
+    original = _Original(runnable, other, info, folder / NAME, outside=False)
+    return replace(_normalised(original, other, info, dims, folder), stand_in=runnable)
+
+
+def _normalised(
+    original: _Original,
+    model: onnx.ModelProto,
+    info: ModelInfo,
+    dims: Mapping[str, int] | None,
+    folder: Path,
+) -> ModelInfo:
+    """The facts, with the path of the normalised model and what was done to it.
+
+    Args:
+        original: what ONNX Runtime runs.
+        model: the same.
+        info, dims, folder: as `admit` has them.
+
+    Raises:
+        InputError: ONNX Runtime cannot load or run the file.
+    """
     reasons: dict[str, str] = {}
-    done = normalise(model, original.difference, steps_for(str(path), reasons))
+    done = normalise(model, original.difference, steps_for(str(info.path), reasons))
     unknown = any(isinstance(size, str) for tensor in info.outputs for size in tensor.shape)
     if done.left_out or unknown:
         original.run()  # the reason of both may be that it is no model for ONNX Runtime

@@ -124,7 +124,7 @@ def build(
             real = real_samples(real_inputs, model.inputs)
             there = None if not_here is None else board
             reference = Reference(
-                builder.stack, model.info.path, model.inputs, real, board=there, target=target,
+                builder.stack, model.info.runnable, model.inputs, real, board=there, target=target,
                 tighten=not builder.byoc,
             )  # fmt: skip
 

@@ -8,6 +8,7 @@ from onnx import helper
 from rewriting import site, text
 
 from tvmkd.export.rewrites.function_bodies import function_body
+from tvmkd.export.rewrites.registry import LOWERINGS
 from tvmkd.export.site import Refused
 
 
@@ -25,3 +26,12 @@ def test_an_operator_without_a_definition_is_refused():
 def test_a_definition_by_types_needs_them():
     with pytest.raises(Refused, match="type is not known"):
         function_body(site(helper.make_node("Clip", ["x", "low"], ["y"]), [2]))
+
+
+def test_a_preview_operator_has_the_version_of_its_own_domain() -> None:
+    node = helper.make_node("FlexAttention", ["x"] * 3, ["y"], domain="ai.onnx.preview")
+    given = site(node, [1, 2, 3, 4])
+    LOWERINGS["ai.onnx.preview", "FlexAttention"](given)
+    made = [each.op_type for each in (*given.before, given.node)]
+    assert made.count("MatMul") == 2
+    assert "FlexAttention" not in made

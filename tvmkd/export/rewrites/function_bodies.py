@@ -7,6 +7,8 @@ import onnx
 from tvmkd.export.rewrites.inlining import bind_attributes, copies
 from tvmkd.export.site import OURS, Refused, Site
 
+_PREVIEW = 1  # the version of ai.onnx.preview
+
 
 def function_body(site: Site) -> None:
     """Puts the nodes of the operator's definition in its place.
@@ -15,8 +17,10 @@ def function_body(site: Site) -> None:
         Refused: the definition needs a type that is not known, or an operator has changed since.
     """
     node, opset = site.node, site.scope.target
-    schema = onnx.defs.get_schema(node.op_type, opset)
-    body = _definition(site, schema)
+    domain = "" if node.domain in OURS else node.domain
+    own = opset if not domain else _PREVIEW
+    schema = onnx.defs.get_schema(node.op_type, own, domain)
+    body = _definition(site, schema, own)
     _check_versions(body, opset)
     given = {entry.name: entry for entry in node.attribute}
     defaults = {
@@ -40,8 +44,8 @@ def function_body(site: Site) -> None:
     site.replace(made)
 
 
-def _definition(site: Site, schema: onnx.defs.OpSchema) -> onnx.FunctionProto:
-    node, opset = site.node, site.scope.target
+def _definition(site: Site, schema: onnx.defs.OpSchema, opset: int) -> onnx.FunctionProto:
+    node = site.node
     fixed = [version for version in schema.function_opset_versions if version <= opset]
     if fixed:
         text = schema.get_function_with_opset_version(max(fixed))

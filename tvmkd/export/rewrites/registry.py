@@ -143,4 +143,5 @@ _MICROSOFT: Mapping[str, Lowering] = {
 LOWERINGS: Mapping[Operator, Lowering] = {
     **{("", name): lowering for name, lowering in _ONNX.items()},
     **{("com.microsoft", name): lowering for name, lowering in _MICROSOFT.items()},
+    ("ai.onnx.preview", "FlexAttention"): function_body,
 }
