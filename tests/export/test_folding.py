@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tvmkd.export import folding
 from tvmkd.export.folding import fold, foldable
 
 
@@ -61,6 +62,23 @@ def test_sizes_that_follow_from_the_inputs_become_constants(dtype: int) -> None:
     x = np.arange(12, dtype=helper.tensor_dtype_to_np_dtype(dtype)).reshape(2, 6)
     session = onnxruntime.InferenceSession(folded.SerializeToString())
     np.testing.assert_array_equal(session.run(None, {"x": x})[0], x[:, :3])
+
+
+def test_a_result_of_onnxscript_that_is_no_model_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+        g (float[2, 3] x) => (float[2, 3] y) { a = Relu(x) s = Identity(a) y = Neg(s) }"""
+    model = onnx.parser.parse_model(text)
+    broken = onnx.parser.parse_model(text)
+    broken.graph.node.insert(0, broken.graph.node.pop())
+    monkeypatch.setattr(folding, "foldable", lambda model: True)
+    monkeypatch.setattr(folding, "_by_onnxscript", lambda model: broken)
+    result = fold(model)
+    assert result is not broken
+    onnx.checker.check_model(result)
+    monkeypatch.setattr(folding, "_by_onnxscript", lambda given: model)
+    assert fold(model) is model
 
 
 def test_half_precision_stays_half_precision() -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export import ort_tools
 from tvmkd.export.graph import bodies, graphs, nodes
+from tvmkd.export.walk import skeleton
 
 _OURS = {"", "ai.onnx"}
 # Of fixed shapes each of these is a constant, or one of its branches is taken for certain.
@@ -54,7 +55,9 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     light = _without_external(model)
     result = light if _is_half(model) else _by_onnx_runtime(light)
     if foldable(result):
-        result = _by_onnxscript(result)
+        further = _by_onnxscript(result)
+        # It may leave a node before what gives its input.
+        result = further if _is_valid(further) else result
     return result if light is model else _with_external(result, model)
 
 
@@ -134,6 +137,14 @@ def _others(model: onnx.ModelProto) -> Counter[str]:
     return Counter(
         node.op_type for graph in graphs(model) for node in graph.node if node.domain not in _OURS
     )
+
+
+def _is_valid(model: onnx.ModelProto) -> bool:
+    try:
+        onnx.checker.check_model(skeleton(model))
+    except Exception:  # ValidationError, and C++ errors of other kinds
+        return False
+    return True
 
 
 def _by_onnxscript(model: onnx.ModelProto) -> onnx.ModelProto:

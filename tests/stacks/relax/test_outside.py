@@ -117,3 +117,33 @@ def test_two_reports_are_one(tmp_path: Path) -> None:
     assert merged(None, two) is two
     assert merged(one, None) is one
     assert merged(None, None) is None
+
+
+SHAPED = """
+import onnx, onnxruntime
+path, folder = sys.argv[1], Path(sys.argv[2])
+model = importer.read(path, hand_over=True)
+target = tvm.target.Target(TARGET["tvm"])
+library = machine(importer.fuse(model.mod, target), folder / "m.so")
+given = np.arange(6, dtype="float32").reshape(2, 3) - 2
+(want,) = onnxruntime.InferenceSession(path).run(None, {"x": given})
+(got,) = outputs(library, given)
+print(json.dumps([want.shape == got.shape, float(abs(want - got).max()),
+                  model.outside.report()["offloaded"]]))
+"""
+
+
+def test_what_computes_a_shape_goes_with_the_part_that_reads_it(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+        g (float[2, 3] x) => (int64[K, 2] y) {
+            s = Shape(x)
+            n = NonZero(x)
+            t = Transpose(n)
+            y = Mul(t, s)
+        }"""
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    same_shape, error, operators = in_relax(SHAPED, path, tmp_path)
+    assert same_shape
+    assert error == 0
+    assert operators == {"NonZero": 1, "Transpose": 1, "Mul": 1, "Shape": 1}

@@ -117,7 +117,8 @@ def _taken(outside: Outside, refused: _NotImported, info: ModelInfo) -> bool:
     if node is None:
         return outside.take_changing()
     if node.op_type == OPERATOR:
-        return False
+        # A shape is no tensor in TVM: what computes it goes with the part.
+        return outside.take_sizes(node.input)
     # The second node of an operator that it refuses: all of them.
     every, reason = node.op_type in outside.why, "TVM's importer refuses it"
     return outside.take(

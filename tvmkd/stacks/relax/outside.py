@@ -6,7 +6,7 @@ The same as ``--byoc onnxruntime`` does, but of ONNX nodes: Relax has no operato
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,23 @@ class Outside:
         """Hands over the nodes whose results have a shape that depends on the data."""
         reason = "the shape of its output depends on the data"
         return self._take(dict.fromkeys(changing(self._whole, self._known), reason))
+
+    def take_sizes(self, names: Iterable[str]) -> bool:
+        """Hands over the nodes that give those of some tensors that could be sizes or axes."""
+        sizes = {
+            name
+            for name in names
+            if name in self._known
+            and self._known[name].dtype == "int64"
+            and len(self._known[name].shape or ()) <= 1
+        }
+        return self._take(
+            {
+                at: "its result is a shape"
+                for at, node in enumerate(self._whole.graph.node)
+                if sizes.intersection(node.output)
+            }
+        )
 
     def _take(self, picked: Mapping[int, str]) -> bool:
         new = picked.keys() - self._picked
