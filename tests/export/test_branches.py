@@ -6,6 +6,7 @@ import models
 import numpy as np
 import onnx
 
+from tvmkd.export import branches
 from tvmkd.export.branches import TRIES, covering, drawn
 from tvmkd.export.samples import Sampler
 
@@ -54,6 +55,12 @@ def test_what_is_taken_anyway_needs_no_sample_and_what_cannot_be_is_left(monkeyp
     assert len(drawn) == TRIES
     plain = models.model([models.node("Neg", "x", "y")], [models.value("x", shape=[1, 8])], [])
     assert covering(Path("m.onnx"), plain, Sampler(plain, SPECS[:1]), [ZERO]) == []
+
+
+def test_a_slow_condition_ends_the_search(monkeypatch) -> None:
+    model = choosing(models.node("Equal", "mode seven", "c"), seven=np.array(7))
+    monkeypatch.setattr(branches, "SECONDS", -1.0)
+    assert found(model) == []
 
 
 def test_a_branch_that_only_a_size_selects_is_not_sought(monkeypatch) -> None:

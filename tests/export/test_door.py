@@ -156,10 +156,21 @@ ONE = np.linspace(0, 1, 64, dtype=np.float32)
 def test_what_a_normalised_model_may_be_off(
     want: np.ndarray, got: np.ndarray | None, reason: str
 ) -> None:
-    output = door._exact(Output("y", [[want]], 5e-2, steps=1, channels=False, more=True))
+    output = door._exact(Output("y", [[want]], 1.0, steps=1, more=True))
     verdict = compare([output], {} if got is None else {"0.0": got})
     assert verdict.agrees is not bool(reason)
     assert re.search(reason, verdict.reason)
+
+
+def test_behind_a_quantiser_a_rounding_may_tip_over_where_it_does_in_another_run() -> None:
+    tipped, wrong = ONE.copy(), ONE.copy()
+    tipped[20] += np.float32(4e-3)
+    wrong[30] += np.float32(8e-3)
+    runs = Output("y", [[ONE]], 5e-2, channels=False, more=True)
+    assert not compare([door._exact(runs)], {"0.0": tipped}).agrees
+    runs = Output("y", [[ONE, tipped]], 5e-2, channels=False)
+    assert compare([door._exact(runs)], {"0.0": 0.9 * np.roll(tipped - ONE, 1) + ONE}).agrees
+    assert not compare([door._exact(runs)], {"0.0": wrong}).agrees
 
 
 def test_each_file_is_opened_once(tmp_path: Path, counted: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export.samples import FLAVOURS, Sample, Sampler
 from tvmkd.export.subgraph import prefix, reads
 
-TRIES = 32
+TRIES, SECONDS = 32, 20.0
+"""How many samples are tried for the branches, and for how much CPU time."""
 
 
 def drawn(
@@ -39,7 +41,7 @@ def covering(
     """Samples that take branches which ``known`` do not take, at most one for each branch.
 
     Only the part of the model that computes the conditions runs. A branch that none of `TRIES`
-    samples takes is left: the condition may be constant.
+    samples takes, or none within `SECONDS`, is left: the condition may be constant.
 
     Args:
         path: of the model, for external weights.
@@ -76,8 +78,9 @@ def covering(
     for sample in known:
         seen |= taken(sample)
     found: list[Sample] = []
+    begin = time.thread_time()  # with one thread, ONNX Runtime computes in this one
     for sample in _tries(sampler):
-        if len(seen) == 2 * len(conditions):
+        if len(seen) == 2 * len(conditions) or time.thread_time() - begin > SECONDS:
             break
         new = taken(sample) - seen
         if new:
