@@ -190,6 +190,20 @@ def test_each_file_is_opened_once(tmp_path: Path, counted: list[str]) -> None:
     assert counted == []
 
 
+def test_a_new_operator_set_is_tried_without_the_large_weights(
+    tmp_path: Path, counted: list[str]
+) -> None:
+    model = models.model(
+        [models.node("MatMul", "x w", "y")],
+        [models.value("x", shape=[1, 64])],
+        [models.value("y", shape=[1, 64])],
+        w=np.ones((64, 64), np.float32),
+    )
+    model.opset_import[0].version = 22
+    assert admit(save(model, tmp_path / "m.onnx"), None, tmp_path).steps == ()
+    assert counted == ["bytes"]
+
+
 def test_sizes_are_written_even_where_nothing_is_normalised(tmp_path: Path) -> None:
     info = admit(save(convolution(batch="b"), tmp_path / "m.onnx"), {"b": 3}, tmp_path)
     assert not info.steps

@@ -15,9 +15,11 @@ from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.onnx_runtime import Unloadable, open_session, plain, run_within
 from tvmkd.export.branches import drawn
 from tvmkd.export.check import ModelInfo, Tensor, check_parsed, parse
+from tvmkd.export.graph import operators
 from tvmkd.export.normalise import normalise, steps_for
 from tvmkd.export.reference import Runs
 from tvmkd.export.stand_in import stand_in
+from tvmkd.export.walk import skeleton
 from tvmkd.export.weights import load_external
 
 NAME = "normalised.onnx"
@@ -57,7 +59,7 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     original = _Original(path, model, info, folder / NAME, outside=large)
     try:
         if info.opset >= _NEW:
-            open_session(path, threads=1, optimize=False)
+            _refuse_unloadable(model, path)
         return _normalised(original, model, info, dims, folder)
     except Unloadable:
         other = None if large else stand_in(path, model, info)
@@ -68,6 +70,23 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     onnx.save(other, str(runnable))
     original = _Original(runnable, other, info, folder / NAME, outside=False)
     return replace(_normalised(original, other, info, dims, folder), stand_in=runnable)
+
+
+def _refuse_unloadable(model: onnx.ModelProto, path: Path) -> None:
+    """Makes sure that ONNX Runtime loads a file; tries it without the large weights first.
+
+    Raises:
+        Unloadable: it does not.
+    """
+    if not model.functions and "GroupNormalization" not in operators(model):
+        try:
+            light = skeleton(model).SerializeToString()
+            open_session(light, threads=1, optimize=False)
+        except Unloadable:  # some kernels need their weights as constants
+            pass
+        else:
+            return
+    open_session(path, threads=1, optimize=False)
 
 
 def _normalised(
