@@ -103,7 +103,7 @@ def steps_for(where: str, reasons: dict[str, str]) -> dict[str, Step]:
         result, found = lower(model, where)
         reasons.clear()
         reasons.update(found)
-        return model if result.graph == model.graph else result
+        return model if result is model or result.graph == model.graph else result
 
     return {
         "weights read under one name": read_directly,
