@@ -56,8 +56,31 @@ def test_a_free_size_must_be_given(tvmkd: Any, tmp_path: Path) -> None:
     done = tvmkd("compare", free, *QUICK)
     assert done.code == 4
     assert "--dim rows=" in done.line
-    assert tvmkd("compare", free, *QUICK, "--dim", "rows=2").code == 0
+    done = tvmkd("compare", free, *QUICK, "--dim", "rows=2")
+    assert done.code == 0
+    assert "is free" not in done.err
     assert tvmkd("compare", free, *QUICK, "--dim", "rows=x").code == 2
+
+
+def test_a_free_batch_is_said_unless_it_is_given(
+    tvmkd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd import bench
+    from tvmkd.base.errors import InputError
+
+    free = toys.onnx_file(tmp_path / "free.onnx", shape=("batch", 8))
+
+    def measured(*_: object, **__: object) -> None:
+        raise InputError("measured")
+
+    monkeypatch.setattr(bench, "compare", measured, raising=False)
+    inputs = tmp_path / "inputs.npz"
+    np.savez(inputs, x=np.ones((2, 8), np.float32))
+    line = "batch is free: batch=1 is used (--dim batch=N for another)"
+    for given, count in (([], 1), (["--dim", "batch=2"], 0), (["--inputs", inputs], 0)):
+        done = tvmkd("compare", free, *QUICK, *given)
+        assert done.line == "measured"
+        assert done.err.count(line) == count, done.err
 
 
 @pytest.mark.parametrize("option", [[], ["--artifact"], ["--checkpoint"], ["--inputs"]])

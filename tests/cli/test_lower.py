@@ -62,6 +62,9 @@ def test_a_free_size_that_is_given(tvmkd: Any, tmp_path: Path, stack: list[str])
     done = tvmkd("lower", free, *stack, "--dim", "batch=3", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["inputs"][0]["shape"] == [3, 8]
+    assert "is free" not in done.err
+    done = tvmkd("lower", free, *stack)
+    assert done.err.count("batch is free: batch=1 is used (--dim batch=N for another)") == 1
 
 
 def test_a_model_that_is_not_there(tvmkd: Any, tmp_path: Path, stack: list[str]) -> None:

@@ -92,6 +92,7 @@ def test_a_free_batch_is_one_unless_a_size_is_given(tmp_path):
     info = check(named)
     assert info.inputs[0].shape == (1, 3, 8, 8)
     assert info.assumed == {"batch": 1}
+    assert info.assumptions == ["batch is free: batch=1 is used (--dim batch=N for another)"]
     info = check(named, {"batch": 5})
     assert info.inputs[0].shape == (5, 3, 8, 8)
     assert info.outputs[0].shape == (5, 4, 6, 6)

@@ -179,11 +179,12 @@ def command(
         if written is not None:
             check_output(written)
     from tvmkd import artifact
+    from tvmkd.base import console
     from tvmkd.bench import CompareOptions, compare, selection, table
     from tvmkd.bench.engines import on_gpu
     from tvmkd.export.check import check
 
-    check(onnx, dict(dims))
+    info = check(onnx, dict(dims))
     built = selection.by_stack(artifacts)
     if untuned is not None:
         artifact.read(untuned)
@@ -198,6 +199,8 @@ def command(
     else:
         selection.check_gpu(specs)
     options = CompareOptions(dims=dict(dims), all_or_none=bool(engines), **method)
+    for line in info.assumptions if inputs is None else ():
+        console.warn(line)
     with table.following() as tell:
         given = None if inputs is None else [arrays(inputs)]
         result = compare(specs, onnx, given, options=options, progress=tell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +60,18 @@ def command(
       tvmkd lower model.onnx --stack relay --byoc tensorrt
     """
     from tvmkd import targets
-    from tvmkd.base import console
     from tvmkd.stacks.client import StackClient
+    from tvmkd.stacks.compile import admitted
+    from tvmkd.stacks.progress import following
 
     target = targets.load(target_name)
-    with StackClient(stack, stack_python) as client, console.working(f"lowering {onnx}"):
-        found = client.lower(onnx, target.to_dict(), dict(dims), show=show, byoc=byoc)
+    with (
+        tempfile.TemporaryDirectory(prefix="tvmkd-") as work,
+        StackClient(stack, stack_python) as client,
+        following(f"lowering {onnx}") as tell,
+    ):
+        model = admitted(onnx, dict(dims), Path(work), tell)
+        found = client.lower(model, target.to_dict(), dict(dims), show=show, byoc=byoc)
     if as_json:
         print_json(found)
     elif show:

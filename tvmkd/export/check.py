@@ -78,6 +78,14 @@ class ModelInfo:
         """The file that ONNX Runtime runs, for comparison."""
         return self.stand_in or self.path
 
+    @property
+    def assumptions(self) -> list[str]:
+        """A line for people on each free dimension that was taken as 1."""
+        return [
+            f"{name} is free: {name}={size} is used (--dim {name}=N for another)"
+            for name, size in self.assumed.items()
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {

@@ -75,7 +75,7 @@ def tune(
         )
     with contextlib.ExitStack() as opened:
         work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
-        model = _admitted(onnx, dims, Path(work), on_event)
+        model = admitted(onnx, dims, Path(work), on_event)
         check_made_for(records, target.to_dict(), stack)
         client = opened.enter_context(StackClient(stack, stack_python))
         if tracker is None:
@@ -157,7 +157,7 @@ def build(
     artifact.check_destination(out)
     with contextlib.ExitStack() as opened:
         work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
-        model = _admitted(onnx, dims, Path(work), on_event)
+        model = admitted(onnx, dims, Path(work), on_event)
         real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
         for folder in records:
             if not holds_records(folder):
@@ -187,17 +187,25 @@ def build(
         )
 
 
-def _admitted(
+def admitted(
     onnx: Path, dims: Mapping[str, int] | None, folder: Path, on_event: Event | None
 ) -> ModelInfo:
-    """The model, checked and normalised; says which sizes were assumed, and what was left out."""
+    """The model, checked and normalised; says which sizes were assumed, and what was left out.
+
+    Args:
+        onnx, dims, folder: see `tvmkd.export.door.admit`.
+        on_event: gets a ``stage`` and the ``note`` events.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
     from tvmkd.export.door import admit
 
     tell = on_event or (lambda name, data: None)
     tell("stage", {"text": "checking the model"})
     model = admit(onnx, dims, folder)
-    for name in model.assumed:
-        tell("note", {"text": f"{name} is free: built for {name}=1 (--dim {name}=N for another)"})
+    for line in model.assumptions:
+        tell("note", {"text": line})
     for step, reason in model.left_out.items():
         tell(
             "note", {"text": f"not done, since it failed or changed the outputs: {step}: {reason}"}
