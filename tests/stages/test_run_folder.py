@@ -49,6 +49,40 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "state.json").read_text())["format"] == "tvmkd.run"
 
 
+def refused(run: Path, written: str = "") -> None:
+    """Opens a run folder, writes a file there, and fails."""
+    with RunFolder(run):
+        assert (run / "state.json").exists()
+        if written:
+            (run / written).touch()
+        raise InputError("bad argument")
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    run = tmp_path / "deep" / "run"
+    with pytest.raises(InputError, match="bad argument"):
+        refused(run)
+    assert list(tmp_path.iterdir()) == []
+    given = tmp_path / "given"
+    given.mkdir()
+    with pytest.raises(InputError):
+        refused(given)
+    assert list(tmp_path.rglob("*")) == [given]
+
+
+def test_what_a_run_has_written_stays_after_an_error(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InputError):
+        refused(run, "checkpoint.pt")
+    assert {path.name for path in run.iterdir()} == {"checkpoint.pt", "state.json", ".lock"}
+    with pytest.raises(InputError):
+        refused(run)
+    assert (run / "checkpoint.pt").exists()
+    with pytest.raises(InputError):
+        refused(finished(tmp_path / "done"))
+    assert (tmp_path / "done" / "state.json").exists()
+
+
 def test_two_cannot_work_in_one_folder(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; from tvmkd.stages.run_folder import RunFolder; "

@@ -6,6 +6,7 @@ it reads is the same and its files are as it left them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -17,12 +18,15 @@ from tvmkd.base.files import file_hash, read_text, write_json
 from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
 
-FILE = "state.json"
+FILE, LOCK = "state.json", ".lock"
 FORMAT = "tvmkd.run"
 
 
 class RunFolder:
     """A run's folder and its state. Use as a context manager: it is locked while it is open.
+
+    If an error ends the block before anything was written into a new folder, the folder is removed
+    again, with those above it that were made for it.
 
     Raises:
         InputError: the folder is not a run's, in use by another tvmkd, or cannot be written, or
@@ -33,21 +37,21 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; give another output folder")
-        strangers = (
-            (item for item in path.iterdir() if item.name != ".lock") if path.is_dir() else ()
-        )
+        strangers = (item for item in path.iterdir() if item.name != LOCK) if path.is_dir() else ()
         if not (path / FILE).exists() and any(strangers):
             raise InputError(
                 f"{path}: exists already and is not a run of tvmkd, so it is left alone; "
                 "give another output folder"
             )
+        self._made = [each for each in (path, *path.parents) if not each.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = Lock(path / ".lock", "working in this folder", "give another one")
+            self._lock = Lock(path / LOCK, "working in this folder", "give another one")
         except OSError as error:
             raise unwritable(error, path) from None
         self._state = self._read()
-        if not (path / FILE).exists():
+        self._new = not (path / FILE).exists()
+        if self._new:
             write_json(path / FILE, self._state)
 
     def _read(self) -> dict[str, Any]:
@@ -70,8 +74,18 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._new and not self._state["stages"]:
+            self._remove_if_empty()
         self._lock.close()
+
+    def _remove_if_empty(self) -> None:
+        if {item.name for item in self.path.iterdir()} <= {FILE, LOCK}:
+            for name in (FILE, LOCK):  # the lock is held until it is closed
+                (self.path / name).unlink(missing_ok=True)
+            for folder in self._made:
+                with contextlib.suppress(OSError):  # others write there
+                    folder.rmdir()
 
     def done(self, stage: str, stage_key: str) -> dict[str, Any] | None:
         """What the stage gave, if it is done with that key and its files are as it left them."""
