@@ -107,7 +107,9 @@ def _unary(net: Network, x: str) -> None:
 
 @_maker()
 def _bounded(net: Network, x: str) -> None:
-    safe = net.add("Tanh", [x], net.shape(x))
+    tanh = net.add("Tanh", [x], net.shape(x))
+    # An approximated Tanh may be above 1, where Asin is not defined.
+    safe = net.add("Mul", [tanh, net.constant(np.float32(0.9))], net.shape(x))
     net.add(net.choose(["Exp", "Sinh", "Cosh", "Asin", "Tan"]), [safe], net.shape(x))
 
 

@@ -74,17 +74,32 @@ def test_the_table_puts_first_what_is_not_right() -> None:
         {"operator": "Zip", "end": "wrong", "why": "differs"},
     ]
     lines = [[cell.strip() for cell in line.split("|")] for line in bench.table(rows).splitlines()]
-    assert lines[0][1:6] == ["operator", "right", "by ONNX Runtime", "refused", "unclear"]
-    assert [line[1:7] for line in lines[2:]] == [
-        ["Zip", "", "", "", "", "1"],
-        ["Add", "2", "1", "", "", ""],
+    heads = ["operator", "right", "by ONNX Runtime", "refused", "as ONNX Runtime", "unclear"]
+    assert lines[0][1:8] == [*heads, "wrong"]
+    assert [line[1:8] for line in lines[2:]] == [
+        ["Zip", "", "", "", "", "", "1"],
+        ["Add", "2", "1", "", "", "", ""],
     ]
+
+
+def test_what_onnx_runtime_gives_too_is_told_apart(tmp_path: Any) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+    )  # fmt: skip
+    path = tmp_path / "m.onnx"
+    path.write_bytes(helper.make_model(graph, ir_version=9).SerializeToString())
+    assert bench.alike(path, {"x": ONE}, [-ONE])
+    assert not bench.alike(path, {"x": ONE}, [ONE])
+    assert not bench.alike(path, {}, [-ONE])
 
 
 def test_a_sample_goes_through_the_whole_door() -> None:
     names = {
         "test_gru_defaults": "right",
         "test_nonmaxsuppression_two_classes": "right",
+        "test_top_k": "right",
         "test_reduce_log_sum_exp_default_axes_keepdims_example": "right",
         "test_split_to_sequence_1": "refused",
     }

@@ -13,6 +13,7 @@ from fake_tvm import Tensor
 
 from tvmkd.base.manifest import TensorSpec
 from tvmkd.byoc import regions
+from tvmkd.runtime import relax_program
 from tvmkd.runtime.relax_program import RelaxProgram, _as_array
 
 X, Y = np.ones((1, 4), np.float32), np.full((1, 4), 3, np.float32)
@@ -56,6 +57,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
         },
         tvm__runtime__vm={"VirtualMachine": machine},
     )
+    monkeypatch.setattr(relax_program, "load_extra", lambda tvm: None)
     installed: list[Any] = []
     monkeypatch.setattr(regions, "install", installed.append)
     # The default model adds.

@@ -41,6 +41,20 @@ def test_a_runtime_process_has_the_random_fill_and_no_compiler() -> None:
     assert run(code) == "False tvm.rpc"
 
 
+def test_a_process_that_runs_libraries_has_what_kernels_call() -> None:
+    code = (
+        "from tvmkd.runtime.programs import without_compiler\n"
+        "from tvmkd.runtime.tvm_process import load_extra\n"
+        "with without_compiler('relax'):\n"
+        "    import tvm\n"
+        "name = 'tvm.contrib.sort.topk'\n"
+        "before = tvm.get_global_func(name, allow_missing=True) is not None\n"
+        "load_extra(tvm)\n"
+        "print(before, tvm.get_global_func(name) is not None)"
+    )
+    assert run(code) == "False True"
+
+
 def test_intrinsics_are_registered_when_they_are_first_needed() -> None:
     code = (
         "from tvmkd.runtime.tvm_process import import_compiler, register_intrinsics;"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.runtime.program import InputBuffers, Spec
-from tvmkd.runtime.tvm_process import torch_kept_out
+from tvmkd.runtime.tvm_process import load_extra, torch_kept_out
 
 if TYPE_CHECKING:
     from tvmkd.runtime.program import Array
@@ -34,6 +34,7 @@ class RelaxProgram:
             from tvm.runtime.vm import VirtualMachine
 
             from tvmkd.byoc import regions
+        load_extra(tvm)
         regions.install(tvm)
         # Kept, because the function is valid only as long as its virtual machine.
         self._machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())

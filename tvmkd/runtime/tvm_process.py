@@ -231,11 +231,18 @@ def import_runtime() -> Any:
     if not hasattr(tvm, "register_global_func"):
         relay_shims.load_module_with_one_argument()
 
-    # Upstream loads it only together with the compiler. Measuring needs its random fill.
+    load_extra(tvm)
+    return tvm
+
+
+def load_extra(tvm: Any) -> None:
+    """Loads the functions that kernels call: sorting, the best k, random numbers.
+
+    Upstream does it only together with the compiler.
+    """
     extra = os.path.join(os.path.dirname(tvm.__file__), "lib", "libtvm_runtime_extra.so")
     if os.path.exists(extra):
         ctypes.CDLL(extra, ctypes.RTLD_GLOBAL)
-    return tvm
 
 
 def register(tvm: Any, name: str, function: Any) -> None:
