@@ -1,4 +1,4 @@
-"""Random networks and damaged files: that they are what they should be, and some of each."""
+"""The benchmark of random networks and damaged files: its generators, and a few cases of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is allowed at each value, and what is found: at the edges, without any compiler."""
+"""The error allowed at each value, and which errors are found; no compiler runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says, where it lies, and what it keeps to itself."""
+"""What a fault report contains, where it is written, and which secrets it leaves out."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_file_may_do_without_operators_of_ai_onnx_but_not_without_any_operator
     assert info.operators == {"ai.onnx.ml::Binarizer": 1}
     assert info.outputs[0].shape == (2,)
     del model.opset_import[:]
-    refused(save(model, tmp_path / "m.onnx"), "does not say its operator set")
+    refused(save(model, tmp_path / "m.onnx"), "has no version of the operator set ai.onnx")
 
 
 def test_unsupported_operators_are_named_with_their_nodes(tmp_path):
@@ -149,7 +149,7 @@ def test_external_data(tmp_path):
     with refused_data:
         check(path)
     data.unlink()
-    refused(path, r"m\.onnx\.data, which is not beside it")
+    refused(path, r"m\.onnx\.data, which is missing")
 
 
 def test_no_input_shape(tmp_path):

@@ -1,4 +1,4 @@
-"""What comes through the door, and what it says of what does not."""
+"""Which ONNX files the door accepts, and the errors for the others."""
 
 from __future__ import annotations
 

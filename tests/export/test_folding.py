@@ -1,4 +1,4 @@
-"""What is folded, and what must stay."""
+"""Which nodes are folded into constants, and which must stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a model for another engine: they and what is left compute the same as the whole."""
+"""A model cut into parts for another engine: the parts and the rest compute what the whole does."""
 
 from __future__ import annotations
 

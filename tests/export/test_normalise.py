@@ -1,4 +1,4 @@
-"""Which steps are kept, and which need no comparison."""
+"""Which steps of the normalisation are kept, and which need no comparison of outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn inputs: what the graph says of them decides what they hold."""
+"""Drawn inputs: their values suit the operators that read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rewrite sees of a node, and how it replaces it."""
+"""A rewrite reads types, shapes and constants of a node, and replaces the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dimensions are free, and how sizes are put in."""
+"""Which dimensions are free, and how given sizes are written into the inputs."""
 
 from __future__ import annotations
 

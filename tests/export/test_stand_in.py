@@ -1,4 +1,4 @@
-"""Files that ONNX Runtime cannot load: another form of them that computes the same, or none."""
+"""Files that ONNX Runtime cannot load are replaced by an equivalent model, where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has no fixed result is found, and what has one is left alone."""
+"""Operators in training mode and random ones are found, and no others."""
 
 from __future__ import annotations
 

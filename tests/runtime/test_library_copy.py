@@ -1,4 +1,4 @@
-"""What a library is loaded from where its file changes, and what stays in the temporary folder."""
+"""A library is loaded from a copy, so that its file may change; old copies are removed."""
 
 from __future__ import annotations
 

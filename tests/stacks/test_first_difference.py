@@ -1,4 +1,4 @@
-"""The search for the first operator that differs: with libraries that are said to be wrong."""
+"""The search for the first operator that differs; a fake compiler makes chosen ones wrong."""
 
 from __future__ import annotations
 

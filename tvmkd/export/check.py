@@ -138,7 +138,9 @@ def check_parsed(
         raise InputError(f"{path}: a damaged ONNX file: its graph has no nodes or no outputs")
     versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if not versions:
-        raise InputError(f"{path}: a damaged ONNX file: it does not say its operator set")
+        raise InputError(
+            f"{path}: a damaged ONNX file: it has no version of the operator set ai.onnx"
+        )
     if "ai.onnx" not in versions:  # a tree or a normaliser of ai.onnx.ml alone
         versions["ai.onnx"] = _PLAIN
         model.opset_import.append(onnx.helper.make_opsetid("", _PLAIN))
@@ -216,7 +218,7 @@ def parse(path: Path) -> onnx.ModelProto:
         readable = False
     if not readable:
         raise InputError(
-            f"{path}: a damaged ONNX file: a name in it is no UTF-8: fetch or export it again"
+            f"{path}: a damaged ONNX file: a name in it is not UTF-8: fetch or export it again"
         )
     if not data or not model.ir_version or not model.HasField("graph"):
         what = "an empty file" if not data else "not an ONNX file, or cut short"

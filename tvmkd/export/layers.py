@@ -1,4 +1,4 @@
-"""From names of layers, as a person gives them, to nodes of an exported graph."""
+"""Finds the nodes of an exported graph that belong to layers a user names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ONNX operator at a time, said in the words of an older opset.
+"""Rewrites ONNX operators, one at a time, to the form of an older opset.
 
 Besides what opset 18 and newer brought, this turns what TVM's importer misreads into what it reads
 rightly: axes and indices as inputs, and negative ones.
@@ -59,7 +59,7 @@ def _squeeze(site: Site) -> None:
         return
     values, shape = site.value(1), site.shape()
     if values is None:
-        raise Refused("has axes that another node computes")
+        raise Refused("has axes that are not constant")
     axes = values.reshape(-1).tolist()
     if all(axis >= 0 for axis in axes):
         return
@@ -99,7 +99,7 @@ def _pad(site: Site) -> None:
         return
     pads, axes, shape = site.value(1), site.value(3), site.shape()
     if pads is None or axes is None or shape is None:
-        raise Refused("has axes, and pads, axes or an input's shape that only a run would show")
+        raise Refused("has axes, and pads, axes or an input's shape that are not constant")
     full = np.zeros((2, len(shape)), np.int64)
     full[:, axes] = pads.reshape(2, -1)
     site.set_input(1, site.constant(full.reshape(-1)))
@@ -128,7 +128,9 @@ def _resize(site: Site) -> None:
         if site.attribute("mode", "nearest") == "nearest":
             scales = site.value(2)
             if scales is None or (scales < 1).any():
-                raise Refused("shrinks to nearest neighbours, which its opset left open")
+                raise Refused(
+                    "shrinks by nearest neighbours, whose rounding its opset does not define"
+                )
             site.set("nearest_mode", "floor")
     mode = site.attribute("coordinate_transformation_mode")
     if mode == "half_pixel_symmetric":

@@ -1,4 +1,4 @@
-"""Finds out of an ONNX graph how exact each output can be, and what its integers mean."""
+"""Derives from an ONNX graph how exact each output can be, and what its integers mean."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Site:
         if self.has(1):
             values = self.value(1)
             if values is None:
-                raise Refused("has axes that another node computes")
+                raise Refused("has axes that are not constant")
             axes = values.reshape(-1).tolist()
         shape = self.shape()
         return [axis if shape is None else axis % len(shape) for axis in axes] or None

@@ -1,4 +1,4 @@
-"""Finds out of an ONNX graph which values its integer inputs may have."""
+"""Derives from an ONNX graph which values its integer inputs may have."""
 
 from __future__ import annotations
 

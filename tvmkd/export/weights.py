@@ -58,7 +58,9 @@ def check_external(model: onnx.ModelProto, path: Path) -> list[Path]:
         files[file] = max(files.get(file, 0), offset + length)
     for file, size in files.items():
         if not file.is_file():
-            raise InputError(f"{path}: its weights are in {file.name}, which is not beside it")
+            raise InputError(
+                f"{path}: its weights are in {file.name}, which is missing: copy it there"
+            )
         if file.stat().st_size < size:
             raise InputError(
                 f"{file}: cut short: {file.stat().st_size} bytes, {path.name} needs {size}"

@@ -1,4 +1,4 @@
-"""Which values of a graph have to be stored so that fused kernels stay small.
+"""Chooses the values of a graph that have to be stored so that fused kernels stay small.
 
 A compiler that fuses elementwise operators inlines each value into all that read it. Where values
 are read several times, one after the other, the expression grows exponentially: six steps of

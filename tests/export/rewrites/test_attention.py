@@ -93,4 +93,6 @@ def test_forms_that_are_not_known_are_left():
     (reason,) = left(one("Attention", [X, W, B], do_rotary=1, **ONE)[0]).values()
     assert reason == "Attention has do_rotary=1"
     model, _ = one("Attention", [X, W, B, np.zeros((9,), INT)], **ONE)
-    assert list(left(model).values()) == ["Attention has a mask of offsets"]
+    assert list(left(model).values()) == [
+        "Attention has a mask whose shape is neither [batch] nor [2 * batch]"
+    ]

@@ -51,7 +51,11 @@ def test_loops_in_loops_and_branches_in_loops():
 
 @pytest.mark.parametrize(
     ("rounds", "go", "reason"),
-    [(0, 1, "has no rounds but outputs"), (3, 0, "has no rounds"), (99, 1, "has 495 nodes in 99")],
+    [
+        (0, 1, "has 0 iterations, but outputs"),
+        (3, 0, "has 0 iterations"),
+        (99, 1, "has 495 nodes in 99"),
+    ],
 )
 def test_loops_that_stay(rounds, go, reason, monkeypatch):
     monkeypatch.setattr(control_flow, "MAX_NODES", 400)
@@ -62,9 +66,9 @@ def test_loops_that_stay(rounds, go, reason, monkeypatch):
 @pytest.mark.parametrize(
     ("rounds", "go", "goes_on", "reason"),
     [
-        ("m", "", "Identity(c)", "has no constant number of rounds"),
-        ("three", "c0", "Identity(c)", "has a condition that is computed"),
-        ("three", "", "Not(c)", "has a condition that each round computes"),
+        ("m", "", "Identity(c)", "has a number of iterations that is not constant"),
+        ("three", "c0", "Identity(c)", "has a condition that is not constant"),
+        ("three", "", "Not(c)", "has a condition that each iteration computes"),
     ],
 )
 def test_a_number_of_rounds_that_only_a_run_shows(rounds, go, goes_on, reason):

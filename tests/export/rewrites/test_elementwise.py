@@ -1,4 +1,4 @@
-"""Single elements: edge cases and types as ONNX Runtime has them."""
+"""Elementwise operators: edge cases and types as in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_one_hot(axis, kind):
 
 def test_one_hot_of_a_computed_depth_is_left():
     model, _ = one("OneHot", [np.array([1]), np.array(4), np.zeros(2, np.float32)], fed=2)
-    assert left(model) == {"node": "OneHot has a depth that another node computes"}
+    assert left(model) == {"node": "OneHot has a depth that is not constant"}
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 1, "dtype": TensorProto.DOUBLE}, {"k": -1}])

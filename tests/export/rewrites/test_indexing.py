@@ -1,4 +1,4 @@
-"""Elements by their positions; sizes that only a run shows are named."""
+"""Operators that choose elements by position; sizes that depend on the data are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_sizes_that_depend_on_data_are_named():
     assert left(one("Range", numbers_)[0]) == {"node": f"Range {data}"}
     assert left(one("Range", numbers_, fed=0)[0]) == {}
     random = one("RandomNormalLike", [numbers(3)])[0]
-    assert left(random) == {"node": "RandomNormalLike is random: no two runs agree"}
+    assert left(random) == {
+        "node": "RandomNormalLike is random: its outputs differ from run to run"
+    }
 
 
 @pytest.mark.parametrize("mode", ["linear", "circular"])

@@ -1,4 +1,4 @@
-"""Copies of nodes: every name is new, names from outside are kept or translated."""
+"""Inlined nodes get new names; names of tensors outside of the body are kept or mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Integers less their zero points, and real numbers rounded to integers."""
+"""Dequantising and quantising: zero points, scales, and rounding to integers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the registry is replaced wherever it stands; what is not stays."""
+"""Operators of the registry are replaced, inside of branches and loops too; others stay."""
 
 from __future__ import annotations
 

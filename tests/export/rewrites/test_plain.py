@@ -1,4 +1,4 @@
-"""Short forms of plain operators."""
+"""Helpers that add one plain operator, in the form that the opset of the node has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Integers: bit for bit what ONNX Runtime gives.
+"""Quantised operators: bit for bit what ONNX Runtime gives.
 
 Weights of int8 have seven bits here: without VNNI, ONNX Runtime saturates sums of two products.
 """

@@ -42,7 +42,7 @@ def test_back_to_a_real_signal(length):
 
 def test_what_another_node_computes_is_left():
     model, _ = one("DFT", [numbers(2, 6, 1), np.array(6)], fed=2, axis=1)
-    assert left(model) == {"node": "DFT has an axis or a length that another node computes"}
+    assert left(model) == {"node": "DFT has an axis or a length that is not constant"}
 
 
 @pytest.mark.parametrize("window", [None, np.hanning(8).astype(np.float32)])

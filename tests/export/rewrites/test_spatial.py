@@ -1,4 +1,4 @@
-"""Images and windows."""
+"""Operators on images and on windows of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators as ONNX defines them, where TVM's importer has its own way."""
+"""Operators that TVM's importer computes in another way than ONNX: as ONNX, after correction."""
 
 from __future__ import annotations
 

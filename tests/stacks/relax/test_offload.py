@@ -1,4 +1,4 @@
-"""Regions are handed over, and taken back where the engine refuses them; outputs stay the same."""
+"""Regions are handed to an engine and returned to TVM if it refuses them; outputs stay the same."""
 
 from __future__ import annotations
 

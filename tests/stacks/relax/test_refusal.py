@@ -1,4 +1,4 @@
-"""The one line that a failed import becomes."""
+"""The one-line error for a model that TVM cannot import."""
 
 from __future__ import annotations
 

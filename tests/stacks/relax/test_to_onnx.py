@@ -53,5 +53,5 @@ print(json.dumps([nested, [each[:, 0].tolist() for each in found]]))
 
 def test_outputs_that_are_inputs_and_tuples_in_tuples() -> None:
     nested, found = in_relax(CASES + TUPLES)
-    assert nested == "a tuple in a tuple comes out of it"
+    assert nested == "an output of it is a nested tuple"
     assert found == [[-1.0, 2.0], [-1.0, 2.0], [0.0, 2.0]]

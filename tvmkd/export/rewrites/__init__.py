@@ -1,4 +1,4 @@
-"""Operators that TVM's importers lack or read wrongly, said in plain ones of the same opset."""
+"""Rewrites operators that TVM's importers lack or read wrongly to plain ones of the same opset."""
 
 from __future__ import annotations
 

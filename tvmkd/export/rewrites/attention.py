@@ -75,7 +75,7 @@ def _hidden(site: Site, mask: str, like: str, batch: int, length: int, total: in
     shape = site.sizes_of(mask)
     if len(shape) == 1:
         if shape not in {(batch,), (2 * batch,)}:
-            raise Refused("has a mask of offsets")
+            raise Refused("has a mask whose shape is neither [batch] nor [2 * batch]")
         place = site.constant(np.arange(total, dtype=np.int32)[None])
         seen = site.add("Less", [place, reshape(site, cut(site, mask, 0, 0, batch), [batch, 1])])
         if shape == (2 * batch,) and batch:
@@ -173,7 +173,7 @@ def multi_head_attention(site: Site) -> None:
         Refused: its past is in a buffer that is shared, or its mask has a form not known here.
     """
     if site.has(8) or site.has(9):
-        raise Refused("has a past in a buffer of its own")
+        raise Refused("has its past and present in one shared buffer")
     heads = site.attribute("num_heads")
     names = [given(site, index) for index in range(3)]
     shapes = [site.sizes_of(name) if name else () for name in names]
@@ -211,7 +211,7 @@ def multi_head_attention(site: Site) -> None:
     if site.has(5):
         added.append(given(site, 5))
     if len(site.node.output) > 3 and site.node.output[3]:
-        raise Refused("gives its scores")
+        raise Refused("has its scores as an output")
     give(site, _joined(site, _attend(site, query, key, value, added)), key, value)
 
 

@@ -28,19 +28,19 @@ def loop(site: Site) -> None:
     body = site.attribute("body")
     count, condition = site.value(0), site.value(1)
     if site.has(1) and condition is None:
-        raise Refused("has a condition that is computed")
+        raise Refused("has a condition that is not constant")
     if condition is not None and not condition.all():
         rounds = 0
     elif count is None:
-        raise Refused("has no constant number of rounds")
+        raise Refused("has a number of iterations that is not constant")
     elif not _stays_true(body):
-        raise Refused("has a condition that each round computes")
+        raise Refused("has a condition that each iteration computes")
     else:
         rounds = max(int(count.reshape(-1)[0]), 0)
     states = list(site.node.input[2:])
     collected: list[list[str]] = [[] for _ in body.output[1 + len(states) :]]
     if collected and not rounds:
-        raise Refused("has no rounds but outputs to collect")
+        raise Refused("has 0 iterations, but outputs that collect a value of each")
     _check_size(body, rounds)
     known = _constants(site, body)
     # As it is declared: some exporters give it the shape [1].
@@ -123,7 +123,7 @@ def _stays_true(body: onnx.GraphProto) -> bool:
 def _check_size(body: onnx.GraphProto, rounds: int) -> None:
     count = rounds * sum(len(each.node) for each in graphs(body))
     if count > MAX_NODES:
-        raise Refused(f"has {count} nodes in {rounds} rounds, more than {MAX_NODES}")
+        raise Refused(f"has {count} nodes in {rounds} iterations, more than {MAX_NODES}")
 
 
 def _constants(site: Site, body: onnx.GraphProto) -> dict[str, str]:

@@ -120,7 +120,7 @@ def one_hot(site: Site) -> None:
     """
     depth = site.value(1)
     if depth is None:
-        raise Refused("has a depth that another node computes")
+        raise Refused("has a depth that is not constant")
     count, rank = int(depth.reshape(-1)[0]), len(site.sizes())
     axis = site.attribute("axis", -1) % (rank + 1)
     indices = cast(site, given(site, 0), TensorProto.INT64)

@@ -150,7 +150,7 @@ def inverse_of_expand(site: Site) -> None:
     """``ExpandDims``: Unsqueeze by an axis that is a tensor."""
     axis = site.value(1)
     if axis is None:
-        raise Refused("has an axis that another node computes")
+        raise Refused("has an axis that is not constant")
     site.become("Unsqueeze", [given(site, 0), site.constant([int(axis.reshape(-1)[0])])])
 
 

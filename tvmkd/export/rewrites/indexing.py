@@ -110,4 +110,4 @@ def random(site: Site) -> None:
     Raises:
         Refused: always.
     """
-    raise Refused("is random: no two runs agree")
+    raise Refused("is random: its outputs differ from run to run")

@@ -1,4 +1,4 @@
-"""Integers that stand for real numbers: to them and back, in plain operators."""
+"""Quantises and dequantises tensors with plain operators."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def single(site: Site, index: int) -> str:
     if shape == ():
         return name
     if shape is None or any(size != 1 for size in shape):
-        raise Refused("has a scale or a zero point for each row")
+        raise Refused("has a scale or a zero point for each row of the matrix")
     return reshape(site, name, [])
 
 

@@ -92,7 +92,7 @@ def skip_layer_norm(site: Site) -> None:
         total = site.add("Add", [total, given(site, 4)])
     epsilon = site.attribute("epsilon", 1e-12)
     if any(site.node.output[1:3]):
-        raise Refused("gives its mean or deviation")
+        raise Refused("has its mean or deviation as an output")
     result = layer_norm(site, total, given(site, 2), given(site, 3), -1, epsilon)
     give(site, result, "", "", total)
 
@@ -103,7 +103,7 @@ def skip_rms_norm(site: Site) -> None:
     if site.has(3):
         total = site.add("Add", [total, given(site, 3)])
     if any(site.node.output[1:3]):
-        raise Refused("gives its mean or deviation")
+        raise Refused("has its mean or deviation as an output")
     last = len(site.sizes_of(total)) - 1
     result, _, _ = normalised(site, total, last, site.attribute("epsilon", 1e-12), centre=False)
     give(site, site.add("Mul", [result, given(site, 2)]), "", "", total)

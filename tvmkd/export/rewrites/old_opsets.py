@@ -178,7 +178,7 @@ def _resize(site: Site) -> None:
     if mode == "nearest":
         shrinks, grows = bool((factors < 1).any()), bool((factors > 1).any())
         if shrinks and grows:
-            raise Refused("shrinks one axis and enlarges another to nearest neighbours")
+            raise Refused("shrinks one axis and enlarges another by nearest neighbours")
         options["nearest_mode"] = "ceil" if shrinks else "floor"
     region = site.constant(np.array([], np.float32))
     site.become("Resize", [given(site, 0), region, name], mode=mode, **options)

@@ -1,4 +1,4 @@
-"""Plain operators that are called in different ways in different opsets, and short forms."""
+"""Helpers that add one plain operator before a node, in the form that its opset has."""
 
 from __future__ import annotations
 

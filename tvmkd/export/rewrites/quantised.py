@@ -206,7 +206,7 @@ def dequantize(site: Site) -> None:
         return
     what = f"block_size={block}" if block else f"the type {_type_name(kind)}"
     if values is None or scale is None or (site.has(2) and site.value(2) is None):
-        raise Refused(f"has {what} and is computed from what another node gives")
+        raise Refused(f"has {what} and inputs that are not constant")
     zero = site.value(2)
     shape, axis = values.shape, site.attribute("axis", 1)
     wide = [np.zeros(1) if each is None else each.astype(np.float64) for each in (zero, scale)]

@@ -151,20 +151,20 @@ def matmul_nbits(site: Site) -> None:
     """``MatMulNBits``: constant weights of 2, 4 or 8 bits become float constants.
 
     Raises:
-        Refused: the weights are computed, or in an order of their own.
+        Refused: the weights are not constant, or are ordered by ``g_idx``.
     """
     bits, block = site.attribute("bits", 4), site.attribute("block_size")
     inner, outer = site.attribute("K"), site.attribute("N")
     packed, scales = site.value(1), site.value(2)
     if packed is None or scales is None or site.has(4):
-        raise Refused("has weights that another node computes, or in an order of their own")
+        raise Refused("has weights that are not constant, or that are ordered by g_idx")
     count = -(-inner // block)
     values = _unpacked(packed.reshape(outer, count, -1), bits)[:, :, :block].astype(np.float64)
     zeros = np.full((outer, count), float(1 << (bits - 1)))
     if site.has(3):
         points = site.value(3)
         if points is None:
-            raise Refused("has zero points that another node computes")
+            raise Refused("has zero points that are not constant")
         wide = points.reshape(outer, -1)
         zeros = (_unpacked(wide, bits) if points.dtype == np.uint8 else wide)[:, :count]
     real_ = (values - zeros[:, :, None]) * scales.astype(np.float64).reshape(outer, count, 1)

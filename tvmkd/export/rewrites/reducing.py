@@ -57,7 +57,7 @@ def product_along(site: Site) -> None:
     """
     where = site.value(1)
     if where is None:
-        raise Refused("has an axis that another node computes")
+        raise Refused("has an axis that is not constant")
     shape = site.sizes()
     axis = int(where.reshape(-1)[0]) % len(shape)
     size = shape[axis]

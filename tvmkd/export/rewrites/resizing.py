@@ -49,10 +49,10 @@ def resize(site: Site) -> None:
         raise Refused("has both scales and sizes")
     scales, sizes = site.value(2), site.value(3)
     if (scales is None or not scales.size) and sizes is None:
-        raise Refused("has scales or sizes that another node computes")
+        raise Refused("has scales or sizes that are not constant")
     roi = site.value(1)
     if site.attribute("coordinate_transformation_mode") == "tf_crop_and_resize" and roi is None:
-        raise Refused("has a region of interest that another node computes")
+        raise Refused("has a region of interest that is not constant")
     mode = site.attribute("mode", "nearest")
     kind = site.elem_type()
     request = _Request(site, shape, scales, sizes, roi)

@@ -52,7 +52,7 @@ def fourier(site: Site) -> None:
         axes = np.array(site.attribute("axis", 1))
     lengths = site.value(1) if site.has(1) else np.array(0)
     if axes is None or lengths is None:
-        raise Refused("has an axis or a length that another node computes")
+        raise Refused("has an axis or a length that is not constant")
     axis = int(axes.reshape(-1)[0]) % rank
     inverse, half = (bool(site.attribute(name, 0)) for name in ("inverse", "onesided"))
     whole = 2 * (shape[axis] - 1) if inverse and half else shape[axis]
@@ -91,7 +91,7 @@ def short_time_fourier(site: Site) -> None:
     step, window = site.value(1), site.value(2)
     lengths = site.value(3) if site.has(3) else None
     if step is None or (site.has(3) and lengths is None):
-        raise Refused("has a step or a length that another node computes")
+        raise Refused("has a step or a length that is not constant")
     if len(shape) == 3 and shape[2] == 2:
         raise Refused("has a complex signal")
     if lengths is not None:

@@ -79,7 +79,7 @@ def column_to_image(site: Site) -> None:
     """
     image, block = site.value(1), site.value(2)
     if image is None or block is None:
-        raise Refused("has sizes that another node computes")
+        raise Refused("has sizes that are not constant")
     batch, rows, _ = site.sizes()
     count, cells = len(block), int(np.prod(block))
     strides, dilations = (
@@ -126,7 +126,7 @@ def deformable(site: Site) -> None:
     strides, dilations = (site.attribute(name) or [1, 1] for name in ("strides", "dilations"))
     pads = site.attribute("pads") or [0] * 4
     if moved != apart * cells * 2:
-        raise Refused("has offsets of another number of places")
+        raise Refused("has a number of offsets that does not fit its kernel")
     data = given(site, 0)
     # Where each element of each window lies without an offset: [cells, high, wide, (y, x)].
     base = np.zeros((cells, high, wide, 2))

@@ -50,12 +50,12 @@ def region(function: relax.Function) -> tuple[onnx.ModelProto, list[str], list[s
     inputs = [f"in{index}" for index in range(len(function.params))]
     kinds = [parameter.ty for parameter in function.params]
     if not all(isinstance(kind, relax.TensorType) for kind in kinds):
-        raise Unsupported("a tuple goes into it")
+        raise Unsupported("an input of it is a tuple")
     found = _Walk(to).function(function, inputs)
     results = [function.ret_ty] if not isinstance(found, list) else list(function.ret_ty.fields)
     names = [found] if not isinstance(found, list) else found
     if not all(isinstance(name, str) for name in names):
-        raise Unsupported("a tuple in a tuple comes out of it")
+        raise Unsupported("an output of it is a nested tuple")
     outputs = [f"out{index}" for index in range(len(names))]
     # Renamed by a node of its own: an output may be an input as well, or another output.
     for name, output in zip(names, outputs, strict=True):
@@ -75,7 +75,7 @@ def region(function: relax.Function) -> tuple[onnx.ModelProto, list[str], list[s
 
 def _info(name: str, kind: relax.TensorType) -> onnx.ValueInfoProto:
     if kind.shape is None or not hasattr(kind.shape, "values"):
-        raise Unsupported("a shape is known only as it runs")
+        raise Unsupported("a shape of it is not known before it runs")
     if str(kind.dtype) not in TYPES:
         raise Unsupported(f"a tensor of {kind.dtype}")
     # A free size that is no variable, n * 4, has no name: ONNX takes any text, but not as an input.
