@@ -108,7 +108,7 @@ def test_a_crash_of_the_compiler_names_the_operator(
 
     from tvmkd.stacks import client as module
 
-    monkeypatch.setattr(module, "_advice", lambda names, *_: f"try {names[0]}")
+    monkeypatch.setattr(module, "_advice", lambda ways, *_: f"try {ways[0][0]}")
     g = graphs.Graph(1, 4)
     for operator in ("Exp", "Erf", "Neg"):
         g.add(operator)

@@ -185,7 +185,7 @@ def test_faults_of_tvm_name_the_operator(
     python = planted(tmp_path, stack)
     if stack == "relax":  # which runs where tvmkd does
         monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(client, "_advice", lambda names, *_: f"try {names[0]}")
+    monkeypatch.setattr(client, "_advice", lambda ways, *_: f"try {ways[0][0]}")
     with StackClient(stack, python) as worker:
         for operator, cause in (("Tanh", "KeyError at worker.py"), ("Sigmoid", "commit_group")):
             path = chain(tmp_path / "m.onnx", "Exp", operator, "Neg")
@@ -207,7 +207,15 @@ def test_another_stack_is_advised_only_if_it_compiles_the_part(
     fault: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StackClient, "_fault", lambda *_: fault)
-    assert client._advice(["relax"], None, b"").startswith(advice)
+    assert client._advice([("relax", "")], None, b"").startswith(advice)
+
+
+def test_an_engine_in_regions_is_advised_where_no_other_stack_compiles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StackClient, "_fault", lambda _, __, engine, ___: "" if engine else "no")
+    ways = [("relax", ""), ("relax", "onnxruntime")]
+    assert client._advice(ways, None, b"").startswith("try --byoc onnxruntime, or")
 
 
 def test_another_stack_that_is_not_installed_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,4 +223,4 @@ def test_another_stack_that_is_not_installed_is_advised(monkeypatch: pytest.Monk
         raise MissingError("no relay")
 
     monkeypatch.setattr(client, "StackClient", absent)
-    assert client._advice(["relay"], None, b"").startswith("try --stack relay, or")
+    assert client._advice([("relay", "")], None, b"").startswith("try --stack relay, or")

@@ -39,6 +39,7 @@ INTERRUPT_GRACE = 5.0  # seconds for a worker to write its records after Ctrl-C
 STARTING = "starting the compiler"
 COMPILING = (STARTING, "lowering", "handing regions over", "compiling")
 """How the steps begin in which a compiler may fail on an operator."""
+HOST_ENGINE = "onnxruntime"  # runs regions wherever tvmkd does
 PART = 120.0  # seconds for a part of a model to be compiled
 
 
@@ -171,8 +172,10 @@ class StackClient:
         shapes = {tensor.name: tensor.shape for tensor in model.inputs}
         found = first_fault.find(model.compiled, shapes, str(error), attempt)
         if found is not None:
-            others = [name for name in stack_registry.names() if name != self.name]
-            advice = _advice(others, request, found.part)
+            ways = [(name, "") for name in stack_registry.names() if name != self.name]
+            if HOST_ENGINE in stack_registry.get(self.name).byoc:
+                ways.append((self.name, HOST_ENGINE))
+            advice = _advice(ways, request, found.part)
             raise first_fault.explained(model.path, self.name, found, error, advice) from None
 
     def _fault(self, request: Any, byoc: str | None, part: Path) -> str:
@@ -385,17 +388,25 @@ class StackClient:
         return result
 
 
-def _advice(others: Sequence[str], request: Any, part: bytes) -> str:
-    """What to do about a part that a stack fails on; others are named if they compile it."""
+def _advice(ways: Sequence[tuple[str, str]], request: Any, part: bytes) -> str:
+    """What to do about a part that a stack fails on.
+
+    Args:
+        ways: stacks and the engine in their regions, if any; the first that compiles the part, or
+            that is not installed, is named.
+        request: how the part is compiled.
+        part: an ONNX file's content.
+    """
     with tempfile.TemporaryDirectory(prefix="tvmkd-part-") as folder:
         path = Path(folder) / "part.onnx"
         path.write_bytes(part)
-        for name in others:
+        for name, engine in ways:
             try:
                 with StackClient(name) as other:
-                    fails = other._fault(request, None, path)
-            except MissingError:  # it is not installed
+                    fails = other._fault(request, engine or None, path)
+            except MissingError:
                 fails = ""
             if not fails:
-                return f"try --stack {name}, or rewrite this part of the model"
+                option = f"--byoc {engine}" if engine else f"--stack {name}"
+                return f"try {option}, or rewrite this part of the model"
     return "rewrite this part of the model"
