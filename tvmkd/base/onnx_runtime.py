@@ -99,11 +99,17 @@ def open_session(
     except Exception as error:  # its exceptions have no common base class
         reason = plain(error)
     if exact:  # some operators have no exact form
-        options.add_session_config_entry("session.x64quantprecision", "0")
-        try:
-            return onnxruntime.InferenceSession(source, options, providers=list(providers), **more)
-        except Exception as error:
-            reason = plain(error)
+        return open_session(
+            model,
+            name,
+            threads=threads,
+            optimize=optimize,
+            spin=spin,
+            weights=weights,
+            providers=providers,
+            log_level=log_level,
+            written=written,
+        )
     shown = name or ("the model" if isinstance(model, bytes) else str(model))
     raise Unloadable(shown, reason)
 

@@ -129,6 +129,8 @@ class RelaxStack:
         from tvmkd.tuning.tune import tune_into
 
         model, tasks = self._tasks(request, request.target)
+        for note in model.outside.notes() if model.outside else ():
+            emit("note", {"text": note})
         return tune_into(
             request.records,
             tasks,
