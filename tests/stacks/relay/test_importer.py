@@ -106,6 +106,23 @@ def test_an_operator_that_relay_does_not_import_is_named(tmp_path: Path) -> None
     assert "Det" not in known
 
 
+END = "; try --stack relax, or rewrite this part of the model"
+
+
+@inside("relay")
+def test_the_node_is_named_whose_import_fails(tmp_path: Path) -> None:
+    from tvm.relay.frontend import onnx as frontend
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no such form")
+
+    original = frontend._get_convert_map
+    frontend._get_convert_map = lambda opset: {**original(opset), "Relu": fail}
+    text = "(float[2, 3] x) => (float[2, 3] y) { t = Neg(x) [act] y = Relu(t) }"
+    said = refusal(parsed(text, tmp_path / "m.onnx"))
+    assert 'cannot import Relu (node "act"): no such form; try --stack relax' in said
+
+
 @inside("relay")
 def test_a_failure_of_the_import_is_its_last_line(tmp_path: Path) -> None:
     def fail(*_: Any, **more: Any) -> None:
@@ -113,13 +130,13 @@ def test_a_failure_of_the_import_is_its_last_line(tmp_path: Path) -> None:
 
     path = parsed("(float[2, 3] x) => (float y) { y = Relu(x) }", tmp_path / "m.onnx")
     relay.frontend.from_onnx = fail
-    assert refusal(path) == f"{path}: TVM {tvm.__version__} cannot import it: the reason"
+    assert refusal(path) == f"{path}: TVM {tvm.__version__} cannot import it: the reason{END}"
 
     def fail_silently(*_: Any, **more: Any) -> None:
         raise KeyError
 
     relay.frontend.from_onnx = fail_silently
-    assert refusal(path).endswith("cannot import it: KeyError")
+    assert refusal(path).endswith(f"cannot import it: KeyError{END}")
 
 
 @inside("relay")

@@ -17,12 +17,13 @@ from tvmkd.byoc.region import Refused
 from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
+from tvmkd.stacks.failed_node import failed_at
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
-from tvmkd.stacks.relax.refusal import failed_at, refusal, unknown, unreadable
+from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
 
 
 @dataclass

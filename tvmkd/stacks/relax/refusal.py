@@ -11,6 +11,7 @@ import tvm
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.export.check import ModelInfo
 from tvmkd.export.graph import missing, nodes, operator_name, unsupported
+from tvmkd.stacks.failed_node import failed_at, named
 
 # The operators that Relay's importer has and Relax's lacks, or has for constants only.
 BY_RELAY = frozenset(
@@ -32,14 +33,9 @@ def refusal(path: Path, error: Exception) -> TvmkdError:
     if isinstance(error, TvmkdError):
         return error
     node = failed_at(error)
-    what = "it"
-    hint = "rewrite this part of the model"
-    if node is not None:
-        name = node.name or (node.output[0] if node.output else "?")
-        what = f'{node.op_type} (node "{name[:60]}")'
-        hint = advice(node.op_type)
+    hint = "rewrite this part of the model" if node is None else advice(node.op_type)
     return InputError(
-        f"{path}: TVM {tvm.__version__} cannot import {what}: {_reason(error)}; {hint}"
+        f"{path}: TVM {tvm.__version__} cannot import {named(node)}: {_reason(error)}; {hint}"
     )
 
 
@@ -110,14 +106,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (KeyError, AttributeError, TypeError, IndexError)):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def failed_at(error: BaseException) -> onnx.NodeProto | None:
-    """The node of the main graph that the importer was at when it raised ``error``."""
-    trace, found = error.__traceback__, None
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_name == "_construct_nodes":
-            found = frame.f_locals.get("node", found)
-        trace = trace.tb_next
-    return found

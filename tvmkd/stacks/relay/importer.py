@@ -15,6 +15,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.legalise import legalise
+from tvmkd.stacks.failed_node import failed_at, named
 from tvmkd.stacks.relay.folding import fold_rearranged
 
 NHWC = {
@@ -89,8 +90,11 @@ def read(
         mod, params = relay.frontend.from_onnx(model, shape=shapes, freeze_params=True)
         mod = relay.transform.InferType()(relay.transform.DynamicToStatic()(mod))
     except Exception as error:  # of any type; its last line is the reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise InputError(f"{path}: TVM {tvm.__version__} cannot import it: {reason}") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise InputError(
+            f"{path}: TVM {tvm.__version__} cannot import {named(failed_at(error))}: "
+            f"{reason[:110]}; try --stack relax, or rewrite this part of the model"
+        ) from None
     if params:
         mod["main"] = relay.build_module.bind_params_by_name(mod["main"], params)
     main = mod["main"]
