@@ -178,16 +178,19 @@ def planted(folder: Path, stack: str) -> Path:
     return script
 
 
-@pytest.mark.parametrize("stack", ["relax", "relay"])
+LOWERING, CODE = ("Tanh", "KeyError at worker.py"), ("Sigmoid", "commit_group")
+
+
+@pytest.mark.parametrize(("stack", "faults"), [("relax", [LOWERING, CODE]), ("relay", [CODE])])
 def test_faults_of_tvm_name_the_operator(
-    stack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: str, faults: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = planted(tmp_path, stack)
     if stack == "relax":  # which runs where tvmkd does
         monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(client, "_advice", lambda ways, *_: f"try {ways[0][0]}")
     with StackClient(stack, python) as worker:
-        for operator, cause in (("Tanh", "KeyError at worker.py"), ("Sigmoid", "commit_group")):
+        for operator, cause in faults:
             path = chain(tmp_path / "m.onnx", "Exp", operator, "Neg")
             with pytest.raises(InputError) as caught:
                 worker.build(path, targets.load("host").to_dict(), [], tmp_path / "out")
