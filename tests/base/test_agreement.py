@@ -210,6 +210,14 @@ def test_an_integer_that_rounding_moves_may_be_any_of_the_runs() -> None:
     assert not judged(output(wanted, other), np.array([4, 7, 9])).agrees
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.int8])
+def test_what_a_float_becomes_that_no_integer_holds_is_open(dtype: type) -> None:
+    least = np.iinfo(dtype).min
+    wanted = np.array([least, 1, 2], dtype)
+    assert judged(output(wanted), np.array([7, 1, 2], dtype)).agrees is (dtype is not np.int8)
+    assert not judged(output(wanted), np.array([least, 1, 3], dtype)).agrees
+
+
 def test_a_quantiser_may_round_to_the_other_side() -> None:
     wanted = np.array([0, 128, 255], np.uint8)
     near = np.array([1, 127, 254], np.uint8)
