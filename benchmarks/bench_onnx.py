@@ -147,6 +147,8 @@ def judge(case: Any, folder: Path, stack: str, runner: ProcessPoolExecutor) -> t
             error.exit_code in (4, 5) and "\n" not in text and len(text) <= 300 + len(str(folder))
         )
         clear = clear and path.name in text
+        if " signal SIG" in text:  # of the compiler, on one operator
+            return "crashed", text
         return "hung" if hung else "refused" if clear else "unclear", text
     except Exception as error:  # a bug of tvmkd: that is what is looked for
         return "unclear", f"{type(error).__name__}: {first_line(error)}"
