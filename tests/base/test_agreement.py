@@ -54,9 +54,19 @@ def test_behind_a_quantiser_values_near_zero_may_be_off_by_twice_the_largest_noi
     assert judged(quantised, near).agrees
     assert not judged(quantised, off(wanted, 0.09, at=200)).agrees
     assert not judged(Output("y", [runs[:1]], 0.05, channels=False), near).agrees
-    chaotic = Output("y", [[wanted, off(wanted, 0.5, at=10)]], 0.05, channels=False)
-    assert judged(chaotic, off(wanted, 0.49, at=200)).agrees
-    assert not judged(chaotic, off(wanted, 0.51, at=200)).agrees
+    chaotic = Output("y", [[wanted, off(wanted, 0.15, at=10)]], 0.05, channels=False)
+    assert judged(chaotic, off(wanted, 0.14, at=200)).agrees
+    assert not judged(chaotic, off(wanted, 0.16, at=200)).agrees
+
+
+@pytest.mark.parametrize(("error", "agrees"), [(0.19, True), (0.21, False)])
+def test_behind_a_quantiser_no_noise_allows_more_than_a_tenth_of_the_spread(
+    error: float, agrees: bool
+) -> None:
+    wanted = ramp(401)
+    elsewhere = (wanted + np.random.default_rng(0).normal(0, 0.5, 401)).astype(np.float32)
+    quantised = Output("y", [[wanted, elsewhere]], 0.05, channels=False)
+    assert judged(quantised, off(wanted, error, at=200)).agrees is agrees
 
 
 def test_an_offset_does_not_hide_an_error_of_the_signal() -> None:

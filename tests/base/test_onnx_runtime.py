@@ -196,3 +196,39 @@ def test_what_has_no_exact_form_is_opened_without(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     assert onnx_runtime.open_session(Path("m.onnx"), exact=True) == "session"
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running "
+                "NonMaxSuppression node. Name:'' Status Message: non_max_suppression_helper.h:129 "
+                "GetThresholdsFromInputs iou_threshold must be in range [0, 1]."
+            ),
+            "NonMaxSuppression: iou_threshold must be in range [0, 1].",
+        ),
+        (
+            (
+                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while "
+                "running Reshape node. Name:'/r' Status Message: /src/core/reshape_helper.h"
+                ":45 ns::ReshapeHelper::ReshapeHelper(const ns::TensorShape&, bool) "
+                "a == b was false."
+            ),
+            "Reshape (node '/r'): a == b was false.",
+        ),
+        (
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /s/normalizer.cc"
+                ":235 ns::Locale::Locale(const std::string&)::<lambda()> Failed to construct locale"
+            ),
+            "Exception during initialization: Failed to construct locale",
+        ),
+        ("a" * 100 + "b" * 100, "a" * 70 + "..." + "b" * 87),
+    ],
+)
+def test_an_error_says_the_cause_and_not_where_it_stands_in_the_sources(
+    raw: str, shown: str
+) -> None:
+    assert onnx_runtime.plain(RuntimeError(raw)) == shown

@@ -225,6 +225,26 @@ def test_external_weights_behind_links_come_inside(tmp_path: Path) -> None:
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), numpy_helper.to_array(wanted))
 
 
+def test_real_inputs_are_used_where_onnx_runtime_takes_no_drawn_ones(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+        g (float[1, 9, 4] b, float[1, 1, 9] s, float iou) => (float[K, 3] y) {
+            m = Constant<value = int64 {5}>()
+            h = Constant<value = float {100.0}>()
+            t = Add(iou, h)
+            i = NonMaxSuppression(b, s, m, t)
+            y = Cast<to = 1>(i)
+        }"""
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(InputError, match=r"m\.onnx: .*iou_threshold.*give real ones with --inputs"):
+        admit(path, None, tmp_path)
+    rng = np.random.default_rng(0)
+    real = {"b": rng.random((1, 9, 4)), "s": rng.random((1, 1, 9)), "iou": np.full(1, -99.5)}
+    np.savez(tmp_path / "r.npz", **{name: v.astype(np.float32) for name, v in real.items()})
+    info = admit(path, None, tmp_path, tmp_path / "r.npz")
+    assert info.outputs[0].dtype == "float32"
+
+
 def test_a_model_that_onnx_runtime_cannot_load_is_refused_in_one_line(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Neg", ["k"], ["i"]), helper.make_node("Conv", ["x", "i"], ["y"])],

@@ -142,12 +142,29 @@ def run_within(
 
 
 def plain(error: BaseException) -> str:
-    """An error of ONNX Runtime without codes and paths of its sources, in one short line."""
+    """An error of ONNX Runtime without codes and places of its sources, in one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
     text = re.sub(r"^Load model from \S+ failed:\s*", "", text)
-    text = re.sub(r"\S*/onnxruntime\S*\.(cc|h):\d+ .*?\) ", "", text)
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    text = re.sub(_RUNNING, _at_node, text)
+    text = re.sub(_PLACE, "", text)
+    # The cause often stands at the end.
+    return text if len(text) <= 160 else f"{text[:70]}...{text[-87:]}"
+
+
+# A file of its sources, the line, and the function with the types of its arguments.
+_PLACE = (
+    r"\S*\w\.(?:cc|h|cpp|hpp):\d+ "
+    r"(?:(?:[\w:&<>,~*]+ )*?[\w:<>~]+\([^)]*\)(?:::<lambda\(\)>)?(?: const)?(?: \[[^]]*\])? |\w+ )?"
+)
+_RUNNING = (
+    r"^Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: "
+)
+
+
+def _at_node(found: re.Match[str]) -> str:
+    operator, name = found.groups()
+    return f"{operator} (node {name!r}): " if name else f"{operator}: "
 
 
 def numpy_dtype(kind: str) -> str:

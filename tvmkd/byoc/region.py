@@ -126,7 +126,8 @@ class OnnxRuntimeRunner:
         # TVM's own kernels read the same variable; without it both use every core.
         threads = int(os.environ.get("TVM_NUM_THREADS") or 0)
         try:
-            self._session = onnx_runtime.open_session(model, threads=threads)
+            # As exact as the reference of every build.
+            self._session = onnx_runtime.open_session(model, threads=threads, exact=True)
         except onnx_runtime.Unloadable as error:
             raise Refused(error.reason) from None
         self._names = [output.name for output in self._session.get_outputs()]

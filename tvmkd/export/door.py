@@ -11,6 +11,7 @@ import onnx
 
 from tvmkd.base.agreement import TIGHTEST, Output
 from tvmkd.base.errors import InputError
+from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.onnx_runtime import Unloadable, open_session, plain, run_within
 from tvmkd.export.branches import drawn
@@ -25,6 +26,7 @@ from tvmkd.export.weights import load_external
 NAME = "normalised.onnx"
 # As `tvmkd.base.tolerance.COMPILED`; a tenth is always allowed, and more where there is noise.
 _BOUNDS = {"float16": 1e-1, "float32": 1e-3, "float64": 1e-8}
+_REAL = 2  # real samples
 # From this operator set on, ONNX Runtime lacks some operators that it has in older ones.
 _NEW = 22
 # Bytes of one message of protobuf's, with some to spare.
@@ -33,7 +35,9 @@ _LARGEST = (1 << 31) - (1 << 26)
 _SMALL = 1 << 16
 
 
-def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo:
+def admit(
+    path: Path, dims: Mapping[str, int] | None, folder: Path, inputs: Path | None = None
+) -> ModelInfo:
     """Checks an ONNX file, and normalises it for the compilers.
 
     Args:
@@ -41,6 +45,8 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
         dims: sizes of free dimensions: see `tvmkd.export.sizes.fix`.
         folder: gets the normalised model, if that differs from the file; it must exist until the
             compiler has read it.
+        inputs: an ``.npz`` of real inputs, which both models run on too: see
+            `tvmkd.base.given_inputs`.
 
     Returns:
         facts of the file, with the path of the normalised model and what was done to it.
@@ -56,7 +62,7 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
         return info
     large = size + sum(file.stat().st_size for file in info.external) > _LARGEST
     load_external(model, path, _SMALL if large else None)
-    original = _Original(path, model, info, folder / NAME, outside=large)
+    original = _Original(path, model, info, folder / NAME, outside=large, inputs=inputs)
     try:
         if info.opset >= _NEW:
             _refuse_unloadable(model, path)
@@ -68,7 +74,7 @@ def admit(path: Path, dims: Mapping[str, int] | None, folder: Path) -> ModelInfo
     runnable = folder / "stand-in" / path.name
     runnable.parent.mkdir()
     onnx.save(other, str(runnable))
-    original = _Original(runnable, other, info, folder / NAME, outside=False)
+    original = _Original(runnable, other, info, folder / NAME, outside=False, inputs=inputs)
     return replace(_normalised(original, other, info, dims, folder), stand_in=runnable)
 
 
@@ -124,10 +130,17 @@ class _Original:
     """The file's outputs in ONNX Runtime, computed when they are first needed."""
 
     def __init__(
-        self, path: Path, model: onnx.ModelProto, info: ModelInfo, out: Path, *, outside: bool
+        self,
+        path: Path,
+        model: onnx.ModelProto,
+        info: ModelInfo,
+        out: Path,
+        *,
+        outside: bool,
+        inputs: Path | None = None,
     ) -> None:
         self._path, self._model, self._info, self._out = path, model, info, out
-        self._outside = outside
+        self._outside, self._inputs = outside, inputs
         self._runs: Runs | None = None
         self._stored: onnx.ModelProto | None = None
 
@@ -145,7 +158,8 @@ class _Original:
         ]
         try:
             choices, _ = drawn(self._path, self._model, specs)
-            runs = Runs(self._path, self._model, choices, limit=silence_limit())
+            real = [[sample] for sample in real_samples(self._inputs, specs, _REAL)]
+            runs = Runs(self._path, self._model, [*real, *choices], limit=silence_limit())
         except TimeoutError as error:
             raise InputError(
                 f"{self._path}: {error} on random inputs: a loop in it may not end; if it is "
@@ -153,7 +167,8 @@ class _Original:
             ) from None
         if not runs.samples:
             raise InputError(
-                f"{self._path}: ONNX Runtime cannot run it on random inputs: {runs.reason[:200]}"
+                f"{self._path}: ONNX Runtime accepts none of the inputs ({runs.reason[:160]}); "
+                "give real ones with --inputs FILE.npz"
             )
         self._runs = runs
         return runs

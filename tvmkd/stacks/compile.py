@@ -157,7 +157,7 @@ def build(
     artifact.check_destination(out)
     with contextlib.ExitStack() as opened:
         work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
-        model = admitted(onnx, dims, Path(work), on_event)
+        model = admitted(onnx, dims, Path(work), on_event, inputs)
         real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
         for folder in records:
             if not holds_records(folder):
@@ -188,7 +188,11 @@ def build(
 
 
 def admitted(
-    onnx: Path, dims: Mapping[str, int] | None, folder: Path, on_event: Event | None
+    onnx: Path,
+    dims: Mapping[str, int] | None,
+    folder: Path,
+    on_event: Event | None,
+    inputs: Path | None = None,
 ) -> ModelInfo:
     """The model, checked and normalised; says which sizes were assumed, and what was left out.
 
@@ -203,7 +207,7 @@ def admitted(
 
     tell = on_event or (lambda name, data: None)
     tell("stage", {"text": "checking the model"})
-    model = admit(onnx, dims, folder)
+    model = admit(onnx, dims, folder, inputs)
     for line in model.assumptions:
         tell("note", {"text": line})
     for step, reason in model.left_out.items():

@@ -80,7 +80,7 @@ def read(
     except _NotImported as error:
         refused = error
     if not hand_over:
-        raise refused.reason
+        raise _for_another_target(refused.reason)
     try:
         outside = Outside(model)
         # Each round takes at least one node more.
@@ -92,6 +92,12 @@ def read(
     except (InputError, Refused) as error:
         raise refused.reason from error
     raise refused.reason
+
+
+def _for_another_target(reason: TvmkdError) -> TvmkdError:
+    """The refusal with what can be done on a host, where that fits into its line."""
+    text = f"{reason}; --byoc onnxruntime lets ONNX Runtime run it, which needs Python there"
+    return InputError(text) if isinstance(reason, InputError) and len(text) <= 300 else reason
 
 
 class _NotImported(Exception):

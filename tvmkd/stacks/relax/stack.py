@@ -19,7 +19,7 @@ from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
-from tvmkd.stacks.relax.outside import merged
+from tvmkd.stacks.relax.outside import ENGINE, merged
 from tvmkd.stacks.relax.tasks import tasks_of
 from tvmkd.targets import Target
 from tvmkd.tuning.space import Task
@@ -42,9 +42,12 @@ def threads_of(target: Mapping[str, Any]) -> int:
     return int(target["tvm"].get("num-cores") or 1)
 
 
-def runs_here(target: Mapping[str, Any]) -> bool:
-    """Whether a target's code runs on this machine's CPU, as ONNX Runtime's does."""
-    return target["device"] == "cpu" and Target.from_dict(dict(target)).runs_here() is None
+def may_hand_over(request: Request, target: Mapping[str, Any]) -> bool:
+    """Whether ONNX Runtime may run what TVM cannot import: on this machine, or where asked for."""
+    if target["device"] != "cpu":
+        return False
+    asked = not isinstance(request, TuneRequest) and request.byoc == ENGINE
+    return asked or Target.from_dict(dict(target)).runs_here() is None
 
 
 class RelaxStack:
@@ -72,7 +75,7 @@ class RelaxStack:
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
         model = relax_import.read(
-            request.onnx, request.dims, request.model, hand_over=runs_here(spec)
+            request.onnx, request.dims, request.model, hand_over=may_hand_over(request, spec)
         )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
         model.fused = relax_import.fuse(mod, target)
@@ -104,7 +107,10 @@ class RelaxStack:
 
         reason = None
         model = relax_import.read(
-            request.onnx, request.dims, request.model, hand_over=runs_here(request.target)
+            request.onnx,
+            request.dims,
+            request.model,
+            hand_over=may_hand_over(request, request.target),
         )
         mod = relax_import.simplify(model.mod)
         try:

@@ -189,7 +189,12 @@ def calls_of(function: relax.Function) -> list[relax.Call]:
     found: list[relax.Call] = []
 
     def visit(node: relax.Expr) -> None:
-        if isinstance(node, relax.Call) and isinstance(node.op, tvm.ir.Op):
+        # Calls of other engines' parts are no operators of the model.
+        if (
+            isinstance(node, relax.Call)
+            and isinstance(node.op, tvm.ir.Op)
+            and not bare(node.op.name).startswith("call_")
+        ):
             found.append(node)
 
     relax.analysis.post_order_visit(function, visit)
