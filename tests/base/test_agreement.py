@@ -250,6 +250,15 @@ def test_another_index_counts_if_the_value_there_is_as_good() -> None:
     assert not judged(given, np.array([[5, 0]])).agrees
 
 
+def test_indices_that_became_floats_are_indices_still() -> None:
+    data = np.array([[1.0, 1.0, 0.5]], np.float32)
+    indices = Output("y", [[np.array([0.0], np.float32)]], FP32, source=Output("s", [[data]], FP32),
+                     axis=1)  # fmt: skip
+    assert judged(indices, np.array([1.0], np.float32)).agrees
+    assert not judged(indices, np.array([2.0], np.float32)).agrees
+    assert not judged(indices, np.array([0.5], np.float32)).agrees
+
+
 def test_the_indices_of_topk_may_change_places_but_not_repeat() -> None:
     data = np.array([[0.9, 0.3, 0.9 + 1e-6, 0.1]], np.float32)
     given = output(np.array([[2, 0]]), source=output(data), axis=-1)

@@ -60,6 +60,18 @@ def test_cut_anywhere_is_refused(tmp_path):
     refused(path, "cut short or damaged")
 
 
+@pytest.mark.parametrize("broken", ["in\nput", "input\r", "\x85", "a\u2028b"])
+def test_a_name_with_a_line_break_is_refused_in_one_line(tmp_path, broken):
+    entry = helper.make_tensor_value_info
+    for names in (("x", broken, 4), (broken, "y", 4), ("x", "y", broken)):
+        node = helper.make_node("Relu", names[:1], names[1:2])
+        graph = helper.make_graph(
+            [node], "g", [entry(names[0], 1, [names[2]])], [entry(names[1], 1, None)]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        refused(save(model, tmp_path / "m.onnx"), "has a line break")
+
+
 def test_a_file_may_do_without_operators_of_ai_onnx_but_not_without_any_operator_set(tmp_path):
     entry = helper.make_tensor_value_info
     node = helper.make_node("Binarizer", ["x"], ["y"], domain="ai.onnx.ml", threshold=0.5)

@@ -60,6 +60,16 @@ def test_indices_have_the_tensor_that_they_point_into(
     assert (found.source, found.axis) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "source"), [(models.FLOAT, "r"), (models.HALF, "r"), (models.BOOL, "")]
+)
+def test_indices_stay_indices_in_another_type_that_holds_them(kind: int, source: str) -> None:
+    nodes = [models.node("Relu", "x", "r"), models.node("ArgMax", "r", "i", axis=1),
+             models.node("Cast", "i", "out", to=kind)]  # fmt: skip
+    (found,) = facts(nodes, models.value("out", kind))
+    assert found.source == source
+
+
 def test_sources_are_named_once() -> None:
     one, other = OutputFacts("a", "float32", source="x"), OutputFacts("b", "float32")
     assert sources([one, other, one]) == ["x"]

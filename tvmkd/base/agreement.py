@@ -136,7 +136,8 @@ def judge(output: Output, got: Sequence[np.ndarray | None]) -> Result:
     present = [array for array in got if array is not None]
     if not any(array.size for array in present):
         return Result(output.name, True)
-    of_kind = _floats if output.runs[0][0].dtype.kind == "f" else _integers
+    floats = output.runs[0][0].dtype.kind == "f" and output.source is None
+    of_kind = _floats if floats else _integers
     if len({array.shape for array in present}) == 1:
         return max(of_kind(output, present), key=lambda each: each[0])[1]
     found = []
@@ -197,13 +198,15 @@ def _integers(output: Output, got: Sequence[np.ndarray]) -> Iterator[tuple[float
     slack = allowances(output.source) if output.source is not None else None
     for number, (array, runs) in enumerate(zip(got, output.runs, strict=True)):
         # So that a step below 0 of a uint8 is no 255.
-        wide = [run if run.dtype.itemsize > 4 else run.astype(np.int64) for run in runs]
+        kept = runs[0].dtype.kind == "f" or runs[0].dtype.itemsize > 4
+        wide = [run if kept else run.astype(np.int64) for run in runs]
         found = array.astype(wide[0].dtype)
         low, high = np.minimum.reduce(wide), np.maximum.reduce(wide)
         right = np.asarray((found >= low - output.steps) & (found <= high + output.steps))
         right |= _no_integer(runs[0])
         if output.source is not None and slack is not None and not right.all():
-            right |= _tied(output, output.source, number, array, slack[number])
+            whole = array.dtype.kind != "f" or array == np.rint(array)
+            right |= _tied(output, output.source, number, array, slack[number]) & whole
         wrong = int(right.size - right.sum())
         if not wrong:
             yield 0.0, Result(output.name, True, sample=number)

@@ -213,12 +213,16 @@ def parse(path: Path) -> onnx.ModelProto:
             ) from None
         raise InputError(f"{path}: not an ONNX file") from None
     try:
-        readable = all(isinstance(text, str) for text in _texts(model))
+        # With a line break in it, a name would make two lines of every message.
+        readable = all(
+            isinstance(text, str) and text.splitlines() in ([], [text]) for text in _texts(model)
+        )
     except UnicodeDecodeError:
         readable = False
     if not readable:
         raise InputError(
-            f"{path}: a damaged ONNX file: a name in it is not UTF-8: fetch or export it again"
+            f"{path}: a damaged ONNX file: a name in it is not UTF-8, or has a line break: fetch or "
+            "export it again"
         )
     if not data or not model.ir_version or not model.HasField("graph"):
         what = "an empty file" if not data else "not an ONNX file, or cut short"
@@ -233,6 +237,8 @@ def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
         yield graph.name
         for entry in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
             yield entry.name
+        for entry in (*graph.input, *graph.output):
+            yield from (dim.dim_param for dim in entry.type.tensor_type.shape.dim)
         for node in graph.node:
             yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
             yield from (attribute.name for attribute in node.attribute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,8 @@ class OutputFacts:
         name: of the output.
         precision: the coarsest one that it is computed in; ``qdq`` behind a quantiser.
         quantised: a quantiser made its integers.
-        source: for indices that ArgMax, ArgMin or TopK made: the tensor that they point into.
+        source: for indices that ArgMax, ArgMin or TopK made, of any dtype: the tensor that they
+            point into.
         axis: of ``source`` that they point along.
     """
 
@@ -76,14 +77,19 @@ def _facts(
     if maker is None:
         return OutputFacts(name, precision)
     narrow = kinds.get(name) in (TensorProto.INT8, TensorProto.UINT8)
-    source, axis = _indexed(maker, name, makers)
+    cast = _maker(makers, name, MOVES | {"Cast"})
+    source, axis = "", 0
+    if cast is not None and kinds.get(name) != TensorProto.BOOL:
+        source, axis = _indexed(cast, name, makers)
     return OutputFacts(name, precision, narrow and quantises(maker), source, axis)
 
 
-def _maker(makers: dict[str, onnx.NodeProto], name: str) -> onnx.NodeProto | None:
+def _maker(
+    makers: dict[str, onnx.NodeProto], name: str, moves: Collection[str] = MOVES
+) -> onnx.NodeProto | None:
     """The node that made the values of a tensor, behind those that only move them."""
     node = makers.get(name)
-    while node is not None and node.op_type in MOVES:
+    while node is not None and node.op_type in moves:
         node = makers.get(node.input[0])
     return node
 
