@@ -221,8 +221,8 @@ def parse(path: Path) -> onnx.ModelProto:
         readable = False
     if not readable:
         raise InputError(
-            f"{path}: a damaged ONNX file: a name in it is not UTF-8, or has a line break: fetch or "
-            "export it again"
+            f"{path}: a damaged ONNX file: a name in it is not UTF-8, or has a line break: "
+            "fetch or export it again"
         )
     if not data or not model.ir_version or not model.HasField("graph"):
         what = "an empty file" if not data else "not an ONNX file, or cut short"
