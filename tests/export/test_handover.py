@@ -86,7 +86,7 @@ def test_all_that_follows_a_shape_that_depends_on_the_data_goes_with_it() -> Non
     assert known["d"] == Fact("float32", ())
     assert changing(model, known) == {1, 2}
     left, parts = cut(model, {1}, known)
-    # The sum has a fixed shape again, so that the compiler goes on after it.
+    # The shape of the sum is fixed, so the nodes after it stay with the compiler.
     assert [node.op_type for node in left.graph.node] == ["Relu", OPERATOR, "Add"]
     assert parts[0].outputs == {"d": Fact("float32", ())}
     whole, parts = cut(model, {3}, known)

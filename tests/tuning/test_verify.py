@@ -1,4 +1,4 @@
-"""A wrong kernel is told from a right one, and gets into no records."""
+"""Wrong kernels are detected, and are not written to the records."""
 
 from __future__ import annotations
 

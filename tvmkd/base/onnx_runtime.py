@@ -73,43 +73,33 @@ def open_session(
         Unloadable: ONNX Runtime refuses the model (an InputError).
     """
     onnxruntime = package()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = log_level
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    elif written is not None:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(written)
-        options.add_session_config_entry("session.disable_prepacking", "1")  # it never runs
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
-    if weights is not None:
-        folder = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(folder, str(weights.resolve()))
     source = model if isinstance(model, bytes) else str(model)
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"providers": list(providers)}
     if written is not None:
         # It calls tensors "gemm_input_shape", and fails where one has that name: in its own output.
         more["disabled_optimizers"] = ["MatMulAddFusion"]
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    try:
-        return onnxruntime.InferenceSession(source, options, providers=list(providers), **more)
-    except Exception as error:  # its exceptions have no common base class
-        reason = plain(error)
-    if exact:  # some operators have no exact form
-        return open_session(
-            model,
-            name,
-            threads=threads,
-            optimize=optimize,
-            spin=spin,
-            weights=weights,
-            providers=providers,
-            log_level=log_level,
-            written=written,
-        )
+    reason = ""
+    for precise in (True, False) if exact else (False,):  # some operators have no exact form
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = log_level
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        elif written is not None:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.optimized_model_filepath = str(written)
+            options.add_session_config_entry("session.disable_prepacking", "1")  # it never runs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        if weights is not None:
+            folder = "session.model_external_initializers_file_folder_path"
+            options.add_session_config_entry(folder, str(weights.resolve()))
+        if precise:
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return onnxruntime.InferenceSession(source, options, **more)
+        except Exception as error:  # its exceptions have no common base class
+            reason = plain(error)
     shown = name or ("the model" if isinstance(model, bytes) else str(model))
     raise Unloadable(shown, reason)
 

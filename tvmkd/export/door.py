@@ -165,11 +165,7 @@ class _Original:
                 f"{self._path}: {error} on random inputs: a loop in it may not end; if it is "
                 f"only slow, allow more seconds with {VARIABLE}"
             ) from None
-        if not runs.samples:
-            raise InputError(
-                f"{self._path}: ONNX Runtime accepts none of the inputs ({runs.reason[:160]}); "
-                "give real ones with --inputs FILE.npz"
-            )
+        runs.require_samples()
         self._runs = runs
         return runs
 

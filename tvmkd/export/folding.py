@@ -62,7 +62,7 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _without_external(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with inputs in place of external weights; itself if it has none."""
+    """Replaces external weights by inputs; returns the model itself if it has none."""
     inner = (body for node in nodes(model) for body in bodies(node))
     if any(_external(tensor) for body in inner for tensor in body.initializer):
         raise ValueError("the body of a branch or loop has external weights")

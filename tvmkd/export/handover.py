@@ -1,8 +1,8 @@
 """Cuts nodes that a compiler cannot import out of a model, as models of their own.
 
-What is left has one node in place of each part. A part also takes what the compiler could not take
-from it or give to it: nodes on either side of a tensor whose shape depends on the data, of a
-sequence, or of text.
+In the remaining model one node stands for each part. A part also contains the nodes on both sides
+of a tensor that compilers cannot exchange with it: its shape depends on the data, or it is a
+sequence or text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tvmkd.export.graph import bodies
 from tvmkd.export.subgraph import reads
 
 OPERATOR = "TvmkdHandedOver"
-"""The operator in place of a part; its attribute ``part`` is the part's index."""
+"""The operator of the node that stands for a part; its attribute ``part`` is the part's index."""
 
 Shape = tuple[int | None, ...]
 
@@ -131,7 +131,7 @@ def changing(model: onnx.ModelProto, known: Mapping[str, Fact]) -> set[int]:
 def cut(
     model: onnx.ModelProto, picked: Collection[int], known: Mapping[str, Fact]
 ) -> tuple[onnx.ModelProto, list[Part]]:
-    """The model with one node in place of each part, and the parts.
+    """Cuts parts out; returns the remaining model, with one node for each part, and the parts.
 
     Args:
         model: with fixed input sizes; its nodes are in topological order.

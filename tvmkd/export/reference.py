@@ -87,6 +87,18 @@ class Runs:
         for name in self._given:
             self._runs[name] = [[sample[name]] for sample in self.samples]
 
+    def require_samples(self) -> None:
+        """Makes sure that ONNX Runtime accepts a sample.
+
+        Raises:
+            InputError: it accepts none.
+        """
+        if not self.samples:
+            raise InputError(
+                f"{self._path}: ONNX Runtime accepts none of the inputs ({self.reason}); give real "
+                "ones with --inputs FILE.npz"
+            )
+
     def _add(
         self,
         session: onnxruntime.InferenceSession,

@@ -198,7 +198,6 @@ def _explained(
 ) -> str:
     """Which operator is wrong, in one line."""
     path = model.info.path
-    compiled_from = model.info.normalised or path
     others = [name for name in stack_registry.names() if name != reference.stack]
     wrong = next((each for each in verdict.outputs if not each.agrees), None)
     found = None
@@ -213,7 +212,7 @@ def _explained(
         name = wrong.name if wrong else model.outputs[0]["name"]
         sample = reference.samples[wrong.sample if wrong else 0]
         found = first_difference.find(
-            compiled_from, name, sample, attempt, emit, verdict.reason, path
+            model.info.compiled, name, sample, attempt, emit, verdict.reason, path
         )
     return first_difference.line(path, found, verdict.reason, others)
 

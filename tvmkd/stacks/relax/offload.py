@@ -18,6 +18,7 @@ from tvmkd.byoc.region import ENGINES, Maker, Refused, Region
 from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 from tvmkd.stacks.relax import to_onnx
 from tvmkd.stacks.relax.onnx_operators import Unsupported
+from tvmkd.stacks.relax.outside import one_block
 from tvmkd.stacks.relax.tensorrt import (
     CODEGEN,
     Said,
@@ -148,12 +149,4 @@ def _taken_back(mod: tvm.IRModule, name: str) -> tvm.IRModule:
         },
         attrs=mod.attrs,
     )
-    # One block of dataflow again, as what comes after wants it.
-    whole = tvm.ir.transform.Sequential(
-        [
-            relax.transform.ToNonDataflow(),
-            relax.transform.ConvertToDataflow(),
-            relax.transform.CanonicalizeBindings(),
-        ]
-    )
-    return whole(done)
+    return one_block(done)

@@ -88,7 +88,7 @@ class Outside:
         return bool(new)
 
     def converter(self) -> type:
-        """What imports the node in place of a part: see `tvmkd.stacks.relax.importer.read`."""
+        """The class with which TVM's importer reads the nodes that stand for parts."""
         parts = self.parts
 
         class Converter(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
@@ -143,7 +143,7 @@ class Outside:
         }
 
     def notes(self) -> list[str]:
-        """What a user is told."""
+        """The lines that tell the user what ONNX Runtime runs, and why."""
         count = sum(sum(part.operators.values()) for part in self.parts)
         said = "; ".join(f"{name}: {reason}" for name, reason in self.why.items())
         many = f"{count} nodes" if count > 1 else "one node"
@@ -206,12 +206,16 @@ def in_place(mod: tvm.IRModule) -> tvm.IRModule:
         else function
         for variable, function in mod.functions_items()
     }
+    inlined = relax.transform.InlinePrivateFunctions()(tvm.IRModule(functions, attrs=mod.attrs))
+    return one_block(inlined)
+
+
+def one_block(mod: tvm.IRModule) -> tvm.IRModule:
+    """The module with one block of dataflow in each function, as the passes after it need it."""
     return tvm.ir.transform.Sequential(
         [
-            relax.transform.InlinePrivateFunctions(),
-            # One block of dataflow again, as what comes after wants it.
             relax.transform.ToNonDataflow(),
             relax.transform.ConvertToDataflow(),
             relax.transform.CanonicalizeBindings(),
         ]
-    )(tvm.IRModule(functions, attrs=mod.attrs))
+    )(mod)
