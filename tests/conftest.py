@@ -45,6 +45,20 @@ def workers() -> Iterator[Pool]:
 
 
 @pytest.fixture
+def extras(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Engines whose packages count as installed: none, until a test adds one."""
+    from tvmkd.bench.engines.base import Engine
+
+    found: set[str] = set()
+
+    def lacks(cls: type[Engine], name: str) -> str | None:
+        return f"{name} is not here" if cls.distribution and name not in found else None
+
+    monkeypatch.setattr(Engine, "lacks_package", classmethod(lacks))
+    return found
+
+
+@pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with the models that ONNX Runtime opens: a file's name, or ``bytes``."""
     import onnxruntime

@@ -19,6 +19,8 @@ from tvmkd.tensorrt import ssh
 
 ONNX = Path("m.onnx")
 
+pytestmark = pytest.mark.usefixtures("extras")
+
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -52,6 +54,12 @@ def test_without_names_everything_runs_whose_file_was_given() -> None:
     assert _names(selection.select((), files)) == ["onnxruntime", "tvm:untuned", "tvm"]
     found = selection.select((), Files(ONNX), gpu=["tensorrt-rtx"])
     assert _names(found) == ["onnxruntime", "tensorrt-rtx"]
+
+
+def test_without_names_an_extra_runs_where_it_is_installed(extras: set[str]) -> None:
+    assert _names(selection.select(["openvino"], Files(ONNX))) == ["openvino"]
+    extras.add("openvino")
+    assert _names(selection.select((), Files(ONNX))) == ["onnxruntime", "openvino"]
 
 
 def test_two_artifacts_are_told_apart_by_their_stacks() -> None:

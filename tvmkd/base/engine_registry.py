@@ -27,6 +27,7 @@ ENGINES: dict[str, str] = {
     "onnxruntime": "tvmkd.bench.engines.ort:OrtEngine",
     "onnxruntime:cuda": "tvmkd.bench.engines.ort:OrtCudaEngine",
     "onnxruntime:tensorrt": "tvmkd.bench.engines.ort:OrtTensorRTEngine",
+    "openvino": "tvmkd.bench.engines.openvino:OpenVinoEngine",
     "tensorrt": "tvmkd.bench.engines.tensorrt:TensorRTEngine",
     "tensorrt-rtx": "tvmkd.bench.engines.tensorrt:TensorRTRtxEngine",
     "tensorrt@board": "tvmkd.bench.engines.tensorrt_board:TensorRTBoardEngine",

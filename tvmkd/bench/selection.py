@@ -84,7 +84,7 @@ def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
 def select(
     names: Sequence[str], files: Files, precision: str = "fp32", gpu: Sequence[str] = ()
 ) -> list[EngineSpec]:
-    """The named engines, or without names every engine whose file was given.
+    """The named engines, or without names every engine whose file was given and that is installed.
 
     Args:
         names: registered names or ``package.module:Class``.
@@ -103,6 +103,8 @@ def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
         kind = engine_class(name)
         if kind.link is not None or kind.needs_gpu():
             return name in gpu
+        if kind.lacks(name) is not None:  # an extra that is not installed
+            return False
         return files.of(name) is not None and (kind.file != "artifact" or name in shown)
 
     shown = _shown(files.artifacts)

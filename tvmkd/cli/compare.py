@@ -29,9 +29,9 @@ from tvmkd.cli._options import (
     type=label,
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), tensorrt, "
-    "tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or package.module:Class; several "
-    "times. Without it: all that have what they need.",
+    help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), openvino, "
+    "tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or package.module:Class; "
+    "several times. Without it: all that have what they need.",
 )
 @click.option(
     "--artifact",

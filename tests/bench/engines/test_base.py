@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from engines_for_tests import Matmul
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.bench.engines.base import as_list, size_of
 from tvmkd.bench.spec import EngineSpec
 
@@ -33,3 +33,17 @@ def test_path_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         Matmul(EngineSpec("m", "k", tmp_path / "none"), 1).path()
     assert Matmul(EngineSpec("m", "k"), 1).size_bytes() is None
+
+
+def test_the_first_package_that_is_missing_is_named_with_the_command_for_all() -> None:
+    class Needs(Matmul):
+        distribution = "numpy no-such-package another"
+
+    engine = Needs(EngineSpec("m", "mine"), 1)
+    wanted = "mine needs no-such-package: pip install numpy no-such-package another"
+    assert Needs.lacks("mine") == wanted
+    with pytest.raises(MissingError, match=wanted):
+        engine.require()
+    Needs.distribution = "numpy"
+    engine.require()
+    assert Needs.lacks("mine") is None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.base.tolerance import ENGINE
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.timing.loop import time_calls
@@ -46,8 +46,9 @@ class Engine(abc.ABC):
         precisions: precisions that can be requested in addition to the model's own.
         tolerance: largest error allowed for each precision, relative to the output's largest
             magnitude.
-        distribution: Python package that it needs in addition to tvmkd's requirements.
-        how: command that installs this package. None: ``pip install`` with its name.
+        distribution: Python packages that it needs in addition to tvmkd's requirements, separated
+            by spaces.
+        how: command that installs them. None: ``pip install`` with their names.
     """
 
     file: ClassVar[File] = "onnx"
@@ -83,13 +84,27 @@ class Engine(abc.ABC):
 
         if cls.needs_gpu() and device.find() is None:
             return f"{name} needs an NVIDIA GPU and its driver (nvidia-smi shows them)"
-        if cls.distribution is not None:
+        return cls.lacks_package(name)
+
+    @classmethod
+    def lacks_package(cls, name: str) -> str | None:
+        """The first package of `distribution` that is not installed, as `lacks`."""
+        for package in (cls.distribution or "").split():
             try:
-                metadata.distribution(cls.distribution)
+                metadata.distribution(package)
             except metadata.PackageNotFoundError:
-                how = cls.how or f"pip install {cls.distribution}"
-                return f"{name} needs {cls.distribution}: {how}"
+                return f"{name} needs {package}: {cls.how or f'pip install {cls.distribution}'}"
         return None
+
+    def require(self) -> None:
+        """Called in `prepare` before the engine's libraries are imported.
+
+        Raises:
+            MissingError: one of its packages is not installed.
+        """
+        lack = self.lacks_package(self.spec.kind)
+        if lack is not None:
+            raise MissingError(lack)
 
     def __init__(self, spec: EngineSpec, threads: int) -> None:
         self.spec = spec
