@@ -12,6 +12,7 @@ from tvm import s_tir
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relax import cuda as relax_cuda
+from tvmkd.stacks.relax import vector_math
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
 from tvmkd.stacks.relax.tasks import kernels, put_back, scheduled
@@ -57,6 +58,7 @@ class RelaxBuilder:
         whole = put_back(self._fused, modules)
         if self._target.kind.name == "cuda":
             whole = relax_cuda.with_default_schedules(whole, self._target)
+        vector_math.install()
         with self._target:
             executable = tvm.compile(keep_nan(whole), self._target)
         executable.export_library(str(path), fcompile=self._linker)

@@ -1,0 +1,110 @@
+"""exp, log, tanh, erf and sigmoid without calls of the C library."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from in_tvm import INSIDE, inside
+from scipy import special
+
+if INSIDE:
+    import tvm
+    from tvm import s_tir, te, tirx
+
+    from tvmkd.stacks.relax import vector_math
+
+FUNCTIONS: dict[str, Any] = {
+    "erf": special.erf,
+    "exp": np.exp,
+    "log": np.log,
+    "sigmoid": special.expit,
+    "tanh": np.tanh,
+}
+ONNX = {name: name.capitalize() for name in FUNCTIONS}
+HOST = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "x86-64-v3"}
+SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+def compiled(name: str, size: int, lanes: int, target: dict[str, Any] | None = None) -> Any:
+    vector_math.install()
+    x = te.placeholder((size,), name="x")
+    y = te.compute((size,), lambda i: getattr(tirx, name)(x[i]), name="y")
+    schedule = s_tir.Schedule(te.create_prim_func([x, y]).with_attr("global_symbol", "main"))
+    _, inner = schedule.split(schedule.get_loops("y")[0], [None, lanes])
+    schedule.vectorize(inner)
+    return tvm.tirx.build(schedule.mod, target=tvm.target.Target(target or HOST))
+
+
+def from_onnxruntime(name: str, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node(ONNX[name], ["x"], ["y"])],
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(None, {"x": x})[0]
+
+
+def ulps(got: np.ndarray, exact: np.ndarray) -> float:
+    """The largest error, in units of the last place of the exact result as float32.
+
+    Results below the smallest normal number are left out.
+    """
+    rounded = exact.astype(np.float32)
+    known = np.isfinite(rounded) & (np.abs(rounded) >= SMALLEST)
+    error = np.abs(got[known].astype(np.float64) - exact[known])
+    return float((error / np.spacing(np.abs(rounded[known]))).max())
+
+
+@pytest.mark.parametrize("which", FUNCTIONS)
+@inside("relax")
+def test_errors_over_all_of_float32(which: str) -> None:
+    step = 40_009  # a prime: every exponent, both signs, any mantissa
+    x = np.arange(0, 2**32, step, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    special_values = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 88.72, 88.8, -87.3, -103.9]
+    edges = [np.nextafter(np.float32(v), np.float32(w)) for v in (0.625, 1, 10) for w in (0, 99)]
+    x = np.concatenate([x, np.linspace(-12, 12, 60_000), special_values, edges]).astype("float32")
+    x = np.concatenate([x, np.zeros(-x.size % 8, np.float32)])
+    y = tvm.runtime.tensor(np.empty_like(x))
+    compiled(which, x.size, 8)["main"](tvm.runtime.tensor(x), y)
+    got = y.numpy()
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[which](x.astype(np.float64))
+        rounded = exact.astype(np.float32)
+    assert np.array_equal(np.isnan(got), np.isnan(rounded))
+    infinite = np.isinf(rounded)
+    assert np.array_equal(got[infinite], rounded[infinite])
+    denormal = np.abs(rounded) < SMALLEST
+    assert np.all(np.abs(got[denormal]) <= SMALLEST)
+    ours, theirs = ulps(got, exact), ulps(from_onnxruntime(which, x), exact)
+    assert ours <= max(2.0, theirs), f"{ours:.2f} ulp; ONNX Runtime {theirs:.2f}"
+    assert ours <= 3.0
+
+
+@pytest.mark.parametrize("which", FUNCTIONS)
+@inside("relax")
+def test_scalars_and_ragged_vectors_are_the_same(which: str) -> None:
+    x = np.linspace(0.01, 4, 35).astype(np.float32)
+    outputs = []
+    for lanes in (1, 7):
+        y = tvm.runtime.tensor(np.empty_like(x))
+        compiled(which, x.size, lanes)["main"](tvm.runtime.tensor(x), y)
+        outputs.append(y.numpy())
+    np.testing.assert_allclose(*outputs, rtol=3e-7)
+
+
+@pytest.mark.parametrize("which", FUNCTIONS)
+@inside("relax")
+def test_a_board_calls_no_library_either(which: str) -> None:
+    board = {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a57"}
+    assembly = compiled(which, 64, 8, board).inspect_source("asm")
+    assert not re.search(rf"\bbl\s+{which}f?\b", assembly)
+    assert re.search(r"fmla\s+v\d+\.4s", assembly), "four lanes at a time"

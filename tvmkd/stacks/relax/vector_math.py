@@ -1,0 +1,201 @@
+"""exp, log, tanh, erf and sigmoid as arithmetic that LLVM vectorises, for every CPU target.
+
+TVM compiles them to calls of the C library, one call for each element. These rules replace an
+intrinsic after the loops are vectorised, so schedules, records and task keys do not change. The
+methods are those of Cody and Waite (*Software Manual for the Elementary Functions*, 1980): reduce
+the range, evaluate a polynomial, undo the reduction. The coefficients are minimax fits (Remez);
+`tests/stacks/relax/test_vector_math.py` measures the errors over all of float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm import tirx
+from tvm.tirx import register_intrin_lowering
+
+ROUND = 12582912.0
+"""1.5 * 2**23: adding it rounds a float32 to an integer, which its low bits then hold."""
+ROUND_BITS = 0x4B400000
+LN2_HIGH, LN2_LOW = 0.693145751953125, 1.4286068203094173e-06
+"""ln 2 in two parts: the first one's products with integers up to 2**11 are exact."""
+
+EXP = [0.49999999, 0.16666519641876221, 0.041668392717838287, 0.008368780836462975,
+       0.0013814462581649423]  # fmt: skip
+"""(exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2."""
+TANH = [-0.33333280682563782, 0.13331441581249237, -0.053739711642265320, 0.020639078691601753,
+        -0.0057049779221415520]  # fmt: skip
+"""(tanh(a) / a - 1) / a**2 in powers of a**2, for a <= 0.625."""
+ERF = [0.12837916612625122, -0.37612625956535339, 0.11283585429191589, -0.026853810995817184,
+       0.0051883268170058727, -0.00080101867206394672, 7.8538396337535233e-05]  # fmt: skip
+"""erf(a) / a - 1 in powers of a**2, for a <= 1."""
+ERFC = [-0.00018803389684762806, 1.1295783519744873, 0.63321995735168457, 0.10841852426528931,
+        -0.025208225473761559, 0.0042045507580041885, -0.00044133426854386926,
+        2.1686681066057645e-05]  # fmt: skip
+"""-log(erfc(a)) for 1 <= a <= 3.93, above which erf rounds to 1."""
+LOG = [0.33333313465118408, -0.25000008940696716, 0.20002119243144989, -0.16667996346950531,
+       0.14219555258750916, -0.12405589967966080, 0.11888145655393600, -0.11675638705492020,
+       0.067466609179973602]  # fmt: skip
+"""(log(1 + r) - r + r**2 / 2) / r**3 for sqrt(1/2) - 1 <= r <= sqrt(2) - 1."""
+
+Rule = Callable[["_Lanes", Any], Any]
+
+
+class _Lanes:
+    """Builds expressions over the lanes of one vector (or over one scalar).
+
+    Args:
+        lanes: number of elements; 1 for a scalar.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        suffix = f"x{lanes}" if lanes > 1 else ""
+        self.floats, self.ints = f"float32{suffix}", f"int32{suffix}"
+        self._bound: list[tuple[Any, Any]] = []
+
+    def f(self, value: float) -> Any:
+        """A float32 constant in every lane."""
+        return tirx.const(value, self.floats)
+
+    def i(self, value: int) -> Any:
+        """An int32 constant in every lane."""
+        return tirx.const(value, self.ints)
+
+    def let(self, value: Any, integer: bool = False) -> Any:
+        """A variable with this value: an expression that is read twice is computed once."""
+        variable = tirx.Var(f"v{len(self._bound)}", self.ints if integer else self.floats)
+        self._bound.append((variable, value))
+        return variable
+
+    def closed(self, result: Any) -> Any:
+        """The result with the variables bound."""
+        for variable, value in reversed(self._bound):
+            result = tirx.Let(variable, value, result)
+        return result
+
+    def bits(self, value: Any) -> Any:
+        """The bits of floats as integers."""
+        return tirx.reinterpret(self.ints, value)
+
+    def floating(self, value: Any) -> Any:
+        """Integers as the floats with these bits."""
+        return tirx.reinterpret(self.floats, value)
+
+    def polynomial(self, at: Any, coefficients: Sequence[float]) -> Any:
+        """Horner's scheme, lowest power first."""
+        total = self.f(coefficients[-1])
+        for factor in reversed(coefficients[:-1]):
+            total = total * at + self.f(factor)
+        return total
+
+    def power_of_two(self, exponent: Any) -> Any:
+        """2**exponent for -126 <= exponent <= 127."""
+        return self.floating(tirx.shift_left(exponent + self.i(127), self.i(23)))
+
+    def reduced_exp(self, x: Any) -> tuple[Any, Any]:
+        """exp(x) as ``(p, n)`` with exp(x) = p * 2**n and p near 1."""
+        shifted = self.let(x * self.f(1 / math.log(2)) + self.f(ROUND))
+        whole = self.let(shifted - self.f(ROUND))
+        r = self.let(x - whole * self.f(LN2_HIGH) - whole * self.f(LN2_LOW))
+        p = self.polynomial(r, EXP) * (r * r) + r + self.f(1)
+        return self.let(p), self.let(self.bits(shifted) - self.i(ROUND_BITS), integer=True)
+
+    def small_exp(self, x: Any) -> Any:
+        """exp(x) for -87 <= x <= 88."""
+        p, n = self.reduced_exp(x)
+        return p * self.power_of_two(n)
+
+
+def _exp(on: _Lanes, x: Any) -> Any:
+    # Comparisons with NaN are false, so NaN stays. Below the bounds the result is 0 or infinite.
+    low, high = on.f(-104.0), on.f(89.0)
+    x = on.let(tirx.Select(low > x, low, x))
+    x = on.let(tirx.Select(high < x, high, x))
+    p, n = on.reduced_exp(x)
+    # In two steps: 2**n alone would overflow before the product does, and lose denormals.
+    half = on.let(tirx.shift_right(n, on.i(1)), integer=True)
+    return p * on.power_of_two(half) * on.power_of_two(n - half)
+
+
+def _sigmoid(on: _Lanes, x: Any) -> Any:
+    # exp(-x) is less than half an ulp of 1 above 87, and infinite below -88.4.
+    low, high = on.f(-87.0), on.f(89.0)
+    negative = on.let(on.f(0) - x)
+    y = on.let(tirx.Select(low > negative, low, negative))
+    y = on.let(tirx.Select(high < y, high, y))
+    return on.f(1) / (on.f(1) + on.small_exp(y))
+
+
+def _absolute(on: _Lanes, x: Any) -> Any:
+    return on.let(on.floating(tirx.bitwise_and(on.bits(x), on.i(0x7FFFFFFF))))
+
+
+def _with_sign(on: _Lanes, size: Any, x: Any) -> Any:
+    sign = tirx.bitwise_and(on.bits(x), on.i(-0x80000000))
+    return on.floating(tirx.bitwise_or(on.bits(size), sign))
+
+
+def _tanh(on: _Lanes, x: Any) -> Any:
+    a = _absolute(on, x)
+    z = on.let(x * x)
+    small = on.let(x + x * z * on.polynomial(z, TANH))
+    bound = on.f(10.0)
+    most = on.let(tirx.Select(bound < a, bound, a))
+    large = on.f(1) - on.f(2) / (on.small_exp(most + most) + on.f(1))
+    return tirx.Select(a < on.f(0.625), small, _with_sign(on, on.let(large), x))
+
+
+def _erf(on: _Lanes, x: Any) -> Any:
+    a = _absolute(on, x)
+    bound = on.f(3.93)
+    most = on.let(tirx.Select(bound < a, bound, a))
+    large = on.f(1) - on.small_exp(on.let(on.f(0) - on.polynomial(most, ERFC)))
+    small = on.let(x + x * on.polynomial(on.let(x * x), ERF))
+    return tirx.Select(a < on.f(1), small, _with_sign(on, on.let(large), x))
+
+
+def _log(on: _Lanes, x: Any) -> Any:
+    tiny = on.let(tirx.Select(x < on.f(1.17549435e-38), x * on.f(8388608.0), x))
+    bits = on.let(on.bits(tiny), integer=True)
+    # The exponent that leaves a mantissa from sqrt(1/2) up to sqrt(2).
+    e = on.let(tirx.shift_right(bits - on.i(0x3F3504F3), on.i(23)), integer=True)
+    r = on.let(on.floating(bits - tirx.shift_left(e, on.i(23))) - on.f(1))
+    scaled = tirx.Select(x < on.f(1.17549435e-38), on.f(23.0), on.f(0.0))
+    n = on.let(tirx.Cast(on.floats, e) - scaled)
+    z = on.let(r * r)
+    tail = on.polynomial(r, LOG) * r * z - z * on.f(0.5) + n * on.f(LN2_LOW)
+    found = on.let(n * on.f(LN2_HIGH) + (r + tail))
+    found = tirx.Select(x < on.f(math.inf), found, x)  # infinity and NaN
+    found = tirx.Select(on.let(x) > on.f(0), found, on.f(math.nan))
+    return tirx.Select(tirx.EQ(x, on.f(0)), on.f(-math.inf), found)
+
+
+RULES: dict[str, Rule] = {
+    "tirx.erf": _erf,
+    "tirx.exp": _exp,
+    "tirx.log": _log,
+    "tirx.sigmoid": _sigmoid,
+    "tirx.tanh": _tanh,
+}
+
+
+def _lowered(rule: Rule) -> Callable[[Any], Any]:
+    def lower(call: Any) -> Any:
+        dtype = str(call.ty)
+        kind, _, lanes = dtype.partition("x")
+        if kind != "float32" or not (lanes or "1").isdigit():
+            return call  # the next rule's
+        on = _Lanes(int(lanes or 1))
+        return on.closed(rule(on, on.let(call.args[0])))
+
+    return lower
+
+
+@functools.cache
+def install() -> None:
+    """Registers the rules for the LLVM target of this process, once."""
+    for name, rule in RULES.items():
+        register_intrin_lowering(name, target="llvm", f=_lowered(rule), level=99)
