@@ -43,7 +43,7 @@ def test_a_convolution_of_two_images() -> None:
         weight = normal(channels, 3, *size)
         for strides, pads, dilation in WAYS:
             found = computed(
-                lambda a, w, c=channels, s=strides, p=pads, d=dilation: kernels.conv2d(
+                lambda a, w, c=channels, s=strides, p=pads, d=dilation: kernels.convolution(
                     a, w, c, s, p, d
                 ),
                 x,

@@ -8,6 +8,7 @@ any tile that the tuner selects. (oneDNN and MLAS use this layout in their block
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,65 +26,174 @@ FUSABLE = {"op_pattern": 4}
 
 
 def pack(weight: np.ndarray) -> np.ndarray:
-    """Packs ``[OC, IC, KH, KW]`` as ``[ceil(OC/8), KH, KW, IC, 8]``, padded with zeros."""
-    channels = weight.shape[0]
+    """Packs ``[OC, IC, *kernel]`` as ``[ceil(OC/8), *kernel, IC, 8]``, padded with zeros."""
+    channels, inner, *kernel = weight.shape
     blocks = -(-channels // LANES)
-    padded = np.zeros((blocks * LANES, *weight.shape[1:]), weight.dtype)
+    padded = np.zeros((blocks * LANES, inner, *kernel), weight.dtype)
     padded[:channels] = weight
-    return np.ascontiguousarray(
-        padded.reshape(blocks, LANES, *weight.shape[1:]).transpose(0, 3, 4, 2, 1)
-    )
+    split = padded.reshape(blocks, LANES, inner, *kernel)
+    taps = range(3, 3 + len(kernel))
+    return np.ascontiguousarray(split.transpose(0, *taps, 2, 1))
 
 
-def _pad(x: te.Tensor, pads: Sequence[int]) -> te.Tensor:
-    top, left, bottom, right = pads
-    if not any(pads):
+def merged_groups(weight: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
+    """A grouped convolution's weight ``[OC, IC/groups, *kernel]`` with whole blocks in each group.
+
+    Neighbouring groups become one, with zeros where they do not read each other's channels. None:
+    no number of groups gives whole blocks, and all of them would be too many.
+
+    Returns:
+        the weight, and the number of groups that is left.
+    """
+    per_group, inner, *kernel = weight.shape[0] // groups, *weight.shape[1:]
+    joined = LANES // math.gcd(per_group, LANES)
+    if groups % joined:
+        if groups > LANES:
+            return None
+        joined = groups
+    shape = (groups // joined, joined, per_group, joined, inner, *kernel)
+    apart = weight.reshape(groups // joined, joined, per_group, inner, *kernel)
+    wide = np.zeros(shape, weight.dtype)
+    for one in range(joined):
+        wide[:, one, :, one] = apart[:, one]
+    return wide.reshape(weight.shape[0], joined * inner, *kernel), groups // joined
+
+
+def phase_weights(weight: np.ndarray, strides: Sequence[int], groups: int) -> np.ndarray:
+    """A transposed convolution's weight as that of a convolution with stride 1.
+
+    Its outputs fall into one phase for each combination of strides; each phase is a convolution
+    with every stride-th tap, in reverse. (Shi et al., *Is the deconvolution layer the same as a
+    convolutional layer?*, 2016.)
+
+    Args:
+        weight: ``[IC, OC/groups, *kernel]``.
+
+    Returns:
+        ``[groups * phases * OC/groups, IC/groups, *taps]``.
+    """
+    inner, per_group, *kernel = weight.shape
+    taps = [-(-size // stride) for size, stride in zip(kernel, strides, strict=True)]
+    whole = [count * stride for count, stride in zip(taps, strides, strict=True)]
+    padded = np.zeros((groups, inner // groups, per_group, *whole), weight.dtype)
+    padded[(..., *map(slice, kernel))] = weight.reshape(groups, inner // groups, per_group, *kernel)
+    # Each axis as [taps, phases], then [g, IC/g, OC/g, t.., p..] to [g, p.., OC/g, IC/g, t..].
+    pairs = [size for pair in zip(taps, strides, strict=True) for size in pair]
+    split = padded.reshape(*padded.shape[:3], *pairs)
+    rank = len(kernel)
+    t, p = [3 + 2 * i for i in range(rank)], [4 + 2 * i for i in range(rank)]
+    moved = split.transpose(0, *p, 2, 1, *t)[(..., *[slice(None, None, -1)] * rank)]
+    phases = math.prod(strides)
+    return np.ascontiguousarray(moved.reshape(groups * phases * per_group, inner // groups, *taps))
+
+
+def _pad(x: te.Tensor, pads: Sequence[int], repeat: int = 1) -> te.Tensor:
+    """Zeros round the axes between the first and the last; each channel ``repeat`` times."""
+    if not any(pads) and repeat == 1:
         return x
-    n, height, width, channels = x.shape
+    n, *sizes, channels = x.shape
+    before, after = pads[: len(sizes)], pads[len(sizes) :]
     zero = tirx.const(0, x.dtype)
-    return te.compute(
-        (n, height + top + bottom, width + left + right, channels),
-        lambda b, i, j, c: tirx.if_then_else(
-            tirx.all(i >= top, i < height + top, j >= left, j < width + left),
-            x[b, i - top, j - left, c],
-            zero,
-        ),
-        name=PAD,
-    )
+
+    def value(b: Any, *at: Any) -> Any:
+        *place, c = at
+        inner = [i - first for i, first in zip(place, before, strict=True)]
+        found = x[(b, *inner, c if repeat == 1 else c // repeat)]
+        if not any(pads):
+            return found
+        bounds = [
+            bound
+            for i, first, last, size in zip(place, before, after, sizes, strict=True)
+            for bound in [
+                *([i >= first] if first or last else []),
+                *([i < size + first] if first or last else []),
+            ]
+        ]
+        return tirx.if_then_else(tirx.all(*bounds), found, zero)
+
+    padded = [size + first + last for size, first, last in zip(sizes, before, after, strict=True)]
+    return te.compute((n, *padded, channels * repeat), value, name=PAD)
 
 
 def _extent(size: Any, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
     return (int(size) + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def conv2d(
+class _Window:
+    """The sizes of a convolution: its output's, and where it reads the padded input.
+
+    Args:
+        sizes, kernel: of the input and of the window, by spatial axis.
+        strides, dilation: by spatial axis.
+        pads: those in front of each axis, then those behind each.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[Any],
+        kernel: Sequence[int],
+        strides: Sequence[int],
+        pads: Sequence[int],
+        dilation: Sequence[int],
+    ) -> None:
+        rank = len(sizes)
+        self.out = [
+            _extent(sizes[i], kernel[i], strides[i], pads[i], pads[rank + i], dilation[i])
+            for i in range(rank)
+        ]
+        names = [f"k{'dhw'[3 - rank + i]}" for i in range(rank)]
+        self.taps = [te.reduce_axis((0, k), name) for k, name in zip(kernel, names, strict=True)]
+        self._strides, self._dilation = strides, dilation
+
+    def at(self, place: Sequence[Any]) -> list[Any]:
+        """The input's place under the current tap of the window at ``place``."""
+        return [
+            i * stride + tap * dilation
+            for i, stride, tap, dilation in zip(
+                place, self._strides, self.taps, self._dilation, strict=True
+            )
+        ]
+
+
+def convolution(
     x: te.Tensor,
     weight: te.Tensor,
     channels: int,
     strides: Sequence[int],
     pads: Sequence[int],
     dilation: Sequence[int],
+    groups: int = 1,
 ) -> te.Tensor:
-    """2-D convolution: x ``[N, H, W, IC]``, weight packed by `pack`, out ``[N, OH, OW, OC]``."""
-    n, height, width, inner = x.shape
-    blocks, kh, kw = (int(v) for v in weight.shape[:3])
-    out_h = _extent(height, kh, strides[0], pads[0], pads[2], dilation[0])
-    out_w = _extent(width, kw, strides[1], pads[1], pads[3], dilation[1])
+    """Convolution over one, two or three axes, channels last.
+
+    Args:
+        x: ``[N, *sizes, IC]``.
+        weight: ``[OC/8, *kernel, IC/groups, 8]``, see `pack`.
+        channels: of the output, at most the weight's.
+        pads: in front of each axis, then behind each.
+        groups: each with a whole number of blocks of the weight.
+
+    Returns:
+        ``[N, *sizes, channels]``.
+    """
+    n, *sizes, _ = x.shape
+    blocks, *kernel = (int(v) for v in weight.shape[:-2])
+    inner = int(weight.shape[-2])
+    window = _Window(sizes, kernel, strides, pads, dilation)
     padded = _pad(x, pads)
-    i, j = te.reduce_axis((0, kh), "kh"), te.reduce_axis((0, kw), "kw")
     k = te.reduce_axis((0, inner), "ic")
-    out = te.compute(
-        (n, out_h, out_w, blocks * LANES),
-        lambda b, h, w, c: te.sum(
-            padded[b, h * strides[0] + i * dilation[0], w * strides[1] + j * dilation[1], k]
-            * weight[c // LANES, i, j, k, c % LANES],
-            axis=[i, j, k],
-        ),
-        name=PACKED,
-    )
-    if blocks * LANES == channels:
+    width = blocks * LANES
+
+    def product(b: Any, *at: Any) -> Any:
+        *place, c = at
+        channel = k if groups == 1 else c // (width // groups) * inner + k
+        factor = weight[(c // LANES, *window.taps, k, c % LANES)]
+        return te.sum(padded[(b, *window.at(place), channel)] * factor, axis=[*window.taps, k])
+
+    out = te.compute((n, *window.out, width), product, name=PACKED)
+    if width == channels:
         return out
-    return te.compute((n, out_h, out_w, channels), lambda b, h, w, c: out[b, h, w, c], name="crop")
+    return te.compute((n, *window.out, channels), lambda *at: out[at], name="crop")
 
 
 def depthwise(
@@ -93,22 +203,95 @@ def depthwise(
     pads: Sequence[int],
     dilation: Sequence[int],
 ) -> te.Tensor:
-    """Depthwise convolution: x ``[N, H, W, C]``, weight ``[KH, KW, C]``, out ``[N, OH, OW, C]``."""
-    n, height, width, channels = x.shape
-    kh, kw = (int(v) for v in weight.shape[:2])
-    out_h = _extent(height, kh, strides[0], pads[0], pads[2], dilation[0])
-    out_w = _extent(width, kw, strides[1], pads[1], pads[3], dilation[1])
-    padded = _pad(x, pads)
-    i, j = te.reduce_axis((0, kh), "kh"), te.reduce_axis((0, kw), "kw")
+    """Depthwise convolution over one, two or three axes, channels last.
+
+    Args:
+        x: ``[N, *sizes, C]``.
+        weight: ``[*kernel, C * multiplier]``; output channel ``c`` reads channel
+            ``c // multiplier``.
+
+    Returns:
+        ``[N, *sizes, C * multiplier]``.
+    """
+    n, *sizes, inner = x.shape
+    *kernel, channels = (int(v) for v in weight.shape)
+    window = _Window(sizes, kernel, strides, pads, dilation)
+    padded = _pad(x, pads, channels // int(inner))
+
+    def product(b: Any, *at: Any) -> Any:
+        *place, c = at
+        return te.sum(
+            padded[(b, *window.at(place), c)] * weight[(*window.taps, c)], axis=window.taps
+        )
+
+    return te.compute((n, *window.out, channels), product, name=DEPTHWISE)
+
+
+def phases_together(
+    x: te.Tensor, channels: int, sizes: Sequence[int], strides: Sequence[int],
+    pads: Sequence[int], groups: int,
+) -> te.Tensor:  # fmt: skip
+    """The last step of a transposed convolution: puts its phases side by side.
+
+    Args:
+        x: ``[N, *places, groups * phases * channels / groups]``, one phase for each combination of
+            ``strides``.
+        channels: of the output.
+        sizes: of the output.
+        pads: what is cut off in front of each axis.
+
+    Returns:
+        ``[N, *sizes, channels]``.
+    """
+    per_group, phases = channels // groups, math.prod(strides)
+
+    def value(b: Any, *at: Any) -> Any:
+        *place, c = at
+        full = [i + pad for i, pad in zip(place, pads, strict=True)]
+        first = [pad // stride for pad, stride in zip(pads, strides, strict=True)]
+        phase: Any = 0
+        for i, stride in zip(full, strides, strict=True):
+            phase = phase * stride + i % stride
+        source = [
+            i // stride - start for i, stride, start in zip(full, strides, first, strict=True)
+        ]
+        return x[(b, *source, (c // per_group * phases + phase) * per_group + c % per_group)]
+
+    return te.compute((x.shape[0], *sizes, channels), value, name="phases")
+
+
+def pack_right(y: te.Tensor) -> te.Tensor:
+    """Packs the right side of a matrix product: ``[B, K, N]`` to ``[B, ceil(N/8), K, 8]``.
+
+    Beyond the last column it repeats it: those sums are cut off.
+    """
+    batch, inner, columns = y.shape
+    blocks = -(-int(columns) // LANES)
     return te.compute(
-        (n, out_h, out_w, channels),
-        lambda b, h, w, c: te.sum(
-            padded[b, h * strides[0] + i * dilation[0], w * strides[1] + j * dilation[1], c]
-            * weight[i, j, c],
-            axis=[i, j],
-        ),
-        name=DEPTHWISE,
+        (batch, blocks, inner, LANES),
+        lambda b, o, k, lane: y[b, k, _within(o * LANES + lane, columns)],
+        name="pack_right",
     )
+
+
+def _within(index: Any, size: Any) -> Any:
+    """An index that stays below ``size``; nothing where it does anyway."""
+    return index if int(size) % LANES == 0 else tirx.min(index, size - 1)
+
+
+def batch_matmul(x: te.Tensor, packed: te.Tensor, columns: int) -> te.Tensor:
+    """Matrix products of a batch: ``[B, M, K]`` and `pack_right`'s result to ``[B, M, N]``."""
+    batch, rows, inner = x.shape
+    blocks = int(packed.shape[1])
+    k = te.reduce_axis((0, inner), "ic")
+    out = te.compute(
+        (batch, rows, blocks * LANES),
+        lambda b, i, c: te.sum(x[b, i, k] * packed[b, c // LANES, k, c % LANES], axis=[k]),
+        name=PACKED,
+    )
+    if blocks * LANES == columns:
+        return out
+    return te.compute((batch, rows, columns), lambda *at: out[at], name="crop")
 
 
 def dense(x: te.Tensor, weight: te.Tensor, channels: int) -> te.Tensor:

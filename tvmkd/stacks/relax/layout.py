@@ -16,25 +16,25 @@ import tvm
 from tvm import relax
 from tvm.ir.expr import GenericConst
 
-from tvmkd.stacks.relax import kernels as packed
-from tvmkd.stacks.relax import winograd
+from tvmkd.stacks.relax import convolution
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-AXIS_LAST = {0: 0, 1: 3, 2: 1, 3: 2}
+RANKS = (3, 4, 5)
+"""Batch, channels, and one to three spatial axes."""
 
-ELEMENTWISE = {
-    f"relax.{name}"
-    for name in [
-        *("abs", "add", "ceil", "clip", "divide", "erf", "exp", "floor", "greater", "less", "log"),
-        *("maximum", "minimum", "multiply", "negative", "nn.gelu", "nn.gelu_tanh", "nn.leakyrelu"),
-        *("nn.relu", "nn.relu6", "nn.silu", "power", "round", "rsqrt", "sigmoid", "sqrt", "square"),
-        *("subtract", "tanh", "where"),
-    ]
-}
+_NAMES = """
+abs acos asin atan ceil clip cos cosh divide equal erf exp floor greater greater_equal isfinite
+isinf isnan less less_equal log logical_and logical_not logical_or maximum minimum mod multiply
+negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.selu nn.silu nn.softplus not_equal
+power round rsqrt sigmoid sign sin sinh sqrt square subtract add tan tanh trunc where
+"""
+ELEMENTWISE = {f"relax.{name}" for name in _NAMES.split()}
 POOLS = {
-    "relax.nn.max_pool2d": relax.op.nn.max_pool2d,
-    "relax.nn.avg_pool2d": relax.op.nn.avg_pool2d,
+    f"relax.nn.{kind}_pool{rank}d": getattr(relax.op.nn, f"{kind}_pool{rank}d")
+    for kind in ("max", "avg")
+    for rank in (1, 2, 3)
 }
+CONVOLUTIONS = {f"relax.nn.conv{rank}d" for rank in (1, 2, 3)}
+TRANSPOSED = {f"{name}_transpose" for name in CONVOLUTIONS}
 REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
@@ -60,6 +60,21 @@ def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
     return builder.get()
 
 
+def to_last(rank: int) -> list[int]:
+    """The permutation from channels first to channels last."""
+    return [0, *range(2, rank), 1]
+
+
+def to_first(rank: int) -> list[int]:
+    """The permutation from channels last to channels first."""
+    return [0, rank - 1, *range(1, rank - 1)]
+
+
+def axis_last(axis: int, rank: int) -> int:
+    """Where an axis of the channels-first form is in the channels-last form."""
+    return to_last(rank).index(axis % rank)
+
+
 def _shape(expr: relax.Expr) -> list[int] | None:
     shape = getattr(expr.ty, "shape", None)
     if shape is None or not isinstance(shape, relax.ShapeExpr):
@@ -72,6 +87,14 @@ def _shape(expr: relax.Expr) -> list[int] | None:
 
 def _array(expr: relax.Expr) -> np.ndarray | None:
     return expr.value.numpy() if isinstance(expr, GenericConst) else None
+
+
+def _rank(expr: relax.Expr) -> int:
+    return int(expr.ty.ndim)
+
+
+def _number(value: Any) -> int:
+    return int(getattr(value, "value", value))
 
 
 class _Rewrite:
@@ -92,13 +115,15 @@ class _Rewrite:
                 if isinstance(expr.ty, relax.TupleType):
                     fields = [
                         self.builder.emit(
-                            relax.op.permute_dims(relax.TupleGetItem(value, i), TO_FIRST)
+                            relax.op.permute_dims(
+                                relax.TupleGetItem(value, i), to_first(int(field.ndim))
+                            )
                         )
-                        for i in range(len(expr.ty.fields))
+                        for i, field in enumerate(expr.ty.fields)
                     ]
                     self.by_first[expr] = self.builder.emit(relax.Tuple(fields))
                 else:
-                    self.by_first[expr] = self._permuted(value, TO_FIRST)
+                    self.by_first[expr] = self._permuted(value, to_first(_rank(expr)))
             return self.by_first.get(expr, expr)
         if isinstance(expr, relax.Tuple):
             return relax.Tuple([self.first(field) for field in expr.fields])
@@ -110,14 +135,15 @@ class _Rewrite:
         return expr
 
     def last(self, expr: relax.Expr) -> relax.Expr:
-        """A rank-4 expression in channels-last layout."""
+        """An expression with channels in channels-last layout."""
+        order = to_last(_rank(expr))
         if isinstance(expr, GenericConst):
-            return relax.const(np.ascontiguousarray(expr.value.numpy().transpose(TO_LAST)))
+            return relax.const(np.ascontiguousarray(expr.value.numpy().transpose(order)))
         if expr not in self.by_last:
-            self.by_last[expr] = self._permuted(self.first(expr), TO_LAST)
+            self.by_last[expr] = self._permuted(self.first(expr), order)
         return self.by_last[expr]
 
-    def _permuted(self, value: relax.Expr, axes: tuple[int, ...]) -> relax.Expr:
+    def _permuted(self, value: relax.Expr, axes: list[int]) -> relax.Expr:
         shape = _shape(value)
         if shape is not None:
             # With one channel or one pixel the order in memory does not change: a reshape will do.
@@ -126,11 +152,11 @@ class _Rewrite:
                 order = [a for a in axes if shape[a] > 1]
                 if order == sorted(order):
                     return self.builder.emit(relax.op.reshape(value, moved))
-        return self.builder.emit(relax.op.permute_dims(value, list(axes)))
+        return self.builder.emit(relax.op.permute_dims(value, axes))
 
     def _is_image(self, expr: relax.Expr) -> bool:
         shape = _shape(expr)
-        return shape is not None and len(shape) == 4
+        return shape is not None and len(shape) in RANKS
 
     # One binding.
 
@@ -161,8 +187,10 @@ class _Rewrite:
         """The channels-last form of a call; None if there is none."""
         name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
         handler: Callable[[tvm.ir.Call], relax.Expr | None] | None = None
-        if name == "relax.nn.conv2d":
-            handler = self._conv2d
+        if name in CONVOLUTIONS:
+            handler = self._convolution
+        elif name in TRANSPOSED:
+            handler = self._transposed
         elif name in ELEMENTWISE:
             handler = self._elementwise
         elif name in POOLS:
@@ -173,79 +201,66 @@ class _Rewrite:
             handler = self._axis
         elif name == "relax.reshape":
             handler = self._shuffle
+        elif name == "relax.image.resize2d":
+            handler = self._resize
+        elif name == "relax.strided_slice":
+            handler = self._slice
+        elif name == "relax.nn.pad":
+            handler = self._pad
         return handler(call) if handler is not None else None
 
-    def _conv2d(self, call: tvm.ir.Call) -> relax.Expr | None:
-        attrs, weight = call.attrs, _array(call.args[1])
-        shape = _shape(call.args[0])
-        if weight is None or shape is None or attrs.data_layout != "NCHW":
+    def _convolution(self, call: tvm.ir.Call) -> relax.Expr | None:
+        weight, shape = _array(call.args[1]), _shape(call.args[0])
+        if shape is None or not convolution.plain_layout(call):
             return None
-        if attrs.kernel_layout != "OIHW" or weight.dtype != np.float32:
+        if weight is None or weight.dtype != np.float32:
             return None
-        pads = [int(v) for v in attrs.padding]  # always four: Relax completes them
-        strides, dilation = [int(v) for v in attrs.strides], [int(v) for v in attrs.dilation]
-        groups, channels = int(attrs.groups), weight.shape[0]
-        x = call.args[0]
         out = [int(size) for size in call.ty.shape][2:]
-        if winograd.pays(weight.shape, out, strides, dilation, groups):
-            return self._winograd(self.last(x), weight, pads, shape[0], out)
-        if groups == 1:
-            return self.builder.emit_te(
-                packed.conv2d, self.last(x), relax.const(packed.pack(weight)), channels, strides,
-                pads, dilation, primfunc_name_hint="conv2d", primfunc_attrs=packed.FUSABLE,
-            )  # fmt: skip
-        if groups == channels == shape[1]:
-            per_channel = np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
-            return self.builder.emit_te(
-                packed.depthwise, self.last(x), relax.const(per_channel), strides, pads, dilation,
-                primfunc_name_hint="depthwise_conv2d", primfunc_attrs=packed.FUSABLE,
-            )  # fmt: skip
-        return None
+        return convolution.convolution(
+            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, out
+        )
 
-    def _winograd(
-        self, x: relax.Expr, weight: np.ndarray, pads: list[int], batch: int, out: list[int]
-    ) -> relax.Expr:
-        emit, opaque = self.builder.emit_te, winograd.OPAQUE
-        patches = emit(
-            winograd.input_transform, x, pads, out,
-            primfunc_name_hint="winograd_input", primfunc_attrs=opaque,
-        )  # fmt: skip
-        products = emit(
-            winograd.product, patches, relax.const(winograd.transform(weight)),
-            primfunc_name_hint="winograd_product", primfunc_attrs=opaque,
-        )  # fmt: skip
-        return emit(
-            winograd.output_transform, products, batch, out,
-            primfunc_name_hint="winograd_output", primfunc_attrs=packed.FUSABLE,
-        )  # fmt: skip
+    def _transposed(self, call: tvm.ir.Call) -> relax.Expr | None:
+        weight, shape = _array(call.args[1]), _shape(call.args[0])
+        if shape is None or not convolution.plain_layout(call):
+            return None
+        if weight is None or weight.dtype != np.float32:
+            return None
+        out = [int(size) for size in call.ty.shape][2:]
+        return convolution.transposed(
+            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, shape[2:], out
+        )
 
     def _matmul(self, call: tvm.ir.Call) -> relax.Expr | None:
         weight, shape = _array(call.args[1]), _shape(call.args[0])
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
+        if shape is None or len(shape) < 2 or str(call.ty.dtype) != "float32":
             return None
-        if shape is None or len(shape) < 2:
+        if weight is not None and weight.ndim == 2:
+            return convolution.dense(self.builder, self.first(call.args[0]), weight)
+        left, right = (self.first(arg) for arg in call.args)
+        other, out = _shape(right), _shape(call)
+        if other is None or len(other) != len(shape) or len(shape) < 3 or out is None:
             return None
-        laid_out = packed.pack(weight.T[:, :, None, None])
-        return self.builder.call_te(
-            packed.dense, self.first(call.args[0]), relax.const(laid_out), weight.shape[1],
-            primfunc_name_hint="dense", primfunc_attrs=packed.FUSABLE,
-        )  # fmt: skip
+        return convolution.batch_matmul(self.builder, left, right, out)
 
     def _elementwise(self, call: tvm.ir.Call) -> relax.Expr | None:
         tensors = [a for a in call.args if isinstance(a.ty, relax.TensorType)]
         if not any(isinstance(a, relax.Var) and a in self.by_last for a in tensors):
             return None
         args: list[Any] = []
+        rank = _rank(call)
+        if rank not in RANKS:
+            return None
         for arg in call.args:
             array = _array(arg)
             if not isinstance(arg.ty, relax.TensorType):
                 args.append(arg)
-            elif array is not None and array.ndim <= 4:
+            elif array is not None and array.ndim <= rank:
                 if array.size > 1:
-                    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
-                    array = np.ascontiguousarray(array.transpose(TO_LAST))
+                    array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+                    array = np.ascontiguousarray(array.transpose(to_last(rank)))
                 args.append(array)
-            elif self._is_image(arg):
+            elif self._is_image(arg) and _rank(arg) == rank:
                 args.append(self.last(arg))
             else:
                 return None
@@ -257,19 +272,21 @@ class _Rewrite:
 
     def _pool(self, call: tvm.ir.Call) -> relax.Expr | None:
         a = call.attrs
-        if call.args[0] not in self.by_last or a.layout != "NCHW":
+        if call.args[0] not in self.by_last or not str(a.layout).startswith("NC"):
             return None
         return self.builder.emit(
             POOLS[call.op.name](
                 self.last(call.args[0]), list(a.pool_size), list(a.strides), list(a.padding),
-                list(a.dilation), bool(a.ceil_mode), bool(a.count_include_pad), "NHWC",
+                list(a.dilation), bool(a.ceil_mode), bool(a.count_include_pad),
+                "N" + str(a.layout)[2:] + "C",
             )
         )  # fmt: skip
 
     def _reduction(self, call: tvm.ir.Call) -> relax.Expr | None:
         if call.args[0] not in self.by_last or not call.attrs.keepdims or call.attrs.axis is None:
             return None
-        axes = sorted(AXIS_LAST[int(axis) % 4] for axis in call.attrs.axis)
+        rank = _rank(call)
+        axes = sorted(axis_last(int(axis), rank) for axis in call.attrs.axis)
         reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
         return self.builder.emit(reduce(self.last(call.args[0]), axes, keepdims=True))
 
@@ -277,10 +294,11 @@ class _Rewrite:
         """A reduction over all pixels without ``keepdims``: ``[N, C]`` in both layouts."""
         if call.args[0] not in self.by_last or call.attrs.keepdims or call.attrs.axis is None:
             return None
-        if sorted(int(axis) % 4 for axis in call.attrs.axis) != [2, 3]:
+        rank = _rank(call.args[0])
+        if sorted(int(axis) % rank for axis in call.attrs.axis) != list(range(2, rank)):
             return None
         reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
-        return reduce(self.last(call.args[0]), [1, 2], keepdims=False)
+        return reduce(self.last(call.args[0]), list(range(1, rank - 1)), keepdims=False)
 
     def _axis(self, call: tvm.ir.Call) -> relax.Expr | None:
         concat = call.op.name == "relax.concat"
@@ -289,18 +307,56 @@ class _Rewrite:
         values = list(call.args[0].fields) if concat else [call.args[0]]
         if not any(v in self.by_last for v in values) or not all(map(self._is_image, values)):
             return None
-        axis = AXIS_LAST[int(call.attrs.axis) % 4]
+        axis = axis_last(int(call.attrs.axis), _rank(values[0]))
         if concat:
             return self.builder.emit(relax.op.concat([self.last(v) for v in values], axis))
         sections = call.attrs.indices_or_sections
         parts = [int(s) for s in sections] if hasattr(sections, "__len__") else int(sections)
         return self.builder.emit(relax.op.split(self.last(values[0]), parts, axis))
 
+    def _resize(self, call: tvm.ir.Call) -> relax.Expr | None:
+        attrs = call.attrs
+        if call.args[0] not in self.by_last or str(attrs.layout) != "NCHW":
+            return None
+        names = ("method", "coordinate_transformation_mode", "rounding_method",
+                 "cubic_alpha", "cubic_exclude", "extrapolation_value")  # fmt: skip
+        same = {name: getattr(attrs, name) for name in names}
+        return self.builder.emit(
+            relax.op.image.resize2d(
+                self.last(call.args[0]), call.args[1], tuple(map(float, attrs.roi)), "NHWC",
+                out_dtype=attrs.out_dtype,
+                **same,
+            )
+        )  # fmt: skip
+
+    def _slice(self, call: tvm.ir.Call) -> relax.Expr | None:
+        if call.args[0] not in self.by_last or not isinstance(call.args[1], relax.Tuple):
+            return None
+        rank = _rank(call.args[0])
+        axes = relax.Tuple(
+            [relax.prim_value(axis_last(_number(axis), rank)) for axis in call.args[1].fields]
+        )
+        args = [self.last(call.args[0]), axes, *call.args[2:]]
+        return self.builder.emit(tvm.ir.Call(call.op, args, call.attrs, call.ty_args))
+
+    def _pad(self, call: tvm.ir.Call) -> relax.Expr | None:
+        if call.args[0] not in self.by_last:
+            return None
+        attrs = call.attrs
+        widths = [int(width) for width in attrs.pad_width]
+        pairs = [widths[2 * i : 2 * i + 2] for i in range(len(widths) // 2)]
+        moved = [width for axis in to_last(len(pairs)) for width in pairs[axis]]
+        return self.builder.emit(
+            relax.op.nn.pad(
+                self.last(call.args[0]), moved, str(attrs.pad_mode), float(attrs.pad_value)
+            )
+        )
+
     # Flattening after global pooling, and the channel shuffle of ShuffleNet.
 
     def _reshape(self, call: tvm.ir.Call) -> relax.Expr | None:
         value, shape = call.args[0], _shape(call.args[0])
-        if value in self.by_last and shape is not None and shape[2:] == [1, 1]:
+        if value in self.by_last and shape is not None and set(shape[2:]) == {1}:
             return relax.op.reshape(self.by_last[value], call.args[1])
         return None
 

@@ -50,7 +50,7 @@ def convolution(
     """A 3x3 convolution over packed weights."""
     image = tensor(1, *size, inner)
     weight = tensor(-(-channels // kernels.LANES), 3, 3, inner, kernels.LANES, name="w")
-    return [image, weight, kernels.conv2d(image, weight, channels, strides, pads, (1, 1))]
+    return [image, weight, kernels.convolution(image, weight, channels, strides, pads, (1, 1))]
 
 
 def depthwise(
