@@ -76,13 +76,14 @@ def phase_weights(weight: np.ndarray, strides: Sequence[int], groups: int) -> np
     taps = [-(-size // stride) for size, stride in zip(kernel, strides, strict=True)]
     whole = [count * stride for count, stride in zip(taps, strides, strict=True)]
     padded = np.zeros((groups, inner // groups, per_group, *whole), weight.dtype)
-    padded[(..., *map(slice, kernel))] = weight.reshape(groups, inner // groups, per_group, *kernel)
+    corner: Any = (..., *map(slice, kernel))
+    padded[corner] = weight.reshape(groups, inner // groups, per_group, *kernel)
     # Each axis as [taps, phases], then [g, IC/g, OC/g, t.., p..] to [g, p.., OC/g, IC/g, t..].
     pairs = [size for pair in zip(taps, strides, strict=True) for size in pair]
     split = padded.reshape(*padded.shape[:3], *pairs)
     rank = len(kernel)
     t, p = [3 + 2 * i for i in range(rank)], [4 + 2 * i for i in range(rank)]
-    moved = split.transpose(0, *p, 2, 1, *t)[(..., *[slice(None, None, -1)] * rank)]
+    moved = np.flip(split.transpose(0, *p, 2, 1, *t), range(-rank, 0))
     phases = math.prod(strides)
     return np.ascontiguousarray(moved.reshape(groups * phases * per_group, inner // groups, *taps))
 
