@@ -12,7 +12,7 @@ from tvmkd.bench.spec import EngineSpec
 
 
 def convolution(path: Path) -> tuple[Path, dict[str, np.ndarray], list[np.ndarray]]:
-    """A convolution with SiLU, and the sum of its channels: the file, an input, both outputs."""
+    """A convolution with SiLU, and the mean of each channel: the file, an input, both outputs."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     dice = np.random.default_rng(0)
@@ -23,24 +23,21 @@ def convolution(path: Path) -> tuple[Path, dict[str, np.ndarray], list[np.ndarra
             helper.make_node("Conv", ["image", "w"], ["h"], name="conv"),
             helper.make_node("Sigmoid", ["h"], ["s"], name="sigmoid"),
             helper.make_node("Mul", ["h", "s"], ["silu"], name="mul"),
-            helper.make_node("ReduceSum", ["silu", "axes"], ["total"], name="sum"),
+            helper.make_node("GlobalAveragePool", ["silu"], ["mean"], name="pool"),
         ],
         "convolution",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 6, 5])],
         [
-            helper.make_tensor_value_info("total", TensorProto.FLOAT, ["n", 1, 6, 5]),
+            helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["n", 4, 1, 1]),
             helper.make_tensor_value_info("silu", TensorProto.FLOAT, ["n", 4, 6, 5]),
         ],
-        [
-            numpy_helper.from_array(weight, "w"),
-            numpy_helper.from_array(np.array([1], np.int64), "axes"),
-        ],
+        [numpy_helper.from_array(weight, "w")],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     save(made, path)
     h = np.einsum("nchw,kc->nkhw", x, weight[:, :, 0, 0])
     silu = h / (1 + np.exp(-h))
-    return path, {"image": x}, [silu.sum(1, keepdims=True), silu]
+    return path, {"image": x}, [silu.mean((2, 3), keepdims=True), silu]
 
 
 def unknown(path: Path) -> Path:

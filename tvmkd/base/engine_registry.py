@@ -28,6 +28,8 @@ ENGINES: dict[str, str] = {
     "onnxruntime:cuda": "tvmkd.bench.engines.ort:OrtCudaEngine",
     "onnxruntime:tensorrt": "tvmkd.bench.engines.ort:OrtTensorRTEngine",
     "openvino": "tvmkd.bench.engines.openvino:OpenVinoEngine",
+    "mnn": "tvmkd.bench.engines.mnn:MnnEngine",
+    "ncnn": "tvmkd.bench.engines.ncnn:NcnnEngine",
     "tensorrt": "tvmkd.bench.engines.tensorrt:TensorRTEngine",
     "tensorrt-rtx": "tvmkd.bench.engines.tensorrt:TensorRTRtxEngine",
     "tensorrt@board": "tvmkd.bench.engines.tensorrt_board:TensorRTBoardEngine",

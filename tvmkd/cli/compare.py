@@ -30,8 +30,8 @@ from tvmkd.cli._options import (
     multiple=True,
     metavar="NAME",
     help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), openvino, "
-    "tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or package.module:Class; "
-    "several times. Without it: all that have what they need.",
+    "mnn, ncnn, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
+    "package.module:Class; several times. Without it: all that have what they need.",
 )
 @click.option(
     "--artifact",
