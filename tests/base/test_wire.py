@@ -84,6 +84,34 @@ def test_output_of_libraries_does_not_reach_the_protocol(child: Child) -> None:
     assert "to descriptor 1" in child.log()
 
 
+def test_what_is_imported_first_may_fail_and_print(tmp_path: Path) -> None:
+    script = (
+        "from tvmkd.base.wire import serve\n"
+        "def first():\n"
+        "    print('loud')\n"
+        "    found.append(1)\n"
+        "    raise ImportError('absent')\n"
+        "found = []\n"
+        "serve({'found': lambda params, emit: found}, first)\n"
+    )
+    with Child([sys.executable, "-c", script]) as child:
+        assert child.call("found") == [1]
+
+
+def test_a_child_that_was_never_called_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float | None] = []
+    child = Child([sys.executable, "-c", "import time; time.sleep(60)"])
+    wait = child._process.wait
+
+    def noting(timeout: float | None = None) -> int:
+        waited.append(timeout)
+        return wait(timeout)
+
+    monkeypatch.setattr(child._process, "wait", noting)
+    child.close(grace=5.0)
+    assert waited == [0.0, None]
+
+
 def test_errors_keep_their_class_and_the_child_stays_alive(child: Child) -> None:
     with pytest.raises(InputError, match=r"^model.onnx: is not one$"):
         child.call("bad")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,14 @@ class FakeBuilder:
         self.tasks = {each.key: each for each in tasks}
         self.byoc: Mapping[str, Any] | None = None
         self.builds: list[tuple[str, list[str], bool]] = []
+        self.early: list[tuple[list[str], bool]] = []
         self._misfits = misfits
+
+    def ahead(
+        self, chosen: Mapping[str, StoredRecord], *, defaults: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        self.early.append(([chosen[key].key for key in chosen], defaults))
+        return contextlib.nullcontext()
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         self.builds.append((path.name, [chosen[key].key for key in chosen], defaults))

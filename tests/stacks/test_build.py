@@ -104,6 +104,7 @@ def test_the_best_record_of_each_task_is_used_and_counted_for_its_folder(
     b = folder_of(tmp_path / "b", (1, 4, 1e-3), (7, 5, 1e-9))
     manifest = bench.build(a, b)
     assert bench.used() == [key(4), key(3)]
+    assert bench.builder.early == [([key(4), key(3)], True)]
     assert [entry["used"] for entry in manifest["records"]] == [1, 1]
     assert [entry["path"] for entry in manifest["records"]] == [str(a), str(b)]
     assert [entry["trial_seconds"] for entry in manifest["records"]] == [4.5, 3.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import graphs
@@ -189,13 +190,36 @@ def test_here_the_library_runs_in_a_process_of_its_own(
 
     monkeypatch.setattr(wire, "Child", FakeChild)
     assert reference.judge(Path("model.so")).agrees
-    assert asked["argv"] == ["-m", "tvmkd.stacks.check"]
+    assert asked["argv"] == ["-m", "tvmkd.stacks.check", "relax"]
     assert (asked["method"], asked["timeout"], asked["stack"]) == ("run", 120.0, "relax")
     assert (asked["library"], asked["samples"]) == ("model.so", 1)
     assert [spec["name"] for spec in asked["specs"]] == ["x"]
     reference._runs.seconds = 10.0
     reference.judge(Path("model.so"))
     assert asked["timeout"] == 600.0
+
+
+def test_a_process_that_was_started_early_is_used_once_and_only_while_it_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[SimpleNamespace] = []
+
+    def child(argv: list[str]) -> SimpleNamespace:
+        made.append(SimpleNamespace(stack=argv[-1], reusable=True))
+        return made[-1]
+
+    monkeypatch.setattr(wire, "Child", child)
+    monkeypatch.setattr(check, "_early", {})
+    check.prestart("relax")
+    check.prestart("relax")
+    assert len(made) == 1
+    assert check._started("relay") is made[1]
+    assert check._started("relax") is made[0]
+    assert check._started("relax") is made[2]
+    check.prestart("relax")
+    made[3].reusable = False
+    assert check._started("relax") is made[4]
+    assert [each.stack for each in made] == ["relax", "relay", "relax", "relax", "relax"]
 
 
 def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
         def __exit__(self, *_: object) -> None:
             found.append(("closed", None))
 
+        def start(self) -> None:
+            found.append(("start", None))
+
         def tune(self, *arguments: Any, **options: Any) -> dict[str, Any]:
             found.append(("tune", (arguments, options)))
             return {"trials": 1}
@@ -88,7 +91,7 @@ def names(log: Log) -> list[str]:
     return [name for name, _ in log]
 
 
-def test_a_build_makes_every_check_once_and_before_the_worker_starts(
+def test_a_build_makes_every_check_once_while_the_worker_starts(
     log: Log, onnx: Path, tmp_path: Path
 ) -> None:
     mine = toys.records_of(tmp_path / "mine", HOST.name)
@@ -97,8 +100,8 @@ def test_a_build_makes_every_check_once_and_before_the_worker_starts(
     out = tmp_path / "out"
     assert compiling.build(onnx, HOST, [mine], out, dims={}) == {"name": "m"}
     assert names(log) == [
-        *("check destination", "check model", "check records"),
-        *("worker", "build", "closed"),
+        *("check destination", "check records"),
+        *("worker", "start", "check model", "build", "closed"),
     ]
     (model, target, folders, place), options = dict(log)["build"]
     assert isinstance(model, ModelInfo)
@@ -166,7 +169,7 @@ def test_a_build_of_bad_input_starts_nothing(
         compiling.build(
             change.get("onnx", onnx), HOST, records, tmp_path / change.get("out", "out")
         )
-    assert "worker" not in names(log)
+    assert "start" not in names(log)
 
 
 def test_tuning_with_bad_input_starts_nothing(log: Log, onnx: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +31,29 @@ def test_it_passes_the_output_and_the_objects(
     code = f"import sys; open({str(tmp_path / 'argv')!r}, 'w').write(' '.join(sys.argv[1:]))"
     linker_that(monkeypatch, code)("model.so", ["a.o", "b.o"], options=None)
     assert (tmp_path / "argv").read_text() == "-o model.so a.o b.o"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["/usr/bin/ld", "-shared"], "--defsym=new=old"),
+        (["/z/zig", "ld.lld", "-shared"], "--defsym=new=old"),
+        (["/usr/bin/gcc", "-shared"], "-Wl,--defsym=new=old"),
+    ],
+)
+def test_symbols_get_more_names(
+    command: list[str], option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        asked.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(linker, "linker_for", lambda _: command)
+    monkeypatch.setattr(subprocess, "run", run)
+    Linker({"triple": "x86_64-linux-gnu"})("model.so", ["a.o"], aliases={"new": "old"})
+    assert asked == [[*command, "-o", "model.so", "a.o", option]]
 
 
 @pytest.mark.parametrize(

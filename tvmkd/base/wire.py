@@ -38,8 +38,13 @@ Event = Callable[[str, dict[str, Any]], None]
 Handler = Callable[[dict[str, Any], Event], Any]
 
 
-def serve(handlers: Mapping[str, Handler]) -> None:
+def serve(handlers: Mapping[str, Handler], first: Callable[[], Any] | None = None) -> None:
     """Answers the requests on stdin until it is closed. All other output goes to stderr.
+
+    Args:
+        handlers: by method.
+        first: is called before the first request is read, to import what they need; its errors are
+            ignored, since a request meets them again.
 
     Libraries in C++ write to file descriptor 1 directly, so stdout is first moved to another
     descriptor, and descriptor 1 is redirected to stderr.
@@ -47,6 +52,9 @@ def serve(handlers: Mapping[str, Handler]) -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     os.set_inheritable(out.fileno(), False)
+    if first is not None:
+        with contextlib.suppress(Exception):
+            first()
     for line in sys.stdin:
         request = json.loads(line)
         number = request["id"]
@@ -220,7 +228,11 @@ class Child:
         self._process.wait()
 
     def close(self, grace: float = 2.0) -> None:
-        """Closes stdin, waits ``grace`` seconds for the child to end, then kills its group."""
+        """Closes stdin, waits ``grace`` seconds for the child to end, then kills its group.
+
+        A child that was never called has nothing to put away, and may be busy importing.
+        """
+        grace = grace if self._count else 0.0
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError
 from tvmkd.runtime.program import LoadError, Program, Spec
 from tvmkd.runtime.subprocess_program import SubprocessProgram
+from tvmkd.runtime.tvm_process import torch_kept_out
 
 _RUNTIME_ONLY = "TVM_USE_RUNTIME_LIB"  # upstream reads it when tvm is imported
 
@@ -38,6 +40,16 @@ def without_compiler(stack: str) -> Iterator[None]:
         os.environ.pop(_RUNTIME_ONLY, None)
         if before is not None:
             os.environ[_RUNTIME_ONLY] = before
+
+
+def preload(stack: str) -> None:
+    """Imports a stack's TVM without its compiler, so that `open_program` finds it imported.
+
+    A stack with an interpreter of its own imports it fast, when it loads a library.
+    """
+    if not stack_registry.get(stack).own_interpreter:
+        with without_compiler(stack), torch_kept_out():
+            importlib.import_module("tvm")
 
 
 def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:

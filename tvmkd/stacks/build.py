@@ -117,7 +117,10 @@ def build(
     }
     not_here = Target.from_dict(target).runs_here()
     aside: list[dict[str, str]] = []
-    with tempfile.TemporaryDirectory(prefix="tvmkd-build-") as work:
+    with (
+        tempfile.TemporaryDirectory(prefix="tvmkd-build-") as work,
+        builder.ahead(first_of(usable), defaults=True),
+    ):
         library = Path(work) / LIBRARY
         if check and (not_here is None or board is not None):
             emit("stage", {"text": "running ONNX Runtime"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,13 @@ class Builder(Protocol):
     version: str
     tasks: dict[str, Task]
     byoc: Mapping[str, Any] | None
+
+    def ahead(self, chosen: Chosen, *, defaults: bool) -> AbstractContextManager[None]:
+        """Inside the block, may compile in the background what `library` is asked for first.
+
+        Args:
+            chosen, defaults: as `library` will get them.
+        """
 
     def library(self, chosen: Chosen, path: Path, *, defaults: bool) -> Path:
         """Compiles a library into ``path``.

@@ -46,8 +46,8 @@ PART = 120.0  # seconds for a part of a model to be compiled
 class StackClient:
     """A compiler stack in a worker process. Use as a context manager.
 
-    The worker starts at the first call; inside `tvmkd.stacks.worker_pool.shared` it may have served
-    another client before. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
+    The worker starts at `start` or at the first call; inside `tvmkd.stacks.worker_pool.shared` it
+    may have served another client before. Ctrl-C (or SIGTERM turned into ``KeyboardInterrupt``)
     during a call is forwarded to the worker, which has a few seconds to end the call; then the
     worker is terminated and ``KeyboardInterrupt`` is raised.
 
@@ -83,6 +83,14 @@ class StackClient:
         """The worker's process id; None before it runs."""
         return None if self._child is None else self._child.pid
 
+    def start(self) -> Child:
+        """Starts the worker, unless it runs; it imports the compiler before the first call."""
+        if self._child is None:
+            argv = [self.interpreter.python, "-m", "tvmkd.stacks.worker", self.name]
+            env = {"PYTHONUNBUFFERED": "1", **self.interpreter.environment()}
+            self._child = worker_pool.start(argv, env)
+        return self._child
+
     def close(self) -> None:
         """Terminates the worker and all its child processes."""
         if self._child is not None:
@@ -99,12 +107,8 @@ class StackClient:
         silence: float | None = None,
         on_event: Event | None = None,
     ) -> Any:
-        if self._child is None:
-            argv = [self.interpreter.python, "-m", "tvmkd.stacks.worker", self.name]
-            env = {"PYTHONUNBUFFERED": "1", **self.interpreter.environment()}
-            self._child = worker_pool.start(argv, env)
         try:
-            return self._child.call(
+            return self.start().call(
                 method, params, timeout=timeout, silence=silence, on_event=on_event
             )
         except KeyboardInterrupt:

@@ -155,24 +155,26 @@ def build(
     from tvmkd.tuning.session import check_made_for
 
     artifact.check_destination(out)
+    for folder in records:
+        if not holds_records(folder):
+            raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
+    folders = list(records)
+    own = shipped_records(target, stack) if shipped else None
+    if own is not None:
+        folders.append(own)
+    for folder in folders:
+        check_made_for(folder, target.to_dict(), stack, same_cores=False)
+    if board is not None:
+        from tvmkd.boards.connect import check as check_boards
+
+        check_boards(board["host"], board["port"], board["key"])
     with contextlib.ExitStack() as opened:
+        client = opened.enter_context(StackClient(stack, stack_python))
+        if onnx.is_file():
+            client.start()  # imports the compiler while the model is checked
         work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
         model = admitted(onnx, dims, Path(work), on_event, inputs)
         real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
-        for folder in records:
-            if not holds_records(folder):
-                raise InputError(f"{folder}: holds no tuning records; make them with tvmkd tune")
-        folders = list(records)
-        own = shipped_records(target, stack) if shipped else None
-        if own is not None:
-            folders.append(own)
-        for folder in folders:
-            check_made_for(folder, target.to_dict(), stack, same_cores=False)
-        if board is not None:
-            from tvmkd.boards.connect import check as check_boards
-
-            check_boards(board["host"], board["port"], board["key"])
-        client = opened.enter_context(StackClient(stack, stack_python))
         return client.build(
             model,
             target.to_dict(),

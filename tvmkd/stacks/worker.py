@@ -23,7 +23,7 @@ from tvmkd.tuning.builder import prestart
 
 @functools.lru_cache(maxsize=1)
 def _stack(name: str) -> Stack:
-    """The stack called ``name``. Imported at the first call, which can then report an error."""
+    """The stack called ``name``. Imported again by a call if that failed: the call reports it."""
     entry = stack_registry.get(name)
     try:
         tuner_backend.of(name).import_compiler()
@@ -68,7 +68,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        wire.serve(handlers(sys.argv[1]))
+        wire.serve(handlers(sys.argv[1]), functools.partial(_stack, sys.argv[1]))
     except KeyboardInterrupt:  # between two calls: there is nothing to answer
         sys.exit(130)
 

@@ -10,6 +10,7 @@ from in_tvm import INSIDE, inside
 
 if INSIDE:
     import tvm
+    import tvm_ffi
     from relax_graphs import const, module
     from tvm import relax
 
@@ -23,7 +24,7 @@ if INSIDE:
 
 
 def builder(monkey: list[Any], *, threads: int | None = 1) -> Any:
-    """A builder of one convolution and one dense layer; notes the modules that it compiles."""
+    """A builder of one convolution and one dense layer; notes which kernels get a schedule."""
 
     def make(x: Any) -> Any:
         emit = relax.BlockBuilder.current().emit
@@ -32,18 +33,33 @@ def builder(monkey: list[Any], *, threads: int | None = 1) -> Any:
 
     fused = importer.fuse(module([(1, 8, 6, 6)], make), TARGET)
     found = tasks.tasks_of(fused, TARGET, threads)
-    made = build.RelaxBuilder(SimpleNamespace(fused=fused), found, TARGET, HOST["toolchain"])
+    plain = {name.name_hint: alone["main"] for name, alone, _ in tasks.kernels(fused)}
 
-    def compiled(mod: Any, _target: Any) -> Any:
-        monkey.append({name.name_hint for name, f in mod.functions.items() if scheduled(f)})
-        return SimpleNamespace(export_library=lambda *_, **__: None)
+    class Compiling:
+        def __init__(self, makers: Any, _target: Any, folder: Path) -> None:
+            functions = {name: make() for name, make in makers.items()}
+            equal = tvm_ffi.structural_equal
+            monkey.append({name for name, f in functions.items() if not equal(f, plain[name])})
+            assert folder.is_dir()
 
-    build.tvm = SimpleNamespace(compile=compiled, error=tvm.error)
-    return made
+        def __enter__(self) -> Any:
+            return self
 
+        def __exit__(self, *_: object) -> None: ...
 
-def scheduled(function: Any) -> bool:
-    return function.attrs is not None and "tirx.is_scheduled" in function.attrs
+        def result(self) -> Any:
+            return SimpleNamespace(objects=[Path("k.o")], aliases={"new": "old"})
+
+    def export(path: str, *, fcompile: Any, addons: list[str], aliases: Any) -> None:
+        assert (path, addons, aliases) == ("model.so", ["k.o"], {"new": "old"})
+
+    def rest(_mod: Any, _target: Any, without: list[str]) -> Any:
+        assert without == list(plain)
+        return SimpleNamespace(export_library=export)
+
+    build.Objects = Compiling
+    build.executable = SimpleNamespace(build=rest)
+    return build.RelaxBuilder(SimpleNamespace(fused=fused), found, TARGET, HOST["toolchain"])
 
 
 def record_of(task: Any) -> Any:
@@ -68,6 +84,25 @@ def test_tasks_without_a_record_get_the_default_or_stay_plain() -> None:
     made.library({conv.key: record_of(conv)}, path, defaults=False)
     made.library({conv.key: record_of(conv)}, path, defaults=True)
     assert seen == [everything, set(), {conv.name}, everything]
+
+
+@inside("relax")
+def test_what_was_started_ahead_is_used_by_the_library_that_asks_for_it() -> None:
+    seen: list[Any] = []
+    made = builder(seen)
+    conv = next(task for task in made.tasks.values() if task.kind == "conv2d")
+    path = Path("model.so")
+    with made.ahead({}, defaults=False):
+        assert seen == [set()]
+        made.library({}, path, defaults=False)
+        assert len(seen) == 1
+        made.library({}, path, defaults=False)
+        assert len(seen) == 2
+    with made.ahead({}, defaults=False):
+        made.library({conv.key: record_of(conv)}, path, defaults=False)
+    assert seen[2:] == [set(), {conv.name}]
+    made.library({}, path, defaults=False)
+    assert seen[4:] == [set()]
 
 
 @inside("relax")

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
-from tvm import s_tir
+from tvm import s_tir, tirx
 
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
+from tvmkd.stacks.relax import constants, executable, vector_math
 from tvmkd.stacks.relax import cuda as relax_cuda
-from tvmkd.stacks.relax import vector_math
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
+from tvmkd.stacks.relax.objects import Objects
 from tvmkd.stacks.relax.tasks import kernels, put_back, scheduled
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
+
+
+@dataclass(frozen=True)
+class _Started:
+    """Kernels that are being compiled.
+
+    Attributes:
+        asked: the records and whether default schedules are used: see `RelaxBuilder.library`.
+        kernels: their names.
+        folder: of their files; it is removed with them.
+        objects: the processes that compile them.
+    """
+
+    asked: tuple[dict[str, StoredRecord], bool]
+    kernels: list[str]
+    folder: Path
+    objects: Objects
 
 
 class RelaxBuilder:
@@ -40,6 +63,7 @@ class RelaxBuilder:
         self._fused = model.fused
         self._target = target
         self._linker = Linker(toolchain)
+        self._early: _Started | None = None
         self._modules: dict[tuple[str, str], tvm.IRModule] = {}
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
@@ -47,22 +71,78 @@ class RelaxBuilder:
 
         A GPU kernel needs a schedule with threads: tasks without a record get dlight's.
         """
-        modules: dict[str, tvm.IRModule] = {}
-        for key, task in self.tasks.items():
-            if key in chosen:
-                modules[key] = self._module(task, chosen[key])
-            elif defaults and isinstance(task.template, EnumeratedSpace):
-                schedule = task.template.default()
-                if schedule is not None:
-                    modules[key] = schedule.mod
-        whole = put_back(self._fused, modules)
+        if self._target.kind.name == "llvm":
+            early, self._early = self._early, None
+            if early is not None and early.asked == (dict(chosen), defaults):
+                return self._linked(early, path)
+            with self._compiling(chosen, defaults) as started:
+                return self._linked(started, path)
+        found = {key: self._scheduled(key, chosen, defaults) for key in self.tasks}
+        whole = put_back(self._fused, {key: mod for key, mod in found.items() if mod is not None})
         if self._target.kind.name == "cuda":
             whole = relax_cuda.with_default_schedules(whole, self._target)
         vector_math.install()
         with self._target:
-            executable = tvm.compile(keep_nan(whole), self._target)
-        executable.export_library(str(path), fcompile=self._linker)
+            made = tvm.compile(keep_nan(whole), self._target)
+        made.export_library(str(path), fcompile=self._linker)
         return path
+
+    @contextlib.contextmanager
+    def ahead(self, chosen: Mapping[str, StoredRecord], *, defaults: bool) -> Iterator[None]:
+        """Starts to compile the kernels; see the protocol."""
+        if self._target.kind.name != "llvm":
+            yield
+            return
+        with self._compiling(chosen, defaults) as self._early:
+            try:
+                yield
+            finally:
+                self._early = None
+
+    @contextlib.contextmanager
+    def _compiling(self, chosen: Mapping[str, StoredRecord], defaults: bool) -> Iterator[_Started]:
+        vector_math.install()
+
+        def make(alone: tvm.IRModule, key: str) -> tirx.PrimFunc:
+            return (self._scheduled(key, chosen, defaults) or alone)["main"]
+
+        makers = {
+            name.name_hint: functools.partial(make, alone, key)
+            for name, alone, key in kernels(self._fused)
+        }
+        with (
+            tempfile.TemporaryDirectory(prefix="tvmkd-objects-") as folder,
+            Objects(makers, self._target, Path(folder)) as objects,
+        ):
+            yield _Started((dict(chosen), defaults), list(makers), Path(folder), objects)
+
+    def _linked(self, started: _Started, path: Path) -> Path:
+        """Compiles the rest while the kernels are compiled, and links all of it."""
+        mod, large = self._fused, list[np.ndarray]()
+        if constants.can_link(self._target):
+            mod, large = constants.lift(mod)
+        rest = executable.build(mod, self._target, without=started.kernels)
+        written = constants.write(large, self._target, started.folder) if large else ()
+        compiled = started.objects.result()
+        rest.export_library(
+            str(path),
+            fcompile=self._linker,
+            addons=[*map(str, (*compiled.objects, *written))],
+            aliases=compiled.aliases,
+        )
+        return path
+
+    def _scheduled(
+        self, key: str, chosen: Mapping[str, StoredRecord], defaults: bool
+    ) -> tvm.IRModule | None:
+        """A task with its record's schedule, or with the template's; None without a schedule."""
+        task = self.tasks.get(key)
+        if task is not None and key in chosen:
+            return self._module(task, chosen[key])
+        if task is not None and defaults and isinstance(task.template, EnumeratedSpace):
+            schedule = task.template.default()
+            return None if schedule is None else schedule.mod
+        return None
 
     def _module(self, task: Task, record: StoredRecord) -> tvm.IRModule:
         place = (task.key, record.key)

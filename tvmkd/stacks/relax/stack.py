@@ -12,7 +12,7 @@ import tvm
 
 from tvmkd.base.errors import TvmkdError
 from tvmkd.runtime import nvrtc
-from tvmkd.stacks import build
+from tvmkd.stacks import build, check
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, TuneRequest
 from tvmkd.stacks.relax import build as relax_build
@@ -154,6 +154,8 @@ class RelaxStack:
     def build(self, request: BuildRequest, emit: Emit) -> dict[str, Any]:
         """Builds an artifact that agrees with ONNX Runtime."""
         emit("stage", {"text": "lowering"})
+        if request.check and Target.from_dict(request.target).runs_here() is None:
+            check.prestart("relax")
         target = rest = request.target
         handed: list[Offloaded] = []
         hand: Hand | None = None

@@ -6,6 +6,7 @@ A graph executor runs them, or a virtual machine if shapes depend on the data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ class RelayBuilder:
         self._linker = Linker(toolchain)
         self._inputs: dict[tuple[str, str], Any] = {}
         self._names: dict[str, str] = {}  # of the last build: each kernel's task key
+
+    def ahead(
+        self, chosen: Mapping[str, StoredRecord], *, defaults: bool
+    ) -> AbstractContextManager[None]:
+        """Does nothing: Relay compiles a module as a whole."""
+        del chosen, defaults
+        return nullcontext()
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen``; see the protocol.
