@@ -40,6 +40,27 @@ class Cuda:
 
 
 @dataclass(frozen=True)
+class CpuFacts:
+    """What one core computes with, for the schedules and their cost model.
+
+    Attributes:
+        lanes: float32 values in a vector register.
+        registers: vector registers.
+        latency: cycles from one multiply-add to the next that adds to its result.
+        fma, loads: vector multiply-adds and vector loads that start in a cycle.
+        l1, l2: bytes of the first and second data cache of one core.
+    """
+
+    lanes: int
+    registers: int
+    latency: int
+    fma: int
+    loads: int
+    l1: int
+    l2: int
+
+
+@dataclass(frozen=True)
 class Precision:
     """Whether a precision pays on the target, and why."""
 
@@ -59,6 +80,7 @@ class Target:
         host: the TVM target of the host code where the device is not the CPU.
         toolchain: how to link for it.
         cuda: the GPU's facts, None on a CPU target.
+        cpu: the facts of one core; None: those of a core with AVX2 are assumed.
         precisions: fp32, fp16 and int8: whether each pays.
         channel_multiple: channel counts should be rounded to a multiple of this.
         budget: default budgets in ms: ``total_ms``, ``model_ms``.
@@ -75,6 +97,7 @@ class Target:
     precisions: dict[str, Precision]
     host: dict[str, Any] | None = None
     cuda: Cuda | None = None
+    cpu: CpuFacts | None = None
     channel_multiple: int = 8
     budget: dict[str, float] = field(default_factory=dict)
     power: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +159,7 @@ class Target:
                 ``where``, the key and the expected value.
         """
         values = _fields(cls, data, where)
-        for key, kind in (("toolchain", Toolchain), ("cuda", Cuda)):
+        for key, kind in (("toolchain", Toolchain), ("cuda", Cuda), ("cpu", CpuFacts)):
             if values.get(key) is not None:
                 table = _typed(values[key], dict, f"{where}: [{key}]")
                 values[key] = kind(**_fields(kind, table, f"{where}: [{key}]"))

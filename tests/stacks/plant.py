@@ -12,8 +12,9 @@ if INSIDE:
 
     from tvmkd.stacks.relax import importer as relax_import
     from tvmkd.stacks.relax.kernels import PACKED
-    from tvmkd.stacks.relax.stack import threads_of, tvm_target
+    from tvmkd.stacks.relax.stack import tvm_target
     from tvmkd.stacks.relax.tasks import tasks_of
+    from tvmkd.stacks.relax.templates.cpu import Cpu
     from tvmkd.tuning.session import open_session
     from tvmkd.tuning.space import candidate
 
@@ -41,7 +42,7 @@ def plant(
     """
     device = tvm_target(target)
     read = relax_import.read(model)
-    tasks = tasks_of(relax_import.fuse(read.mod, device), device, threads_of(target))
+    tasks = tasks_of(relax_import.fuse(read.mod, device), device, Cpu.of(target))
     convolutions = [task for task in tasks if task.kind == "conv2d"]
     chosen = convolutions[place % len(convolutions)]
     other = next(task for task in tasks if task.kind == "depthwise")

@@ -16,6 +16,7 @@ if INSIDE:
 
     from tvmkd import targets
     from tvmkd.stacks.relax import build, importer, tasks
+    from tvmkd.stacks.relax.templates.cpu import Cpu
     from tvmkd.tuning.records import StoredRecord
     from tvmkd.tuning.space import candidate, plain
 
@@ -32,7 +33,7 @@ def builder(monkey: list[Any], *, threads: int | None = 1) -> Any:
         return relax.op.matmul(emit(relax.op.mean(x, [2, 3])), const(8, 5))
 
     fused = importer.fuse(module([(1, 8, 6, 6)], make), TARGET)
-    found = tasks.tasks_of(fused, TARGET, threads)
+    found = tasks.tasks_of(fused, TARGET, None if threads is None else Cpu(threads=threads))
     plain = {name.name_hint: alone["main"] for name, alone, _ in tasks.kernels(fused)}
 
     class Compiling:

@@ -12,6 +12,7 @@ if INSIDE:
     from tvm import relax, s_tir
 
     from tvmkd.stacks.relax import importer, tasks
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
     op, nn = relax.op, relax.op.nn
     TARGET = tvm.target.Target("llvm")
@@ -34,7 +35,7 @@ def fused() -> Any:
 
 @inside("relax")
 def test_equal_kernels_are_one_task_with_its_weight_and_the_costliest_comes_first() -> None:
-    found = tasks.tasks_of(fused(), TARGET, 1)
+    found = tasks.tasks_of(fused(), TARGET, Cpu())
     costs = [task.flop * task.weight for task in found]
     assert costs == sorted(costs, reverse=True)
     weights = {(task.kind, task.flop > 1e4): task.weight for task in found}
@@ -50,7 +51,7 @@ def test_equal_kernels_are_one_task_with_its_weight_and_the_costliest_comes_firs
 @inside("relax")
 def test_templates_are_for_cpus_only() -> None:
     mod = fused()
-    assert all(task.template is not None for task in tasks.tasks_of(mod, TARGET, 1))
+    assert all(task.template is not None for task in tasks.tasks_of(mod, TARGET, Cpu()))
     assert all(task.template is None for task in tasks.tasks_of(mod, TARGET, None))
 
 
@@ -59,9 +60,9 @@ def test_kernels_that_main_does_not_call_are_no_tasks() -> None:
     mod = fused()
     name, alone, _ = next(tasks.kernels(mod))
     extra = alone["main"].with_attr("global_symbol", "never_called").with_attr("other", 1)
-    before = {task.key for task in tasks.tasks_of(mod, TARGET, 1)}
+    before = {task.key for task in tasks.tasks_of(mod, TARGET, Cpu())}
     mod.update_func(tvm.ir.GlobalVar("never_called"), extra)
-    assert {task.key for task in tasks.tasks_of(mod, TARGET, 1)} == before
+    assert {task.key for task in tasks.tasks_of(mod, TARGET, Cpu())} == before
     assert tasks.calls(mod)["never_called"] == 0
     assert tasks.calls(mod)[name.name_hint] > 0
 
@@ -78,7 +79,7 @@ def test_a_kernel_s_key_ignores_its_name_and_its_fusion_pattern() -> None:
 @inside("relax")
 def test_chosen_kernels_are_replaced_and_marked_and_the_others_stay() -> None:
     mod = fused()
-    found = tasks.tasks_of(mod, TARGET, 1)
+    found = tasks.tasks_of(mod, TARGET, Cpu())
     chosen = found[0]
     schedule = s_tir.Schedule(chosen.mod)
     loop = schedule.get_loops(schedule.get_child_blocks(schedule.get_sblock("root"))[-1])[0]
@@ -103,6 +104,6 @@ def test_a_kernel_whose_loops_are_written_by_hand_is_no_task() -> None:
         return op.scatter_elements(nn.relu(x), at, values, axis=1)
 
     mod = importer.fuse(module([(1, 5)], scattered), TARGET)
-    names = {task.name for task in tasks.tasks_of(mod, TARGET, 1)}
+    names = {task.name for task in tasks.tasks_of(mod, TARGET, Cpu())}
     assert names == {"relu"}
     assert any("scatter" in name for name in tasks.calls(mod))

@@ -22,6 +22,8 @@ from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
 from tvmkd.stacks.relax.objects import Objects
 from tvmkd.stacks.relax.tasks import kernels, put_back, scheduled
+from tvmkd.stacks.relax.templates import plain_space
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
@@ -57,7 +59,9 @@ class RelaxBuilder:
         target: tvm.target.Target,
         toolchain: Mapping[str, Any],
         byoc: Mapping[str, Any] | None = None,
+        cpu: Cpu | None = None,
     ) -> None:
+        self._cpu = cpu or Cpu()
         self.byoc = byoc
         self.tasks = {task.key: task for task in tasks}
         self._fused = model.fused
@@ -139,10 +143,11 @@ class RelaxBuilder:
         task = self.tasks.get(key)
         if task is not None and key in chosen:
             return self._module(task, chosen[key])
-        if task is not None and defaults and isinstance(task.template, EnumeratedSpace):
-            schedule = task.template.default()
-            return None if schedule is None else schedule.mod
-        return None
+        if task is None or not defaults or self._target.kind.name == "cuda":
+            return None
+        space = task.template or plain_space(task.mod, self._cpu)
+        schedule = space.default() if isinstance(space, EnumeratedSpace) else None
+        return None if schedule is None else schedule.mod
 
     def _module(self, task: Task, record: StoredRecord) -> tvm.IRModule:
         place = (task.key, record.key)
@@ -162,7 +167,7 @@ class RelaxBuilder:
         """dlight's on a GPU, else the template's, or none."""
         if task.target.kind.name == "cuda":
             return "dlight default"
-        return "template default" if task.template is not None else "none"
+        return "template default" if task.template is not None else "simple loops"
 
     def kernel_facts(self, chosen: Mapping[str, StoredRecord]) -> dict[str, dict[str, Any]]:
         """The facts that a profile needs about each kernel, by its name in the library."""

@@ -24,6 +24,7 @@ from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
+from tvmkd.stacks.relax.row_kernels import legalizations
 
 
 @dataclass
@@ -213,7 +214,7 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         [
             relax.transform.DeadCodeElimination(),
             relax.transform.CanonicalizeBindings(),
-            relax.transform.LegalizeOps(),
+            relax.transform.LegalizeOps(legalizations()),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             LimitFusion,

@@ -83,7 +83,7 @@ def phase_weights(weight: np.ndarray, strides: Sequence[int], groups: int) -> np
     split = padded.reshape(*padded.shape[:3], *pairs)
     rank = len(kernel)
     t, p = [3 + 2 * i for i in range(rank)], [4 + 2 * i for i in range(rank)]
-    moved = np.flip(split.transpose(0, *p, 2, 1, *t), range(-rank, 0))
+    moved = np.flip(split.transpose(0, *p, 2, 1, *t), tuple(range(-rank, 0)))
     phases = math.prod(strides)
     return np.ascontiguousarray(moved.reshape(groups * phases * per_group, inner // groups, *taps))
 

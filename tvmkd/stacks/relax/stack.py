@@ -21,6 +21,7 @@ from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
 from tvmkd.stacks.relax.outside import ENGINE, merged
 from tvmkd.stacks.relax.tasks import tasks_of
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.targets import Target
 from tvmkd.tuning.space import Task
 
@@ -35,11 +36,6 @@ def tvm_target(target: Mapping[str, Any]) -> tvm.target.Target:
     """The TVM target of a tvmkd target (``Target.to_dict()``)."""
     host = target.get("host")
     return tvm.target.Target(target["tvm"], host) if host else tvm.target.Target(target["tvm"])
-
-
-def threads_of(target: Mapping[str, Any]) -> int:
-    """The number of threads that a kernel may use on a target."""
-    return int(target["tvm"].get("num-cores") or 1)
 
 
 def may_hand_over(request: Request, target: Mapping[str, Any]) -> bool:
@@ -79,7 +75,7 @@ class RelaxStack:
         )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
         model.fused = relax_import.fuse(mod, target)
-        return model, tasks_of(model.fused, target, threads_of(spec))
+        return model, tasks_of(model.fused, target, Cpu.of(spec))
 
     def lower(self, request: LowerRequest, emit: Emit) -> dict[str, Any]:
         """The tasks of a model, its inputs and its outputs; or what an engine takes of it."""
@@ -182,11 +178,11 @@ class RelaxStack:
             report = merged(report, model.outside.report())
             for note in model.outside.notes():
                 emit("note", {"text": note})
-        builder = relax_build.RelaxBuilder(model, tasks, goal, tools, report)
+        builder = relax_build.RelaxBuilder(model, tasks, goal, tools, report, Cpu.of(rest))
 
         def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
             part, found = self._tasks(replace(request, onnx=path, dims={}, model=None), rest)
-            return part, relax_build.RelaxBuilder(part, found, goal, tools)
+            return part, relax_build.RelaxBuilder(part, found, goal, tools, None, Cpu.of(rest))
 
         return build.build_as_asked(builder, model, request, emit, None if hand else again)
 

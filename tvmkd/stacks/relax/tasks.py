@@ -15,10 +15,11 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvmkd.runtime.tvm_process import register_intrinsics
 from tvmkd.stacks.relax import kernels as packed
 from tvmkd.stacks.relax import winograd
-from tvmkd.stacks.relax.templates import template_for
+from tvmkd.stacks.relax.templates import plain_space, template_for
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.primitives import blocks, is_reduction
 from tvmkd.tuning.records import StoredRecord, task_key
-from tvmkd.tuning.space import Task
+from tvmkd.tuning.space import Space, Task
 
 
 def kernels(mod: tvm.IRModule) -> Iterator[tuple[tvm.ir.GlobalVar, tvm.IRModule, str]]:
@@ -76,13 +77,13 @@ def _has_schedule(alone: tvm.IRModule) -> bool:
     return isinstance(body, s_tir.SBlockRealize) and body.block.name_hint == "root"
 
 
-def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) -> list[Task]:
+def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, cpu: Cpu | None) -> list[Task]:
     """The distinct kernels that ``main`` runs, sorted by operations, most first.
 
     Args:
         mod: the lowered module.
         target: the target to tune for.
-        threads: number of threads for a kernel; None on a GPU, for which there are no templates.
+        cpu: the target's; None on a GPU, for which there are no templates.
     """
     counts = calls(mod)
     found: dict[str, Task] = {}
@@ -93,7 +94,7 @@ def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) 
         if key in found:
             found[key].weight += weight
             continue
-        found[key] = Task(
+        task = Task(
             name=name.name_hint,
             key=key,
             mod=alone,
@@ -101,9 +102,24 @@ def tasks_of(mod: tvm.IRModule, target: tvm.target.Target, threads: int | None) 
             weight=weight,
             flop=float(estimate_tir_flops(alone)),
             kind=kind_of(alone),
-            template=None if threads is None else template_for(alone, threads),
         )
+        if cpu is not None:
+            task.template = _template(task, cpu)
+        found[key] = task
     return sorted(found.values(), key=lambda task: -task.flop * task.weight)
+
+
+SEARCHED = ("conv2d", "dense", "depthwise")
+"""Kinds of kernels whose simple schedules are far from their best: without a template of their own
+they are searched by evolution.
+"""
+
+
+def _template(task: Task, cpu: Cpu) -> Space | None:
+    found = template_for(task.mod, cpu)
+    if found is None and task.kind not in SEARCHED:
+        return plain_space(task.mod, cpu)
+    return found
 
 
 def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:

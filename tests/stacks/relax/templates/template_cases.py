@@ -12,6 +12,7 @@ from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
 from tvmkd.stacks.relax import kernels, winograd
 from tvmkd.stacks.relax.templates import template_for
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 TARGET = {**PLAIN, "num-cores": 2}
 MOST = 4  # members of a space that are compiled
@@ -112,7 +113,7 @@ def check_members(tensors: list[Any], threads: int = 2, *, operator: bool = True
     """
     for last in (tensors[-1], relu(tensors[-1]))[: 1 + operator]:
         mod = module(*tensors[:-1], last)
-        space = template_for(mod, threads)
+        space = template_for(mod, Cpu(threads=threads))
         assert space is not None, "no template for it"
         assert space.size is not None
         numbers = sorted({round(n) for n in np.linspace(0, space.size - 1, MOST)})

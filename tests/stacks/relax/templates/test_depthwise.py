@@ -12,6 +12,7 @@ if INSIDE:
     from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
 
     from tvmkd.stacks.relax.templates import depthwise
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 @pytest.mark.parametrize("odd", [False, True])
@@ -22,7 +23,7 @@ def test_members_compute_what_the_kernel_does(odd: bool) -> None:
 
 
 def configs(*sizes: Any, threads: int = 2, **more: Any) -> list[dict[str, Any]]:
-    return depthwise.configs(cases.schedule(*cases.depthwise(*sizes, **more)), threads)
+    return depthwise.configs(cases.schedule(*cases.depthwise(*sizes, **more)), Cpu(threads=threads))
 
 
 @inside("relax")

@@ -12,10 +12,11 @@ if INSIDE:
     from tvm import te
 
     from tvmkd.stacks.relax.templates import elementwise
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def configs(*tensors: Any, threads: int = 2) -> list[tuple[bool, int]]:
-    found = elementwise.configs(cases.schedule(*tensors), threads)
+    found = elementwise.configs(cases.schedule(*tensors), Cpu(threads=threads))
     assert all(config["threads"] == threads for config in found)
     return [(config["parallel"], config["width"]) for config in found]
 

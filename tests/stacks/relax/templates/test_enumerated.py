@@ -16,6 +16,7 @@ if INSIDE:
     import template_cases as cases
 
     from tvmkd.stacks.relax.templates import enumerated, template_for
+    from tvmkd.stacks.relax.templates.cpu import Cpu
     from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 
 
@@ -137,7 +138,7 @@ def small_convolution() -> Any:
 
 def proposals(seed: int) -> list[str]:
     """The keys of all proposals for a convolution, four at a time."""
-    of, rng = template_for(small_convolution(), 2), np.random.default_rng(seed)
+    of, rng = template_for(small_convolution(), Cpu(threads=2)), np.random.default_rng(seed)
     assert of is not None
     history: list[tuple[str, float | None]] = []
     while found := of.propose(4, {key for key, _ in history}, history, rng):
@@ -154,7 +155,7 @@ def test_the_proposals_for_a_convolution_end_and_never_repeat() -> None:
     other = proposals(1)
     assert other != found
     assert set(other) == set(found)
-    of = template_for(small_convolution(), 2)
+    of = template_for(small_convolution(), Cpu(threads=2))
     assert of is not None
     known = [(key, 1.0) for key in found[:-2]]
     rest = of.propose(4, set(found[:-2]), known, np.random.default_rng(1))

@@ -12,6 +12,7 @@ if INSIDE:
     from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
 
     from tvmkd.stacks.relax.templates import packed
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 # A whole number of blocks of channels, strides and pads that differ on each side, a channel count
 # that fills no block, a dense layer, the products of Winograd.
@@ -32,7 +33,7 @@ def test_members_compute_what_the_kernel_does(kernel: str) -> None:
 
 
 def configs(tensors: Any, threads: int = 2) -> list[dict[str, Any]]:
-    return packed.configs(cases.schedule(*tensors), threads)
+    return packed.configs(cases.schedule(*tensors), Cpu(threads=threads))
 
 
 @inside("relax")

@@ -12,6 +12,7 @@ if INSIDE:
     from tvm import te
 
     from tvmkd.stacks.relax.templates import reduction
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 @inside("relax")
@@ -32,7 +33,7 @@ def windows(channels: int = 24) -> list[Any]:
 
 
 def configs(tensors: Any, threads: int = 2) -> list[dict[str, Any]]:
-    return reduction.configs(cases.schedule(*tensors), threads)
+    return reduction.configs(cases.schedule(*tensors), Cpu(threads=threads))
 
 
 @inside("relax")

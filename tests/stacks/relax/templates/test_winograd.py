@@ -12,6 +12,7 @@ if INSIDE:
     from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
 
     from tvmkd.stacks.relax.templates import winograd
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 @pytest.mark.parametrize("inward", [True, False])
@@ -22,7 +23,7 @@ def test_members_compute_what_the_kernel_does(inward: bool) -> None:
 
 
 def configs(tensors: Any, threads: int = 2) -> list[dict[str, Any]]:
-    return winograd.configs(cases.schedule(*tensors), threads)
+    return winograd.configs(cases.schedule(*tensors), Cpu(threads=threads))
 
 
 @inside("relax")

@@ -12,21 +12,41 @@ from __future__ import annotations
 import tvm
 from tvm import s_tir
 
-from tvmkd.stacks.relax.templates import depthwise, elementwise, packed, reduction, winograd
+from tvmkd.stacks.relax.templates import (
+    depthwise,
+    elementwise,
+    packed,
+    plain,
+    reduction,
+    rows,
+    winograd,
+)
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 
-KINDS = (packed, depthwise, winograd, reduction, elementwise)
+KINDS = (packed, depthwise, winograd, rows, reduction, elementwise)
 
 
-def template_for(mod: tvm.IRModule, threads: int) -> EnumeratedSpace | None:
+def template_for(mod: tvm.IRModule, cpu: Cpu) -> EnumeratedSpace | None:
     """The space of a kernel, or None where no template knows it.
 
     Args:
         mod: a module with the one TIR function ``main``.
-        threads: threads that the kernel may use on its target.
+        cpu: of its target.
     """
     for kind in KINDS:
-        configs = kind.configs(s_tir.Schedule(mod), threads)
+        configs = kind.configs(s_tir.Schedule(mod), cpu)
         if configs:
             return EnumeratedSpace(mod, configs, kind.apply)
     return None
+
+
+def plain_space(mod: tvm.IRModule, cpu: Cpu) -> EnumeratedSpace | None:
+    """The space of simple schedules that every kernel has; None where there is nothing to do.
+
+    Args:
+        mod: a module with the one TIR function ``main``.
+        cpu: of its target.
+    """
+    configs = plain.configs(s_tir.Schedule(mod), cpu)
+    return EnumeratedSpace(mod, configs, plain.apply) if configs else None

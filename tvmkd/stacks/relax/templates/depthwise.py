@@ -9,6 +9,7 @@ from tvm import s_tir
 
 from tvmkd.stacks.relax.kernels import DEPTHWISE, PAD
 from tvmkd.stacks.relax.templates import primitives as p
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
@@ -22,13 +23,15 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
     return total, out
 
 
-def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
+def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Pixels and channels computed together, padding ahead, by row or as a condition."""
     parts = _parts(sch)
     if parts is None:
         return []
     total, out = parts
-    _, rows, columns, channels = p.extents(sch, out)
+    *outer, columns, channels = p.extents(sch, out)
+    rows = outer[-1] if len(outer) > 1 else 1
+    most, lanes = cpu.registers - 2, cpu.lanes
     taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != 0]
     widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
@@ -37,15 +40,15 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
     for width in widths:
         for c in p.divisors(columns, 14):
             for r in p.divisors(rows, 4):
-                registers = r * c * math.ceil(width / 8)
-                if registers > 14:
+                registers = r * c * math.ceil(width / lanes)
+                if registers > most:
                     continue
                 for pad in pads:
                     for order in ("rows", "channels"):
                         if pad == "row" and order == "channels":
                             continue
-                        for parallel in (True, False) if threads > 1 else (False,):
-                            if not parallel and threads > 1 and work > 1 << 18:
+                        for parallel in (True, False) if cpu.threads > 1 else (False,):
+                            if not parallel and cpu.threads > 1 and work > 1 << 18:
                                 continue
                             config = {
                                 "width": width,
@@ -56,7 +59,7 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
                                 "parallel": parallel,
                                 "registers": registers,
                             }
-                            found.append((abs(registers - 7) + 3 * pads.index(pad), config))
+                            found.append((abs(registers - most // 2) + 3 * pads.index(pad), config))
     found.sort(key=lambda item: item[0])
     return [config for _, config in found]
 
@@ -70,19 +73,23 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     if pad is not None and config["pad"] == "inline":
         sch.compute_inline(pad)
         pad = None
-    n, row, column, channel = sch.get_loops(out)
-    row_out, row_in = sch.split(row, [None, config["rows"]])
+    *outer, column, channel = sch.get_loops(out)
+    tile: list[Any] = []
+    if len(outer) > 1:
+        row, row_in = sch.split(outer.pop(), [None, config["rows"]])
+        outer, tile = [*outer, row], [row_in]
     column_out, column_in = sch.split(column, [None, config["columns"]])
     block, lanes = sch.split(channel, [None, config["width"]])
+    tile = [*tile, column_in, lanes]
     if config["order"] == "rows":
-        sch.reorder(n, row_out, block, column_out, row_in, column_in, lanes)
-        loop = sch.fuse(n, row_out)
+        sch.reorder(*outer, block, column_out, *tile)
+        loop = sch.fuse(*outer)
     else:
-        sch.reorder(n, block, row_out, column_out, row_in, column_in, lanes)
-        loop = sch.fuse(n, block)
+        sch.reorder(*outer[:-1], block, outer[-1], column_out, *tile)
+        loop = sch.fuse(*outer[:-1], block)
     if config["parallel"]:
         sch.parallel(loop)
-    p.unroll_tile(sch, [row_in, column_in, lanes])
+    p.unroll_tile(sch, tile)
     sch.compute_at(total, column_out, preserve_unit_loops=True)
     if pad is not None and config["pad"] == "row":
         sch.compute_at(pad, loop, preserve_unit_loops=True)

@@ -8,6 +8,7 @@ from typing import Any
 from tvm import s_tir
 
 from tvmkd.stacks.relax.templates import primitives as p
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def _outputs(sch: s_tir.Schedule) -> list[Any]:
@@ -20,7 +21,7 @@ def _outputs(sch: s_tir.Schedule) -> list[Any]:
     return found if usable else []
 
 
-def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
+def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Vector width, and whether threads pay."""
     outputs = _outputs(sch)
     if not outputs:
@@ -30,8 +31,8 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
     widths = sorted({best, *p.divisors(extents[-1], 32)[-3:]}, key=lambda w: (w != best, -w))
     flags = [True, False] if math.prod(extents) >= 1 << 14 else [False, True]
     return [
-        {"threads": threads, "parallel": flag, "width": width}
-        for flag in (flags if threads > 1 else [False])
+        {"threads": cpu.threads, "parallel": flag, "width": width}
+        for flag in (flags if cpu.threads > 1 else [False])
         for width in widths
     ]
 

@@ -15,10 +15,7 @@ from tvm import s_tir
 
 from tvmkd.stacks.relax.kernels import LANES, PACKED, PAD
 from tvmkd.stacks.relax.templates import primitives as p
-
-REGISTERS = 16
-LATENCY = 4
-"""Cycles of a multiply-add; two start in each cycle, so eight sums must be in flight."""
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
@@ -33,7 +30,15 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
     return total, out, p.space_extents(sch, total) == p.extents(sch, out)
 
 
-def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
+def _groups(sch: s_tir.Schedule, total: Any) -> int:
+    """Of a grouped convolution; 1 for every other kernel."""
+    reads = [region.source for region in sch.get(total).reads]
+    inputs, weight = reads[0], reads[-1]
+    inner, whole = int(weight.shape[-2]), int(inputs.shape[-1])
+    return max(1, whole // inner)
+
+
+def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Register tiles, loop orders and padding, by the cycles a multiply-add should cost."""
     parts = _parts(sch)
     if parts is None:
@@ -41,24 +46,27 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
     total = parts[0]
     *outer, columns, channels = p.space_extents(sch, total)
     # Rows of an image share their weights; the 36 products of Winograd do not.
-    rows = outer[-1] if len(outer) == 2 else 1
+    rows = outer[-1] if len(outer) > 1 else 1
     blocks = channels // LANES
+    together = blocks // _groups(sch, total)  # blocks of one group read the same inputs
+    each = -(-LANES // cpu.lanes)
     padded = p.named(sch, PAD) is not None
     work = math.prod(p.extents(sch, total))
     found: list[tuple[float, dict[str, Any]]] = []
     for r in p.divisors(rows, 4):
         for c in p.divisors(columns, 16):
-            for b in p.divisors(blocks, 12):
+            for b in p.divisors(together, 12):
                 sums = r * c * b
-                if sums > REGISTERS - 2 or (sums < 4 and blocks * columns * rows > 4):
+                if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
                     continue
-                cycles = max(sums / 2, (b + r * c) / 2, LATENCY) / sums
+                loads = b * each + r * c
+                cycles = max(sums * each / cpu.fma, loads / cpu.loads, cpu.latency) / sums
                 for order in ("channels", "rows") if columns * rows > 1 else ("channels",):
                     for pad in ("ahead", "row") if padded else ("none",):
                         if pad == "row" and order == "channels":
                             continue
-                        for parallel in (True, False) if threads > 1 else (False,):
-                            if not parallel and threads > 1 and work > 1 << 20:
+                        for parallel in (True, False) if cpu.threads > 1 else (False,):
+                            if not parallel and cpu.threads > 1 and work > 1 << 20:
                                 continue
                             late = 0 if parallel == (work > 1 << 17) else 1
                             found.append(

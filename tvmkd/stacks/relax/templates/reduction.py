@@ -7,6 +7,7 @@ from typing import Any
 from tvm import s_tir
 
 from tvmkd.stacks.relax.templates import primitives as p
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
@@ -27,7 +28,7 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
     return sums[0], p.epilogue_of(sch, sums[0])
 
 
-def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
+def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Vector width, pixels computed together, whether threads pay."""
     parts = _parts(sch)
     if parts is None:
@@ -36,8 +37,8 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
     channels, columns = extents[-1], extents[-2] if len(extents) > 1 else 1
     widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
     return [
-        {"threads": threads, "parallel": flag, "width": width, "columns": cols}
-        for flag in ([True, False] if threads > 1 else [False])
+        {"threads": cpu.threads, "parallel": flag, "width": width, "columns": cols}
+        for flag in ([True, False] if cpu.threads > 1 else [False])
         for width in widths
         for cols in p.divisors(columns, 4)
     ]

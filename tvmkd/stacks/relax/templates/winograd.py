@@ -12,10 +12,11 @@ from tvm import s_tir
 
 from tvmkd.stacks.relax.kernels import PAD
 from tvmkd.stacks.relax.templates import primitives as p
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.winograd import PATCH, ROWS_IN, ROWS_OUT, TILE
 
 
-def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
+def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Channels computed together, what becomes of the padding, and how threads share the tiles."""
     inward = p.named(sch, ROWS_IN) is not None
     if not inward and p.named(sch, ROWS_OUT) is None:
@@ -24,7 +25,7 @@ def configs(sch: s_tir.Schedule, threads: int) -> list[dict[str, Any]]:
     channels = p.extents(sch, out)[-1]
     return [
         {"inward": inward, "width": width, "pad": pad, "order": order, "parallel": parallel}
-        for parallel in ((True, False) if threads > 1 else (False,))
+        for parallel in ((True, False) if cpu.threads > 1 else (False,))
         for pad in (("ahead", "inline") if inward else ("none",))
         for order in ("tiles", "channels")
         for width in (8, 16, 32)
