@@ -21,9 +21,13 @@ from tvmkd.stacks.relax.templates import (
     rows,
     winograd,
 )
+from tvmkd.stacks.relax.templates.cost_model import cycles
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
+from tvmkd.stacks.relax.templates.threads import with_threads
 
+RANKED = {packed: "packed", depthwise: "depthwise"}
+"""Kinds whose configurations a cost model ranks."""
 KINDS = (packed, depthwise, winograd, rows, reduction, elementwise)
 
 
@@ -36,6 +40,8 @@ def template_for(mod: tvm.IRModule, cpu: Cpu) -> EnumeratedSpace | None:
     """
     for kind in KINDS:
         configs = kind.configs(s_tir.Schedule(mod), cpu)
+        if configs and kind in RANKED:
+            configs = with_threads(configs, cycles(RANKED[kind], configs, kind.cycles, cpu), cpu)
         if configs:
             return EnumeratedSpace(mod, configs, kind.apply)
     return None

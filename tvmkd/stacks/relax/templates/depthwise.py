@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -30,38 +31,51 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         return []
     total, out = parts
     *outer, columns, channels = p.extents(sch, out)
-    rows = outer[-1] if len(outer) > 1 else 1
-    most, lanes = cpu.registers - 2, cpu.lanes
-    taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != 0]
+    rows = outer.pop() if len(outer) > 1 else 1
+    most, images = cpu.registers - 2, math.prod(outer)
+    taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
+    inputs = sch.get(total).reads[0].source
+    facts = {
+        "taps": math.prod(taps),
+        "work": math.prod([*taps, *p.extents(sch, out)]),
+        "last_tap": taps[-1],
+        "input_bytes": p.bytes_of(inputs),
+        "output_bytes": p.bytes_of(sch.get(out).writes[0].source),
+        "row_bytes": 4 * int(inputs.shape[-2]) * channels,
+        "epilogue": p.operations(sch, out),
+    }
     widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
-    work = math.prod([rows, columns, channels, *taps])
+    tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
-    for width in widths:
-        for c in p.divisors(columns, 14):
-            for r in p.divisors(rows, 4):
-                registers = r * c * math.ceil(width / lanes)
-                if registers > most:
-                    continue
-                for pad in pads:
-                    for order in ("rows", "channels"):
-                        if pad == "row" and order == "channels":
-                            continue
-                        for parallel in (True, False) if cpu.threads > 1 else (False,):
-                            if not parallel and cpu.threads > 1 and work > 1 << 18:
-                                continue
-                            config = {
-                                "width": width,
-                                "columns": c,
-                                "rows": r,
-                                "pad": pad,
-                                "order": order,
-                                "parallel": parallel,
-                                "registers": registers,
-                            }
-                            found.append((abs(registers - most // 2) + 3 * pads.index(pad), config))
-    found.sort(key=lambda item: item[0])
-    return [config for _, config in found]
+    for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):
+        registers = r * c * math.ceil(width / cpu.lanes)
+        if registers > most or (pad == "row" and order == "channels"):
+            continue
+        found.append(
+            {
+                "width": width,
+                "columns": c,
+                "rows": r,
+                "pad": pad,
+                "order": order,
+                "registers": registers,
+                "columns_left": columns // c,
+                "rows_left": rows // r,
+                "blocks_left": channels // width,
+                "steps": images * (rows // r if order == "rows" else channels // width),
+                **facts,
+            }
+        )
+    return found
+
+
+def cycles(config: dict[str, Any]) -> float:
+    """Cycles of one core: fewest with half the registers in use and the padding made by row."""
+    surplus = abs(config["registers"] - 7) + 3 * ("row", "ahead", "inline", "none").index(
+        config["pad"]
+    )
+    return float(config["work"] / 8 * (0.5 + 0.05 * surplus))
 
 
 def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ Multiplication*, 2008; for convolution, Georganas et al., 2018.)
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -30,12 +31,23 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
     return total, out, p.space_extents(sch, total) == p.extents(sch, out)
 
 
-def _groups(sch: s_tir.Schedule, total: Any) -> int:
-    """Of a grouped convolution; 1 for every other kernel."""
+def _facts(sch: s_tir.Schedule, total: Any, out: Any, same: bool) -> dict[str, Any]:
+    """What of the kernel itself a cost model needs."""
     reads = [region.source for region in sch.get(total).reads]
     inputs, weight = reads[0], reads[-1]
-    inner, whole = int(weight.shape[-2]), int(inputs.shape[-1])
-    return max(1, whole // inner)
+    inner = int(weight.shape[-2])
+    taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
+    return {
+        "inner": inner,
+        "taps": math.prod(taps) // inner,
+        "work": math.prod([*taps, *p.space_extents(sch, total)]),
+        "groups": max(1, int(inputs.shape[-1]) // inner),
+        "weight_bytes": p.bytes_of(weight),
+        "input_bytes": p.bytes_of(inputs),
+        "output_bytes": p.bytes_of(sch.get(out).writes[0].source),
+        "epilogue": p.operations(sch, out),
+        "ragged": not same,
+    }
 
 
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
@@ -43,49 +55,58 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     parts = _parts(sch)
     if parts is None:
         return []
-    total = parts[0]
+    total, out, same = parts
     *outer, columns, channels = p.space_extents(sch, total)
     # Rows of an image share their weights; the 36 products of Winograd do not.
-    rows = outer[-1] if len(outer) > 1 else 1
+    rows = outer.pop() if len(outer) > 1 else 1
+    images = math.prod(outer)
+    facts = _facts(sch, total, out, same)
     blocks = channels // LANES
-    together = blocks // _groups(sch, total)  # blocks of one group read the same inputs
     each = -(-LANES // cpu.lanes)
-    padded = p.named(sch, PAD) is not None
-    work = math.prod(p.extents(sch, total))
-    found: list[tuple[float, dict[str, Any]]] = []
-    for r in p.divisors(rows, 4):
-        for c in p.divisors(columns, 16):
-            for b in p.divisors(together, 12):
-                sums = r * c * b
-                if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
-                    continue
-                loads = b * each + r * c
-                cycles = max(sums * each / cpu.fma, loads / cpu.loads, cpu.latency) / sums
-                for order in ("channels", "rows") if columns * rows > 1 else ("channels",):
-                    for pad in ("ahead", "row") if padded else ("none",):
-                        if pad == "row" and order == "channels":
-                            continue
-                        for parallel in (True, False) if cpu.threads > 1 else (False,):
-                            if not parallel and cpu.threads > 1 and work > 1 << 20:
-                                continue
-                            late = 0 if parallel == (work > 1 << 17) else 1
-                            found.append(
-                                (
-                                    cycles + 0.01 * (order == "rows") + late,
-                                    {
-                                        "rows": r,
-                                        "columns": c,
-                                        "blocks": b,
-                                        "order": order,
-                                        "pad": pad,
-                                        "parallel": parallel,
-                                        "sums": sums,
-                                        "cycles": cycles,
-                                    },
-                                )
-                            )
-    found.sort(key=lambda item: item[0])
-    return [config for _, config in found]
+    pads = ("ahead", "row") if p.named(sch, PAD) is not None else ("none",)
+    orders = ("channels", "rows") if columns * rows > 1 else ("channels",)
+    # Blocks of one group read the same inputs.
+    tiles = itertools.product(
+        p.divisors(rows, 4), p.divisors(columns, 16), p.divisors(blocks // facts["groups"], 12)
+    )
+    found: list[dict[str, Any]] = []
+    for (r, c, b), order, pad in itertools.product(tiles, orders, pads):
+        sums = r * c * b
+        if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
+            continue
+        if pad == "row" and order == "channels":
+            continue
+        loads = b * each + r * c
+        weights = facts["weight_bytes"] * b // blocks
+        steps = images * rows // r * (1 if pad == "row" else blocks // b)
+        found.append(
+            {
+                "rows": r,
+                "columns": c,
+                "blocks": b,
+                "order": order,
+                "pad": pad,
+                "sums": sums,
+                "cycles": max(sums * each / cpu.fma, loads / cpu.loads, cpu.latency) / sums,
+                # A tile's weights are read again for each group of pixels: from the first cache,
+                # or 32 bytes a cycle from the second.
+                "far": b / sums if weights > cpu.l1 // 2 else 0.0,
+                "tile_bytes": weights,
+                "columns_left": columns // c,
+                "rows_left": rows // r,
+                "blocks_left": blocks // b,
+                "steps": steps,
+                **facts,
+            }
+        )
+    return found
+
+
+def cycles(config: dict[str, Any]) -> float:
+    """Cycles of one core, reckoned from what its registers and caches can do."""
+    sums = config["work"] / LANES * max(config["cycles"], config["far"])
+    finish = config["output_bytes"] / 4 / LANES * config["epilogue"] / 2
+    return float(sums * (1.01 if config["order"] == "rows" else 1.0) + finish)
 
 
 def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import tvm
 from tvm import s_tir, tirx
+from tvm_ffi import structural_walk
 
 MAX_VECTOR = 64
 SPATIAL = 0
@@ -82,6 +85,33 @@ def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
     """The extents of the axes that a block does not sum over."""
     axes = sch.get(block).iter_vars
     return [int(axis.dom.extent) for axis in axes if int(axis.iter_type) == SPATIAL]
+
+
+COSTS = {"tirx.erf": 30, "tirx.exp": 16, "tirx.log": 24, "tirx.sigmoid": 24, "tirx.tanh": 30}
+"""Instructions of a vectorised function, see `tvmkd.stacks.relax.vector_math`."""
+
+
+def operations(sch: s_tir.Schedule, block: Any) -> int:
+    """Roughly the instructions that one element of a block takes, its loads included."""
+    found = 0
+
+    def call(node: Any) -> None:
+        nonlocal found
+        found += COSTS.get(getattr(node.op, "name", ""), 1)
+
+    def load(_node: Any) -> None:
+        nonlocal found
+        found += 1
+
+    body = sch.get(block).body
+    structural_walk(body, (tvm.ir.Call, call))
+    structural_walk(body, (tvm.ir.TensorLoad, load))
+    return found
+
+
+def bytes_of(buffer: Any) -> int:
+    """Of a float32 buffer."""
+    return 4 * math.prod(int(size) for size in buffer.shape)
 
 
 def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None = None) -> None:
