@@ -41,6 +41,11 @@ def relu(value: Any) -> Any:
     return te.compute(value.shape, lambda *at: te.max(value[at], zero), name="relu")
 
 
+def silu(value: Any) -> Any:
+    """Another one, with a function that takes many instructions."""
+    return te.compute(value.shape, lambda *at: value[at] * tvm.tirx.sigmoid(value[at]), name="silu")
+
+
 def convolution(
     channels: int = 40,
     size: tuple[int, int] = (10, 12),

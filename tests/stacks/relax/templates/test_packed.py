@@ -73,19 +73,33 @@ def test_cycles_of_a_multiply_add() -> None:
 
 
 @inside("relax")
-def test_the_cheapest_tile_comes_first_with_threads_where_there_is_much_to_do() -> None:
-    much = configs(cases.convolution(channels=48, size=(10, 12)))  # 1.2 million multiply-adds
-    assert (much[0]["cycles"], much[0]["order"], much[0]["parallel"]) == (0.5, "channels", True)
-    assert {config["parallel"] for config in much} == {True}
-    costs = [config["cycles"] + 0.01 * (config["order"] == "rows") for config in much]
-    assert costs == sorted(costs)
-    some = configs(cases.convolution(channels=40, size=(10, 12)))  # between 1 << 17 and 1 << 20
-    flags = [config["parallel"] for config in some]
-    assert flags == sorted(flags, reverse=True)
-    assert set(flags) == {True, False}
-    little = [config["parallel"] for config in configs(cases.convolution(16, (8, 8), 8))]
-    assert little == sorted(little)
-    assert {config["parallel"] for config in configs(cases.convolution(), threads=1)} == {False}
+def test_the_cheapest_tile_by_reckoning() -> None:
+    found = configs(cases.convolution(channels=48, size=(10, 12)))
+    best = min(found, key=packed.cycles)
+    assert (best["cycles"], best["order"]) == (0.5, "channels")
+    # Twelve blocks for each pixel would read all weights again for each, from the second cache.
+    deep = configs(cases.dense(7, 1024, 96))
+    assert min(deep, key=packed.cycles)["columns"] == 7
+    far = next(c for c in deep if (c["columns"], c["blocks"]) == (1, 12))
+    assert (far["far"], far["tile_bytes"]) == (1.0, 12 * 1024 * 32)
+
+
+@inside("relax")
+def test_what_the_cost_model_is_told() -> None:
+    found = configs(cases.convolution(channels=48, size=(10, 12), inner=24))
+    first = found[0]
+    assert (first["inner"], first["taps"], first["groups"]) == (24, 9, 1)
+    assert first["work"] == 9 * 24 * 48 * 120
+    assert first["weight_bytes"] == 4 * 9 * 24 * 48
+    assert first["input_bytes"] == 4 * 12 * 14 * 24, "with its padding"
+    steps = {(c["order"], c["pad"], c["rows"], c["blocks"]): c["steps"] for c in found}
+    assert steps["channels", "ahead", 2, 2] == 5 * 3
+    assert steps["rows", "row", 2, 2] == 5
+    assert not first["ragged"]
+    assert configs(cases.convolution(channels=37))[0]["ragged"]
+    plain, silu = cases.convolution(), cases.convolution()
+    silu[-1] = cases.silu(silu[-1])
+    assert configs(silu)[0]["epilogue"] > configs(plain)[0]["epilogue"] + 20
 
 
 @inside("relax")
