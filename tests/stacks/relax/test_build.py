@@ -122,7 +122,7 @@ def test_the_default_schedule_is_named() -> None:
     task = next(iter(made.tasks.values()))
     assert made.default_schedule(task) == "template default"
     task.template = None
-    assert made.default_schedule(task) == "none"
+    assert made.default_schedule(task) == "simple loops"
     gpu: Any = SimpleNamespace(target=SimpleNamespace(kind=SimpleNamespace(name="cuda")))
     assert made.default_schedule(gpu) == "dlight default"
 

@@ -64,8 +64,12 @@ def test_wide_3x3_convolutions_go_by_winograd(stack: StackClient, tmp_path: Path
 
 
 def test_a_kernel_without_a_template_is_said(stack: StackClient, tmp_path: Path) -> None:
-    lowered = stack.lower(graphs.stranger(tmp_path / "m.onnx"), TARGET)
+    graph = graphs.Graph(1, 18, 6, 6)
+    graph.conv(18, 9, groups=9)  # no number of groups has whole blocks
+    lowered = stack.lower(graph.save(tmp_path / "m.onnx"), TARGET)
     assert any("no template" in note for note in lowered["notes"])
+    known = stack.lower(graphs.stranger(tmp_path / "known.onnx"), TARGET)
+    assert not any("no template" in note for note in known["notes"])
 
 
 def test_a_wrong_record_is_found_set_aside_and_the_next_best_taken(
