@@ -20,9 +20,11 @@ def network(spec: str, shape: list[int]) -> nn.Module:
     source, _, name = spec.partition(":")
     if source != "timm":
         return settled(build(spec), shape)
-    import timm
-    from timm.utils import reparameterize_model
-
+    try:
+        import timm
+        from timm.utils import reparameterize_model
+    except ImportError:
+        sys.exit(f"{spec}: timm is not installed: pip install timm")
     made: nn.Module = timm.create_model(name, pretrained=False)
     return reparameterize_model(settled(made, shape))
 

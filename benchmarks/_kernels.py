@@ -154,6 +154,54 @@ def show(rows: list[dict[str, Any]], most: int = 12) -> None:
         )
 
 
+def by_kind(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `table`, of any number of networks, added up by kind of kernel, slowest first.
+
+    Each has ``kind``, ``kernels``, ``us``, ``share``, ``of_peak`` (None if a kernel's operations
+    are unknown), and for those kernels whose operator was found in ONNX Runtime's profile ``us``
+    (``matched_us``) and its time (``peer_us``).
+    """
+    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        between = row["kernel"].startswith("(")
+        kinds[row["kernel"] if between else row.get("kind") or "other kernels"].append(row)
+    total = sum(row["us"] for row in rows)
+    added = []
+    for kind, found in kinds.items():
+        us = sum(row["us"] for row in found)
+        known = all(row["of_peak"] is not None for row in found)
+        matched = [row for row in found if row["peer_us"] is not None]
+        added.append(
+            {
+                "kind": kind,
+                "kernels": len(found),
+                "us": us,
+                "share": us / total,
+                "of_peak": sum(r["of_peak"] * r["us"] for r in found) / us if known else None,
+                "matched_us": sum(row["us"] for row in matched) if matched else None,
+                "peer_us": sum(row["peer_us"] for row in matched) if matched else None,
+            }
+        )
+    return sorted(added, key=lambda row: -row["us"])
+
+
+def show_kinds(rows: list[dict[str, Any]]) -> None:
+    """Prints the rows of `by_kind`."""
+    print(
+        f"  {'kind':24} {'kernels':>7} {'us':>9} {'share':>6} {'of peak':>8} "
+        f"{'matched us':>11} {'ONNX Runtime':>13}"
+    )
+    for row in rows:
+        of_peak = "" if row["of_peak"] is None else f"{row['of_peak']:.0%}"
+        matched, peer = (
+            "" if row[key] is None else f"{row[key]:.0f}" for key in ("matched_us", "peer_us")
+        )
+        print(
+            f"  {row['kind'][:24]:24} {row['kernels']:7} {row['us']:9.0f} {row['share']:6.1%} "
+            f"{of_peak:>8} {matched:>11} {peer:>13}"
+        )
+
+
 def geometric_mean(values: list[float]) -> float:
     """The geometric mean."""
     return float(np.exp(np.mean(np.log(values))))
