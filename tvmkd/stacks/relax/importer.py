@@ -23,6 +23,7 @@ from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
+from tvmkd.stacks.relax.quantized import integers
 from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
 from tvmkd.stacks.relax.row_kernels import legalizations
 
@@ -224,4 +225,5 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        return lower(channels_last(sums_in_float32(in_place(simplify(mod)))))
+        mod = simplify(integers(mod, target))
+        return lower(channels_last(sums_in_float32(in_place(mod))))

@@ -22,10 +22,11 @@ RANKS = (3, 4, 5)
 """Batch, channels, and one to three spatial axes."""
 
 _NAMES = """
-abs acos asin atan ceil clip cos cosh divide equal erf exp floor greater greater_equal isfinite
-isinf isnan less less_equal log logical_and logical_not logical_or maximum minimum mod multiply
-negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.selu nn.silu nn.softplus not_equal
-power round rsqrt sigmoid sign sin sinh sqrt square subtract add tan tanh trunc where
+abs acos asin astype atan ceil clip cos cosh dequantize divide equal erf exp floor greater
+greater_equal isfinite isinf isnan less less_equal log logical_and logical_not logical_or maximum
+minimum mod multiply negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.selu nn.silu
+nn.softplus not_equal power quantize round rsqrt sigmoid sign sin sinh sqrt square subtract add tan
+tanh trunc where
 """
 ELEMENTWISE = {f"relax.{name}" for name in _NAMES.split()}
 POOLS = {
@@ -162,6 +163,8 @@ class _Rewrite:
 
     def binding(self, binding: relax.Binding) -> None:
         var, value = binding.var, binding.value
+        if self._moved(var, value):
+            return
         rewritten = self._rewritten(value) if isinstance(value, tvm.ir.Call) else None
         if isinstance(value, relax.TupleGetItem) and value.tuple_value in self.by_last:
             taken = relax.TupleGetItem(self.by_last[value.tuple_value], value.index)
@@ -182,6 +185,23 @@ class _Rewrite:
             elif value.op.name == "relax.reshape":
                 self.reshaped[var] = value.args[0]
         self.by_first[var] = self.builder.emit(plain if plain is not None else self.first(value))
+
+    def _moved(self, var: relax.Var, value: relax.Expr) -> bool:
+        """Whether a value is an image's other form, which is made only where it is needed."""
+        if not isinstance(value, tvm.ir.Call) or not isinstance(value.op, tvm.ir.Op):
+            return False
+        if value.op.name != "relax.permute_dims" or not self._is_image(value.args[0]):
+            return False
+        axes, rank = [int(axis) for axis in value.attrs.axes or ()], _rank(value.args[0])
+        if rank < 4:  # most often tokens, which have one form
+            return False
+        if axes == to_last(rank):
+            self.by_first[var] = self.last(value.args[0])
+        elif axes == to_first(rank):
+            self.by_last[var] = self.first(value.args[0])
+        else:
+            return False
+        return True
 
     def _rewritten(self, call: tvm.ir.Call) -> relax.Expr | None:
         """The channels-last form of a call; None if there is none."""
@@ -247,6 +267,9 @@ class _Rewrite:
         tensors = [a for a in call.args if isinstance(a.ty, relax.TensorType)]
         if not any(isinstance(a, relax.Var) and a in self.by_last for a in tensors):
             return None
+        scaled = call.op.name in ("relax.quantize", "relax.dequantize")
+        if scaled and any(_shape(a) not in ([], [1]) for a in tensors[1:]):
+            return None  # of each channel
         args: list[Any] = []
         rank = _rank(call)
         if rank not in RANKS:

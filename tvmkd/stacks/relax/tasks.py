@@ -13,8 +13,8 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
 from tvmkd.runtime.tvm_process import register_intrinsics
+from tvmkd.stacks.relax import dot_products, winograd
 from tvmkd.stacks.relax import kernels as packed
-from tvmkd.stacks.relax import winograd
 from tvmkd.stacks.relax.templates import plain_space, template_for
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.primitives import blocks, is_reduction
@@ -59,7 +59,7 @@ def kind_of(mod: tvm.IRModule) -> str:
         return "depthwise"
     if mod["main"].params and names & {winograd.ROWS_IN, winograd.ROWS_OUT}:
         return "winograd"
-    if packed.PACKED in names:
+    if names & {packed.PACKED, dot_products.SUM}:
         rank = len(ArgInfo.from_prim_func(mod["main"])[0].shape)
         return "conv2d" if rank == 4 else "dense"
     for kind, parts in {"conv2d": ("conv2d",), "dense": ("matmul", "dense")}.items():
@@ -130,6 +130,7 @@ def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
     """
     if "Tensorize" in str(record.record):
         register_intrinsics()
+        dot_products.register_all()
     workload = ms.database.Workload(task.mod)
     trace = ms.database.TuningRecord.from_json(record.record, workload).trace
     schedule = s_tir.Schedule(task.mod, debug_mask="none")

@@ -10,7 +10,7 @@ from relax_graphs import PLAIN, compiled
 from tvm import s_tir, te
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
-from tvmkd.stacks.relax import kernels, winograd
+from tvmkd.stacks.relax import kernels, quantized_kernels, winograd
 from tvmkd.stacks.relax.templates import template_for
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
@@ -72,6 +72,30 @@ def dense(rows: int = 6, inner: int = 48, channels: int = 20) -> list[Any]:
     x = tensor(rows, inner)
     weight = tensor(-(-channels // kernels.LANES), 1, 1, inner, kernels.LANES, name="w")
     return [x, weight, kernels.dense(x, weight, channels)]
+
+
+def quantised(
+    dot: Any,
+    size: tuple[int, int] = (10, 12),
+    channels: int = 40,
+    inner: int = 24,
+    strides: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (1, 1, 1, 1),
+    dtype: str = "uint8",
+) -> list[Any]:
+    """A 3x3 convolution of bytes with packed weights, rounded to bytes."""
+    image = te.placeholder((1, *size, inner), dtype, name="x")
+    packed = quantized_kernels.pack(np.zeros((channels, 3, 3, inner), np.int64), dot)
+    weight = te.placeholder(packed.shape, dot.weight, name="w")
+    filled = -(-channels // dot.lanes) * dot.lanes
+    bias = te.placeholder((filled,), "int32", name="bias")
+    scale = te.placeholder((filled,), "float32", name="scale")
+    how = quantized_kernels.Rounded("uint8", 3, 0, 255)
+    options = {"strides": strides, "pads": pads, "dilation": (1, 1), "zero": 7, "groups": 1}
+    out = quantized_kernels.conv2d(
+        image, weight, bias, scale, dot=dot, channels=channels, how=how, **options
+    )
+    return [image, weight, bias, scale, out]
 
 
 def winograd_product() -> list[Any]:

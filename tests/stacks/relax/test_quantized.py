@@ -1,0 +1,54 @@
+"""QDQ networks in integers: as ONNX Runtime computes them, without floats between kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from in_tvm import INSIDE, inside
+
+if INSIDE:
+    import qdq_graphs
+    import tvm
+    from relax_graphs import PLAIN, operators, run
+    from tvm import relax
+
+    from tvmkd.base.onnx_runtime import open_session
+    from tvmkd.stacks.relax import importer
+    from tvmkd.stacks.relax.quantized import integers
+
+
+@pytest.mark.parametrize(("activation", "bits"), [("uint8", 7), ("int8", 8)])
+@inside("relax")
+def test_a_network_gives_what_onnx_runtime_gives(
+    tmp_path: Path, activation: str, bits: int
+) -> None:
+    path = qdq_graphs.network(tmp_path / "m.onnx", activation, bits)
+    model, target = importer.read(path), tvm.target.Target(PLAIN)
+    x = np.random.default_rng(3).standard_normal((1, 3, 12, 12)).astype(np.float32)
+    wanted = open_session(path, threads=1, exact=True).run(None, {"x": x})
+    fused = importer.fuse(model.mod, target)
+    for found, right in zip(run(fused, [x], PLAIN), wanted, strict=True):
+        steps = np.rint((found - right) / 0.05)
+        assert np.abs(steps).max() <= 1
+        assert (steps == 0).mean() > 0.99
+    names = operators(fused)
+    assert sum("quantized" in name for name in names) == 5
+    assert stored(fused) == 2, "the outputs"
+
+
+def stored(mod: Any) -> int:
+    """How many tensors of floats kernels give each other."""
+    (block,) = mod["main"].body.blocks
+    kept = [b.var for b in block.bindings if isinstance(b.var, relax.DataflowVar)]
+    return sum("float" in str(getattr(var.ty, "dtype", "")) for var in kept)
+
+
+@inside("relax")
+def test_a_float_network_stays_as_it_is(tmp_path: Path) -> None:
+    import graphs
+
+    mod = importer.read(graphs.separable(tmp_path / "m.onnx")).mod
+    assert integers(mod, tvm.target.Target(PLAIN)).same_as(mod)
