@@ -18,6 +18,7 @@ from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
 from tvmkd.stacks.failed_node import failed_at
+from tvmkd.stacks.relax import folding
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
@@ -203,10 +204,10 @@ def simplify(mod: tvm.IRModule) -> tvm.IRModule:
             *fold,
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),
-            relax.transform.FoldConstant(),
         ]
     )
-    return passes(mod)
+    folded = folding.fold(passes(mod))
+    return relax.transform.FoldConstant()(folded) if folding.left(folded) else folded
 
 
 def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
