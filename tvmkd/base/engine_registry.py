@@ -30,6 +30,7 @@ ENGINES: dict[str, str] = {
     "openvino": "tvmkd.bench.engines.openvino:OpenVinoEngine",
     "mnn": "tvmkd.bench.engines.mnn:MnnEngine",
     "ncnn": "tvmkd.bench.engines.ncnn:NcnnEngine",
+    "litert": "tvmkd.bench.engines.litert:LiteRtEngine",
     "tensorrt": "tvmkd.bench.engines.tensorrt:TensorRTEngine",
     "tensorrt-rtx": "tvmkd.bench.engines.tensorrt:TensorRTRtxEngine",
     "tensorrt@board": "tvmkd.bench.engines.tensorrt_board:TensorRTBoardEngine",

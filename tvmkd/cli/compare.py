@@ -30,7 +30,7 @@ from tvmkd.cli._options import (
     multiple=True,
     metavar="NAME",
     help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), openvino, "
-    "mnn, ncnn, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
+    "mnn, ncnn, litert, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
     "package.module:Class; several times. Without it: all that have what they need.",
 )
 @click.option(
