@@ -23,16 +23,34 @@ def _dot(sch: s_tir.Schedule, total: Any) -> Dot:
     return ALL[str(sch.get(total).annotations["tvmkd.dot"])]
 
 
-def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
-    """The sum, its one reader, and whether both have the same shape (else they stay apart)."""
-    if p.named(sch, SUM) is None:
-        return None
-    p.inline_cheap(sch, keep=(PAD,))
+def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool, Any] | None:
+    """The sum, its one reader, whether both have the same shape (else they stay apart), and the
+    block behind the reader that broadcasts its result, or None.
+    """
     total = p.named(sch, SUM)
-    out = p.epilogue_of(sch, total)
-    if len(p.blocks(sch)) > 3 or not p.is_output(sch, out):
+    if total is None:
         return None
-    return total, out, p.space_extents(sch, total) == p.extents(sch, out)
+    size = math.prod(p.space_extents(sch, total))
+    before = [
+        sch.get(block).name_hint
+        for block in p.blocks(sch)
+        if not p.is_reduction(sch, block)
+        and math.prod(p.extents(sch, block)) <= size
+        and any(math.prod(p.extents(sch, other)) > size for other in sch.get_consumers(block))
+    ]
+    # What is broadcast is computed once, not again for each pixel.
+    p.inline_cheap(sch, keep=(PAD, *before))
+    total = p.named(sch, SUM)
+    out = last = p.epilogue_of(sch, total)
+    if not p.is_output(sch, out):
+        last, *more = sch.get_consumers(out)
+        if more or not p.is_output(sch, last):
+            return None
+    known = {str(sch.get(block).name_hint) for block in (total, out, last)} | {PAD}
+    if any(str(sch.get(block).name_hint) not in known for block in p.blocks(sch)):
+        return None
+    same = p.space_extents(sch, total) == p.extents(sch, out)
+    return total, out, same, None if out.same_as(last) else last
 
 
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
@@ -40,7 +58,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     parts = _parts(sch)
     if parts is None:
         return []
-    total, out, _ = parts
+    total, out, *_ = parts
     dot = _dot(sch, total)
     *outer, columns, channels = p.space_extents(sch, total)
     rows = outer.pop() if len(outer) > 1 else 1
@@ -51,6 +69,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         "work": math.prod(p.extents(sch, total)) // dot.depth // dot.lanes,
         "stored": math.prod(p.extents(sch, out)) / cpu.lanes * p.operations(sch, out) / 2,
     }
+    least = max((n for n in p.divisors(blocks, 8)), default=1) if rows * columns == 1 else 4
     pads = ("row", "ahead") if p.named(sch, PAD) is not None else ("none",)
     orders = ("channels", "rows") if columns * rows > 1 else ("channels",)
     tiles = itertools.product(
@@ -59,7 +78,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     found = []
     for r, c, b, order, pad in tiles:
         sums = r * c * b
-        if sums > dot.registers or (sums < 4 and blocks * columns * rows > 4):
+        if sums > dot.registers or sums < min(least, 4, blocks * columns * rows):
             continue
         if pad == "row" and (order == "channels" or len(sch.get_loops(total)) < 7):
             continue
@@ -95,8 +114,10 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     """Applies one configuration."""
     parts = _parts(sch)
     assert parts is not None
-    total, out, same = parts
+    total, out, same, last = parts
     dot = _dot(sch, total)
+    if last is not None:
+        p.spread(sch, last, parallel=config["parallel"])
     if not same:
         # The reader crops: it runs behind, over the finished sums.
         writer = sch.cache_write(total, 0, "local")
