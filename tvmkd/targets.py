@@ -141,7 +141,9 @@ class Target:
         here = machine.architecture()
         if here != self.architecture:
             return f"it is built for {self.architecture} and this machine is {here}"
-        missing = machine.required_features(self.mcpu) - machine.cpu_features()
+        attributes = (self.host or self.tvm).get("mattr", ())
+        needed = machine.required_features(self.mcpu, attributes)
+        missing = needed - machine.cpu_features()
         if missing:
             return f"it needs CPU features that are missing here: {listing(sorted(missing))}"
         return None

@@ -48,4 +48,10 @@ def test_this_machine_is_read() -> None:
 
 def test_v4_requires_all_features_of_v3() -> None:
     assert machine.required_features("x86-64-v3") < machine.required_features("x86-64-v4")
-    assert machine.required_features("cortex-a57") == frozenset()
+    assert machine.required_features("cortex-a57", ["+neon"]) == frozenset()
+
+
+def test_vnni_is_required_where_the_target_names_it() -> None:
+    plain = machine.required_features("x86-64-v3")
+    assert machine.required_features("x86-64-v3", ["+avxvnni"]) - plain == {"avx_vnni"}
+    assert machine.required_features("x86-64-v4", ["+avx512vnni"]) >= {"avx512_vnni", *plain}

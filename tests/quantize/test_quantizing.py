@@ -223,6 +223,15 @@ def test_the_lines_for_a_terminal() -> None:
     assert (times, left_out) == ("a 1.500 ms", "tvm int8: left out: no")
 
 
+def test_whether_int8_pays_is_said_of_each_engine_that_ran_both() -> None:
+    ms = {"tvm fp32": 4.0, "tvm int8": 3.0, "b fp32": 2.0, "b int8": 2.5, "c int8": 1.0}
+    assert quantizing.paid(ms) == [
+        "int8 pays in tvm: 0.75 of the time in fp32",
+        "int8 does not pay in b: 1.25 of the time in fp32",
+    ]
+    assert quantizing.paid({"c fp32": 1.0}) == []
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm_worker")
 def test_a_student_is_quantised_after_training_and_timed_and_with_training(

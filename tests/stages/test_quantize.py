@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +9,13 @@ from unittest.mock import Mock
 import pytest
 from toy_run import context
 
+from tvmkd.base import machine
 from tvmkd.base.errors import InputError
+from tvmkd.stages.base import Stage
 from tvmkd.stages.context import RunContext
+from tvmkd.stages.export import Export
 from tvmkd.stages.quantize import Quantize
+from tvmkd.targets import Precision, Toolchain
 
 
 @pytest.mark.parametrize("pruned", [True, False])
@@ -36,8 +41,22 @@ def test_the_final_float_student_reaches_the_quantisation(
 
 def test_eight_bits_that_pay_need_no_permission(tmp_path: Path) -> None:
     assert Quantize(context(tmp_path, "jetson-nano", quantize={})).check() == []
-    with pytest.raises(InputError, match=r"^x86-64-v3: int8 does not pay there"):
-        Quantize(context(tmp_path, "x86-64-v3", quantize={})).check()
+    with pytest.raises(InputError, match=r"^raspberry-pi-4: int8 does not pay there"):
+        Quantize(context(tmp_path, "raspberry-pi-4", quantize={})).check()
+
+
+@pytest.mark.parametrize("stage", [Quantize, Export])
+def test_where_it_can_be_measured_the_file_is_not_asked(tmp_path: Path, stage: type[Stage]) -> None:
+    made = context(tmp_path, quantize={}, export={"precision": "int8"})
+    slow = {"int8": Precision(False, "by its file")}
+    here = {"triple": f"{machine.architecture()}-linux-gnu", "glibc": "2.28"}
+    made.target = dataclasses.replace(
+        made.target, device="cpu", tvm={}, toolchain=Toolchain(**here), precisions=slow
+    )
+    assert stage(made).check() == []
+    made.target = dataclasses.replace(made.target, device="cuda")
+    with pytest.raises(InputError, match="by its file"):
+        stage(made).check()
 
 
 def test_the_permission_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

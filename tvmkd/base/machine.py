@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 # The features of the x86-64 psABI levels by the kernel's names (lzcnt is "abm" there).
 X86_64_V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
 X86_64_V4 = X86_64_V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+VNNI = {"+avxvnni": "avx_vnni", "+avx512vnni": "avx512_vnni"}
+"""The kernel's name of a feature by LLVM's."""
 
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -51,9 +54,15 @@ def cpu_features() -> frozenset[str]:
     return frozenset()
 
 
-def required_features(mcpu: str) -> frozenset[str]:
-    """The CPU flags that code compiled for ``mcpu`` needs; empty for an unknown ``mcpu``."""
-    return {"x86-64-v3": X86_64_V3, "x86-64-v4": X86_64_V4}.get(mcpu, frozenset())
+def required_features(mcpu: str, attributes: Sequence[str] = ()) -> frozenset[str]:
+    """The CPU flags that code needs; empty for what is unknown.
+
+    Args:
+        mcpu: the CPU that it is compiled for.
+        attributes: further ones, as in ``mattr``: ``+avxvnni``.
+    """
+    level = {"x86-64-v3": X86_64_V3, "x86-64-v4": X86_64_V4}.get(mcpu, frozenset())
+    return level | {VNNI[name] for name in attributes if name in VNNI}
 
 
 def physical_cores() -> int:

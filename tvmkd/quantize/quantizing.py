@@ -157,7 +157,22 @@ def lines(found: dict[str, Any]) -> list[str]:
     if found["agreement"] is not None:
         what += f"; {found['agreement']:.1%} of the answers as expected"
     left_out = [f"{name}: left out: {reason}" for name, reason in found["left_out"].items()]
-    return [what, times, *left_out]
+    return [what, times, *paid(found["ms"]), *left_out]
+
+
+def paid(ms: dict[str, float]) -> list[str]:
+    """Whether int8 is faster, for each engine that ran both files.
+
+    Args:
+        ms: medians by engine and precision, as `quantize` gives them.
+    """
+    said = []
+    for name in (key.removesuffix(" int8") for key in ms if key.endswith(" int8")):
+        if f"{name} fp32" in ms:
+            share = ms[f"{name} int8"] / ms[f"{name} fp32"]
+            verdict = "pays" if share < 1 else "does not pay"
+            said.append(f"int8 {verdict} in {name}: {share:.2f} of the time in fp32")
+    return said
 
 
 def _judge(task: Task, network: nn.Module, run: Callable[[torch.Tensor], Any]) -> Judged:

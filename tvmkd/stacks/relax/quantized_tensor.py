@@ -107,9 +107,4 @@ def variables(expr: Any) -> list[Any]:
         return variables(expr.tuple_value)
     if isinstance(expr, tvm.ir.Call):
         return [var for arg in expr.args for var in variables(arg)]
-    found: list[Any] = []
-    if isinstance(expr, relax.If):
-        relax.analysis.post_order_visit(
-            expr, lambda each: found.append(each) if isinstance(each, relax.Var) else None
-        )
-    return found
+    return []
