@@ -35,7 +35,7 @@ from tvmkd.base.random_inputs import random_sample
 
 SIZES = (4, 5, 7, 8, 10, 13, 14, 16, 19, 20, 24, 28, 32, 38, 40, 48, 56, 64, 80, 96, 112)
 MOST_WORK, LEAST_WORK = 2e8, 2e4
-EACH = 16
+EACH = 12
 """Configurations of a kernel that are measured: half of them the best ones by reckoning."""
 HERTZ = 3e9
 CATEGORIES = ("convolution", "convolution", "convolution", "grouped", "dense", "points", "batch",

@@ -46,7 +46,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     }
     widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
-    tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
+    tiles = itertools.product(widths, p.tiles(columns, 14), p.tiles(rows, 4))
     found = []
     for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):
         registers = r * c * math.ceil(width / cpu.lanes)
@@ -60,10 +60,11 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 "pad": pad,
                 "order": order,
                 "registers": registers,
-                "columns_left": columns // c,
-                "rows_left": rows // r,
+                "columns_left": -(-columns // c),
+                "rows_left": -(-rows // r),
                 "blocks_left": channels // width,
-                "steps": images * (rows // r if order == "rows" else channels // width),
+                "steps": images * (-(-rows // r) if order == "rows" else channels // width),
+                "waste": p.surplus((rows, r), (columns, c)),
                 **facts,
             }
         )
@@ -75,7 +76,7 @@ def cycles(config: dict[str, Any]) -> float:
     surplus = abs(config["registers"] - 7) + 3 * ("row", "ahead", "inline", "none").index(
         config["pad"]
     )
-    return float(config["work"] / 8 * (0.5 + 0.05 * surplus))
+    return float(config["work"] * config["waste"] / 8 * (0.5 + 0.05 * surplus))
 
 
 def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:

@@ -18,6 +18,9 @@ from tvmkd.stacks.relax.kernels import LANES, PACKED, PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
+LEAST_SUMS = 8
+"""In registers, for tiles that reach over the edge: smaller ones are no better than a divisor."""
+
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
     """The sum, its one reader, and whether both have the same shape (else they stay apart)."""
@@ -66,19 +69,21 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     pads = ("ahead", "row") if p.named(sch, PAD) is not None else ("none",)
     orders = ("channels", "rows") if columns * rows > 1 else ("channels",)
     # Blocks of one group read the same inputs.
-    tiles = itertools.product(
-        p.divisors(rows, 4), p.divisors(columns, 16), p.divisors(blocks // facts["groups"], 12)
-    )
+    together = blocks // facts["groups"]
+    in_group = p.tiles(together, 12) if facts["groups"] == 1 else p.divisors(together, 12)
+    tiles = itertools.product(p.tiles(rows, 4), p.tiles(columns, 16), in_group)
     found: list[dict[str, Any]] = []
     for (r, c, b), order, pad in itertools.product(tiles, orders, pads):
         sums = r * c * b
         if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
             continue
-        if pad == "row" and order == "channels":
+        waste = p.surplus((rows, r), (columns, c), (blocks, b))
+        if (pad == "row" and order == "channels") or (waste > 1 and sums < LEAST_SUMS):
             continue
+        rows_left, columns_left, blocks_left = -(-rows // r), -(-columns // c), -(-blocks // b)
         loads = b * each + r * c
         weights = facts["weight_bytes"] * b // blocks
-        steps = images * rows // r * (1 if pad == "row" else blocks // b)
+        steps = images * rows_left * (1 if pad == "row" else blocks_left)
         found.append(
             {
                 "rows": r,
@@ -92,10 +97,11 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 # or 32 bytes a cycle from the second.
                 "far": b / sums if weights > cpu.l1 // 2 else 0.0,
                 "tile_bytes": weights,
-                "columns_left": columns // c,
-                "rows_left": rows // r,
-                "blocks_left": blocks // b,
+                "columns_left": columns_left,
+                "rows_left": rows_left,
+                "blocks_left": blocks_left,
                 "steps": steps,
+                "waste": waste,
                 **facts,
             }
         )
@@ -104,7 +110,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
 
 def cycles(config: dict[str, Any]) -> float:
     """Cycles of one core, reckoned from what its registers and caches can do."""
-    sums = config["work"] / LANES * max(config["cycles"], config["far"])
+    sums = config["work"] * config["waste"] / LANES * max(config["cycles"], config["far"])
     finish = config["output_bytes"] / 4 / LANES * config["epilogue"] / 2
     return float(sums * (1.01 if config["order"] == "rows" else 1.0) + finish)
 

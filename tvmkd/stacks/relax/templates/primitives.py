@@ -69,6 +69,24 @@ def divisors(n: int, most: int) -> list[int]:
     return [d for d in range(1, min(n, most) + 1) if n % d == 0]
 
 
+WASTE = 1.13
+"""How much more than it has to a kernel may compute, for tiles that do not divide it."""
+
+
+def tiles(n: int, most: int) -> list[int]:
+    """Tile sizes up to ``most``: divisors of ``n``, and what nearly is one.
+
+    The last tile then reaches over the edge. Each of its rows is computed under a condition, which
+    LLVM moves out of the sums.
+    """
+    return [d for d in range(1, min(n, most) + 1) if -(-n // d) * d <= WASTE * n]
+
+
+def surplus(*pairs: tuple[int, int]) -> float:
+    """What is computed over what has to be, for ``(extent, tile)`` of each axis."""
+    return math.prod(-(-n // tile) * tile / n for n, tile in pairs)
+
+
 def vector_width(extent: int) -> int:
     """How many neighbours to compute at once: whole registers, or all of a ragged row.
 
