@@ -148,3 +148,11 @@ def test_what_cannot_be_inlined_is_left() -> None:
     assert names(sch) == ["sums", "last"]
     with pytest.raises(s_tir.ScheduleError):
         sch.compute_inline(p.named(sch, "sums"))
+
+
+@inside("relax")
+def test_tiles_that_reach_over_the_edge_a_little() -> None:
+    assert p.tiles(12, 16) == [1, 2, 3, 4, 6, 12]
+    assert p.tiles(13, 16) == [1, 2, 7, 13]
+    assert p.tiles(197, 8) == [*range(1, 9)]
+    assert p.surplus((13, 7), (8, 3)) == pytest.approx(14 / 13 * 9 / 8)
