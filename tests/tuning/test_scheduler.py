@@ -43,6 +43,11 @@ def play(scheduler: TaskScheduler, bests: list[list[float | None]], rounds: int)
     return counts
 
 
+def falling(start: float) -> list[float | None]:
+    """A task that each batch makes a little faster."""
+    return [start * 0.98**count for count in range(80)]
+
+
 def test_every_task_gets_a_batch_first() -> None:
     scheduler = TaskScheduler([(1, 1, "dense"), (100, 1, "dense"), (1, 1, "conv2d")])
     assert play(scheduler, [[1.0], [1.0], [1.0]], 3) == [1, 1, 1]
@@ -50,20 +55,20 @@ def test_every_task_gets_a_batch_first() -> None:
 
 def test_what_weighs_more_gets_more() -> None:
     scheduler = TaskScheduler([(1, 0, "a"), (20, 0, "b")])
-    counts = play(scheduler, [[1.0], [1.0]], 60)
+    counts = play(scheduler, [falling(1.0), falling(1.0)], 60)
     assert counts[1] > 3 * counts[0]
 
 
 def test_a_task_far_below_its_peers_gets_more() -> None:
     # Same work and kind, but the second runs it a hundred times slower.
     scheduler = TaskScheduler([(1, 1e6, "conv2d"), (1, 1e6, "conv2d")])
-    counts = play(scheduler, [[1e-4], [1e-2]], 40)
+    counts = play(scheduler, [falling(1e-4), falling(1e-2)], 40)
     assert counts[1] > 3 * counts[0]
 
 
 def test_a_task_that_never_succeeds_does_not_eat_the_budget() -> None:
     scheduler = TaskScheduler([(1000, 1, "a"), (1, 1, "b")])
-    counts = play(scheduler, [[None], [1.0]], 60)
+    counts = play(scheduler, [[None], falling(1.0)], 60)
     assert 3 <= counts[0] <= 10
 
 
@@ -71,7 +76,7 @@ def test_dropped_tasks_get_nothing_and_the_end_is_none() -> None:
     rng = np.random.default_rng(0)
     scheduler = TaskScheduler([(1, 1, "a"), (1, 1, "b")])
     scheduler.drop(0)
-    assert play(scheduler, [[1.0], [1.0]], 20) == [0, 20]
+    assert play(scheduler, [[1.0], falling(1.0)], 20) == [0, 20]
     scheduler.drop(1)
     assert scheduler.next(rng) is None
 
@@ -100,6 +105,22 @@ def test_batches_on_their_way_count_so_that_many_boards_get_many_tasks() -> None
 def test_the_constants_are_what_the_docs_say() -> None:
     assert (module.ALPHA, module.BETA, module.WINDOW) == (0.2, 2.0, 3)
     assert (module.EPSILON, module.GIVE_UP) == (0.05, 3)
+    assert (module.NOTHING, module.ENOUGH) == (0.01, 0.001)
+
+
+def test_tuning_ends_where_nothing_is_gained() -> None:
+    rng = np.random.default_rng(0)
+    scheduler = TaskScheduler([(1, 0, "a"), (1, 0, "b")])
+    batches = 0
+    while (index := scheduler.next(rng)) is not None:
+        scheduler.record(index, 1.0)
+        batches += 1
+        assert batches < 40
+    assert batches > 8, "not before either had several"
+    assert scheduler.nothing_to_gain()
+    scheduler.record(0, 0.5)
+    assert not scheduler.nothing_to_gain()
+    assert TaskScheduler([(1, 0, "a")]).nothing_to_gain() is False, "nothing is known yet"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +144,9 @@ def test_a_task_without_a_success_comes_first_until_it_has_had_three_batches(
     ("bests", "in_flight", "weight", "gain"),
     [
         ([6.0], 0, 1, 0.8 * 6 / 1),
-        ([6.0, 6.0], 0, 1, 0.8 * 6 / 2),
+        ([6.0, 6.0], 0, 1, 0.8 * 6 / 2 / 2),  # nothing gained: half of it
+        ([9.0, 6.0, 5.95], 0, 1, 0.8 * 5.95 / 3 / 2),
+        ([6.0, 6.0, 6.0], 0, 1, 0.8 * 6 / 3 / 4),
         ([6.0], 1, 1, 0.8 * 6 / 2),
         ([6.0], 2, 1, 0.8 * 6 / 3),
         ([6.0], 0, 5, 5 * 0.8 * 6),
@@ -168,7 +191,7 @@ def test_the_peers_bound_what_a_task_may_still_gain(
 
 def test_the_bound_never_raises_the_guess() -> None:
     state = TaskState(1, 8.0, "a", [2.0] * 3)
-    assert expected_gain(state, [1000.0, 4.0]) == pytest.approx(0.8 * 2 / 3)
+    assert expected_gain(state, [1000.0, 4.0]) == pytest.approx(0.8 * 2 / 3 / 4)
 
 
 def test_only_tasks_of_the_same_kind_with_known_work_and_a_success_are_peers() -> None:
@@ -219,13 +242,13 @@ def test_what_comes_back_is_no_longer_in_flight() -> None:
     scheduler.begin(1)
     assert chosen(scheduler) == 0, "1.1 / 2 batches against 1.0 / 1"
     scheduler.begin(1)
-    scheduler.record(1, 1.1)
-    scheduler.record(1, 1.1)
+    scheduler.record(1, 1.08)
+    scheduler.record(1, 1.06)
     scheduler.begin(0)
     scheduler.record(0, 0.7)
-    assert chosen(scheduler) == 1, "1.1 / 3 batches against 0.7 / 2"
+    assert chosen(scheduler) == 1, "1.06 / 3 batches against 0.7 / 2"
     scheduler.begin(1)
-    assert chosen(scheduler) == 0, "1.1 / 4 batches"
+    assert chosen(scheduler) == 0, "1.06 / 4 batches"
 
 
 def test_a_record_without_a_begin_leaves_nothing_negative() -> None:

@@ -3,7 +3,8 @@
 Each task gets one batch first. Then the next batch goes to the task that is expected to reduce the
 model's end-to-end time the most: its weight times a mix of how fast its best time has been falling
 and how much could still be gained, bounded by what tasks of the same kind reach (Zheng et al.,
-"Ansor", OSDI 2020).
+"Ansor", OSDI 2020). Each batch that gains nothing halves what a task may still gain; when all of
+them together would gain less than a thousandth of the model's time, tuning ends.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ALPHA = 0.2  # weight of the past gradient; the optimistic guess has the rest
 BETA = 2.0  # a task may reach at most this many times the best throughput of its kind
 WINDOW = 3  # batches over which the past gradient is taken
 EPSILON = 0.05  # share of the batches that go to a random task, so that none is starved
+NOTHING = 0.01  # a batch that reduces a task's time by a smaller share has gained nothing
+ENOUGH = 0.001  # tuning ends when the tasks may gain a smaller share of the model's time
 GIVE_UP = 3  # a task without a success after this many batches waits for the others
 
 
@@ -45,6 +48,15 @@ class TaskState:
     exhausted: bool = False
 
     @property
+    def stale(self) -> int:
+        """How many of the last batches gained nothing."""
+        pairs = list(zip(self.bests, self.bests[1:], strict=False))
+        for count, (before, after) in enumerate(reversed(pairs)):
+            if before is None or after is None or after < before * (1 - NOTHING):
+                return count
+        return len(pairs)
+
+    @property
     def best(self) -> float | None:
         """Best seconds so far, None where there are none."""
         return self.bests[-1] if self.bests else self.start
@@ -66,7 +78,7 @@ def expected_gain(state: TaskState, peers: Sequence[float]) -> float:
         return float("inf") if batches < GIVE_UP and not state.in_flight else 0.0
     earlier = state.bests[-1 - WINDOW] if len(state.bests) > WINDOW else None
     falling = 0.0 if earlier is None else (earlier - best) / WINDOW
-    hope = best / batches
+    hope = best / batches * 0.5**state.stale
     if state.flop > 0 and len(peers) > 1:
         hope = min(hope, max(best - state.flop / max(peers) / BETA, 0.0))
     return state.weight * (ALPHA * falling + (1 - ALPHA) * hope)
@@ -106,7 +118,9 @@ class TaskScheduler:
         self._states[index].exhausted = True
 
     def next(self, rng: np.random.Generator) -> int | None:
-        """The index of the task for the next batch; None when all tasks are exhausted."""
+        """The index of the task for the next batch; None when all tasks are exhausted, or when
+        there is nothing more to gain.
+        """
         states = self._states
         open_tasks = [index for index, state in enumerate(states) if not state.exhausted]
         if not open_tasks:
@@ -114,10 +128,18 @@ class TaskScheduler:
         for index in open_tasks:
             if not states[index].bests and not states[index].in_flight:
                 return index
+        if self.nothing_to_gain():
+            return None
         if rng.random() < EPSILON:
             return int(rng.choice(open_tasks))
         # Equal gains: the task with fewer batches, then the first.
         return max(open_tasks, key=lambda i: (self._gain(i), -len(states[i].bests), -i))
+
+    def nothing_to_gain(self) -> bool:
+        """Whether further batches are not expected to make the model noticeably faster."""
+        whole = sum(state.weight * (state.best or 0.0) for state in self._states)
+        gains = (self._gain(i) for i, state in enumerate(self._states) if not state.exhausted)
+        return whole > 0 and sum(gains) < ENOUGH * whole
 
     def _gain(self, index: int) -> float:
         state = self._states[index]

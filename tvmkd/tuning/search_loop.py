@@ -146,10 +146,12 @@ class SearchLoop:
         return wants_more(self._run.done, self._in_flight(), self._run.total, room)
 
     def _supply(self) -> bool:
-        """Proposes and builds one task's candidates. False: every space is exhausted."""
+        """Proposes and builds one task's candidates. False: there is nothing more to try."""
         chosen = self._scheduler.next(self._rng)
         if chosen is None:
-            self._run.emit("note", {"text": "every task's space is exhausted"})
+            gained = self._scheduler.nothing_to_gain()
+            text = "further trials are not expected to gain anything"
+            self._run.emit("note", {"text": text if gained else "every task's space is exhausted"})
             return False
         task = self._tasks[chosen]
         count = min(self._batch, self._run.total - self._run.done - self._in_flight())
