@@ -82,6 +82,7 @@ class RelaxStack:
         if request.byoc:
             return self._regions(request, request.byoc)
         model, tasks = self._tasks(request, request.target)
+        whole = sum(task.flop * task.weight for task in tasks) or 1.0
         return {
             "tasks": [task.summary() for task in tasks],
             "inputs": model.inputs,
@@ -89,7 +90,8 @@ class RelaxStack:
             "notes": [
                 *(model.outside.notes() if model.outside else ()),
                 *(
-                    f"{task.name}: no template knows it; searched by evolution"
+                    f"{task.name}: no template knows it; searched by evolution "
+                    f"({task.flop * task.weight / whole:.0%} of the operations)"
                     for task in tasks
                     if task.template is None
                 ),
