@@ -96,17 +96,19 @@ class _Lanes:
         return self.floating(tirx.shift_left(exponent + self.i(127), self.i(23)))
 
     def reduced_exp(self, x: Any) -> tuple[Any, Any]:
-        """exp(x) as ``(p, n)`` with exp(x) = p * 2**n and p near 1."""
+        """exp(x) as ``(p, bits)``: p near 1, and in the low bits the exponent n of p * 2**n."""
         shifted = self.let(x * self.f(1 / math.log(2)) + self.f(ROUND))
         whole = self.let(shifted - self.f(ROUND))
         r = self.let(x - whole * self.f(LN2_HIGH) - whole * self.f(LN2_LOW))
-        p = self.polynomial(r, EXP) * (r * r) + r + self.f(1)
-        return self.let(p), self.let(self.bits(shifted) - self.i(ROUND_BITS), integer=True)
+        p = self.polynomial(r, [1.0, 1.0, *EXP])
+        return self.let(p), self.let(self.bits(shifted), integer=True)
 
     def small_exp(self, x: Any) -> Any:
         """exp(x) for -87 <= x <= 88."""
-        p, n = self.reduced_exp(x)
-        return p * self.power_of_two(n)
+        p, bits = self.reduced_exp(x)
+        # Not added to the bits of p: that would turn some NaNs into numbers.
+        scale = tirx.shift_left(bits + self.i(127 - ROUND_BITS), self.i(23))
+        return p * self.floating(scale)
 
 
 def _exp(on: _Lanes, x: Any) -> Any:
@@ -114,16 +116,17 @@ def _exp(on: _Lanes, x: Any) -> Any:
     low, high = on.f(-104.0), on.f(89.0)
     x = on.let(tirx.Select(low > x, low, x))
     x = on.let(tirx.Select(high < x, high, x))
-    p, n = on.reduced_exp(x)
+    p, bits = on.reduced_exp(x)
+    n = on.let(bits - on.i(ROUND_BITS), integer=True)
     # In two steps: 2**n alone would overflow before the product does, and lose denormals.
     half = on.let(tirx.shift_right(n, on.i(1)), integer=True)
     return p * on.power_of_two(half) * on.power_of_two(n - half)
 
 
 def _sigmoid(on: _Lanes, x: Any) -> Any:
-    # exp(-x) is less than half an ulp of 1 above 87, and infinite below -88.4.
-    low, high = on.f(-87.0), on.f(89.0)
-    negative = on.let(on.f(0) - x)
+    # exp(-x) is less than half an ulp of 1 above 87, and 1 / exp(88) is below 2**-126.
+    low, high = on.f(-87.0), on.f(88.0)
+    negative = on.let(x * on.f(-1))
     y = on.let(tirx.Select(low > negative, low, negative))
     y = on.let(tirx.Select(high < y, high, y))
     return on.f(1) / (on.f(1) + on.small_exp(y))
