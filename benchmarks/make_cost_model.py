@@ -209,7 +209,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for path in sorted(folder.glob("samples-*.jsonl")):
         lines += [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-    return lines
+    return [line for line in lines if line["config"].get("waste", 1.0) == 1.0]
 
 
 def train(folder: Path, out: Path) -> None:

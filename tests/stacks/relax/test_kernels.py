@@ -53,6 +53,26 @@ def test_a_convolution_of_two_images() -> None:
 
 
 @inside("relax")
+def test_a_row_without_a_good_tile_gets_a_pixel_more() -> None:
+    assert [kernels.whole(n) for n in (1, 7, 9, 10, 11, 13, 25, 49, 121, 197)] == [
+        *(1, 7, 9, 10, 12, 14, 25, 49, 122, 198)
+    ]
+    x, weight = normal(1, 4, 15, 3), normal(8, 3, 3, 3)
+    for strides, pads in (((1, 1), (0, 0, 0, 0)), ((1, 1), (1, 0, 1, 0)), ((1, 2), (0, 5, 0, 5))):
+        found = computed(
+            lambda a, w, s=strides, p=pads: kernels.convolution(a, w, 8, s, p, (1, 1)),
+            x,
+            kernels.pack(weight),
+        )
+        close(found, convolved(x, weight, strides, pads, (1, 1)))
+    rows, matrix = normal(2, 13, 5), normal(16, 5)
+    found = computed(
+        lambda a, w: kernels.dense(a, w, 16), rows, kernels.pack(matrix[:, :, None, None])
+    )
+    close(found, rows @ matrix.T)
+
+
+@inside("relax")
 def test_a_depthwise_convolution_of_two_images() -> None:
     x, weight = normal(2, 7, 9, 5), normal(3, 2, 5)
     diagonal = np.einsum("ijc,cd->cdij", weight, np.eye(5))

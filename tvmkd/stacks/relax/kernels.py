@@ -88,6 +88,18 @@ def phase_weights(weight: np.ndarray, strides: Sequence[int], groups: int) -> np
     return np.ascontiguousarray(moved.reshape(groups * phases * per_group, inner // groups, *taps))
 
 
+def whole(n: int) -> int:
+    """How many pixels of a row a kernel computes for ``n``: one more if no divisor of ``n`` makes a
+    good tile. What is computed too much is cut off.
+    """
+    return n + 1 if n > 7 and math.gcd(n, 2 * 3 * 5 * 7) == 1 else n
+
+
+def _last(index: Any, size: Any, more: bool) -> Any:
+    """An index that stays inside where ``more`` is computed than there is."""
+    return tirx.min(index, size - 1) if more else index
+
+
 def _pad(x: te.Tensor, pads: Sequence[int], repeat: int = 1) -> te.Tensor:
     """Zeros round the axes between the first and the last; each channel ``repeat`` times."""
     if not any(pads) and repeat == 1:
@@ -143,17 +155,28 @@ class _Window:
             for i in range(rank)
         ]
         names = [f"k{'dhw'[3 - rank + i]}" for i in range(rank)]
+        self.more = whole(self.out[-1]) != self.out[-1]
+        self.computed = [*self.out[:-1], whole(self.out[-1])]
+        self._ends = [int(size) + pads[i] + pads[rank + i] for i, size in enumerate(sizes)]
         self.taps = [te.reduce_axis((0, k), name) for k, name in zip(kernel, names, strict=True)]
         self._strides, self._dilation = strides, dilation
 
     def at(self, place: Sequence[Any]) -> list[Any]:
         """The input's place under the current tap of the window at ``place``."""
-        return [
+        found = [
             i * stride + tap * dilation
             for i, stride, tap, dilation in zip(
                 place, self._strides, self.taps, self._dilation, strict=True
             )
         ]
+        return [*found[:-1], _last(found[-1], self._ends[-1], self.more)]
+
+    def cut(self, out: te.Tensor, channels: int) -> te.Tensor:
+        """The output without what was computed too much."""
+        n, *_, width = out.shape
+        if not self.more and int(width) == channels:
+            return out
+        return te.compute((n, *self.out, channels), lambda *at: out[at], name="crop")
 
 
 def convolution(
@@ -191,10 +214,8 @@ def convolution(
         factor = weight[(c // LANES, *window.taps, k, c % LANES)]
         return te.sum(padded[(b, *window.at(place), channel)] * factor, axis=[*window.taps, k])
 
-    out = te.compute((n, *window.out, width), product, name=PACKED)
-    if width == channels:
-        return out
-    return te.compute((n, *window.out, channels), lambda *at: out[at], name="crop")
+    out = te.compute((n, *window.computed, width), product, name=PACKED)
+    return window.cut(out, channels)
 
 
 def depthwise(
@@ -225,7 +246,8 @@ def depthwise(
             padded[(b, *window.at(place), c)] * weight[(*window.taps, c)], axis=window.taps
         )
 
-    return te.compute((n, *window.out, channels), product, name=DEPTHWISE)
+    out = te.compute((n, *window.computed, channels), product, name=DEPTHWISE)
+    return window.cut(out, channels)
 
 
 def phases_together(
@@ -285,28 +307,32 @@ def batch_matmul(x: te.Tensor, packed: te.Tensor, columns: int) -> te.Tensor:
     batch, rows, inner = x.shape
     blocks = int(packed.shape[1])
     k = te.reduce_axis((0, inner), "ic")
-    out = te.compute(
-        (batch, rows, blocks * LANES),
-        lambda b, i, c: te.sum(x[b, i, k] * packed[b, c // LANES, k, c % LANES], axis=[k]),
-        name=PACKED,
-    )
-    if blocks * LANES == columns:
+    computed = whole(int(rows))
+
+    def product(b: Any, i: Any, c: Any) -> Any:
+        left = x[b, _last(i, rows, computed != rows), k]
+        return te.sum(left * packed[b, c // LANES, k, c % LANES], axis=[k])
+
+    out = te.compute((batch, computed, blocks * LANES), product, name=PACKED)
+    if blocks * LANES == columns and computed == rows:
         return out
     return te.compute((batch, rows, columns), lambda *at: out[at], name="crop")
 
 
 def dense(x: te.Tensor, weight: te.Tensor, channels: int) -> te.Tensor:
     """Matrix product with constant weights: x ``[..., K]``, packed weight, out ``[..., OC]``."""
-    *rows, inner = x.shape
+    *rows, inner = (int(size) for size in x.shape)
     blocks = int(weight.shape[0])
     k = te.reduce_axis((0, inner), "ic")
-    out = te.compute(
-        (*rows, blocks * LANES),
-        lambda *at: te.sum(
-            x[(*at[:-1], k)] * weight[at[-1] // LANES, 0, 0, k, at[-1] % LANES], axis=[k]
-        ),
-        name=PACKED,
-    )
-    if blocks * LANES == channels:
+    computed = [*rows[:-1], whole(rows[-1])] if rows else []
+
+    def product(*at: Any) -> Any:
+        *place, c = at
+        if computed != rows:
+            place[-1] = _last(place[-1], rows[-1], True)
+        return te.sum(x[(*place, k)] * weight[c // LANES, 0, 0, k, c % LANES], axis=[k])
+
+    out = te.compute((*computed, blocks * LANES), product, name=PACKED)
+    if blocks * LANES == channels and computed == rows:
         return out
     return te.compute((*rows, channels), lambda *at: out[at], name="crop")

@@ -21,6 +21,9 @@ KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
     "ragged": ("convolution", {"channels": 37}),
     "dense": ("dense", {}),
+    "dense of 13 rows": ("dense", {"rows": 13, "channels": 24}),
+    "13 columns": ("convolution", {"size": (4, 13), "strides": (1, 1)}),
+    "13 columns without pads": ("convolution", {"size": (4, 15), "pads": (0, 0, 0, 0)}),
     "winograd product": ("winograd_product", {}),
 }
 

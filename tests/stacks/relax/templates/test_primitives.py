@@ -151,8 +151,12 @@ def test_what_cannot_be_inlined_is_left() -> None:
 
 
 @inside("relax")
-def test_tiles_that_reach_over_the_edge_a_little() -> None:
-    assert p.tiles(12, 16) == [1, 2, 3, 4, 6, 12]
-    assert p.tiles(13, 16) == [1, 2, 7, 13]
-    assert p.tiles(197, 8) == [*range(1, 9)]
-    assert p.surplus((13, 7), (8, 3)) == pytest.approx(14 / 13 * 9 / 8)
+def test_a_sum_may_compute_a_pixel_more_than_its_reader_needs() -> None:
+    def covers(*tensors: Any) -> bool:
+        sch = cases.schedule(*tensors)
+        total = p.named(sch, "packed_sum")
+        return p.covers(sch, total, p.epilogue_of(sch, total))
+
+    assert covers(*cases.dense(6, 16, 24))
+    assert covers(*cases.dense(13, 16, 24))
+    assert not covers(*cases.dense(6, 16, 20)), "channels are cut off"

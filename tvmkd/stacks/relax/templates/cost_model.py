@@ -31,12 +31,11 @@ FEATURES = {
         *("rows", "columns", "blocks", "sums", "order", "pad", "cycles", "far", "tile_bytes"),
         *("columns_left", "rows_left", "blocks_left", "steps", "inner", "taps", "work", "groups"),
         *("weight_bytes", "input_bytes", "output_bytes", "epilogue", "ragged"),
-        "waste",
     ),
     "depthwise": (
         *("width", "columns", "rows", "pad", "order", "registers", "columns_left", "rows_left"),
         *("blocks_left", "steps", "taps", "last_tap", "work", "input_bytes", "output_bytes"),
-        *("row_bytes", "epilogue", "waste"),
+        *("row_bytes", "epilogue"),
     ),
 }
 WORDS = ("none", "channels", "rows", "ahead", "row", "inline")

@@ -19,7 +19,7 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
     p.inline_cheap(sch, keep=(PAD,))
     total = p.named(sch, DEPTHWISE)
     out = p.epilogue_of(sch, total)
-    if len(p.blocks(sch)) > 3 or p.space_extents(sch, total) != p.extents(sch, out):
+    if len(p.blocks(sch)) > 3 or not p.covers(sch, total, out):
         return None
     return total, out
 
@@ -30,14 +30,14 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     if parts is None:
         return []
     total, out = parts
-    *outer, columns, channels = p.extents(sch, out)
+    *outer, columns, channels = p.space_extents(sch, total)
     rows = outer.pop() if len(outer) > 1 else 1
     most, images = cpu.registers - 2, math.prod(outer)
     taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
     inputs = sch.get(total).reads[0].source
     facts = {
         "taps": math.prod(taps),
-        "work": math.prod([*taps, *p.extents(sch, out)]),
+        "work": math.prod([*taps, *p.space_extents(sch, total)]),
         "last_tap": taps[-1],
         "input_bytes": p.bytes_of(inputs),
         "output_bytes": p.bytes_of(sch.get(out).writes[0].source),
@@ -46,7 +46,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     }
     widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
-    tiles = itertools.product(widths, p.tiles(columns, 14), p.tiles(rows, 4))
+    tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
     for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):
         registers = r * c * math.ceil(width / cpu.lanes)
@@ -60,11 +60,10 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 "pad": pad,
                 "order": order,
                 "registers": registers,
-                "columns_left": -(-columns // c),
-                "rows_left": -(-rows // r),
+                "columns_left": columns // c,
+                "rows_left": rows // r,
                 "blocks_left": channels // width,
-                "steps": images * (-(-rows // r) if order == "rows" else channels // width),
-                "waste": p.surplus((rows, r), (columns, c)),
+                "steps": images * (rows // r if order == "rows" else channels // width),
                 **facts,
             }
         )
@@ -76,7 +75,7 @@ def cycles(config: dict[str, Any]) -> float:
     surplus = abs(config["registers"] - 7) + 3 * ("row", "ahead", "inline", "none").index(
         config["pad"]
     )
-    return float(config["work"] * config["waste"] / 8 * (0.5 + 0.05 * surplus))
+    return float(config["work"] / 8 * (0.5 + 0.05 * surplus))
 
 
 def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:

@@ -18,9 +18,6 @@ from tvmkd.stacks.relax.kernels import LANES, PACKED, PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
-LEAST_SUMS = 8
-"""In registers, for tiles that reach over the edge: smaller ones are no better than a divisor."""
-
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
     """The sum, its one reader, and whether both have the same shape (else they stay apart)."""
@@ -31,7 +28,7 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
     out = p.epilogue_of(sch, total)
     if len(p.blocks(sch)) > 3 or not p.is_output(sch, out):
         return None
-    return total, out, p.space_extents(sch, total) == p.extents(sch, out)
+    return total, out, p.covers(sch, total, out)
 
 
 def _facts(sch: s_tir.Schedule, total: Any, out: Any, same: bool) -> dict[str, Any]:
@@ -70,20 +67,19 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     orders = ("channels", "rows") if columns * rows > 1 else ("channels",)
     # Blocks of one group read the same inputs.
     together = blocks // facts["groups"]
-    in_group = p.tiles(together, 12) if facts["groups"] == 1 else p.divisors(together, 12)
-    tiles = itertools.product(p.tiles(rows, 4), p.tiles(columns, 16), in_group)
+    tiles = itertools.product(
+        p.divisors(rows, 4), p.divisors(columns, 16), p.divisors(together, 12)
+    )
     found: list[dict[str, Any]] = []
     for (r, c, b), order, pad in itertools.product(tiles, orders, pads):
         sums = r * c * b
         if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
             continue
-        waste = p.surplus((rows, r), (columns, c), (blocks, b))
-        if (pad == "row" and order == "channels") or (waste > 1 and sums < LEAST_SUMS):
+        if pad == "row" and order == "channels":
             continue
-        rows_left, columns_left, blocks_left = -(-rows // r), -(-columns // c), -(-blocks // b)
         loads = b * each + r * c
         weights = facts["weight_bytes"] * b // blocks
-        steps = images * rows_left * (1 if pad == "row" else blocks_left)
+        steps = images * rows // r * (1 if pad == "row" else blocks // b)
         found.append(
             {
                 "rows": r,
@@ -97,11 +93,10 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 # or 32 bytes a cycle from the second.
                 "far": b / sums if weights > cpu.l1 // 2 else 0.0,
                 "tile_bytes": weights,
-                "columns_left": columns_left,
-                "rows_left": rows_left,
-                "blocks_left": blocks_left,
+                "columns_left": columns // c,
+                "rows_left": rows // r,
+                "blocks_left": blocks // b,
                 "steps": steps,
-                "waste": waste,
                 **facts,
             }
         )
@@ -110,7 +105,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
 
 def cycles(config: dict[str, Any]) -> float:
     """Cycles of one core, reckoned from what its registers and caches can do."""
-    sums = config["work"] * config["waste"] / LANES * max(config["cycles"], config["far"])
+    sums = config["work"] / LANES * max(config["cycles"], config["far"])
     finish = config["output_bytes"] / 4 / LANES * config["epilogue"] / 2
     return float(sums * (1.01 if config["order"] == "rows" else 1.0) + finish)
 

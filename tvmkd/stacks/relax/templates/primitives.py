@@ -69,24 +69,6 @@ def divisors(n: int, most: int) -> list[int]:
     return [d for d in range(1, min(n, most) + 1) if n % d == 0]
 
 
-WASTE = 1.13
-"""How much more than it has to a kernel may compute, for tiles that do not divide it."""
-
-
-def tiles(n: int, most: int) -> list[int]:
-    """Tile sizes up to ``most``: divisors of ``n``, and what nearly is one.
-
-    The last tile then reaches over the edge. Each of its rows is computed under a condition, which
-    LLVM moves out of the sums.
-    """
-    return [d for d in range(1, min(n, most) + 1) if -(-n // d) * d <= WASTE * n]
-
-
-def surplus(*pairs: tuple[int, int]) -> float:
-    """What is computed over what has to be, for ``(extent, tile)`` of each axis."""
-    return math.prod(-(-n // tile) * tile / n for n, tile in pairs)
-
-
 def vector_width(extent: int) -> int:
     """How many neighbours to compute at once: whole registers, or all of a ragged row.
 
@@ -130,6 +112,16 @@ def operations(sch: s_tir.Schedule, block: Any) -> int:
 def bytes_of(buffer: Any) -> int:
     """Of a float32 buffer."""
     return 4 * math.prod(int(size) for size in buffer.shape)
+
+
+def covers(sch: s_tir.Schedule, total: Any, out: Any) -> bool:
+    """Whether ``total`` has all that ``out`` reads and, of each pixel, no channel more."""
+    computed, wanted = space_extents(sch, total), extents(sch, out)
+    return (
+        len(computed) == len(wanted)
+        and computed[-1] == wanted[-1]
+        and all(have >= need for have, need in zip(computed, wanted, strict=True))
+    )
 
 
 def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None = None) -> None:
