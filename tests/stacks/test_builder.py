@@ -13,6 +13,7 @@ from tvmkd.stacks import builder
 
 STACKS = Path(builder.__file__).parent
 METHODS = {
+    "ahead": ["self", "chosen", "*", "defaults"],
     "library": ["self", "chosen", "path", "*", "defaults"],
     "fits": ["self", "task", "record"],
     "default_schedule": ["self", "task"],

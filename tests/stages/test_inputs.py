@@ -287,6 +287,7 @@ CHANGED: dict[str, Any] = {
     "precisions": {},
     "host": {"kind": "llvm"},
     "cuda": targets.Cuda("sm_53", "6.0", "8.2"),
+    "cpu": targets.CpuFacts(4, 32, 5, 1, 1, 1 << 15, 1 << 18),
     "channel_multiple": 32,
     "budget": {"model_ms": 1.5},
     "power": {"watts": 5},

@@ -253,7 +253,8 @@ class _Rewrite:
 
     def _matmul(self, call: tvm.ir.Call) -> relax.Expr | None:
         weight, shape = _array(call.args[1]), _shape(call.args[0])
-        if shape is None or len(shape) < 2 or str(call.ty.dtype) != "float32":
+        dtypes = {str(each.ty.dtype) for each in (*call.args, call)}
+        if shape is None or len(shape) < 2 or dtypes != {"float32"}:
             return None
         if weight is not None and weight.ndim == 2:
             return convolution.dense(self.builder, self.first(call.args[0]), weight)
