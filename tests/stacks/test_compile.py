@@ -199,7 +199,7 @@ def test_kernels_are_timed_by_the_stack_that_made_the_artifact(
     monkeypatch.setattr(artifact, "read", lambda folder: SimpleNamespace(stack="relay"))
     assert compiling.kernel_times(tmp_path, tmp_path / "i.npz") == [{"kernel": "k"}]
     assert log[0] == ("worker", ("relay", None))
-    assert log[1] == ("profile", (tmp_path, tmp_path / "i.npz"))
+    assert log[1] == ("profile", (tmp_path, tmp_path / "i.npz", 10, None))
 
 
 def test_records_ship_for_a_target_by_its_name(

@@ -32,6 +32,7 @@ VERBS = {
     "build": "Compile an ONNX model to an artifact: model.so and its manifest.",
     "engine": "Build engines of TensorRT and TensorRT-RTX.",
     "compare": "Measure engines head to head on one ONNX model.",
+    "profile": "Show where an artifact's time goes, kernel by kernel.",
     "detect": "Find objects in images with a detector, and time it.",
     "gate": "Check a comparison against requirements: exit code 0 or 1.",
     "data": "Look at the images that a model is trained on.",

@@ -380,14 +380,25 @@ class StackClient:
         return result
 
     def profile(
-        self, artifact: Path, inputs: Path | None = None, repeats: int = 10
+        self,
+        artifact: Path,
+        inputs: Path | None = None,
+        repeats: int = 10,
+        onnx: Path | None = None,
     ) -> list[dict[str, Any]]:
         """Times each kernel of an artifact.
+
+        Args:
+            artifact: its folder.
+            inputs: an ``.npz`` of real inputs; None: random ones.
+            repeats: timed runs.
+            onnx: the model that it was built from: the relax stack then finds the nodes that each
+                kernel computes.
 
         Returns:
             ``[{"kernel", "task_key", "calls", "us", "share", ...}]``.
         """
-        request = ProfileRequest(artifact, inputs, repeats)
+        request = ProfileRequest(artifact, inputs, repeats, onnx)
         result: list[dict[str, Any]] = self._call("profile", pack(request), timeout=900)
         return result
 

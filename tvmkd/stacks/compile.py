@@ -219,12 +219,14 @@ def admitted(
     return model
 
 
-def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any]]:
+def kernel_times(
+    folder: Path, inputs: Path | None = None, repeats: int = 10, onnx: Path | None = None
+) -> list[dict[str, Any]]:
     """An artifact's time by kernel: see `tvmkd.stacks.client.StackClient.profile`.
 
     Args:
         folder: the artifact.
-        inputs: an ``.npz`` of real inputs; None: random ones.
+        inputs, repeats, onnx: as there.
 
     Raises:
         TvmkdError: it is no artifact, or cannot be profiled on this machine.
@@ -232,4 +234,4 @@ def kernel_times(folder: Path, inputs: Path | None = None) -> list[dict[str, Any
     from tvmkd.stacks.client import StackClient
 
     with StackClient(artifact.read(folder).stack) as client:
-        return client.profile(folder, inputs)
+        return client.profile(folder, inputs, repeats, onnx)

@@ -70,6 +70,7 @@ class ProfileRequest:
     artifact: Path
     inputs: Path | None = None
     repeats: int = 10
+    onnx: Path | None = None
 
 
 REQUESTS: Mapping[str, type[Any]] = {

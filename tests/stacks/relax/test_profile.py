@@ -15,27 +15,27 @@ import pytest
 from tvmkd import artifact
 from tvmkd.base.errors import InputError
 from tvmkd.byoc import regions
-from tvmkd.runtime import tvm_process
+from tvmkd.runtime import call_timer, tvm_process
 from tvmkd.stacks.relax import profile
 
 SPECS = [{"name": "x", "shape": [1, 2], "dtype": "float32"}]
 
 
 class Machine:
-    """A virtual machine: three calls a run, whose times are 1, 2 and 4 s times the run's number.
+    """A virtual machine: three calls a run, two of them of kernels; the caller adds 100 us.
 
     Attributes:
-        plain, timed: runs without and with an instrument.
-        clock: seconds; a run takes half a second besides its kernels.
+        clock: ns, of all machines.
+        instrument: what is called around each call; the compiled one costs nothing.
     """
 
-    KERNELS = (("conv", 1.0), ("relu", 2.0), ("conv", 4.0))
+    CALLS = (("vm.builtin.alloc_storage", 50), ("conv", 300), ("relu", 40))
+    clock = 0
 
-    def __init__(self, overhead: float = 0.5) -> None:
-        self.clock, self.overhead = 0.0, overhead
-        self.plain = self.timed = 0
-        self.given: list[Any] = []
+    def __init__(self, library: str, device: str) -> None:
+        assert (library, device) == ("model.so", "cpu")
         self.instrument: Callable[..., int] | None = None
+        self.given: list[Any] = []
 
     def __getitem__(self, name: str) -> Callable[..., None]:
         assert name == "main"
@@ -46,37 +46,52 @@ class Machine:
 
     def run(self, *arrays: np.ndarray) -> None:
         self.given.append(arrays)
-        if self.instrument is None:
-            self.plain += 1
-        else:
-            self.timed += 1
-        number = self.timed if self.instrument else 1
-        for symbol, seconds in self.KERNELS:
+        for symbol, us in self.CALLS:
             if self.instrument is not None:
                 assert self.instrument(None, symbol, True, None) == 0
-            self.clock += seconds * number
+            Machine.clock += us * 1000
             if self.instrument is not None:
                 assert self.instrument(None, symbol, False, None, "argument") == 0
-        self.clock += self.overhead
+        Machine.clock += 100_000
+
+
+class Timer:
+    """Stands in for the compiled timer."""
+
+    def __init__(self, _tvm: Any) -> None:
+        self.noted: list[int] = []
+
+    def instrument(self, *_: Any) -> int:
+        self.noted.append(Machine.clock)
+        return 0
+
+    def start(self, count: int) -> None:
+        assert count == 2 * len(Machine.CALLS)
+        self.noted.clear()
+
+    def ticks(self) -> np.ndarray:
+        return np.array(self.noted)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    runtime = SimpleNamespace(tensor=lambda array: array, load_module=lambda path: path)
+def machines(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
+    made: list[Machine] = []
 
     def virtual_machine(library: str, device: str) -> Machine:
-        assert (library, device) == ("model.so", "cpu")
-        return made
+        made.append(Machine(library, device))
+        return made[-1]
 
     fake_tvm.install(
         monkeypatch,
-        tvm={"cpu": lambda: "cpu", "runtime": runtime},
-        tvm__relax={"VirtualMachine": virtual_machine},
+        tvm={"cpu": lambda: "cpu"},
+        tvm__runtime={"tensor": lambda array: array, "load_module": lambda path: path},
+        tvm__runtime__vm={"VirtualMachine": virtual_machine},
     )
     monkeypatch.setattr(tvm_process, "without_torch", lambda: None)
+    monkeypatch.setattr(tvm_process, "load_extra", lambda tvm: None)
     monkeypatch.setattr(regions, "install", lambda tvm: None)
-    monkeypatch.setattr(profile, "time", SimpleNamespace(perf_counter=lambda: made.clock))
+    monkeypatch.setattr(call_timer, "CallTimer", Timer)
+    monkeypatch.setattr(profile, "clock", lambda: Machine.clock)
     return made
 
 
@@ -86,43 +101,25 @@ def timed(repeats: int = 3, inputs: Path | None = None) -> list[dict[str, Any]]:
         "inputs": None if inputs is None else str(inputs),
         "library": "model.so",
         "repeats": repeats,
+        "onnx": None,
     }
     return profile._profile(params, lambda *_: None)
 
 
-def test_each_kernel_has_the_median_of_its_runs_all_its_calls_together(machine: Machine) -> None:
-    rows = timed(3)
-    # Of the runs 1, 2 and 3 the second is the median: 2 * (1 + 4) s, 2 * 2 s.
-    found = {row["kernel"]: (row["us"] / 1e6, row["calls"], row["places"]) for row in rows}
-    assert found == {
-        "conv": (pytest.approx(10.0), 2, [0, 2]),
-        "relu": (pytest.approx(4.0), 1, [1]),
-        "(between kernels)": (0.0, 1, []),
-    }
-    assert [row["kernel"] for row in rows] == ["conv", "relu", "(between kernels)"]
-    assert (machine.plain, machine.timed) == (profile.WARMUP + 3, 3)
+def test_kernels_and_the_rest_add_up_to_a_run_without_the_timer(machines: list[Machine]) -> None:
+    found = {row["kernel"]: row["us"] for row in timed(3)}
+    assert found == {"conv": 300.0, "(between kernels)": 150.0, "relu": 40.0}
+    plain, with_timer = (len(machine.given) for machine in machines)
+    assert (plain, with_timer) == (profile.WARMUP + 3, profile.WARMUP + 4)  # one to learn the calls
 
 
-def test_the_rest_of_a_run_without_the_timer_is_between_kernels(machine: Machine) -> None:
-    rows = timed(1)
-    found = {row["kernel"]: (row["us"] / 1e6, row["share"]) for row in rows}
-    assert found == {
-        "conv": (pytest.approx(5.0), pytest.approx(5 / 7.5)),
-        "relu": (pytest.approx(2.0), pytest.approx(2 / 7.5)),
-        "(between kernels)": (pytest.approx(0.5), pytest.approx(0.5 / 7.5)),
-    }
-    machine.overhead, machine.instrument, machine.timed = -1.0, None, 0  # a timer that costs
-    assert {row["kernel"]: row["us"] for row in timed(1)}["(between kernels)"] == 0.0
-
-
-def test_real_inputs_are_run_where_there_are_some(machine: Machine, tmp_path: Path) -> None:
+def test_real_inputs_are_run_where_there_are_some(machines: list[Machine], tmp_path: Path) -> None:
     real = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
     np.savez(tmp_path / "real.npz", x=real)
     timed(1, tmp_path / "real.npz")
-    np.testing.assert_array_equal(machine.given[0][0], real[:1])
-    machine.instrument = None
+    np.testing.assert_array_equal(machines[0].given[0][0], real[:1])
     timed(1)
-    random = machine.given[-1][0]
+    random = machines[2].given[-1][0]
     assert random.shape == (1, 2)
     assert not np.array_equal(random, real[:1])
 
@@ -183,6 +180,7 @@ def test_a_kernel_of_the_artifact_comes_with_what_is_known_of_it(saved: list[Any
         "specs": SPECS,
         "inputs": None,
         "repeats": 5,
+        "onnx": None,
     }
     assert closed == "closed"
     assert saved == [(True, Path("out"))]

@@ -18,9 +18,7 @@ from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvmkd.base import elf
-
-GETTER = "tvmkd_constant"
-"""The library's function: the number of a constant to its tensor."""
+from tvmkd.stacks.relax.kernel_times import GETTER
 
 LEAST = 1 << 16
 """Bytes. The call takes about 0.1 us, so that it does not pay for a small constant."""

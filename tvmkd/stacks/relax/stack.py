@@ -190,7 +190,9 @@ class RelaxStack:
 
     def profile(self, request: ProfileRequest, emit: Emit) -> list[dict[str, Any]]:
         """Times an artifact's kernels one by one."""
-        return relax_profile.profile(request.artifact, request.inputs, request.repeats)
+        return relax_profile.profile(
+            request.artifact, request.inputs, request.repeats, request.onnx
+        )
 
 
 # Every thread of the target is one of the worker's too: TVM takes half of what it finds.

@@ -1,0 +1,47 @@
+"""Measures all that a profile shows, one thing after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx as onnx_format
+
+from tvmkd import artifact as artifacts
+from tvmkd.base import machine
+from tvmkd.base.given_inputs import real_samples
+from tvmkd.base.random_inputs import random_sample
+from tvmkd.bench import node_times, roofline
+from tvmkd.bench.kernel_profile import KernelProfile, profile
+from tvmkd.stacks.compile import kernel_times
+
+
+def measure(
+    onnx: Path, artifact: Path, inputs: Path | None, runs: int
+) -> tuple[KernelProfile, list[dict[str, Any]]]:
+    """Profiles an artifact and, with the same input, ONNX Runtime.
+
+    Args:
+        onnx: the model that the artifact was built from.
+        artifact: its folder.
+        inputs: an ``.npz`` of real inputs; None: random ones.
+        runs: timed runs.
+
+    Returns:
+        the profile, and ONNX Runtime's nodes.
+
+    Raises:
+        TvmkdError: the artifact cannot run here, or there is no C compiler.
+    """
+    manifest = artifacts.read(artifact)
+    specs = [spec.model_dump() for spec in manifest.inputs]
+    real = real_samples(inputs, specs, most=1)
+    sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
+    threads = machine.physical_cores()
+    rows = kernel_times(artifact, inputs, onnx=onnx, repeats=runs)
+    limits = roofline.measure(threads)
+    peers = node_times.measure(onnx, sample, threads, runs)
+    model = onnx_format.load(str(onnx), load_external_data=False)
+    outputs = {node.name or node.output[0]: list(node.output) for node in model.graph.node}
+    return profile(onnx, artifact, rows, peers, outputs, limits), peers

@@ -1,0 +1,142 @@
+"""``tvmkd profile``."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvmkd.base.files import check_output
+from tvmkd.cli._options import PATH, existing, json_option, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tvmkd.bench.kernel_profile import KernelProfile
+
+
+WIDTH = 132
+"""Columns of the table at least: names of kernels are long."""
+
+
+@click.command()
+@click.argument("onnx", type=PATH)
+@click.option(
+    "--artifact",
+    type=PATH,
+    help="The artifact folder to profile; default: one that is built for this machine with the "
+    "records that ship.",
+)
+@click.option("--inputs", type=PATH, help="An .npz with one array per input. Default: random.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Timed runs, each with and without the timer.",
+)
+@click.option("--report", type=PATH, help="Write a self-contained HTML page to this file.")
+@click.option("--trace", type=PATH, help="Write a trace for Perfetto (ui.perfetto.dev).")
+@json_option
+def command(
+    onnx: Path,
+    artifact: Path | None,
+    inputs: Path | None,
+    runs: int,
+    report: Path | None,
+    trace: Path | None,
+    as_json: bool,
+) -> None:
+    """Show where an artifact's time goes, kernel by kernel.
+
+    Each kernel comes with the ONNX nodes that it computes, which are found by the values that it
+    writes, its speed against what this machine can do at most, and the time that ONNX Runtime takes
+    for the same nodes.
+
+    \b
+    Examples:
+      tvmkd profile model.onnx
+      tvmkd profile model.onnx --artifact out/ --report profile.html --trace trace.json
+      tvmkd profile model.onnx --artifact out/ --json
+    """
+    for path, what in ((onnx, "ONNX file"), (artifact, "artifact"), (inputs, "file of inputs")):
+        if path is not None:
+            existing(path, what)
+    for written in (report, trace):
+        if written is not None:
+            check_output(written)
+    from tvmkd.base.files import write_json
+    from tvmkd.bench import profiling
+    from tvmkd.bench import trace as traces
+
+    with contextlib.ExitStack() as opened:
+        if artifact is None:
+            from tvmkd import targets
+            from tvmkd.stacks.compile import build
+            from tvmkd.stacks.progress import following
+
+            work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
+            artifact = Path(work) / "artifact"
+            with following(f"building {onnx}") as tell:
+                build(onnx, targets.load("host"), [], artifact, inputs=inputs, on_event=tell)
+        found, peers = profiling.measure(onnx, artifact, inputs, runs)
+    if trace is not None:
+        write_json(trace, traces.events(found, peers))
+    if report is not None:
+        from tvmkd.report import profile as page
+
+        page.write(report, found)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from rich.console import Console
+
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(table(found))
+    click.echo(summary(found))
+
+
+def summary(profile: KernelProfile) -> str:
+    """One run, the sum of ONNX Runtime's nodes, and the limits."""
+    limits = profile.roofline
+    return (
+        f"a run: {profile.run_us / 1e3:.3f} ms; ONNX Runtime's nodes: {profile.peer_us / 1e3:.3f} "
+        f"ms, of which {profile.peer_other_us / 1e3:.3f} ms belong to no kernel; {limits.threads} "
+        f"threads reach {limits.gflops:.0f} GFLOP/s and read {limits.gbps:.1f} GB/s"
+    )
+
+
+def table(profile: KernelProfile) -> Table:
+    """The kernels as a rich table."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(box=SIMPLE_HEAD)
+    result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=44)
+    for head in ("calls", "us", "share", "ORT us", "GFLOP/s", "FLOP/B", "of limit"):
+        result.add_column(head, justify="right", no_wrap=True)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
+    for kernel in profile.kernels:
+        result.add_row(
+            kernel.name,
+            str(kernel.calls),
+            f"{kernel.us:.1f}",
+            f"{kernel.share:.1%}",
+            _figure(kernel.peer_us, ".1f"),
+            _figure(kernel.gflops, ".1f"),
+            _figure(kernel.intensity, ".2f"),
+            _figure(kernel.of_limit, ".0%"),
+            short(kernel.nodes),
+        )
+    return result
+
+
+def short(nodes: list[str]) -> str:
+    """The first node and how many more there are; a dash where none is known."""
+    return f"{nodes[0]}{f' +{len(nodes) - 1}' if len(nodes) > 1 else ''}" if nodes else "–"
+
+
+def _figure(value: Any, form: str) -> str:
+    return "–" if value is None else format(value, form)
