@@ -25,69 +25,60 @@ def lowered(mod: Any) -> Any:
     return relax.transform.LegalizeOps(legalizations())(mod)
 
 
-def legalized(shape: tuple[int, ...], make: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The kernels of an operator, an input, and the output."""
-    mod = lowered(module([shape], make))
+def legalized(shape: tuple[int, ...], *make: Any) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
+    """The kernels of a few operators, their input, and their outputs: compiled at once."""
+    mod = lowered(module([shape], lambda x: relax.Tuple([_emitted(each(x)) for each in make])))
     x = RNG.standard_normal(shape).astype(np.float32) * 3 + 5
-    (found,) = run(mod, [x])
-    return operators(mod), x, found
+    return operators(mod), x, run(mod, [x])
 
 
-# One lane, eight, sixteen and thirty-two; with and without a rest.
-SIZES = (5, 16, 21, 64, 67, 128, 197)
+def _emitted(value: Any) -> Any:
+    return relax.BlockBuilder.current().emit(value)
 
 
-@pytest.mark.parametrize("size", SIZES)
+# One lane; eight, sixteen and thirty-two with a rest; no rest.
+@pytest.mark.parametrize("size", [5, 21, 67, 197, 128])
 @inside("relax")
-def test_softmax_and_its_logarithm(size: int) -> None:
-    kernels, x, found = legalized((2, 3, size), lambda x: nn.softmax(x, -1))
-    np.testing.assert_allclose(found, special.softmax(x, -1), rtol=1e-5, atol=1e-7)
-    assert ("reshape" in kernels) == (size >= row_kernels.LEAST)
-    _, x, found = legalized((4, size), lambda x: nn.log_softmax(x, 1))
-    np.testing.assert_allclose(found, special.log_softmax(x, -1), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@inside("relax")
-def test_normalisation(size: int) -> None:
+def test_softmax_and_normalisation(size: int) -> None:
     gamma, beta = (const(size, low=low).value.numpy() for low in (0.5, -2.0))
-
-    def layer(x: Any) -> Any:
-        return nn.layer_norm(x, relax.const(gamma), relax.const(beta), axes=-1, epsilon=1e-3)
-
-    _, x, found = legalized((2, 3, size), layer)
+    factors = relax.const(gamma), relax.const(beta)
+    kernels, x, found = legalized(
+        (2, 3, size),
+        lambda x: nn.softmax(x, -1),
+        lambda x: nn.log_softmax(x, 2),
+        lambda x: nn.layer_norm(x, *factors, axes=-1, epsilon=1e-3),
+        lambda x: nn.rms_norm(x, factors[0], axes=[-1], epsilon=1e-3),
+    )
+    assert ("reshape" in kernels) == (size >= row_kernels.LEAST)
+    softmax, log_softmax, layer, rms = found
+    np.testing.assert_allclose(softmax, special.softmax(x, -1), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(log_softmax, special.log_softmax(x, -1), rtol=1e-5, atol=1e-5)
     scaled = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-3)
-    np.testing.assert_allclose(found, scaled * gamma + beta, rtol=1e-4, atol=1e-4)
-
-    def rms(x: Any) -> Any:
-        return nn.rms_norm(x, relax.const(gamma), axes=[-1], epsilon=1e-3)
-
-    _, x, found = legalized((6, size), rms)
+    np.testing.assert_allclose(layer, scaled * gamma + beta, rtol=1e-4, atol=1e-4)
     size_of = np.sqrt((x * x).mean(-1, keepdims=True) + 1e-3)
-    np.testing.assert_allclose(found, x / size_of * gamma, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rms, x / size_of * gamma, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["sum", "mean", "max", "min", "variance"])
+KINDS = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "variance": np.var}
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "keep"),
+    [((3, 7, 9), [1, 2], False), ((2, 5, 40), [2], True), ((33,), [0], False)],
+)
 @inside("relax")
-def test_reductions_of_the_last_axes(kind: str) -> None:
-    numpy_kind = "var" if kind == "variance" else kind
-    cases: list[tuple[tuple[int, ...], list[int], bool]] = [
-        ((3, 7, 9), [1, 2], False),
-        ((2, 5, 40), [2], True),
-        ((33,), [0], False),
-    ]
-    for shape, axes, keep in cases:
-        _, x, found = legalized(
-            shape, lambda x, a=axes, k=keep: getattr(op, kind)(x, a, keepdims=k)
-        )
-        wanted = getattr(np, numpy_kind)(x.astype(np.float64), tuple(axes), keepdims=keep)
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+def test_reductions_of_the_last_axes(shape: list[int], axes: list[int], keep: bool) -> None:
+    makers = [lambda x, k=kind: getattr(op, k)(x, axes, keepdims=keep) for kind in KINDS]
+    _, x, found = legalized(tuple(shape), *makers)
+    for reduce, output in zip(KINDS.values(), found, strict=True):
+        wanted = reduce(x.astype(np.float64), tuple(axes), keepdims=keep)
+        np.testing.assert_allclose(output, wanted, rtol=1e-5)
 
 
 @inside("relax")
 def test_two_axes_are_normalised_as_one_row() -> None:
     gamma, beta = const(4, 9), const(4, 9, low=-1.0)
-    kernels, x, found = legalized(
+    kernels, x, (found,) = legalized(
         (3, 4, 9), lambda x: nn.layer_norm(x, gamma, beta, axes=[1, 2], epsilon=1e-5)
     )
     assert "layer_norm" in kernels
