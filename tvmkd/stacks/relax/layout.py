@@ -36,6 +36,10 @@ POOLS = {
 }
 CONVOLUTIONS = {f"relax.nn.conv{rank}d" for rank in (1, 2, 3)}
 TRANSPOSED = {f"{name}_transpose" for name in CONVOLUTIONS}
+SOFTMAX = {
+    "relax.nn.softmax": relax.op.nn.softmax,
+    "relax.nn.log_softmax": relax.op.nn.log_softmax,
+}
 REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
@@ -227,6 +231,8 @@ class _Rewrite:
             handler = self._slice
         elif name == "relax.nn.pad":
             handler = self._pad
+        elif name in SOFTMAX:
+            handler = self._softmax
         return handler(call) if handler is not None else None
 
     def _convolution(self, call: tvm.ir.Call) -> relax.Expr | None:
@@ -352,6 +358,12 @@ class _Rewrite:
                 **same,
             )
         )  # fmt: skip
+
+    def _softmax(self, call: tvm.ir.Call) -> relax.Expr | None:
+        if call.args[0] not in self.by_last:
+            return None
+        axis = axis_last(int(call.attrs.axis), _rank(call))
+        return self.builder.emit(SOFTMAX[call.op.name](self.last(call.args[0]), axis))
 
     def _slice(self, call: tvm.ir.Call) -> relax.Expr | None:
         if call.args[0] not in self.by_last or not isinstance(call.args[1], relax.Tuple):
