@@ -98,6 +98,12 @@ def quantised(
     return [image, weight, bias, scale, out]
 
 
+def sequences(length: int, batch: int) -> list[Any]:
+    """A dense layer over sequences, the batch in the middle."""
+    x, weight = tensor(length, batch, 16), tensor(4, 1, 1, 16, kernels.LANES, name="w")
+    return [x, weight, kernels.dense(x, weight, 32)]
+
+
 def winograd_product() -> list[Any]:
     """The products of the points of a Winograd convolution."""
     patches, points = tensor(36, 6, 16), tensor(36, 2, 16, 8, name="w")

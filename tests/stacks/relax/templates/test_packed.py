@@ -21,6 +21,7 @@ KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
     "ragged": ("convolution", {"channels": 37}),
     "dense": ("dense", {}),
+    "sequences": ("sequences", {"length": 6, "batch": 1}),
     "dense of 13 rows": ("dense", {"rows": 13, "channels": 24}),
     "13 columns": ("convolution", {"size": (4, 13), "strides": (1, 1)}),
     "13 columns without pads": ("convolution", {"size": (4, 15), "pads": (0, 0, 0, 0)}),
@@ -53,6 +54,8 @@ def test_tiles_divide_the_kernel_and_fit_the_registers() -> None:
         assert config["sums"] == config["rows"] * config["columns"] * config["blocks"]
         assert 4 <= config["sums"] <= 14
     assert {config["rows"] for config in found} == {1, 2}
+    # Each of a batch of rows reads the same weights, whatever axis it is on.
+    assert {config["rows"] for config in configs(cases.sequences(8, 1))} == {1, 2, 4}
     # Rows of patches share no weights.
     assert {config["rows"] for config in configs(cases.winograd_product())} == {1}
     # A layer of one row and two blocks has no larger tile, one with five blocks has.

@@ -50,6 +50,13 @@ def _facts(sch: s_tir.Schedule, total: Any, out: Any, same: bool) -> dict[str, A
     }
 
 
+def _batched(sch: s_tir.Schedule, total: Any) -> bool:
+    """Whether the kernel is a product of batches: each has a right side of its own."""
+    weight = sch.get(total).reads[-1].source
+    folds = [a for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
+    return len(folds) == 1 and len(weight.shape) == 4
+
+
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     """Register tiles, loop orders and padding, by the cycles a multiply-add should cost."""
     parts = _parts(sch)
@@ -57,8 +64,8 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         return []
     total, out, same = parts
     *outer, columns, channels = p.space_extents(sch, total)
-    # Rows of an image share their weights; the 36 products of Winograd do not.
-    rows = outer.pop() if len(outer) > 1 else 1
+    # Rows, and images, share their weights; the 36 products of Winograd do not.
+    rows = outer.pop() if len(outer) > 1 or (outer and not _batched(sch, total)) else 1
     images = math.prod(outer)
     facts = _facts(sch, total, out, same)
     blocks = channels // LANES
