@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,7 @@ def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[st
     keep. Operators fused into them are included in both times. For a Winograd convolution the
     matrix product represents all three kernels. ``peer_us`` is None for other kernels.
     """
-    with StackClient(artifacts.read(artifact).stack) as stack:
+    with _threads(threads), StackClient(artifacts.read(artifact).stack) as stack:
         rows = stack.profile(artifact, repeats=40)
     matched = _match(onnx.load(str(path)), onnxruntime_profile(path, threads))
     heavy = [r for r in rows if r.get("kind") in HEAVY]
@@ -110,6 +112,19 @@ def table(path: Path, artifact: Path, threads: int, peak: float) -> list[dict[st
         speed = row.get("gflops")
         row["of_peak"] = None if speed is None else speed / (peak * threads)
     return rows
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Processes that start in the block run TVM's kernels on ``count`` threads."""
+    before = os.environ.get("TVM_NUM_THREADS")
+    os.environ["TVM_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        os.environ.pop("TVM_NUM_THREADS")
+        if before is not None:
+            os.environ["TVM_NUM_THREADS"] = before
 
 
 def _match(model: onnx.ModelProto, peers: list[dict[str, Any]]) -> list[float | None]:
