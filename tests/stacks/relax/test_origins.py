@@ -62,6 +62,14 @@ def test_a_step_inside_an_operator_shares_the_nodes_of_what_it_leads_to() -> Non
     assert [call.nodes for call in calls] == [*[["node_c"]] * 3, [], ["node_r"]]
 
 
+def test_a_change_of_an_input_s_layout_computes_no_node() -> None:
+    graph = model(("Conv", "x w", "c"))
+    graph.graph.input.append(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, None))
+    calls = [Call([1], 2, last(IMAGE - 1)), Call([2], 3, last(TENSORS["c"]))]
+    find(graph, {**TENSORS, "x": IMAGE - 1}, calls)
+    assert [call.nodes for call in calls] == [[], ["node_c"]]
+
+
 def test_memory_that_is_used_again_is_of_the_last_call_that_wrote_it() -> None:
     inside = RNG.normal(size=8).astype(np.float32)
     calls = [

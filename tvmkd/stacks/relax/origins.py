@@ -56,22 +56,25 @@ def find(
 
     Args:
         model: the ONNX model.
-        tensors: what its nodes compute, by name, for the inputs that the calls had.
+        tensors: its inputs and what its nodes compute, by name, for one run of the calls.
         calls: in the order in which they ran.
     """
     names = node_names(model)
     maker = {out: name for name, node in names.items() for out in node.output if out}
-    order = [out for node in names.values() for out in node.output if out in tensors]
-    known = _Known(order, tensors)
+    inputs = [entry.name for entry in model.graph.input if entry.name in tensors]
+    made = [out for node in names.values() for out in node.output if out in tensors]
+    known = _Known([*inputs, *made], tensors)
     taken: set[str] = set()
     owner: dict[int, int] = {}  # memory: the number of the call that wrote it last
     opened: dict[int, list[int]] = defaultdict(list)  # a call without nodes, and what it reads
     for number, call in enumerate(calls):
         inside = _unknown_before(call, owner, opened)
         owner[call.writes] = number
-        tensor = known.first(call.output, lambda name: maker[name] not in taken)
+        tensor = known.first(call.output, lambda name: maker.get(name) not in taken)
         if tensor is None:
             opened[number] = inside
+            continue
+        if tensor not in maker:  # an input in another layout
             continue
         nodes = _before(tensor, names, maker, taken)
         taken.update(nodes)

@@ -65,7 +65,7 @@ class Recorder:
         import onnx as onnx_format
 
         model = onnx_format.load(str(onnx), load_external_data=False)
-        find(model, tensors_of(model, onnx, sample), self.calls)
+        find(model, {**sample, **tensors_of(model, onnx, sample)}, self.calls)
         for row in rows:
             if row["places"]:
                 row["bytes"] = self.sizes[row["places"][0]]
