@@ -176,11 +176,6 @@ def _ints(values: Any) -> list[int]:
     return [int(value) for value in values]
 
 
-def is_float32(weight: np.ndarray | None) -> bool:
-    """Whether an array is there, of float32."""
-    return weight is not None and weight.dtype == np.float32
-
-
 def plain_layout(call: tvm.ir.Call) -> bool:
     """Whether a convolution's operands have ONNX's layouts, channels first."""
     kernel = str(call.attrs.kernel_layout)

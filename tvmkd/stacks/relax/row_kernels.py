@@ -1,7 +1,7 @@
 """Softmax, normalisation and reductions over rows: tensor expressions that vectorise.
 
 A sum over neighbouring elements is one chain of additions, which LLVM must not reorder. Here each
-row is folded into ``LANES`` independent partial results first, and these into one.
+row is folded into up to 32 independent partial results first, and these into one.
 """
 
 from __future__ import annotations
