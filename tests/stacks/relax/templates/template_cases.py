@@ -98,6 +98,18 @@ def quantised(
     return [image, weight, bias, scale, out]
 
 
+def scale() -> list[Any]:
+    """The last of a squeeze-and-excitation layer: a sigmoid of sums, times each pixel."""
+    x, weight = tensor(1, 1, 1, 16), tensor(3, 1, 1, 16, kernels.LANES, name="w")
+    y = kernels.convolution(x, weight, 24, (1, 1), (0, 0, 0, 0), (1, 1))
+    gate = te.compute(y.shape, lambda *at: tvm.tirx.sigmoid(y[at]), name="gate")
+    image = tensor(1, 5, 6, 24, name="image")
+    scaled = te.compute(
+        image.shape, lambda n, h, w, c: gate[n, 0, 0, c] * image[n, h, w, c], name="scaled"
+    )
+    return [x, weight, image, scaled]
+
+
 def sequences(length: int, batch: int) -> list[Any]:
     """A dense layer over sequences, the batch in the middle."""
     x, weight = tensor(length, batch, 16), tensor(4, 1, 1, 16, kernels.LANES, name="w")

@@ -21,6 +21,7 @@ KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
     "ragged": ("convolution", {"channels": 37}),
     "dense": ("dense", {}),
+    "scale of channels": ("scale", {}),
     "sequences": ("sequences", {"length": 6, "batch": 1}),
     "dense of 13 rows": ("dense", {"rows": 13, "channels": 24}),
     "13 columns": ("convolution", {"size": (4, 13), "strides": (1, 1)}),
@@ -184,3 +185,12 @@ def test_a_schedule_for_one_thread_has_no_parallel_loop() -> None:
         config = {**CONFIG, "order": order, "pad": pad, "parallel": False}
         made = cases.applied(packed, config, *cases.convolution(channels=37))
         assert PARALLEL not in {kind for name in names(made) for kind, _ in loops(made, name)}
+
+
+@inside("relax")
+def test_what_is_broadcast_is_computed_once() -> None:
+    made = cases.schedule(*cases.scale())
+    packed.apply(made, {**configs(cases.scale())[0], "parallel": True})
+    assert [extent for _, extent in loops(made, "gate")][-1] == 8
+    assert "scaled" in names(made)
+    assert loops(made, "scaled")[0][0] == PARALLEL

@@ -30,27 +30,13 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool, Any] | None:
     total = p.named(sch, SUM)
     if total is None:
         return None
-    size = math.prod(p.space_extents(sch, total))
-    before = [
-        sch.get(block).name_hint
-        for block in p.blocks(sch)
-        if not p.is_reduction(sch, block)
-        and math.prod(p.extents(sch, block)) <= size
-        and any(math.prod(p.extents(sch, other)) > size for other in sch.get_consumers(block))
-    ]
-    # What is broadcast is computed once, not again for each pixel.
-    p.inline_cheap(sch, keep=(PAD, *before))
+    p.inline_cheap(sch, keep=(PAD, *p.before_broadcasts(sch, total)))
     total = p.named(sch, SUM)
-    out = last = p.epilogue_of(sch, total)
-    if not p.is_output(sch, out):
-        last, *more = sch.get_consumers(out)
-        if more or not p.is_output(sch, last):
-            return None
-    known = {str(sch.get(block).name_hint) for block in (total, out, last)} | {PAD}
-    if any(str(sch.get(block).name_hint) not in known for block in p.blocks(sch)):
+    found = p.chain(sch, total, PAD)
+    if found is None:
         return None
-    same = p.space_extents(sch, total) == p.extents(sch, out)
-    return total, out, same, None if out.same_as(last) else last
+    out, last = found
+    return total, out, p.space_extents(sch, total) == p.extents(sch, out), last
 
 
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:

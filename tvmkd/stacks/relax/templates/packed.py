@@ -19,16 +19,20 @@ from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
-def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
-    """The sum, its one reader, and whether both have the same shape (else they stay apart)."""
-    if p.named(sch, PACKED) is None:
-        return None
-    p.inline_cheap(sch, keep=(PAD,))
+def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool, Any] | None:
+    """The sum, its one reader, whether both have the same shape (else they stay apart), and the
+    block behind the reader that broadcasts its result, or None.
+    """
     total = p.named(sch, PACKED)
-    out = p.epilogue_of(sch, total)
-    if len(p.blocks(sch)) > 3 or not p.is_output(sch, out):
+    if total is None:
         return None
-    return total, out, p.covers(sch, total, out)
+    p.inline_cheap(sch, keep=(PAD, *p.before_broadcasts(sch, total)))
+    total = p.named(sch, PACKED)
+    found = p.chain(sch, total, PAD)
+    if found is None:
+        return None
+    out, last = found
+    return total, out, p.covers(sch, total, out), last
 
 
 def _facts(sch: s_tir.Schedule, total: Any, out: Any, same: bool) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     parts = _parts(sch)
     if parts is None:
         return []
-    total, out, same = parts
+    total, out, same, _ = parts
     *outer, columns, channels = p.space_extents(sch, total)
     # Rows, and images, share their weights; the 36 products of Winograd do not.
     rows = outer.pop() if len(outer) > 1 or (outer and not _batched(sch, total)) else 1
@@ -121,7 +125,9 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     """Applies one configuration."""
     parts = _parts(sch)
     assert parts is not None
-    total, out, same = parts
+    total, out, same, last = parts
+    if last is not None:
+        p.spread(sch, last, parallel=config["parallel"])
     if not same:
         # The reader broadcasts or crops: it runs behind, over the finished sums.
         writer = sch.cache_write(total, 0, "local")

@@ -54,6 +54,36 @@ def inline_cheap(sch: s_tir.Schedule, keep: Sequence[str] = ()) -> None:
             continue
 
 
+def before_broadcasts(sch: s_tir.Schedule, total: Any) -> list[str]:
+    """The elementwise blocks whose result is read by more than one element of their reader, and
+    which are no larger than ``total``: inlined, they would be computed again for each pixel.
+    """
+    size = math.prod(space_extents(sch, total))
+    return [
+        sch.get(block).name_hint
+        for block in blocks(sch)
+        if not is_reduction(sch, block)
+        and math.prod(extents(sch, block)) <= size
+        and any(math.prod(extents(sch, other)) > size for other in sch.get_consumers(block))
+    ]
+
+
+def chain(sch: s_tir.Schedule, total: Any, keep: str) -> tuple[Any, Any] | None:
+    """The block that reads ``total``, and the one behind it that broadcasts its result, or None.
+
+    None instead of both where the kernel has other blocks, besides the one called ``keep``.
+    """
+    out = last = epilogue_of(sch, total)
+    if not is_output(sch, out):
+        last, *more = sch.get_consumers(out)
+        if more or not is_output(sch, last):
+            return None
+    known = {sch.get(block).name_hint for block in (total, out, last)} | {keep}
+    if any(sch.get(block).name_hint not in known for block in blocks(sch)):
+        return None
+    return out, None if out.same_as(last) else last
+
+
 def epilogue_of(sch: s_tir.Schedule, block: Any) -> Any:
     """The one block that reads ``block``'s result; a copy is made where nothing does."""
     consumers = list(sch.get_consumers(block))
