@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 from test_kernel_profile import LIMITS, PEERS, ROWS
 
+from tvmkd.base.errors import InputError
 from tvmkd.bench import profiling
 
 SPEC = {"name": "x", "shape": [1, 2], "dtype": "float32"}
@@ -34,15 +35,16 @@ def test_the_artifact_and_onnx_runtime_get_the_same_input_and_threads(
         asked["threads"] = threads
         return LIMITS
 
-    manifest = SimpleNamespace(inputs=[SimpleNamespace(model_dump=lambda: SPEC)])
+    manifest = SimpleNamespace(inputs=[SimpleNamespace(name="x", model_dump=lambda: SPEC)])
     monkeypatch.setattr(profiling.artifacts, "read", lambda folder: manifest)
     monkeypatch.setattr(profiling, "kernel_times", kernel_times)
     monkeypatch.setattr(profiling.node_times, "measure", node_times)
     monkeypatch.setattr(profiling.roofline, "measure", limits)
     monkeypatch.setattr(profiling.machine, "physical_cores", lambda: 3)
     nodes = [helper.make_node("Neg", ["x"], [f"t{i}"], name=f"n{i}") for i in (1, 2, 3)]
+    inputs = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])]
     path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [], [])), str(path))
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", inputs, [])), str(path))
     found, peers = profiling.measure(path, Path("out"), None, 7)
     assert peers == PEERS
     assert asked["kernels"] == ((Path("out"), None), {"onnx": path, "repeats": 7})
@@ -54,3 +56,7 @@ def test_the_artifact_and_onnx_runtime_get_the_same_input_and_threads(
     np.savez(tmp_path / "real.npz", x=real)
     profiling.measure(path, Path("out"), tmp_path / "real.npz", 7)
     np.testing.assert_array_equal(asked["nodes"][1]["x"], real)
+    other = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("y", 1, [1, 2])], [])
+    onnx.save(helper.make_model(other), str(path))
+    with pytest.raises(InputError, match="another model"):
+        profiling.measure(path, Path("out"), None, 7)

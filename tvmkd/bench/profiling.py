@@ -10,6 +10,7 @@ import onnx as onnx_format
 
 from tvmkd import artifact as artifacts
 from tvmkd.base import machine
+from tvmkd.base.errors import InputError
 from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.random_inputs import random_sample
 from tvmkd.bench import node_times, roofline
@@ -32,9 +33,17 @@ def measure(
         the profile, and ONNX Runtime's nodes.
 
     Raises:
+        InputError: the artifact is of another model.
         TvmkdError: the artifact cannot run here, or there is no C compiler.
     """
     manifest = artifacts.read(artifact)
+    model = onnx_format.load(str(onnx), load_external_data=False)
+    inputs_of_file = {each.name for each in model.graph.input}
+    if not {spec.name for spec in manifest.inputs} <= inputs_of_file:
+        raise InputError(
+            f"{artifact}: built from another model than {onnx}, whose inputs have other names; "
+            "build it again, or leave out --artifact"
+        )
     specs = [spec.model_dump() for spec in manifest.inputs]
     real = real_samples(inputs, specs, most=1)
     sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
@@ -42,6 +51,5 @@ def measure(
     rows = kernel_times(artifact, inputs, onnx=onnx, repeats=runs)
     limits = roofline.measure(threads)
     peers = node_times.measure(onnx, sample, threads, runs)
-    model = onnx_format.load(str(onnx), load_external_data=False)
     outputs = {node.name or node.output[0]: list(node.output) for node in model.graph.node}
     return profile(onnx, artifact, rows, peers, outputs, limits), peers

@@ -115,6 +115,12 @@ CASES: dict[str, tuple[list[Any], Any]] = {
     ),
     "softmax of channels": ([IMAGE], lambda x: nn.softmax(ready(x), 1)),
     "softmax of columns": ([IMAGE], lambda x: nn.log_softmax(ready(x), -1)),
+    "integers divided": (
+        [IMAGE],
+        lambda x: op.divide(
+            emitted(op.astype(ready(x), "int32")), relax.const(np.full((1, 8, 1, 1), 3, "int32"))
+        ),
+    ),
     "resized": (
         [IMAGE],
         lambda x: op.image.resize2d(ready(x), relax.ShapeExpr([12, 10]), method="nearest_neighbor"),

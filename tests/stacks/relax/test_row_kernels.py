@@ -104,3 +104,22 @@ def test_what_is_no_row_is_tvms_own() -> None:
 @inside("relax")
 def test_partial_results_hide_an_additions_latency() -> None:
     assert [row_kernels.lanes_for(n) for n in (15, 16, 31, 32, 127, 128)] == [1, 8, 8, 16, 16, 32]
+
+
+@inside("relax")
+def test_large_logits_and_equal_elements_lose_nothing() -> None:
+    mod = lowered(
+        module(
+            [(2, 197)],
+            lambda x: relax.Tuple(
+                [
+                    _emitted(nn.log_softmax(x, -1)),
+                    _emitted(nn.layer_norm(x, const(197), const(197, low=0.0), axes=-1)),
+                ]
+            ),
+        )
+    )
+    x = np.stack([np.full(197, 1e6), np.full(197, 33333.3)]).astype(np.float32)
+    logs, norm = run(mod, [x])
+    np.testing.assert_allclose(logs, -np.log(197), rtol=1e-6)
+    np.testing.assert_allclose(norm, np.tile(const(197, low=0.0).value.numpy(), (2, 1)), atol=1e-3)

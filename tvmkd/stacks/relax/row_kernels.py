@@ -64,8 +64,11 @@ def softmax(x: te.Tensor, log: bool) -> te.Tensor:
     most = _fold(rows, size, _at(x), te.max, "most")
     if log:
         total = _fold(rows, size, lambda r, i: tirx.exp(x[r, i] - most[r]), te.sum, "exp")
-        shift = te.compute((rows,), lambda r: most[r] + tirx.log(total[r]), name="shift")
-        return te.compute((rows, size), lambda r, i: x[r, i] - shift[r], name="log_softmax")
+        shift = te.compute((rows,), lambda r: tirx.log(total[r]), name="shift")
+        # Not x - (most + shift): beside large logits the shift would be rounded away.
+        return te.compute(
+            (rows, size), lambda r, i: (x[r, i] - most[r]) - shift[r], name="log_softmax"
+        )
     powers = te.compute((rows, size), lambda r, i: tirx.exp(x[r, i] - most[r]), name="powers")
     total = _fold(rows, size, _at(powers), te.sum, "exp")
     scale = te.compute((rows,), lambda r: 1.0 / total[r], name="scale")
@@ -105,10 +108,15 @@ def _moments(x: te.Tensor, epsilon: float) -> tuple[te.Tensor, te.Tensor]:
 
 
 def _mean_and_squares(x: te.Tensor) -> tuple[te.Tensor, te.Tensor]:
-    """In two passes: the square of the mean may be far larger than the variance."""
+    """In several passes: the square of the mean may be far larger than the variance.
+
+    The mean is corrected by what the elements differ from it: of equal elements it is exact.
+    """
     rows, size = (int(extent) for extent in x.shape)
     total = _fold(rows, size, _at(x), te.sum, "sum")
-    mean = te.compute((rows,), lambda r: total[r] * (1.0 / size), name="mean")
+    near = te.compute((rows,), lambda r: total[r] * (1.0 / size), name="near")
+    rest = _fold(rows, size, lambda r, i: x[r, i] - near[r], te.sum, "rest")
+    mean = te.compute((rows,), lambda r: near[r] + rest[r] * (1.0 / size), name="mean")
 
     def square(r: Any, i: Any) -> Any:
         return (x[r, i] - mean[r]) * (x[r, i] - mean[r])

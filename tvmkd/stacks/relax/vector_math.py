@@ -1,4 +1,4 @@
-"""exp, log, tanh, erf and sigmoid as arithmetic that LLVM vectorises, for every CPU target.
+"""exp, log, erf, sigmoid and hyperbolic functions as arithmetic that LLVM vectorises, on any CPU.
 
 TVM compiles them to calls of the C library, one call for each element. These rules replace an
 intrinsic after the loops are vectorised, so schedules, records and task keys do not change. The
@@ -40,6 +40,9 @@ LOG = [0.33333313465118408, -0.25000008940696716, 0.20002119243144989, -0.166679
        0.14219555258750916, -0.12405589967966080, 0.11888145655393600, -0.11675638705492020,
        0.067466609179973602]  # fmt: skip
 """(log(1 + r) - r + r**2 / 2) / r**3 for sqrt(1/2) - 1 <= r <= sqrt(2) - 1."""
+
+SINH = [1 / math.factorial(n) for n in (3, 5, 7, 9, 11)]
+"""(sinh(a) / a - 1) / a**2 in powers of a**2: Taylor's, exact enough for a <= 1."""
 
 Rule = Callable[["_Lanes", Any], Any]
 
@@ -132,6 +135,28 @@ def _sigmoid(on: _Lanes, x: Any) -> Any:
     return on.f(1) / (on.f(1) + on.small_exp(y))
 
 
+def _half_exp(on: _Lanes, a: Any) -> tuple[Any, Any]:
+    """exp(a) / 2 as a product of two: exp(a) itself overflows before its half does."""
+    bound = on.f(180.0)
+    half = on.let(tirx.Select(bound < a, bound, a) * on.f(0.5))
+    root = on.let(_exp(on, half))
+    return root, on.let(root * on.f(0.5))
+
+
+def _cosh(on: _Lanes, x: Any) -> Any:
+    root, part = _half_exp(on, _absolute(on, x))
+    return root * part + on.f(0.25) / (root * part)
+
+
+def _sinh(on: _Lanes, x: Any) -> Any:
+    a = _absolute(on, x)
+    root, part = _half_exp(on, a)
+    large = on.let(root * part - on.f(0.25) / (root * part))
+    z = on.let(x * x)
+    small = on.let(x + x * z * on.polynomial(z, SINH))
+    return tirx.Select(a < on.f(1), small, _with_sign(on, large, x))
+
+
 def _absolute(on: _Lanes, x: Any) -> Any:
     return on.let(on.floating(tirx.bitwise_and(on.bits(x), on.i(0x7FFFFFFF))))
 
@@ -177,6 +202,8 @@ def _log(on: _Lanes, x: Any) -> Any:
 
 
 RULES: dict[str, Rule] = {
+    "tirx.cosh": _cosh,
+    "tirx.sinh": _sinh,
     "tirx.erf": _erf,
     "tirx.exp": _exp,
     "tirx.log": _log,
@@ -185,20 +212,50 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _lowered(rule: Rule) -> Callable[[Any], Any]:
-    def lower(call: Any) -> Any:
-        dtype = str(call.ty)
-        kind, _, lanes = dtype.partition("x")
-        if kind != "float32" or not (lanes or "1").isdigit():
-            return call  # the next rule's
-        on = _Lanes(int(lanes or 1))
-        return on.closed(rule(on, on.let(call.args[0])))
+_BINARY = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min)
 
-    return lower
+
+LEVELS = 1
+"""Functions of functions that are put in. TVM analyses nested Lets: of two functions for seconds,
+of three it finds the bounds of variables in conflict. Round another one, LLVM calls the C library.
+"""
+
+
+def _depth(expr: Any) -> int:
+    """How many functions of `RULES` are nested in an expression."""
+    if isinstance(expr, _BINARY):
+        return max(_depth(expr.a), _depth(expr.b))
+    if isinstance(expr, tirx.Select):
+        return max(_depth(expr.true_value), _depth(expr.false_value))
+    if isinstance(expr, tirx.Let):
+        return max(_depth(expr.value), _depth(expr.body))
+    if getattr(getattr(expr, "op", None), "name", "") in RULES:
+        return 1 + _depth(expr.args[0])
+    return 0
+
+
+def _of_llvm(call: Any) -> Any:
+    """The function as LLVM's intrinsic, which becomes a call for each element."""
+    name, x = call.op.name.removeprefix("tirx."), call.args[0]
+    one = tirx.const(1.0, str(call.ty))
+    if name == "sigmoid":
+        power = tirx.call_llvm_pure_intrin(call.ty, "llvm.exp", x * tirx.const(-1.0, str(call.ty)))
+        return one / (one + power)
+    return tirx.call_llvm_pure_intrin(call.ty, f"llvm.{name}", x)
+
+
+def _lower(call: Any) -> Any:
+    kind, _, lanes = str(call.ty).partition("x")
+    if kind != "float32" or not (lanes or "1").isdigit():
+        return call  # the next rule's
+    if call.op.name != "tirx.erf" and _depth(call) > LEVELS:
+        return _of_llvm(call)
+    on = _Lanes(int(lanes or 1))
+    return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
 
 
 @functools.cache
 def install() -> None:
     """Registers the rules for the LLVM target of this process, once."""
-    for name, rule in RULES.items():
-        register_intrin_lowering(name, target="llvm", f=_lowered(rule), level=99)
+    for name in RULES:
+        register_intrin_lowering(name, target="llvm", f=_lower, level=99)
