@@ -139,7 +139,8 @@ class TaskScheduler:
         """Whether further batches are not expected to make the model noticeably faster."""
         whole = sum(state.weight * (state.best or 0.0) for state in self._states)
         gains = (self._gain(i) for i, state in enumerate(self._states) if not state.exhausted)
-        return whole > 0 and sum(gains) < ENOUGH * whole
+        some = any(not state.exhausted for state in self._states)
+        return some and whole > 0 and sum(gains) < ENOUGH * whole
 
     def _gain(self, index: int) -> float:
         state = self._states[index]

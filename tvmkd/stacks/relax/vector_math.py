@@ -14,8 +14,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tvm import tirx
+from tvm import ir, tirx
 from tvm.tirx import register_intrin_lowering
+from tvm_ffi import structural_walk
 
 ROUND = 12582912.0
 """1.5 * 2**23: adding it rounds a float32 to an integer, which its low bits then hold."""
@@ -212,26 +213,16 @@ RULES: dict[str, Rule] = {
 }
 
 
-_BINARY = (tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Max, tirx.Min)
+def _has_function(expr: Any) -> bool:
+    """Whether one of `RULES` is in an expression."""
+    found = False
 
+    def look(call: Any) -> None:
+        nonlocal found
+        found = found or getattr(call.op, "name", "") in RULES
 
-LEVELS = 1
-"""Functions of functions that are put in. TVM analyses nested Lets: of two functions for seconds,
-of three it finds the bounds of variables in conflict. Round another one, LLVM calls the C library.
-"""
-
-
-def _depth(expr: Any) -> int:
-    """How many functions of `RULES` are nested in an expression."""
-    if isinstance(expr, _BINARY):
-        return max(_depth(expr.a), _depth(expr.b))
-    if isinstance(expr, tirx.Select):
-        return max(_depth(expr.true_value), _depth(expr.false_value))
-    if isinstance(expr, tirx.Let):
-        return max(_depth(expr.value), _depth(expr.body))
-    if getattr(getattr(expr, "op", None), "name", "") in RULES:
-        return 1 + _depth(expr.args[0])
-    return 0
+    structural_walk(expr, (ir.Call, look))
+    return found
 
 
 def _of_llvm(call: Any) -> Any:
@@ -248,7 +239,9 @@ def _lower(call: Any) -> Any:
     kind, _, lanes = str(call.ty).partition("x")
     if kind != "float32" or not (lanes or "1").isdigit():
         return call  # the next rule's
-    if call.op.name != "tirx.erf" and _depth(call) > LEVELS:
+    # TVM analyses nested Lets: of two functions for seconds, and of three it finds the bounds of
+    # variables in conflict. Round another one, LLVM calls the C library; it has no erf.
+    if call.op.name != "tirx.erf" and _has_function(call.args[0]):
         return _of_llvm(call)
     on = _Lanes(int(lanes or 1))
     return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
