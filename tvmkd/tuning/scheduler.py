@@ -22,6 +22,7 @@ WINDOW = 3  # batches over which the past gradient is taken
 EPSILON = 0.05  # share of the batches that go to a random task, so that none is starved
 NOTHING = 0.01  # a batch that reduces a task's time by a smaller share has gained nothing
 ENOUGH = 0.001  # tuning ends when the tasks may gain a smaller share of the model's time
+PATIENCE = 10  # batches that every task gets before tuning may end for want of a gain
 GIVE_UP = 3  # a task without a success after this many batches waits for the others
 
 
@@ -139,8 +140,9 @@ class TaskScheduler:
         """Whether further batches are not expected to make the model noticeably faster."""
         whole = sum(state.weight * (state.best or 0.0) for state in self._states)
         gains = (self._gain(i) for i, state in enumerate(self._states) if not state.exhausted)
-        some = any(not state.exhausted for state in self._states)
-        return some and whole > 0 and sum(gains) < ENOUGH * whole
+        tried = [len(state.bests) for state in self._states if not state.exhausted]
+        patient = min(tried, default=0) >= PATIENCE
+        return patient and whole > 0 and sum(gains) < ENOUGH * whole
 
     def _gain(self, index: int) -> float:
         state = self._states[index]
