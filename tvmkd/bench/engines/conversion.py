@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,24 @@ def convert(
     if done.returncode or not all(file.exists() for file in files):
         raise InputError(f"{onnx}: not converted: {reason(done.stdout, done.returncode)}")
     return sum(file.stat().st_size for file in files)
+
+
+def check_types(
+    onnx: Path, example: Mapping[str, np.ndarray], known: Collection[str], converter: str
+) -> None:
+    """Refuses inputs of a type that a converter does not know.
+
+    Args:
+        onnx: the file, for messages.
+        known: names of numpy's types.
+        converter: its name.
+
+    Raises:
+        InputError: names the first such input.
+    """
+    for name, array in example.items():
+        if str(array.dtype) not in known:
+            raise InputError(f"{onnx}: {converter} has no inputs of {array.dtype} (input {name})")
 
 
 def reason(output: str, code: int) -> str:

@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.base import Device, Engine, Inputs
-from tvmkd.bench.engines.conversion import convert, native, output_shapes, shaped
+from tvmkd.bench.engines.conversion import check_types, convert, native, output_shapes, shaped
 
 CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"
 MODEL = "model.mnn"
@@ -36,9 +35,7 @@ class MnnEngine(Engine):
         """Converts and loads the model for the shapes of ``example``."""
         path = self.path().absolute()
         self.require()
-        for name, array in example.items():
-            if str(array.dtype) not in KINDS:
-                raise InputError(f"{path}: MNN has no inputs of {array.dtype} (input {name})")
+        check_types(path, example, KINDS, "MNN")
         self.shapes = output_shapes(path, example)
         with tempfile.TemporaryDirectory(prefix="tvmkd-mnn-") as folder:
             files = ["--modelFile", str(path), "--MNNModel", MODEL, "--bizCode", "tvmkd"]

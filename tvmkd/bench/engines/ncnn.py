@@ -17,7 +17,7 @@ import numpy as np
 
 from tvmkd.base.errors import InputError
 from tvmkd.bench.engines.base import Device, Engine, Inputs
-from tvmkd.bench.engines.conversion import convert, native, output_shapes, shaped
+from tvmkd.bench.engines.conversion import check_types, convert, native, output_shapes, shaped
 
 KINDS: Mapping[str, str] = {
     "float32": "f32",
@@ -44,9 +44,7 @@ class NcnnEngine(Engine):
         """Converts and loads the model for the shapes of ``example``."""
         path = self.path().absolute()
         self.require()
-        for name, array in example.items():
-            if str(array.dtype) not in KINDS:
-                raise InputError(f"{path}: pnnx has no inputs of {array.dtype} (input {name})")
+        check_types(path, example, KINDS, "pnnx")
         self.shapes = list(output_shapes(path, example).values())
         with tempfile.TemporaryDirectory(prefix="tvmkd-ncnn-") as name:
             folder = Path(name)

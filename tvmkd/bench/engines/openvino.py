@@ -44,7 +44,7 @@ class OpenVinoEngine(Engine):
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
             "INFERENCE_PRECISION_HINT": "f32",
-            # The process is pinned as that of every engine; OpenVINO would choose CPUs by itself.
+            # The comparison pins the process to CPUs; otherwise OpenVINO chooses others.
             "ENABLE_CPU_PINNING": False,
         }
 

@@ -17,7 +17,7 @@ it compiled one itself.
 def build(
     mod: tvm.IRModule, target: tvm.target.Target, without: Collection[str]
 ) -> relax.VMExecutable:
-    """Does what `relax.build` does, but for the kernels that are compiled elsewhere.
+    """Compiles a module like `relax.build`, without the kernels that are compiled elsewhere.
 
     Args:
         mod: the module, kernels included.

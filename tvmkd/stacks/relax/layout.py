@@ -17,6 +17,7 @@ from tvm import relax
 from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import convolution
+from tvmkd.stacks.relax.expressions import constant, sizes
 
 RANKS = (3, 4, 5)
 """Batch, channels, and one to three spatial axes."""
@@ -78,20 +79,6 @@ def to_first(rank: int) -> list[int]:
 def axis_last(axis: int, rank: int) -> int:
     """Where an axis of the channels-first form is in the channels-last form."""
     return to_last(rank).index(axis % rank)
-
-
-def _shape(expr: relax.Expr) -> list[int] | None:
-    shape = getattr(expr.ty, "shape", None)
-    if shape is None or not isinstance(shape, relax.ShapeExpr):
-        return None
-    values = list(shape.values)
-    if not all(isinstance(v, (int, tvm.tirx.IntImm)) for v in values):
-        return None
-    return [int(v) for v in values]
-
-
-def _array(expr: relax.Expr) -> np.ndarray | None:
-    return expr.value.numpy() if isinstance(expr, GenericConst) else None
 
 
 def _rank(expr: relax.Expr) -> int:
@@ -158,7 +145,7 @@ class _Rewrite:
         return self.by_last[expr]
 
     def _permuted(self, value: relax.Expr, axes: list[int]) -> relax.Expr:
-        shape = _shape(value)
+        shape = sizes(value)
         if shape is not None:
             # With one channel or one pixel the order in memory does not change: a reshape will do.
             moved = [shape[a] for a in axes]
@@ -169,7 +156,7 @@ class _Rewrite:
         return self.builder.emit(relax.op.permute_dims(value, axes))
 
     def _is_image(self, expr: relax.Expr) -> bool:
-        shape = _shape(expr)
+        shape = sizes(expr)
         return shape is not None and len(shape) in RANKS
 
     # One binding.
@@ -244,11 +231,16 @@ class _Rewrite:
             handler = self._softmax
         return handler(call) if handler is not None else None
 
-    def _convolution(self, call: tvm.ir.Call) -> relax.Expr | None:
-        weight, shape = _array(call.args[1]), _shape(call.args[0])
-        if shape is None or not convolution.plain_layout(call):
+    def _weight(self, call: tvm.ir.Call) -> np.ndarray | None:
+        """The weight of a convolution; None: it is not constant, or no kernel of ours takes it."""
+        weight = constant(call.args[1])
+        if weight is None or weight.dtype != np.float32 or not convolution.plain_layout(call):
             return None
-        if weight is None or weight.dtype != np.float32:
+        return None if sizes(call.args[0]) is None else weight
+
+    def _convolution(self, call: tvm.ir.Call) -> relax.Expr | None:
+        weight = self._weight(call)
+        if weight is None:
             return None
         out = [int(size) for size in call.ty.shape][2:]
         return convolution.convolution(
@@ -256,10 +248,8 @@ class _Rewrite:
         )
 
     def _transposed(self, call: tvm.ir.Call) -> relax.Expr | None:
-        weight, shape = _array(call.args[1]), _shape(call.args[0])
-        if shape is None or not convolution.plain_layout(call):
-            return None
-        if weight is None or weight.dtype != np.float32:
+        weight, shape = self._weight(call), sizes(call.args[0])
+        if weight is None or shape is None:
             return None
         out = [int(size) for size in call.ty.shape][2:]
         return convolution.transposed(
@@ -267,14 +257,14 @@ class _Rewrite:
         )
 
     def _matmul(self, call: tvm.ir.Call) -> relax.Expr | None:
-        weight, shape = _array(call.args[1]), _shape(call.args[0])
+        weight, shape = constant(call.args[1]), sizes(call.args[0])
         dtypes = {str(each.ty.dtype) for each in (*call.args, call)}
         if shape is None or len(shape) < 2 or dtypes != {"float32"}:
             return None
         if weight is not None and weight.ndim == 2:
             return convolution.dense(self.builder, self.first(call.args[0]), weight)
         left, right = (self.first(arg) for arg in call.args)
-        other, out = _shape(right), _shape(call)
+        other, out = sizes(right), sizes(call)
         if other is None or len(other) != len(shape) or len(shape) < 3 or out is None:
             return None
         return convolution.batch_matmul(self.builder, left, right, out)
@@ -284,14 +274,14 @@ class _Rewrite:
         if not any(isinstance(a, relax.Var) and a in self.by_last for a in tensors):
             return None
         scaled = call.op.name in ("relax.quantize", "relax.dequantize")
-        if scaled and any(_shape(a) not in ([], [1]) for a in tensors[1:]):
+        if scaled and any(sizes(a) not in ([], [1]) for a in tensors[1:]):
             return None  # of each channel
         args: list[Any] = []
         rank = _rank(call)
         if rank not in RANKS:
             return None
         for arg in call.args:
-            array = _array(arg)
+            array = constant(arg)
             if not isinstance(arg.ty, relax.TensorType):
                 args.append(arg)
             elif array is not None and array.ndim <= rank:
@@ -400,7 +390,7 @@ class _Rewrite:
     # Flattening after global pooling, and the channel shuffle of ShuffleNet.
 
     def _reshape(self, call: tvm.ir.Call) -> relax.Expr | None:
-        value, shape = call.args[0], _shape(call.args[0])
+        value, shape = call.args[0], sizes(call.args[0])
         if value in self.by_last and shape is not None and set(shape[2:]) == {1}:
             return relax.op.reshape(self.by_last[value], call.args[1])
         return None
@@ -411,7 +401,7 @@ class _Rewrite:
         axes = [int(v) for v in call.attrs.axes] if call.attrs.axes is not None else []
         if axes != [0, 2, 1, 3, 4] or source not in self.reshaped:
             return
-        origin, shape = self.reshaped[source], _shape(source)
+        origin, shape = self.reshaped[source], sizes(source)
         if shape is not None and origin in self.by_last:
             self.shuffles[var] = (origin, shape[1], shape[2])
 
@@ -419,8 +409,8 @@ class _Rewrite:
         if call.args[0] not in self.shuffles:
             return None
         origin, groups, width = self.shuffles[call.args[0]]
-        n, channels, height, columns = _shape(origin) or [0] * 4
-        target = _shape(call) if call.ty is not None else None
+        n, channels, height, columns = sizes(origin) or [0] * 4
+        target = sizes(call) if call.ty is not None else None
         wanted = [int(v) for v in call.args[1].values]
         if wanted != [n, channels, height, columns] or target not in (None, wanted):
             return None

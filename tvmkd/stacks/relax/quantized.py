@@ -24,17 +24,10 @@ from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import quantized_kernels as kernels
 from tvmkd.stacks.relax.dot_products import PLAIN, select
+from tvmkd.stacks.relax.expressions import bounds, constant, operator, sizes, variables
 from tvmkd.stacks.relax.kernels import FUSABLE
 from tvmkd.stacks.relax.layout import to_first, to_last
-from tvmkd.stacks.relax.quantized_tensor import (
-    BYTES,
-    Low,
-    bounds,
-    constant,
-    operator,
-    sizes,
-    variables,
-)
+from tvmkd.stacks.relax.quantized_tensor import BYTES, Low
 
 MOVES = {
     f"relax.{name}"
@@ -43,7 +36,7 @@ MOVES = {
         *("flatten", "nn.batch_flatten", "nn.max_pool2d", "broadcast_to"),
     ]
 }
-"""Of one tensor: what they give is among what they get."""
+"""Operators of one tensor whose outputs hold only values of their inputs."""
 
 
 def integers(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

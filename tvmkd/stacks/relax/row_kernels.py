@@ -12,6 +12,8 @@ from typing import Any
 
 from tvm import ir, relax, te, tirx
 
+from tvmkd.stacks.relax.expressions import sizes
+
 LANES_NAME, TOTAL = "row_lanes", "row_total"
 """Ends of block names; the schedule template recognises these kernels by them."""
 OPAQUE = {"op_pattern": 8}
@@ -141,13 +143,7 @@ def reduction(x: te.Tensor, kind: str) -> te.Tensor:
 
 
 def _sizes(expr: relax.Expr) -> list[int] | None:
-    shape = getattr(expr.ty, "shape", None)
-    if shape is None or str(expr.ty.dtype) != "float32":
-        return None
-    try:
-        return [int(size) for size in shape]
-    except TypeError:
-        return None
+    return sizes(expr) if str(expr.ty.dtype) == "float32" else None
 
 
 def _rows(call: ir.Call, axes: Sequence[Any] | None) -> tuple[list[int], int, int] | None:
@@ -162,15 +158,6 @@ def _rows(call: ir.Call, axes: Sequence[Any] | None) -> tuple[list[int], int, in
     if size < LEAST:
         return None
     return shape, math.prod(shape[: found[0]]), size
-
-
-def _original(name: str) -> Callable[[relax.BlockBuilder, ir.Call], relax.Expr]:
-    legalize: Any = ir.Op.get(name).get_attr("FLegalize")
-
-    def apply(builder: relax.BlockBuilder, call: ir.Call) -> relax.Expr:
-        return legalize(builder, call)
-
-    return apply
 
 
 def _softmax(builder: relax.BlockBuilder, call: ir.Call) -> relax.Expr | None:
@@ -236,7 +223,7 @@ def legalizations() -> dict[str, Callable[[relax.BlockBuilder, ir.Call], relax.E
     """What `relax.transform.LegalizeOps` is to make of operators that work on rows."""
 
     def rule(name: str) -> Callable[[relax.BlockBuilder, ir.Call], relax.Expr]:
-        own, original = _RULES[name], _original(name)
+        own, original = _RULES[name], ir.Op.get(name).get_attr("FLegalize")
 
         def legalize(builder: relax.BlockBuilder, call: ir.Call) -> relax.Expr:
             made = own(builder, call)

@@ -17,12 +17,10 @@ from tvm import s_tir
 from tvmkd.stacks.relax.kernels import LANES, PACKED, PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
+from tvmkd.stacks.relax.templates.register_tile import Parts, register_tile
 
 
-def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool, Any] | None:
-    """The sum, its one reader, whether both have the same shape (else they stay apart), and the
-    block behind the reader that broadcasts its result, or None.
-    """
+def _parts(sch: s_tir.Schedule) -> Parts | None:
     total = p.named(sch, PACKED)
     if total is None:
         return None
@@ -125,43 +123,5 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     """Applies one configuration."""
     parts = _parts(sch)
     assert parts is not None
-    total, out, same, last = parts
-    if last is not None:
-        p.spread(sch, last, parallel=config["parallel"])
-    if not same:
-        # The reader broadcasts or crops: it runs behind, over the finished sums.
-        writer = sch.cache_write(total, 0, "local")
-        p.spread(sch, out, parallel=config["parallel"])
-        out = writer
-    *outer, column, channel = sch.get_loops(out)
-    row = outer.pop() if outer else None
-    left, block, lane = sch.split(channel, [None, config["blocks"], LANES])
-    column_out, column_in = sch.split(column, [None, config["columns"]])
-    tile = [column_in, block, lane]
-    if row is None:
-        sch.reorder(left, column_out, *tile)
-        loops, row_out = [left], None
-    else:
-        row_out, row_in = sch.split(row, [None, config["rows"]])
-        tile = [row_in, *tile]
-        order = [left, row_out] if config["order"] == "channels" else [row_out, left]
-        sch.reorder(*outer, *order, column_out, *tile)
-        loops = [*outer, *order]
-    pad = p.named(sch, PAD)
-    if pad is not None and config["pad"] == "row":
-        # Threads take rows; the padded rows of one stay in the first cache.
-        rows_loop = sch.fuse(*loops[:-1]) if len(loops) > 2 else loops[0]
-        if config["parallel"]:
-            sch.parallel(rows_loop)
-    else:
-        threads_loop = sch.fuse(*loops) if len(loops) > 1 else loops[0]
-        if config["parallel"]:
-            sch.parallel(threads_loop)
-        if pad is not None:
-            p.spread(sch, pad, parallel=config["parallel"])
-    p.unroll_tile(sch, tile)
-    sch.compute_at(total, column_out, preserve_unit_loops=True)
-    if pad is not None and config["pad"] == "row":
-        sch.compute_at(pad, rows_loop, preserve_unit_loops=True)
-        p.vectorize_rows(sch, pad)
-    p.sum_in_registers(sch, total, lanes=LANES)
+    register_tile(sch, parts, config, LANES, least_outer=1)
+    p.sum_in_registers(sch, parts[0], lanes=LANES)
