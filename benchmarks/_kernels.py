@@ -45,7 +45,7 @@ def core_peak() -> float:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "peak.c", Path(folder) / "peak.so"
         source.write_text(PEAK_SOURCE)
-        flags = ["-O3", "-mavx2", "-mfma", "-ffast-math", "-shared", "-fPIC"]
+        flags = ["-O3", "-mavx2", "-mfma", "-shared", "-fPIC"]
         subprocess.run([*zig(), "cc", *flags, "-o", library, source], check=True)
         run = ctypes.CDLL(str(library)).peak
         run.restype, run.argtypes = ctypes.c_float, [ctypes.c_long]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tvmkd.bench import roofline
@@ -21,3 +22,4 @@ def test_this_machine_has_both_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.threads == 1
     assert found.gflops > 0
     assert found.gbps > 0
+    assert np.float32(1e-40) * np.float32(1) > 0, "denormals are off in this process"
