@@ -16,7 +16,7 @@ from tvm import s_tir, tirx
 
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
-from tvmkd.stacks.relax import constants, executable, vector_math
+from tvmkd.stacks.relax import constants, executable, lookup, vector_math
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
@@ -86,6 +86,7 @@ class RelaxBuilder:
         if self._target.kind.name == "cuda":
             whole = relax_cuda.with_default_schedules(whole, self._target)
         vector_math.install()
+        lookup.install()
         with self._target:
             made = tvm.compile(keep_nan(whole), self._target)
         made.export_library(str(path), fcompile=self._linker)
@@ -106,6 +107,7 @@ class RelaxBuilder:
     @contextlib.contextmanager
     def _compiling(self, chosen: Mapping[str, StoredRecord], defaults: bool) -> Iterator[_Started]:
         vector_math.install()
+        lookup.install()
 
         def make(alone: tvm.IRModule, key: str) -> tirx.PrimFunc:
             return (self._scheduled(key, chosen, defaults) or alone)["main"]

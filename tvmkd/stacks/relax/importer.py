@@ -27,6 +27,7 @@ from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.quantized import integers
 from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
 from tvmkd.stacks.relax.row_kernels import legalizations
+from tvmkd.stacks.relax.tables import tables
 
 
 @dataclass
@@ -226,5 +227,5 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        mod = simplify(integers(mod, target))
+        mod = simplify(integers(tables(mod), target))
         return lower(channels_last(sums_in_float32(in_place(mod))))

@@ -229,6 +229,8 @@ class _Rewrite:
             handler = self._pad
         elif name in SOFTMAX:
             handler = self._softmax
+        elif name == "relax.take":
+            handler = self._table
         return handler(call) if handler is not None else None
 
     def _weight(self, call: tvm.ir.Call) -> np.ndarray | None:
@@ -363,6 +365,12 @@ class _Rewrite:
             return None
         axis = axis_last(int(call.attrs.axis), _rank(call))
         return self.builder.emit(SOFTMAX[call.op.name](self.last(call.args[0]), axis))
+
+    def _table(self, call: tvm.ir.Call) -> relax.Expr | None:
+        table, index = call.args
+        if index not in self.by_last or constant(table) is None or _rank(table) != 1:
+            return None
+        return self.builder.emit(relax.op.take(table, self.last(index), axis=0))
 
     def _slice(self, call: tvm.ir.Call) -> relax.Expr | None:
         if call.args[0] not in self.by_last or not isinstance(call.args[1], relax.Tuple):

@@ -128,9 +128,10 @@ def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-    from tvmkd.stacks.relax import vector_math
+    from tvmkd.stacks.relax import lookup, vector_math
 
     vector_math.install()
+    lookup.install()
     mod = tvm.ir.load_json(source)
     taken = ArgInfo.from_entry_func(mod, remove_preproc=True)
     arguments = [plain(info.as_json()) for info in taken]
