@@ -87,3 +87,23 @@ def network(path: Path, activation: str = "uint8", bits: int = 7) -> Path:
     g.add("Add", g.array(g.rng.standard_normal(10).astype(np.float32)))
     g.qdq(0.05)
     return g.save(path, first, g.last)
+
+
+def operators(path: Path) -> Path:
+    """A convolution and a matrix product in QOperator form."""
+    g = Quantised(1, 4, 6, 6)
+    zero = g.array(np.array(110, np.uint8))
+    units = [g.weight(value=scale) for scale in (0.05, 0.06, 0.3)]
+    g.add("QuantizeLinear", units[0], zero)
+    values = g.rng.integers(-63, 64, (16, 4, 3, 3)).astype(np.int8)
+    scales = g.array(np.linspace(0.005, 0.01, 16).astype(np.float32))
+    bias = g.array(g.rng.integers(-3000, 3000, 16).astype(np.int32))
+    zeros = g.array(np.zeros(16, np.int8))
+    weights = [g.array(values), scales, zeros, units[1], zero, bias]
+    g.add("QLinearConv", units[0], zero, *weights, pads=[1] * 4)
+    g.add("Flatten")
+    values = g.rng.integers(-63, 64, (576, 5)).astype(np.int8)
+    unit, none = g.array(np.array(0.01, np.float32)), g.array(np.array(0, np.int8))
+    g.add("QLinearMatMul", units[1], zero, g.array(values), unit, none, units[2], zero)
+    g.add("DequantizeLinear", units[2], zero)
+    return g.save(path)

@@ -16,6 +16,7 @@ if INSIDE:
     from tvm import relax
 
     from tvmkd.base.onnx_runtime import open_session
+    from tvmkd.export.door import admit
     from tvmkd.stacks.relax import importer
     from tvmkd.stacks.relax.quantized import integers
 
@@ -52,3 +53,17 @@ def test_a_float_network_stays_as_it_is(tmp_path: Path) -> None:
 
     mod = importer.read(graphs.separable(tmp_path / "m.onnx")).mod
     assert integers(mod, tvm.target.Target(PLAIN)).same_as(mod)
+
+
+@inside("relax")
+def test_operators_on_integers_become_the_same_kernels(tmp_path: Path) -> None:
+    path = qdq_graphs.operators(tmp_path / "m.onnx")
+    x = np.random.default_rng(3).standard_normal((1, 4, 6, 6)).astype(np.float32)
+    (wanted,) = open_session(path, threads=1, exact=True).run(None, {"x": x})
+    mod = importer.read(path, info=admit(path, {}, tmp_path)).mod
+    fused = importer.fuse(mod, tvm.target.Target(PLAIN))
+    (found,) = run(fused, [x], PLAIN)
+    assert np.abs(np.rint((found - wanted) / 0.3)).max() <= 1
+    assert len(np.unique(wanted)) == 5
+    assert sum("quantized" in name for name in operators(fused)) == 2
+    assert stored(fused) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tvmkd.export.rewrites.plain import cast, reduce, reshape
 from tvmkd.export.site import Refused, Site
@@ -14,6 +14,7 @@ _RANGES = {
     TensorProto.INT16: (-32768, 32767),
     TensorProto.UINT16: (0, 65535),
 }
+_BYTES = {TensorProto.INT8, TensorProto.UINT8}
 EXACT = 1 << 24  # the integers that float32 holds exactly
 
 
@@ -32,6 +33,9 @@ def single(site: Site, index: int) -> str:
     shape = site.shape_of(name) if name else ()
     if shape == ():
         return name
+    value = site.value(index)
+    if value is not None and value.size == 1:
+        return site.constant(value.reshape(()))
     if shape is None or any(size != 1 for size in shape):
         raise Refused("has a scale or a zero point for each row of the matrix")
     return reshape(site, name, [])
@@ -56,8 +60,6 @@ def centred(site: Site, data: str, zero: str, column: tuple[int, ...] | None = N
 
 
 def _any(tensor: TensorProto) -> bool:
-    from onnx import numpy_helper
-
     return bool(numpy_helper.to_array(tensor).any())
 
 
@@ -65,9 +67,71 @@ def real(
     site: Site, data: str, scale: str, zero: str = "", column: tuple[int, ...] | None = None
 ) -> str:
     """The real numbers, in float32, that integers stand for."""
+    if site.shape_of(scale) == () and fixed(site, data, scale, zero):
+        return dequantised(site, data, scale, zero)
     if column is not None and site.shape_of(scale) not in {None, (), (1,)}:
         scale = reshape(site, scale, column)
     return site.add("Mul", [centred(site, data, zero, column), scale])
+
+
+def fixed(site: Site, data: str, scale: str, zero: str) -> bool:
+    """Whether bytes have a constant scale in float32, and a constant zero point or none.
+
+    Such a tensor can be written with QuantizeLinear or DequantizeLinear, and the compiler computes
+    with its integers.
+    """
+    constants = site.scope.constants
+    if scale not in constants or (zero and zero not in constants):
+        return False
+    if constants[scale].data_type != TensorProto.FLOAT:
+        return False
+    # A zero point has the type of its tensor, which may not be known.
+    kind = constants[zero].data_type if zero else site.elem_type_of(data)
+    return kind in _BYTES
+
+
+def dequantised(site: Site, data: str, scale: str, zero: str, axis: int | None = None) -> str:
+    """The real numbers that integers stand for, by DequantizeLinear.
+
+    Args:
+        site: the node.
+        data, scale, zero: tensors; "" for zero: there is none.
+        axis: that scales belong to, if there is more than one.
+    """
+    more = {} if axis is None else {"axis": axis}
+    return site.add("DequantizeLinear", [name for name in (data, scale, zero) if name], **more)
+
+
+def is_weights(site: Site, index: int) -> bool:
+    """Whether an input is constant bytes; their scale and zero point are the inputs behind it."""
+    known = given(site, index) in site.scope.constants and site.value(index + 2) is not None
+    return known and fixed(site, *(given(site, at) for at in range(index, index + 3)))
+
+
+def weights(site: Site, index: int, axis: int | None) -> str:
+    """Such an input, dequantised."""
+    if axis is None:
+        scale, zero = single(site, index + 1), single(site, index + 2)
+        return dequantised(site, given(site, index), scale, zero)
+    scales, points = site.value(index + 1), site.value(index + 2)
+    assert scales is not None
+    assert points is not None
+    zeros = site.constant(np.broadcast_to(points.reshape(-1), scales.shape).copy())
+    return dequantised(site, given(site, index), given(site, index + 1), zeros, axis)
+
+
+def bias(site: Site, index: int, scale: str, units: np.ndarray) -> str:
+    """An input of int32, dequantised: in units of a data's scale times those of the weights."""
+    one = numpy_helper.to_array(site.scope.constants[scale]) * units
+    many = units.size > 1
+    one = np.asarray(one, np.float32).reshape(-1 if many else ())
+    zeros = site.constant(np.zeros(one.shape, np.int32))
+    return dequantised(site, given(site, index), site.constant(one), zeros, 0 if many else None)
+
+
+def quantised(site: Site, data: str, scale: str, zero: str) -> None:
+    """Makes the site's output the integers that stand for ``data``, by QuantizeLinear."""
+    site.become("QuantizeLinear", [name for name in (data, scale, zero) if name])
 
 
 def rounded(site: Site, data: str, zero: str, kind: int) -> str:
@@ -86,6 +150,10 @@ def rounded(site: Site, data: str, zero: str, kind: int) -> str:
 def become_integers(site: Site, data: str, scale: str, zero: str) -> None:
     """Makes the site's output the integers, uint8 without a zero point, that stand for ``data``."""
     kind = site.elem_type_of(zero) if zero else TensorProto.UINT8
+    known = all(name in site.scope.constants for name in (scale, zero) if name)
+    if known and kind in _BYTES and site.elem_type_of(scale) == TensorProto.FLOAT:
+        quantised(site, data, scale, zero)
+        return
     result = rounded(site, site.add("Div", [data, scale]), zero, kind)
     site.become("Identity", [result])
 

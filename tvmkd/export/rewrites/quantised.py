@@ -13,12 +13,18 @@ from tvmkd.export.rewrites.integers import (
     EXACT,
     attributes,
     become_integers,
+    bias,
     centred,
+    dequantised,
+    fixed,
     given,
+    is_weights,
+    quantised,
     real,
     rounded,
     rounded_rows,
     single,
+    weights,
 )
 from tvmkd.export.rewrites.plain import cast, cut, give, reduce, reshape
 from tvmkd.export.site import Refused, Site
@@ -30,11 +36,13 @@ _WIDE = {*_BYTES, TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32}
 
 
 def qlinear_conv(site: Site) -> None:
-    """``QLinearConv``: a sum of integers, in float32, then scaled and rounded.
+    """``QLinearConv``: in QDQ form, or a sum of integers, in float32, then scaled and rounded.
 
-    As ONNX Runtime does it, so that halves are rounded the same way: one product by
+    The latter as ONNX Runtime does it, so that halves are rounded the same way: one product by
     ``x_scale * w_scale / y_scale``. https://onnx.ai/onnx/operators/onnx__QLinearConv.html
     """
+    if _linear_conv(site):
+        return
     column = (-1,) + (1,) * (len(site.sizes(3)) - 1)
     data = centred(site, given(site, 0), single(site, 2))
     kernel = centred(site, given(site, 3), given(site, 5), column)
@@ -47,11 +55,45 @@ def qlinear_conv(site: Site) -> None:
     site.become("Identity", [rounded(site, scaled, single(site, 7), site.elem_type(7))])
 
 
+def _linear_conv(site: Site) -> bool:
+    """Writes a convolution with constant weights in QDQ form; whether it is one."""
+    x_scale, x_zero, y_scale, y_zero = (single(site, at) for at in (1, 2, 6, 7))
+    unit = site.value(4)
+    if not fixed(site, given(site, 0), x_scale, x_zero) or not is_weights(site, 3) or unit is None:
+        return False
+    if y_scale not in site.scope.constants:
+        return False
+    names = [dequantised(site, given(site, 0), x_scale, x_zero)]
+    names.append(weights(site, 3, 0 if unit.size > 1 else None))
+    if site.has(8):
+        names.append(bias(site, 8, x_scale, unit))
+    quantised(site, site.add("Conv", names, **attributes(site)), y_scale, y_zero)
+    return True
+
+
+def _linear_matmul(site: Site) -> bool:
+    """Writes a product with a constant matrix in QDQ form; whether it is one."""
+    if any(site.sizes(at) not in {(), (1,)} for at in (1, 2)):
+        return False
+    x_scale, x_zero, y_scale, y_zero = (single(site, at) for at in (1, 2, 6, 7))
+    unit, rank = site.value(4), len(site.sizes(3))
+    if not fixed(site, given(site, 0), x_scale, x_zero) or not is_weights(site, 3):
+        return False
+    if y_scale not in site.scope.constants or unit is None or unit.ndim > 1 or rank < 2:
+        return False
+    right = weights(site, 3, rank - 1 if unit.size > 1 else None)
+    total = site.add("MatMul", [dequantised(site, given(site, 0), x_scale, x_zero), right])
+    quantised(site, total, y_scale, y_zero)
+    return True
+
+
 def qlinear_matmul(site: Site) -> None:
     """``QLinearMatMul``, in the same way.
 
     https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html
     """
+    if _linear_matmul(site):
+        return
     rows, columns = _shape_of_scales(site, 1, False), _shape_of_scales(site, 4, True)
     left = centred(site, given(site, 0), given(site, 2), rows)
     right = centred(site, given(site, 3), given(site, 5), columns)

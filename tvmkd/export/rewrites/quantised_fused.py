@@ -13,12 +13,18 @@ from onnx import TensorProto
 from tvmkd.export.rewrites.integers import (
     attributes,
     become_integers,
+    bias,
     centred,
+    dequantised,
+    fixed,
     given,
+    is_weights,
+    quantised,
     real,
     rounded,
     rounded_rows,
     single,
+    weights,
 )
 from tvmkd.export.rewrites.plain import cast, concat, reduce, reshape, transpose
 from tvmkd.export.rewrites.quantised import dynamic_range
@@ -43,7 +49,7 @@ def unary(operator: str, *but: str) -> Callable[[Site], None]:
     def lowering(site: Site) -> None:
         data = real(site, given(site, 0), single(site, 1), single(site, 2))
         turned = site.attribute("channels_last", 0)
-        rank = len(site.sizes())
+        rank = len(site.sizes()) if turned else 0
         if turned:
             data = transpose(site, data, 0, rank - 1, *range(1, rank - 1))
         result = site.add(operator, [data], **attributes(site, "channels_last", *but))
@@ -105,8 +111,30 @@ def _matrix(site: Site, index: int, zero: int, turned: bool) -> str:
     return transpose(site, data, 1, 0) if turned else data
 
 
+def _linear_gemm(site: Site) -> bool:
+    """Writes a product with a constant matrix as a Gemm in QDQ form; whether it is one."""
+    x_scale, x_zero, turned = single(site, 1), single(site, 2), site.attribute("transB", 0)
+    unit = site.value(4)
+    if site.attribute("alpha", 1.0) != 1 or unit is None or not site.has(7):
+        return False
+    if not fixed(site, given(site, 0), x_scale, x_zero) or not is_weights(site, 3):
+        return False
+    if single(site, 7) not in site.scope.constants:
+        return False
+    many = unit.size > 1
+    names = [dequantised(site, given(site, 0), x_scale, x_zero)]
+    names.append(weights(site, 3, (0 if turned else 1) if many else None))
+    if site.has(6):
+        names.append(bias(site, 6, x_scale, unit))
+    total = site.add("Gemm", names, transA=site.attribute("transA", 0), transB=turned)
+    quantised(site, total, single(site, 7), single(site, 8))
+    return True
+
+
 def qgemm(site: Site) -> None:
     """``QGemm``: integers with an integer bias; real numbers where no output scale is given."""
+    if _linear_gemm(site):
+        return
     left = centred(site, given(site, 0), single(site, 2))
     if site.attribute("transA", 0):
         left = transpose(site, left, 1, 0)
