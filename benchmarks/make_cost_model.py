@@ -1,8 +1,10 @@
 #!/usr/bin/env python
 """Makes the cost model that ships: measures random kernels, and trains on what was measured.
 
-    python benchmarks/make_cost_model.py --collect 3000 --samples /tmp/samples
-    python benchmarks/make_cost_model.py --train --samples /tmp/samples
+    python benchmarks/make_cost_model.py --target x86-64-v4 --collect 500 --samples /tmp/samples
+    python benchmarks/make_cost_model.py --target x86-64-v4 --train --samples /tmp/samples
+
+There is one model for each kind of core: for so many registers of so many floats.
 
 The kernels are drawn at random: convolutions, grouped and depthwise ones, dense layers, products of
 batches and of Winograd's points, of sizes that networks have, with what usually follows them. None
@@ -42,8 +44,8 @@ CATEGORIES = ("convolution", "convolution", "convolution", "grouped", "dense", "
               "depthwise", "depthwise")  # fmt: skip
 
 
-def kernel(rng: np.random.Generator) -> tuple[str, Any]:
-    """The category and the module of a random kernel."""
+def kernel(rng: np.random.Generator, widest: int) -> tuple[str, Any]:
+    """The category and the module of a random kernel for registers of ``widest`` floats."""
     import tvm
     from tvm import te
 
@@ -55,6 +57,10 @@ def kernel(rng: np.random.Generator) -> tuple[str, Any]:
     def channels(most: int = 1024) -> int:
         step = int(rng.choice([8, 8, 8, 4, 12]))
         return max(4, int(np.exp(rng.uniform(np.log(8), np.log(most)))) // step * step)
+
+    def packed(channels: int) -> tuple[int, int]:
+        lanes = kernels.lanes_for(channels, widest)
+        return -(-channels // lanes), lanes
 
     category = str(rng.choice(CATEGORIES))
     size = [int(rng.choice(SIZES))] * 2
@@ -73,7 +79,10 @@ def kernel(rng: np.random.Generator) -> tuple[str, Any]:
             per = int(rng.choice([8, 16, 24, 32, 64]))
             groups = int(rng.choice([2, 4, 8, 13, 16, 26, 32]))
             inner, outer = per * groups, per * groups
-        weight = tensor(-(-outer // 8), window, window, inner // groups, 8)
+            if per % 16:
+                widest = kernels.LANES  # groups have whole blocks
+        blocks = packed(outer)
+        weight = tensor(blocks[0], window, window, inner // groups, blocks[1])
         x = tensor(1, *size, inner)
         more = [groups] if groups > 1 else []
         y = kernels.convolution(x, weight, outer, [stride] * 2, pads, [1, 1], *more)
@@ -84,12 +93,14 @@ def kernel(rng: np.random.Generator) -> tuple[str, Any]:
         y = kernels.depthwise(x, weight, [stride] * 2, [window // 2] * 4, [1, 1])
     elif category == "dense":
         rows = int(rng.choice([1, 1, 4, 16, 49, 64, 128, 196, 197, 256]))
-        x, weight = tensor(rows, inner), tensor(-(-outer // 8), 1, 1, inner, 8)
+        blocks = packed(outer)
+        x, weight = tensor(rows, inner), tensor(blocks[0], 1, 1, inner, blocks[1])
         y = kernels.dense(x, weight, outer)
     elif category == "points":
         tiles = int(rng.choice([16, 25, 36, 49, 64, 100, 196]))
-        x, weight = tensor(36, tiles, inner), tensor(36, -(-outer // 8), inner, 8)
-        y = kernels.batch_matmul(x, weight, -(-outer // 8) * 8)
+        blocks = packed(outer)
+        x, weight = tensor(36, tiles, inner), tensor(36, blocks[0], inner, blocks[1])
+        y = kernels.batch_matmul(x, weight, blocks[0] * blocks[1])
     else:
         batch, rows = (
             int(rng.choice([1, 2, 3, 4, 6, 8, 12])),
@@ -97,7 +108,8 @@ def kernel(rng: np.random.Generator) -> tuple[str, Any]:
         )
         inner = int(rng.choice([16, 24, 32, 48, 64, 196]))
         outer = int(rng.choice([16, 32, 49, 64, 196, 197]))
-        x, weight = tensor(batch, rows, inner), tensor(batch, -(-outer // 8), inner, 8)
+        blocks = packed(outer)
+        x, weight = tensor(batch, rows, inner), tensor(batch, blocks[0], inner, blocks[1])
         y = kernels.batch_matmul(x, weight, outer)
     arguments = [x, weight]
     if category not in ("points", "batch"):
@@ -132,17 +144,16 @@ def _followed(rng: np.random.Generator, arguments: list[Any], y: Any) -> tuple[l
     return arguments, y
 
 
-def measured(target: Any, mod: Any, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+def measured(target: Any, cpu: Any, mod: Any, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     """The configurations of a kernel that are tried, each with its ``seconds``."""
     import tvm
     from tvm import s_tir
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
     from tvmkd.stacks.relax.templates import RANKED
-    from tvmkd.stacks.relax.templates.cpu import Cpu
     from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 
-    found = ((t, kind, t.configs(s_tir.Schedule(mod), Cpu())) for t, kind in RANKED.items())
+    found = ((t, kind, t.configs(s_tir.Schedule(mod), cpu)) for t, kind in RANKED.items())
     template, kind, configs = next((each for each in found if each[2]), (None, "", []))
     if template is None:
         return
@@ -167,29 +178,31 @@ def measured(target: Any, mod: Any, rng: np.random.Generator) -> Iterator[dict[s
         yield {"kind": kind, "config": config, "seconds": min(timer(*arguments).results)}
 
 
-def collect(count: int, folder: Path, seed: int) -> None:
-    """Measures ``count`` kernels and appends a file to ``folder``."""
+def collect(name: str, count: int, folder: Path, seed: int) -> None:
+    """Measures ``count`` kernels for the target ``name`` and appends a file to ``folder``."""
     from tvmkd.runtime.tvm_process import import_compiler
 
     import_compiler()
     from tvmkd import targets
     from tvmkd.stacks.relax import vector_math
     from tvmkd.stacks.relax.stack import tvm_target
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
     vector_math.install()
-    target = tvm_target(targets.load("x86-64-v3").to_dict())
+    spec = targets.load(name).to_dict()
+    target, cpu = tvm_target(spec), Cpu.of(spec)
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"samples-{seed}-{os.getpid()}.jsonl"
     begin, done = time.monotonic(), 0
     with path.open("w", encoding="utf-8") as file:
         while done < count:
-            category, mod = kernel(rng)
+            category, mod = kernel(rng, cpu.lanes)
             space_work = _work(mod)
             if not LEAST_WORK < space_work < MOST_WORK:
                 continue
             done += 1
-            for sample in measured(target, mod, rng):
+            for sample in measured(target, cpu, mod, rng):
                 line = {"kernel": f"{seed}/{done}", "category": category, **sample}
                 file.write(json.dumps(line) + "\n")
             file.flush()
@@ -212,17 +225,19 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["config"].get("waste", 1.0) == 1.0]
 
 
-def train(folder: Path, out: Path) -> None:
+def train(name: str, folder: Path, out: Path | None) -> None:
     """Trains a model for each kind, says how good it is, and writes the files that ship."""
     import xgboost
 
+    from tvmkd import targets
     from tvmkd.stacks.relax.templates import cost_model
     from tvmkd.stacks.relax.templates.cpu import Cpu
 
-    cpu, found = Cpu(), read(folder)
+    cpu, found = Cpu.of(targets.load(name).to_dict()), read(folder)
+    out = out or cost_model.folder_for(cpu.lanes, cpu.registers)
     facts: dict[str, Any] = {
         "version": cost_model.VERSION,
-        "cpu": {"lanes": cpu.lanes, "registers": cpu.registers},
+        "target": name,
         "models": {},
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -316,13 +331,13 @@ def main() -> None:
     options.add_argument("--train", action="store_true")
     options.add_argument("--samples", type=Path, required=True, help="folder of what was measured")
     options.add_argument("--seed", type=int, default=0)
-    here = Path(__file__).resolve().parents[1] / "schedules" / "relax" / "cost_model"
-    options.add_argument("--out", type=Path, default=here)
+    options.add_argument("--target", required=True)
+    options.add_argument("--out", type=Path, help="default: where the models ship")
     args = options.parse_args()
     if args.collect:
-        collect(args.collect, args.samples, args.seed)
+        collect(args.target, args.collect, args.samples / args.target, args.seed)
     if args.train:
-        train(args.samples, args.out)
+        train(args.target, args.samples / args.target, args.out)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tvmkd import targets
+from tvmkd.base import machine
 from tvmkd.base.errors import InputError
 
 SHIPPED = [name for name in targets.names() if name != "host"]
@@ -25,12 +26,25 @@ def test_shipped_targets_survive_the_way_to_the_worker(name: str) -> None:
     assert target.budget["model_ms"] < target.budget["total_ms"]
 
 
-def test_the_generic_host_stays_at_v3_where_there_is_avx512(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("more", "pays", "name"),
+    [
+        ([], True, "x86-64-v3"),
+        (["avx_vnni"], True, "x86-64-v3-vnni"),
+        (sorted(machine.X86_64_V4), True, "x86-64-v4"),
+        (sorted(machine.X86_64_V4), False, "x86-64-v3"),
+        ([*sorted(machine.X86_64_V4), "avx512_vnni"], True, "x86-64-v4-vnni"),
+        ([*sorted(machine.X86_64_V4), "avx512_vnni"], False, "x86-64-v3"),
+    ],
+)
+def test_the_host_uses_what_is_there_and_pays(
+    more: list[str], pays: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    features = machine.X86_64_V3.union(more)
     monkeypatch.setattr(targets.machine, "architecture", lambda: "x86_64")
-    monkeypatch.setattr(targets.machine, "cpu_features", lambda: targets.machine.X86_64_V4)
-    assert targets.load("host").name == "x86-64-v3"
+    monkeypatch.setattr(targets.machine, "cpu_features", lambda: features)
+    monkeypatch.setattr(targets.wide_registers, "pay", lambda: pays)
+    assert targets.load("host").name == name
     monkeypatch.setattr(targets.machine, "architecture", lambda: "aarch64")
     assert targets.load("host").name == "aarch64-generic"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import machine, resources
+from tvmkd.base import machine, resources, wide_registers
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import read_text
 from tvmkd.base.text import listing, suggest
@@ -231,7 +231,8 @@ def names() -> list[str]:
 def host_name() -> str:
     """The shipped target that ``host`` stands for on this machine.
 
-    x86-64-v3 even if the CPU has AVX-512: the shipped schedules are for x86-64-v3.
+    AVX-512 is used where a measurement says that it pays (`tvmkd.base.wide_registers`), VNNI
+    wherever it is.
 
     Raises:
         InputError: none of the shipped targets fits this machine.
@@ -239,8 +240,11 @@ def host_name() -> str:
     here = machine.architecture()
     if here == "aarch64":
         return "aarch64-generic"
-    if here == "x86_64" and machine.cpu_features() >= machine.X86_64_V3:
-        return "x86-64-v3"
+    features = machine.cpu_features()
+    if here == "x86_64" and features >= machine.X86_64_V3:
+        if features >= machine.X86_64_V4 and wide_registers.pay():
+            return "x86-64-v4-vnni" if machine.VNNI["+avx512vnni"] in features else "x86-64-v4"
+        return "x86-64-v3-vnni" if machine.VNNI["+avxvnni"] in features else "x86-64-v3"
     raise InputError(
         f'target "host": no shipped target fits this {here} machine (on x86_64, AVX2 and FMA are '
         "needed); write a target file and give its path"

@@ -96,6 +96,19 @@ def test_a_build_takes_records_of_another_core_count(tmp_path: Path) -> None:
         check_made_for(tmp_path, more, "relax")
 
 
+def test_a_build_takes_records_of_a_cpu_with_fewer_instructions(tmp_path: Path) -> None:
+    with open_session(tmp_path, TARGET, "relax"):
+        pass
+    spec = {**TARGET["tvm"], "mcpu": "x86-64-v4", "mattr": ["+avx512vnni"]}
+    check_made_for(tmp_path, {**TARGET, "tvm": spec}, "relax", same_cores=False)
+    with pytest.raises(InputError, match="mattr: None there, mcpu: 'x86-64-v3' there"):
+        check_made_for(tmp_path, {**TARGET, "tvm": spec}, "relax")
+    with open_session(tmp_path / "wide", {**TARGET, "tvm": spec}, "relax"):
+        pass
+    with pytest.raises(InputError, match="mcpu: 'x86-64-v4' there"):
+        check_made_for(tmp_path / "wide", TARGET, "relax", same_cores=False)
+
+
 def test_a_damaged_or_newer_sidecar_is_named(tmp_path: Path) -> None:
     (tmp_path / records.SIDECAR).write_text("{")
     with pytest.raises(InputError, match="is damaged"):

@@ -11,6 +11,8 @@ from pathlib import Path
 # The features of the x86-64 psABI levels by the kernel's names (lzcnt is "abm" there).
 X86_64_V3 = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
 X86_64_V4 = X86_64_V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+LEVEL_BELOW = {"x86-64-v4": "x86-64-v3"}
+"""The CPU whose code, and schedules, a CPU can use too."""
 VNNI = {"+avxvnni": "avx_vnni", "+avx512vnni": "avx512_vnni"}
 """The kernel's name of a feature by LLVM's."""
 

@@ -104,9 +104,15 @@ def tune(
 
 
 def shipped_records(target: Target, stack: str = stack_registry.DEFAULT) -> Path | None:
-    """The folder of records that ships with tvmkd for ``target``, if there is one."""
-    folder = resources.folder("schedules") / stack / target.name
-    return folder if holds_records(folder) else None
+    """The folder of records that ships with tvmkd for ``target``, if there is one.
+
+    A target without records of its own uses those of its CPU's name, or of the level below.
+    """
+    for name in (target.name, target.mcpu, machine.LEVEL_BELOW.get(target.mcpu)):
+        folder = resources.folder("schedules") / stack / (name or target.name)
+        if holds_records(folder):
+            return folder
+    return None
 
 
 def build(

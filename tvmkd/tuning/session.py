@@ -12,6 +12,7 @@ from typing import Any
 from tvmkd.base.errors import InputError, unwritable
 from tvmkd.base.files import read_text, write_text
 from tvmkd.base.locks import Lock
+from tvmkd.base.machine import LEVEL_BELOW
 from tvmkd.base.version import __version__
 from tvmkd.tuning import records, tuner_backend
 from tvmkd.tuning.space import Candidate, Task
@@ -198,8 +199,9 @@ def check_made_for(
     """Checks that a records folder was made for this target and stack.
 
     Args:
-        same_cores: also require the same number of cores, since times with other numbers of
-            threads are not comparable. A build needs the schedules only, so it passes False.
+        same_cores: require the same number of cores and the same CPU, since times are not
+            comparable otherwise. A build needs the schedules only, so it passes False: then
+            records for a CPU with fewer instructions will do.
 
     Raises:
         InputError: it was made for another one; the message says which.
@@ -212,8 +214,11 @@ def check_made_for(
     made = info["target"]
     old, new = dict(made.get("tvm") or {}), dict(target.get("tvm") or {})
     if not same_cores:
-        old.pop("num-cores", None)
-        new.pop("num-cores", None)
+        for spec in (old, new):
+            spec.pop("num-cores", None)
+            spec.pop("mattr", None)
+        if old.get("mcpu") == LEVEL_BELOW.get(str(new.get("mcpu")), ""):
+            old["mcpu"] = new["mcpu"]
     if old != new:
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
         differs = ", ".join(f"{name}: {old.get(name)!r} there" for name in names)

@@ -39,7 +39,12 @@ WAYS: list[tuple[Any, Any, Any]] = [
 @inside("relax")
 def test_a_convolution_of_two_images() -> None:
     x = normal(2, 7, 9, 3)
-    for channels, size in ((8, (3, 2)), (11, (2, 3)), (1, (1, 1))):
+    for channels, size, lanes in (
+        (8, (3, 2), 8),
+        (11, (2, 3), 8),
+        (1, (1, 1), 8),
+        (18, (3, 3), 16),
+    ):
         weight = normal(channels, 3, *size)
         for strides, pads, dilation in WAYS:
             found = computed(
@@ -47,7 +52,7 @@ def test_a_convolution_of_two_images() -> None:
                     a, w, c, s, p, d
                 ),
                 x,
-                kernels.pack(weight),
+                kernels.pack(weight, lanes),
             )
             close(found, convolved(x, weight, strides, pads, dilation))
 
@@ -87,9 +92,10 @@ def test_a_depthwise_convolution_of_two_images() -> None:
 def test_a_dense_layer_over_any_number_of_rows() -> None:
     for rows, channels in (((3,), 8), ((2, 3), 20), ((1,), 5)):
         x, weight = normal(*rows, 7), normal(channels, 7)
-        packed = kernels.pack(weight[:, :, None, None])
-        found = computed(lambda a, w, c=channels: kernels.dense(a, w, c), x, packed)
-        close(found, x @ weight.T)
+        for lanes in (8, 16):
+            packed = kernels.pack(weight[:, :, None, None], lanes)
+            found = computed(lambda a, w, c=channels: kernels.dense(a, w, c), x, packed)
+            close(found, x @ weight.T)
 
 
 @inside("relax")
@@ -103,6 +109,23 @@ def test_weights_are_packed_in_blocks_of_output_channels_filled_with_zeros() -> 
         wanted = weight[channel].transpose(1, 2, 0) if channel < 11 else np.zeros((2, 4, 3))
         np.testing.assert_array_equal(part, wanted)
     assert kernels.pack(normal(8, 1, 1, 1)).shape == (1, 1, 1, 1, 8)
+
+
+@inside("relax")
+def test_blocks_fill_wide_registers_where_little_is_filled_in() -> None:
+    found = {n: kernels.lanes_for(n, 16) for n in (1, 8, 16, 24, 30, 40, 64, 72, 88, 90, 1000)}
+    assert [n for n, lanes in found.items() if lanes == 16] == [16, 30, 64, 88, 90, 1000]
+    assert set(found.values()) == {8, 16}
+    assert {kernels.lanes_for(16, widest) for widest in (4, 8)} == {8}
+
+
+@inside("relax")
+def test_the_right_side_of_a_product_in_blocks_of_both_widths() -> None:
+    x, y = normal(2, 13, 5), normal(2, 5, 20)
+    for lanes in (8, 16):
+        packed = computed(lambda a, n=lanes: kernels.pack_right(a, n), y)
+        assert packed.shape == (2, -(-20 // lanes), 5, lanes)
+        close(computed(lambda a, b: kernels.batch_matmul(a, b, 20), x, packed), x @ y)
 
 
 @inside("relax")

@@ -236,6 +236,16 @@ def rewritten(name: str) -> list[str]:
     return found[2:] if "ready" in make.__code__.co_names else found
 
 
+@inside("relax")
+def test_weights_get_blocks_as_wide_as_the_registers() -> None:
+    for channels, widest, lanes in ((8, 16, 8), (32, 16, 16), (32, 8, 8)):
+        mod = module([IMAGE], lambda x, n=channels: conv(x, n))
+        found = layout.channels_last(mod, widest)
+        (made,) = (f for name, f in found.functions.items() if name.name_hint == "conv2d")
+        weight = made.params[1].ty
+        assert int(weight.shape[-1]) == lanes
+
+
 # What each case becomes: "permute_dims" last is the way back to channels first at the output.
 BECOMES = {
     "conv": "permute_dims conv2d permute_dims",
@@ -330,7 +340,7 @@ def moved(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[str, tuple[int
     x = relax.Var("x", relax.TensorType(shape, "float32"))
     with builder.function("main", [x]):
         with builder.dataflow():
-            value = layout._Rewrite(builder)._permuted(x, axes)
+            value = layout._Rewrite(builder, 8)._permuted(x, axes)
             result = builder.emit_output(value)
         builder.emit_func_output(result)
     return operators(builder.get())[0], tuple(int(size) for size in value.ty.shape)

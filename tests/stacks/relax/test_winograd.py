@@ -31,7 +31,8 @@ def test_a_convolution_of_two_images() -> None:
         wanted = convolved(x, weight, pads=pads)
         out = wanted.shape[1:3]
         patches = computed(lambda a, p=pads, o=out: winograd.input_transform(a, p, o), x)
-        products = computed(winograd.product, patches, winograd.transform(weight))
+        lanes = 16 if height == 7 else 8
+        products = computed(winograd.product, patches, winograd.transform(weight, lanes))
         assert products.shape == (36, 2 * -(-out[0] // 4) * -(-out[1] // 4), 16)
         found = computed(lambda a, o=out: winograd.output_transform(a, 2, o), products)
         np.testing.assert_allclose(found, wanted, atol=1e-3)

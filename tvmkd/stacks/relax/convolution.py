@@ -23,6 +23,7 @@ def convolution(
     weight: np.ndarray,
     attrs: Any,
     out: list[int],
+    widest: int,
 ) -> relax.Expr | None:
     """A convolution; None if no kernel of ours computes it.
 
@@ -31,11 +32,12 @@ def convolution(
         weight: ``[OC, IC/groups, *kernel]``, float32.
         attrs: of the Relax operator.
         out: sizes of the output's spatial axes.
+        widest: floats in a register of the target.
     """
     strides, dilation = _ints(attrs.strides), _ints(attrs.dilation)
     pads, groups, channels = _ints(attrs.padding), int(attrs.groups), weight.shape[0]
     if len(out) == 2 and winograd.pays(weight.shape, out, strides, dilation, groups):
-        return _winograd(builder, x(), weight, pads, out)
+        return _winograd(builder, x(), weight, pads, out, widest)
     rank = f"{len(out)}d"
     if groups > 1 and weight.shape[1] == 1:
         taps = np.ascontiguousarray(np.moveaxis(weight[:, 0], 0, -1))
@@ -43,7 +45,7 @@ def convolution(
             kernels.depthwise, x(), relax.const(taps), strides, pads, dilation,
             primfunc_name_hint=f"depthwise_conv{rank}", primfunc_attrs=kernels.FUSABLE,
         )  # fmt: skip
-    return _packed(builder, x, weight, strides, pads, dilation, groups, channels, rank)
+    return _packed(builder, x, weight, strides, pads, dilation, groups, channels, rank, widest)
 
 
 def _packed(
@@ -56,14 +58,16 @@ def _packed(
     groups: int,
     channels: int,
     rank: str,
+    widest: int,
 ) -> relax.Expr | None:
+    lanes = kernels.lanes_for(channels // groups, widest)
     if groups > 1:
-        merged = kernels.merged_groups(weight, groups)
+        merged = kernels.merged_groups(weight, groups, lanes)
         if merged is None:
             return None
         weight, groups = merged
     return builder.emit_te(
-        kernels.convolution, x(), relax.const(kernels.pack(weight)), channels, strides, pads,
+        kernels.convolution, x(), relax.const(kernels.pack(weight, lanes)), channels, strides, pads,
         dilation, *([groups] if groups > 1 else []),
         primfunc_name_hint=f"{'grouped_' if groups > 1 else ''}conv{rank}",
         primfunc_attrs=kernels.FUSABLE,
@@ -77,6 +81,7 @@ def transposed(
     attrs: Any,
     sizes: list[int],
     out: list[int],
+    widest: int,
 ) -> relax.Expr | None:
     """A transposed convolution, as a convolution whose outputs are interleaved.
 
@@ -85,6 +90,7 @@ def transposed(
         weight: ``[IC, OC/groups, *kernel]``, float32.
         attrs: of the Relax operator.
         sizes, out: of the input's and the output's spatial axes.
+        widest: floats in a register of the target.
     """
     strides, groups, rank = _ints(attrs.strides), int(attrs.groups), len(out)
     pads = _ints(attrs.padding)[:rank]
@@ -110,8 +116,9 @@ def transposed(
         )  # fmt: skip
     else:
         y = _packed(
-            builder, x, phased, ones, [*before, *after], ones, groups, phased.shape[0], f"{rank}d"
-        )
+            builder, x, phased, ones, [*before, *after], ones, groups, phased.shape[0],
+            f"{rank}d", widest,
+        )  # fmt: skip
     if y is None:
         return None
     return builder.emit_te(
@@ -121,15 +128,17 @@ def transposed(
 
 
 def _winograd(
-    builder: relax.BlockBuilder, x: relax.Expr, weight: np.ndarray, pads: list[int], out: list[int]
-) -> relax.Expr:
+    builder: relax.BlockBuilder, x: relax.Expr, weight: np.ndarray, pads: list[int],
+    out: list[int], widest: int,
+) -> relax.Expr:  # fmt: skip
+    lanes = kernels.lanes_for(weight.shape[0], widest if weight.shape[0] % kernels.WIDE == 0 else 0)
     emit, opaque, batch = builder.emit_te, winograd.OPAQUE, int(x.ty.shape[0])
     patches = emit(
         winograd.input_transform, x, pads, out,
         primfunc_name_hint="winograd_input", primfunc_attrs=opaque,
     )  # fmt: skip
     products = emit(
-        winograd.product, patches, relax.const(winograd.transform(weight)),
+        winograd.product, patches, relax.const(winograd.transform(weight, lanes)),
         primfunc_name_hint="winograd_product", primfunc_attrs=opaque,
     )  # fmt: skip
     return emit(
@@ -138,9 +147,12 @@ def _winograd(
     )  # fmt: skip
 
 
-def dense(builder: relax.BlockBuilder, x: relax.Expr, weight: np.ndarray) -> relax.Expr:
+def dense(
+    builder: relax.BlockBuilder, x: relax.Expr, weight: np.ndarray, widest: int
+) -> relax.Expr:
     """A matrix product of ``x`` ``[..., K]`` with the constant ``weight`` ``[K, OC]``."""
-    packed = kernels.pack(weight.T[:, :, None, None])
+    lanes = kernels.lanes_for(weight.shape[1], widest)
+    packed = kernels.pack(weight.T[:, :, None, None], lanes)
     return builder.call_te(
         kernels.dense, x, relax.const(packed), weight.shape[1],
         primfunc_name_hint="dense", primfunc_attrs=kernels.FUSABLE,
@@ -152,7 +164,7 @@ LEAST_ROWS = 4
 
 
 def batch_matmul(
-    builder: relax.BlockBuilder, x: relax.Expr, y: relax.Expr, out: list[int]
+    builder: relax.BlockBuilder, x: relax.Expr, y: relax.Expr, out: list[int], widest: int
 ) -> relax.Expr | None:
     """A product ``[*batch, M, K]`` by ``[*batch, K, N]`` of computed matrices; None: TVM's own."""
     left, right = ([int(size) for size in each.ty.shape] for each in (x, y))
@@ -163,8 +175,9 @@ def batch_matmul(
     x = builder.emit(relax.op.reshape(x, [flat, rows, inner]))
     y = builder.emit(relax.op.reshape(y, [flat, inner, columns]))
     packed = builder.emit_te(
-        kernels.pack_right, y, primfunc_name_hint="pack_right", primfunc_attrs=INJECTIVE
-    )
+        kernels.pack_right, y, kernels.lanes_for(columns, widest),
+        primfunc_name_hint="pack_right", primfunc_attrs=INJECTIVE,
+    )  # fmt: skip
     product = builder.emit_te(
         kernels.batch_matmul, x, packed, columns,
         primfunc_name_hint="batch_matmul", primfunc_attrs=kernels.FUSABLE,

@@ -18,7 +18,7 @@ from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
 from tvmkd.stacks.failed_node import failed_at
-from tvmkd.stacks.relax import folding
+from tvmkd.stacks.relax import folding, kernels
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
@@ -211,8 +211,12 @@ def simplify(mod: tvm.IRModule) -> tvm.IRModule:
     return relax.transform.FoldConstant()(folded) if folding.left(folded) else folded
 
 
-def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """Lowers an imported module to fused TIR kernels, channels last, with packed weights."""
+def fuse(mod: tvm.IRModule, target: tvm.target.Target, widest: int = kernels.LANES) -> tvm.IRModule:
+    """Lowers an imported module to fused TIR kernels, channels last, with packed weights.
+
+    Args:
+        widest: floats in a register of the target.
+    """
     lower = tvm.ir.transform.Sequential(
         [
             relax.transform.DeadCodeElimination(),
@@ -228,4 +232,4 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     )
     with target:
         mod = simplify(integers(tables(mod), target))
-        return lower(channels_last(sums_in_float32(in_place(mod))))
+        return lower(channels_last(sums_in_float32(in_place(mod)), widest))

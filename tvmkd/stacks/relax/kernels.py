@@ -1,7 +1,7 @@
 """Convolution and dense layers as tensor expressions over packed weights, channels last.
 
 Weights are constants, so they are packed once, when the model is lowered: output channels in blocks
-of ``LANES``, with the values of a block contiguous for every ``(kh, kw, ic)``. A register tile
+of 8 or 16, with the values of a block contiguous for every ``(kh, kw, ic)``. A register tile
 consists of whole blocks, so a kernel reads its weights as one stream of whole vector registers for
 any tile that the tuner selects. (oneDNN and MLAS use this layout in their blocked kernels.)
 """
@@ -17,6 +17,8 @@ from tvm import te, tirx
 
 LANES = 8
 """Floats in a block of output channels: an AVX2 register, two NEON registers."""
+WIDE = 16
+"""Floats in a block that fills an AVX-512 register."""
 
 PACKED, DEPTHWISE, PAD = "packed_sum", "depthwise_sum", "padded"
 """Block names; the schedule templates recognise these kernels by them."""
@@ -25,18 +27,35 @@ FUSABLE = {"op_pattern": 4}
 """Relax's OutEWiseFusable: elementwise operators that follow are fused into the kernel."""
 
 
-def pack(weight: np.ndarray) -> np.ndarray:
-    """Packs ``[OC, IC, *kernel]`` as ``[ceil(OC/8), *kernel, IC, 8]``, padded with zeros."""
+def lanes_for(channels: int, widest: int) -> int:
+    """How many channels a block should have.
+
+    Args:
+        channels: of the output, or of one of its groups.
+        widest: floats in a register of the target.
+
+    Returns:
+        `WIDE` where registers are that wide and at most a tenth of what is computed is filled in,
+        otherwise `LANES`.
+    """
+    wide = -(-channels // WIDE) * WIDE
+    return WIDE if widest >= WIDE and wide <= 1.1 * -(-channels // LANES) * LANES else LANES
+
+
+def pack(weight: np.ndarray, lanes: int = LANES) -> np.ndarray:
+    """Packs ``[OC, IC, *kernel]`` as ``[ceil(OC/lanes), *kernel, IC, lanes]``, zeros behind."""
     channels, inner, *kernel = weight.shape
-    blocks = -(-channels // LANES)
-    padded = np.zeros((blocks * LANES, inner, *kernel), weight.dtype)
+    blocks = -(-channels // lanes)
+    padded = np.zeros((blocks * lanes, inner, *kernel), weight.dtype)
     padded[:channels] = weight
-    split = padded.reshape(blocks, LANES, inner, *kernel)
+    split = padded.reshape(blocks, lanes, inner, *kernel)
     taps = range(3, 3 + len(kernel))
     return np.ascontiguousarray(split.transpose(0, *taps, 2, 1))
 
 
-def merged_groups(weight: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
+def merged_groups(
+    weight: np.ndarray, groups: int, lanes: int = LANES
+) -> tuple[np.ndarray, int] | None:
     """A grouped convolution's weight ``[OC, IC/groups, *kernel]`` with whole blocks in each group.
 
     Neighbouring groups become one, with zeros where they do not read each other's channels. None:
@@ -46,9 +65,9 @@ def merged_groups(weight: np.ndarray, groups: int) -> tuple[np.ndarray, int] | N
         the weight, and the number of groups that is left.
     """
     per_group, inner, *kernel = weight.shape[0] // groups, *weight.shape[1:]
-    joined = LANES // math.gcd(per_group, LANES)
+    joined = lanes // math.gcd(per_group, lanes)
     if groups % joined:
-        if groups > LANES:
+        if groups > lanes:
             return None
         joined = groups
     shape = (groups // joined, joined, per_group, joined, inner, *kernel)
@@ -192,7 +211,7 @@ def convolution(
 
     Args:
         x: ``[N, *sizes, IC]``.
-        weight: ``[OC/8, *kernel, IC/groups, 8]``, see `pack`.
+        weight: ``[OC/lanes, *kernel, IC/groups, lanes]``, see `pack`.
         channels: of the output, at most the weight's.
         pads: in front of each axis, then behind each.
         groups: each with a whole number of blocks of the weight.
@@ -201,17 +220,16 @@ def convolution(
         ``[N, *sizes, channels]``.
     """
     n, *sizes, _ = x.shape
-    blocks, *kernel = (int(v) for v in weight.shape[:-2])
-    inner = int(weight.shape[-2])
+    blocks, *kernel, inner, lanes = (int(v) for v in weight.shape)
     window = _Window(sizes, kernel, strides, pads, dilation)
     padded = _pad(x, pads)
     k = te.reduce_axis((0, inner), "ic")
-    width = blocks * LANES
+    width = blocks * lanes
 
     def product(b: Any, *at: Any) -> Any:
         *place, c = at
         channel = k if groups == 1 else c // (width // groups) * inner + k
-        factor = weight[(c // LANES, *window.taps, k, c % LANES)]
+        factor = weight[(c // lanes, *window.taps, k, c % lanes)]
         return te.sum(padded[(b, *window.at(place), channel)] * factor, axis=[*window.taps, k])
 
     out = te.compute((n, *window.computed, width), product, name=PACKED)
@@ -283,38 +301,34 @@ def phases_together(
     return te.compute((x.shape[0], *sizes, channels), value, name="phases")
 
 
-def pack_right(y: te.Tensor) -> te.Tensor:
-    """Packs the right side of a matrix product: ``[B, K, N]`` to ``[B, ceil(N/8), K, 8]``.
+def pack_right(y: te.Tensor, lanes: int = LANES) -> te.Tensor:
+    """Packs the right side of a matrix product: ``[B, K, N]`` to ``[B, ceil(N/lanes), K, lanes]``.
 
     Beyond the last column it repeats it: those sums are cut off.
     """
     batch, inner, columns = y.shape
-    blocks = -(-int(columns) // LANES)
+    blocks = -(-int(columns) // lanes)
+    more = int(columns) % lanes != 0
     return te.compute(
-        (batch, blocks, inner, LANES),
-        lambda b, o, k, lane: y[b, k, _within(o * LANES + lane, columns)],
+        (batch, blocks, inner, lanes),
+        lambda b, o, k, lane: y[b, k, _last(o * lanes + lane, columns, more)],
         name="pack_right",
     )
-
-
-def _within(index: Any, size: Any) -> Any:
-    """An index that stays below ``size``; nothing where it does anyway."""
-    return index if int(size) % LANES == 0 else tirx.min(index, size - 1)
 
 
 def batch_matmul(x: te.Tensor, packed: te.Tensor, columns: int) -> te.Tensor:
     """Matrix products of a batch: ``[B, M, K]`` and `pack_right`'s result to ``[B, M, N]``."""
     batch, rows, inner = x.shape
-    blocks = int(packed.shape[1])
+    blocks, lanes = int(packed.shape[1]), int(packed.shape[-1])
     k = te.reduce_axis((0, inner), "ic")
     computed = whole(int(rows))
 
     def product(b: Any, i: Any, c: Any) -> Any:
         left = x[b, _last(i, rows, computed != rows), k]
-        return te.sum(left * packed[b, c // LANES, k, c % LANES], axis=[k])
+        return te.sum(left * packed[b, c // lanes, k, c % lanes], axis=[k])
 
-    out = te.compute((batch, computed, blocks * LANES), product, name=PACKED)
-    if blocks * LANES == columns and computed == rows:
+    out = te.compute((batch, computed, blocks * lanes), product, name=PACKED)
+    if blocks * lanes == columns and computed == rows:
         return out
     return te.compute((batch, rows, columns), lambda *at: out[at], name="crop")
 
@@ -322,7 +336,7 @@ def batch_matmul(x: te.Tensor, packed: te.Tensor, columns: int) -> te.Tensor:
 def dense(x: te.Tensor, weight: te.Tensor, channels: int) -> te.Tensor:
     """Matrix product with constant weights: x ``[..., K]``, packed weight, out ``[..., OC]``."""
     *rows, inner = (int(size) for size in x.shape)
-    blocks = int(weight.shape[0])
+    blocks, lanes = int(weight.shape[0]), int(weight.shape[-1])
     k = te.reduce_axis((0, inner), "ic")
     computed = [*rows[:-1], whole(rows[-1])] if rows else []
 
@@ -330,9 +344,9 @@ def dense(x: te.Tensor, weight: te.Tensor, channels: int) -> te.Tensor:
         *place, c = at
         if computed != rows:
             place[-1] = _last(place[-1], rows[-1], True)
-        return te.sum(x[(*place, k)] * weight[c // LANES, 0, 0, k, c % LANES], axis=[k])
+        return te.sum(x[(*place, k)] * weight[c // lanes, 0, 0, k, c % lanes], axis=[k])
 
-    out = te.compute((*computed, blocks * LANES), product, name=PACKED)
-    if blocks * LANES == channels and computed == rows:
+    out = te.compute((*computed, blocks * lanes), product, name=PACKED)
+    if blocks * lanes == channels and computed == rows:
         return out
     return te.compute((*rows, channels), lambda *at: out[at], name="crop")

@@ -16,7 +16,7 @@ import tvm
 from tvm import relax
 from tvm.ir.expr import GenericConst
 
-from tvmkd.stacks.relax import convolution
+from tvmkd.stacks.relax import convolution, kernels
 from tvmkd.stacks.relax.expressions import constant, sizes
 
 RANKS = (3, 4, 5)
@@ -44,8 +44,12 @@ SOFTMAX = {
 REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
-def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
-    """Rewrites ``main``; returns the module unchanged if ``main`` is not one dataflow block."""
+def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModule:
+    """Rewrites ``main``; returns the module unchanged if ``main`` is not one dataflow block.
+
+    Args:
+        widest: floats in a register of the target.
+    """
     main = mod["main"]
     blocks = main.body.blocks
     if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
@@ -58,7 +62,7 @@ def channels_last(mod: tvm.IRModule) -> tvm.IRModule:
     attrs = dict(main.attrs) if main.attrs else {}
     with builder.function("main", list(main.params), attrs=attrs):
         with builder.dataflow():
-            rewrite = _Rewrite(builder)
+            rewrite = _Rewrite(builder, widest)
             for binding in blocks[0].bindings:
                 rewrite.binding(binding)
             result = builder.emit_output(rewrite.first(main.body.body))
@@ -99,8 +103,8 @@ def _has_inverse(value: Any) -> bool:
 
 
 class _Rewrite:
-    def __init__(self, builder: relax.BlockBuilder) -> None:
-        self.builder = builder
+    def __init__(self, builder: relax.BlockBuilder, widest: int) -> None:
+        self.builder, self.widest = builder, widest
         self.by_first: dict[relax.Var, relax.Expr] = {}
         self.by_last: dict[relax.Var, relax.Expr] = {}
         self.reshaped: dict[relax.Var, relax.Expr] = {}
@@ -246,7 +250,7 @@ class _Rewrite:
             return None
         out = [int(size) for size in call.ty.shape][2:]
         return convolution.convolution(
-            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, out
+            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, out, self.widest
         )
 
     def _transposed(self, call: tvm.ir.Call) -> relax.Expr | None:
@@ -255,8 +259,9 @@ class _Rewrite:
             return None
         out = [int(size) for size in call.ty.shape][2:]
         return convolution.transposed(
-            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, shape[2:], out
-        )
+            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, shape[2:], out,
+            self.widest,
+        )  # fmt: skip
 
     def _matmul(self, call: tvm.ir.Call) -> relax.Expr | None:
         weight, shape = constant(call.args[1]), sizes(call.args[0])
@@ -264,12 +269,12 @@ class _Rewrite:
         if shape is None or len(shape) < 2 or dtypes != {"float32"}:
             return None
         if weight is not None and weight.ndim == 2:
-            return convolution.dense(self.builder, self.first(call.args[0]), weight)
+            return convolution.dense(self.builder, self.first(call.args[0]), weight, self.widest)
         left, right = (self.first(arg) for arg in call.args)
         other, out = sizes(right), sizes(call)
         if other is None or len(other) != len(shape) or len(shape) < 3 or out is None:
             return None
-        return convolution.batch_matmul(self.builder, left, right, out)
+        return convolution.batch_matmul(self.builder, left, right, out, self.widest)
 
     def _elementwise(self, call: tvm.ir.Call) -> relax.Expr | None:
         tensors = [a for a in call.args if isinstance(a.ty, relax.TensorType)]

@@ -74,8 +74,9 @@ class RelaxStack:
             request.onnx, request.dims, request.model, hand_over=may_hand_over(request, spec)
         )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
-        model.fused = relax_import.fuse(mod, target)
-        return model, tasks_of(model.fused, target, Cpu.of(spec))
+        cpu = Cpu.of(spec)
+        model.fused = relax_import.fuse(mod, target, cpu.lanes)
+        return model, tasks_of(model.fused, target, cpu)
 
     def lower(self, request: LowerRequest, emit: Emit) -> dict[str, Any]:
         """The tasks of a model, its inputs and its outputs; or what an engine takes of it."""

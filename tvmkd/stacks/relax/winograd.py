@@ -72,11 +72,11 @@ def pays(
     )
 
 
-def transform(weight: np.ndarray) -> np.ndarray:
-    """``[OC, IC, 3, 3]`` to ``G g G^T`` packed as ``[36, OC/8, IC, 8]``."""
+def transform(weight: np.ndarray, lanes: int = LANES) -> np.ndarray:
+    """``[OC, IC, 3, 3]`` to ``G g G^T`` packed as ``[36, OC/lanes, IC, lanes]``."""
     patches = np.einsum("ai,ocij,bj->aboc", G, weight.astype(np.float64), G)
     outer, inner = weight.shape[:2]
-    packed = patches.reshape(PATCH * PATCH, outer // LANES, LANES, inner).transpose(0, 1, 3, 2)
+    packed = patches.reshape(PATCH * PATCH, outer // lanes, lanes, inner).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(packed, dtype=weight.dtype)
 
 
@@ -142,10 +142,11 @@ def input_transform(x: te.Tensor, pads: Sequence[int], out: Sequence[int]) -> te
 def product(v: te.Tensor, u: te.Tensor) -> te.Tensor:
     """The 36 products: ``[36, P, IC]`` with packed weights to ``[36, P, OC]``."""
     points, tiles, inner = v.shape
+    lanes = int(u.shape[-1])
     k = te.reduce_axis((0, inner), "ic")
     return te.compute(
-        (points, tiles, int(u.shape[1]) * LANES),
-        lambda ab, p, c: te.sum(v[ab, p, k] * u[ab, c // LANES, k, c % LANES], axis=[k]),
+        (points, tiles, int(u.shape[1]) * lanes),
+        lambda ab, p, c: te.sum(v[ab, p, k] * u[ab, c // lanes, k, c % lanes], axis=[k]),
         name=PACKED,
     )
 

@@ -52,10 +52,11 @@ def convolution(
     inner: int = 24,
     strides: tuple[int, int] = (1, 1),
     pads: tuple[int, int, int, int] = (1, 1, 1, 1),
+    lanes: int = kernels.LANES,
 ) -> list[Any]:
     """A 3x3 convolution over packed weights."""
     image = tensor(1, *size, inner)
-    weight = tensor(-(-channels // kernels.LANES), 3, 3, inner, kernels.LANES, name="w")
+    weight = tensor(-(-channels // lanes), 3, 3, inner, lanes, name="w")
     return [image, weight, kernels.convolution(image, weight, channels, strides, pads, (1, 1))]
 
 

@@ -51,7 +51,6 @@ def shipped(folder: Path, **changes: Any) -> None:
     (folder / "packed.json.gz").write_bytes(data)
     about = {
         "version": cost_model.VERSION,
-        "cpu": {"lanes": 8, "registers": 16},
         "models": {"packed": {"file": "packed.json.gz", "sha256": _sha256(data)}},
         **changes,
     }
@@ -63,17 +62,16 @@ def test_only_the_file_that_was_shipped_is_read(tmp_path: Path) -> None:
     folder = tmp_path
     trained(folder)
     shipped(folder)
-    assert cost_model.load("packed", 8, 16, folder) is not None
-    assert cost_model.load("depthwise", 8, 16, folder) is None, "not trained"
-    assert cost_model.load("packed", 4, 32, folder) is None, "another kind of core"
-    assert cost_model.load("packed", 8, 16, folder / "nothing") is None
+    assert cost_model.load("packed", folder) is not None
+    assert cost_model.load("depthwise", folder) is None, "not trained"
+    assert cost_model.load("packed", folder / "nothing") is None
     cost_model.load.cache_clear()
     (folder / "packed.json.gz").write_bytes(b"changed")
     with pytest.raises(TvmkdError, match="not the cost model"):
-        cost_model.load("packed", 8, 16, folder)
+        cost_model.load("packed", folder)
     shipped(folder, version=cost_model.VERSION + 1)
     cost_model.load.cache_clear()
-    assert cost_model.load("packed", 8, 16, folder) is None
+    assert cost_model.load("packed", folder) is None
 
 
 @inside("relax")
@@ -102,11 +100,11 @@ def test_without_a_model_it_is_reckoned() -> None:
 
 @inside("relax")
 def test_what_ships_is_whole_and_orders_the_space() -> None:
-    facts = cost_model.about()
-    assert facts is not None
-    assert set(facts["models"]) == set(cost_model.FEATURES)
-    for kind in facts["models"]:
-        assert cost_model.load(kind, 8, 16) is not None
+    folders = sorted(cost_model.folder_for(8, 16).parent.iterdir())
+    assert cost_model.folder_for(8, 16) in folders
+    for folder in folders:
+        for kind in cost_model.FEATURES:
+            assert cost_model.load(kind, folder) is not None
     space = template_for(cases.module(*cases.convolution()), Cpu())
     assert space is not None
     expected = [

@@ -20,6 +20,8 @@ KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "convolution": ("convolution", {}),
     "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
     "ragged": ("convolution", {"channels": 37}),
+    "wide blocks": ("convolution", {"channels": 32, "lanes": 16}),
+    "ragged wide blocks": ("convolution", {"channels": 45, "lanes": 16}),
     "dense": ("dense", {}),
     "scale of channels": ("scale", {}),
     "sequences": ("sequences", {"length": 6, "batch": 1}),
@@ -62,6 +64,16 @@ def test_tiles_divide_the_kernel_and_fit_the_registers() -> None:
     # A layer of one row and two blocks has no larger tile, one with five blocks has.
     assert {config["sums"] for config in configs(cases.dense(1, 48, 16))} == {1, 2}
     assert {config["sums"] for config in configs(cases.dense(1, 48, 40))} == {5}
+
+
+@inside("relax")
+def test_tiles_of_wide_blocks_fit_the_registers_of_their_core() -> None:
+    image = cases.convolution(channels=48, size=(10, 12), lanes=16)
+    wide = packed.configs(cases.schedule(*image), Cpu(lanes=16, registers=32))
+    assert 14 < max(config["sums"] for config in wide) <= 30
+    assert {config["lanes"] for config in wide} == {16}
+    # With registers of 8 floats, each block takes two.
+    assert max(config["sums"] for config in configs(image)) == 6
 
 
 @inside("relax")
@@ -123,7 +135,8 @@ def test_the_orders_and_the_ways_to_pad() -> None:
 
 
 CONFIG = {
-    "rows": 2, "columns": 3, "blocks": 1, "order": "channels", "pad": "ahead", "parallel": True,
+    "rows": 2, "columns": 3, "blocks": 1, "lanes": 8, "order": "channels", "pad": "ahead",
+    "parallel": True,
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ FEATURES = {
     "packed": (
         *("rows", "columns", "blocks", "sums", "order", "pad", "cycles", "far", "tile_bytes"),
         *("columns_left", "rows_left", "blocks_left", "steps", "inner", "taps", "work", "groups"),
-        *("weight_bytes", "input_bytes", "output_bytes", "epilogue", "ragged"),
+        *("weight_bytes", "input_bytes", "output_bytes", "epilogue", "ragged", "lanes"),
     ),
     "depthwise": (
         *("width", "columns", "rows", "pad", "order", "registers", "columns_left", "rows_left"),
@@ -92,29 +92,23 @@ class Trees:
         return np.asarray(self._base + self._value[trees, at].sum(axis=1))
 
 
-def about(folder: Path | None = None) -> dict[str, Any] | None:
-    """What the shipped model was made of; None: there is none."""
-    path = (folder or _folder()) / ABOUT
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _folder() -> Path:
-    return resources.folder("schedules") / "relax" / FOLDER
+def folder_for(lanes: int, registers: int) -> Path:
+    """Where the models for cores with so many registers of so many floats ship."""
+    return resources.folder("schedules") / "relax" / FOLDER / f"{registers}x{lanes}"
 
 
 @functools.cache
-def load(kind: str, lanes: int, registers: int, folder: Path | None = None) -> Trees | None:
-    """The model of a kind of kernel for cores like this; None if none was trained.
+def load(kind: str, folder: Path) -> Trees | None:
+    """The model of a kind of kernel in a folder; None if none was trained.
 
     Raises:
         TvmkdError: its file is not the one that was shipped.
     """
-    facts = about(folder)
+    about = folder / ABOUT
+    facts = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else None
     if facts is None or facts["version"] != VERSION or kind not in facts["models"]:
         return None
-    if (facts["cpu"]["lanes"], facts["cpu"]["registers"]) != (lanes, registers):
-        return None
-    path = (folder or _folder()) / facts["models"][kind]["file"]
+    path = folder / facts["models"][kind]["file"]
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts["models"][kind]["sha256"]:
         raise TvmkdError(f"{path}: not the cost model that {ABOUT} names; install tvmkd again")
@@ -132,7 +126,7 @@ def cycles(
         reckoned: gives the cycles where there is no model for such a core.
         cpu: the target's.
     """
-    model = load(kind, cpu.lanes, cpu.registers)
+    model = load(kind, folder_for(cpu.lanes, cpu.registers))
     if model is None:
         return [reckoned(config) for config in configs]
     rows = np.array([row(kind, config) for config in configs], np.float32)

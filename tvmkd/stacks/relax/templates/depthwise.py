@@ -12,6 +12,9 @@ from tvmkd.stacks.relax.kernels import DEPTHWISE, PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
+WIDTHS = (64, 32, 16, 8)
+"""Channels that are computed together."""
+
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
     if p.named(sch, DEPTHWISE) is None:
@@ -44,7 +47,8 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         "row_bytes": 4 * int(inputs.shape[-2]) * channels,
         "epilogue": p.operations(sch, out),
     }
-    widths = [w for w in (32, 16, 8) if channels % w == 0] or [p.vector_width(channels)]
+    widths = [w for w in WIDTHS if w <= max(32, 4 * cpu.lanes) and channels % w == 0]
+    widths = widths or [p.vector_width(channels)]
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []

@@ -1,6 +1,6 @@
 """Convolution and dense kernels over packed weights: a register tile fed by one weight stream.
 
-The tile (rows x columns of output pixels, blocks of 8 channels) lives in registers while the
+The tile (rows x columns of output pixels, blocks of 8 or 16 channels) lives in registers while the
 reduction runs: each step loads one vector a block, broadcasts one float a pixel, and does
 ``pixels * blocks`` multiply-adds. (Goto and van de Geijn, *Anatomy of High-Performance Matrix
 Multiplication*, 2008; for convolution, Georganas et al., 2018.)
@@ -14,7 +14,7 @@ from typing import Any
 
 from tvm import s_tir
 
-from tvmkd.stacks.relax.kernels import LANES, PACKED, PAD
+from tvmkd.stacks.relax.kernels import PACKED, PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.register_tile import Parts, register_tile
@@ -37,10 +37,11 @@ def _facts(sch: s_tir.Schedule, total: Any, out: Any, same: bool) -> dict[str, A
     """What of the kernel itself a cost model needs."""
     reads = [region.source for region in sch.get(total).reads]
     inputs, weight = reads[0], reads[-1]
-    inner = int(weight.shape[-2])
+    inner, lanes = (int(size) for size in weight.shape[-2:])
     taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
     return {
         "inner": inner,
+        "lanes": lanes,
         "taps": math.prod(taps) // inner,
         "work": math.prod([*taps, *p.space_extents(sch, total)]),
         "groups": max(1, int(inputs.shape[-1]) // inner),
@@ -70,8 +71,8 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     rows = outer.pop() if len(outer) > 1 or (outer and not _batched(sch, total)) else 1
     images = math.prod(outer)
     facts = _facts(sch, total, out, same)
-    blocks = channels // LANES
-    each = -(-LANES // cpu.lanes)
+    lanes = facts["lanes"]
+    blocks, each = channels // lanes, -(-lanes // cpu.lanes)
     pads = ("ahead", "row") if p.named(sch, PAD) is not None else ("none",)
     orders = ("channels", "rows") if columns * rows > 1 else ("channels",)
     # Blocks of one group read the same inputs.
@@ -82,7 +83,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for (r, c, b), order, pad in itertools.product(tiles, orders, pads):
         sums = r * c * b
-        if sums > cpu.in_registers(LANES) or (sums < 4 and blocks * columns * rows > 4):
+        if sums > cpu.in_registers(lanes) or (sums < 4 and blocks * columns * rows > 4):
             continue
         if pad == "row" and order == "channels":
             continue
@@ -114,8 +115,9 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
 
 def cycles(config: dict[str, Any]) -> float:
     """Cycles of one core, reckoned from what its registers and caches can do."""
-    sums = config["work"] / LANES * max(config["cycles"], config["far"])
-    finish = config["output_bytes"] / 4 / LANES * config["epilogue"] / 2
+    lanes = config["lanes"]
+    sums = config["work"] / lanes * max(config["cycles"], config["far"])
+    finish = config["output_bytes"] / 4 / lanes * config["epilogue"] / 2
     return float(sums * (1.01 if config["order"] == "rows" else 1.0) + finish)
 
 
@@ -123,5 +125,5 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     """Applies one configuration."""
     parts = _parts(sch)
     assert parts is not None
-    register_tile(sch, parts, config, LANES, least_outer=1)
-    p.sum_in_registers(sch, parts[0], lanes=LANES)
+    register_tile(sch, parts, config, config["lanes"], least_outer=1)
+    p.sum_in_registers(sch, parts[0], lanes=config["lanes"])

@@ -28,7 +28,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         for parallel in ((True, False) if cpu.threads > 1 else (False,))
         for pad in (("ahead", "inline") if inward else ("none",))
         for order in ("tiles", "channels")
-        for width in (8, 16, 32)
+        for width in sorted((8, 16, 32), key=lambda width: abs(width - cpu.lanes))
         if channels % width == 0
     ]
 
