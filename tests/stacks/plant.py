@@ -42,7 +42,8 @@ def plant(
     """
     device = tvm_target(target)
     read = relax_import.read(model)
-    tasks = tasks_of(relax_import.fuse(read.mod, device), device, Cpu.of(target))
+    cpu = Cpu.of(target)
+    tasks = tasks_of(relax_import.fuse(read.mod, device, cpu.lanes), device, cpu)
     convolutions = [task for task in tasks if task.kind == "conv2d"]
     chosen = convolutions[place % len(convolutions)]
     other = next(task for task in tasks if task.kind == "depthwise")
