@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import ir, relax, te, tirx
 
-from tvmkd.stacks.relax import lookup
+from tvmkd.stacks.relax import concatenation, lookup
 from tvmkd.stacks.relax.expressions import sizes
 
 LANES_NAME, TOTAL = "row_lanes", "row_total"
@@ -218,11 +218,12 @@ _RULES = {
     "relax.nn.rms_norm": _norm,
     **{f"relax.{kind}": _reduced for kind in ("sum", "mean", "max", "min", "variance")},
     "relax.take": lookup.legalize,
+    "relax.concat": concatenation.legalize,
 }
 
 
 def legalizations() -> dict[str, Callable[[relax.BlockBuilder, ir.Call], relax.Expr]]:
-    """What `relax.transform.LegalizeOps` is to make of operators on rows, and of tables."""
+    """What `relax.transform.LegalizeOps` is to make of operators on rows, tables and parts."""
 
     def rule(name: str) -> Callable[[relax.BlockBuilder, ir.Call], relax.Expr]:
         own, original = _RULES[name], ir.Op.get(name).get_attr("FLegalize")

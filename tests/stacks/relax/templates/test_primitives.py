@@ -12,6 +12,7 @@ if INSIDE:
     from template_cases import PARALLEL, SERIAL, UNROLLED, VECTORIZED, loops, names
     from tvm import s_tir, te
 
+    from tvmkd.stacks.relax.concatenation import concatenate
     from tvmkd.stacks.relax.templates import primitives as p
 
 
@@ -103,6 +104,34 @@ def test_a_block_is_spread_over_threads_and_vectors() -> None:
     sch = cases.schedule(*cases.scaled(48))
     p.spread(sch, p.named(sch, "scaled"), parallel=True)
     assert loops(sch, "scaled") == [(PARALLEL, 3), (VECTORIZED, 16)]
+
+
+@inside("relax")
+def test_threads_share_as_few_loops_as_give_them_turns() -> None:
+    for shape, wanted in (
+        ((60, 4, 8), [(PARALLEL, 60), (SERIAL, 4), (SERIAL, 8)]),
+        ((6, 8, 8), [(PARALLEL, 48), (SERIAL, 8)]),
+        ((6, 7, 8), [(PARALLEL, 6 * 7 * 8)]),
+        ((3,), [(PARALLEL, 3)]),
+    ):
+        sch = cases.schedule(*cases.scaled(*shape))
+        inner = p.share(sch, sch.get_loops(p.named(sch, "scaled")), parallel=True)
+        assert loops(sch, "scaled") == wanted
+        assert int(sch.get(inner).extent) == wanted[-1][1]
+    sch = cases.schedule(*cases.scaled(60, 4))
+    p.share(sch, sch.get_loops(p.named(sch, "scaled")), parallel=False)
+    assert loops(sch, "scaled") == [(SERIAL, 60), (SERIAL, 4)]
+
+
+@inside("relax")
+def test_neighbours_between_the_conditions_of_a_concatenation() -> None:
+    def found(*tensors: Any) -> int:
+        sch = cases.schedule(*tensors)
+        return p.alike(sch, p.blocks(sch)[-1])
+
+    assert found(*cases.scaled(2, 24)) == 24
+    parts = [cases.tensor(2, 24, name="a"), cases.tensor(2, 36, name="b")]
+    assert found(*parts, concatenate(*parts)) == 12
 
 
 @inside("relax")

@@ -27,8 +27,9 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     if not outputs:
         return []
     extents = p.extents(sch, outputs[0])
-    best = p.vector_width(extents[-1])
-    widths = sorted({best, *p.divisors(extents[-1], 32)[-3:]}, key=lambda w: (w != best, -w))
+    alike = p.alike(sch, outputs[0])
+    best = p.vector_width(alike)
+    widths = sorted({best, *p.divisors(alike, 32)[-3:]}, key=lambda w: (w != best, -w))
     flags = [True, False] if math.prod(extents) >= 1 << 14 else [False, True]
     return [
         {"threads": cpu.threads, "parallel": flag, "width": width}

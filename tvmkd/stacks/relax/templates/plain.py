@@ -64,11 +64,9 @@ def _reduction(sch: s_tir.Schedule, block: Any, config: dict[str, Any]) -> None:
         outer[-1], near = sch.split(outer[-1], [None, count])
         tile = [near, *tile]
     sch.reorder(*outer, last, *folds, *tile)
-    loop = sch.fuse(*outer, last)
     copy = sch.cache_write(block, 0, "local")
+    loop = p.share(sch, [*outer, last], parallel=config["parallel"])
     sch.reverse_compute_at(copy, loop, preserve_unit_loops=True)
-    if config["parallel"]:
-        sch.parallel(loop)
     _unroll(sch, tile, vectors=width > 1)
     start = sch.decompose_reduction(block, folds[0])
     if tile:

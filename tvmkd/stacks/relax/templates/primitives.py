@@ -111,6 +111,22 @@ def vector_width(extent: int) -> int:
     return extent if extent <= MAX_VECTOR else max(divisors(extent, MAX_VECTOR))
 
 
+def alike(sch: s_tir.Schedule, block: Any) -> int:
+    """How many neighbours on a block's last axis are treated alike: all of them, or those between
+    the conditions of a concatenation (`tvmkd.stacks.relax.concatenation`).
+    """
+    axis = sch.get(block).iter_vars[-1]
+    found = int(axis.dom.extent)
+
+    def compared(node: Any) -> None:
+        nonlocal found
+        if node.a.same_as(axis.var) and isinstance(node.b, tirx.IntImm):
+            found = math.gcd(found, int(node.b.value))
+
+    structural_walk(sch.get(block).body, (tirx.LT, compared))
+    return found
+
+
 def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
     """The extents of the axes that a block does not sum over."""
     axes = sch.get(block).iter_vars
@@ -154,13 +170,40 @@ def covers(sch: s_tir.Schedule, total: Any, out: Any) -> bool:
     )
 
 
+TURNS = 48
+"""Of the loop that threads share: enough for each of some threads to get its part."""
+
+
+def share(sch: s_tir.Schedule, loops: Sequence[Any], *, parallel: bool) -> Any:
+    """Has threads share the outermost loops, as few as give them `TURNS`.
+
+    All loops as one would need divisions to find its place in each turn: three times the time of a
+    pooling layer.
+
+    Args:
+        loops: one inside the other, outermost first.
+        parallel: False: leave the loops as they are.
+
+    Returns:
+        the innermost loop.
+    """
+    if not parallel:
+        return loops[-1]
+    count, turns = 0, 1
+    while count < len(loops) and turns < TURNS:
+        turns *= int(sch.get(loops[count]).extent)
+        count += 1
+    shared = sch.fuse(*loops[:count]) if count > 1 else loops[0]
+    sch.parallel(shared)
+    return loops[-1] if 0 < count < len(loops) else shared
+
+
 def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None = None) -> None:
     """Schedules a block without reduction: rows over threads, the innermost axis in vectors."""
     *outer, inner = sch.get_loops(block)
     extent = int(sch.get(inner).extent)
     left, lanes = sch.split(inner, [None, width or vector_width(extent)])
-    if parallel:
-        sch.parallel(sch.fuse(*outer, left) if outer else left)
+    share(sch, [*outer, left], parallel=parallel)
     sch.vectorize(lanes)
 
 

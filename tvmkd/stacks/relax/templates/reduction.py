@@ -57,9 +57,7 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
         outer = [*outer[:-1], column]
         tile = [tile_loop]
         sch.reorder(*outer, left, *tile, lanes)
-    loop = sch.fuse(*outer, left)
-    if config["parallel"]:
-        sch.parallel(loop)
+    loop = p.share(sch, [*outer, left], parallel=config["parallel"])
     p.unroll_tile(sch, [*tile, lanes])
     sch.compute_at(total, loop, preserve_unit_loops=True)
     p.sum_in_registers(sch, total)
