@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,41 +18,10 @@ import numpy as np
 import onnx
 
 from tvmkd import artifact as artifacts
-from tvmkd.base.toolchain import zig
 from tvmkd.stacks.client import StackClient
 
-PEAK_SOURCE = """
-typedef float vector __attribute__((vector_size(32)));
-float peak(long rounds) {
-    vector s[12];
-    for (int i = 0; i < 12; i++) s[i] = (vector){0, 1, 2, 3, 4, 5, 6, 7} + (float)i;
-    vector a = s[0] * 1e-6f + 0.999f, b = s[1] * 1e-6f;
-    for (long r = 0; r < rounds; r++)
-        for (int i = 0; i < 12; i++) s[i] = s[i] * a + b;
-    vector total = s[0];
-    for (int i = 1; i < 12; i++) total += s[i];
-    return total[0];
-}
-"""
 HEAVY = ("conv2d", "depthwise", "dense")  # dense: also the product of a Winograd convolution
 CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "MatMul", "FusedGemm")
-
-
-def core_peak() -> float:
-    """GFLOP/s of independent AVX2 multiply-adds in registers on one core, measured now."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "peak.c", Path(folder) / "peak.so"
-        source.write_text(PEAK_SOURCE)
-        flags = ["-O3", "-mavx2", "-mfma", "-shared", "-fPIC"]
-        subprocess.run([*zig(), "cc", *flags, "-o", library, source], check=True)
-        run = ctypes.CDLL(str(library)).peak
-        run.restype, run.argtypes = ctypes.c_float, [ctypes.c_long]
-        rounds, best = 2_000_000, float("inf")
-        for _ in range(9):
-            begin = time.perf_counter()
-            run(rounds)
-            best = min(best, time.perf_counter() - begin)
-    return rounds * 12 * 8 * 2 / best / 1e9
 
 
 def onnxruntime_profile(path: Path, threads: int, runs: int = 40) -> list[dict[str, Any]]:

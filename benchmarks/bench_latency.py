@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Latency of tuned artifacts against ONNX Runtime: the demo's student and four torchvision models.
 
-Each model is built for x86-64-v3 with the records that ship with tvmkd (no trial is made here),
+Each model is built for this machine with the records that ship with tvmkd (no trial is made here),
 batch 1, FP32. Each engine runs in its own process, on the same CPUs with the same number of
 threads. Their outputs are compared first, then they are timed interleaved; the ratio is that of the
 medians. A table for each model lists its kernels: time, share, fraction of the cores' peak
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from _common import Result, finish, parser
-from _kernels import core_peak, geometric_mean, show, table
+from _kernels import geometric_mean, show, table
 from _networks import NETWORKS, STUDENT, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import machine
-from tvmkd.bench import CompareOptions, EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare, roofline
 from tvmkd.stacks.compile import build
 
 BAR_MEAN, BAR_STUDENT = 1.2, 1.0
@@ -60,9 +60,9 @@ def main() -> int:
     options.add_argument("--records", type=Path, nargs="*", default=[], help="more records")
     options.add_argument("--no-kernels", action="store_true", help="leave the tables out")
     args = options.parse_args()
-    target = targets.load("x86-64-v3")
-    peak = core_peak()
-    print(f"one core's peak: {peak:.0f} GFLOP/s (AVX2 multiply-adds); {args.threads} threads\n")
+    target = targets.load("host")
+    peak = roofline.measure(1).gflops
+    print(f"one core's peak: {peak:.0f} GFLOP/s; {target.name}, {args.threads} threads\n")
     rows, kernels = [], {}
     with tempfile.TemporaryDirectory(prefix="tvmkd-latency-") as folder:
         for name in args.models:

@@ -28,13 +28,13 @@ from typing import Any
 
 import bench_trials
 from _common import Result, finish, from_ratios, parser
-from _kernels import core_peak, geometric_mean, show, table
+from _kernels import geometric_mean, show, table
 from _networks import NETWORKS, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import console, machine, stack_registry, wire
 from tvmkd.base.errors import WorkerDied
-from tvmkd.bench import CompareOptions, EngineSpec, compare
+from tvmkd.bench import CompareOptions, EngineSpec, compare, roofline
 from tvmkd.boards.fleet import local_fleet
 from tvmkd.runtime import interpreters
 from tvmkd.stacks.compile import build
@@ -73,7 +73,7 @@ def measure(name: str, onnx: Path, folder: Path, options: argparse.Namespace) ->
 
 def latency(options: argparse.Namespace) -> tuple[list[Result], dict[str, Any]]:
     """The results of all models and their kernel tables."""
-    peak = core_peak()
+    peak = roofline.measure(1).gflops
     rows, kernels = [], {}
     with tempfile.TemporaryDirectory(prefix="tvmkd-stacks-") as work:
         folder = Path(work)

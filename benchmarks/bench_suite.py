@@ -39,14 +39,14 @@ from pathlib import Path
 from typing import Any
 
 from _common import Result, finish, parser
-from _kernels import by_kind, core_peak, geometric_mean, show_kinds, table
+from _kernels import by_kind, geometric_mean, show_kinds, table
 from _networks import EDGE12, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import machine
 from tvmkd.base.engine_registry import ENGINES, TVM
 from tvmkd.base.errors import TvmkdError
-from tvmkd.bench import CompareOptions, EngineSpec, compare, schema
+from tvmkd.bench import CompareOptions, EngineSpec, compare, roofline, schema
 from tvmkd.bench.engines import engine_class
 from tvmkd.stacks.compile import build, shipped_records, tune
 from tvmkd.tuning.records import holds_records
@@ -272,7 +272,7 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=machine.physical_cores())
     options.add_argument("--seconds", type=float, default=4.0, help="a network and engine")
     options.add_argument("--tune-seconds", type=float, default=300.0, help="0: no tuning")
-    options.add_argument("--target", default="x86-64-v3")
+    options.add_argument("--target", default="host")
     options.add_argument("--work", type=Path, help="files stay here; default: a temporary folder")
     options.add_argument("--quick", action="store_true", help="one process for each engine")
     options.add_argument("--no-kernels", action="store_true", help="leave the table of kinds out")
@@ -282,7 +282,7 @@ def main() -> int:
         options.error(f"no such network or file: {', '.join(unknown)}; known: {', '.join(EDGE12)}")
     for text in peers()[1]:
         print(f"left out: {text}")
-    args.peak = None if args.no_kernels else core_peak()
+    args.peak = None if args.no_kernels else roofline.measure(1).gflops
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         work = args.work or Path(
@@ -313,7 +313,7 @@ def main() -> int:
         networks=[row.to_dict() for row in rows],
         kinds=kinds,
         core_peak_gflops=args.peak,
-        target=args.target,
+        target=targets.load(args.target).name,
         threads=args.threads,
     )
 

@@ -15,13 +15,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _networks import NETWORKS, onnx_file
+from _networks import EDGE12, NETWORKS, onnx_file
 
 from tvmkd import targets
 from tvmkd.base import stack_registry
 from tvmkd.stacks.client import StackClient
 from tvmkd.stacks.compile import tune
 from tvmkd.tuning import records, table
+
+MODELS = list(NETWORKS | EDGE12)
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     options.add_argument("--target", default="x86-64-v3")
     options.add_argument("--trials-per-task", type=int, default=48)
     options.add_argument("--work", type=Path, required=True)
-    options.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    options.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     args = options.parse_args()
     target = targets.load(args.target)
     folder = args.work / args.stack / target.name
