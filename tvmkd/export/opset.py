@@ -193,8 +193,17 @@ def _roi_align(site: Site) -> None:
 
 
 def _mish(site: Site) -> None:
+    """With one function where its square fits: ``tanh(log(1 + e))`` is ``w / (w + 2)`` of
+    ``w = e (e + 2)``, and 1 from 20 on.
+    """
     data = site.node.input[0]
-    site.become("Mul", [data, site.add("Tanh", [site.add("Softplus", [data])])])
+    if site.elem_type() != TensorProto.FLOAT:
+        site.become("Mul", [data, site.add("Tanh", [site.add("Softplus", [data])])])
+        return
+    two = site.filled(2.0)
+    power = site.add("Exp", [site.add("Min", [data, site.filled(20.0)])])
+    w = site.add("Mul", [power, site.add("Add", [power, two])])
+    site.become("Mul", [data, site.add("Div", [w, site.add("Add", [w, two])])])
 
 
 def _swish(site: Site) -> None:

@@ -34,6 +34,22 @@ def test_clip_is_one_operator_for_any_bounds(tmp_path: Path) -> None:
 
 
 @inside("relax")
+def test_softplus_is_one_kernel_and_exact_where_it_is_small(tmp_path: Path) -> None:
+    x = np.concatenate([np.linspace(-100, 100, 4001), [0, -0.0, np.inf, -np.inf, np.nan]])
+    x = x.astype(np.float32)
+    g = graphs.Graph(len(x))
+    g.add("Softplus")
+    mod = importer.read(g.save(tmp_path / "m.onnx")).mod
+    assert operators(mod) == ["softplus"]
+    (found,) = run(mod, [x])
+    finite = np.isfinite(x)
+    wanted = np.logaddexp(0, x[finite].astype(np.float64))
+    normal = wanted > np.finfo(np.float32).tiny
+    np.testing.assert_allclose(found[finite][normal], wanted[normal], rtol=4e-7)
+    np.testing.assert_array_equal(found[~finite], [np.inf, 0, np.nan])
+
+
+@inside("relax")
 def test_maxima_and_sums_go_pair_by_pair_and_keep_nan(tmp_path: Path) -> None:
     x = np.array([[1, np.nan, 2], [3, 5, 0]], np.float32)
     other = x.T.reshape(2, 3)

@@ -151,6 +151,35 @@ class BitCast(onnx_frontend.OnnxOpConverter):  # type: ignore[misc]
         return bb.emit_te(kernel, inputs[0])
 
 
+class Softplus(onnx_frontend.Softplus):  # type: ignore[misc]
+    """Softplus with one function: the importer's logarithm of an exponential is 0 below -17, and
+    only one of the two is vectorised (`tvmkd.stacks.relax.vector_math`).
+    """
+
+    @classmethod
+    def _impl_v1(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        if str(inputs[0].ty.dtype).removeprefix("T.") != "float32":
+            return super()._impl_v1(bb, inputs, attr, params)
+        return bb.emit_te(softplus, inputs[0], primfunc_name_hint="softplus")
+
+
+def softplus(x: te.Tensor) -> te.Tensor:
+    """``max(x, 0) + log1p(exp(-abs(x)))``, where ``log1p(e) = 2 atanh(e / (2 + e))`` is a series in
+    odd powers of at most a third.
+    """
+
+    def value(*at: Any) -> Any:
+        e = tirx.exp(0.0 - tirx.abs(x[at]))
+        s = e / (e + 2.0)
+        square = s * s
+        total: Any = tirx.const(1 / 17, "float32")
+        for power in range(15, 0, -2):
+            total = total * square + tirx.const(1 / power, "float32")
+        return tirx.max(x[at], 0.0) + 2.0 * s * total
+
+    return te.compute(x.shape, value, name="softplus")
+
+
 CORRECTED: dict[str, type] = {
     "BitCast": BitCast,
     "BitShift": BitShift,
@@ -162,6 +191,7 @@ CORRECTED: dict[str, type] = {
     "Min": _folded(_of_two(relax.op.minimum)),
     "NonMaxSuppression": Refused,
     "NonZero": Refused,
+    "Softplus": Softplus,
     "Sum": _folded(relax.op.add),
     "Unique": Refused,
 }
