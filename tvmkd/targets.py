@@ -49,6 +49,7 @@ class CpuFacts:
         latency: cycles from one multiply-add to the next that adds to its result.
         fma, loads: vector multiply-adds and vector loads that start in a cycle.
         l1, l2: bytes of the first and second data cache of one core.
+        by_lane: whether a multiply-add takes one factor from a lane of a register, as NEON's does.
     """
 
     lanes: int
@@ -58,6 +59,7 @@ class CpuFacts:
     loads: int
     l1: int
     l2: int
+    by_lane: bool = False
 
 
 @dataclass(frozen=True)

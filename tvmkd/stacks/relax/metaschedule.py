@@ -129,14 +129,17 @@ def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
     from tvmkd.stacks.relax import lookup, vector_math
+    from tvmkd.stacks.relax.stack_arrays import on_stack
 
     vector_math.install()
     lookup.install()
-    mod = tvm.ir.load_json(source)
+    target, mod = tvm.ir.load_json(setup), tvm.ir.load_json(source)
     taken = ArgInfo.from_entry_func(mod, remove_preproc=True)
     arguments = [plain(info.as_json()) for info in taken]
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
-    library = tvm.tirx.build(mod, target=tvm.ir.load_json(setup))
+    if target.kind.name == "llvm":
+        mod = on_stack(mod)
+    library = tvm.tirx.build(mod, target=target)
     library.write_to_file(os.fspath(path))
     if library.imports:
         host = library.get_function("_get_target_string")()

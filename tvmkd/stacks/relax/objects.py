@@ -25,6 +25,7 @@ from tvmkd.base import resources
 from tvmkd.base.blob_cache import BlobCache
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.stacks.relax.nan import keep_nan
+from tvmkd.stacks.relax.stack_arrays import on_stack
 
 PREFIX = "__tvm_ffi_"
 """What TVM puts before a function's name to get its symbol."""
@@ -140,7 +141,8 @@ class Objects:
         # Relax checks a model's inputs: the checks in each kernel took half of the code generator's
         # time, and were half of its code.
         with tvm.transform.PassContext(config={"tirx.disable_assert": True}), self._target:
-            library = tvm.tirx.build(keep_nan(named), target=self._target, pipeline="default")
+            made = on_stack(keep_nan(named))
+            library = tvm.tirx.build(made, target=self._target, pipeline="default")
         path = self._folder / f"{key}.{os.getpid()}.o"
         library.write_to_file(str(path))
         data = path.read_bytes()

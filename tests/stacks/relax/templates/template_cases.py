@@ -151,17 +151,20 @@ def scaled(*shape: int) -> list[Any]:
     return [x, te.compute(shape, lambda *at: x[at] * 2 + 1, name="scaled")]
 
 
-def check_members(tensors: list[Any], threads: int = 2, *, operator: bool = True) -> None:
+def check_members(
+    tensors: list[Any], threads: int = 2, *, operator: bool = True, cpu: Cpu | None = None
+) -> None:
     """Checks that at least half of a few members of the kernel's space are legal, and all right.
 
     Args:
         tensors: inputs and output of the kernel.
         threads: of the target.
         operator: check the kernel with an operator behind it too.
+        cpu: the target's; None: one with AVX2.
     """
     for last in (tensors[-1], relu(tensors[-1]))[: 1 + operator]:
         mod = module(*tensors[:-1], last)
-        space = template_for(mod, Cpu(threads=threads))
+        space = template_for(mod, cpu or Cpu(threads=threads))
         assert space is not None, "no template for it"
         assert space.size is not None
         numbers = sorted({round(n) for n in np.linspace(0, space.size - 1, MOST)})

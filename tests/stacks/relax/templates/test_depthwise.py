@@ -103,3 +103,21 @@ def test_where_the_padding_is_computed() -> None:
     serial = cases.applied(depthwise, {**CONFIG, "parallel": False}, *cases.depthwise())
     kinds = {kind for name in names(serial) for kind, _ in loops(serial, name)}
     assert PARALLEL not in kinds
+
+
+@inside("relax")
+def test_short_registers_get_narrow_tiles_that_share_their_inputs() -> None:
+    cpu = Cpu(lanes=4, registers=32, latency=5, fma=1, loads=1)
+    found = depthwise.configs(cases.schedule(*cases.depthwise((8, 12, 24))), cpu)
+    assert {config["width"] for config in found} == {8, 4}
+
+    def tile(**wanted: Any) -> float:
+        return min(depthwise.cycles(c) for c in found if wanted.items() <= c.items())
+
+    assert tile(width=4, columns=4, rows=2) < tile(width=4, columns=4, rows=1)
+    assert tile(width=4, columns=4, rows=1) < tile(width=4, columns=1, rows=1)
+    assert tile(width=4, rows=2, pad="row") < tile(width=4, rows=2, pad="inline")
+    best = min(found, key=depthwise.cycles)
+    inputs = best["rows"] * (best["columns"] + 2) * best["width"] // 4
+    assert best["registers"] + inputs <= 40, "little is spilled"
+    cases.check_members(cases.depthwise((8, 12, 24)), cpu=cpu)

@@ -19,6 +19,7 @@ class Cpu:
         fma: vector multiply-adds that start in a cycle.
         loads: vector loads that start in a cycle.
         l1, l2: bytes of the first and second data cache of one core.
+        by_lane: whether a multiply-add takes one factor from a lane of a register.
     """
 
     threads: int = 1
@@ -29,6 +30,7 @@ class Cpu:
     loads: int = 2
     l1: int = 32 << 10
     l2: int = 512 << 10
+    by_lane: bool = False
 
     @classmethod
     def of(cls, target: Mapping[str, Any]) -> Cpu:

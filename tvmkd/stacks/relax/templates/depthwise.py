@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from tvm import s_tir
@@ -14,6 +15,8 @@ from tvmkd.stacks.relax.templates.cpu import Cpu
 
 WIDTHS = (64, 32, 16, 8)
 """Channels that are computed together."""
+TILE = 10
+"""Instructions round a tile: pointers, a jump."""
 
 
 def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
@@ -49,6 +52,8 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     }
     widths = [w for w in WIDTHS if w <= max(32, 4 * cpu.lanes) and channels % w == 0]
     widths = widths or [p.vector_width(channels)]
+    if cpu.lanes < min(widths) and channels % cpu.lanes == 0:
+        widths.append(cpu.lanes)
     pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
@@ -71,11 +76,46 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 **facts,
             }
         )
+        if cpu.lanes < 8:
+            found[-1]["cycles"] = _cycles(found[-1], taps, _stride(inputs, columns, taps[-1]), cpu)
     return found
+
+
+def _stride(inputs: Any, columns: int, kernel: int) -> int:
+    """The stride over columns, from the width of the padded input."""
+    return max(1, round((int(inputs.shape[-2]) - kernel) / max(1, columns - 1)))
+
+
+def _cycles(config: dict[str, Any], taps: Sequence[int], stride: int, cpu: Cpu) -> float:
+    """Cycles of one core with short registers: what a tile loads, what does not stay in registers,
+    and how often the padded rows are copied.
+    """
+    vectors, kernel_rows = math.ceil(config["width"] / cpu.lanes), math.prod(taps[:-1])
+    wide = (config["columns"] - 1) * stride + taps[-1]
+    high = (config["rows"] - 1) * stride + kernel_rows
+    pairs = 2 if vectors % 2 == 0 else 1
+    adds = config["taps"] * config["registers"]
+    loads = (wide * high + config["taps"]) * vectors / pairs
+    # LLVM loads a part of the inputs later than it might: a quarter more fits than there is.
+    live = config["registers"] + (config["rows"] * wide + taps[-1]) * vectors
+    loads += 6 * max(0.0, live - 1.25 * cpu.registers)
+    finish = config["registers"] * (config["epilogue"] + 1) / 2
+    far = 6 if config["input_bytes"] > cpu.l2 else 1
+    tile_inputs = config["rows"] * config["columns"] * stride * stride * vectors
+    copied = {
+        "ahead": (1 + far) * tile_inputs,
+        "row": high / config["rows"] / stride * tile_inputs,
+        "inline": 3 * wide * high * vectors,
+        "none": 0,
+    }[config["pad"]]
+    tile = max(adds / cpu.fma, loads / cpu.loads) + 0.3 * loads + finish + copied + TILE
+    return float(tile / adds * config["work"] / cpu.lanes)
 
 
 def cycles(config: dict[str, Any]) -> float:
     """Cycles of one core: fewest with half the registers in use and the padding made by row."""
+    if "cycles" in config:
+        return float(config["cycles"])
     surplus = abs(config["registers"] - 7) + 3 * ("row", "ahead", "inline", "none").index(
         config["pad"]
     )

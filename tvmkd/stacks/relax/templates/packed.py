@@ -15,6 +15,7 @@ from typing import Any
 from tvm import s_tir
 
 from tvmkd.stacks.relax.kernels import PACKED, PAD
+from tvmkd.stacks.relax.templates import by_lane
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.register_tile import Parts, register_tile
@@ -110,6 +111,8 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 **facts,
             }
         )
+    if cpu.by_lane:
+        return by_lane.variants(found, each, len(sch.get(total).reads) == 2, cpu)
     return found
 
 
@@ -126,4 +129,5 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     parts = _parts(sch)
     assert parts is not None
     register_tile(sch, parts, config, config["lanes"], least_outer=1)
-    p.sum_in_registers(sch, parts[0], lanes=config["lanes"])
+    together = config.get(by_lane.TOGETHER, 1)
+    p.sum_in_registers(sch, parts[0], lanes=config["lanes"], together=together)

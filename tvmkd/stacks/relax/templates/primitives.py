@@ -221,8 +221,39 @@ def vectorize_rows(sch: s_tir.Schedule, block: Any) -> None:
     sch.vectorize(lanes)
 
 
+ON_STACK = 256
+"""Floats: TVM keeps smaller arrays on the stack, where LLVM turns them into registers."""
+
+
+def load_together(sch: s_tir.Schedule, total: Any, step: Any, count: int) -> None:
+    """Loads what a sum reads first in ``count`` steps by whole vectors, into registers.
+
+    Args:
+        total: the sum.
+        step: the loop inside which ``count`` steps are taken.
+
+    Raises:
+        ValueError: these are no neighbours, or too many.
+    """
+    copy = sch.cache_read(total, 0, "global")  # TVM puts no array of the scope "local" there
+    sch.compute_at(copy, step, preserve_unit_loops=True)
+    loops = sch.get_loops(copy)[-len(sch.get(copy).iter_vars) :]
+    extents = [sch.get(loop).extent for loop in loops]
+    if not all(isinstance(extent, tirx.IntImm) for extent in extents):
+        raise ValueError("not the inputs of a tile")
+    sizes = [int(extent) for extent in extents]
+    if sizes[-1] != count or math.prod(sizes) >= ON_STACK:
+        raise ValueError("not the inputs of a tile")
+    unroll_tile(sch, loops)
+
+
 def sum_in_registers(
-    sch: s_tir.Schedule, total: Any, *, lanes: int | None = None, unroll_folds: bool = False
+    sch: s_tir.Schedule,
+    total: Any,
+    *,
+    lanes: int | None = None,
+    unroll_folds: bool = False,
+    together: int = 1,
 ) -> None:
     """Makes a reduction that was computed at its reader keep a tile of sums in registers.
 
@@ -230,6 +261,9 @@ def sum_in_registers(
         total: the reduction; the loops of its tile are the innermost ones round it.
         lanes: split the innermost spatial loop into blocks of so many.
         unroll_folds: unroll the loops of the reduction too.
+        together: steps of the innermost of them whose inputs are loaded by one instruction: for
+            a tile of one block they stay for one pixel, and the weights of the steps for the tile;
+            for a tile of more blocks, the other way round.
     """
     sch.set_scope(total, 0, "local")
     kinds = [int(axis.iter_type) for axis in sch.get(total).iter_vars]
@@ -238,7 +272,16 @@ def sum_in_registers(
     folds = [loop for loop, kind in zip(inner, kinds, strict=True) if kind != SPATIAL]
     if lanes is not None:
         space += sch.split(space.pop(), [None, lanes])
-    sch.reorder(*folds, *space)
+    if together > 1:
+        step, near = sch.split(folds.pop(), [None, together])
+        one_block = int(sch.get(space[-2]).extent) == 1
+        inside = [*space[:-2], near, *space[-2:]] if one_block else [near, *space]
+        sch.reorder(*folds, step, *inside)
+        load_together(sch, total, space[-3] if one_block else step, together)
+        sch.unroll(near)
+        folds.append(step)
+    else:
+        sch.reorder(*folds, *space)
     if unroll_folds:
         for loop in folds:
             sch.unroll(loop)
