@@ -44,7 +44,7 @@ CATEGORIES = ("convolution", "convolution", "convolution", "grouped", "dense", "
               "depthwise", "depthwise")  # fmt: skip
 
 
-def kernel(rng: np.random.Generator, widest: int) -> tuple[str, Any]:
+def kernel(rng: np.random.Generator, widest: int, only: str | None = None) -> tuple[str, Any]:
     """The category and the module of a random kernel for registers of ``widest`` floats."""
     import tvm
     from tvm import te
@@ -62,7 +62,7 @@ def kernel(rng: np.random.Generator, widest: int) -> tuple[str, Any]:
         lanes = kernels.lanes_for(channels, widest)
         return -(-channels // lanes), lanes
 
-    category = str(rng.choice(CATEGORIES))
+    category = only or str(rng.choice(CATEGORIES))
     size = [int(rng.choice(SIZES))] * 2
     if rng.random() < 0.15:
         size[1] = int(rng.choice(SIZES))
@@ -178,7 +178,7 @@ def measured(target: Any, cpu: Any, mod: Any, rng: np.random.Generator) -> Itera
         yield {"kind": kind, "config": config, "seconds": min(timer(*arguments).results)}
 
 
-def collect(name: str, count: int, folder: Path, seed: int) -> None:
+def collect(name: str, count: int, folder: Path, seed: int, only: str | None) -> None:
     """Measures ``count`` kernels for the target ``name`` and appends a file to ``folder``."""
     from tvmkd.runtime.tvm_process import import_compiler
 
@@ -197,7 +197,7 @@ def collect(name: str, count: int, folder: Path, seed: int) -> None:
     begin, done = time.monotonic(), 0
     with path.open("w", encoding="utf-8") as file:
         while done < count:
-            category, mod = kernel(rng, cpu.lanes)
+            category, mod = kernel(rng, cpu.lanes, only)
             space_work = _work(mod)
             if not LEAST_WORK < space_work < MOST_WORK:
                 continue
@@ -332,10 +332,11 @@ def main() -> None:
     options.add_argument("--samples", type=Path, required=True, help="folder of what was measured")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--target", required=True)
+    options.add_argument("--only", choices=sorted(set(CATEGORIES)), help="kernels of one kind")
     options.add_argument("--out", type=Path, help="default: where the models ship")
     args = options.parse_args()
     if args.collect:
-        collect(args.target, args.collect, args.samples / args.target, args.seed)
+        collect(args.target, args.collect, args.samples / args.target, args.seed, args.only)
     if args.train:
         train(args.target, args.samples / args.target, args.out)
 
