@@ -12,30 +12,35 @@ import onnx
 IMAGES = 4
 
 
-class _Noise:
-    """Calibration data: images of standard normal noise, the same each time."""
+class _Reader:
+    """Calibration data: images, or standard normal noise, the same each time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, images: np.ndarray | None) -> None:
         (given,) = onnx.load(str(path)).graph.input
         shape = [size.dim_value for size in given.type.tensor_type.shape.dim]
-        rng = np.random.default_rng(0)
+        if images is None:
+            images = np.random.default_rng(0).standard_normal((IMAGES, *shape[1:]))
         self._feeds: Iterator[dict[str, np.ndarray]] = iter(
-            [{given.name: rng.standard_normal(shape).astype(np.float32)} for _ in range(IMAGES)]
+            [{given.name: image[None].astype(np.float32)} for image in images]
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
 
 
-def quantised(source: Path, out: Path, *, operators: bool = False) -> Path:
+def quantised(
+    source: Path, out: Path, *, operators: bool = False, images: np.ndarray | None = None
+) -> Path:
     """``out``; if it is missing, ``source`` is quantised: every operator that ONNX Runtime can.
 
     Weights are int8 with a scale for each output channel, of seven bits: on CPUs without VNNI,
-    ONNX Runtime's sums of eight-bit products saturate. Activations are uint8. Weights are random,
-    so noise calibrates the ranges: good for latency and for agreement, not for accuracy.
+    ONNX Runtime's sums of eight-bit products saturate. Activations are uint8.
 
     Args:
+        source: with one input of fixed sizes, batch 1.
         operators: in QOperator form (QLinearConv and others) instead.
+        images: float32 ``[N, ...]``, to calibrate the ranges of activations with. None: noise,
+            which is good enough for latency and for agreement where weights are random.
     """
     if out.exists():
         return out
@@ -48,7 +53,7 @@ def quantised(source: Path, out: Path, *, operators: bool = False) -> Path:
         quantize_static(
             str(prepared),
             str(written),
-            _Noise(source),
+            _Reader(source, images),
             quant_format=QuantFormat.QOperator if operators else QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,

@@ -16,6 +16,9 @@ Runtime's 1.0. The reference of all outputs is the int8 file in ONNX Runtime, un
 int8 may differ from it by at most 1% of the largest output more than ONNX Runtime's optimised int8
 does. How far each engine is from it is in the JSON file (``relative_error``).
 
+With --accuracy, a student of tvmkd's is trained on handwritten digits and quantised, and its
+accuracy is compared (`_int8_accuracy`): tvmkd's may be 0.1 points below ONNX Runtime's.
+
 In WORK, ONNX files are reused.
 """
 
@@ -31,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import Result, finish, parser
+from _int8_accuracy import measure as accuracy
 from _kernels import geometric_mean
 from _networks import EDGE12, onnx_file
 from _quantised import quantised
@@ -152,11 +156,12 @@ def milliseconds(rows: Sequence[Row]) -> str:
 
 def main() -> int:
     options = parser(__doc__ or "")
-    options.add_argument("--networks", nargs="+", metavar="NAME|FILE", default=list(NETWORKS))
+    options.add_argument("--networks", nargs="*", metavar="NAME|FILE", default=list(NETWORKS))
     options.add_argument("--targets", nargs="+", default=["x86-64-v4-vnni", "x86-64-v3"])
     options.add_argument("--threads", type=int, default=machine.physical_cores())
     options.add_argument("--seconds", type=float, default=3.0, help="a network and engine")
     options.add_argument("--work", type=Path, help="files stay here; default: a temporary folder")
+    options.add_argument("--accuracy", action="store_true", help="compare accuracy too; minutes")
     options.add_argument("--quick", action="store_true", help="one process for each engine")
     args = options.parse_args()
     unknown = [name for name in args.networks if name not in EDGE12 and not Path(name).is_file()]
@@ -183,9 +188,10 @@ def main() -> int:
             for each, why in row.left_out.items():
                 print(f"{each} was left out: {why}")
             print(f"{time.monotonic() - started:.0f} s", flush=True)
+        more = accuracy(work, wanted) if args.accuracy else []
     print(f"\n{milliseconds(rows)}\n")
     return finish(
-        results(rows, wanted),
+        [*(results(rows, wanted) if rows else []), *more],
         args.json,
         networks=[row.to_dict() for row in rows],
         targets=wanted,

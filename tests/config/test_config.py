@@ -154,6 +154,7 @@ def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None
     ("sections", "line"),
     [
         ({"export": {"precision": "int8"}}, r"needs the section \[quantize\]"),
+        ({"export": {"precision": "auto"}}, r"needs the section \[quantize\]"),
         ({"export": {"keep_fp32": ["a"]}}, 'goes with precision = "fp16"'),
         ({"quantize": {}, "export": {"precision": "int8", "batch": 2}}, "a batch of 1"),
         ({"quantize": {}, "export": {"precision": "int8", "dynamic_batch": True}}, "a batch of 1"),

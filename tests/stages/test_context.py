@@ -81,3 +81,34 @@ def test_code_of_the_user_is_a_module_and_a_callable(spec: str, found: str | Non
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert package_version("pytest") == pytest.__version__
     assert package_version("no-package-has-this-name") is None
+
+
+@pytest.mark.parametrize(
+    ("ms", "wanted"),
+    [
+        ({"tvm int8": 1.0, "tvm fp32": 2.0, "onnxruntime int8": 9.0}, "int8"),
+        ({"tvm int8": 2.0, "tvm fp32": 1.0, "onnxruntime int8": 0.5}, "fp32"),
+        ({"tvm fp32": 1.0}, "fp32"),  # it could not be built
+        ({}, "fp32"),  # before anything was measured
+    ],
+)
+def test_the_faster_precision_is_that_which_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ms: dict[str, float], wanted: str
+) -> None:
+    monkeypatch.setattr(targets.Target, "runs_here", lambda _: None)
+    made = context(tmp_path, quantize={}, export={"precision": "auto"})
+    made.results["quantize"] = {"ms": ms}
+    assert made.precision == wanted
+    fixed = context(tmp_path, quantize={}, export={"precision": "int8"})
+    assert fixed.precision == "int8"
+
+
+@pytest.mark.parametrize(("ok", "wanted"), [(True, "int8"), (False, "fp32")])
+def test_where_nothing_can_be_measured_the_target_s_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ok: bool, wanted: str
+) -> None:
+    monkeypatch.setattr(targets.Target, "runs_here", lambda _: "another machine")
+    made = context(tmp_path, quantize={}, export={"precision": "auto"})
+    said = {**TARGET.precisions, "int8": targets.Precision(ok, "says so")}
+    made.target = dataclasses.replace(TARGET, precisions=said)
+    assert made.precision == wanted

@@ -107,8 +107,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _int8_from_somewhere(self) -> Config:
-        if self.export.precision == "int8" and self.quantize is None:
-            raise ValueError('export.precision = "int8" needs the section [quantize]')
+        precision = self.export.precision
+        if precision in ("int8", "auto") and self.quantize is None:
+            raise ValueError(f'export.precision = "{precision}" needs the section [quantize]')
         return self
 
     @model_validator(mode="after")

@@ -241,9 +241,10 @@ class Export(Section):
     """Leave the batch dimension free."""
     opset: Annotated[int, Field(ge=18, le=23)] = 18
     """ONNX opset version."""
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Literal["fp32", "fp16", "int8", "auto"] = "fp32"
     """Precision of ``student.onnx``, which is tuned, built and compared. ``int8``: the file that
-    ``[quantize]`` writes."""
+    ``[quantize]`` writes. ``auto``: int8 or FP32, whichever ``[quantize]`` measured to be faster
+    in TVM; int8 on a target that does not run here if its file says that it pays."""
     keep_fp32: list[str] = Field(default_factory=list)
     """``fp16``: modules that stay in FP32 (mixed precision), by their paths in
     ``named_modules()``."""
@@ -254,8 +255,8 @@ class Export(Section):
     def _of_one_precision(self) -> Export:
         if self.keep_fp32 and self.precision != "fp16":
             raise ValueError('keep_fp32 goes with precision = "fp16"; [quantize] has its own')
-        if self.precision == "int8" and (self.dynamic_batch or self.batch != 1):
-            raise ValueError('precision = "int8" is for a batch of 1: leave batch out')
+        if self.precision in ("int8", "auto") and (self.dynamic_batch or self.batch != 1):
+            raise ValueError(f'precision = "{self.precision}" is for a batch of 1: leave batch out')
         return self
 
 

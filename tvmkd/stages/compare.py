@@ -49,7 +49,7 @@ class Compare(Stage):
         """
         from tvmkd.bench.engines import engine_class
 
-        precision = self.context.cfg.export.precision
+        precision = self.context.precision
         if engine_class(spec.kind).file == "checkpoint":
             return None if precision == "int8" else spec
         return dataclasses.replace(spec, precision=precision)
@@ -57,7 +57,7 @@ class Compare(Stage):
     @property
     def _reference(self) -> Path | None:
         """The FP32 file for the outputs to agree with; None: the file that is compared."""
-        return self.context.full_precision if self.context.cfg.export.precision == "fp16" else None
+        return self.context.full_precision if self.context.precision == "fp16" else None
 
     def inputs(self) -> dict[str, Any]:
         """What each engine runs, the code and the versions behind it, and the method."""
@@ -72,7 +72,7 @@ class Compare(Stage):
             "timing": context.timing,
             "compiler": context.compiler if paths & {context.artifact, context.untuned} else None,
             "batch": cfg.export.batch,
-            "precision": cfg.export.precision,
+            "precision": context.precision,
             "reference": self.context.hash(self._reference),
             "budget": self._budget,
             "code": [cfg.student.model, context.source(cfg.student.model)]

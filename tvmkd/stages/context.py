@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -67,6 +68,21 @@ class RunContext:
     def int8(self) -> Path:
         """The ONNX file that ``[quantize]`` writes."""
         return self.folder / "student-int8.onnx"
+
+    @property
+    def precision(self) -> str:
+        """Of ``student.onnx``, "fp32", "fp16" or "int8": as configured, or as measured.
+
+        What is measured is known after the stage ``quantize``; before, it is "fp32".
+        """
+        wanted = self.cfg.export.precision
+        if wanted != "auto":
+            return wanted
+        if self.target.runs_here() is not None:
+            return "int8" if self.target.precisions["int8"].ok else "fp32"
+        ms = self.results.get("quantize", {}).get("ms", {})
+        faster = ms.get("tvm int8", math.inf) < ms.get("tvm fp32", math.inf)
+        return "int8" if faster else "fp32"
 
     @property
     def teacher_onnx(self) -> Path:

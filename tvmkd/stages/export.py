@@ -29,7 +29,7 @@ class Export(Stage):
         """
         section, target = self.context.cfg.export, self.context.target
         measured = section.precision == "int8" and target.runs_here() is None
-        if section.precision == "fp32" or measured:
+        if section.precision in ("fp32", "auto") or measured:
             return []
         slow = target.check_pays(section.precision, section.allow_slow)
         return [] if slow is None else [slow]
@@ -45,7 +45,7 @@ class Export(Stage):
             "model": own_code(cfg.student.model),
             "code": context.source(cfg.student.model),
             "export": cfg.export.model_dump(mode="json", exclude={"allow_slow"}),
-            "int8": context.hash(context.int8) if cfg.export.precision == "int8" else None,
+            "int8": context.hash(context.int8) if context.precision == "int8" else None,
             "data": context.data,
             "teacher": context.hash(teacher),
         }
@@ -60,7 +60,7 @@ class Export(Stage):
         """The ONNX files with the weights beside them, and the inputs."""
         context = self.context
         beside = [path.with_name(f"{path.name}.data") for path in (context.onnx, self._teacher)]
-        beside += [context.full_precision] if context.cfg.export.precision == "fp16" else []
+        beside += [context.full_precision] if context.precision == "fp16" else []
         optional = [path for path in (self._teacher, *beside) if path.exists()]
         return [context.onnx, context.samples, *optional]
 
@@ -76,10 +76,12 @@ class Export(Stage):
 
         context, cfg = self.context, self.context.cfg
         data = context.results["distill"]["data"]
+        if cfg.export.precision == "auto":
+            console.say(f"  in {context.precision}, which is the faster one")
         shape = (cfg.export.batch, *data["shape"][1:])
         with console.working("picking real inputs") as step:
             pictures = samples(cfg, SAMPLES * cfg.export.batch, context.search_in)
-            if cfg.export.precision == "int8":
+            if context.precision == "int8":
                 with draft(context.onnx) as written:
                     shutil.copyfile(context.int8, written)
                 # Weights of an earlier, larger model.
@@ -115,7 +117,7 @@ class Export(Stage):
             model=own_code(context.cfg.student.model),
             search_in=context.search_in,
         )
-        if section.precision == "fp16":
+        if context.precision == "fp16":
             shutil.copyfile(context.onnx, context.full_precision)
             half(context.full_precision, context.onnx, section.keep_fp32, pictures)
 

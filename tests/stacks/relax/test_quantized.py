@@ -19,6 +19,9 @@ if INSIDE:
     from tvmkd.export.door import admit
     from tvmkd.stacks.relax import importer
     from tvmkd.stacks.relax.quantized import integers
+    from tvmkd.stacks.relax.tasks import tasks_of
+    from tvmkd.stacks.relax.templates.cpu import Cpu
+    from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 
 
 @pytest.mark.parametrize(("activation", "bits"), [("uint8", 7), ("int8", 8)])
@@ -67,3 +70,19 @@ def test_operators_on_integers_become_the_same_kernels(tmp_path: Path) -> None:
     assert len(np.unique(wanted)) == 5
     assert sum("quantized" in name for name in operators(fused)) == 2
     assert stored(fused) == 0
+
+
+@pytest.mark.parametrize("mcpu", ["x86-64-v3", "cascadelake"])
+@inside("relax")
+def test_integer_kernels_have_templates(tmp_path: Path, mcpu: str) -> None:
+    target = tvm.target.Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": mcpu})
+    mod = importer.read(qdq_graphs.network(tmp_path / "m.onnx")).mod
+    found = [
+        task
+        for task in tasks_of(importer.fuse(mod, target), target, Cpu())
+        if "quantized" in task.name
+    ]
+    assert sorted(task.kind for task in found) == ["conv2d"] * 3 + ["dense", "depthwise"]
+    for task in found:
+        assert isinstance(task.template, EnumeratedSpace)
+        assert task.template.member(0) is not None, task.name

@@ -132,3 +132,50 @@ def test_groups_are_merged_until_they_fill_registers() -> None:
     for groups, lanes in ((1, 8), (2, 8), (8, 8), (4, 32)):  # full, or too much work
         same, count = kernels.merged(taps, groups, lanes)
         assert (same is taps, count) == (True, groups)
+
+
+@inside("relax")
+def test_a_cell_holds_the_taps_of_its_outputs() -> None:
+    for taps, stride, columns, group, wanted in (
+        (3, 1, 56, 4, (1, 2)),
+        (3, 1, 7, 4, (1, 1)),
+        (3, 2, 56, 4, (1, 1)),
+        (5, 1, 28, 4, (2, 4)),
+        (5, 2, 14, 4, (2, 2)),
+        (7, 1, 14, 4, (2, 2)),
+        (7, 1, 56, 2, (4, 2)),
+    ):
+        cell = kernels.Cell.of(taps, stride, columns, group)
+        assert (cell.parts, cell.outputs) == wanted
+        assert (cell.outputs - 1) * stride + taps <= cell.parts * group
+        assert cell.pays(taps, stride) == ((taps, stride) != (3, 2))
+
+
+@inside("relax")
+def test_a_depthwise_convolution_by_an_instruction() -> None:
+    ways = [
+        (VNNI_512, (1, 1), (1, 1, 1, 1), 3),
+        (VNNI_512, (2, 2), (2, 1, 2, 1), 5),
+        (AVX2_PAIRS, (2, 1), (1, 1, 1, 2), 3),
+        (AVX2_BYTES, (1, 1), (0, 0, 0, 0), 4),
+    ]
+    for number, (dot, strides, pads, taps) in enumerate(ways):
+        dtype = ("uint8", "int8")[number % 2]
+        x, zero = some(dtype, 2, 9, 8, 32), 9
+        weight = RNG.integers(-64, 65, (32, 2, taps))
+        columns = (8 + pads[1] + pads[3] - taps) // strides[1] + 1
+        cell = kernels.Cell.of(taps, strides[1], columns, dot.group)
+        scale = np.full(32, 2e-3, np.float32)
+        bias = RNG.integers(-500, 500, 32)
+        sums = weight.sum((1, 2)) * kernels.data_zero(dot, dtype, zero)
+        how = kernels.Rounded("uint8", 3, 5, 200, small=bool(number % 2))
+        found = computed(
+            lambda a, w, *after, d=dot, s=strides, p=pads, c=cell, h=how: kernels.depthwise_dot(
+                a, w, *after, dot=d, cell=c, zero=9, strides=s, pads=p, dilation=(1, 1), how=h
+            ),
+            x, kernels.pack_depthwise(weight, dot, cell), (bias - sums).astype(np.int32), scale,
+        )  # fmt: skip
+        moved = np.zeros((32, 32, 2, taps), np.int64)
+        moved[np.arange(32), np.arange(32)] = weight
+        wanted = convolved(x.astype(np.int64) - zero, moved, strides, pads, (1, 1)) + bias
+        np.testing.assert_array_equal(found, rounded(wanted, scale, 5, 200))

@@ -18,6 +18,8 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T  # noqa: N812 - as in TVM
 from tvm.target import Target, codegen
 
+from tvmkd.stacks.relax.interleave import product
+
 SUM = "dot_sum"
 """The name of the block that sums; schedule templates recognise these kernels by it."""
 PREFIX = "tvmkd.dot."
@@ -70,6 +72,9 @@ ALL = {
     )
 }
 
+EACH = (AVX2_PAIRS, AVX2_BYTES, AVX512_PAIRS, AVX512_BYTES, VNNI_256, VNNI_512)
+"""Those that can have data of its own for each lane: see `intrinsic_each`."""
+
 
 def available(target: Target) -> list[Dot]:
     """The instructions of a target, the fastest first; the last one holds any weights."""
@@ -100,12 +105,17 @@ def select(target: Target, weight: np.ndarray, channels: int) -> Dot:
             summed; each row is filled with zeros to a multiple of an instruction's depth.
         channels: of the output, or of one group of it.
     """
-    exact = [dot for dot in available(target) if _exact(dot, weight)]
-    whole = [dot for dot in exact if dot.data == exact[0].data and channels % dot.lanes == 0]
-    return (whole or exact)[0]
+    found = [dot for dot in available(target) if exact(dot, weight)]
+    whole = [dot for dot in found if dot.data == found[0].data and channels % dot.lanes == 0]
+    return (whole or found)[0]
 
 
-def _exact(dot: Dot, weight: np.ndarray) -> bool:
+def exact(dot: Dot, weight: np.ndarray) -> bool:
+    """Whether an instruction sums products with these weights exactly, whatever the data.
+
+    Args:
+        weight: as for `select`.
+    """
     if dot.weight == "int16" or not weight.size:
         return True
     if weight.min() < -128 or weight.max() > 127:
@@ -130,10 +140,20 @@ def intrinsic(dot: Dot) -> str:
     return name
 
 
+def intrinsic_each(dot: Dot) -> str:
+    """As `intrinsic`, where each lane has a word of data of its own: x86 only."""
+    name = f"{PREFIX}each_{dot.name}"
+    if TensorIntrin.get(name, allow_missing=True) is None:
+        TensorIntrin.register(name, *_functions_each(dot, _BODIES[dot.name]))
+    return name
+
+
 def register_all() -> None:
     """Registers every instruction: a record may name any."""
     for name in _BODIES:
         intrinsic(ALL[name])
+    for dot in EACH:
+        intrinsic_each(dot)
 
 
 def _functions(dot: Dot, sums: Callable[..., Any]) -> tuple[Any, Any]:
@@ -206,12 +226,52 @@ def _functions(dot: Dot, sums: Callable[..., Any]) -> tuple[Any, Any]:
     return (meaning, code) if steps == 1 else (meaning_in_steps, code_in_steps)
 
 
+def _functions_each(dot: Dot, sums: Callable[..., Any]) -> tuple[Any, Any]:
+    """What an instruction computes with a word of data for each lane, and how."""
+    lanes, group = dot.lanes, dot.group
+    kinds = f"{dot.data}x{group * lanes}", f"{dot.weight}x{group * lanes}", f"int32x{lanes}"
+
+    @T.prim_func(s_tir=True)
+    def meaning(
+        data: T.Buffer((lanes,), "int32", offset_factor=1),
+        weight: T.Buffer((lanes, group), dot.weight, offset_factor=1),
+        total: T.Buffer((lanes,), "int32", offset_factor=1, scope="local"),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(total[0:lanes], data[0:lanes], weight[0:lanes, 0:group])
+            T.writes(total[0:lanes])
+            for i in T.serial(lanes):
+                with T.sblock("update"):
+                    at = T.axis.spatial(lanes, i)
+                    total[at] = total[at] + product(data[at], [weight[at, q] for q in range(group)])
+
+    @T.prim_func(s_tir=True)
+    def code(
+        data: T.Buffer((lanes,), "int32", offset_factor=1),
+        weight: T.Buffer((lanes, group), dot.weight, offset_factor=1),
+        total: T.Buffer((lanes,), "int32", offset_factor=1, scope="local"),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(total[0:lanes], data[0:lanes], weight[0:lanes, 0:group])
+            T.writes(total[0:lanes])
+            total[T.ramp(T.int32(0), 1, lanes)] = sums(
+                tirx.reinterpret(kinds[0], data.vload([0], kinds[2])),
+                weight.vload([0, 0], kinds[1]),
+                total.vload([0], kinds[2]),
+            )
+
+    return meaning, code
+
+
 def _call(name: str, dtype: str, *args: Any) -> Any:
     return tirx.call_llvm_pure_intrin(dtype, name, *args)
 
 
 def _repeated(data: Any, times: int, dtype: str) -> Any:
-    """Four bytes, repeated."""
+    """Four bytes, repeated; or so many of them, as they are."""
+    kind, _, lanes = str(data.ty).removeprefix("T.").partition("x")
+    if int(lanes) * np.dtype(kind).itemsize > 4:
+        return tirx.reinterpret(dtype, data)
     return tirx.reinterpret(dtype, tirx.Broadcast(tirx.reinterpret("int32", data), times))
 
 

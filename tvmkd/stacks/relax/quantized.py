@@ -23,7 +23,7 @@ from tvm import relax
 from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import quantized_kernels as kernels
-from tvmkd.stacks.relax.dot_products import PLAIN, select
+from tvmkd.stacks.relax.dot_products import EACH, PLAIN, Dot, available, exact, select
 from tvmkd.stacks.relax.expressions import bounds, constant, operator, sizes, variables
 from tvmkd.stacks.relax.kernels import FUSABLE
 from tvmkd.stacks.relax.layout import to_first, to_last
@@ -269,7 +269,7 @@ class _Rewrite:
         shape = sizes(call.args[0]) or []
         taps, groups = weight.centred().transpose(0, 2, 3, 1), int(attrs.groups)
         channels = len(taps)
-        space = {
+        space: dict[str, Any] = {
             "strides": [int(v) for v in attrs.strides],
             "pads": [int(v) for v in attrs.padding],
             "dilation": [int(v) for v in attrs.dilation],
@@ -277,24 +277,47 @@ class _Rewrite:
         }
         if groups > 1 and groups == channels == shape[1]:
             make: Callable[..., Any] = kernels.depthwise
-            dot = PLAIN
+            dot, columns = PLAIN, sizes(call)[3]  # type: ignore[index]
             packed = np.ascontiguousarray(taps[..., 0].transpose(1, 2, 0).astype(np.int16))
+            for each in available(self.target) if space["dilation"][1] == 1 else ():
+                cell = kernels.Cell.of(taps.shape[2], space["strides"][1], columns, each.group)
+                pays = cell.pays(taps.shape[1], space["strides"][0])
+                if each not in EACH or channels % each.lanes or not pays:
+                    continue
+                packed_each = kernels.pack_depthwise(taps[..., 0], each, cell)
+                if exact(each, packed_each.reshape(-1, each.group)):
+                    make, dot, packed = kernels.depthwise_dot, each, packed_each
+                    space["cell"] = cell
+                    break
         else:
-            make = kernels.conv2d
-            dot = select(self.target, taps.reshape(-1, taps.shape[-1]), channels // groups)
-            taps, groups = kernels.merged(taps, groups, dot.lanes)
-            whole = (taps.shape[3] % dot.depth, channels // groups % dot.lanes) == (0, 0)
-            if groups > 1 and not whole:
+            found = self._packing(taps, groups)
+            if found is None:
                 return False
+            make, (dot, taps, groups) = kernels.conv2d, found
             packed = kernels.pack(taps, dot)
             space |= {"groups": groups, "channels": channels}
-        sums = taps.sum((1, 2, 3)) * kernels.data_zero(dot, x.dtype, int(x.zero))
         image = self.builder.emit(relax.op.permute_dims(self._integers(x), to_last(4)))
         end, value = self._emit(
-            make, var, image, packed, (x, weight), sums, 1, space | {"dot": dot}
+            make, var, image, packed, (x, weight), taps, 1, space | {"dot": dot}
         )
         self.done[end] = self.builder.emit(relax.op.permute_dims(value, to_first(4)))
         return True
+
+    def _packing(self, taps: np.ndarray, groups: int) -> tuple[Dot, np.ndarray, int] | None:
+        """An instruction, and the weights and groups that it is used with; None: there is none.
+
+        Args:
+            taps: ``[OC, KH, KW, IC / groups]``.
+        """
+        if groups == 1:
+            rows = taps.reshape(-1, taps.shape[-1])
+            return select(self.target, rows, len(taps)), taps, groups
+        for dot in available(self.target):
+            wide, left = kernels.merged(taps, groups, dot.lanes)
+            whole = (wide.shape[3] % dot.depth, len(taps) // left % dot.lanes) == (0, 0)
+            if (whole or left == 1) and exact(dot, wide.reshape(-1, wide.shape[-1])):
+                return dot, wide, left
+        return None
 
     def _matmul(self, var: Any, call: Any) -> bool:
         operands = self._operands(call)
@@ -307,10 +330,9 @@ class _Rewrite:
         taps = weight.centred().T
         dot = select(self.target, taps, len(taps))
         packed = kernels.pack(taps[:, None, None, :], dot)
-        sums = taps.sum(1) * kernels.data_zero(dot, x.dtype, int(x.zero))
         data, more = self._integers(x), {"zero": int(x.zero), "channels": len(taps)}
         end, value = self._emit(
-            kernels.dense, var, data, packed, (x, weight), sums, rank - 1, more | {"dot": dot}
+            kernels.dense, var, data, packed, (x, weight), taps, rank - 1, more | {"dot": dot}
         )
         self.done[end] = value
         return True
@@ -322,27 +344,33 @@ class _Rewrite:
         data: Any,
         packed: np.ndarray,
         operands: tuple[Low, Low],
-        zeros: np.ndarray,
+        taps: np.ndarray,
         axis: int,
         options: dict[str, Any],
     ) -> tuple[Any, Any]:
         """Emits a kernel with what follows it; the variable that it gives, and its value.
 
         Args:
-            zeros: what the data's zero point adds to the sums of each channel.
+            taps: weights less their zero points, ``[OC, ...]``.
             axis: of the channels.
         """
         x, weight = operands
-        channels = len(zeros)
+        dot, channels = options["dot"], len(taps)
+        flat = taps.reshape(channels, -1)
+        zeros = flat.sum(1) * kernels.data_zero(dot, x.dtype, int(x.zero))
         unit = np.broadcast_to(x.scale * weight.scale, (channels,))
         end, bias, offset, how, scale = self._following(var, unit, axis)
         fixed: list[Any] = [bias - zeros, unit if scale is None else unit / scale]
+        most = (np.abs(flat).sum(1) * 255 + np.abs(bias)) * fixed[1]
         if offset is not None:
             fixed.append(offset if scale is None else offset / scale)
+            most = most + np.abs(fixed[2])
+        small = self.target.kind.name == "llvm" and most.max(initial=0) < kernels.SMALL
+        how = replace(how, small=bool(small))
         fixed[0] = fixed[0].astype(np.int32)
         fixed[1:] = [each.astype(np.float32) for each in fixed[1:]]
-        if make is not kernels.depthwise:
-            fixed = [kernels.padded_channels(each, options["dot"]) for each in fixed]
+        if make not in (kernels.depthwise, kernels.depthwise_dot):
+            fixed = [kernels.padded_channels(each, dot) for each in fixed]
         value = self.builder.emit_te(
             partial(make, **options, how=how), data, *map(relax.const, [packed, *fixed]),
             primfunc_name_hint=f"quantized_{make.__name__}", primfunc_attrs=FUSABLE,

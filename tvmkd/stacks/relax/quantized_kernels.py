@@ -15,10 +15,16 @@ import numpy as np
 from tvm import te, tirx
 
 from tvmkd.stacks.relax.dot_products import SUM, Dot
+from tvmkd.stacks.relax.interleave import BLOCK as INTERLEAVED
+from tvmkd.stacks.relax.interleave import product, word
 from tvmkd.stacks.relax.kernels import DEPTHWISE, PAD
 
+DEPTHWISE_DOT = "depthwise_dot_sum"
+"""A block's name; a schedule template recognises these kernels by it."""
 WASTE = 2
 """Times the products of a grouped convolution, of which whole registers of channels are made."""
+SMALL = 1 << 30
+"""Numbers below this are rounded by an instruction for int32, which does not saturate."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,14 @@ class Rounded:
         dtype: int8, uint8 or float32: these are not rounded.
         zero: the zero point.
         low, high: the smallest and the largest result, by which ReLU and Clip are done too.
+        small: no result is beyond `SMALL` before it is rounded, whatever the data.
     """
 
     dtype: str = "float32"
     zero: int = 0
     low: int = 0
     high: int = 0
+    small: bool = False
 
 
 def _dtype(x: te.Tensor) -> str:
@@ -115,6 +123,11 @@ def _finished(total: te.Tensor, channels: int, after: Sequence[Any], how: Rounde
             result = result + offset[channel]
         if how.dtype == "float32":
             return result
+        if how.small:
+            whole = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", result)
+            whole = whole + tirx.const(how.zero, "int32")
+            low, high = (tirx.const(bound, "int32") for bound in (how.low, how.high))
+            return te.max(te.min(whole, high), low).astype(how.dtype)
         result = tirx.round(result) + tirx.const(float(how.zero), "float32")
         low, high = (tirx.const(float(bound), "float32") for bound in (how.low, how.high))
         return te.max(te.min(result, high), low).astype("int32").astype(how.dtype)
@@ -261,6 +274,113 @@ def depthwise(
 
     total = te.compute(
         (n, rows, columns, channels), lambda *at: te.sum(product(*at), axis=[i, j]), name=DEPTHWISE
+    )
+    return _finished(total, channels, _three(after), how)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Neighbouring pixels of a depthwise convolution that are interleaved and stored once.
+
+    Attributes:
+        taps: of one output.
+        parts: groups of as many pixels as an instruction sums.
+        outputs: pixels of the output whose taps are among them.
+        stride: pixels from one output to the next.
+    """
+
+    taps: int
+    parts: int
+    outputs: int
+    stride: int
+
+    @classmethod
+    def of(cls, taps: int, stride: int, columns: int, group: int) -> Cell:
+        """For a row of taps and outputs: no tap is left out, and as many outputs as divide it."""
+        parts = -(-taps // group)
+        most = (parts * group - taps) // stride + 1
+        return cls(taps, parts, max(n for n in range(1, most + 1) if columns % n == 0), stride)
+
+    @property
+    def step(self) -> int:
+        """Pixels from one cell to the next."""
+        return self.outputs * self.stride
+
+    def pays(self, height: int, stride: int) -> bool:
+        """Whether interleaving takes less time than it saves.
+
+        Measured on Zen 4 with AVX2 and AVX-512: making a word takes as long as about six taps by
+        `depthwise`.
+
+        Args:
+            height: rows of taps.
+            stride: rows from one output to the next.
+        """
+        return stride * self.parts * 6 <= self.outputs * height * self.taps
+
+
+def pack_depthwise(taps: np.ndarray, dot: Dot, cell: Cell) -> np.ndarray:
+    """Packs ``[C, KH, KW]`` as ``[KH, outputs, parts, C / lanes, lanes, group]``.
+
+    Each output of a cell has its taps at other pixels of it; the rest is filled with zeros.
+    """
+    channels, height, width = taps.shape
+    wide = np.zeros((channels, height, cell.outputs, cell.parts * dot.group), taps.dtype)
+    for output in range(cell.outputs):
+        begin = output * cell.stride
+        wide[:, :, output, begin : begin + width] = taps
+    parts = wide.reshape(-1, dot.lanes, height, cell.outputs, cell.parts, dot.group)
+    return np.ascontiguousarray(parts.transpose(2, 3, 4, 0, 1, 5).astype(dot.weight))
+
+
+def depthwise_dot(
+    x: te.Tensor,
+    weight: te.Tensor,
+    *after: te.Tensor,
+    dot: Dot,
+    cell: Cell,
+    zero: int,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilation: Sequence[int],
+    how: Rounded,
+) -> te.Tensor:
+    """Depthwise convolution of bytes by an instruction that sums products, as `depthwise`.
+
+    Args:
+        x: ``[N, H, W, C]``; C is a multiple of ``dot.lanes``.
+        weight: packed by `pack_depthwise`.
+        dilation: of rows; of columns it is 1.
+    """
+    kh, outputs, parts, blocks, lanes, group = (int(size) for size in weight.shape)
+    channels, span = blocks * lanes, parts * group
+    n, height, width, _ = (int(size) for size in x.shape)
+    top, left, bottom, right = pads
+    rows = (height + top + bottom - dilation[0] * (kh - 1) - 1) // strides[0] + 1
+    columns = (width + left + right - cell.taps) // strides[1] + 1
+    cells = columns // outputs
+    more = max(0, (cells - 1) * cell.step + span - width - left - right)
+    data = _data(x, dot, zero, [top, left, bottom, right + more], 1)
+    near = te.compute(
+        (n, data.shape[1], cells, parts, channels),
+        lambda b, i, m, p, c: word(
+            [data[b, i, m * cell.step + p * group + q, c] for q in range(group)]
+        ),
+        name=INTERLEAVED,
+    )
+    i = te.reduce_axis((0, kh), "kh")
+    p = te.reduce_axis((0, parts), "part")
+
+    def value(b: Any, h: Any, w: Any, c: Any) -> Any:
+        row = h * strides[0] + i * dilation[0]
+        taps = [weight[i, w % outputs, p, c // lanes, c % lanes, q] for q in range(group)]
+        return product(near[b, row, w // outputs, p, c], taps)
+
+    total = te.compute(
+        (n, rows, columns, channels),
+        lambda *at: te.sum(value(*at), axis=[i, p]),
+        name=DEPTHWISE_DOT,
+        attrs={"tvmkd.dot": dot.name, "tvmkd.outputs": outputs},
     )
     return _finished(total, channels, _three(after), how)
 

@@ -14,6 +14,7 @@ from tvm import s_tir
 
 from tvmkd.stacks.relax.templates import (
     depthwise,
+    depthwise_dot,
     dot,
     elementwise,
     packed,
@@ -27,9 +28,9 @@ from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.stacks.relax.templates.threads import with_threads
 
-RANKED = {packed: "packed", depthwise: "depthwise", dot: "dot"}
+RANKED = {packed: "packed", depthwise: "depthwise", dot: "dot", depthwise_dot: "depthwise_dot"}
 """Kinds whose configurations a cost model ranks."""
-KINDS = (packed, dot, depthwise, winograd, rows, reduction, elementwise)
+KINDS = (packed, dot, depthwise_dot, depthwise, winograd, rows, reduction, elementwise)
 
 
 def template_for(mod: tvm.IRModule, cpu: Cpu) -> EnumeratedSpace | None:
