@@ -22,6 +22,7 @@ from tvmkd.stacks.relax import folding, kernels
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
+from tvmkd.stacks.relax.gelu import gelu
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.quantized import integers
@@ -231,5 +232,5 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target, widest: int = kernels.LAN
         ]
     )
     with target:
-        mod = simplify(integers(tables(mod), target))
+        mod = gelu(simplify(integers(tables(mod), target)))
         return lower(channels_last(sums_in_float32(in_place(mod)), widest))

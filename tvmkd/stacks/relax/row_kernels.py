@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import ir, relax, te, tirx
 
-from tvmkd.stacks.relax import concatenation, lookup
+from tvmkd.stacks.relax import concatenation, gelu, lookup
 from tvmkd.stacks.relax.expressions import sizes
 
 LANES_NAME, TOTAL = "row_lanes", "row_total"
@@ -219,11 +219,12 @@ _RULES = {
     **{f"relax.{kind}": _reduced for kind in ("sum", "mean", "max", "min", "variance")},
     "relax.take": lookup.legalize,
     "relax.concat": concatenation.legalize,
+    "relax.nn.gelu": gelu.legalize,
 }
 
 
 def legalizations() -> dict[str, Callable[[relax.BlockBuilder, ir.Call], relax.Expr]]:
-    """What `relax.transform.LegalizeOps` is to make of operators on rows, tables and parts."""
+    """What `relax.transform.LegalizeOps` is to make of operators that have kernels of ours."""
 
     def rule(name: str) -> Callable[[relax.BlockBuilder, ir.Call], relax.Expr]:
         own, original = _RULES[name], ir.Op.get(name).get_attr("FLegalize")

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import relax
-from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvmkd.stacks.relax.expressions import constant, number, operator, sizes
 from tvmkd.stacks.relax.lookup import SIZE
 from tvmkd.stacks.relax.quantized_tensor import BYTES
+from tvmkd.stacks.relax.replaced import replaced
 
 Values = np.ndarray
 Rule = Callable[..., Values]
@@ -63,12 +63,7 @@ def tables(mod: tvm.IRModule) -> tvm.IRModule:
     blocks = mod["main"].body.blocks
     if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
         return mod
-    found = _Functions(blocks[0].bindings).found
-    if not found:
-        return mod
-    changed = tvm.IRModule(dict(mod.functions.items()), attrs=mod.attrs)
-    changed.update_func(mod.get_global_var("main"), _Replaced(found).visit_expr(mod["main"]))
-    return relax.transform.DeadCodeElimination()(changed)
+    return replaced(mod, _Functions(blocks[0].bindings).found)
 
 
 class _Functions:
@@ -166,17 +161,3 @@ class _Functions:
 
 def _dtype(expr: Any) -> str:
     return str(expr.ty.dtype).removeprefix("T.")
-
-
-@mutator
-class _Replaced(PyExprMutator):  # type: ignore[misc]
-    """Gives variables other values."""
-
-    def __init__(self, found: dict[Any, Any]) -> None:
-        super().__init__()
-        self._found = found
-
-    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
-        if binding.var in self._found:
-            binding = relax.VarBinding(binding.var, self._found[binding.var])
-        super().visit_var_binding_(binding)

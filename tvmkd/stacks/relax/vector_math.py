@@ -1,4 +1,4 @@
-"""exp, log, erf, sigmoid and hyperbolic functions as arithmetic that LLVM vectorises, on any CPU.
+"""exp, log, erf, sigmoid, GELU and hyperbolic functions, vectorised by LLVM on any CPU.
 
 TVM compiles them to calls of the C library, one call for each element. These rules replace an
 intrinsic after the loops are vectorised, so schedules, records and task keys do not change. The
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import ir, tirx
+from tvm.ir import op as operators
 from tvm.tirx import register_intrin_lowering
 from tvm_ffi import structural_walk
 
@@ -42,8 +43,16 @@ LOG = [0.33333313465118408, -0.25000008940696716, 0.20002119243144989, -0.166679
        0.067466609179973602]  # fmt: skip
 """(log(1 + r) - r + r**2 / 2) / r**3 for sqrt(1/2) - 1 <= r <= sqrt(2) - 1."""
 
+GELU = [-0.6931471824645996, -0.7978862524032593, -0.3182918429374695, -0.03640790283679962,
+        0.00492109265178442, -0.00010618672968121246, -0.00013163115363568068,
+        3.1408311770064756e-05, -3.275728204243933e-06, 1.3548462618473422e-07]  # fmt: skip
+"""The logarithm of the normal distribution's tail beyond a, for a <= 6; at 9.5 it is -47."""
+
 SINH = [1 / math.factorial(n) for n in (3, 5, 7, 9, 11)]
 """(sinh(a) / a - 1) / a**2 in powers of a**2: Taylor's, exact enough for a <= 1."""
+
+WHOLE_GELU = "tvmkd.gelu"
+"""The operator for all of a GELU (`tvmkd.stacks.relax.gelu`)."""
 
 Rule = Callable[["_Lanes", Any], Any]
 
@@ -186,6 +195,17 @@ def _erf(on: _Lanes, x: Any) -> Any:
     return tirx.Select(a < on.f(1), small, _with_sign(on, on.let(large), x))
 
 
+def _gelu(on: _Lanes, x: Any) -> Any:
+    """``x`` times the normal distribution up to ``x`` is ``max(x, 0)`` less the tail times ``|x|``:
+    the sum of 1 and erf loses what it is small by, and takes half as many instructions again.
+    """
+    zero, bound = on.f(0.0), on.f(9.5)
+    a = _absolute(on, x)
+    most = on.let(tirx.Select(bound < a, bound, a))
+    tail = on.let(on.small_exp(on.let(on.polynomial(most, GELU))))
+    return tirx.Select(x < zero, zero, x) - most * tail
+
+
 def _log(on: _Lanes, x: Any) -> Any:
     tiny = on.let(tirx.Select(x < on.f(1.17549435e-38), x * on.f(8388608.0), x))
     bits = on.let(on.bits(tiny), integer=True)
@@ -210,6 +230,7 @@ RULES: dict[str, Rule] = {
     "tirx.log": _log,
     "tirx.sigmoid": _sigmoid,
     "tirx.tanh": _tanh,
+    WHOLE_GELU: _gelu,
 }
 
 
@@ -241,10 +262,21 @@ def _lower(call: Any) -> Any:
         return call  # the next rule's
     # TVM analyses nested Lets: of two functions for seconds, and of three it finds the bounds of
     # variables in conflict. Round another one, LLVM calls the C library; it has no erf.
-    if call.op.name != "tirx.erf" and _has_function(call.args[0]):
+    if call.op.name not in ("tirx.erf", WHOLE_GELU) and _has_function(call.args[0]):
         return _of_llvm(call)
     on = _Lanes(int(lanes or 1))
     return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
+
+
+def _register() -> None:
+    operators._ffi_api.RegisterOp(WHOLE_GELU, "GELU of a float32.")
+    operators.register_op_attr(WHOLE_GELU, "TVectorizable", True)
+    effect = int(tirx.CallEffectKind.Pure.value)
+    operators.register_op_attr(WHOLE_GELU, "TCallEffectKind", effect)
+    operators.register_op_attr(WHOLE_GELU, "TScriptPrinterName", WHOLE_GELU)
+
+
+_register()
 
 
 @functools.cache

@@ -133,7 +133,8 @@ def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
     return [int(axis.dom.extent) for axis in axes if int(axis.iter_type) == SPATIAL]
 
 
-COSTS = {"tirx.erf": 30, "tirx.exp": 16, "tirx.log": 24, "tirx.sigmoid": 24, "tirx.tanh": 30}
+COSTS = {"tirx.erf": 30, "tirx.exp": 16, "tirx.log": 24, "tirx.sigmoid": 24, "tirx.tanh": 30,
+         "tvmkd.gelu": 26}  # fmt: skip
 """Instructions of a vectorised function, see `tvmkd.stacks.relax.vector_math`."""
 
 
