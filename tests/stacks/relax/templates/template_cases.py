@@ -61,10 +61,14 @@ def convolution(
 
 
 def depthwise(
-    size: tuple[int, int, int] = (10, 12, 24), kernel: int = 3, stride: int = 1, pad: int = 1
+    size: tuple[int, int, int] = (10, 12, 24),
+    kernel: int = 3,
+    stride: int = 1,
+    pad: int = 1,
+    multiplier: int = 1,
 ) -> list[Any]:
     """A depthwise convolution of one image of this height, width and number of channels."""
-    image, taps = tensor(1, *size), tensor(kernel, kernel, size[2], name="w")
+    image, taps = tensor(1, *size), tensor(kernel, kernel, size[2] * multiplier, name="w")
     return [image, taps, kernels.depthwise(image, taps, [stride] * 2, [pad] * 4, (1, 1))]
 
 

@@ -15,11 +15,17 @@ if INSIDE:
     from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
-@pytest.mark.parametrize("odd", [False, True])
+SIZES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "odd": {"size": (9, 9, 29), "kernel": 5, "stride": 2, "pad": 2},
+    "multiplier": {"size": (9, 9, 8), "multiplier": 3},
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES)
 @inside("relax")
-def test_members_compute_what_the_kernel_does(odd: bool) -> None:
-    sizes = {"size": (9, 9, 29), "kernel": 5, "stride": 2, "pad": 2} if odd else {}
-    cases.check_members(cases.depthwise(**sizes))
+def test_members_compute_what_the_kernel_does(sizes: str) -> None:
+    cases.check_members(cases.depthwise(**SIZES[sizes]))
 
 
 def configs(*sizes: Any, threads: int = 2, **more: Any) -> list[dict[str, Any]]:
@@ -52,6 +58,8 @@ def test_the_ways_to_pad() -> None:
     assert {config["pad"] for config in configs(pad=0)} == {"none"}
     found = configs()
     assert {config["pad"] for config in found} == {"row", "ahead", "inline"}
+    repeated = configs(multiplier=2)
+    assert {config["pad"] for config in repeated} == {"row", "ahead"}, "inline, it would gather"
     assert {config["order"] for config in found if config["pad"] == "row"} == {"rows"}
     assert {config["order"] for config in found if config["pad"] == "ahead"} == {"rows", "channels"}
 

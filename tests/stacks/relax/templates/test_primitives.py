@@ -124,6 +124,23 @@ def test_threads_share_as_few_loops_as_give_them_turns() -> None:
 
 
 @inside("relax")
+def test_what_is_repeated_is_stored_several_times() -> None:
+    x = cases.tensor(60, 8)
+    twice = te.compute((60, 16), lambda i, j: x[i, j // 2] * 2, name="twice")
+    for parallel in (True, False):
+        sch = cases.schedule(x, twice)
+        assert p.repeats(sch, p.named(sch, "twice")) == 2
+        p.spread(sch, p.named(sch, "twice"), parallel=parallel)
+        outer = PARALLEL if parallel else SERIAL
+        assert loops(sch, "twice") == [(outer, 60), (SERIAL, 8), (UNROLLED, 2)]
+    sch = cases.schedule(x, twice)
+    p.vectorize_rows(sch, p.named(sch, "twice"))
+    assert loops(sch, "twice") == [(SERIAL, 60), (SERIAL, 8), (UNROLLED, 2)]
+    sch = cases.schedule(*cases.scaled(8))
+    assert p.repeats(sch, p.named(sch, "scaled")) == 1
+
+
+@inside("relax")
 def test_neighbours_between_the_conditions_of_a_concatenation() -> None:
     def found(*tensors: Any) -> int:
         sch = cases.schedule(*tensors)

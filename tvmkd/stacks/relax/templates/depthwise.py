@@ -54,7 +54,10 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     widths = widths or [p.vector_width(channels)]
     if cpu.lanes < min(widths) and channels % cpu.lanes == 0:
         widths.append(cpu.lanes)
-    pads = ("row", "ahead", "inline") if p.named(sch, PAD) is not None else ("none",)
+    padded = p.named(sch, PAD)
+    pads = ("row", "ahead", "inline") if padded is not None else ("none",)
+    if padded is not None and p.repeats(sch, padded) > 1:
+        pads = ("row", "ahead")  # each tap would load each value of a vector
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
     for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):

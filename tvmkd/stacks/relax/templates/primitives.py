@@ -127,6 +127,20 @@ def alike(sch: s_tir.Schedule, block: Any) -> int:
     return found
 
 
+def repeats(sch: s_tir.Schedule, block: Any) -> int:
+    """How many neighbours on a block's last axis read the same value (``x[..., c // 2]``)."""
+    axis = sch.get(block).iter_vars[-1]
+    found = 1
+
+    def divided(node: Any) -> None:
+        nonlocal found
+        if node.a.same_as(axis.var) and isinstance(node.b, tirx.IntImm):
+            found = int(node.b.value)
+
+    structural_walk(sch.get(block).body, (tirx.FloorDiv, divided))
+    return found if int(axis.dom.extent) % found == 0 else 1
+
+
 def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
     """The extents of the axes that a block does not sum over."""
     axes = sch.get(block).iter_vars
@@ -203,6 +217,13 @@ def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None
     """Schedules a block without reduction: rows over threads, the innermost axis in vectors."""
     *outer, inner = sch.get_loops(block)
     extent = int(sch.get(inner).extent)
+    same = repeats(sch, block)
+    if same > 1:
+        # LLVM stores one vector several times, interleaved; TVM would load each value of a vector.
+        left, again = sch.split(inner, [None, same])
+        share(sch, [*outer, left] if not outer else outer, parallel=parallel)
+        sch.unroll(again)
+        return
     left, lanes = sch.split(inner, [None, width or vector_width(extent)])
     share(sch, [*outer, left], parallel=parallel)
     sch.vectorize(lanes)
@@ -218,6 +239,10 @@ def unroll_tile(sch: s_tir.Schedule, loops: Sequence[Any]) -> None:
 def vectorize_rows(sch: s_tir.Schedule, block: Any) -> None:
     """The innermost loop round a block in vectors."""
     last = sch.get_loops(block)[-1]
+    same = repeats(sch, block)
+    if same > 1:
+        sch.unroll(sch.split(last, [None, same])[1])
+        return
     _, lanes = sch.split(last, [None, vector_width(int(sch.get(last).extent))])
     sch.vectorize(lanes)
 
