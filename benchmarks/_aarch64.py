@@ -155,14 +155,14 @@ class Counted:
         instructions: retired.
         blocks: that ran, see `_qemu.between`.
         maps: the guest's mapped files: first and last address, offset, path.
-        code: of the blocks.
+        codes: of the blocks.
         outputs: of the model.
     """
 
     instructions: float
     blocks: np.ndarray
     maps: list[tuple[int, int, int, str]]
-    code: bytes
+    codes: list[bytes]
     outputs: list[np.ndarray]
 
 
@@ -206,11 +206,13 @@ def count(
     before, start, end = (Counts.read(folder / name) for name in ("before", "start", "end"))
     cost = start.instructions - before.instructions
     loaded = np.load(folder / "outputs.npz")
+    blocks, code = between(end, start, 1 / runs), code_of(counts)
+    sizes = 4 * blocks["instructions"]
     found = Counted(
         (end.instructions - start.instructions - cost) / runs,
-        between(end, start, 1 / runs),
+        blocks,
         read_maps((folder / "maps").read_text()),
-        code_of(counts),
+        [code[at : at + size] for at, size in zip(blocks["code"], sizes, strict=True)],
         [loaded[str(number)] for number in range(len(loaded.files))],
     )
     for name in ("counts", "before", "start", "end"):

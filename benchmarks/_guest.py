@@ -89,7 +89,7 @@ def tvm(job: dict[str, Any], inputs: dict[str, np.ndarray]) -> Call:
 def counts(path: Path) -> bytes:
     """The counts so far, as ``qemu_blocks.c`` lays them out, without the blocks' code."""
     with path.open("rb") as file:
-        head = file.read(40)
+        head = file.read(48)
         return head + file.read(32 * int.from_bytes(head[:8], "little"))
 
 

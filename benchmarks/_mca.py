@@ -62,7 +62,7 @@ def why_not() -> str | None:
 
 
 def disassembled(blocks: Sequence[bytes], core: Core) -> list[list[str]]:
-    """The instructions of each block, as LLVM's assembler reads them.
+    """The instructions of each block, as LLVM's assembler reads them; none if LLVM reads no code.
 
     Raises:
         MissingError: LLVM's tools are not installed, or fail.
@@ -80,8 +80,12 @@ def disassembled(blocks: Sequence[bytes], core: Core) -> list[list[str]]:
             found.append([])
         elif stripped and not stripped.startswith("."):
             found[-1].append(stripped)
-    assert len(found) == len(blocks) + 1, "a block holds what is no code"
-    return found[:-1]
+    if len(found) == len(blocks) + 1:
+        return found[:-1]
+    if len(blocks) == 1:
+        return [[]]
+    half = len(blocks) // 2
+    return disassembled(blocks[:half], core) + disassembled(blocks[half:], core)
 
 
 def cycles(blocks: Sequence[Sequence[str]], core: Core) -> list[float]:
@@ -114,28 +118,22 @@ def cycles(blocks: Sequence[Sequence[str]], core: Core) -> list[float]:
     return [found[str(number)] for number in range(len(blocks))]
 
 
-def expected(
-    blocks: np.ndarray, code: bytes, core: Core, size: dict[int, int] | None = None
-) -> np.ndarray:
+def expected(blocks: np.ndarray, codes: Sequence[bytes], core: Core) -> np.ndarray:
     """Cycles that each block takes in all its runs, ``[blocks]`` float64.
 
     Args:
         blocks: see `_qemu.between`.
-        code: of all blocks.
-        size: bytes of each block's code by where it begins; None: four an instruction.
+        codes: of each block.
     """
     retired = blocks["instructions"] * blocks["runs"]
     found: np.ndarray = retired / core.width
     order = np.argsort(-retired)
     enough = int(np.searchsorted(np.cumsum(retired[order]), SHARE * retired.sum())) + 1
     chosen = order[:enough]
-    starts = [int(blocks["code"][n]) for n in chosen]
-    sizes = [
-        4 * int(blocks["instructions"][n]) if size is None else size[start]
-        for n, start in zip(chosen, starts, strict=True)
-    ]
-    parts = [code[start : start + each] for start, each in zip(starts, sizes, strict=True)]
-    found[chosen] = np.array(cycles(disassembled(parts, core), core)) * blocks["runs"][chosen]
+    parts = [codes[n] for n in chosen]
+    read = [(n, block) for n, block in zip(chosen, disassembled(parts, core), strict=True) if block]
+    known = [n for n, _ in read]
+    found[known] = np.array(cycles([block for _, block in read], core)) * blocks["runs"][known]
     return found
 
 

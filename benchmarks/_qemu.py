@@ -19,7 +19,7 @@ from tvmkd.base.errors import MissingError
 PLUGIN = Path(__file__).with_name("qemu_blocks.c")
 PROGRAMS = {"aarch64": "qemu-aarch64", "x86_64": "qemu-x86_64"}
 BLOCK = np.dtype([("address", "<u8"), ("instructions", "<u8"), ("runs", "<u8"), ("code", "<u8")])
-HEAD = 5
+HEAD = 6
 """Numbers (uint64) in front of the blocks."""
 CODE = 8 * HEAD + BLOCK.itemsize * (1 << 20)
 """Where the blocks' code begins in the plugin's file."""
@@ -92,8 +92,15 @@ class Counts:
         with path.open("rb") as file:
             head = np.frombuffer(file.read(8 * HEAD), "<u8")
             data = file.read(BLOCK.itemsize * int(head[0]))
-        accesses, l1_misses, l2_misses = (int(number) for number in head[2:])
+        accesses, l1_misses, l2_misses = (int(number) for number in head[2:5])
         return cls(accesses, l1_misses, l2_misses, np.frombuffer(data, BLOCK))
+
+    @staticmethod
+    def follow_caches(path: Path, whether: bool) -> None:
+        """Lets the plugin follow its caches, which takes most of its time, or not."""
+        with path.open("r+b") as file:
+            file.seek(8 * (HEAD - 1))
+            file.write(int(whether).to_bytes(8, "little"))
 
     @property
     def instructions(self) -> int:

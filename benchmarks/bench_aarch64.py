@@ -154,7 +154,6 @@ def kernels_of(
     rows: list[dict[str, Any]] = []
     for name, numbers in groups.items():
         hottest = max(numbers, key=lambda n: float(retired[n]))
-        start, size = int(found.blocks["code"][hottest]), int(found.blocks["instructions"][hottest])
         total = float(retired[numbers].sum())
         rows.append(
             {
@@ -163,11 +162,11 @@ def kernels_of(
                 "share": total / found.instructions,
                 "cycles": None if cycles is None else float(cycles[numbers].sum()),
                 "loop_share": float(retired[hottest]) / total,
-                "loop_instructions": size,
+                "loop_instructions": int(found.blocks["instructions"][hottest]),
                 "loop_cycles": None
                 if cycles is None
                 else float(cycles[hottest] / found.blocks["runs"][hottest]),
-                "loop": found.code[start : start + 4 * size],
+                "loop": found.codes[hottest],
             }
         )
     rows.sort(key=lambda row: -row["instructions"])
@@ -207,7 +206,7 @@ def measure(name: str, onnx: Path, work: Path, target: targets.Target, args: Any
             continue
         row.instructions[engine] = found.instructions
         if core is not None and not args.no_cycles:
-            cycles = _mca.expected(found.blocks, found.code, core)
+            cycles = _mca.expected(found.blocks, found.codes, core)
             row.cycles[engine] = float(cycles.sum())
             if engine == OURS:
                 row.kernels = kernels_of(found, cycles, Path(job["model"]), core)

@@ -8,7 +8,7 @@
  * are uint64. A block that QEMU translates again has a record for each translation. Instructions
  * retired are the sum of instructions times runs; a block that is left early, by a fault, counts in
  * full. The caches have lines of 64 bytes, replace the least recently used, allocate for writes
- * too, and know no prefetching. They are kept for each process.
+ * too, and know no prefetching. They are kept for each process, and followed unless FILE says no.
  *
  * The plugin interface's header comes with QEMU's sources and not with its packages: what is used
  * of it is declared here, as version 1 has it (QEMU 4.2 to 8.2).
@@ -53,6 +53,7 @@ struct counts {
   uint64_t blocks, code_bytes;   /* how much is in use below */
   uint64_t accesses;             /* of data, by cache line; 0 without caches, as the next two */
   uint64_t l1_misses, l2_misses; /* lines */
+  uint64_t follow;               /* the reader sets it to 1 while the caches are to be followed */
   struct block block[MOST];
   uint8_t code[MOST_CODE];
 };
@@ -95,6 +96,7 @@ static int hit(struct cache* cache, uint64_t number) {
 
 static void accessed(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address, void* more) {
   (void)cpu, (void)more;
+  if (!__atomic_load_n(&counts->follow, __ATOMIC_RELAXED)) return;
   uint64_t last = address + (1u << qemu_plugin_mem_size_shift(info)) - 1;
   for (uint64_t number = address / LINE; number <= last / LINE; ++number) {
     ++counts->accesses;
@@ -146,6 +148,7 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
     counts = mmap(NULL, sizeof *counts, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (counts == MAP_FAILED) return 1;
+    counts->follow = 1;
   }
   if (counts == NULL || (l1.sets == 0) != (l2.sets == 0)) return 1;
   qemu_plugin_register_vcpu_tb_trans_cb(id, translated);

@@ -102,9 +102,23 @@ def test_rare_blocks_count_as_their_instructions() -> None:
     core = mca.CORES["cortex-a57"]
     blocks = np.zeros(2, [*qemu.BLOCK.descr[:2], ("runs", "<f8"), qemu.BLOCK.descr[3]])
     blocks["instructions"], blocks["runs"] = 3, [1000, 2]
-    hot, rare = mca.expected(blocks, LOOP, core)
+    hot, rare = mca.expected(blocks, [LOOP, LOOP], core)
     assert hot >= 5000
     assert rare == 2.0
+
+
+@NO_LLVM
+def test_a_score_adds_up_cycles_instructions_and_lines() -> None:
+    score: Any = by_path.module("benchmarks/_score.py", "score_of_the_benchmarks")
+    scorer = object.__new__(score.Scorer)
+    scorer._machine = score.MACHINES["jetson-nano"]
+    blocks = np.zeros(1, [*qemu.BLOCK.descr[:2], ("runs", "<f8"), qemu.BLOCK.descr[3]])
+    blocks["instructions"], blocks["runs"] = 3, 1000
+    found = scorer._joined(blocks, [LOOP], 100, 10, [0.5, 1.0])
+    assert found.instructions == 3000
+    assert found.mca >= 5000
+    assert found.cycles == pytest.approx(found.mca + 0.05 * 3000 + 8 * 90 + 25 * 10)
+    assert found.seconds == pytest.approx(found.cycles / 1.43e9)
 
 
 PROGRAM = """

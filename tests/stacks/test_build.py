@@ -372,6 +372,23 @@ def test_figures_of_one_kind_are_ranked_and_marked(info: Any, bench: Bench, tmp_
     assert entry.get("icount", False) is (info.get("evaluator") == "icount")
 
 
+def test_shipped_scores_stand_behind_ones_own_times_and_are_no_measurement(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build.resources, "folder", lambda name: tmp_path / name)
+    scored = folder_of(
+        tmp_path / "schedules" / "fake", (1, 3, 1e-3), (2, 4, 1e-3), evaluator="score"
+    )
+    for own in (REAL, EMULATED):
+        mine = folder_of(tmp_path / f"own-{own['measured_on']}", (1, 1, 2e-3), **own)
+        manifest = bench.build(mine, scored)
+        assert bench.used() == [key(1), key(4)]
+        assert [entry.get("scored", False) for entry in manifest["records"]] == [False, True]
+        facts = manifest["coverage"]["kernels"]
+        assert "measured_us" not in facts[ONE], "the builder's own facts are left alone"
+        assert facts[TWO]["measured_us"] is None
+
+
 def test_a_folder_that_is_no_artifact_is_not_replaced(bench: Bench) -> None:
     bench.out.mkdir()
     (bench.out / "notes.txt").write_text("mine")

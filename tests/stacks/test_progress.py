@@ -58,7 +58,9 @@ def test_wrong_records_are_named_with_the_reason() -> None:
             {"emulated": True, "icount": True, "used": 3},
             "r: tuned by instruction counts of emulated boards",
         ),
+        ({"scored": True, "used": 3}, "r: chosen by a score, never timed on a board"),
         ({"emulated": True, "used": 0}, None),
+        ({"scored": True, "used": 0}, None),
         ({"used": 3}, None),
     ],
 )

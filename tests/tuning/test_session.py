@@ -364,6 +364,7 @@ def test_a_model_is_listed_once_and_no_model_is_none(tmp_path: Path) -> None:
     [
         ("time", "icount", "holds times, and instruction counts cannot be compared"),
         ("icount", "time", "holds instruction counts, and times cannot be compared"),
+        ("score", "time", "holds scores, and times cannot be compared"),
     ],
 )
 def test_times_and_instruction_counts_never_meet(

@@ -29,7 +29,7 @@ from tvmkd.stacks.wrong_kernel import build_until_right, first_of
 from tvmkd.targets import Target
 from tvmkd.tuning import records
 from tvmkd.tuning.records import StoredRecord
-from tvmkd.tuning.session import check_made_for, read_info
+from tvmkd.tuning.session import SCORE, check_made_for, read_info
 
 LIBRARY = artifact.LIBRARY
 
@@ -167,7 +167,7 @@ def build(
             outputs=model.outputs,
             coverage={
                 **coverage(builder, chosen, aside),
-                "kernels": builder.kernel_facts(chosen),
+                "kernels": _kernel_facts(builder, chosen),
                 "build_seconds": round(time.monotonic() - begin, 3),
                 **({"byoc": dict(builder.byoc)} if builder.byoc else {}),
             },
@@ -220,20 +220,38 @@ def _explained(
     return first_difference.line(path, found, verdict.reason, others)
 
 
+def _kernel_facts(
+    builder: Builder, chosen: Mapping[str, StoredRecord]
+) -> dict[str, dict[str, Any]]:
+    """The builder's facts; nobody measured a kernel whose record was chosen by a score."""
+    facts = builder.kernel_facts(chosen)
+    scored = {
+        folder for folder in {r.folder for r in chosen.values()} if "scored" in _marks(folder)
+    }
+    for fact in facts.values():
+        if fact["key"] in chosen and chosen[fact["key"]].folder in scored:
+            fact["measured_us"] = None
+    return facts
+
+
 def _marks(folder: Path) -> dict[str, Any]:
-    """Whether a folder's figures are from emulated boards or instruction counts; empty if not."""
+    """Whether a folder's figures are from emulated boards, counts or scores; empty if not."""
     info = read_info(folder) or {}
     marks = {"emulated": info.get("measured_on") == "emulated"}
     marks["icount"] = info.get("evaluator") == "icount"
+    marks["scored"] = info.get("evaluator") == SCORE
     return {name: True for name, holds in marks.items() if holds}
 
 
 def check_one_kind(folders: Sequence[Path]) -> None:
     """Refuses to rank real times together with times of emulated boards or instruction counts.
 
+    Shipped records are left out: they are ranked behind all others (`own_first`).
+
     Raises:
         InputError: the folders hold more than one kind of figures.
     """
+    folders = [folder for folder in folders if not _shipped(folder)]
     kinds = {" and ".join(_marks(folder)) or "real times": folder for folder in folders}
     if len(kinds) > 1:
         named = "; ".join(f"{folder}: {kind}" for kind, folder in sorted(kinds.items()))
@@ -246,5 +264,8 @@ def own_first(found: Sequence[StoredRecord]) -> list[StoredRecord]:
     Shipped times were measured on another machine, so the two groups do not compare: the user's
     own record wins even if the shipped time is lower.
     """
-    shipped = resources.folder("schedules")
-    return sorted(found, key=lambda record: record.folder.is_relative_to(shipped))
+    return sorted(found, key=lambda record: _shipped(record.folder))
+
+
+def _shipped(folder: Path) -> bool:
+    return folder.is_relative_to(resources.folder("schedules"))

@@ -78,6 +78,11 @@ def coverage_lines(manifest: Mapping[str, Any], most: int = 5) -> list[str]:
         for entry in manifest["records"]
         if entry.get("emulated") and entry["used"]
     ]
+    lines += [
+        f"{entry['path']}: chosen by a score, never timed on a board"
+        for entry in manifest["records"]
+        if entry.get("scored") and entry["used"]
+    ]
     check = manifest["check"]
     if "max_error" in check:
         lines.append(

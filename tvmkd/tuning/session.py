@@ -18,6 +18,10 @@ from tvmkd.tuning import records, tuner_backend
 from tvmkd.tuning.space import Candidate, Task
 
 SCHEMA = 1
+SCORE = "score"
+"""The evaluator of records whose figures were reckoned and never timed on a board: see
+``benchmarks/make_scored_schedules.py``.
+"""
 
 
 class Session:
@@ -244,7 +248,7 @@ def open_session(
         target: ``Target.to_dict()``.
         stack: the stack's name.
         onnx_sha256: the hash of the model; one folder may serve several models.
-        evaluator: ``"time"`` or ``"icount"`` (instruction counts): the unit of the figures.
+        evaluator: ``"time"``, ``"icount"`` (instruction counts) or `SCORE`: what the figures are.
 
     Raises:
         InputError: another process uses it, it was made for another target or stack, it is
@@ -277,7 +281,7 @@ def open_session(
                 "tasks": [],
             }
         elif info.get("evaluator", "time") != evaluator:
-            made = {"time": "times", "icount": "instruction counts"}
+            made = {"time": "times", "icount": "instruction counts", SCORE: "scores"}
             raise InputError(
                 f"{folder} holds {made[info.get('evaluator', 'time')]}, and {made[evaluator]} "
                 "cannot be compared with them; choose another --records folder"

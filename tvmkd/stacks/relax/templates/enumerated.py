@@ -40,6 +40,11 @@ class EnumeratedSpace:
         self._numbers: dict[str, int] = {}
         self.size: int | None = len(self._configs)
 
+    @property
+    def configs(self) -> Sequence[Config]:
+        """The configurations, in the order of the members' numbers."""
+        return self._configs
+
     def member(self, number: int) -> Candidate | None:
         """The member at a place of the list, None where its schedule is not legal."""
         if number not in self._members:
