@@ -86,3 +86,19 @@ def test_integer_kernels_have_templates(tmp_path: Path, mcpu: str) -> None:
     for task in found:
         assert isinstance(task.template, EnumeratedSpace)
         assert task.template.member(0) is not None, task.name
+
+
+@pytest.mark.parametrize("outer", [16, 10])
+@inside("relax")
+def test_a_depthwise_convolution_with_a_multiplier(tmp_path: Path, outer: int) -> None:
+    g = qdq_graphs.Quantised(1, outer // 2, 9, 8)
+    g.qdq()
+    g.quantised_conv(outer // 2, outer, groups=outer // 2, unit=0.05, strides=[2, 2])
+    path = g.save(tmp_path / "m.onnx", g.qdq(0.03))
+    x = np.random.default_rng(3).standard_normal((1, outer // 2, 9, 8)).astype(np.float32)
+    (wanted,) = open_session(path, threads=1, exact=True).run(None, {"x": x})
+    fused = importer.fuse(importer.read(path).mod, tvm.target.Target(PLAIN))
+    (found,) = run(fused, [x], PLAIN)
+    assert np.abs(np.rint((found - wanted) / 0.03)).max() <= 1
+    assert (found == wanted).mean() > 0.99
+    assert sum("quantized_depthwise" in name for name in operators(fused)) == 1

@@ -161,21 +161,31 @@ def test_a_depthwise_convolution_by_an_instruction() -> None:
     ]
     for number, (dot, strides, pads, taps) in enumerate(ways):
         dtype = ("uint8", "int8")[number % 2]
-        x, zero = some(dtype, 2, 9, 8, 32), 9
-        weight = RNG.integers(-64, 65, (32, 2, taps))
+        x, zero = some(dtype, 2, 9, 8, 30), 9
+        weight = RNG.integers(-64, 65, (30, 2, taps))
         columns = (8 + pads[1] + pads[3] - taps) // strides[1] + 1
         cell = kernels.Cell.of(taps, strides[1], columns, dot.group)
-        scale = np.full(32, 2e-3, np.float32)
-        bias = RNG.integers(-500, 500, 32)
+        scale = np.full(30, 2e-3, np.float32)
+        bias = RNG.integers(-500, 500, 30)
         sums = weight.sum((1, 2)) * kernels.data_zero(dot, dtype, zero)
+        fixed = [(bias - sums).astype(np.int32), scale]
         how = kernels.Rounded("uint8", 3, 5, 200, small=bool(number % 2))
         found = computed(
             lambda a, w, *after, d=dot, s=strides, p=pads, c=cell, h=how: kernels.depthwise_dot(
-                a, w, *after, dot=d, cell=c, zero=9, strides=s, pads=p, dilation=(1, 1), how=h
+                a, w, *after, dot=d, cell=c, channels=30, zero=9, strides=s, pads=p,
+                dilation=(1, 1), how=h,
             ),
-            x, kernels.pack_depthwise(weight, dot, cell), (bias - sums).astype(np.int32), scale,
+            x, kernels.pack_depthwise(weight, dot, cell),
+            *(kernels.padded_channels(each, dot) for each in fixed),
         )  # fmt: skip
-        moved = np.zeros((32, 32, 2, taps), np.int64)
-        moved[np.arange(32), np.arange(32)] = weight
+        moved = np.zeros((30, 30, 2, taps), np.int64)
+        moved[np.arange(30), np.arange(30)] = weight
         wanted = convolved(x.astype(np.int64) - zero, moved, strides, pads, (1, 1)) + bias
         np.testing.assert_array_equal(found, rounded(wanted, scale, 5, 200))
+
+
+@inside("relax")
+def test_each_channel_is_repeated() -> None:
+    x = some("uint8", 1, 3, 4, 5)
+    found = computed(lambda a: kernels.repeated(a, 2), x)
+    np.testing.assert_array_equal(found, np.repeat(x, 2, -1))

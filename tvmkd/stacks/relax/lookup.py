@@ -72,7 +72,7 @@ def legalize(builder: relax.BlockBuilder, call: ir.Call) -> relax.Expr | None:
     if dtype not in ("uint8", "int8"):
         return None
     target = Target.current(allow_none=True)
-    return builder.emit_te(
+    return builder.call_te(
         lambda x, values: lookup(x, values, instruction(target)), call.args[1], call.args[0],
         primfunc_name_hint="lookup", primfunc_attrs={"op_pattern": pattern(target)},
     )  # fmt: skip

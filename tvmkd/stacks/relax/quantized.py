@@ -275,28 +275,31 @@ class _Rewrite:
             "dilation": [int(v) for v in attrs.dilation],
             "zero": int(x.zero),
         }
-        if groups > 1 and groups == channels == shape[1]:
+        image = self.builder.emit(relax.op.permute_dims(self._integers(x), to_last(4)))
+        if groups > 1 and groups == shape[1] and channels % groups == 0:
+            if channels > groups:
+                image = self.builder.emit_te(kernels.repeated, image, channels // groups)
             make: Callable[..., Any] = kernels.depthwise
             dot, columns = PLAIN, sizes(call)[3]  # type: ignore[index]
             packed = np.ascontiguousarray(taps[..., 0].transpose(1, 2, 0).astype(np.int16))
-            for each in available(self.target) if space["dilation"][1] == 1 else ():
+            found = [] if space["dilation"][1] > 1 else available(self.target)
+            for each in sorted(found, key=lambda dot: channels % dot.lanes > 0):
                 cell = kernels.Cell.of(taps.shape[2], space["strides"][1], columns, each.group)
                 pays = cell.pays(taps.shape[1], space["strides"][0])
-                if each not in EACH or channels % each.lanes or not pays:
+                if each not in EACH or not pays:
                     continue
                 packed_each = kernels.pack_depthwise(taps[..., 0], each, cell)
                 if exact(each, packed_each.reshape(-1, each.group)):
                     make, dot, packed = kernels.depthwise_dot, each, packed_each
-                    space["cell"] = cell
+                    space |= {"cell": cell, "channels": channels}
                     break
         else:
-            found = self._packing(taps, groups)
-            if found is None:
+            packing = self._packing(taps, groups)
+            if packing is None:
                 return False
-            make, (dot, taps, groups) = kernels.conv2d, found
+            make, (dot, taps, groups) = kernels.conv2d, packing
             packed = kernels.pack(taps, dot)
             space |= {"groups": groups, "channels": channels}
-        image = self.builder.emit(relax.op.permute_dims(self._integers(x), to_last(4)))
         end, value = self._emit(
             make, var, image, packed, (x, weight), taps, 1, space | {"dot": dot}
         )
@@ -369,7 +372,7 @@ class _Rewrite:
         how = replace(how, small=bool(small))
         fixed[0] = fixed[0].astype(np.int32)
         fixed[1:] = [each.astype(np.float32) for each in fixed[1:]]
-        if make not in (kernels.depthwise, kernels.depthwise_dot):
+        if make is not kernels.depthwise:
             fixed = [kernels.padded_channels(each, dot) for each in fixed]
         value = self.builder.emit_te(
             partial(make, **options, how=how), data, *map(relax.const, [packed, *fixed]),

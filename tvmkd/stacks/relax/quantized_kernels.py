@@ -322,8 +322,10 @@ class Cell:
 def pack_depthwise(taps: np.ndarray, dot: Dot, cell: Cell) -> np.ndarray:
     """Packs ``[C, KH, KW]`` as ``[KH, outputs, parts, C / lanes, lanes, group]``.
 
-    Each output of a cell has its taps at other pixels of it; the rest is filled with zeros.
+    Each output of a cell has its taps at other pixels of it; the rest, and what channels lack to
+    whole registers, is filled with zeros.
     """
+    taps = np.pad(taps, ((0, -len(taps) % dot.lanes), (0, 0), (0, 0)))
     channels, height, width = taps.shape
     wide = np.zeros((channels, height, cell.outputs, cell.parts * dot.group), taps.dtype)
     for output in range(cell.outputs):
@@ -339,6 +341,7 @@ def depthwise_dot(
     *after: te.Tensor,
     dot: Dot,
     cell: Cell,
+    channels: int,
     zero: int,
     strides: Sequence[int],
     pads: Sequence[int],
@@ -348,21 +351,22 @@ def depthwise_dot(
     """Depthwise convolution of bytes by an instruction that sums products, as `depthwise`.
 
     Args:
-        x: ``[N, H, W, C]``; C is a multiple of ``dot.lanes``.
         weight: packed by `pack_depthwise`.
+        after: filled by `padded_channels`.
+        channels: C.
         dilation: of rows; of columns it is 1.
     """
     kh, outputs, parts, blocks, lanes, group = (int(size) for size in weight.shape)
-    channels, span = blocks * lanes, parts * group
+    filled, span = blocks * lanes, parts * group
     n, height, width, _ = (int(size) for size in x.shape)
     top, left, bottom, right = pads
     rows = (height + top + bottom - dilation[0] * (kh - 1) - 1) // strides[0] + 1
     columns = (width + left + right - cell.taps) // strides[1] + 1
     cells = columns // outputs
     more = max(0, (cells - 1) * cell.step + span - width - left - right)
-    data = _data(x, dot, zero, [top, left, bottom, right + more], 1)
+    data = _data(x, dot, zero, [top, left, bottom, right + more], lanes)
     near = te.compute(
-        (n, data.shape[1], cells, parts, channels),
+        (n, data.shape[1], cells, parts, filled),
         lambda b, i, m, p, c: word(
             [data[b, i, m * cell.step + p * group + q, c] for q in range(group)]
         ),
@@ -377,12 +381,20 @@ def depthwise_dot(
         return product(near[b, row, w // outputs, p, c], taps)
 
     total = te.compute(
-        (n, rows, columns, channels),
+        (n, rows, columns, filled),
         lambda *at: te.sum(value(*at), axis=[i, p]),
         name=DEPTHWISE_DOT,
         attrs={"tvmkd.dot": dot.name, "tvmkd.outputs": outputs},
     )
     return _finished(total, channels, _three(after), how)
+
+
+def repeated(x: te.Tensor, times: int) -> te.Tensor:
+    """An image ``[N, H, W, C]`` with each channel so many times, side by side."""
+    *space, channels = x.shape
+    return te.compute(
+        (*space, channels * times), lambda *at: x[(*at[:-1], at[-1] // times)], name="repeated"
+    )
 
 
 def _three(after: Sequence[te.Tensor]) -> tuple[te.Tensor, te.Tensor, te.Tensor | None]:

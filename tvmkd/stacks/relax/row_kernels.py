@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import ir, relax, te, tirx
 
-from tvmkd.stacks.relax import concatenation, gelu, lookup
+from tvmkd.stacks.relax import concatenation, gelu, lookup, quantize
 from tvmkd.stacks.relax.expressions import sizes
 
 LANES_NAME, TOTAL = "row_lanes", "row_total"
@@ -218,6 +218,7 @@ _RULES = {
     "relax.nn.rms_norm": _norm,
     **{f"relax.{kind}": _reduced for kind in ("sum", "mean", "max", "min", "variance")},
     "relax.take": lookup.legalize,
+    "relax.quantize": quantize.legalize,
     "relax.concat": concatenation.legalize,
     "relax.nn.gelu": gelu.legalize,
 }

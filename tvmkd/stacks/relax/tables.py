@@ -149,10 +149,12 @@ class _Functions:
 
     def _dequantized(self, call: Any) -> tuple[Any, Values]:
         data, form = call.args[0], self._form(call)
-        dtype = _dtype(data)
-        if not isinstance(data, relax.Var) or dtype not in BYTES or form is None:
+        dtype, single = _dtype(data), number(data)
+        if dtype not in BYTES or form is None or _dtype(call) != "float32":
             raise _NotOne
-        if _dtype(call) != "float32":
+        if single is not None:  # a constant, quantised like the rest
+            return None, (np.asarray(single) - form[1]).astype(np.float32) * form[0]
+        if not isinstance(data, relax.Var):
             raise _NotOne
         root, table = self._bytes.get(data, (data, np.arange(SIZE, dtype=np.uint8).view(dtype)))
         scale, zero = form

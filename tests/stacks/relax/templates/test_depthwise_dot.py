@@ -40,23 +40,30 @@ def kernel(
     packed = kernels.pack_depthwise(np.zeros((size[2], taps, taps), np.int64), dot, cell)
     image = te.placeholder((1, *size), "uint8", name="x")
     weight = te.placeholder(packed.shape, dot.weight, name="w")
-    bias = te.placeholder((size[2],), "int32", name="bias")
-    scale = te.placeholder((size[2],), "float32", name="scale")
+    filled = size[2] + -size[2] % dot.lanes
+    bias = te.placeholder((filled,), "int32", name="bias")
+    scale = te.placeholder((filled,), "float32", name="scale")
     out = kernels.depthwise_dot(
-        image, weight, bias, scale, dot=dot, cell=cell, zero=7, strides=[stride] * 2,
-        pads=[taps // 2] * 4, dilation=[1, 1], how=kernels.Rounded("uint8", 3, 0, 255, True),
+        image, weight, bias, scale, dot=dot, cell=cell, channels=size[2], zero=7,
+        strides=[stride] * 2, pads=[taps // 2] * 4, dilation=[1, 1],
+        how=kernels.Rounded("uint8", 3, 0, 255, True),
     )  # fmt: skip
     return [image, weight, bias, scale, out]
 
 
 @pytest.mark.parametrize("instruction", TARGETS)
-@pytest.mark.parametrize(("taps", "stride"), [(3, 1), (3, 2), (5, 1)])
+@pytest.mark.parametrize(
+    ("taps", "stride", "channels"), [(3, 1, 48), (3, 2, 48), (5, 1, 48), (3, 1, 29)]
+)
 @inside("relax")
-def test_members_compute_what_the_kernel_does(instruction: str, taps: int, stride: int) -> None:
+def test_members_compute_what_the_kernel_does(
+    instruction: str, taps: int, stride: int, channels: int
+) -> None:
     target, feature = TARGETS[instruction]
     if feature not in machine.cpu_features():
         pytest.skip(f"needs {feature}")
-    mod = cases.module(*kernel(dots.ALL[instruction], taps=taps, stride=stride))
+    size = 10, 12, channels
+    mod = cases.module(*kernel(dots.ALL[instruction], size, taps, stride))
     space = template_for(mod, Cpu(2))
     assert space is not None
     assert space.size is not None

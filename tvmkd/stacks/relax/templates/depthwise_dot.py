@@ -27,7 +27,8 @@ WAITING = 0.4
 """Cycles that an instruction waits."""
 
 
-def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
+def _parts(sch: s_tir.Schedule) -> tuple[Any, Any, bool] | None:
+    """The sum, its reader, and whether both have the same shape."""
     if p.named(sch, DEPTHWISE_DOT) is None:
         return None
     p.inline_cheap(sch, keep=(PAD, interleave.BLOCK))
@@ -36,9 +37,9 @@ def _parts(sch: s_tir.Schedule) -> tuple[Any, Any] | None:
     names = {PAD, interleave.BLOCK, DEPTHWISE_DOT, sch.get(out).name_hint}
     if any(sch.get(block).name_hint not in names for block in p.blocks(sch)):
         return None
-    if not p.is_output(sch, out) or p.space_extents(sch, total) != p.extents(sch, out):
+    if not p.is_output(sch, out):
         return None
-    return total, out
+    return total, out, p.space_extents(sch, total) == p.extents(sch, out)
 
 
 def _dot(sch: s_tir.Schedule, total: Any) -> Dot:
@@ -50,7 +51,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     parts = _parts(sch)
     if parts is None:
         return []
-    total, out = parts
+    total, out, _ = parts
     dot, outputs = _dot(sch, total), int(sch.get(total).annotations["tvmkd.outputs"])
     *outer, rows, columns, channels = p.space_extents(sch, total)
     axes = sch.get(total).iter_vars
@@ -97,8 +98,13 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     """Applies one configuration."""
     parts = _parts(sch)
     assert parts is not None
-    total, out = parts
+    total, out, same = parts
     dot = _dot(sch, total)
+    if not same:
+        # The reader crops: it runs behind, over the finished sums.
+        writer = sch.cache_write(total, 0, "local")
+        p.spread(sch, out, parallel=config["parallel"])
+        out = writer
     *outer, row, column, channel = sch.get_loops(out)
     chunk, row = sch.split(row, [None, config["chunk"]])
     column, near_column = sch.split(column, [None, config["columns"]])
