@@ -102,3 +102,21 @@ def test_a_depthwise_convolution_with_a_multiplier(tmp_path: Path, outer: int) -
     assert np.abs(np.rint((found - wanted) / 0.03)).max() <= 1
     assert (found == wanted).mean() > 0.99
     assert sum("quantized_depthwise" in name for name in operators(fused)) == 1
+
+
+@pytest.mark.parametrize(("padding", "count"), [(0, 0), (1, 1), (1, 0)])
+@inside("relax")
+def test_averages_over_windows(tmp_path: Path, padding: int, count: int) -> None:
+    g = qdq_graphs.Quantised(1, 16, 9, 8)
+    g.qdq()
+    options = {"pads": [padding] * 4, "count_include_pad": count, "strides": [2, 1]}
+    g.add("AveragePool", kernel_shape=[3, 2], **options)
+    path = g.save(tmp_path / "m.onnx", g.qdq(0.031))
+    x = np.random.default_rng(3).standard_normal((1, 16, 9, 8)).astype(np.float32)
+    (wanted,) = open_session(path, threads=1, optimize=False).run(None, {"x": x})
+    fused = importer.fuse(importer.read(path).mod, tvm.target.Target(PLAIN))
+    (found,) = run(fused, [x], PLAIN)
+    assert not np.rint((found - wanted) / 0.031).any()
+    # Where windows at the edge have fewer values, it stays in float.
+    integers_used = sum("quantized_depthwise" in name for name in operators(fused))
+    assert integers_used == (padding == count)

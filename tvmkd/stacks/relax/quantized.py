@@ -79,6 +79,7 @@ class _Rewrite:
             "relax.dequantize": self._dequantize,
             "relax.quantize": self._quantize,
             "relax.nn.conv2d": self._conv2d,
+            "relax.nn.avg_pool2d": self._average,
             "relax.matmul": self._matmul,
             "relax.mean": self._mean,
             "relax.concat": self._concat,
@@ -263,11 +264,30 @@ class _Rewrite:
         operands, attrs = self._operands(call), call.attrs
         if operands is None or str(attrs.data_layout) != "NCHW":
             return False
-        x, weight = operands
-        if weight.axis not in (None, 0) or str(attrs.kernel_layout) != "OIHW":
+        if operands[1].axis not in (None, 0) or str(attrs.kernel_layout) != "OIHW":
             return False
-        shape = sizes(call.args[0]) or []
-        taps, groups = weight.centred().transpose(0, 2, 3, 1), int(attrs.groups)
+        return self._convolved(var, call, operands, int(attrs.groups))
+
+    def _average(self, var: Any, call: Any) -> bool:
+        """An average over windows is a depthwise convolution with equal weights."""
+        low, shape, attrs = self.low.get(call.args[0]), sizes(call.args[0]), call.attrs
+        if low is None or low.axis is not None or low.array is not None or shape is None:
+            return False
+        padded = any(int(pad) for pad in attrs.padding)
+        if low.dtype not in BYTES or str(attrs.layout) != "NCHW" or attrs.ceil_mode:
+            return False
+        if padded and not attrs.count_include_pad:
+            return False
+        size = [int(extent) for extent in attrs.pool_size]
+        ones = np.ones((shape[1], 1, *size), np.int8)
+        each = np.float32(1 / np.prod(size))
+        weight = Low(None, "int8", np.array(each), np.zeros((), np.int8), array=ones)
+        return self._convolved(var, call, (low, weight), shape[1])
+
+    def _convolved(self, var: Any, call: Any, operands: tuple[Low, Low], groups: int) -> bool:
+        x, weight = operands
+        shape, attrs = sizes(call.args[0]) or [], call.attrs
+        taps = weight.centred().transpose(0, 2, 3, 1)
         channels = len(taps)
         space: dict[str, Any] = {
             "strides": [int(v) for v in attrs.strides],
@@ -279,32 +299,40 @@ class _Rewrite:
         if groups > 1 and groups == shape[1] and channels % groups == 0:
             if channels > groups:
                 image = self.builder.emit_te(kernels.repeated, image, channels // groups)
-            make: Callable[..., Any] = kernels.depthwise
-            dot, columns = PLAIN, sizes(call)[3]  # type: ignore[index]
-            packed = np.ascontiguousarray(taps[..., 0].transpose(1, 2, 0).astype(np.int16))
-            found = [] if space["dilation"][1] > 1 else available(self.target)
-            for each in sorted(found, key=lambda dot: channels % dot.lanes > 0):
-                cell = kernels.Cell.of(taps.shape[2], space["strides"][1], columns, each.group)
-                pays = cell.pays(taps.shape[1], space["strides"][0])
-                if each not in EACH or not pays:
-                    continue
-                packed_each = kernels.pack_depthwise(taps[..., 0], each, cell)
-                if exact(each, packed_each.reshape(-1, each.group)):
-                    make, dot, packed = kernels.depthwise_dot, each, packed_each
-                    space |= {"cell": cell, "channels": channels}
-                    break
+            make, packed, more = self._depthwise(taps[..., 0], space, call)
         else:
             packing = self._packing(taps, groups)
             if packing is None:
                 return False
-            make, (dot, taps, groups) = kernels.conv2d, packing
-            packed = kernels.pack(taps, dot)
-            space |= {"groups": groups, "channels": channels}
-        end, value = self._emit(
-            make, var, image, packed, (x, weight), taps, 1, space | {"dot": dot}
-        )
+            dot, taps, groups = packing
+            make, packed = kernels.conv2d, kernels.pack(taps, dot)
+            more = {"dot": dot, "groups": groups, "channels": channels}
+        end, value = self._emit(make, var, image, packed, operands, taps, 1, space | more)
         self.done[end] = self.builder.emit(relax.op.permute_dims(value, to_first(4)))
         return True
+
+    def _depthwise(
+        self, taps: np.ndarray, space: dict[str, Any], call: Any
+    ) -> tuple[Callable[..., Any], np.ndarray, dict[str, Any]]:
+        """A kernel, its weights, and options; by an instruction if there is one that pays.
+
+        Args:
+            taps: ``[C, KH, KW]``.
+        """
+        channels, height, width = taps.shape
+        columns = (sizes(call) or [])[3]
+        found = [] if space["dilation"][1] > 1 else available(self.target)
+        for dot in sorted(found, key=lambda dot: channels % dot.lanes > 0):
+            cell = kernels.Cell.of(width, space["strides"][1], columns, dot.group)
+            if dot not in EACH or not cell.pays(height, space["strides"][0]):
+                continue
+            packed = kernels.pack_depthwise(taps, dot, cell)
+            if exact(dot, packed.reshape(-1, dot.group)):
+                return kernels.depthwise_dot, packed, {
+                    "dot": dot, "cell": cell, "channels": channels,
+                }  # fmt: skip
+        packed = np.ascontiguousarray(taps.transpose(1, 2, 0).astype(np.int16))
+        return kernels.depthwise, packed, {"dot": PLAIN}
 
     def _packing(self, taps: np.ndarray, groups: int) -> tuple[Dot, np.ndarray, int] | None:
         """An instruction, and the weights and groups that it is used with; None: there is none.
