@@ -116,7 +116,9 @@ def test_averages_over_windows(tmp_path: Path, padding: int, count: int) -> None
     (wanted,) = open_session(path, threads=1, optimize=False).run(None, {"x": x})
     fused = importer.fuse(importer.read(path).mod, tvm.target.Target(PLAIN))
     (found,) = run(fused, [x], PLAIN)
-    assert not np.rint((found - wanted) / 0.031).any()
+    steps = np.rint((found - wanted) / 0.031)
+    assert np.abs(steps).max() <= 1
+    assert (steps != 0).mean() < 0.01
     # Where windows at the edge have fewer values, it stays in float.
     integers_used = sum("quantized_depthwise" in name for name in operators(fused))
     assert integers_used == (padding == count)
