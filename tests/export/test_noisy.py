@@ -43,6 +43,38 @@ def test_a_sum_moves_by_some_units_in_the_last_place(dtype: type, unit: float) -
     assert np.median(apart) > 0
 
 
+def test_a_convolution_that_winograd_may_compute_moves_by_what_is_near() -> None:
+    x = np.zeros((1, 4, 9, 9), np.float32)
+    x[:, :, 4, 4] = 1000
+
+    def noise(**attributes: object) -> np.ndarray:
+        model = models.model(
+            [models.node("Conv", "x w", "y", kernel_shape=[3, 3], **attributes)],
+            [models.value("x", models.FLOAT, [1, 4, 9, 9])],
+            [models.value("y", models.FLOAT)],
+            w=np.ones((1, 4, 3, 3), np.float32),
+        )
+        plain, shaken = moved(model, x)
+        return np.abs(plain - shaken)[0, 0]
+
+    found = noise()
+    assert 1e-4 < found.max() < 0.1
+    assert found[0, 0] > 1e-5, "two pixels from the bright one"
+    # In any other convolution only the nine sums move that the pixel is part of.
+    assert (noise(dilations=[2, 2]) > 0).sum() == 9
+
+
+def test_another_draw_is_other_noise() -> None:
+    model = one("MatMul", [1, 8], "x w", w=np.ones((8, 5), np.float32))
+    x = {"x": np.ones((1, 8), np.float32)}
+    found = [
+        open_session(noisy(model, draw).SerializeToString(), optimize=False).run(None, x)[0]
+        for draw in (0, 1, 0)
+    ]
+    assert (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_a_sum_that_cancels_moves_by_its_terms() -> None:
     w = np.tile(np.array([[1.0], [-1.0]], np.float32), (32, 20))
     plain, shaken = moved(one("MatMul", [1, 64], "x w", w=w), np.full((1, 64), 1e3, np.float32))

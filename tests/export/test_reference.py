@@ -12,7 +12,7 @@ import pytest
 
 from tvmkd.base.errors import InputError
 from tvmkd.export import reference
-from tvmkd.export.reference import Runs
+from tvmkd.export.reference import MAKERS, Runs
 
 rng = np.random.default_rng(0)
 TABLE = rng.standard_normal((5, 4)).astype(np.float32)
@@ -63,8 +63,8 @@ def test_outputs_that_do_not_agree_are_compared_with_all_runs(tmp_path: Path) ->
     assert not runs.judge(found(runs, 1.1)).agrees
     scores, label = runs.outputs
     assert not scores.more
-    # Optimised, plain, with noise, in float64.
-    assert [len(each) for each in scores.runs] == [4, 4, 4]
+    # Optimised, plain, with noise, in float64, and with other noise.
+    assert [len(each) for each in scores.runs] == [1 + len(MAKERS)] * 3
     assert scores.runs[0][3].dtype == np.float64
     for x, (best, *others) in zip(XS, scores.runs, strict=True):
         np.testing.assert_allclose(best, x["x"] @ TABLE, rtol=1e-5)
@@ -139,4 +139,4 @@ def test_external_weights_are_found_beside_the_file(tmp_path: Path) -> None:
     x = {"x": rng.standard_normal((1, 64)).astype(np.float32)}
     runs = Runs(tmp_path / "m.onnx", light, [[x]])
     assert not runs.judge(found(runs, 2.0)).agrees
-    assert counts(runs) == {3}  # no float64 form: the weights are not in the file
+    assert counts(runs) == {len(MAKERS)}  # no float64 form: the weights are not in the file

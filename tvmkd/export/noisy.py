@@ -54,10 +54,13 @@ QUANTISERS = {"QuantizeLinear": 1 / 16}
 """Their input is changed by a part of a level, so that some values round to the other side."""
 
 
-def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
+def noisy(model: onnx.ModelProto, draw: int = 0) -> onnx.ModelProto:
     """The model with noise in its main graph; needs no weights, and keeps names and order.
 
     Its random operators are seeded, and give new numbers in each run of a session.
+
+    Args:
+        draw: another number gives other noise.
     """
     typed = inferred(model, "the model")
     kinds = {
@@ -69,14 +72,15 @@ def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.node[:]
     taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
     weights = {entry.name for entry in model.graph.initializer}
-    writer = _Writer(result.graph, kinds, taken)
+    writer = _Writer(result.graph, kinds, taken, draw)
     for node in model.graph.node:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         if node.op_type in SUMS:
             for at, name in enumerate(node.input):
                 if name and name not in weights:
-                    copy.input[at] = writer.relative(name)
+                    near = at == 0 and _is_fast(node)
+                    copy.input[at] = writer.local(name) if near else writer.relative(name)
         if node.op_type in QUANTISERS and len(node.input) > 1:
             copy.input[0] = writer.stepped(node.input[0], node.input[1], node.op_type)
         if _rounds(node, kinds.get(node.output[0], 0)):
@@ -90,6 +94,17 @@ def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def _is_fast(node: onnx.NodeProto) -> bool:
+    """Whether Winograd's algorithm may compute a convolution: by its window, stride and groups."""
+    found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    return (
+        node.op_type in ("Conv", "FusedConv")
+        and found.get("kernel_shape") == [3, 3]
+        and found.get("group", 1) == 1
+        and {*found.get("strides", [1]), *found.get("dilations", [1])} == {1}
+    )
+
+
 def _rounds(node: onnx.NodeProto, kind: int) -> bool:
     # ONNX Runtime keeps float32 between float16 operators on a CPU, where a compiler rounds and
     # overflows: with noise on each result its run does so too.
@@ -101,9 +116,11 @@ def _rounds(node: onnx.NodeProto, kind: int) -> bool:
 class _Writer:
     """Appends nodes to a graph."""
 
-    def __init__(self, graph: onnx.GraphProto, kinds: dict[str, int], taken: set[str]) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, kinds: dict[str, int], taken: set[str], draw: int
+    ) -> None:
         self._graph, self._kinds, self._taken = graph, kinds, taken
-        self._seeds: Iterator[int] = iter(range(1, 1 << 30))
+        self._seeds: Iterator[int] = iter(range(1 + (draw << 20), 1 << 30))
         self._done: dict[str, str] = {}
 
     def fresh(self, name: str) -> str:
@@ -141,6 +158,25 @@ class _Writer:
             self._add("Cast", [last], result, to=kind)
         self._done.setdefault(name, result)
         return result
+
+    def local(self, name: str) -> str:
+        """Appends ``name`` changed by some units of the largest value near each pixel.
+
+        So much is lost by Winograd's F(4x4, 3x3), which first adds up the pixels of a tile. (Lavin
+        and Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016.)
+        """
+        if self._kinds.get(name) != TensorProto.FLOAT:
+            return self.relative(name)
+        key = f"{name} near"
+        if key not in self._done:
+            unit = UNITS[TensorProto.FLOAT]
+            size, most, shift, result = (self.fresh(name) for _ in range(4))
+            self._add("Abs", [name], size)
+            self._add("MaxPool", [size], most, kernel_shape=[5, 5], pads=[2, 2, 2, 2])
+            self._add("Mul", [most, self._random(name, -unit, unit)], shift)
+            self._add("Add", [name, shift], result)
+            self._done[key] = result
+        return self._done[key]
 
     def stepped(self, name: str, scale: str, quantiser: str) -> str:
         """Appends ``name`` changed by a part of the quantiser's scale, if that is one number."""

@@ -60,6 +60,9 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         pads = ("row", "ahead")  # each tap would load each value of a vector
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
+    if widths[0] % 4:
+        # Under a condition, LLVM takes such a vector apart.
+        pads = tuple(pad for pad in pads if pad != "inline")
     for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):
         registers = r * c * math.ceil(width / cpu.lanes)
         if registers > most or (pad == "row" and order == "channels"):

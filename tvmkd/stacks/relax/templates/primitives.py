@@ -221,7 +221,7 @@ def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None
     if same > 1:
         # LLVM stores one vector several times, interleaved; TVM would load each value of a vector.
         left, again = sch.split(inner, [None, same])
-        share(sch, [*outer, left] if not outer else outer, parallel=parallel)
+        share(sch, outer or [left], parallel=parallel)
         sch.unroll(again)
         return
     left, lanes = sch.split(inner, [None, width or vector_width(extent)])
