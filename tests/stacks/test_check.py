@@ -113,7 +113,8 @@ def test_a_plain_build_opens_the_file_once_and_each_other_form_once_where_it_dec
     monkeypatch.setattr(reference, "_run_here", lambda _: answers(reference, 1.5))
     for _ in range(2):
         assert not reference.judge(Path("model.so")).agrees
-    # As it stands, with noise in several ways, and in float64, which ONNX Runtime refuses: it has convolutions.
+    # As it stands, with noise in several ways, and in float64, which ONNX Runtime refuses: it has
+    # convolutions.
     assert counted == ["m.onnx", *["bytes"] * len(MAKERS)]
 
 
