@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -48,6 +49,22 @@ def test_each_network_is_compared_with_its_own_best_peer() -> None:
         "a: trials a minute",
     ]
     assert found["a: tvm, tuned over openvino"].ratios == pytest.approx([1.0] * samples.ROUNDS)
+
+
+def test_how_much_of_the_tuned_speed_the_first_trials_have(tmp_path: Path) -> None:
+    tasks = [{"key": "a", "weight": 2}, {"key": "b", "weight": 1}, {"key": "c", "weight": 9}]
+    info = {"schema_version": suite.read_info.__globals__["SCHEMA"], "tasks": tasks}
+    (tmp_path / "session.json").write_text(json.dumps(info))
+    trials = [("a", "ok", 4.0), ("a", "failed", None), ("a", "ok", 2.0), ("b", "ok", 2.0)]
+    trials += [("b", "ok", 3.0)] * 15 + [("b", "ok", 1.0)]
+    lines = [json.dumps({"task": t, "key": "k", "status": s, "figure": f}) for t, s, f in trials]
+    (tmp_path / "trials.jsonl").write_text("\n".join(lines))
+    assert suite.shares(tmp_path) == {"guess": 5 / 10, "enough": 5 / 6}
+    row = _row("a", onnxruntime=2.0, first=2.0)
+    row.tuning = {"trials_a_minute": 300.0, "guess": 0.81, "enough": 0.96}
+    found = {result.name: result.holds for result in suite.results([row], 300)}
+    assert not found["geometric mean: the first guess of the tuned speed"]
+    assert found["geometric mean: 16 trials a kernel of the tuned speed"]
 
 
 def test_where_tvm_fails_the_bars_are_missed_and_a_peer_that_fails_is_no_best_one() -> None:

@@ -69,29 +69,43 @@ def test_every_kernel_of_a_network_has_a_record(
     assert [task["name"] for task in tasks if records.normal_key(task["key"]) not in known] == []
 
 
-@pytest.mark.skipif(TARGET.runs_here() is not None, reason=f"x86-64-v3: {TARGET.runs_here()}")
-def test_a_build_without_a_trial_is_tuned(files: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x86-64-v3", "x86-64-v4"])
+def test_a_build_without_a_trial_is_tuned(name: str, files: Path, tmp_path: Path) -> None:
+    target = targets.load(name)
+    if target.runs_here() is not None:
+        pytest.skip(f"{name}: {target.runs_here()}")
     onnx = exported(NETWORKS.STUDENT, files)
-    target = targets.Target.from_dict(wider(TARGET), where="the wider target")
+    target = targets.Target.from_dict(wider(target), where="the wider target")
     manifest = build(onnx, target, [], tmp_path / "out", stack="relax")
     assert manifest["coverage"]["tuned_share"] == 1.0, manifest["coverage"]["untuned"]
     assert manifest["check"]["max_error"] < 1e-4
 
 
-@pytest.mark.parametrize("stack", ["relax", "relay"])
-def test_no_record_that_ships_is_set_aside(stack: str) -> None:
-    folder = shipped_records(TARGET, stack)
+# The stack, the target, and how many networks were tuned.
+SHIPPED = [
+    ("relax", "x86-64-v3", len(NETWORKS.NETWORKS)),
+    ("relax", "x86-64-v4", len(NETWORKS.NETWORKS | NETWORKS.EDGE12)),
+    ("relay", "x86-64-v3", len(NETWORKS.NETWORKS)),
+]
+
+
+@pytest.mark.parametrize(("stack", "target", "_"), SHIPPED)
+def test_no_record_that_ships_is_set_aside(stack: str, target: str, _: int) -> None:
+    folder = shipped_records(targets.load(target), stack)
     assert folder is not None
+    assert folder.name == target
     assert not records.aside(folder)
     assert len(records.best([folder])) >= 100
 
 
-@pytest.mark.parametrize("stack", ["relax", "relay"])
-def test_every_tuned_kernel_of_every_network_has_a_record(stack: str) -> None:
-    folder = shipped_records(TARGET, stack)
+@pytest.mark.parametrize(("stack", "target", "networks"), SHIPPED)
+def test_every_tuned_kernel_of_every_network_has_a_record(
+    stack: str, target: str, networks: int
+) -> None:
+    folder = shipped_records(targets.load(target), stack)
     assert folder is not None
     tuned = json.loads((folder / records.SIDECAR).read_text())
-    assert len(tuned["models"]) == len(NETWORKS.NETWORKS)
+    assert len(tuned["models"]) == networks
     known = records.best([folder])
     tasks = [task for task in tuned["tasks"] if task["trials"] > 0]
     assert [task["name"] for task in tasks if records.normal_key(task["key"]) not in known] == []

@@ -433,15 +433,17 @@ def test_compacting_into_the_folder_itself_leaves_one_kind_of_workloads(tmp_path
 def test_the_compacted_sidecar_counts_the_trials_of_all_folders(tmp_path: Path) -> None:
     a = write(tmp_path / "a", [(1, 1, 3e-6)])
     b = write(tmp_path / "b", [(2, 1, 5e-6)])
-    info = {"stack": "relax", "tasks": [{"key": "0x1"}, {"key": TWO}, {"key": "0x3"}]}
+    info = {"stack": "relax", "models": ["m"], "tasks": [{"key": "0x1"}, {"key": TWO}]}
     (a / records.SIDECAR).write_text(json.dumps(info))
-    (b / records.SIDECAR).write_text("{}")
+    more = {"stack": "no", "models": ["m", "n"], "tasks": [{"key": ONE}, {"key": "0x3"}]}
+    (b / records.SIDECAR).write_text(json.dumps(more))
     for folder, tasks in ((a, ["0x1", ONE]), (b, ["0x1", "2"])):
         for task in tasks:
             records.append_line(folder / records.TRIALS, {"task": task})
     records.compact([a, b], tmp_path / "out")
     found = json.loads((tmp_path / "out" / records.SIDECAR).read_text())
     assert found["stack"] == "relax"
+    assert found["models"] == ["m", "n"]
     assert [task["trials"] for task in found["tasks"]] == [3, 1, 0]
 
 

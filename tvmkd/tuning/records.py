@@ -326,8 +326,9 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
     """Writes the ``keep`` best records of each workload into the folder ``out``.
 
     Reads and writes JSON only. The native files in ``out`` are replaced (MetaSchedule's workloads
-    packed with gzip, see `read_lines`), the sidecar of the first folder is copied with the number
-    of trials behind each task. Returns the number of records written.
+    packed with gzip, see `read_lines`). The sidecar is that of the first folder, with the models
+    and tasks of all, and the number of trials behind each task. Returns the number of records
+    written.
     """
     grouped = best(folders)
     out = Path(out)
@@ -343,9 +344,15 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
         write_bytes(_packed(out / WORKLOADS), packed)
         (out / WORKLOADS).unlink(missing_ok=True)
         write_bytes(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
-    sidecar = Path(folders[0]) / SIDECAR if folders else None
-    if sidecar is not None and sidecar.exists():
-        info = json.loads(read_text(sidecar))
+    sidecars = [Path(folder) / SIDECAR for folder in folders]
+    infos = [json.loads(read_text(path)) for path in sidecars if path.exists()]
+    if infos:
+        info = infos[0]
+        for other in infos[1:]:
+            models, tasks = info.setdefault("models", []), info.setdefault("tasks", [])
+            models += [each for each in other.get("models", []) if each not in models]
+            known = {normal_key(task["key"]) for task in tasks}
+            tasks += [t for t in other.get("tasks", []) if normal_key(t["key"]) not in known]
         counts = Counter(
             normal_key(line["task"])
             for folder in folders
