@@ -21,6 +21,9 @@ def test_every_kernel_is_in_the_table_with_what_is_known_of_it(tmp_path: Path) -
     assert "m.onnx: 0.1 ms, most of it in conv&lt;1&gt; (80%)" in text
     assert "n0, n1 and 1 more" in text
     assert "1 kernels: their outputs are no tensors of the model" in text
+    assert "between kernels: other" not in text
+    slow = dataclasses.replace(MADE, kernels=[CONV, dataclasses.replace(REST, us=20.0)])
+    assert "20% of a run lie between kernels: other processes use the CPUs" in page.render(slow)
     assert "Roofline" in text
     conv, step, _ = page.table(MADE).rows
     assert [cell.text for cell in conv.cells] == [

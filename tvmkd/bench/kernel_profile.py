@@ -45,6 +45,10 @@ class Kernel:
     starts_us: list[float] = field(default_factory=list)
 
 
+MOST_BETWEEN = 0.15
+"""Share of a run outside the kernels up to which it is the virtual machine's, on an idle CPU."""
+
+
 @dataclass(frozen=True)
 class KernelProfile:
     """A profile.
@@ -65,6 +69,17 @@ class KernelProfile:
     peer_us: float
     peer_other_us: float
     roofline: Roofline
+
+    @property
+    def warning(self) -> str:
+        """What makes the figures doubtful, for people; else empty."""
+        between = sum(kernel.us for kernel in self.kernels if kernel.name == BETWEEN)
+        if between <= MOST_BETWEEN * self.run_us:
+            return ""
+        return (
+            f"{between / self.run_us:.0%} of a run lie between kernels: other processes use the "
+            "CPUs; profile again when they do not"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe."""

@@ -105,6 +105,7 @@ def summary(profile: KernelProfile) -> str:
         f"a run: {profile.run_us / 1e3:.3f} ms; ONNX Runtime's nodes: {profile.peer_us / 1e3:.3f} "
         f"ms, of which {profile.peer_other_us / 1e3:.3f} ms belong to no kernel; {limits.threads} "
         f"threads reach {limits.gflops:.0f} GFLOP/s and read {limits.gbps:.1f} GB/s"
+        + (f"\n{profile.warning}" if profile.warning else "")
     )
 
 

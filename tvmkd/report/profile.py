@@ -43,7 +43,7 @@ def render(profile: KernelProfile) -> str:
             )
         )
     missing = sum(not kernel.nodes for kernel in profile.kernels if kernel.name != BETWEEN)
-    notes = []
+    notes = [Note(profile.warning)] if profile.warning else []
     if missing:
         text = f"{missing} kernels: their outputs are no tensors of the model, so that their ONNX "
         notes.append(Note(text + "nodes are not known"))
