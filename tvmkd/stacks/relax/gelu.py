@@ -65,12 +65,12 @@ def _factors(value: Any, values: Mapping[Any, Any], depth: int, whole: Any = ())
 
 def _of_distribution(expr: Any, values: Mapping[Any, Any]) -> Any | None:
     """The ``x`` of ``1 + erf(x / sqrt(2))``, or None."""
-    total = values.get(expr) if isinstance(expr, relax.Var) else None
+    total: Any = values.get(expr) if isinstance(expr, relax.Var) else None
     if operator(total) != "relax.add":
         return None
     for one, other in (total.args, total.args[::-1]):
         if number(one) == 1.0 and isinstance(other, relax.Var):
-            function = values.get(other)
+            function: Any = values.get(other)
             scaled = function.args[0] if operator(function) == "relax.erf" else None
             return _halved(values.get(scaled)) if isinstance(scaled, relax.Var) else None
     return None

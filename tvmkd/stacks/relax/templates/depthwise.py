@@ -55,7 +55,7 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     if cpu.lanes < min(widths) and channels % cpu.lanes == 0:
         widths.append(cpu.lanes)
     padded = p.named(sch, PAD)
-    pads = ("row", "ahead", "inline") if padded is not None else ("none",)
+    pads: tuple[str, ...] = ("row", "ahead", "inline") if padded is not None else ("none",)
     if padded is not None and p.repeats(sch, padded) > 1:
         pads = ("row", "ahead")  # each tap would load each value of a vector
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
