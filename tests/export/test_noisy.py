@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from tvmkd.base.onnx_runtime import open_session
 from tvmkd.export.noisy import noisy
@@ -62,6 +63,23 @@ def test_a_convolution_that_winograd_may_compute_moves_by_what_is_near() -> None
     assert found[0, 0] > 1e-5, "two pixels from the bright one"
     # In any other convolution only the nine sums move that the pixel is part of.
     assert (noise(dilations=[2, 2]) > 0).sum() == 9
+
+
+def test_scales_of_a_resize_are_no_data() -> None:
+    model = models.model(
+        [
+            models.node(
+                "Constant", "", "s", value=numpy_helper.from_array(np.float32([1, 1, 2, 2]))
+            ),
+            models.node("Resize", "x  s", "y", mode="linear"),
+        ],
+        [models.value("x", models.FLOAT, [1, 2, 5, 5])],
+        [models.value("y", models.FLOAT)],
+    )
+    model.graph.node[1].input[:] = ["x", "", "s"]
+    plain, shaken = moved(model, rng.standard_normal((1, 2, 5, 5)).astype(np.float32))
+    assert plain.shape == shaken.shape == (1, 2, 10, 10)
+    assert 0 < np.abs(plain - shaken).max() < 1e-5
 
 
 def test_another_draw_is_other_noise() -> None:

@@ -34,7 +34,7 @@ def made(weight: tuple[int, ...], size: int = 8, **more: Any) -> tuple[list[str]
     with builder.function("main", [x]):
         with builder.dataflow():
             result = convolution.convolution(
-                builder, image, np.ones(weight, np.float32), given, [size, size]
+                builder, image, np.ones(weight, np.float32), given, [size, size], 8
             )
             out = builder.emit_output(x if result is None else result)
         builder.emit_func_output(out)
@@ -76,7 +76,7 @@ def test_which_products_of_computed_matrices_are_packed(
     )
     with builder.function("main", [x, y]):
         with builder.dataflow():
-            found = convolution.batch_matmul(builder, x, y, out)
+            found = convolution.batch_matmul(builder, x, y, out, 8)
             result = builder.emit_output(x if found is None else found)
         builder.emit_func_output(result)
     assert (found is not None) == ours
