@@ -1,4 +1,4 @@
-"""Runs in the emulated system: loads kernels and calls each when it is told to.
+"""The program in the emulated system that loads a kernel and calls it, for each line it reads.
 
 Each line of standard input is ``{"library", "args": [[dtype, shape], ...]}``. The kernel is loaded
 and called once, which touches its memory; the answer is ``{"output"}``, two numbers that stand for

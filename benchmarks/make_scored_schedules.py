@@ -166,7 +166,7 @@ class Maker:
 
 
 def alike(got: list[float], wanted: list[float]) -> bool:
-    """Whether two outputs are the same, from what the guest says of them."""
+    """Whether two outputs agree, by the figures that the emulated program printed of them."""
     return all(
         abs(a - b) <= SAME * max(abs(wanted[-1]), 1e-6) for a, b in zip(got, wanted, strict=True)
     )

@@ -6,9 +6,10 @@ import numpy as np
 from in_tvm import INSIDE, inside
 
 if INSIDE:
+    from relax_graphs import module
     from tvm import relax
 
-    from tvmkd.stacks.relax.expressions import bounds, number, variables
+    from tvmkd.stacks.relax.expressions import bounds, dataflow, number, operator, variables
 
 
 @inside("relax")
@@ -34,3 +35,16 @@ def test_the_variables_of_an_expression_as_often_as_it_reads_them() -> None:
     found = variables(call)
     assert [var.same_as(x) for var in found] == [True, False, True]
     assert variables(relax.const(1.0)) == []
+
+
+@inside("relax")
+def test_the_bindings_of_one_dataflow_block() -> None:
+    mod = module([(3,)], lambda x: relax.op.exp(relax.BlockBuilder.current().emit(relax.op.abs(x))))
+    bindings = dataflow(mod)
+    assert bindings is not None
+    assert [operator(binding.value) for binding in bindings[:2]] == ["relax.abs", "relax.exp"]
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType([3], "float32"))
+    with builder.function("main", [x]):
+        builder.emit_func_output(builder.emit(relax.op.abs(x)))
+    assert dataflow(builder.get()) is None

@@ -10,6 +10,14 @@ from tvm import relax
 from tvm.ir.expr import GenericConst
 
 
+def dataflow(mod: tvm.IRModule) -> list[Any] | None:
+    """The bindings of ``main``; None: it is not one dataflow block."""
+    blocks = mod["main"].body.blocks
+    if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
+        return None
+    return list(blocks[0].bindings)
+
+
 def operator(value: Any) -> str:
     """The name of the operator that is called; empty: it is no such call."""
     known = isinstance(value, tvm.ir.Call) and isinstance(value.op, tvm.ir.Op)

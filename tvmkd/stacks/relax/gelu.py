@@ -14,7 +14,7 @@ import tvm
 from tvm import ir, relax, te, tirx
 from tvm.target import Target
 
-from tvmkd.stacks.relax.expressions import number, operator, sizes
+from tvmkd.stacks.relax.expressions import dataflow, number, operator, sizes
 from tvmkd.stacks.relax.replaced import replaced
 from tvmkd.stacks.relax.vector_math import WHOLE_GELU
 
@@ -24,10 +24,10 @@ SAME = 1e-5
 
 def gelu(mod: tvm.IRModule) -> tvm.IRModule:
     """Rewrites ``main`` with ``relax.nn.gelu``; a module without one stays as it is."""
-    blocks = mod["main"].body.blocks
-    if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
+    bindings = dataflow(mod)
+    if bindings is None:
         return mod
-    values = {binding.var: binding.value for binding in blocks[0].bindings}
+    values = {binding.var: binding.value for binding in bindings}
     found = {var: _argument(value, values) for var, value in values.items()}
     return replaced(mod, {v: relax.op.nn.gelu(x) for v, x in found.items() if x is not None})
 
@@ -54,7 +54,7 @@ def _argument(value: Any, values: Mapping[Any, Any]) -> Any | None:
 
 
 def _factors(value: Any, values: Mapping[Any, Any], depth: int, whole: Any = ()) -> list[Any]:
-    """The factors of a product of products, but for those in ``whole``."""
+    """The factors of a product; a factor in ``whole`` stays whole, others are products again."""
     value_of = values.get(value, value) if isinstance(value, relax.Var) else value
     if any(value.same_as(each) for each in whole) or not depth:
         return [value]

@@ -17,7 +17,7 @@ from tvm import relax
 from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import convolution, kernels
-from tvmkd.stacks.relax.expressions import constant, sizes
+from tvmkd.stacks.relax.expressions import constant, dataflow, sizes
 
 RANKS = (3, 4, 5)
 """Batch, channels, and one to three spatial axes."""
@@ -50,9 +50,8 @@ def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModul
     Args:
         widest: floats in a register of the target.
     """
-    main = mod["main"]
-    blocks = main.body.blocks
-    if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
+    main, bindings = mod["main"], dataflow(mod)
+    if bindings is None:
         return mod
     others = tvm.IRModule(
         {name: func for name, func in mod.functions.items() if name.name_hint != "main"},
@@ -63,7 +62,7 @@ def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModul
     with builder.function("main", list(main.params), attrs=attrs):
         with builder.dataflow():
             rewrite = _Rewrite(builder, widest)
-            for binding in blocks[0].bindings:
+            for binding in bindings:
                 rewrite.binding(binding)
             result = builder.emit_output(rewrite.first(main.body.body))
         builder.emit_func_output(result)

@@ -1,4 +1,4 @@
-"""Tables of 256 bytes: what a function of one quantised number is, whatever it computes.
+"""Tables of 256 bytes: a function of one quantised number as its result for each value.
 
 A table is looked up with shuffles of registers where the CPU has them: four for 16 bytes on
 AArch64, two for 64 with AVX-512 VBMI, and 16 with 15 selections for 32 with AVX2. Elsewhere each
@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import ir, relax, te, tirx
-from tvm.ir import op as operators
 from tvm.target import Target, codegen
 from tvm.tirx import register_intrin_lowering
 
 from tvmkd.stacks.relax.expressions import constant
+from tvmkd.stacks.relax.vector_math import new_operator
 
 SIZE = 256
 PREFIX = "tvmkd.lookup_"
@@ -175,16 +175,8 @@ def _lower(how: str, call: ir.Call) -> Any:
     return tirx.reinterpret(f"{kind}x{every}", result)
 
 
-def _register(names: Sequence[str]) -> None:
-    for how in names:
-        name = PREFIX + how
-        operators._ffi_api.RegisterOp(name, "A table of 256 bytes and an index.")
-        operators.register_op_attr(name, "TVectorizable", True)
-        operators.register_op_attr(name, "TCallEffectKind", int(tirx.CallEffectKind.Pure.value))
-        operators.register_op_attr(name, "TScriptPrinterName", name)
-
-
-_register(list(_BODIES))
+for _how in _BODIES:
+    new_operator(PREFIX + _how, "A table of 256 bytes and an index.")
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import quantized_kernels as kernels
 from tvmkd.stacks.relax.dot_products import EACH, PLAIN, Dot, available, exact, select
-from tvmkd.stacks.relax.expressions import bounds, constant, operator, sizes, variables
+from tvmkd.stacks.relax.expressions import bounds, constant, dataflow, operator, sizes, variables
 from tvmkd.stacks.relax.kernels import FUSABLE
 from tvmkd.stacks.relax.layout import to_first, to_last
 from tvmkd.stacks.relax.quantized_tensor import BYTES, Low
@@ -41,10 +41,10 @@ MOVES = {
 
 def integers(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     """Rewrites ``main``; an imported module without quantised tensors stays as it is."""
-    blocks = mod["main"].body.blocks
-    if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
+    bindings = dataflow(mod)
+    if bindings is None:
         return mod
-    names = {operator(binding.value) for binding in blocks[0].bindings}
+    names = {operator(binding.value) for binding in bindings}
     if "relax.dequantize" not in names:
         return mod
     main = mod["main"]
@@ -52,8 +52,8 @@ def integers(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
     builder = relax.BlockBuilder(tvm.IRModule(others, attrs=mod.attrs))
     with builder.function("main", list(main.params), attrs=dict(main.attrs or {})):
         with builder.dataflow():
-            rewrite = _Rewrite(builder, target, blocks[0].bindings, main.body.body)
-            for binding in blocks[0].bindings:
+            rewrite = _Rewrite(builder, target, bindings, main.body.body)
+            for binding in bindings:
                 rewrite.binding(binding.var, binding.value)
             result = builder.emit_output(rewrite.plain(main.body.body))
         builder.emit_func_output(result)

@@ -15,7 +15,7 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvmkd.stacks.relax.expressions import constant, number, operator, sizes
+from tvmkd.stacks.relax.expressions import constant, dataflow, number, operator, sizes
 from tvmkd.stacks.relax.lookup import SIZE
 from tvmkd.stacks.relax.quantized_tensor import BYTES
 from tvmkd.stacks.relax.replaced import replaced
@@ -60,10 +60,10 @@ class _NotOne(Exception):
 
 def tables(mod: tvm.IRModule) -> tvm.IRModule:
     """Rewrites ``main``; a module without such functions stays as it is."""
-    blocks = mod["main"].body.blocks
-    if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
+    bindings = dataflow(mod)
+    if bindings is None:
         return mod
-    return replaced(mod, _Functions(blocks[0].bindings).found)
+    return replaced(mod, _Functions(bindings).found)
 
 
 class _Functions:

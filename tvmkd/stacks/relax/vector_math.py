@@ -268,15 +268,15 @@ def _lower(call: Any) -> Any:
     return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
 
 
-def _register() -> None:
-    operators._ffi_api.RegisterOp(WHOLE_GELU, "GELU of a float32.")
-    operators.register_op_attr(WHOLE_GELU, "TVectorizable", True)
-    effect = int(tirx.CallEffectKind.Pure.value)
-    operators.register_op_attr(WHOLE_GELU, "TCallEffectKind", effect)
-    operators.register_op_attr(WHOLE_GELU, "TScriptPrinterName", WHOLE_GELU)
+def new_operator(name: str, description: str) -> None:
+    """Makes an operator of TIR that has no effects and can be vectorised."""
+    operators._ffi_api.RegisterOp(name, description)
+    operators.register_op_attr(name, "TVectorizable", True)
+    operators.register_op_attr(name, "TCallEffectKind", int(tirx.CallEffectKind.Pure.value))
+    operators.register_op_attr(name, "TScriptPrinterName", name)
 
 
-_register()
+new_operator(WHOLE_GELU, "GELU of a float32.")
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,28 @@ def check_members(
         for member, output in zip(members, found, strict=True):
             error = np.abs(output - wanted).max() / np.abs(wanted).max()
             assert error < 1e-5, member.config
+
+
+def of_members(mod: Any, space: Any) -> dict[str, Any]:
+    """A kernel as it is, and as the first, the middle and the last schedule make it: by symbol."""
+    members = [space.member(number) for number in (0, space.size // 2, space.size - 1)]
+    mods = [mod, *(member.schedule.mod for member in members if member is not None)]
+    return {
+        f"k{number}": each["main"].with_attr("global_symbol", f"k{number}")
+        for number, each in enumerate(mods)
+    }
+
+
+def check_same(library: Any, symbols: Iterable[str], arrays: list[np.ndarray]) -> None:
+    """All functions give the same last argument as the first, and no dull one."""
+    found = []
+    for symbol in symbols:
+        tensors = [tvm.runtime.tensor(array) for array in arrays]
+        library[symbol](*tensors)
+        found.append(tensors[-1].numpy())
+    assert len(np.unique(found[0])) > 20
+    for each in found[1:]:
+        np.testing.assert_array_equal(each, found[0])
 
 
 def run(mods: list[Any]) -> list[np.ndarray]:

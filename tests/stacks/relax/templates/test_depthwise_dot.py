@@ -67,13 +67,8 @@ def test_members_compute_what_the_kernel_does(
     space = template_for(mod, Cpu(2))
     assert space is not None
     assert space.size is not None
-    members = [space.member(number) for number in (0, space.size // 2, space.size - 1)]
-    mods = [mod, *(member.schedule.mod for member in members if member is not None)]
-    assert len(mods) == 4
-    functions = {
-        f"k{number}": each["main"].with_attr("global_symbol", f"k{number}")
-        for number, each in enumerate(mods)
-    }
+    functions = cases.of_members(mod, space)
+    assert len(functions) == 4
     library = compiled(tvm.IRModule(functions), target)
     rng = np.random.default_rng(0)
     infos = ArgInfo.from_prim_func(mod["main"])
@@ -85,14 +80,7 @@ def test_members_compute_what_the_kernel_does(
         np.full(shapes[3], 3e-3, np.float32),
         np.zeros(shapes[4], np.uint8),
     ]
-    found = []
-    for symbol in functions:
-        tensors = [tvm.runtime.tensor(array) for array in arrays]
-        library[symbol](*tensors)
-        found.append(tensors[-1].numpy())
-    assert len(np.unique(found[0])) > 20
-    for each in found[1:]:
-        np.testing.assert_array_equal(each, found[0])
+    cases.check_same(library, functions, arrays)
 
 
 @inside("relax")

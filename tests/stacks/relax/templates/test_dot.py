@@ -47,13 +47,8 @@ def test_members_compute_what_the_kernel_does(kernel: str) -> None:
     space = template_for(mod, Cpu(2))
     assert space is not None
     assert space.size is not None
-    members = [space.member(number) for number in (0, space.size // 2, space.size - 1)]
-    mods = [mod, *(member.schedule.mod for member in members if member is not None)]
-    assert len(mods) > 2
-    functions = {
-        f"k{number}": each["main"].with_attr("global_symbol", f"k{number}")
-        for number, each in enumerate(mods)
-    }
+    functions = cases.of_members(mod, space)
+    assert len(functions) > 2
     library = compiled(tvm.IRModule(functions), AVX2)
     rng, arrays = np.random.default_rng(0), []
     for number, info in enumerate(ArgInfo.from_prim_func(mod["main"])):
@@ -67,14 +62,7 @@ def test_members_compute_what_the_kernel_does(kernel: str) -> None:
         else:
             limits = np.iinfo(dtype)
             arrays.append(rng.choice([limits.min, 9, limits.max], shape).astype(dtype))
-    found = []
-    for symbol in functions:
-        tensors = [tvm.runtime.tensor(array) for array in arrays]
-        library[symbol](*tensors)
-        found.append(tensors[-1].numpy())
-    assert len(np.unique(found[0])) > 20
-    for each in found[1:]:
-        np.testing.assert_array_equal(each, found[0])
+    cases.check_same(library, functions, arrays)
 
 
 @inside("relax")

@@ -56,13 +56,11 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
         widths.append(cpu.lanes)
     padded = p.named(sch, PAD)
     pads: tuple[str, ...] = ("row", "ahead", "inline") if padded is not None else ("none",)
-    if padded is not None and p.repeats(sch, padded) > 1:
-        pads = ("row", "ahead")  # each tap would load each value of a vector
+    if padded is not None and (p.repeats(sch, padded) > 1 or widths[0] % 4):
+        # Each tap would load each value of a vector, or take it apart for the condition.
+        pads = ("row", "ahead")
     tiles = itertools.product(widths, p.divisors(columns, 14), p.divisors(rows, 4))
     found = []
-    if widths[0] % 4:
-        # Under a condition, LLVM takes such a vector apart.
-        pads = tuple(pad for pad in pads if pad != "inline")
     for (width, c, r), pad, order in itertools.product(tiles, pads, ("rows", "channels")):
         registers = r * c * math.ceil(width / cpu.lanes)
         if registers > most or (pad == "row" and order == "channels"):

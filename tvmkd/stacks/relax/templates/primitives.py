@@ -111,34 +111,32 @@ def vector_width(extent: int) -> int:
     return extent if extent <= MAX_VECTOR else max(divisors(extent, MAX_VECTOR))
 
 
+def _constants_against(sch: s_tir.Schedule, block: Any, kind: type) -> list[int]:
+    """The constants that a block's last axis is compared with, or divided by: see ``kind``."""
+    axis = sch.get(block).iter_vars[-1]
+    found: list[int] = []
+
+    def look(node: Any) -> None:
+        if node.a.same_as(axis.var) and isinstance(node.b, tirx.IntImm):
+            found.append(int(node.b.value))
+
+    structural_walk(sch.get(block).body, (kind, look))
+    return found
+
+
 def alike(sch: s_tir.Schedule, block: Any) -> int:
     """How many neighbours on a block's last axis are treated alike: all of them, or those between
     the conditions of a concatenation (`tvmkd.stacks.relax.concatenation`).
     """
-    axis = sch.get(block).iter_vars[-1]
-    found = int(axis.dom.extent)
-
-    def compared(node: Any) -> None:
-        nonlocal found
-        if node.a.same_as(axis.var) and isinstance(node.b, tirx.IntImm):
-            found = math.gcd(found, int(node.b.value))
-
-    structural_walk(sch.get(block).body, (tirx.LT, compared))
-    return found
+    extent = int(sch.get(block).iter_vars[-1].dom.extent)
+    return math.gcd(extent, *_constants_against(sch, block, tirx.LT))
 
 
 def repeats(sch: s_tir.Schedule, block: Any) -> int:
     """How many neighbours on a block's last axis read the same value (``x[..., c // 2]``)."""
-    axis = sch.get(block).iter_vars[-1]
-    found = 1
-
-    def divided(node: Any) -> None:
-        nonlocal found
-        if node.a.same_as(axis.var) and isinstance(node.b, tirx.IntImm):
-            found = int(node.b.value)
-
-    structural_walk(sch.get(block).body, (tirx.FloorDiv, divided))
-    return found if int(axis.dom.extent) % found == 0 else 1
+    extent = int(sch.get(block).iter_vars[-1].dom.extent)
+    *_, found = 1, *_constants_against(sch, block, tirx.FloorDiv)
+    return found if extent % found == 0 else 1
 
 
 def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
@@ -210,7 +208,7 @@ def share(sch: s_tir.Schedule, loops: Sequence[Any], *, parallel: bool) -> Any:
         count += 1
     shared = sch.fuse(*loops[:count]) if count > 1 else loops[0]
     sch.parallel(shared)
-    return loops[-1] if 0 < count < len(loops) else shared
+    return loops[-1] if count < len(loops) else shared
 
 
 def spread(sch: s_tir.Schedule, block: Any, *, parallel: bool, width: int | None = None) -> None:
