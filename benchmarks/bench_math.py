@@ -38,38 +38,38 @@ def activated(name: str, value: Any) -> Any:
     """ReLU, SiLU or GELU of a tensor."""
     from tvm import te, tirx
 
-    zero, one, half = (tirx.const(number, "float32") for number in (0, 1, 0.5))
-    root = tirx.const(0.5**0.5, "float32")
+    from tvmkd.stacks.relax.vector_math import WHOLE_GELU
+
     rules = {
-        "relu": lambda v: te.max(v, zero),
+        "relu": lambda v: te.max(v, tirx.const(0, "float32")),
         "silu": lambda v: v * tirx.sigmoid(v),
-        "gelu": lambda v: v * half * (one + tirx.erf(v * root)),
+        "gelu": lambda v: tirx.call_intrin("float32", WHOLE_GELU, v),
     }
     return te.compute(value.shape, lambda *at: rules[name](value[at]), name=name)
 
 
-def convolution(size: tuple[int, ...], activation: str) -> Any:
-    """A kernel as a library, with the first guess of its schedule."""
+def convolution(size: tuple[int, ...], activation: str, facts: dict[str, Any]) -> Any:
+    """A kernel as a library, with the first guess of its schedule for a target."""
     import tvm
     from tvm import te
 
-    from tvmkd import targets
     from tvmkd.stacks.relax import kernels
     from tvmkd.stacks.relax.stack import tvm_target
     from tvmkd.stacks.relax.templates import template_for
     from tvmkd.stacks.relax.templates.cpu import Cpu
 
     edge, inner, outer, window, stride = size
+    cpu = Cpu.of(facts)
+    lanes = kernels.lanes_for(outer, cpu.lanes)
     x = te.placeholder((1, edge, edge, inner), name="x")
-    weight = te.placeholder((outer // 8, window, window, inner, 8), name="w")
+    weight = te.placeholder((outer // lanes, window, window, inner, lanes), name="w")
     y = kernels.convolution(x, weight, outer, [stride] * 2, [window // 2] * 4, [1, 1])
     function = te.create_prim_func([x, weight, activated(activation, y)])
     mod = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-    space = template_for(mod, Cpu())
+    space = template_for(mod, cpu)
     schedule = space.default() if space else None
     assert schedule is not None
-    target = tvm_target(targets.load("x86-64-v3").to_dict())
-    library = tvm.tirx.build(schedule.mod, target=target)
+    library = tvm.tirx.build(schedule.mod, target=tvm_target(facts))
     shapes = [[int(extent) for extent in each.shape] for each in (x, weight, y)]
     arguments = [
         tvm.runtime.tensor(np.random.default_rng(0).standard_normal(shape).astype("float32"))
@@ -78,9 +78,9 @@ def convolution(size: tuple[int, ...], activation: str) -> Any:
     return library.time_evaluator("main", tvm.cpu(), number=5, repeat=3), arguments
 
 
-def ratios(size: tuple[int, ...], rounds: int) -> dict[str, list[float]]:
+def ratios(size: tuple[int, ...], facts: dict[str, Any], rounds: int) -> dict[str, list[float]]:
     """Time over ReLU's in each round."""
-    timers = {name: convolution(size, name) for name in ("relu", "silu", "gelu")}
+    timers = {name: convolution(size, name, facts) for name in ("relu", "silu", "gelu")}
     found: dict[str, list[float]] = {"silu": [], "gelu": []}
     for _ in range(rounds):
         seconds = {name: min(timer(*args).results) for name, (timer, args) in timers.items()}
@@ -89,7 +89,7 @@ def ratios(size: tuple[int, ...], rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def alone(name: str, rounds: int) -> Result:
+def alone(name: str, facts: dict[str, Any], rounds: int) -> Result:
     """One function against ONNX Runtime's."""
     import time
 
@@ -99,14 +99,15 @@ def alone(name: str, rounds: int) -> Result:
     from scipy import special
     from tvm import s_tir, te, tirx
 
+    from tvmkd.stacks.relax.stack import tvm_target
+
     exact = {"erf": special.erf, "sigmoid": special.expit}.get(name, getattr(np, name, None))
     assert exact is not None
     a = te.placeholder((VALUES,), name="a")
     b = te.compute((VALUES,), lambda i: getattr(tirx, name)(a[i]), name="b")
     schedule = s_tir.Schedule(te.create_prim_func([a, b]).with_attr("global_symbol", "main"))
     schedule.vectorize(schedule.split(schedule.get_loops("b")[0], [None, 16])[1])
-    target = tvm.target.Target({"kind": "llvm", "mcpu": "x86-64-v3", "mtriple": "x86_64-linux-gnu"})
-    library = tvm.tirx.build(schedule.mod, target=target)
+    library = tvm.tirx.build(schedule.mod, target=tvm_target(facts))
     tensor = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [VALUES]) for n in "xy"]
     node = helper.make_node(name.capitalize(), ["x"], ["y"])
     model = helper.make_model(
@@ -152,19 +153,22 @@ def main() -> int:
     """Both tables."""
     options = parser(__doc__ or "")
     options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--target", default="host")
     args = options.parse_args()
     from tvmkd.runtime.tvm_process import import_compiler
 
     import_compiler()
+    from tvmkd import targets
     from tvmkd.stacks.relax import vector_math
 
     vector_math.install()
+    facts = targets.load(args.target).to_dict()
     results = []
     for label, size in SIZES.items():
-        for name, found in ratios(size, args.rounds).items():
+        for name, found in ratios(size, facts, args.rounds).items():
             median = statistics.median(found)
             results.append(Result(f"{label}: {name} over relu", median, BAR, ratios=found))
-    results += [alone(name, args.rounds) for name in FUNCTIONS]
+    results += [alone(name, facts, args.rounds) for name in FUNCTIONS]
     return finish(results, args.json)
 
 

@@ -28,6 +28,8 @@ LN2_HIGH, LN2_LOW = 0.693145751953125, 1.4286068203094173e-06
 EXP = [0.49999999, 0.16666519641876221, 0.041668392717838287, 0.008368780836462975,
        0.0013814462581649423]  # fmt: skip
 """(exp(r) - 1 - r) / r**2 for |r| <= ln(2) / 2."""
+SHORT_EXP = [0.499992317889212, 0.1666711446423522, 0.04189011343158258, 0.00831252504946636]
+"""The same with one term less: exp(r) within 1.05e-7 of it."""
 TANH = [-0.33333280682563782, 0.13331441581249237, -0.053739711642265320, 0.020639078691601753,
         -0.0057049779221415520]  # fmt: skip
 """(tanh(a) / a - 1) / a**2 in powers of a**2, for a <= 0.625."""
@@ -43,10 +45,11 @@ LOG = [0.33333313465118408, -0.25000008940696716, 0.20002119243144989, -0.166679
        0.067466609179973602]  # fmt: skip
 """(log(1 + r) - r + r**2 / 2) / r**3 for sqrt(1/2) - 1 <= r <= sqrt(2) - 1."""
 
-GELU = [-0.6931471824645996, -0.7978862524032593, -0.3182918429374695, -0.03640790283679962,
-        0.00492109265178442, -0.00010618672968121246, -0.00013163115363568068,
-        3.1408311770064756e-05, -3.275728204243933e-06, 1.3548462618473422e-07]  # fmt: skip
-"""The logarithm of the normal distribution's tail beyond a, for a <= 6; at 9.5 it is -47."""
+GELU = [-0.9999999823900065, -1.1511053877283097, -0.4592092191660658, -0.052484627341163104,
+        0.007029075410271551, -8.886921978068052e-05, -0.00022218751208080172,
+        5.412928517388561e-05, -5.935142298308533e-06, 2.601894759197996e-07]  # fmt: skip
+"""The logarithm to base 2 of the normal distribution's tail beyond a, for a <= 6; at 9.5 it is -63.
+The tail is off by at most 6.1e-9 or 0.03 %, whichever is more."""
 
 SINH = [1 / math.factorial(n) for n in (3, 5, 7, 9, 11)]
 """(sinh(a) / a - 1) / a**2 in powers of a**2: Taylor's, exact enough for a <= 1."""
@@ -98,11 +101,15 @@ class _Lanes:
         return tirx.reinterpret(self.floats, value)
 
     def polynomial(self, at: Any, coefficients: Sequence[float]) -> Any:
-        """Horner's scheme, lowest power first."""
-        total = self.f(coefficients[-1])
-        for factor in reversed(coefficients[:-1]):
-            total = total * at + self.f(factor)
-        return total
+        """Estrin's scheme, lowest power first: pairs side by side, where Horner's waits for each
+        product. In a kernel that bounds the time: a core looks ahead over a few elements only.
+        """
+        terms = [self.f(each) for each in coefficients]
+        while len(terms) > 1:
+            pairs = [terms[k] + terms[k + 1] * at for k in range(0, len(terms) - 1, 2)]
+            terms = [self.let(each) for each in pairs] + terms[2 * len(pairs) :]
+            at = self.let(at * at) if len(terms) > 1 else at
+        return terms[0]
 
     def power_of_two(self, exponent: Any) -> Any:
         """2**exponent for -126 <= exponent <= 127."""
@@ -110,18 +117,43 @@ class _Lanes:
 
     def reduced_exp(self, x: Any) -> tuple[Any, Any]:
         """exp(x) as ``(p, bits)``: p near 1, and in the low bits the exponent n of p * 2**n."""
-        shifted = self.let(x * self.f(1 / math.log(2)) + self.f(ROUND))
-        whole = self.let(shifted - self.f(ROUND))
-        r = self.let(x - whole * self.f(LN2_HIGH) - whole * self.f(LN2_LOW))
-        p = self.polynomial(r, [1.0, 1.0, *EXP])
+        shifted, r = self.reduced(x, 1.0)
+        # Horner's scheme takes fewer instructions: exp is mostly computed in a loop of its own.
+        p = self.f(EXP[-1])
+        for factor in (*reversed(EXP[:-1]), 1.0, 1.0):
+            p = p * r + self.f(factor)
         return self.let(p), self.let(self.bits(shifted), integer=True)
 
-    def small_exp(self, x: Any) -> Any:
-        """exp(x) for -87 <= x <= 88."""
-        p, bits = self.reduced_exp(x)
-        # Not added to the bits of p: that would turn some NaNs into numbers.
-        scale = tirx.shift_left(bits + self.i(127 - ROUND_BITS), self.i(23))
-        return p * self.floating(scale)
+    def reduced(self, x: Any, sign: float) -> tuple[Any, Any]:
+        """``(n + ROUND, r)``, where ``sign * x`` is ``n * log(2) + sign * r``."""
+        shifted = self.let(x * self.f(sign / math.log(2)) + self.f(ROUND))
+        whole = self.let(shifted - self.f(ROUND))
+        r = x - whole * self.f(sign * LN2_HIGH) - whole * self.f(sign * LN2_LOW)
+        return shifted, self.let(r)
+
+    def near_one(self, r: Any, coefficients: Sequence[float]) -> Any:
+        """1 + c0 * r + c1 * r**2 and so on: added to 1 at last, so that it is rounded once."""
+        first, *others = coefficients
+        return self.f(1) + (self.f(first) * r + r * r * self.polynomial(r, others))
+
+    def small_exp(self, x: Any, sign: float = 1.0) -> Any:
+        """exp(sign * x) for -87 <= sign * x <= 88; ``sign`` is 1 or -1."""
+        shifted, r = self.reduced(x, sign)
+        p = self.near_one(r, [c * sign**k for k, c in enumerate([1.0, *SHORT_EXP], 1)])
+        return p * self.rounded_power(shifted)
+
+    def small_exp2(self, x: Any) -> Any:
+        """2**x for -126 <= x <= 127."""
+        shifted = self.let(x + self.f(ROUND))
+        r = self.let(x - (shifted - self.f(ROUND)))
+        p = self.near_one(r, [c * math.log(2) ** k for k, c in enumerate([1.0, *SHORT_EXP], 1)])
+        return p * self.rounded_power(shifted)
+
+    def rounded_power(self, shifted: Any) -> Any:
+        """2**n, where ``shifted`` is n + `ROUND`."""
+        # Not added to the bits of what it multiplies: that would turn some NaNs into numbers.
+        bits = self.bits(shifted) + self.i(127 - ROUND_BITS)
+        return self.floating(tirx.shift_left(bits, self.i(23)))
 
 
 def _exp(on: _Lanes, x: Any) -> Any:
@@ -138,11 +170,10 @@ def _exp(on: _Lanes, x: Any) -> Any:
 
 def _sigmoid(on: _Lanes, x: Any) -> Any:
     # exp(-x) is less than half an ulp of 1 above 87, and 1 / exp(88) is below 2**-126.
-    low, high = on.f(-87.0), on.f(88.0)
-    negative = on.let(x * on.f(-1))
-    y = on.let(tirx.Select(low > negative, low, negative))
+    low, high = on.f(-88.0), on.f(87.0)
+    y = on.let(tirx.Select(low > x, low, x))
     y = on.let(tirx.Select(high < y, high, y))
-    return on.f(1) / (on.f(1) + on.small_exp(y))
+    return on.f(1) / (on.f(1) + on.small_exp(y, -1.0))
 
 
 def _half_exp(on: _Lanes, a: Any) -> tuple[Any, Any]:
@@ -202,7 +233,7 @@ def _gelu(on: _Lanes, x: Any) -> Any:
     zero, bound = on.f(0.0), on.f(9.5)
     a = _absolute(on, x)
     most = on.let(tirx.Select(bound < a, bound, a))
-    tail = on.let(on.small_exp(on.let(on.polynomial(most, GELU))))
+    tail = on.let(on.small_exp2(on.let(on.polynomial(most, GELU))))
     return tirx.Select(x < zero, zero, x) - most * tail
 
 
