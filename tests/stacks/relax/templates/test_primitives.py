@@ -141,6 +141,16 @@ def test_what_is_repeated_is_stored_several_times() -> None:
 
 
 @inside("relax")
+def test_a_reshape_is_no_repetition() -> None:
+    x = cases.tensor(4, 56, 56)
+    rows = te.compute((4, 3136), lambda i, j: x[j // 3136 + i, j % 3136 // 56, j % 56], name="rows")
+    sch = cases.schedule(x, rows)
+    assert p.repeats(sch, p.named(sch, "rows")) == 1
+    p.spread(sch, p.named(sch, "rows"), parallel=False)
+    assert loops(sch, "rows") == [(SERIAL, 4), (SERIAL, 196), (VECTORIZED, 16)]
+
+
+@inside("relax")
 def test_neighbours_between_the_conditions_of_a_concatenation() -> None:
     def found(*tensors: Any) -> int:
         sch = cases.schedule(*tensors)

@@ -132,11 +132,18 @@ def alike(sch: s_tir.Schedule, block: Any) -> int:
     return math.gcd(extent, *_constants_against(sch, block, tirx.LT))
 
 
+FEW = 8
+"""Neighbours that `repeats` counts at most: they become straight-line code."""
+
+
 def repeats(sch: s_tir.Schedule, block: Any) -> int:
-    """How many neighbours on a block's last axis read the same value (``x[..., c // 2]``)."""
+    """How many neighbours on a block's last axis read the same value (``x[..., c // 2]``); 1 where
+    they are more than `FEW`, or several numbers: whole vectors then lie between two values.
+    """
     extent = int(sch.get(block).iter_vars[-1].dom.extent)
-    *_, found = 1, *_constants_against(sch, block, tirx.FloorDiv)
-    return found if extent % found == 0 else 1
+    found = set(_constants_against(sch, block, tirx.FloorDiv))
+    one = found.pop() if len(found) == 1 else 1
+    return one if one <= FEW and extent % one == 0 else 1
 
 
 def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
