@@ -35,6 +35,14 @@ def test_nodes_between_two_kernels_belong_to_the_second_in_either_layout() -> No
     assert [call.nodes for call in calls] == [["node_c", "node_r"], ["node_a", "node_n"]]
 
 
+def test_an_identity_is_named_only_where_there_is_nothing_else() -> None:
+    graph = model(("Identity", "x", "i"), ("Conv", "i w", "c"), ("Identity", "c", "j"))
+    tensors = {"c": TENSORS["c"], "j": TENSORS["r"]}  # an Identity between layouts
+    calls = [Call([1], 2, TENSORS["c"]), Call([2], 3, TENSORS["r"])]
+    find(graph, tensors, calls)
+    assert [call.nodes for call in calls] == [["node_c"], ["node_j"]]
+
+
 def test_values_may_differ_by_rounding_and_no_more() -> None:
     for error, nodes in ((1e-5, ["node_c"]), (1e-1, [])):
         calls = [Call([1], 2, last(TENSORS["c"]) * np.float32(1 + error))]

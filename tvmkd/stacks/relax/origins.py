@@ -76,8 +76,9 @@ def find(
             continue
         if tensor not in maker:  # an input in another layout
             continue
-        nodes = _before(tensor, names, maker, taken)
-        taken.update(nodes)
+        found = _before(tensor, names, maker, taken)
+        taken.update(found)
+        nodes = [name for name in found if names[name].op_type != "Identity"] or found
         for each in (number, *inside):
             calls[each].nodes = nodes
             opened.pop(each, None)
