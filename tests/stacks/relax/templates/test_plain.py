@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from in_tvm import INSIDE, inside
 if INSIDE:
     import numpy as np
     import template_cases as cases
-    from template_cases import PARALLEL, VECTORIZED, loops, tensor
+    from template_cases import PARALLEL, UNROLLED, VECTORIZED, loops, tensor
     from tvm import topi
 
     from tvmkd.stacks.relax.templates import plain, plain_space
@@ -48,6 +49,16 @@ def test_sums_side_by_side_in_vectors() -> None:
     block = cases.names(made)[0]
     assert loops(made, block)[0] == (PARALLEL, 2)
     assert (VECTORIZED, 16) in loops(made, block)
+
+
+@inside("relax")
+def test_only_the_tile_is_straight_line_code() -> None:
+    x = tensor(1, 64, 56, 56)
+    pool = topi.nn.pool2d(x, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), "max", layout="NCHW")
+    made = cases.applied(plain, {"parallel": True, "width": 8, "tile": 4}, x, pool)
+    for block in cases.names(made):
+        unrolled = [extent for kind, extent in loops(made, block) if kind == UNROLLED]
+        assert math.prod(unrolled) <= 4
 
 
 @inside("relax")

@@ -72,7 +72,7 @@ def _reduction(sch: s_tir.Schedule, block: Any, config: dict[str, Any]) -> None:
     if tile:
         _unroll(sch, sch.get_loops(start)[-len(tile) :], vectors=width > 1)
     if width > 1:
-        _unroll(sch, sch.get_loops(copy)[1:], vectors=True)
+        _unroll(sch, sch.get_loops(copy)[-len(space) :], vectors=True)
 
 
 def _unroll(sch: s_tir.Schedule, tile: list[Any], *, vectors: bool) -> None:
