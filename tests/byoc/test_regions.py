@@ -17,14 +17,15 @@ from tvmkd.byoc import region, regions
 
 
 class Tvm:
-    """The part of ``tvm`` and of ``tvm_ffi`` that is used, and what was done with it."""
+    """The part of ``tvm_ffi`` that is used, and what was done with it."""
 
     def __init__(self, folder: Path) -> None:
         self.registered: dict[str, Any] = {}
         self.compiled: list[tuple[str, str, list[str], str]] = []
         self.loaded: list[str] = []
         self.calls: list[Any] = []
-        self.ffi = SimpleNamespace(__file__=f"{folder}/tvm_ffi/__init__.py", __version__="1.2.3")
+        self.__file__ = f"{folder}/tvm_ffi/__init__.py"
+        self.__version__ = "1.2.3"
 
     def register_global_func(self, name: str, function: Any, *, override: bool) -> None:
         assert override, "a process may install twice"
@@ -47,8 +48,7 @@ class Tvm:
 @pytest.fixture
 def tvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tvm]:
     fake = Tvm(tmp_path)
-    monkeypatch.setitem(sys.modules, "tvm", fake)
-    monkeypatch.setitem(sys.modules, "tvm_ffi", fake.ffi)
+    monkeypatch.setitem(sys.modules, "tvm_ffi", fake)
     monkeypatch.setattr(native, "library", fake.library)
     monkeypatch.setattr(ctypes, "CDLL", fake.loaded.append)
     regions._native.cache_clear()
@@ -57,7 +57,7 @@ def tvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tvm]:
 
 
 def test_installing_registers_both_functions_and_compiles_nothing(tvm: Tvm) -> None:
-    regions.install(tvm)
+    regions.install(tvm, list)
     assert set(tvm.registered) == {regions.LOADER, regions.OPEN}
     assert tvm.compiled == []
 
@@ -69,15 +69,14 @@ def test_what_runs_a_region_makes_tensors_of_this_tvm(
         return array
 
     given: list[object] = []
-    monkeypatch.setattr(tvm, "runtime", SimpleNamespace(tensor=tensor), raising=False)
     monkeypatch.setattr(region, "open_region", lambda *args: given.extend(args))
-    regions.install(tvm)
+    regions.install(tvm, tensor)
     tvm.registered[regions.OPEN](b"bytes")
     assert given == [b"bytes", tensor]
 
 
 def test_a_tvm_without_such_libraries_is_left_alone() -> None:
-    regions.install(SimpleNamespace())
+    regions.install(SimpleNamespace(), list)
 
 
 def test_the_first_region_compiles_the_module_against_the_tvm_ffi_that_is_here(
@@ -88,7 +87,7 @@ def test_the_first_region_compiles_the_module_against_the_tvm_ffi_that_is_here(
     flags = ["-std=c++17", "-isystem", f"{root}/include", f"-L{root}/lib", "-ltvm_ffi"]
     assert tvm.compiled == [("region.cc", "c++", flags, "1.2.3")]
     assert tvm.loaded == ["/cache/region.so"]
-    regions.install(tvm)
+    regions.install(tvm, list)
     assert tvm.registered[regions.LOADER](b"saved") == "result of tvmkd.region.load"
     assert tvm.calls == [
         ("tvmkd.region.make", "conv_0", b"bytes"),
@@ -107,7 +106,7 @@ def test_a_new_region_opens_at_its_first_call_a_loaded_one_at_once() -> None:
         opened.append(bytes(data))
         return lambda value: value + len(data)
 
-    regions.install(tvm)
+    regions.install(tvm, tvm.runtime.tensor)
     tvm.register_global_func(regions.OPEN, open_region, override=True)
     made = regions.make("conv_0", b"a\0b")
     assert opened == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +35,17 @@ def test_an_unknown_stack_is_wrong_usage(library: Path) -> None:
         programs.open_program("glow", library, PAIR)
 
 
-def test_a_process_that_only_runs_libraries_needs_no_compiler(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("TVM_USE_RUNTIME_LIB", "0")
-    with programs.without_compiler("relay"):
-        assert os.environ["TVM_USE_RUNTIME_LIB"] == "0"
-    with programs.without_compiler("relax"):
-        assert os.environ["TVM_USE_RUNTIME_LIB"] == "1"
-    assert os.environ["TVM_USE_RUNTIME_LIB"] == "0"
-    monkeypatch.delenv("TVM_USE_RUNTIME_LIB")
-    with programs.without_compiler("relax"):
-        pass
-    assert "TVM_USE_RUNTIME_LIB" not in os.environ
+def test_a_library_runs_without_the_package_of_the_compiler(library: Path) -> None:
+    code = (
+        "import sys, pathlib, numpy as np; from tvmkd.base.manifest import TensorSpec;"
+        "from tvmkd.runtime import programs; programs.preload('relax');"
+        f"specs = [TensorSpec(**spec) for spec in {[spec.model_dump() for spec in PAIR]}];"
+        f"program = programs.open_program('relax', pathlib.Path({str(library)!r}), specs);"
+        "program.run([np.ones(spec.shape, spec.dtype) for spec in specs]);"
+        "print([name for name in ('tvm', 'torch', 'cuda.bindings.driver') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_subprocess_gives_the_same_outputs(library: Path) -> None:

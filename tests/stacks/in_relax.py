@@ -22,7 +22,7 @@ from tvmkd.byoc import region, regions
 from tvmkd.stacks.relax import importer, offload, onnx_operators, tensorrt, to_onnx
 import graphs
 TARGET = targets.load("host").to_dict()
-regions.install(tvm)
+regions.install(tvm, tvm.runtime.tensor)
 
 def machine(mod, path):
     target = tvm.target.Target(TARGET["tvm"])

@@ -28,6 +28,7 @@ from tvmkd.boards.facts import facts, telemetry
 from tvmkd.boards.listening import listen_for_ever
 from tvmkd.boards.tracker import listen
 from tvmkd.byoc import regions
+from tvmkd.runtime import relax_runtime
 from tvmkd.runtime.tvm_process import import_runtime, register
 
 LEAVE_SECONDS = 0.5  # what a session may take to end by itself once its client has left
@@ -160,7 +161,7 @@ def serve(
     """
     sock = listen(host, port)
     tvm = import_runtime()
-    regions.install(tvm)
+    regions.install(tvm, relax_runtime.tensor)
     functions = {"facts": lambda: facts(delay), "telemetry": telemetry}
     for name, function in functions.items():
         register(tvm, f"tvmkd.board.{name}", functools.partial(_answer, function))

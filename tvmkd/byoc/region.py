@@ -326,12 +326,24 @@ def open_region(
             made = [tensor(array) for array in arrays]
             return made if len(made) > 1 else made[0]
         for array, place in zip(arrays, places, strict=True):
-            place.copyfrom(array)
+            _write(place, array)
         return None
 
     # TVM releases the function together with its module.
     weakref.finalize(run, kept.close)
     return run
+
+
+def _write(tensor: Any, array: np.ndarray) -> None:
+    """Writes into a TVM tensor."""
+    try:
+        place = np.from_dlpack(tensor)
+    except (TypeError, ValueError, BufferError, RuntimeError):
+        place = None
+    if place is not None and place.flags.writeable:
+        place[...] = array
+    else:
+        tensor.copyfrom(array)
 
 
 def _array(tensor: Any) -> np.ndarray:

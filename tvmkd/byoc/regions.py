@@ -31,20 +31,21 @@ def _native() -> None:
     ctypes.CDLL(os.fspath(path))
 
 
-def install(tvm: Any) -> None:
+def install(ffi: Any, tensor: Callable[[Any], Any]) -> None:
     """Lets this process load libraries with regions; compiles nothing before the first one.
 
     Args:
-        tvm: the ``tvm`` module. In the Relay generation, whose libraries have no regions, this does
-            nothing.
+        ffi: the module ``tvm`` or ``tvm_ffi``. With a ``tvm`` of the Relay generation, whose
+            libraries have no regions, this does nothing.
+        tensor: makes a TVM tensor of an array.
     """
-    if hasattr(tvm, "register_global_func"):
-        tvm.register_global_func(LOADER, _load, override=True)
+    if hasattr(ffi, "register_global_func"):
+        ffi.register_global_func(LOADER, _load, override=True)
 
         def opened(region: bytes) -> Callable[..., Any]:
-            return byoc.open_region(region, tvm.runtime.tensor)
+            return byoc.open_region(region, tensor)
 
-        tvm.register_global_func(OPEN, opened, override=True)
+        ffi.register_global_func(OPEN, opened, override=True)
 
 
 def make(symbol: str, region: bytes) -> Any:
@@ -58,13 +59,13 @@ def make(symbol: str, region: bytes) -> Any:
         MissingError: the module cannot be compiled here.
     """
     _native()
-    import tvm
+    import tvm_ffi
 
-    return tvm.get_global_func("tvmkd.region.make")(symbol, region)
+    return tvm_ffi.get_global_func("tvmkd.region.make")(symbol, region)
 
 
 def _load(saved: bytes) -> Any:
     _native()
-    import tvm
+    import tvm_ffi
 
-    return tvm.get_global_func("tvmkd.region.load")(saved)
+    return tvm_ffi.get_global_func("tvmkd.region.load")(saved)

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tvmkd.base import resources
@@ -67,10 +68,12 @@ def _copied(source: int, folder: Path) -> tuple[Path, str]:
     digest = hashlib.sha256()
     written = folder / f".{threading.get_ident()}"
     try:
-        with written.open("xb") as copy:
-            while chunk := os.read(source, 1 << 20):
-                digest.update(chunk)
+        # Hashing takes longer than copying, so the two run side by side.
+        with written.open("xb") as copy, ThreadPoolExecutor(1) as side:
+            while chunk := os.read(source, 4 << 20):
+                hashed = side.submit(digest.update, chunk)
                 copy.write(chunk)
+                hashed.result()
         name = digest.hexdigest()
         known = _copies.get(name)
         if known is None or not known.is_file():

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import importlib.util
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError
+from tvmkd.runtime import relax_runtime
 from tvmkd.runtime.program import LoadError, Program, Spec
 from tvmkd.runtime.subprocess_program import SubprocessProgram
-from tvmkd.runtime.tvm_process import torch_kept_out
-
-_RUNTIME_ONLY = "TVM_USE_RUNTIME_LIB"  # upstream reads it when tvm is imported
 
 
 def _here(stack: str) -> bool:
@@ -24,32 +19,13 @@ def _here(stack: str) -> bool:
     return bool(found and found.origin and (Path(found.origin).parent / stack).is_dir())
 
 
-@contextlib.contextmanager
-def without_compiler(stack: str) -> Iterator[None]:
-    """Inside the block this process imports a stack's TVM without its compiler, in half the time.
-
-    For a process that only runs libraries. It does not concern its children. A stack with an
-    interpreter of its own gains nothing by it: its TVM loads fast and would print a line.
-    """
-    before = os.environ.get(_RUNTIME_ONLY)
-    if not stack_registry.get(stack).own_interpreter:
-        os.environ[_RUNTIME_ONLY] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(_RUNTIME_ONLY, None)
-        if before is not None:
-            os.environ[_RUNTIME_ONLY] = before
-
-
 def preload(stack: str) -> None:
-    """Imports a stack's TVM without its compiler, so that `open_program` finds it imported.
+    """Loads the runtime of a stack, so that `open_program` finds it loaded.
 
     A stack with an interpreter of its own imports it fast, when it loads a library.
     """
     if not stack_registry.get(stack).own_interpreter:
-        with without_compiler(stack), torch_kept_out():
-            importlib.import_module("tvm")
+        relax_runtime.load()
 
 
 def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:

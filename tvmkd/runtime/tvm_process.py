@@ -22,12 +22,15 @@ from typing import Any
 from tvmkd.runtime import relay_shims, relay_threads
 
 
-class _NoTorch(importlib.abc.MetaPathFinder):
+class _KeptOut(importlib.abc.MetaPathFinder):
     # Not ``sys.modules["torch"] = None``: scipy, which xgboost imports, would use the None as a
     # module.
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = frozenset(names)
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        if fullname == "torch":
-            raise ModuleNotFoundError("torch is kept out of compiler processes", name=fullname)
+        if fullname in self.names:
+            raise ModuleNotFoundError(f"{fullname} is kept out of this import", name=fullname)
 
 
 def without_torch() -> None:
@@ -36,20 +39,17 @@ def without_torch() -> None:
     ``tvm_ffi`` imports torch if it is installed: 500 MB and several seconds in every process that
     only compiles or times a kernel.
     """
-    if not any(isinstance(finder, _NoTorch) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _NoTorch())
+    if not any(isinstance(finder, _KeptOut) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _KeptOut({"torch"}))
 
 
 @contextlib.contextmanager
-def torch_kept_out() -> Iterator[None]:
-    """As `without_torch`, but inside the block only: the process may import torch later.
+def kept_out(*names: str) -> Iterator[None]:
+    """Inside the block importing these modules fails; the process may do it later.
 
-    Does nothing if torch is already imported.
+    Those that are imported already stay.
     """
-    if "torch" in sys.modules:
-        yield
-        return
-    finder = _NoTorch()
+    finder = _KeptOut(set(names).difference(sys.modules))
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -170,8 +170,7 @@ def _spawned(stack: str) -> wire.Child:
 def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     """In the child: loads the library and runs it on every sample."""
     specs = [TensorSpec(**spec) for spec in params["specs"]]
-    with programs.without_compiler(params["stack"]):
-        program = programs.open_program(params["stack"], Path(params["library"]), specs)
+    program = programs.open_program(params["stack"], Path(params["library"]), specs)
     answers = {}
     with np.load(params["inputs"]) as stored:
         for i in range(params["samples"]):

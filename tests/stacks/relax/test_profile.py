@@ -89,7 +89,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
     )
     monkeypatch.setattr(tvm_process, "without_torch", lambda: None)
     monkeypatch.setattr(tvm_process, "load_extra", lambda tvm: None)
-    monkeypatch.setattr(regions, "install", lambda tvm: None)
+    monkeypatch.setattr(regions, "install", lambda ffi, tensor: None)
     monkeypatch.setattr(call_timer, "CallTimer", Timer)
     monkeypatch.setattr(profile, "clock", lambda: Machine.clock)
     return made

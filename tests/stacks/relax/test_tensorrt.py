@@ -212,7 +212,7 @@ def test_a_fresh_process_needs_a_line_more_than_plain_tvm(artifact: Path, tmp_pa
         "import sys, numpy, tvm\n"
         "from tvm import relax\n"
         "from tvmkd.byoc import regions\n"
-        "regions.install(tvm)\n"
+        "regions.install(tvm, tvm.runtime.tensor)\n"
         "vm = relax.VirtualMachine(tvm.runtime.load_module(sys.argv[1]), tvm.cpu())\n"
         "for _ in range(2):\n"
         "    y = vm['main'](tvm.runtime.tensor(numpy.load('x.npy'))).numpy()\n"

@@ -12,7 +12,6 @@ from tvmkd import artifact
 from tvmkd.base.errors import TvmkdError
 from tvmkd.bench.engines.base import Device, Engine, Inputs
 from tvmkd.bench.spec import EngineSpec
-from tvmkd.runtime import programs
 
 if TYPE_CHECKING:
     from tvmkd.base.manifest import Manifest
@@ -36,8 +35,7 @@ class TvmEngine(Engine):
     def prepare(self, example: Inputs) -> None:
         """Loads the artifact, which verifies the hashes of its files and the machine."""
         del example
-        with programs.without_compiler(artifact.read(self.path(), verify=False).stack):
-            self.artifact = artifact.load(self.path())
+        self.artifact = artifact.load(self.path())
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
         """``artifact(*arrays)``."""

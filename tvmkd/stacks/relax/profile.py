@@ -74,7 +74,7 @@ def _profile(params: dict[str, Any], _emit: wire.Event) -> list[dict[str, Any]]:
     from tvm.runtime.vm import VirtualMachine
 
     load_extra(tvm)
-    regions.install(tvm)
+    regions.install(tvm, tvm.runtime.tensor)
     specs = params["specs"]
     real = real_samples(Path(params["inputs"]) if params["inputs"] else None, specs, most=1)
     sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
