@@ -70,6 +70,8 @@ def test_packed_tensors_are_cut():
 
 Q, K, V = (numbers(2, 3, length, 4, seed=length) for length in (4, 5, 6))
 V = np.ascontiguousarray(V[:, :, :5])
+SEEN = numbers(2, 1, 4, 5) > 0
+SEEN[..., 0] = True
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,10 @@ V = np.ascontiguousarray(V[:, :, :5])
         ([Q, K, V], {}, True),
         ([Q, K, V], {"is_causal": 1, "scale": 0.3}, True),
         ([X, KEY, VALUE], {"q_num_heads": 2, "kv_num_heads": 2}, True),
-        ([Q, K, V, numbers(4, 5)], {}, False),
+        ([Q, K, V], {"qk_matmul_output_mode": 0, "softcap": 0.0}, True),
+        ([Q, K, V, numbers(4, 5)], {}, True),
+        ([Q, K, V, SEEN], {"is_causal": 1}, True),
+        ([Q, K, V], {"softcap": 2.0}, False),
         ([Q, np.ascontiguousarray(K[:, :1]), np.ascontiguousarray(V[:, :1])], {}, False),
     ],
 )

@@ -92,21 +92,23 @@ def _hidden(site: Site, mask: str, like: str, batch: int, length: int, total: in
     return site.add("Where", [visible, yes, no])
 
 
-_KNOWN = {"is_causal", "kv_num_heads", "q_num_heads", "scale"}
+# The mode is that of an output that is not used here.
+_KNOWN = {"is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap"}
 
 
 def onnx_attention(site: Site) -> None:
-    """``Attention`` of ONNX: three products and a softmax if it has no mask and no past; other
-    forms by ONNX's own definition, which is longer.
+    """``Attention`` of ONNX: two products and a softmax if it has no past; other forms by ONNX's
+    own definition, which is longer.
 
     https://onnx.ai/onnx/operators/onnx__Attention.html
     """
     shapes = [site.sizes(index) for index in range(3)]
     heads = [site.attribute("q_num_heads"), *[site.attribute("kv_num_heads")] * 2]
     plain = (
-        not any(site.has(index) for index in range(3, 7))
+        not any(site.has(index) for index in range(4, 7))
         and not any(site.node.output[1:])
         and {entry.name for entry in site.node.attribute} <= _KNOWN
+        and not site.attribute("softcap", 0.0)
         and site.elem_type() == TensorProto.FLOAT
     )
     if not plain:
@@ -122,6 +124,15 @@ def onnx_attention(site: Site) -> None:
         function_body(site)
         return
     bias = []
+    if site.has(3):
+        mask = site.node.input[3]
+        if site.sizes(3)[-1:] != (key[2],):  # of opset 24: shorter, the rest is not seen
+            function_body(site)
+            return
+        if site.elem_type(3) == TensorProto.BOOL:
+            yes, no = (constant_like(site, value, sides[0]) for value in (0.0, -np.inf))
+            mask = site.add("Where", [mask, yes, no])
+        bias.append(mask)
     if site.attribute("is_causal", 0):
         later = np.triu(np.ones((query[2], key[2]), bool), 1)
         bias.append(constant_like(site, np.where(later, -np.inf, 0.0), sides[0]))

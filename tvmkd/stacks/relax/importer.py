@@ -18,8 +18,9 @@ from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
 from tvmkd.stacks.failed_node import failed_at
-from tvmkd.stacks.relax import folding, kernels
+from tvmkd.stacks.relax import folding
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
+from tvmkd.stacks.relax.attention import attention
 from tvmkd.stacks.relax.corrected_operators import CORRECTED
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.gelu import gelu
@@ -27,8 +28,10 @@ from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.quantized import integers
 from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
+from tvmkd.stacks.relax.reshapes import RESHAPES, JoinReshapes
 from tvmkd.stacks.relax.row_kernels import legalizations
 from tvmkd.stacks.relax.tables import tables
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 @dataclass
@@ -212,17 +215,21 @@ def simplify(mod: tvm.IRModule) -> tvm.IRModule:
     return relax.transform.FoldConstant()(folded) if folding.left(folded) else folded
 
 
-def fuse(mod: tvm.IRModule, target: tvm.target.Target, widest: int = kernels.LANES) -> tvm.IRModule:
+def fuse(mod: tvm.IRModule, target: tvm.target.Target, cpu: Cpu | None = None) -> tvm.IRModule:
     """Lowers an imported module to fused TIR kernels, channels last, with packed weights.
 
     Args:
-        widest: floats in a register of the target.
+        cpu: of the target.
     """
+    cpu = cpu or Cpu()
     lower = tvm.ir.transform.Sequential(
         [
             relax.transform.DeadCodeElimination(),
             relax.transform.CanonicalizeBindings(),
-            relax.transform.LegalizeOps(legalizations()),
+            # Reshapes last: legalizations make more of them.
+            relax.transform.LegalizeOps(legalizations(), skip_ops=RESHAPES),
+            JoinReshapes,
+            relax.transform.LegalizeOps(),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             LimitFusion,
@@ -233,4 +240,4 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target, widest: int = kernels.LAN
     )
     with target:
         mod = gelu(simplify(integers(tables(mod), target)))
-        return lower(channels_last(sums_in_float32(in_place(mod)), widest))
+        return lower(channels_last(attention(sums_in_float32(in_place(mod)), cpu), cpu.lanes))

@@ -75,7 +75,7 @@ class RelaxStack:
         )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
         cpu = Cpu.of(spec)
-        model.fused = relax_import.fuse(mod, target, cpu.lanes)
+        model.fused = relax_import.fuse(mod, target, cpu)
         return model, tasks_of(model.fused, target, cpu)
 
     def lower(self, request: LowerRequest, emit: Emit) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 
 from tvmkd.runtime.tvm_process import register_intrinsics
-from tvmkd.stacks.relax import dot_products, quantized_kernels, winograd
+from tvmkd.stacks.relax import attention_kernel, dot_products, quantized_kernels, winograd
 from tvmkd.stacks.relax import kernels as packed
 from tvmkd.stacks.relax.templates import plain_space, template_for
 from tvmkd.stacks.relax.templates.cpu import Cpu
@@ -55,6 +55,8 @@ def kind_of(mod: tvm.IRModule) -> str:
     schedule = s_tir.Schedule(mod)
     found = blocks(schedule)
     names = {schedule.get(block).name_hint for block in found}
+    if attention_kernel.SCORES in names:
+        return "attention"
     if names & {packed.DEPTHWISE, quantized_kernels.DEPTHWISE_DOT}:
         return "depthwise"
     if mod["main"].params and names & {winograd.ROWS_IN, winograd.ROWS_OUT}:

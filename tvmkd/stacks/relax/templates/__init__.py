@@ -13,6 +13,7 @@ import tvm
 from tvm import s_tir
 
 from tvmkd.stacks.relax.templates import (
+    attention,
     depthwise,
     depthwise_dot,
     dot,
@@ -28,9 +29,10 @@ from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.stacks.relax.templates.threads import with_threads
 
-RANKED = {packed: "packed", depthwise: "depthwise", dot: "dot", depthwise_dot: "depthwise_dot"}
+RANKED = {packed: "packed", depthwise: "depthwise", dot: "dot", depthwise_dot: "depthwise_dot",
+          attention: "attention"}  # fmt: skip
 """Kinds whose configurations a cost model ranks."""
-KINDS = (packed, dot, depthwise_dot, depthwise, winograd, rows, reduction, elementwise)
+KINDS = (attention, packed, dot, depthwise_dot, depthwise, winograd, rows, reduction, elementwise)
 
 
 def template_for(mod: tvm.IRModule, cpu: Cpu) -> EnumeratedSpace | None:

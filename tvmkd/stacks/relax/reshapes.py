@@ -1,0 +1,41 @@
+"""Joins reshapes that follow each other.
+
+TVM makes a view of a kernel that is one reshape. Two that it has fused are a copy: of the scores of
+an attention, or of all that a convolution writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from tvmkd.stacks.relax.expressions import dataflow, operator, sizes
+from tvmkd.stacks.relax.replaced import replaced
+
+RESHAPES = ("relax.reshape", "relax.squeeze", "relax.expand_dims", "relax.flatten")
+
+
+def join_reshapes(mod: tvm.IRModule) -> tvm.IRModule:
+    """Lets each reshape in ``main`` read what the first one of its chain reads."""
+    bindings = dataflow(mod)
+    if bindings is None:
+        return mod
+    first: dict[Any, Any] = {}
+    changed: dict[Any, Any] = {}
+    for binding in bindings:
+        shape = sizes(binding.var)
+        if operator(binding.value) not in RESHAPES or shape is None:
+            continue
+        source = binding.value.args[0]
+        first[binding.var] = first.get(source, source)
+        if source in first:
+            changed[binding.var] = relax.op.reshape(first[source], shape)
+    return replaced(mod, changed)
+
+
+@tvm.ir.transform.module_pass(opt_level=0, name="JoinReshapes")  # type: ignore[untyped-decorator]
+def JoinReshapes(mod: tvm.IRModule, _context: Any) -> tvm.IRModule:  # noqa: N802 - a pass
+    """`join_reshapes` as a pass."""
+    return join_reshapes(mod)
