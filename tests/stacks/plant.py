@@ -43,7 +43,7 @@ def plant(
     device = tvm_target(target)
     read = relax_import.read(model)
     cpu = Cpu.of(target)
-    tasks = tasks_of(relax_import.fuse(read.mod, device, cpu.lanes), device, cpu)
+    tasks = tasks_of(relax_import.fuse(read.mod, device, cpu), device, cpu)
     convolutions = [task for task in tasks if task.kind == "conv2d"]
     chosen = convolutions[place % len(convolutions)]
     other = next(task for task in tasks if task.kind == "depthwise")
