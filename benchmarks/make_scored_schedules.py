@@ -189,7 +189,7 @@ def tasks_of_networks(
         path = onnx_file(name, folder) if name in EDGE12 else Path(name)
         hashes.append(sha256(path))
         model = importer.read(path, {}, None)
-        for task in tasks_of(importer.fuse(model.mod, goal, cpu.lanes), goal, cpu):
+        for task in tasks_of(importer.fuse(model.mod, goal, cpu), goal, cpu):
             if task.key in found:
                 found[task.key].weight += task.weight
             else:
