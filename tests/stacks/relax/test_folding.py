@@ -43,6 +43,24 @@ def test_what_follows_from_constants_is_one_and_the_rest_stays() -> None:
 
 
 @inside("relax")
+def test_a_batch_normalisation_by_itself_is_folded() -> None:
+    def make(x: Any) -> Any:
+        mean, variance = const(4, low=-1), const(4)
+        both = relax.op.nn.batch_norm(x, const(4), const(4, low=2), mean, variance, axis=1)
+        return relax.TupleGetItem(relax.BlockBuilder.current().emit(both), 0)
+
+    mod = module([(1, 4, 2)], make)
+    folded = folding.fold(relax.transform.DecomposeOpsForInference()(mod))
+    assert not folding.left(folded)
+    x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 4, 2)
+    scale, shift, mean, variance = (
+        const(4, low=low).value.numpy()[:, None] for low in (0.5, 2, -1, 0.5)
+    )
+    wanted = (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
+    np.testing.assert_allclose(run(folded, [x])[0], wanted, rtol=1e-5)
+
+
+@inside("relax")
 def test_integers_are_not_divided_and_other_dtypes_and_operators_are_left() -> None:
     ints = relax.const(np.array([7, -7], "int32"))
     cases = {

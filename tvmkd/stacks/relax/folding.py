@@ -88,6 +88,9 @@ def _folded(value: relax.Expr, known: dict[relax.Var, GenericConst]) -> GenericC
         return None
     arrays = []
     for arg in value.args:
+        if isinstance(arg, tvm.tirx.IntImm | tvm.tirx.FloatImm):
+            arrays.append(np.asarray(arg.value, str(arg.ty)))
+            continue
         if not isinstance(arg.ty, relax.TensorType):
             continue
         array = _array(known.get(arg, arg) if isinstance(arg, relax.Var) else arg)

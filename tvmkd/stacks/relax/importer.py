@@ -31,6 +31,7 @@ from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
 from tvmkd.stacks.relax.reshapes import RESHAPES, JoinReshapes
 from tvmkd.stacks.relax.row_kernels import legalizations
 from tvmkd.stacks.relax.tables import tables
+from tvmkd.stacks.relax.taps import useful_taps
 from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
@@ -239,5 +240,5 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target, cpu: Cpu | None = None) -
         ]
     )
     with target:
-        mod = gelu(simplify(integers(tables(mod), target)))
+        mod = gelu(useful_taps(simplify(integers(tables(mod), target))))
         return lower(channels_last(attention(sums_in_float32(in_place(mod)), cpu), cpu.lanes))
