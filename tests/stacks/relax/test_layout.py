@@ -58,6 +58,19 @@ def shuffled(x: Any, axes: tuple[int, ...] = (0, 2, 1, 3, 4), out: Any = None) -
     return op.reshape(swapped, out or (n, c, h, w))
 
 
+def pictured(x: Any) -> Any:
+    """Tokens ``[N, 30, C]`` as an image of 6 x 5."""
+    n, _, c = (int(size) for size in x.ty.shape)
+    return emitted(op.reshape(emitted(op.permute_dims(x, (0, 2, 1))), (n, c, 6, 5)))
+
+
+def tokens(x: Any) -> Any:
+    """The other way round."""
+    x = emitted(x)
+    n, c, *_ = (int(size) for size in x.ty.shape)
+    return op.permute_dims(emitted(op.reshape(x, (n, c, 30))), (0, 2, 1))
+
+
 CASES: dict[str, tuple[list[Any], Any]] = {
     # Convolutions: two images each.
     "conv": ([IMAGE], conv),
@@ -221,6 +234,15 @@ CASES: dict[str, tuple[list[Any], Any]] = {
     "shuffled into another shape": ([CUBE], lambda x: shuffled(ready(x), out=(1, 6, 9, 4))),
     "an input shuffled": ([IMAGE], lambda x: shuffled(x)),
     "transposed": ([CUBE], lambda x: op.permute_dims(ready(x), (0, 2, 3, 1))),
+    "tokens as an image and back": ([(2, 30, 8)], lambda x: tokens(conv(pictured(x)))),
+    "tokens of another order": (
+        [(2, 30, 8)],
+        lambda x: tokens(conv(emitted(op.permute_dims(pictured(x), (0, 1, 3, 2))))),
+    ),
+    "part of the tokens as an image": (
+        [(1, 31, 8)],
+        lambda x: conv(pictured(emitted(op.strided_slice(x, [1], [0], [30])))),
+    ),
     "one channel": ([(2, 1, 6, 5)], lambda x: op.cumsum(conv(x, 1))),
     "one pixel": ([(2, 8, 1, 1)], lambda x: op.cumsum(ready(x))),
     "one row": ([(2, 8, 1, 5)], lambda x: op.cumsum(ready(x))),
@@ -298,6 +320,8 @@ BECOMES = {
     # The first three are what it is channels first; nothing reads them.
     "shuffled": "permute_dims reshape permute_dims reshape permute_dims reshape permute_dims",
     "shuffled otherwise": "permute_dims reshape permute_dims reshape",
+    # What is read of this is two reshapes and the convolution between them.
+    "tokens as an image and back": "permute_dims reshape conv2d permute_dims reshape reshape",
     "one row": "permute_dims cumsum",
     "one pixel": "reshape cumsum",
     "a cube out": "permute_dims cumsum",
@@ -340,7 +364,7 @@ def moved(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[str, tuple[int
     x = relax.Var("x", relax.TensorType(shape, "float32"))
     with builder.function("main", [x]):
         with builder.dataflow():
-            value = layout._Rewrite(builder, 8)._permuted(x, axes)
+            value = layout._Rewrite(builder, {}, 8)._permuted(x, axes)
             result = builder.emit_output(value)
         builder.emit_func_output(result)
     return operators(builder.get())[0], tuple(int(size) for size in value.ty.shape)

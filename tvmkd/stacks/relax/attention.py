@@ -19,12 +19,12 @@ from tvm import relax, te
 from tvmkd.stacks.relax import attention_kernel
 from tvmkd.stacks.relax.attention_blocks import block_for
 from tvmkd.stacks.relax.attention_kernel import OPAQUE, Attention, Operand, Step
-from tvmkd.stacks.relax.attention_views import Origin, Values, origin
 from tvmkd.stacks.relax.expressions import constant, dataflow, number, operator, sizes, variables
 from tvmkd.stacks.relax.kernels import LANES
 from tvmkd.stacks.relax.replaced import replaced
 from tvmkd.stacks.relax.strided import Strided
 from tvmkd.stacks.relax.templates.cpu import Cpu
+from tvmkd.stacks.relax.views import Origin, Values, origin
 
 DEPTH = 8
 """Operators between the scores and the softmax at most."""

@@ -8,7 +8,8 @@ that is missing: in a convolutional network, at its input and at its head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from tvm import relax
 from tvm.ir.expr import GenericConst
 
 from tvmkd.stacks.relax import convolution, kernels
-from tvmkd.stacks.relax.expressions import constant, dataflow, sizes
+from tvmkd.stacks.relax.expressions import constant, dataflow, operator, sizes
+from tvmkd.stacks.relax.strided import Strided
+from tvmkd.stacks.relax.views import origin
 
 RANKS = (3, 4, 5)
 """Batch, channels, and one to three spatial axes."""
@@ -41,6 +44,7 @@ SOFTMAX = {
     "relax.nn.softmax": relax.op.nn.softmax,
     "relax.nn.log_softmax": relax.op.nn.log_softmax,
 }
+MOVES = ("relax.reshape", "relax.permute_dims", "relax.squeeze", "relax.expand_dims")
 REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
@@ -61,7 +65,8 @@ def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModul
     attrs = dict(main.attrs) if main.attrs else {}
     with builder.function("main", list(main.params), attrs=attrs):
         with builder.dataflow():
-            rewrite = _Rewrite(builder, widest)
+            values = {binding.var: binding.value for binding in bindings}
+            rewrite = _Rewrite(builder, values, widest)
             for binding in bindings:
                 rewrite.binding(binding)
             result = builder.emit_output(rewrite.first(main.body.body))
@@ -102,8 +107,8 @@ def _has_inverse(value: Any) -> bool:
 
 
 class _Rewrite:
-    def __init__(self, builder: relax.BlockBuilder, widest: int) -> None:
-        self.builder, self.widest = builder, widest
+    def __init__(self, builder: relax.BlockBuilder, values: Mapping[Any, Any], widest: int) -> None:
+        self.builder, self.values, self.widest = builder, values, widest
         self.by_first: dict[relax.Var, relax.Expr] = {}
         self.by_last: dict[relax.Var, relax.Expr] = {}
         self.reshaped: dict[relax.Var, relax.Expr] = {}
@@ -166,7 +171,7 @@ class _Rewrite:
 
     def binding(self, binding: relax.Binding) -> None:
         var, value = binding.var, binding.value
-        if self._moved(var, value):
+        if self._moved(var, value) or self._viewed(var, value):
             return
         rewritten = self._rewritten(value) if isinstance(value, tvm.ir.Call) else None
         if isinstance(value, relax.TupleGetItem) and value.tuple_value in self.by_last:
@@ -205,6 +210,36 @@ class _Rewrite:
         else:
             return False
         return True
+
+    def _viewed(self, var: relax.Var, value: relax.Expr) -> bool:
+        """Whether a value is a reshape of an earlier one, where one of them is an image.
+
+        Tokens ``[N, H * W, C]`` are the same array as an image with channels last.
+        """
+        shape = sizes(value) if operator(value) in MOVES else None
+        if shape is None:
+            return False
+        image = len(shape) == 4
+
+        def usable(view: Strided) -> bool:
+            last = view.transposed(to_last(4)) if image else view
+            return last.is_whole
+
+        found = origin(var, self.values, usable, image=self._has_last)
+        if found is None or math.prod(shape) != math.prod(sizes(found.source) or []):
+            return False
+        if not found.last and (not image or found.view.is_whole):
+            return False
+        source = self.by_last[found.source] if found.last else self.first(found.source)
+        if image:
+            moved = [shape[axis] for axis in to_last(4)]
+            self.by_last[var] = self.builder.emit(relax.op.reshape(source, moved))
+        else:
+            self.by_first[var] = self.builder.emit(relax.op.reshape(source, shape))
+        return True
+
+    def _has_last(self, expr: relax.Expr) -> bool:
+        return isinstance(expr, relax.Var) and _rank(expr) == 4 and expr in self.by_last
 
     def _rewritten(self, call: tvm.ir.Call) -> relax.Expr | None:
         """The channels-last form of a call; None if there is none."""

@@ -28,6 +28,13 @@ class Strided:
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
         return cls(tuple(shape), tuple(strides))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the elements lie in the array in the tensor's own order, without gaps."""
+        wanted = Strided.whole(self.shape).strides
+        pairs = zip(self.shape, self.strides, wanted, strict=True)
+        return not self.offset and all(size == 1 or one == two for size, one, two in pairs)
+
     def at(self, place: Sequence[Any]) -> Any:
         """The number of an element in the array; of expressions an expression."""
         terms = [

@@ -12,8 +12,8 @@ if INSIDE:
     from relax_graphs import const, module
     from tvm import relax
 
-    from tvmkd.stacks.relax.attention_views import origin
     from tvmkd.stacks.relax.expressions import dataflow, operator, sizes
+    from tvmkd.stacks.relax.views import origin
 
     op = relax.op
 

@@ -33,7 +33,12 @@ class Origin:
 
 
 def origin(
-    expr: Any, values: Values, usable: Callable[[Strided], bool], *, scaled: bool = False
+    expr: Any,
+    values: Values,
+    usable: Callable[[Strided], bool],
+    *,
+    image: Callable[[Any], bool] | None = None,
+    scaled: bool = False,
 ) -> Origin | None:
     """The tensor farthest back of which ``expr`` is a usable view.
 
@@ -41,6 +46,7 @@ def origin(
         expr: a tensor.
         values: of the graph's variables.
         usable: whether a kernel can read a view of the shape of ``expr``.
+        image: whether a tensor has its channels last; None: as far as the graph shows.
         scaled: whether ``expr`` may be the view times a number.
 
     Returns:
@@ -52,7 +58,8 @@ def origin(
         shape = sizes(now)
         if shape is None:
             return found
-        for last in (True, False) if _is_image(now, values) else (False,):
+        found_image = _is_image(now, values) if image is None else image(now)
+        for last in (True, False) if found_image else (False,):
             view: Strided | None = Strided.whole(shape)
             if last:
                 n, c, h, w = shape
