@@ -50,6 +50,8 @@ class CpuFacts:
         fma, loads: vector multiply-adds and vector loads that start in a cycle.
         l1, l2: bytes of the first and second data cache of one core.
         by_lane: whether a multiply-add takes one factor from a lane of a register, as NEON's does.
+        line: cycles that 64 bytes from memory cost one core; None: convolutions are computed by
+            Winograd's algorithm where that was found faster on x86-64.
     """
 
     lanes: int
@@ -60,6 +62,7 @@ class CpuFacts:
     l1: int
     l2: int
     by_lane: bool = False
+    line: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if INSIDE:
     from tvm import relax
 
     from tvmkd.stacks.relax import layout
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
     op, nn = relax.op, relax.op.nn
 
@@ -262,7 +263,7 @@ def rewritten(name: str) -> list[str]:
 def test_weights_get_blocks_as_wide_as_the_registers() -> None:
     for channels, widest, lanes in ((8, 16, 8), (32, 16, 16), (32, 8, 8)):
         mod = module([IMAGE], lambda x, n=channels: conv(x, n))
-        found = layout.channels_last(mod, widest)
+        found = layout.channels_last(mod, Cpu(lanes=widest))
         (made,) = (f for name, f in found.functions.items() if name.name_hint == "conv2d")
         weight = made.params[1].ty
         assert int(weight.shape[-1]) == lanes

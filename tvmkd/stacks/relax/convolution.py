@@ -9,7 +9,8 @@ import numpy as np
 import tvm
 from tvm import relax
 
-from tvmkd.stacks.relax import kernels, winograd
+from tvmkd.stacks.relax import kernels, winograd, winograd_cost
+from tvmkd.stacks.relax.templates.cpu import Cpu
 
 Image = Callable[[], relax.Expr]
 """Gives an input channels last; asked only if a kernel is made, since that may transpose it."""
@@ -22,8 +23,9 @@ def convolution(
     x: Image,
     weight: np.ndarray,
     attrs: Any,
+    images: int,
     out: list[int],
-    widest: int,
+    cpu: Cpu,
 ) -> relax.Expr | None:
     """A convolution; None if no kernel of ours computes it.
 
@@ -31,13 +33,16 @@ def convolution(
         x: gives its input ``[N, *sizes, IC]``.
         weight: ``[OC, IC/groups, *kernel]``, float32.
         attrs: of the Relax operator.
+        images: of a batch.
         out: sizes of the output's spatial axes.
-        widest: floats in a register of the target.
+        cpu: of the target.
     """
     strides, dilation = _ints(attrs.strides), _ints(attrs.dilation)
     pads, groups, channels = _ints(attrs.padding), int(attrs.groups), weight.shape[0]
-    if len(out) == 2 and winograd.pays(weight.shape, out, strides, dilation, groups):
-        return _winograd(builder, x(), weight, pads, out, widest)
+    if len(out) == 2:
+        tile = winograd_cost.tile_for(weight.shape, out, strides, dilation, groups, cpu, images)
+        if tile is not None:
+            return _winograd(builder, x(), weight, pads, out, tile, cpu.lanes)
     rank = f"{len(out)}d"
     if groups > 1 and weight.shape[1] == 1:
         taps = np.ascontiguousarray(np.moveaxis(weight[:, 0], 0, -1))
@@ -45,7 +50,7 @@ def convolution(
             kernels.depthwise, x(), relax.const(taps), strides, pads, dilation,
             primfunc_name_hint=f"depthwise_conv{rank}", primfunc_attrs=kernels.FUSABLE,
         )  # fmt: skip
-    return _packed(builder, x, weight, strides, pads, dilation, groups, channels, rank, widest)
+    return _packed(builder, x, weight, strides, pads, dilation, groups, channels, rank, cpu.lanes)
 
 
 def _packed(
@@ -129,20 +134,20 @@ def transposed(
 
 def _winograd(
     builder: relax.BlockBuilder, x: relax.Expr, weight: np.ndarray, pads: list[int],
-    out: list[int], widest: int,
+    out: list[int], tile: int, widest: int,
 ) -> relax.Expr:  # fmt: skip
     lanes = kernels.lanes_for(weight.shape[0], widest if weight.shape[0] % kernels.WIDE == 0 else 0)
     emit, opaque, batch = builder.emit_te, winograd.OPAQUE, int(x.ty.shape[0])
     patches = emit(
-        winograd.input_transform, x, pads, out,
+        winograd.input_transform, x, pads, out, tile,
         primfunc_name_hint="winograd_input", primfunc_attrs=opaque,
     )  # fmt: skip
     products = emit(
-        winograd.product, patches, relax.const(winograd.transform(weight, lanes)),
+        winograd.product, patches, relax.const(winograd.transform(weight, lanes, tile)),
         primfunc_name_hint="winograd_product", primfunc_attrs=opaque,
     )  # fmt: skip
     return emit(
-        winograd.output_transform, products, batch, out,
+        winograd.output_transform, products, batch, out, tile,
         primfunc_name_hint="winograd_output", primfunc_attrs=kernels.FUSABLE,
     )  # fmt: skip
 

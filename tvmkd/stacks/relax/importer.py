@@ -220,7 +220,7 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target, cpu: Cpu | None = None) -
     """Lowers an imported module to fused TIR kernels, channels last, with packed weights.
 
     Args:
-        cpu: of the target.
+        cpu: of the target; None: one with AVX2.
     """
     cpu = cpu or Cpu()
     lower = tvm.ir.transform.Sequential(
@@ -241,4 +241,4 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target, cpu: Cpu | None = None) -
     )
     with target:
         mod = gelu(useful_taps(simplify(integers(tables(mod), target))))
-        return lower(channels_last(attention(sums_in_float32(in_place(mod)), cpu), cpu.lanes))
+        return lower(channels_last(attention(sums_in_float32(in_place(mod)), cpu), cpu))

@@ -17,9 +17,10 @@ import tvm
 from tvm import relax
 from tvm.ir.expr import GenericConst
 
-from tvmkd.stacks.relax import convolution, kernels
+from tvmkd.stacks.relax import convolution
 from tvmkd.stacks.relax.expressions import constant, dataflow, operator, sizes
 from tvmkd.stacks.relax.strided import Strided
+from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.views import origin
 
 RANKS = (3, 4, 5)
@@ -48,11 +49,11 @@ MOVES = ("relax.reshape", "relax.permute_dims", "relax.squeeze", "relax.expand_d
 REDUCTIONS = {f"relax.{name}" for name in ("mean", "sum", "max", "min")}
 
 
-def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModule:
+def channels_last(mod: tvm.IRModule, cpu: Cpu | None = None) -> tvm.IRModule:
     """Rewrites ``main``; returns the module unchanged if ``main`` is not one dataflow block.
 
     Args:
-        widest: floats in a register of the target.
+        cpu: of the target; None: one with AVX2.
     """
     main, bindings = mod["main"], dataflow(mod)
     if bindings is None:
@@ -66,7 +67,7 @@ def channels_last(mod: tvm.IRModule, widest: int = kernels.LANES) -> tvm.IRModul
     with builder.function("main", list(main.params), attrs=attrs):
         with builder.dataflow():
             values = {binding.var: binding.value for binding in bindings}
-            rewrite = _Rewrite(builder, values, widest)
+            rewrite = _Rewrite(builder, values, cpu or Cpu())
             for binding in bindings:
                 rewrite.binding(binding)
             result = builder.emit_output(rewrite.first(main.body.body))
@@ -107,8 +108,8 @@ def _has_inverse(value: Any) -> bool:
 
 
 class _Rewrite:
-    def __init__(self, builder: relax.BlockBuilder, values: Mapping[Any, Any], widest: int) -> None:
-        self.builder, self.values, self.widest = builder, values, widest
+    def __init__(self, builder: relax.BlockBuilder, values: Mapping[Any, Any], cpu: Cpu) -> None:
+        self.builder, self.values, self.cpu = builder, values, cpu
         self.by_first: dict[relax.Var, relax.Expr] = {}
         self.by_last: dict[relax.Var, relax.Expr] = {}
         self.reshaped: dict[relax.Var, relax.Expr] = {}
@@ -282,9 +283,9 @@ class _Rewrite:
         weight = self._weight(call)
         if weight is None:
             return None
-        out = [int(size) for size in call.ty.shape][2:]
+        images, _, *out = (int(size) for size in call.ty.shape)
         return convolution.convolution(
-            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, out, self.widest
+            self.builder, lambda: self.last(call.args[0]), weight, call.attrs, images, out, self.cpu
         )
 
     def _transposed(self, call: tvm.ir.Call) -> relax.Expr | None:
@@ -294,7 +295,7 @@ class _Rewrite:
         out = [int(size) for size in call.ty.shape][2:]
         return convolution.transposed(
             self.builder, lambda: self.last(call.args[0]), weight, call.attrs, shape[2:], out,
-            self.widest,
+            self.cpu.lanes,
         )  # fmt: skip
 
     def _matmul(self, call: tvm.ir.Call) -> relax.Expr | None:
@@ -303,12 +304,12 @@ class _Rewrite:
         if shape is None or len(shape) < 2 or dtypes != {"float32"}:
             return None
         if weight is not None and weight.ndim == 2:
-            return convolution.dense(self.builder, self.first(call.args[0]), weight, self.widest)
+            return convolution.dense(self.builder, self.first(call.args[0]), weight, self.cpu.lanes)
         left, right = (self.first(arg) for arg in call.args)
         other, out = sizes(right), sizes(call)
         if other is None or len(other) != len(shape) or len(shape) < 3 or out is None:
             return None
-        return convolution.batch_matmul(self.builder, left, right, out, self.widest)
+        return convolution.batch_matmul(self.builder, left, right, out, self.cpu.lanes)
 
     def _elementwise(self, call: tvm.ir.Call) -> relax.Expr | None:
         tensors = [a for a in call.args if isinstance(a.ty, relax.TensorType)]

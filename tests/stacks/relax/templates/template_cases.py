@@ -123,21 +123,21 @@ def sequences(length: int, batch: int) -> list[Any]:
 
 
 def winograd_product() -> list[Any]:
-    """The products of the points of a Winograd convolution."""
+    """The products of the points of a Winograd convolution, of tiles of 4 x 4."""
     patches, points = tensor(36, 6, 16), tensor(36, 2, 16, 8, name="w")
     return [patches, points, winograd.product(patches, points)]
 
 
-def winograd_input(channels: int = 40) -> list[Any]:
+def winograd_input(channels: int = 40, tile: int = 4) -> list[Any]:
     """An image as patches in Winograd's domain."""
     image = tensor(1, 10, 12, channels)
-    return [image, winograd.input_transform(image, [1, 1, 1, 1], [10, 12])]
+    return [image, winograd.input_transform(image, [1, 1, 1, 1], [10, 12], tile)]
 
 
-def winograd_output(channels: int = 40) -> list[Any]:
+def winograd_output(channels: int = 40, tile: int = 4) -> list[Any]:
     """Products in Winograd's domain as an image."""
-    products = tensor(36, 9, channels)
-    return [products, winograd.output_transform(products, 1, [10, 12])]
+    products = tensor((tile + 2) ** 2, winograd.tiles([10, 12], tile), channels)
+    return [products, winograd.output_transform(products, 1, [10, 12], tile)]
 
 
 def pooling(channels: int = 24, size: tuple[int, int] = (10, 12)) -> list[Any]:

@@ -21,6 +21,10 @@ if INSIDE:
 KERNELS: dict[str, tuple[str, dict[str, Any]]] = {
     "convolution": ("convolution", {"channels": 48}),
     "strided": ("convolution", {"strides": (2, 1), "pads": (0, 1, 1, 1)}),
+    "image": ("convolution", {"inner": 3, "strides": (2, 2), "pads": (0, 0, 1, 1)}),
+    "wide window of an image": ("convolution", {"inner": 1, "size": (9, 8)}),
+    "channels in pairs": ("convolution", {"inner": 6, "channels": 24}),
+    "an odd number of steps": ("convolution", {"inner": 12}),
     "13 columns": ("convolution", {"size": (4, 15), "pads": (0, 0, 0, 0)}),
     "dense of 13 rows": ("dense", {"rows": 13, "channels": 24}),
     "scale of channels": ("scale", {}),
@@ -73,8 +77,10 @@ def test_fewer_instructions_come_first_where_multiply_adds_are_equal() -> None:
 
 
 @inside("relax")
-def test_without_four_channels_each_input_is_loaded_alone() -> None:
-    assert not any(c.get(by_lane.TOGETHER) for c in configs(cases.convolution(inner=6)))
+def test_without_four_channels_two_are_loaded_together_or_one_alone() -> None:
+    for inner, wanted in ((6, {2, None}), (5, {None}), (8, {4, None})):
+        found = configs(cases.convolution(inner=inner))
+        assert {c.get(by_lane.TOGETHER) for c in found} == wanted, inner
     image, weight, out = cases.convolution(inner=24)
     assert not any(
         c.get(by_lane.TOGETHER)
@@ -82,9 +88,25 @@ def test_without_four_channels_each_input_is_loaded_alone() -> None:
     )
 
 
+@inside("relax")
+def test_rows_of_windows_are_loaded_as_a_whole_where_they_fit() -> None:
+    found = configs(cases.convolution(inner=3, channels=32, strides=(2, 2), pads=(0, 0, 1, 1)))
+    whole = [config for config in found if config.get(by_lane.RUN)]
+    runs = {c["columns"]: c[by_lane.RUN] for c in whole}
+    assert runs == {columns: (2 * columns + 1) * 3 for columns in (1, 2, 3, 6)}
+    for config in whole:
+        vectors = config["rows"] * -(-config[by_lane.RUN] // 4)
+        assert 2 * (config["sums"] + config["blocks"]) + vectors <= 32
+    assert min(found, key=packed.cycles) in whole
+    for options in ({"inner": 11}, {"inner": 3, "lanes": 16}):
+        more = configs(cases.convolution(**{"strides": (2, 2), **options}))
+        assert all(c.get(by_lane.RUN, 0) <= 32 * 4 for c in more), options
+    assert not any(c.get(by_lane.RUN) for c in configs(cases.convolution(inner=11)))
+
+
 CONFIG = {
     "rows": 1, "columns": 4, "blocks": 1, "order": "channels", "pad": "ahead", "parallel": False,
-    "together": 4, "lanes": 8,
+    "together": 4, "turns": 2, "lanes": 8,
 }  # fmt: skip
 
 
@@ -92,11 +114,22 @@ CONFIG = {
 def test_inputs_are_loaded_for_a_pixel_or_for_the_tile() -> None:
     made = cases.applied(packed, CONFIG, *cases.convolution(channels=48))
     assert names(made)[:2] == ["padded", "packed_sum_init"]
-    tail = [(kind, size) for kind, size in loops(made, "packed_sum_update") if size > 1][-5:]
-    assert tail == [(SERIAL, 3), (SERIAL, 6), (UNROLLED, 4), (UNROLLED, 4), (VECTORIZED, 8)]
+    tail = [(kind, size) for kind, size in loops(made, "packed_sum_update") if size > 1][-6:]
+    assert tail[:3] == [(SERIAL, 3), (SERIAL, 3), (UNROLLED, 2)], "two turns of four steps"
+    assert tail[3:] == [(UNROLLED, 4), (UNROLLED, 4), (VECTORIZED, 8)]
     copied = loops(made, "padded_global")
     assert copied[-1] == (VECTORIZED, 4)
     assert [size for _, size in copied[-4:]] == [1, 1, 1, 4], "of a pixel"
     made = cases.applied(packed, {**CONFIG, "blocks": 2}, *cases.convolution(channels=48))
     copied = loops(made, "padded_global")
     assert [size for _, size in copied[-4:]] == [1, 1, 4, 4], "of the tile"
+
+
+@inside("relax")
+def test_a_row_of_windows_is_one_vector() -> None:
+    config = {**CONFIG, "together": 1, "turns": 1, "run": 18}
+    made = cases.applied(packed, config, *cases.convolution(inner=3))
+    copied = [loop for loop in loops(made, "padded_global") if loop[1] > 1]
+    assert copied[-1] == (VECTORIZED, 18), "six columns of three channels"
+    tail = [loop for loop in loops(made, "packed_sum_update") if loop[1] > 1]
+    assert tail[-4:] == [(SERIAL, 3), (UNROLLED, 9), (UNROLLED, 4), (VECTORIZED, 8)]

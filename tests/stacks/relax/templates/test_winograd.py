@@ -15,10 +15,11 @@ if INSIDE:
     from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
+@pytest.mark.parametrize("tile", [4, 2])
 @pytest.mark.parametrize("inward", [True, False])
 @inside("relax")
-def test_members_compute_what_the_kernel_does(inward: bool) -> None:
-    tensors = cases.winograd_input() if inward else cases.winograd_output()
+def test_members_compute_what_the_kernel_does(inward: bool, tile: int) -> None:
+    tensors = (cases.winograd_input if inward else cases.winograd_output)(tile=tile)
     cases.check_members(tensors, operator=not inward)  # the products read the patches
 
 
@@ -97,3 +98,22 @@ def test_the_order_of_tiles_and_blocks_is_the_config_s() -> None:
         channels = cases.applied(winograd, {**config, "order": "channels"}, *tensors).mod.script()
         assert "% 7" in tiles, "seven blocks of eight channels"
         assert "% 7" not in channels
+
+
+@inside("relax")
+def test_tiles_of_two_have_patches_of_four() -> None:
+    inward = cases.applied(winograd, {**CONFIG, "inward": True}, *cases.winograd_input(40, 2))
+    tiles, *patch = loops(inward, names(inward)[-1])
+    assert tiles == (PARALLEL, 5 * 6 * 5)
+    assert patch == [(UNROLLED, 4), (UNROLLED, 4), (VECTORIZED, 8)]
+    config = {**CONFIG, "inward": False, "pad": "none"}
+    outward = cases.applied(winograd, config, *cases.winograd_output(40, 2))
+    assert loops(outward, names(outward)[-1])[-3:-1] == [(UNROLLED, 2), (UNROLLED, 2)]
+
+
+@inside("relax")
+def test_short_registers_take_four_channels_first() -> None:
+    found = winograd.configs(cases.schedule(*cases.winograd_input(20)), Cpu(lanes=4))
+    assert {config["width"] for config in found} == {4}
+    found = winograd.configs(cases.schedule(*cases.winograd_output(48)), Cpu(lanes=4))
+    assert [config["width"] for config in found[:3]] == [4, 8, 16]

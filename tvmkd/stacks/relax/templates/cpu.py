@@ -20,6 +20,7 @@ class Cpu:
         loads: vector loads that start in a cycle.
         l1, l2: bytes of the first and second data cache of one core.
         by_lane: whether a multiply-add takes one factor from a lane of a register.
+        line: cycles that 64 bytes from memory cost one core; None: nobody said.
     """
 
     threads: int = 1
@@ -31,6 +32,7 @@ class Cpu:
     l1: int = 32 << 10
     l2: int = 512 << 10
     by_lane: bool = False
+    line: float | None = None
 
     @classmethod
     def of(cls, target: Mapping[str, Any]) -> Cpu:

@@ -20,6 +20,9 @@ from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.register_tile import Parts, register_tile
 
+LINE = 64
+"""Bytes of a line of a cache."""
+
 
 def _parts(sch: s_tir.Schedule) -> Parts | None:
     total = p.named(sch, PACKED)
@@ -59,6 +62,16 @@ def _batched(sch: s_tir.Schedule, total: Any) -> bool:
     weight = sch.get(total).reads[-1].source
     folds = [a for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
     return len(folds) == 1 and len(weight.shape) == 4
+
+
+def _window(sch: s_tir.Schedule, total: Any, columns: int) -> tuple[int, int] | None:
+    """The columns of a convolution's window, and its stride; None: no row of it is one run."""
+    taps = [int(a.dom.extent) for a in sch.get(total).iter_vars if int(a.iter_type) != p.SPATIAL]
+    inputs = sch.get(total).reads[0].source
+    if len(taps) < 3 or columns < 2 or int(inputs.shape[-1]) != taps[-1]:
+        return None
+    stride = (int(inputs.shape[-2]) - taps[-2]) // (columns - 1)
+    return taps[-2], max(1, stride)
 
 
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
@@ -111,9 +124,36 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 **facts,
             }
         )
+        if cpu.line is not None:
+            products = images if _batched(sch, total) else 1
+            found[-1]["again"] = _read_again(found[-1], products, cpu, cpu.line)
     if cpu.by_lane:
-        return by_lane.variants(found, each, len(sch.get(total).reads) == 2, cpu)
+        readable = len(sch.get(total).reads) == 2
+        return by_lane.variants(found, each, readable, cpu, _window(sch, total, columns))
     return found
+
+
+def _read_again(config: dict[str, Any], products: int, cpu: Cpu, line: float) -> float:
+    """Cycles for what a kernel reads from memory more than once.
+
+    What the second cache holds is left out: it comes while the core computes.
+
+    Args:
+        products: that share nothing, one after the other.
+    """
+
+    def lines(size: float) -> float:
+        return size / LINE * line if size / products > cpu.l2 else 0.0
+
+    inputs, blocks, rows = config["input_bytes"], config["blocks_left"], config["rows_left"]
+    tile, columns = blocks * lines(config["tile_bytes"]), config["columns_left"]
+    if config["order"] == "channels":
+        # A line of the output with room for two blocks is written in two parts.
+        parts = max(1.0, LINE / 4 / config["lanes"] / config["blocks"])
+        again = (blocks - 1) * lines(inputs) + (parts - 1) * lines(config["output_bytes"])
+        return float(again + (rows * columns - 1) * tile)
+    again = (rows - 1) * lines(config["weight_bytes"]) + rows * (blocks - 1) * lines(inputs / rows)
+    return float(again + rows * (columns - 1) * tile)
 
 
 def cycles(config: dict[str, Any]) -> float:
@@ -121,7 +161,8 @@ def cycles(config: dict[str, Any]) -> float:
     lanes = config["lanes"]
     sums = config["work"] / lanes * max(config["cycles"], config["far"])
     finish = config["output_bytes"] / 4 / lanes * config["epilogue"] / 2
-    return float(sums * (1.01 if config["order"] == "rows" else 1.0) + finish)
+    order = 1.01 if config["order"] == "rows" else 1.0
+    return float(sums * order + finish + config.get("again", 0.0))
 
 
 def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
@@ -130,4 +171,11 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     assert parts is not None
     register_tile(sch, parts, config, config["lanes"], least_outer=1)
     together = config.get(by_lane.TOGETHER, 1)
-    p.sum_in_registers(sch, parts[0], lanes=config["lanes"], together=together)
+    p.sum_in_registers(
+        sch,
+        parts[0],
+        lanes=config["lanes"],
+        together=together,
+        turns=config.get(by_lane.TURNS, 1),
+        run=config.get(by_lane.RUN),
+    )

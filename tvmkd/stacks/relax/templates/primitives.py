@@ -256,12 +256,15 @@ ON_STACK = 256
 """Floats: TVM keeps smaller arrays on the stack, where LLVM turns them into registers."""
 
 
-def load_together(sch: s_tir.Schedule, total: Any, step: Any, count: int) -> None:
+def load_together(
+    sch: s_tir.Schedule, total: Any, step: Any, count: int, *, rows: bool = False
+) -> None:
     """Loads what a sum reads first in ``count`` steps by whole vectors, into registers.
 
     Args:
         total: the sum.
         step: the loop inside which ``count`` steps are taken.
+        rows: ``count`` is the floats of whole rows of windows instead.
 
     Raises:
         ValueError: these are no neighbours, or too many.
@@ -269,6 +272,8 @@ def load_together(sch: s_tir.Schedule, total: Any, step: Any, count: int) -> Non
     copy = sch.cache_read(total, 0, "global")  # TVM puts no array of the scope "local" there
     sch.compute_at(copy, step, preserve_unit_loops=True)
     loops = sch.get_loops(copy)[-len(sch.get(copy).iter_vars) :]
+    if rows:
+        loops = [*loops[:-2], sch.fuse(*loops[-2:])]
     extents = [sch.get(loop).extent for loop in loops]
     if not all(isinstance(extent, tirx.IntImm) for extent in extents):
         raise ValueError("not the inputs of a tile")
@@ -285,6 +290,8 @@ def sum_in_registers(
     lanes: int | None = None,
     unroll_folds: bool = False,
     together: int = 1,
+    turns: int = 1,
+    run: int | None = None,
 ) -> None:
     """Makes a reduction that was computed at its reader keep a tile of sums in registers.
 
@@ -295,6 +302,8 @@ def sum_in_registers(
         together: steps of the innermost of them whose inputs are loaded by one instruction: for
             a tile of one block they stay for one pixel, and the weights of the steps for the tile;
             for a tile of more blocks, the other way round.
+        turns: of the loop over such steps that are written one after the other.
+        run: floats of the rows of all windows of a tile, which are loaded as a whole.
     """
     sch.set_scope(total, 0, "local")
     kinds = [int(axis.iter_type) for axis in sch.get(total).iter_vars]
@@ -303,14 +312,22 @@ def sum_in_registers(
     folds = [loop for loop, kind in zip(inner, kinds, strict=True) if kind != SPATIAL]
     if lanes is not None:
         space += sch.split(space.pop(), [None, lanes])
-    if together > 1:
-        step, near = sch.split(folds.pop(), [None, together])
+    if run is not None:
+        step = folds[-3]
+        near = sch.fuse(*folds[-2:])
+        folds = folds[:-2]
+        sch.reorder(*folds, near, *space)
+        load_together(sch, total, step, run, rows=True)
+        sch.unroll(near)
+    elif together > 1:
+        left, step, near = sch.split(folds.pop(), [None, turns, together])
         one_block = int(sch.get(space[-2]).extent) == 1
         inside = [*space[:-2], near, *space[-2:]] if one_block else [near, *space]
-        sch.reorder(*folds, step, *inside)
+        sch.reorder(*folds, left, step, *inside)
         load_together(sch, total, space[-3] if one_block else step, together)
         sch.unroll(near)
-        folds.append(step)
+        sch.unroll(step)
+        folds.append(left)
     else:
         sch.reorder(*folds, *space)
     if unroll_folds:

@@ -13,7 +13,7 @@ from tvm import s_tir
 from tvmkd.stacks.relax.kernels import PAD
 from tvmkd.stacks.relax.templates import primitives as p
 from tvmkd.stacks.relax.templates.cpu import Cpu
-from tvmkd.stacks.relax.winograd import PATCH, ROWS_IN, ROWS_OUT, TILE
+from tvmkd.stacks.relax.winograd import ROWS_IN, ROWS_OUT
 
 
 def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
@@ -22,13 +22,14 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
     if not inward and p.named(sch, ROWS_OUT) is None:
         return []
     out = _prepare(sch)
+    widths = [width for width in (4, 8, 16, 32) if width >= min(8, cpu.lanes)]
     channels = p.extents(sch, out)[-1]
     return [
         {"inward": inward, "width": width, "pad": pad, "order": order, "parallel": parallel}
         for parallel in ((True, False) if cpu.threads > 1 else (False,))
         for pad in (("ahead", "inline") if inward else ("none",))
         for order in ("tiles", "channels")
-        for width in sorted((8, 16, 32), key=lambda width: abs(width - cpu.lanes))
+        for width in sorted(widths, key=lambda width: abs(width - cpu.lanes))
         if channels % width == 0
     ]
 
@@ -44,14 +45,15 @@ def apply(sch: s_tir.Schedule, config: dict[str, Any]) -> None:
     inward = config["inward"]
     out = _prepare(sch)
     rows = p.named(sch, ROWS_IN if inward else ROWS_OUT)
+    first, patch, *_ = p.space_extents(sch, rows)
     pad = p.named(sch, PAD)
     if inward:
         points, tile, channel = sch.get_loops(out)
-        outer, unrolled = [tile], list(sch.split(points, [PATCH, PATCH]))
+        outer, unrolled = [tile], list(sch.split(points, [patch, patch]))
     else:
         n, row, column, channel = sch.get_loops(out)
-        row_out, row_in = sch.split(row, [None, TILE])
-        column_out, column_in = sch.split(column, [None, TILE])
+        row_out, row_in = sch.split(row, [None, first])
+        column_out, column_in = sch.split(column, [None, first])
         outer, unrolled = [n, row_out, column_out], [row_in, column_in]
     block, lanes = sch.split(channel, [None, config["width"]])
     outer = [*outer, block] if config["order"] == "tiles" else [block, *outer]
