@@ -29,6 +29,7 @@ import _mca
 import numpy as np
 from _qemu import CODE, PROGRAMS, Counts, between, plugin
 
+from tvmkd import targets
 from tvmkd.base.errors import MissingError
 
 GUEST = Path(__file__).with_name("_guest_kernels.py")
@@ -58,15 +59,23 @@ class Machine:
     hertz: float
 
 
+def _line(name: str) -> float:
+    """Cycles that a line from memory costs, of a target file that says so."""
+    facts = targets.load(name).cpu
+    assert facts is not None
+    assert facts.line is not None
+    return facts.line
+
+
 MACHINES = {
     # Memory: LPDDR4 with 64 bits on the Nano and 32 on the Pi; 16 bytes a cycle from the L2.
     "jetson-nano": Machine(
         "aarch64", "cortex-a57", _mca.CORES["cortex-a57"], (32 << 10, 2), (2 << 20, 16),
-        8.0, 25.0, 1.43e9,
+        8.0, _line("jetson-nano"), 1.43e9,
     ),
     "raspberry-pi-4": Machine(
         "aarch64", "cortex-a72", _mca.CORES["cortex-a72"], (32 << 10, 2), (1 << 20, 16),
-        8.0, 40.0, 1.5e9,
+        8.0, _line("raspberry-pi-4"), 1.5e9,
     ),
     # AMD's Zen 3 and 4: 32 bytes a cycle from the L2, a third cache behind it.
     "x86-64-v3": Machine(
