@@ -13,6 +13,7 @@ if INSIDE:
     from tvm import relax
 
     from tvmkd.stacks.relax import convolution
+    from tvmkd.stacks.relax.templates.cpu import Cpu
 
 
 def attrs(**more: Any) -> Any:
@@ -20,7 +21,9 @@ def attrs(**more: Any) -> Any:
     return SimpleNamespace(**{**same, **more})
 
 
-def made(weight: tuple[int, ...], size: int = 8, **more: Any) -> tuple[list[str], int]:
+def made(
+    weight: tuple[int, ...], size: int = 8, cpu: Any = None, **more: Any
+) -> tuple[list[str], int]:
     """The kernels of a convolution of one image, and how often its input was asked for."""
     given = attrs(**more)
     builder, asked = relax.BlockBuilder(), 0
@@ -34,7 +37,7 @@ def made(weight: tuple[int, ...], size: int = 8, **more: Any) -> tuple[list[str]
     with builder.function("main", [x]):
         with builder.dataflow():
             result = convolution.convolution(
-                builder, image, np.ones(weight, np.float32), given, [size, size], 8
+                builder, image, np.ones(weight, np.float32), given, 1, [size, size], cpu or Cpu()
             )
             out = builder.emit_output(x if result is None else result)
         builder.emit_func_output(out)
@@ -49,6 +52,15 @@ def test_the_kernel_for_each_kind() -> None:
     assert made((32, 8, 3, 3), groups=2) == (["grouped_conv2d"], 1)
     assert made((32, 32, 3, 3), 16)[0] == ["winograd_input", "winograd_output", "winograd_product"]
     assert made((32, 32, 3, 3), 16, strides=[2, 2])[0] == ["conv2d"]
+
+
+@inside("relax")
+def test_the_core_decides_the_tiles() -> None:
+    short = {"lanes": 4, "registers": 32, "fma": 1, "by_lane": True}
+    kinds = ["winograd_input", "winograd_output", "winograd_product"]
+    assert made((64, 16, 3, 3), 28)[0] == ["conv2d"], "the rule asks for 32 channels"
+    assert made((64, 16, 3, 3), 28, Cpu(**short, line=25.0))[0] == kinds
+    assert made((64, 16, 3, 3), 28, Cpu(**short, line=1000.0))[0] == ["conv2d"]
 
 
 @inside("relax")
