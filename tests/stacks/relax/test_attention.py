@@ -13,6 +13,7 @@ if INSIDE:
     from relax_graphs import const, module, operators, run
     from tvm import relax
 
+    from tvmkd.stacks.relax import vector_math
     from tvmkd.stacks.relax.attention import attention
     from tvmkd.stacks.relax.layout import channels_last
     from tvmkd.stacks.relax.row_kernels import legalizations
@@ -20,6 +21,7 @@ if INSIDE:
 
     op, softmax = relax.op, relax.op.nn.softmax
     CPU = Cpu()
+    vector_math.install()
 
 RNG = np.random.default_rng(0)
 TOKENS, HEADS, SIZE = 10, 2, 8

@@ -12,6 +12,7 @@ from scipy import special
 if INSIDE:
     from relax_graphs import computed
 
+    from tvmkd.stacks.relax import vector_math
     from tvmkd.stacks.relax.attention_kernel import Attention, Operand, Step, kernel
     from tvmkd.stacks.relax.strided import Strided
 
@@ -27,6 +28,7 @@ def made(
     arrays: list[np.ndarray], steps: tuple[Any, ...] = (), order: tuple[int, ...] = (0, 1, 2)
 ) -> np.ndarray:
     """The kernel's output for whole arrays, eight queries at a time."""
+    vector_math.install()
     operands = [Operand(place, Strided.whole(a.shape)) for place, a in enumerate(arrays)]
     what = Attention(*operands[:3], scale=0.7, steps=steps, order=order, block=8)
     return computed(lambda *sources: kernel(what, sources), *[a.reshape(-1) for a in arrays])

@@ -33,6 +33,8 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 def called(name: str, x: Any) -> Any:
     if name == "gelu":
         return tirx.call_intrin("float32", vector_math.WHOLE_GELU, x)
+    if name == "exp of negatives":
+        return tirx.call_intrin("float32", vector_math.EXP_NEGATIVE, x)
     return getattr(tirx, name)(x)
 
 
@@ -129,6 +131,20 @@ def test_gelu_is_nearer_than_the_sum_of_1_and_erf() -> None:
     # Where the distribution's tail is small it keeps its digits, which 1 + erf has lost.
     below = (x < -3) & (x > -5.5)
     np.testing.assert_allclose(got[below], exact[below], rtol=3e-3)
+
+
+@inside("relax")
+def test_exp_of_what_is_not_positive() -> None:
+    x = np.concatenate([np.linspace(-110, 0, 80_000), -np.geomspace(1e-38, 1e38, 997)])
+    x = np.concatenate([x, [0.0, -np.inf, np.nan]]).astype(np.float32)
+    y = tvm.runtime.tensor(np.empty_like(x))
+    compiled("exp of negatives", x.size, 8)["main"](tvm.runtime.tensor(x), y)
+    got = y.numpy()
+    np.testing.assert_array_equal(got[-3:], [1, 0, np.nan])
+    exact = np.exp(x[:-3].astype(np.float64))
+    far = x[:-3] < -87
+    assert not got[:-3][far].any()
+    assert ulps(got[:-3][~far], exact[~far]) <= 1.0
 
 
 @inside("relax")

@@ -17,6 +17,7 @@ from tvm import te, tirx
 
 from tvmkd.stacks.relax.kernels import whole
 from tvmkd.stacks.relax.strided import Strided
+from tvmkd.stacks.relax.vector_math import EXP_NEGATIVE
 
 QUERIES, SCORES, SHIFTED = "attention_queries", "attention_scores", "attention_shifted"
 MOST, POWERS, TOTAL = "attention_most", "attention_powers", "attention_total"
@@ -142,7 +143,9 @@ def kernel(found: Attention, sources: Sequence[te.Tensor]) -> te.Tensor:
     )
     powers = te.compute(
         (*batch, blocks, columns, block),
-        lambda *at: tirx.exp(shifted[at] - most[(*at[:-2], at[-1])]),
+        lambda *at: tirx.call_intrin(
+            "float32", EXP_NEGATIVE, shifted[at] - most[(*at[:-2], at[-1])]
+        ),
         name=POWERS,
     )
     m = te.reduce_axis((0, columns), "m")

@@ -57,6 +57,9 @@ SINH = [1 / math.factorial(n) for n in (3, 5, 7, 9, 11)]
 WHOLE_GELU = "tvmkd.gelu"
 """The operator for all of a GELU (`tvmkd.stacks.relax.gelu`)."""
 
+EXP_NEGATIVE = "tvmkd.exp_negative"
+"""exp(x) for x <= 0, and 0 where that is no normal number: what a softmax takes."""
+
 Rule = Callable[["_Lanes", Any], Any]
 
 
@@ -168,6 +171,14 @@ def _exp(on: _Lanes, x: Any) -> Any:
     return p * on.power_of_two(half) * on.power_of_two(n - half)
 
 
+def _exp_negative(on: _Lanes, x: Any) -> Any:
+    low = on.f(-87.0)
+    near = on.let(tirx.Select(low > x, low, x))
+    p, bits = on.reduced_exp(near)
+    n = on.let(bits - on.i(ROUND_BITS), integer=True)
+    return tirx.Select(x < low, on.f(0.0), p * on.power_of_two(n))
+
+
 def _sigmoid(on: _Lanes, x: Any) -> Any:
     # exp(-x) is less than half an ulp of 1 above 87, and 1 / exp(88) is below 2**-126.
     low, high = on.f(-88.0), on.f(87.0)
@@ -262,6 +273,7 @@ RULES: dict[str, Rule] = {
     "tirx.sigmoid": _sigmoid,
     "tirx.tanh": _tanh,
     WHOLE_GELU: _gelu,
+    EXP_NEGATIVE: _exp_negative,
 }
 
 
@@ -293,7 +305,7 @@ def _lower(call: Any) -> Any:
         return call  # the next rule's
     # TVM analyses nested Lets: of two functions for seconds, and of three it finds the bounds of
     # variables in conflict. Round another one, LLVM calls the C library; it has no erf.
-    if call.op.name not in ("tirx.erf", WHOLE_GELU) and _has_function(call.args[0]):
+    if call.op.name not in ("tirx.erf", WHOLE_GELU, EXP_NEGATIVE) and _has_function(call.args[0]):
         return _of_llvm(call)
     on = _Lanes(int(lanes or 1))
     return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
@@ -308,6 +320,7 @@ def new_operator(name: str, description: str) -> None:
 
 
 new_operator(WHOLE_GELU, "GELU of a float32.")
+new_operator(EXP_NEGATIVE, "exp of a float32 that is not positive.")
 
 
 @functools.cache

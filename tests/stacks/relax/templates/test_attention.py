@@ -12,12 +12,14 @@ if INSIDE:
     from template_cases import PARALLEL, UNROLLED, VECTORIZED, loops, scope, tensor
 
     from tvmkd.stacks.relax import attention_kernel as names
+    from tvmkd.stacks.relax import vector_math
     from tvmkd.stacks.relax.attention_kernel import Attention, Operand, Step
     from tvmkd.stacks.relax.strided import Strided
     from tvmkd.stacks.relax.templates import attention, template_for
     from tvmkd.stacks.relax.templates.cpu import Cpu
 
     WIDE = Cpu(threads=2, lanes=16, registers=32)
+    vector_math.install()
 
 
 def kernel(

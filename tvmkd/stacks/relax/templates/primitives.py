@@ -153,7 +153,7 @@ def space_extents(sch: s_tir.Schedule, block: Any) -> list[int]:
 
 
 COSTS = {"tirx.erf": 30, "tirx.exp": 16, "tirx.log": 24, "tirx.sigmoid": 24, "tirx.tanh": 30,
-         "tvmkd.gelu": 26}  # fmt: skip
+         "tvmkd.gelu": 26, "tvmkd.exp_negative": 13}  # fmt: skip
 """Instructions of a vectorised function, see `tvmkd.stacks.relax.vector_math`."""
 
 
