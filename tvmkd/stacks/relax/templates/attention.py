@@ -48,15 +48,10 @@ def configs(sch: s_tir.Schedule, cpu: Cpu) -> list[dict[str, Any]]:
                 "queries": queries,
                 "vectors": vectors,
                 "scores_cycles": max(scores * each, (keys + across) / cpu.loads, cpu.latency),
-                "values_cycles": max(
-                    sums / cpu.fma,
-                    (queries + vectors) / cpu.loads,
-                    cpu.latency,
-                    # From the second cache, half a line a cycle.
-                    4 * vectors * width / 32 if 4 * columns * size > cpu.l1 // 2 else 0,
-                )
-                # Each load takes its place in the pipeline, of large tiles fewer do.
-                + (queries + vectors) / 8,
+                "values_cycles": max(sums / cpu.fma, (queries + vectors) / cpu.loads, cpu.latency)
+                # Loads get in the way of products, those from the second cache more: measured.
+                + (queries + vectors) / 4
+                + (vectors * width / 16 if 4 * columns * size > cpu.l1 // 2 else 0),
                 **facts,
             }
         )
