@@ -8,6 +8,8 @@ import models
 import numpy as np
 import onnx
 import pytest
+import recurrent_models
+from rewriting import close, inputs, run
 
 from tvmkd.export import normalise as normalising
 from tvmkd.export.normalise import normalise
@@ -114,3 +116,31 @@ def test_copies_that_the_body_of_a_branch_may_read_stay() -> None:
     branch = models.node("If", "x", "y", then_branch=body, else_branch=body)
     model = copies(branch)
     assert normalising.read_directly(model) is model
+
+
+def test_recurrent_layers_stay_until_they_are_unrolled() -> None:
+    layer = recurrent_models.model("GRU", given="B")
+    reasons: dict[str, str] = {}
+    plain = normalising.steps_for("a.onnx", reasons)["operators replaced by plain ones"]
+    assert plain(layer) is layer
+    result, left = normalising.unrolled(layer, "a.onnx")
+    assert left == {}
+    assert "GRU" not in {node.op_type for node in result.graph.node}
+    assert normalising.unrolled(result, "a.onnx")[0] is result
+    close(run(result, inputs(layer)), run(layer, inputs(layer)), 2e-6)
+
+
+def test_why_a_layer_is_not_unrolled_is_said() -> None:
+    long = recurrent_models.model("RNN", sizes=(513, 1, 1, 1))
+    result, left = normalising.unrolled(long, "a.onnx")
+    assert [node.op_type for node in result.graph.node] == ["RNN"]
+    assert left == {"y": "RNN has 513 steps, more than 512"}
+
+
+def test_layers_in_branches_are_found() -> None:
+    layer = recurrent_models.model("RNN")
+    assert not normalising.inside_bodies(layer)
+    body = onnx.helper.make_graph(list(layer.graph.node), "body", [], [])
+    branch = onnx.helper.make_node("If", ["c"], ["z"], then_branch=body, else_branch=body)
+    layer.graph.node.append(branch)
+    assert normalising.inside_bodies(layer)

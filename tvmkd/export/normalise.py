@@ -10,11 +10,12 @@ from onnx.inliner import inline_local_functions
 
 from tvmkd.base.text import first_line
 from tvmkd.export.folding import fold, foldable
-from tvmkd.export.graph import bodies, graphs
+from tvmkd.export.graph import bodies, graphs, nodes
 from tvmkd.export.rewrites import lower
 from tvmkd.export.rewrites.old_opsets import raise_old
+from tvmkd.export.rewrites.recurrent import OPERATORS, is_usual
 from tvmkd.export.rewrites.registry import LOWERINGS
-from tvmkd.export.site import OURS
+from tvmkd.export.site import OURS, Refused, Site
 
 Step = Callable[[onnx.ModelProto], onnx.ModelProto]
 Same = Callable[[onnx.ModelProto], str | None]
@@ -84,6 +85,34 @@ def fold_if_needed(model: onnx.ModelProto) -> onnx.ModelProto:
     return fold(model) if foldable(model) else model
 
 
+def is_layer(site: Site) -> bool:
+    """Whether a node is a recurrent layer for which importers have a kernel; those that have none
+    call `unrolled`.
+    """
+    try:
+        return site.node.op_type in OPERATORS and site.node.domain in OURS and is_usual(site)
+    except Refused:
+        return False
+
+
+def inside_bodies(model: onnx.ModelProto) -> bool:
+    """Whether there is a recurrent layer in a branch or a loop."""
+    inner = (body for node in nodes(model) for body in bodies(node))
+    return any(node.op_type in OPERATORS for body in inner for node in body.node)
+
+
+def unrolled(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """A normalised model without recurrent layers: their steps, one by one.
+
+    Returns:
+        the model, itself if it has none, and why a layer stayed, by its node's name.
+    """
+    if not any(node.op_type in OPERATORS for graph in graphs(model) for node in graph.node):
+        return model, {}
+    result, reasons = lower(model, where)
+    return fold_if_needed(result), reasons
+
+
 def steps_for(where: str, reasons: dict[str, str]) -> dict[str, Step]:
     """Every step by name, in its order. A step returns its argument if there is nothing to do.
 
@@ -100,7 +129,7 @@ def steps_for(where: str, reasons: dict[str, str]) -> dict[str, Step]:
         }
         if not used & LOWERINGS.keys():
             return model
-        result, found = lower(model, where)
+        result, found = lower(model, where, is_layer)
         reasons.clear()
         reasons.update(found)
         return model if result is model or result.graph == model.graph else result

@@ -87,3 +87,10 @@ def test_what_onnx_runtimes_optimiser_wrote_can_be_optimised_again(registry):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     onnxruntime.InferenceSession(result.SerializeToString(), options)
+
+
+def test_nodes_that_are_to_stay_are_not_lowered(registry):
+    registry["", "Mish"] = lambda site: site.become("Elu", site.node.input)
+    model = text("(float[2] x) => (float y, float z) { y = Mish(x) z = Mish(y) }")
+    result, _ = lower(model, "a.onnx", lambda site: site.node.output[0] == "y")
+    assert kinds(result) == ["Mish", "Elu"]

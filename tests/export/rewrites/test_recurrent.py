@@ -3,58 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 from lowered import left, same
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
+from recurrent_models import BATCH, FEATURES, STEPS, model
 
+from tvmkd.export.normalise import is_layer
 from tvmkd.export.rewrites import lower, recurrent
-
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-STEPS, BATCH, FEATURES, HIDDEN = 4, 2, 3, 5
-
-
-def model(
-    kind: str, *, direction: str = "forward", given: str = "", computed: str = "", **attributes
-) -> onnx.ModelProto:
-    """One node; ``given`` names its optional inputs of B, lens, h, c and P (lens: 3 and 2)."""
-    rng = np.random.default_rng(1)
-    count = 2 if direction == "bidirectional" else 1
-    gates = GATES[kind]
-    first = attributes.get("layout", 0)
-    state = [BATCH, count, HIDDEN] if first else [count, BATCH, HIDDEN]
-    shapes = {
-        "W": [count, gates * HIDDEN, FEATURES],
-        "R": [count, gates * HIDDEN, HIDDEN],
-        "B": [count, 2 * gates * HIDDEN],
-        "h": state,
-        "c": state,
-        "P": [count, 3 * HIDDEN],
-    }
-    values = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    values["lens"] = np.array([3, 2], np.int32)
-    order = ["W", "R", "B", "lens", "h", *(["c", "P"] if kind == "LSTM" else [])]
-    used = {"W", "R", *given.split()}
-    outputs = ["y", "y_h", *(["y_c"] if kind == "LSTM" else [])]
-    node = helper.make_node(
-        kind,
-        ["x", *(name if name in used else "" for name in order)],
-        outputs,
-        hidden_size=HIDDEN,
-        direction=direction,
-        **attributes,
-    )
-    shape = [BATCH, STEPS, FEATURES] if first else [STEPS, BATCH, FEATURES]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-    weights = [numpy_helper.from_array(values[name], name) for name in sorted(used)]
-    graph = helper.make_graph(
-        [node],
-        "net",
-        inputs,
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +89,43 @@ def test_more_steps_than_the_limit_and_unknown_activations_are_refused(monkeypat
     assert left(model("RNN")) == {"y": "RNN has 4 steps, more than 3"}
     monkeypatch.undo()
     assert left(model("RNN", activations=["Swirl"])) == {"y": 'RNN has the activation "Swirl"'}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_the_usual_layer_stays_where_a_kernel_may_compute_it(kind):
+    for options in ({}, {"given": "B h", "direction": "bidirectional"}):
+        usual = model(kind, **options)
+        result, reasons = lower(usual, "a.onnx", is_layer)
+        assert result is usual
+        assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("LSTM", {"given": "P"}),
+        ("LSTM", {"given": "lens"}),
+        ("LSTM", {"clip": 0.5}),
+        ("LSTM", {"input_forget": 1}),
+        ("GRU", {"activations": ["Sigmoid", "Relu"]}),
+        ("RNN", {"activations": ["Affine"], "activation_alpha": [0.5]}),
+        ("RNN", {"activations": ["Relu", "Tanh"], "direction": "bidirectional"}),
+        ("RNN", {"layout": 1}),
+    ],
+)
+def test_other_layers_are_unrolled_all_the_same(kind, options):
+    result, reasons = lower(model(kind, **options), "a.onnx", is_layer)
+    assert reasons == {}
+    assert kind not in {node.op_type for node in result.graph.node}
+
+
+def test_a_layer_with_weights_that_are_computed_is_unrolled():
+    result, _ = lower(model("RNN", fed="R"), "a.onnx", is_layer)
+    assert "RNN" not in {node.op_type for node in result.graph.node}
+
+
+def test_activations_may_be_named_in_any_case_and_sequences_be_whole():
+    named = model("GRU", activations=["sigmoid", "TANH"], given="lens")
+    (lengths,) = (each for each in named.graph.initializer if each.name == "lens")
+    lengths.CopyFrom(numpy_helper.from_array(np.array([STEPS, STEPS], np.int32), "lens"))
+    assert lower(named, "a.onnx", is_layer)[0] is named

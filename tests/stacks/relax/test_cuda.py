@@ -7,6 +7,7 @@ from pathlib import Path
 import graphs
 import onnx
 import pytest
+import recurrent_models
 from onnx import TensorProto, helper
 
 from tvmkd import targets
@@ -73,3 +74,11 @@ def test_a_quantised_model_is_refused_with_the_targets_reason(
     with pytest.raises(InputError, match=r"int8.onnx: is an INT8 model .*sm_53 has no dp4a"):
         stack.build(path, NANO, [], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_gets_recurrent_layers_step_by_step(stack: StackClient, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(recurrent_models.model("GRU", given="B"), path)
+    names = [task["name"] for task in stack.lower(path, NANO)["tasks"]]
+    assert "gru" not in names
+    assert any("matmul" in name for name in names)

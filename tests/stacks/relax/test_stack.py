@@ -10,7 +10,9 @@ from typing import Any
 
 import graphs
 import numpy as np
+import onnx
 import pytest
+import recurrent_models
 from plant import plant
 
 import tvmkd
@@ -172,3 +174,15 @@ def test_load_gives_a_callable_on_numpy(stack: StackClient, tmp_path: Path) -> N
     wanted = onnxruntime.InferenceSession(str(model)).run(None, {"x": x})
     np.testing.assert_allclose(first, wanted[0], atol=1e-5)
     np.testing.assert_allclose(second, wanted[1], atol=1e-5)
+
+
+def test_a_recurrent_layer_is_built_and_leaves_nothing_to_tune(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(recurrent_models.model("LSTM", given="B", direction="bidirectional"), path)
+    lowered = stack.lower(path, TARGET)
+    assert [task["kind"] for task in lowered["tasks"]].count("dense") == 1
+    assert lowered["notes"] == []
+    manifest = stack.build(path, TARGET, [], tmp_path / "out")
+    assert manifest["check"]["max_error"] < 1e-4

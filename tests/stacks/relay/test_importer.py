@@ -12,6 +12,7 @@ from tvmkd.base.errors import InputError
 if INSIDE:
     import graphs
     import onnx
+    import recurrent_models
     import tvm
     from onnx import TensorProto, helper
     from tvm import relay
@@ -208,3 +209,12 @@ def test_free_sizes_are_written_into_the_inputs_only(tmp_path: Path) -> None:
         for entry in done.graph.input
     ]
     assert shapes == [[4, "M"], [2, 3]]
+
+
+@inside("relay")
+def test_recurrent_layers_come_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    graphs.onnx.save(recurrent_models.model("GRU", given="B"), path)
+    model = importer.read(path)
+    assert [out["shape"] for out in model.outputs] == [[4, 1, 2, 5], [1, 2, 5]]
+    assert not model.needs_machine

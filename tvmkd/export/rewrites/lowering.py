@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx
 
 from tvmkd.export.rewrites.registry import LOWERINGS
@@ -12,7 +14,14 @@ _FUSED = ("gemm_input_shape", "gemm_output_shape")  # of MatMulAddFusion
 _PASSES = 8  # bodies in bodies in bodies
 
 
-def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, str]]:
+def nothing(site: Site) -> bool:
+    """Of every node: it is lowered."""
+    return False
+
+
+def lower(
+    model: onnx.ModelProto, where: str, stays: Callable[[Site], bool] = nothing
+) -> tuple[onnx.ModelProto, dict[str, str]]:
     """A copy of ``model`` with plain operators in place of those that TVM's importers misread, or
     ``model`` itself if there are none.
 
@@ -21,6 +30,7 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
     Args:
         model: opset 13 or newer, without functions, with fixed input shapes; stays as it is.
         where: names the model in errors.
+        stays: whether a node stays as it is, although it could be lowered.
 
     Returns:
         the copy, and why a node could not be lowered by its name (or that of its first output):
@@ -33,7 +43,7 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
     reasons: dict[str, str] = {}
     for count in range(_PASSES):
         reasons.clear()
-        change = _Change(reasons)
+        change = _Change(reasons, stays)
         scope = Scope({}, {}, all_names(result.graph), opset, opset, {})
         rewrite(result, scope, change.visit, where, strict=False)
         if not change.made:
@@ -49,15 +59,15 @@ def lower(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str
 class _Change:
     """One pass over a model."""
 
-    def __init__(self, reasons: dict[str, str]) -> None:
+    def __init__(self, reasons: dict[str, str], stays: Callable[[Site], bool]) -> None:
         self.made = False
-        self._reasons = reasons
+        self._reasons, self._stays = reasons, stays
 
     def visit(self, node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto]:
         """What comes in place of a node; nodes that are new are lowered in turn."""
         domain = "" if node.domain in OURS else node.domain
         lowering = LOWERINGS.get((domain, node.op_type))
-        if lowering is not None:
+        if lowering is not None and not self._stays(Site(node, scope)):
             before = node.SerializeToString()
             site = Site(node, scope)
             name, operator = site.name, node.op_type

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
 
 from tvmkd.export.rewrites.activations import Activation, activations
 from tvmkd.export.rewrites.plain import (
@@ -24,6 +25,7 @@ from tvmkd.export.site import Refused, Site
 # Each step is a few kernels of its own: beyond this, compiling takes longer than anyone waits.
 MAX_STEPS = 512
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+OPERATORS = frozenset(_GATES)
 _DEFAULTS = {
     "LSTM": ["Sigmoid", "Tanh", "Tanh"],
     "GRU": ["Sigmoid", "Tanh"],
@@ -57,6 +59,30 @@ class _Cell:
 
     def gate(self, data: str, index: int, count: int = 1) -> str:
         return cut(self.site, data, 1, index * self.hidden, (index + count) * self.hidden)
+
+
+def is_usual(site: Site) -> bool:
+    """Whether a kernel for whole layers may compute the node as it is: float32, constant weights,
+    ONNX's default activations (or an RNN's Relu), and all steps of all sequences.
+    """
+    node, kind = site.node, site.node.op_type
+    sizes = site.shape()
+    if sizes is None or None in sizes or 0 in sizes or site.elem_type() != TensorProto.FLOAT:
+        return False
+    steps = sizes[1 if site.attribute("layout", 0) else 0] or 0
+    if site.has(4):
+        lengths = site.value(4)
+        if lengths is None or (lengths < steps).any():
+            return False
+    weights = [name for name in node.input[1:4] if name]
+    if any(name not in site.scope.constants for name in weights):
+        return False
+    if site.has(7) or any(site.attribute(name, 0) for name in ("clip", "input_forget", "layout")):
+        return False
+    given = [name.decode().lower() for name in site.attribute("activations") or ()]
+    usual = [name.lower() for name in _DEFAULTS[kind]]
+    forms = [usual, ["relu"]] if kind == "RNN" else [usual]
+    return not given or any(given in (form, 2 * form) for form in forms)
 
 
 def recurrent(site: Site) -> None:

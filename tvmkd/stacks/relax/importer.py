@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tvmkd.byoc.region import Refused
 from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.handover import OPERATOR
+from tvmkd.export.normalise import inside_bodies, unrolled
 from tvmkd.stacks.failed_node import failed_at
 from tvmkd.stacks.relax import folding
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
@@ -27,6 +28,7 @@ from tvmkd.stacks.relax.gelu import gelu
 from tvmkd.stacks.relax.layout import channels_last
 from tvmkd.stacks.relax.outside import Outside, in_place
 from tvmkd.stacks.relax.quantized import integers
+from tvmkd.stacks.relax.recurrent import Converters, converters
 from tvmkd.stacks.relax.refusal import refusal, unknown, unreadable
 from tvmkd.stacks.relax.reshapes import RESHAPES, JoinReshapes
 from tvmkd.stacks.relax.row_kernels import legalizations
@@ -71,6 +73,7 @@ def read(
     info: ModelInfo | None = None,
     *,
     hand_over: bool = False,
+    cpu: Cpu | None = None,
 ) -> Model:
     """Reads an ONNX file into Relax.
 
@@ -78,24 +81,34 @@ def read(
         dims: sizes of free dimensions: see `tvmkd.export.check.check`.
         info: the result of that check with these sizes; None: the file is checked here.
         hand_over: let ONNX Runtime run what TVM cannot import: see `tvmkd.stacks.relax.outside`.
+        cpu: whose kernels compute recurrent layers; None: their steps are plain operators.
 
     Raises:
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
     model = weights.load(info.compiled, info.path)
+    layers: Converters = {}
+    if cpu is not None and not inside_bodies(model):
+        layers = converters(cpu)
+    else:
+        model, reasons = unrolled(model, str(path))
+        info = replace(info, reasons={**info.reasons, **reasons})
     try:
-        return _imported(Path(path), model, info, None)
+        return _imported(Path(path), model, info, layers, None)
     except _NotImported as error:
         refused = error
+    if refused.node is not None and refused.node.op_type in layers:
+        # Its weights are not constant after all, say.
+        return read(path, dims, info, hand_over=hand_over)
     if not hand_over:
         raise _for_another_target(refused.reason)
     try:
         outside = Outside(model)
         # Each round takes at least one node more.
-        while _taken(outside, refused, info):
+        while _taken(outside, refused, info, layers):
             try:
-                return _imported(Path(path), outside.model, info, outside)
+                return _imported(Path(path), outside.model, info, layers, outside)
             except _NotImported as error:
                 refused = error
     except (InputError, Refused) as error:
@@ -124,11 +137,11 @@ class _NotImported(Exception):
         self.reason, self.node, self.started = reason, node, started
 
 
-def _taken(outside: Outside, refused: _NotImported, info: ModelInfo) -> bool:
+def _taken(outside: Outside, refused: _NotImported, info: ModelInfo, layers: Converters) -> bool:
     """Hands over what is in the importer's way; whether there was anything."""
     node = refused.node
     if not refused.started:
-        known = supported()
+        known = {*supported(), *layers}
         return outside.take(lambda each: unreadable(each, info, known))
     if node is None:
         return outside.take_changing()
@@ -143,14 +156,18 @@ def _taken(outside: Outside, refused: _NotImported, info: ModelInfo) -> bool:
 
 
 def _imported(
-    path: Path, model: onnx.ModelProto, info: ModelInfo, outside: Outside | None
+    path: Path,
+    model: onnx.ModelProto,
+    info: ModelInfo,
+    layers: Converters,
+    outside: Outside | None,
 ) -> Model:
-    known = supported() if outside is None else {*supported(), OPERATOR}
+    known = {*supported(), *layers, *(() if outside is None else (OPERATOR,))}
     problem = unknown(path, model, info, known)
     if problem:
         raise _NotImported(InputError(problem), started=False)
     shapes = {tensor.name: list(tensor.shape) for tensor in info.inputs}
-    more = {} if outside is None else {OPERATOR: outside.converter()}
+    more = {**layers, **({} if outside is None else {OPERATOR: outside.converter()})}
     original = onnx_frontend._get_convert_map
     onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED, **more}
     try:

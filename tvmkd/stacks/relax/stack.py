@@ -70,11 +70,16 @@ class RelaxStack:
             relax_cuda.refuse_int8(model.info.path, spec)
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
+        cpu = Cpu.of(spec)
         model = relax_import.read(
-            request.onnx, request.dims, request.model, hand_over=may_hand_over(request, spec)
+            request.onnx,
+            request.dims,
+            request.model,
+            hand_over=may_hand_over(request, spec),
+            # An engine takes plain operators.
+            cpu=None if hand else cpu,
         )
         mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
-        cpu = Cpu.of(spec)
         model.fused = relax_import.fuse(mod, target, cpu)
         return model, tasks_of(model.fused, target, cpu)
 

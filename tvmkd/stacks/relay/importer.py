@@ -15,6 +15,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.export import weights
 from tvmkd.export.check import ModelInfo, check
 from tvmkd.export.legalise import legalise
+from tvmkd.export.normalise import unrolled
 from tvmkd.stacks.failed_node import failed_at, named
 from tvmkd.stacks.relay.folding import fold_rearranged
 
@@ -83,7 +84,8 @@ def read(
         InputError: the file cannot be used, or an operator in it cannot be imported (names it).
     """
     info = info or check(Path(path), dims or {})
-    model = legalise(_with_sizes(weights.load(info.compiled, info.path), info), str(path))
+    model, _ = unrolled(_with_sizes(weights.load(info.compiled, info.path), info), str(path))
+    model = legalise(model, str(path))
     _refuse_unknown(model, path)
     shapes = {tensor.name: tuple(tensor.shape) for tensor in info.inputs}
     try:
