@@ -38,6 +38,8 @@ def test_sums_of_all_rows_stay_in_registers() -> None:
             for batch in (1, 2, 3, 64):
                 found = layer(kind, 64, cpu, batch=batch)
                 assert 1 <= found.rows <= batch
+                # No part of the batch is much smaller than the others.
+                assert -(-batch // found.rows) * found.rows - batch < -(-batch // found.rows)
                 assert found.rows * found.gates * found.vectors <= cpu.in_registers(found.lanes)
 
 

@@ -13,6 +13,8 @@ from tvmkd.stacks.relax.templates.cpu import Cpu
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 THREAD_COST = 16_000
 """Cycles that starting threads takes: 4 µs at 4 GHz."""
+MOST_ROWS = 6
+"""Sequences in a tile: the places of more states take more address registers than there are."""
 CACHE_BYTES = 32
 """Bytes of weights that a core reads from its second cache in a cycle."""
 
@@ -89,13 +91,15 @@ def planned(layer: Layer, cpu: Cpu) -> Layer:
     """The layer with tiles that fit into the registers of a CPU, and threads where they pay."""
     lanes = lanes_for(layer.hidden, cpu.lanes)
     most, blocks = cpu.in_registers(lanes), -(-layer.hidden // lanes)
+    # Sequences share what is loaded of the weights; the parts of a batch are alike.
+    parts = -(-layer.batch // max(1, min(most // layer.gates, MOST_ROWS)))
+    if layer.directions < cpu.threads and layer.batch >= 2 * cpu.threads:
+        parts = max(parts, cpu.threads)
+    rows = -(-layer.batch // parts)
     # As many sums as hide the latency of an addition, and no empty vectors.
-    wanted = min(max(cpu.latency * cpu.fma, layer.gates), most)
-    fitting = [n for n in (2, 4, 8) if n * layer.gates <= wanted and blocks % n == 0]
+    wanted = min(cpu.latency * cpu.fma, most)
+    fitting = [n for n in (2, 4, 8) if n * layer.gates * rows <= wanted and blocks % n == 0]
     vectors = max(fitting, default=1)
-    rows = max(1, min(most // (layer.gates * vectors), layer.batch))
-    if layer.directions < cpu.threads and rows > 2:
-        rows = min(rows, max(2, -(-layer.batch // cpu.threads)))
     made = replace(layer, lanes=lanes, vectors=vectors, rows=rows)
     runs = layer.directions * -(-layer.batch // rows)
     step = 4 * layer.gates * made.width * made.depth / CACHE_BYTES
