@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 from test_kernel_profile import LIMITS, PEERS, ROWS
 
+from tvmkd.base import files
 from tvmkd.base.errors import InputError
 from tvmkd.bench import profiling
 
@@ -35,7 +36,9 @@ def test_the_artifact_and_onnx_runtime_get_the_same_input_and_threads(
         asked["threads"] = threads
         return LIMITS
 
-    manifest = SimpleNamespace(inputs=[SimpleNamespace(name="x", model_dump=lambda: SPEC)])
+    manifest = SimpleNamespace(
+        inputs=[SimpleNamespace(name="x", model_dump=lambda: SPEC)], onnx_sha256=""
+    )
     monkeypatch.setattr(profiling.artifacts, "read", lambda folder: manifest)
     monkeypatch.setattr(profiling, "kernel_times", kernel_times)
     monkeypatch.setattr(profiling.node_times, "measure", node_times)
@@ -45,6 +48,10 @@ def test_the_artifact_and_onnx_runtime_get_the_same_input_and_threads(
     inputs = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])]
     path = tmp_path / "m.onnx"
     onnx.save(helper.make_model(helper.make_graph(nodes, "g", inputs, [])), str(path))
+    with pytest.raises(InputError, match="another file than"):
+        profiling.measure(path, Path("out"), None, 7)
+    assert asked == {}
+    manifest.onnx_sha256 = files.sha256(path)
     found, peers = profiling.measure(path, Path("out"), None, 7)
     assert peers == PEERS
     assert asked["kernels"] == ((Path("out"), None), {"onnx": path, "repeats": 7})

@@ -31,4 +31,9 @@ def test_a_library_with_regions_is_an_engine_of_its_own(tvmkd: Any, tmp_path: Pa
     done = tvmkd("compare", onnx, *QUICK, "--engine", "tvm+tensorrt", "--engine", "onnxruntime")
     assert done.code == 4
     assert "engine tvm+tensorrt cannot run: " in done.line
-    assert "no path was given" in done.line
+    assert "no artifact was given that it runs" in done.line
+    other = toys.onnx_file(tmp_path / "other.onnx", "Neg")
+    done = tvmkd("compare", other, *QUICK, "--artifact", plain, "--engine", "tvm")
+    assert done.code == 4
+    assert "tvm is left out: output 0" in done.err
+    assert "no engine could be measured" in done.line

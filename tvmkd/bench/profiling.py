@@ -9,7 +9,7 @@ import numpy as np
 import onnx as onnx_format
 
 from tvmkd import artifact as artifacts
-from tvmkd.base import machine
+from tvmkd.base import files, machine
 from tvmkd.base.errors import InputError
 from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.random_inputs import random_sample
@@ -43,6 +43,11 @@ def measure(
         raise InputError(
             f"{artifact}: built from another model than {onnx}, whose inputs have other names; "
             "build it again, or leave out --artifact"
+        )
+    if files.sha256(onnx) != manifest.onnx_sha256:
+        raise InputError(
+            f"{artifact}: built from another file than {onnx} (the SHA-256 differs); build it "
+            "again, or leave out --artifact"
         )
     specs = [spec.model_dump() for spec in manifest.inputs]
     real = real_samples(inputs, specs, most=1)

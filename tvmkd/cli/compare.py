@@ -180,6 +180,7 @@ def command(
             check_output(written)
     from tvmkd import artifact
     from tvmkd.base import console
+    from tvmkd.base.errors import InputError
     from tvmkd.bench import CompareOptions, compare, selection, table
     from tvmkd.bench.engines import on_gpu
     from tvmkd.export.check import check
@@ -217,3 +218,5 @@ def command(
         click.echo(result.model_dump_json(indent=1))
     else:
         table.show(result)
+    if not result.engines:
+        raise InputError(f"{onnx}: no engine could be measured; each reason is given above")

@@ -28,7 +28,7 @@ def test_size_of_a_file_and_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_path_has_to_be_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no path was given"):
+    with pytest.raises(InputError, match="no onnx was given"):
         Matmul(EngineSpec("m", "k"), 1).path()
     with pytest.raises(InputError, match="does not exist"):
         Matmul(EngineSpec("m", "k", tmp_path / "none"), 1).path()

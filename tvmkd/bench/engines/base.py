@@ -156,7 +156,8 @@ class Engine(abc.ABC):
             InputError: no path was given, or it does not exist.
         """
         if self.spec.path is None:
-            raise InputError(f"engine {self.spec.name}: no path was given")
+            which = " that it runs (one with regions is tvm+ENGINE's)" * (self.file == "artifact")
+            raise InputError(f"engine {self.spec.name}: no {self.file} was given{which}")
         path = Path(self.spec.path)
         if not path.exists():
             raise InputError(f"engine {self.spec.name}: {path} does not exist")
