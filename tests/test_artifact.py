@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,9 @@ def test_wrong_inputs_are_named(made: Path) -> None:
         model(x=good)
     with pytest.raises(InputError, match=r"in order or by name, not both"):
         model(good, y=good)
+    tensor = SimpleNamespace(shape=(1, 8), dtype="torch.float32")
+    with pytest.raises(InputError, match=r"expects a numpy array, got SimpleNamespace"):
+        model(tensor, good)
     with pytest.raises(InputError, match=r"expects a numpy array, got list"):
         model([[0.0] * 4], good)
 

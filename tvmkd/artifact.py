@@ -300,7 +300,7 @@ class Artifact:
         for spec, array in zip(specs, arrays, strict=True):
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             where = f'{self._who()}: input "{spec.name}"'
-            if shape is None or dtype is None:
+            if shape is None or dtype is None or not hasattr(array, "astype"):
                 raise InputError(f"{where}: expects a numpy array, got {type(array).__name__}")
             if str(dtype) != spec.dtype:
                 raise InputError(

@@ -81,6 +81,11 @@ def test_what_does_not_fit_is_refused(arrays, what: str, tmp_path: Path) -> None
 def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
     junk, array = tmp_path / "junk.npz", tmp_path / "one.npy"
     junk.write_bytes(b"PK\x03\x04 not a zip")
+    (tmp_path / "text.npz").write_text("x = 1\n")
+    with pytest.raises(InputError) as refused:
+        real_samples(tmp_path / "text.npz", [X])
+    assert "not an .npz" in str(refused.value)
+    assert "pickle" not in str(refused.value)
     np.save(array, floats(2, 3))
     for path, what in ((junk, "not an .npz"), (array, "one array"), (tmp_path / "a", "no such")):
         with pytest.raises(InputError, match=what):
