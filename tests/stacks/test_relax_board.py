@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import graphs
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from plant import plant
+from scipy import special
 
 from tvmkd import targets
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import emulate
+from tvmkd.boards.remote import RemoteModel
 from tvmkd.stacks.client import StackClient
 from tvmkd.stacks.compile import build
 from tvmkd.stacks.progress import coverage_lines
@@ -47,6 +52,44 @@ def test_what_is_built_for_a_nano_is_right_on_one(
     assert manifest["check"]["max_error"] < 1e-4
     assert manifest["check"]["on"]["emulated"] is True
     assert "checked on an emulated board at 127.0.0.1" in "\n".join(coverage_lines(manifest))
+
+
+FUNCTIONS: dict[str, Any] = {
+    "Erf": special.erf,
+    "Exp": np.exp,
+    "Log": np.log,
+    "Sigmoid": special.expit,
+    "Tanh": np.tanh,
+}
+
+
+def test_functions_are_as_exact_on_the_board_as_here(
+    stack: StackClient, board: dict[str, Any], tmp_path: Path
+) -> None:
+    bits = np.arange(0, 2**32, 131_071, dtype=np.uint64).astype(np.uint32)
+    x = np.concatenate([bits.view(np.float32), np.linspace(-12, 12, 20_000)]).astype(np.float32)
+    infos = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape) for n in ("x", *FUNCTIONS)
+    ]
+    nodes = [helper.make_node(name, ["x"], [name]) for name in FUNCTIONS]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", infos[:1], infos[1:]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    onnx.save(made, str(tmp_path / "m.onnx"))
+    stack.build(tmp_path / "m.onnx", NANO.to_dict(), [], tmp_path / "out", board=board)
+    with RemoteModel(tmp_path / "out" / "model.so", NANO.to_dict(), board, "relax") as model:
+        found = model.run([x])
+    for (name, exact), got in zip(FUNCTIONS.items(), found, strict=True):
+        with np.errstate(all="ignore"):
+            wanted = exact(x.astype(np.float64))
+            rounded = wanted.astype(np.float32)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(rounded))
+        known = np.isfinite(rounded) & (np.abs(rounded) >= np.finfo(np.float32).tiny)
+        error = np.abs(got[known].astype(np.float64) - wanted[known])
+        units = float((error / np.spacing(np.abs(rounded[known]))).max())
+        assert units <= 3.5, f"{name}: {units:.2f} units in the last place"
 
 
 def test_a_wrong_record_is_found_on_the_board(
