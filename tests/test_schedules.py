@@ -81,10 +81,12 @@ def test_a_build_without_a_trial_is_tuned(name: str, files: Path, tmp_path: Path
     assert manifest["check"]["max_error"] < 1e-4
 
 
-# The stack, the target, and how many networks were tuned.
+# The stack, the target, and how many files were tuned: AVX2's first five networks were exported and
+# tuned again.
+ALL = len(NETWORKS.NETWORKS | NETWORKS.EDGE12)
 SHIPPED = [
-    ("relax", "x86-64-v3", len(NETWORKS.NETWORKS)),
-    ("relax", "x86-64-v4", len(NETWORKS.NETWORKS | NETWORKS.EDGE12)),
+    ("relax", "x86-64-v3", len(NETWORKS.NETWORKS) + ALL),
+    ("relax", "x86-64-v4", ALL),
     ("relay", "x86-64-v3", len(NETWORKS.NETWORKS)),
 ]
 
