@@ -445,6 +445,9 @@ def test_the_compacted_sidecar_counts_the_trials_of_all_folders(tmp_path: Path) 
     assert found["stack"] == "relax"
     assert found["models"] == ["m", "n"]
     assert [task["trials"] for task in found["tasks"]] == [3, 1, 0]
+    records.compact([tmp_path / "out", b], tmp_path / "again")
+    again = json.loads((tmp_path / "again" / records.SIDECAR).read_text())
+    assert [task["trials"] for task in again["tasks"]] == [4, 2, 0], "without trials, their number"
 
 
 def test_without_a_sidecar_none_is_written(tmp_path: Path) -> None:

@@ -344,20 +344,24 @@ def compact(folders: Sequence[Path], out: Path, keep: int = 1) -> int:
         write_bytes(_packed(out / WORKLOADS), packed)
         (out / WORKLOADS).unlink(missing_ok=True)
         write_bytes(out / RECORDS, _lines([order.index(each.task), each.record] for each in kept))
-    sidecars = [Path(folder) / SIDECAR for folder in folders]
-    infos = [json.loads(read_text(path)) for path in sidecars if path.exists()]
+    described = [folder for folder in folders if (folder / SIDECAR).exists()]
+    infos = {folder: json.loads(read_text(folder / SIDECAR)) for folder in described}
     if infos:
-        info = infos[0]
-        for other in infos[1:]:
-            models, tasks = info.setdefault("models", []), info.setdefault("tasks", [])
-            models += [each for each in other.get("models", []) if each not in models]
-            known = {normal_key(task["key"]) for task in tasks}
-            tasks += [t for t in other.get("tasks", []) if normal_key(t["key"]) not in known]
         counts = Counter(
             normal_key(line["task"])
             for folder in folders
             for line in read_lines(folder / TRIALS, record_lines.counted)
         )
+        # A compacted folder has no list of its trials any more, only their numbers.
+        for folder, each in infos.items():
+            for task in [] if (folder / TRIALS).exists() else each.get("tasks", []):
+                counts[normal_key(task["key"])] += task.get("trials", 0)
+        info, *others = infos.values()
+        for other in others:
+            models, tasks = info.setdefault("models", []), info.setdefault("tasks", [])
+            models += [each for each in other.get("models", []) if each not in models]
+            known = {normal_key(task["key"]) for task in tasks}
+            tasks += [t for t in other.get("tasks", []) if normal_key(t["key"]) not in known]
         for task in info.get("tasks", []):
             task["trials"] = counts[normal_key(task["key"])]
         write_bytes(out / SIDECAR, (json.dumps(info, indent=1) + "\n").encode())
