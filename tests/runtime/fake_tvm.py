@@ -40,6 +40,15 @@ def copied(array: Any) -> Tensor:
     return Tensor(np.array(array))
 
 
+def without_dlpack(patch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Makes numpy's reading of tensors raise ``error``."""
+
+    def fails(output: Any) -> Any:
+        raise error
+
+    patch.setattr(np, "from_dlpack", fails)
+
+
 def install(patch: pytest.MonkeyPatch, **modules: dict[str, Any]) -> Any:
     """Replaces ``tvm`` and its modules (dots as underscores) by these attributes.
 

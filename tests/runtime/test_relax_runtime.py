@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import fake_tvm
 import ml_dtypes
 import numpy as np
 import pytest
@@ -65,10 +66,7 @@ def test_an_output_that_nobody_may_write_to_is_copied(monkeypatch: pytest.Monkey
 def test_an_output_that_dlpack_cannot_pass_is_copied(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def fails(output: Any) -> Any:
-        raise error("no such type")
-
-    monkeypatch.setattr(np, "from_dlpack", fails)
+    fake_tvm.without_dlpack(monkeypatch, error("no such type"))
     array = np.ones(3, np.float32)
     given = tensor(array)
     found = array_of(given)
@@ -78,9 +76,6 @@ def test_an_output_that_dlpack_cannot_pass_is_copied(
 
 
 def test_another_error_of_dlpack_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(output: Any) -> Any:
-        raise KeyError("a fault")
-
-    monkeypatch.setattr(np, "from_dlpack", fails)
+    fake_tvm.without_dlpack(monkeypatch, KeyError("a fault"))
     with pytest.raises(KeyError, match="a fault"):
         array_of(Tensor(np.ones(3, np.float32)))

@@ -203,10 +203,7 @@ def test_several_outputs_of_the_virtual_machine_stay_in_order(kind: Any) -> None
 def test_an_output_that_dlpack_cannot_pass_is_read_anew_each_time(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    def fails(output: Any) -> Any:
-        raise error("no such type")
-
-    monkeypatch.setattr(np, "from_dlpack", fails)
+    fake_tvm.without_dlpack(monkeypatch, error("no such type"))
     array = np.ones(3, np.float32)
     read = programs._view(Tensor(array))
     array[0] = 5

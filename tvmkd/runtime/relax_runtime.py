@@ -13,15 +13,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.runtime.tvm_process import kept_out
+from tvmkd.runtime.tvm_process import kept_out, load_extra_of
 
 if TYPE_CHECKING:
     from tvmkd.runtime.program import Array
 
 RUNTIME = "libtvm_runtime.so"
 """The virtual machine."""
-EXTRA = "libtvm_runtime_extra.so"
-"""The functions that kernels call: sorting, the best k, random numbers."""
 CPU, POOLED = 1, 2
 """The numbers of a kind of device and of an allocator in ``tvm.runtime.vm``."""
 
@@ -33,16 +31,15 @@ def load() -> Any:
     Raises:
         ImportError: TVM is not installed.
     """
-    # For CUDA streams of torch and of cuda-python, which tvm_ffi imports where they are installed.
+    # tvm_ffi imports both where they are installed, to take their CUDA streams.
     with kept_out("torch", "cuda.bindings"):
         import tvm_ffi
     found = importlib.util.find_spec("tvm")
     if found is None or found.origin is None:
         raise ImportError("no module named 'tvm'")
-    folder = Path(found.origin).parent / "lib"
-    ctypes.CDLL(os.fspath(folder / RUNTIME), ctypes.RTLD_GLOBAL)
-    if (folder / EXTRA).exists():
-        ctypes.CDLL(os.fspath(folder / EXTRA), ctypes.RTLD_GLOBAL)
+    package = os.path.dirname(found.origin)
+    ctypes.CDLL(os.path.join(package, "lib", RUNTIME), ctypes.RTLD_GLOBAL)
+    load_extra_of(package)
     return tvm_ffi
 
 

@@ -249,7 +249,12 @@ def load_extra(tvm: Any) -> None:
 
     Upstream does it only together with the compiler.
     """
-    extra = os.path.join(os.path.dirname(tvm.__file__), "lib", "libtvm_runtime_extra.so")
+    load_extra_of(os.path.dirname(tvm.__file__))
+
+
+def load_extra_of(package: str) -> None:
+    """As `load_extra`, for the folder of the package ``tvm``, which need not be imported."""
+    extra = os.path.join(package, "lib", "libtvm_runtime_extra.so")
     if os.path.exists(extra):
         ctypes.CDLL(extra, ctypes.RTLD_GLOBAL)
 

@@ -323,7 +323,7 @@ class _Raw:
 
 
 def _gathered(step: _Raw, rows: int) -> bool:
-    """Whether a step reads a tensor, which is no constant, for each query by itself."""
+    """Whether a step reads a computed tensor that has other values for each query."""
     shape = sizes(step.other) or []
     return constant(step.other) is None and len(shape) > 1 and shape[-2] == rows
 

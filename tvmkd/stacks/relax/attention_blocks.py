@@ -33,7 +33,8 @@ def block_for(
     least: tuple[float, int] | None = None
     for block in range(LANES, 3 * max(cpu.lanes, LANES) + 1, LANES):
         cycles = block_cycles(block, rows, columns, inner, size, cpu)
-        # Of each query of a vector by itself; what the last block lacks costs a comparison.
+        # The values for the queries of a vector are loaded one by one; where the last block is not
+        # full, each load has a condition.
         cycles += gathered * rows * columns * (1.0 if rows % block == 0 else 2.5)
         if least is None or cycles < least[0]:
             least = cycles, block
