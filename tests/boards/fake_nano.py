@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_{}"
+INA = "sys/bus/iio/devices/iio:device0"
+GPU = "sys/class/devfreq/57000000.gpu"
+RAILS = {"POM_5V_IN": 2346, "POM_5V_GPU": 40, "POM_5V_CPU": 512}
+"""Milliwatts, by the names that a Nano's rails have on L4T 32."""
 FILES = {
     "proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit",
     "proc/cpuinfo": "processor : 0\nCPU implementer : 0x41\nCPU part\t: 0xd07\n",
@@ -25,6 +29,13 @@ FILES = {
     **{CPUFREQ.format(cpu, "max_freq"): "1479000" for cpu in range(4)},
     **{CPUFREQ.format(cpu, "cur_freq"): "921600" for cpu in range(4)},
     CPUFREQ.format(0, "governor"): "schedutil",
+    f"{GPU}/cur_freq": "76800000",
+    f"{GPU}/min_freq": "76800000",
+    f"{GPU}/max_freq": "921600000",
+    "sys/devices/gpu.0/load": "125",
+    **{f"{INA}/rail_name_{number}": name for number, name in enumerate(RAILS)},
+    **{f"{INA}/in_power{number}_input": str(mw) for number, mw in enumerate(RAILS.values())},
+    "proc/loadavg": "0.52 0.58 0.59 1/389 12345",
 }
 
 

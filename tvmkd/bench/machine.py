@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base import machine as host
+from tvmkd.boards.telemetry import files_here, zones
 
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -96,12 +97,8 @@ def _turbo() -> bool | None:
 
 
 def _temperature() -> float | None:
-    found = []
-    for zone in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
-        text = _line(zone)
-        # Zones of parts that are switched off report zero or large negative values.
-        if text is not None and text.lstrip("-").isdigit() and int(text) > 0:
-            found.append(int(text) / 1000)
+    # Zones of parts that are switched off may report zero.
+    found = [zone.celsius for zone in zones(files_here()) if zone.celsius > 0]
     return max(found, default=None)
 
 
