@@ -86,6 +86,11 @@ ROOMS = (
         "making a trained network small",
         "torch",
     ),
+    Room(
+        ("deploy",),
+        "from an artifact to a product: bundles, images, serving, running on time, watching",
+        "lazily",
+    ),
     Room(("stages",), "the stages of a run, one file each, and the run folder"),
     Room(("api",), "tune, build and compare as plain functions, re-exported from `tvmkd`"),
     Room(("host_checks",), "what `tvmkd doctor` looks at"),

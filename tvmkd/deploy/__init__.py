@@ -1,0 +1,1 @@
+"""From an artifact to a product: bundles, images, serving, running on time, watching a fleet."""
