@@ -39,7 +39,8 @@ class Program:
         """Runs it; it must print one line and nothing else."""
         out, said = self(*options, code=code, given=given)
         assert out == b""
-        assert said.startswith("tvmkd-run: ") and said.count("\n") == 1, said
+        assert said.startswith("tvmkd-run: "), said
+        assert said.count("\n") == 1, said
         return said.strip()
 
 
