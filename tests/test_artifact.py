@@ -396,7 +396,7 @@ def test_files_keep_their_mode_and_the_library_is_required(tmp_path: Path, libra
     tool.chmod(0o750)
     artifact.write(tmp_path / "out", {"model.so": library, "tool": tool}, **fields())
     assert (tmp_path / "out" / "tool").stat().st_mode & 0o777 == 0o750
-    with pytest.raises(ValueError, match=r"needs model\.so"):
+    with pytest.raises(ValueError, match="needs a library"):
         artifact.write(tmp_path / "other", {"tool": tool}, **fields())
 
 

@@ -50,6 +50,7 @@ from tvmkd.artifact import load
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.base.manifest import Manifest
+from tvmkd.base.runtimes import TVM
 from tvmkd.base.wire import Event
 from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.config import parse_tracker
@@ -143,6 +144,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: str | Path | None = None,
     byoc: str | None = None,
+    runtime: str = TVM,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> Manifest:
@@ -166,6 +168,7 @@ def build(
         stack: the compiler stack.
         stack_python: the Python that has the stack's TVM; None: the one that was installed.
         byoc: offload supported subgraphs to this engine; TVM compiles the rest.
+        runtime: ``"tvm"``, or ``"standalone"`` for a C library that needs no TVM.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: ``TVMKD_BUILD_TIMEOUT``, otherwise 1800.
         on_event: gets ``stage`` (the current step), ``note`` (a warning) and ``set_aside`` (a wrong
@@ -177,7 +180,8 @@ def build(
         largest error as a share of the output's range).
 
     Raises:
-        UsageError: the stack cannot offload to ``byoc``.
+        UsageError: the stack cannot offload to ``byoc``, or there is no standalone library for the
+            target.
         InputError: the model, the target, the records, the folder or the board cannot be used.
         MissingError: no tracker, no board under the key, or the stack is not installed.
         TvmkdError: TVM compiles the model wrongly even without tuning records.
@@ -198,6 +202,7 @@ def build(
         stack=stack,
         stack_python=None if stack_python is None else Path(stack_python),
         byoc=byoc,
+        runtime=runtime,
         timeout=timeout,
         on_event=on_event,
     )

@@ -59,7 +59,7 @@ def check_destination(folder: Path) -> None:
 
 def _is_artifact(folder: Path) -> bool:
     # A folder with a damaged manifest is still an artifact if the library is in it.
-    return (folder / MANIFEST).is_file() and (folder / LIBRARY).is_file()
+    return (folder / MANIFEST).is_file() and any(folder.glob("*.so"))
 
 
 def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
@@ -67,7 +67,7 @@ def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
 
     Args:
         folder: the artifact's path; an older artifact there is replaced.
-        files: the file to copy for each name in the artifact; ``model.so`` is required.
+        files: the file to copy for each name in the artifact; a library (``.so``) is required.
         fields: the fields of `Manifest`, except ``schema_version``, ``created``,
             ``tvmkd_version`` and ``files``.
 
@@ -75,8 +75,8 @@ def write(folder: Path, files: Mapping[str, Path], **fields: Any) -> Manifest:
         InputError: ``folder`` exists and is not an artifact, or it cannot be written. Then no
             temporary file remains, and an older artifact stays.
     """
-    if LIBRARY not in files:
-        raise ValueError(f"an artifact needs {LIBRARY}")
+    if not any(name.endswith(".so") for name in files):
+        raise ValueError("an artifact needs a library")
     check_destination(folder)
     try:
         with draft_folder(folder) as new:
@@ -150,9 +150,9 @@ def read_with_library(folder: Path) -> tuple[Manifest, Path]:
 
 def _verified(folder: Path, manifest: Manifest) -> Path:
     for name, entry in manifest.files.items():
-        if name != LIBRARY:
+        if name != manifest.library:
             _verify(folder / name, entry)
-    library, entry = folder / LIBRARY, manifest.files[LIBRARY]
+    library, entry = folder / manifest.library, manifest.files[manifest.library]
     try:
         copy, digest = library_copy(library)
     except OSError:
@@ -186,7 +186,7 @@ def _parse(text: str, path: Path) -> Manifest:
             f"{path}: the manifest is corrupt ({where}: {first['msg'].lower()}); "
             "build the artifact again"
         ) from None
-    for name in [LIBRARY, *manifest.files]:
+    for name in [manifest.library, *manifest.files]:
         if name not in manifest.files or Path(name).name != name:
             raise InputError(f"{path}: the manifest is corrupt (files: {name!r}); build it again")
     return manifest
@@ -342,10 +342,10 @@ def load(path: str | Path) -> Artifact:
 
         byoc.check_runs_here(handed["engine"])
     try:
-        program = programs.open_program(manifest.stack, library, manifest.inputs)
+        program = programs.open_program(manifest.stack, library, manifest.inputs, manifest.runtime)
     except LoadError as error:
         raise InputError(
-            f"{folder / LIBRARY}: {error.tvm} cannot load it (built with {manifest.stack} "
+            f"{folder / manifest.library}: {error.tvm} cannot load it (built with {manifest.stack} "
             f"{manifest.stack_version}): {error}; build the artifact again"
         ) from None
     return Artifact(manifest, folder, program)

@@ -29,7 +29,7 @@ def record(task_key: str, key: str, seconds: float = 1e-3, folder: Path = Path()
 class FakeBuilder:
     """Writes the chosen records into the "library"; notes each build in ``builds``."""
 
-    stack, version = "fake", "1.0"
+    stack, version, runtime = "fake", "1.0", "tvm"
 
     def __init__(self, *tasks: Task, misfits: tuple[str, ...] = ()) -> None:
         self.tasks = {each.key: each for each in tasks}
@@ -51,6 +51,9 @@ class FakeBuilder:
             kernels = {**dict.fromkeys(self.tasks, DEFAULT), **kernels}
         path.write_text(json.dumps(kernels))
         return path
+
+    def files(self, library: Path) -> Mapping[str, Path]:
+        return {"model.so": library}
 
     def fits(self, task: Task, record: StoredRecord) -> bool:
         return record.task == task.key and record.key not in self._misfits

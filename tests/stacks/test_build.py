@@ -205,7 +205,7 @@ def test_the_manifest_of_a_checked_build(bench: Bench, tmp_path: Path) -> None:
     assert artifact.read(bench.out).model_dump(mode="json") == manifest
     ((given, options),) = bench.asked
     assert given == ("fake", tmp_path / "net.onnx", bench.model.inputs, [])
-    assert options == {"board": None, "target": TARGET, "tighten": False}
+    assert options == {"board": None, "target": TARGET, "tighten": False, "runtime": "tvm"}
 
 
 def test_each_stage_is_reported(bench: Bench) -> None:
@@ -290,7 +290,7 @@ def test_where_a_build_is_checked(
     manifest = bench.build(target=target, check=check, board=board)
     if skipped is None:
         ((_, options),) = bench.asked
-        assert options == {"board": asked, "target": target, "tighten": True}
+        assert options == {"board": asked, "target": target, "tighten": True, "runtime": "tvm"}
         assert "skipped" not in manifest["check"]
     else:
         assert bench.asked == []

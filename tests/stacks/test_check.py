@@ -240,7 +240,7 @@ def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyP
     inputs = stored(tmp_path / "in.npz", **arrays)
     specs = [{"name": name, "shape": [1], "dtype": "float64"} for name in "ab"]
     params = {
-        "stack": "relax", "library": "model.so", "specs": specs, "samples": 2,
+        "stack": "relax", "runtime": "tvm", "library": "model.so", "specs": specs, "samples": 2,
         "inputs": str(inputs), "outputs": str(tmp_path / "out.npz"),
     }  # fmt: skip
     assert check._run(params, lambda *_: None) == {}

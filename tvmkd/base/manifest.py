@@ -6,7 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tvmkd.base.runtimes import STANDALONE, TVM
+
 SCHEMA_VERSION = 1
+
+_LIBRARY = "model.so"
 
 
 class _Table(BaseModel):
@@ -51,6 +55,8 @@ class Manifest(_Table):
     """The compiler stack: ``relax`` or ``relay``."""
     stack_version: str
     """The compiler's version."""
+    runtime: str = TVM
+    """``tvm``: its library needs TVM's runtime. ``standalone``: it needs the C library only."""
     onnx_sha256: str
     """SHA-256 of the ONNX file that was compiled."""
     inputs: list[TensorSpec]
@@ -72,3 +78,10 @@ class Manifest(_Table):
     with the reason (``left_out``). The result is ``normalised.onnx`` in the folder."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """The ONNX file's ``metadata_props``."""
+
+    @property
+    def library(self) -> str:
+        """The name of the shared library among the files."""
+        if self.runtime != STANDALONE:
+            return _LIBRARY
+        return next((name for name in self.files if name.endswith(".so")), _LIBRARY)

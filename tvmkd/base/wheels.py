@@ -54,6 +54,16 @@ def cache() -> Path:
     return resources.cache("boards")
 
 
+def version(package: str) -> str:
+    """The version of an installed package, as its metadata has it; empty if it is not there."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def installed(package: str, inside: str) -> Path:
     """The path of a file or folder in an installed package; the package is not imported.
 

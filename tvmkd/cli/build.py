@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tvmkd.base import stack_registry
+from tvmkd.base.runtimes import RUNTIMES, TVM
 from tvmkd.cli._options import (
     PATH,
     dims_option,
@@ -58,6 +59,14 @@ from tvmkd.cli.lower import region_lines
     help="Offload supported subgraphs to this engine; TVM compiles the rest. With --stack relay "
     "TensorRT only; onnxruntime is for a machine without a GPU.",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default=TVM,
+    show_default=True,
+    help="What is to run the artifact. standalone: nothing; it is a C library, shared and static, "
+    "that needs no TVM and no Python.",
+)
 @dims_option
 @click.option(
     "--timeout",
@@ -73,6 +82,7 @@ def command(
     stack: str,
     stack_python: Path | None,
     byoc: str | None,
+    runtime: str,
     records: tuple[Path, ...],
     output: Path,
     untuned: bool,
@@ -97,6 +107,7 @@ def command(
       tvmkd build model.onnx --untuned -o out/untuned --json
       tvmkd build model.onnx --stack relay --records records/relay -o out/relay
       tvmkd build model.onnx --byoc tensorrt -o out/tensorrt
+      tvmkd build model.onnx --target jetson-nano --runtime standalone -o out/nano
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
@@ -119,6 +130,7 @@ def command(
             stack=stack,
             stack_python=stack_python,
             byoc=byoc,
+            runtime=runtime,
             timeout=timeout,
             on_event=follow,
             board=None

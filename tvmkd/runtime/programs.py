@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError
+from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.runtime import relax_runtime
 from tvmkd.runtime.program import LoadError, Program, Spec
+from tvmkd.runtime.standalone_program import StandaloneProgram
 from tvmkd.runtime.subprocess_program import SubprocessProgram
 
 
@@ -28,14 +30,22 @@ def preload(stack: str) -> None:
         relax_runtime.load()
 
 
-def open_program(stack: str, library: Path, specs: Sequence[Spec]) -> Program:
+def open_program(stack: str, library: Path, specs: Sequence[Spec], runtime: str = TVM) -> Program:
     """Loads a library of a stack.
+
+    Args:
+        stack: what built it.
+        library: the file.
+        specs: its inputs.
+        runtime: `TVM`, or `STANDALONE` for a library that needs none.
 
     Raises:
         UsageError: there is no such stack.
         MissingError: its TVM cannot be imported here.
         LoadError: its TVM cannot load the library.
     """
+    if runtime == STANDALONE:
+        return StandaloneProgram(library, specs)
     entry = stack_registry.get(stack)
     if entry.own_interpreter and not _here(stack):
         return SubprocessProgram(stack, library, specs)

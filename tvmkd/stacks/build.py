@@ -128,7 +128,7 @@ def build(
             there = None if not_here is None else board
             reference = Reference(
                 builder.stack, model.info.runnable, model.inputs, real, board=there, target=target,
-                tighten=not builder.byoc,
+                tighten=not builder.byoc, runtime=builder.runtime,
             )  # fmt: skip
 
             def explain(verdict: Verdict) -> str:
@@ -157,11 +157,12 @@ def build(
         chosen = first_of(usable)
         manifest = artifact.write(
             out,
-            {LIBRARY: library, **_normalised(model)},
+            {**builder.files(library), **_normalised(model)},
             name=model.info.path.stem,
             target=target,
             stack=builder.stack,
             stack_version=builder.version,
+            runtime=builder.runtime,
             onnx_sha256=model.info.sha256,
             inputs=model.inputs,
             outputs=model.outputs,

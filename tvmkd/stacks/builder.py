@@ -11,6 +11,9 @@ from tvmkd.export.check import ModelInfo
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
 
+LIBRARY = "model.so"
+"""The library's name in an artifact that needs TVM's runtime."""
+
 Chosen = Mapping[str, StoredRecord]
 """The record that each tuned task is built with, by task key."""
 
@@ -37,12 +40,14 @@ class Builder(Protocol):
     Attributes:
         stack: the stack's name.
         version: of the compiler.
+        runtime: what runs its libraries, one of `tvmkd.base.runtimes.RUNTIMES`.
         tasks: the model's tasks, by key.
         byoc: report on regions in another engine, JSON-safe; None if none were requested.
     """
 
     stack: str
     version: str
+    runtime: str
     tasks: dict[str, Task]
     byoc: Mapping[str, Any] | None
 
@@ -52,6 +57,9 @@ class Builder(Protocol):
         Args:
             chosen, defaults: as `library` will get them.
         """
+
+    def files(self, library: Path) -> Mapping[str, Path]:
+        """The files of an artifact by name, once `library` has written ``library``."""
 
     def library(self, chosen: Chosen, path: Path, *, defaults: bool) -> Path:
         """Compiles a library into ``path``.

@@ -20,6 +20,7 @@ from tvmkd.base import wire
 from tvmkd.base.agreement import Arrays, Output, Verdict
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
 from tvmkd.base.manifest import TensorSpec
+from tvmkd.base.runtimes import TVM
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import programs
 
@@ -42,6 +43,7 @@ class Reference:
             run it on this machine.
         target: ``Target.to_dict()`` of the library's target; needed with ``board``.
         tighten: see `tvmkd.base.agreement.Output`.
+        runtime: what runs the libraries: see `tvmkd.runtime.programs.open_program`.
 
     Attributes:
         stack: as given.
@@ -64,8 +66,10 @@ class Reference:
         board: Mapping[str, Any] | None = None,
         target: Mapping[str, Any] | None = None,
         tighten: bool = True,
+        runtime: str = TVM,
     ) -> None:
         self.stack, self._inputs = stack, [dict(spec) for spec in inputs]
+        self._runtime = runtime
         self._board, self._target = board, dict(target or {})
         self.on: dict[str, Any] = {}
         import onnx as onnx_format  # not at the top: the process that runs a library needs none
@@ -96,7 +100,15 @@ class Reference:
         self, onnx: Path, inputs: Sequence[Mapping[str, Any]], samples: Sequence[Arrays]
     ) -> Reference:
         """The reference of a part of the model, with libraries run in the same place."""
-        return Reference(self.stack, onnx, inputs, samples, board=self._board, target=self._target)
+        return Reference(
+            self.stack,
+            onnx,
+            inputs,
+            samples,
+            board=self._board,
+            target=self._target,
+            runtime=self._runtime,
+        )
 
     def judge(self, library: Path) -> Verdict:
         """Runs ``library`` on the samples and compares.
@@ -124,6 +136,7 @@ class Reference:
             np.savez(inputs, **arrays)  # type: ignore[arg-type]
             params = {
                 "stack": self.stack,
+                "runtime": self._runtime,
                 "specs": self._inputs,
                 "library": str(library),
                 "inputs": str(inputs),
@@ -170,7 +183,8 @@ def _spawned(stack: str) -> wire.Child:
 def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     """In the child: loads the library and runs it on every sample."""
     specs = [TensorSpec(**spec) for spec in params["specs"]]
-    program = programs.open_program(params["stack"], Path(params["library"]), specs)
+    library = Path(params["library"])
+    program = programs.open_program(params["stack"], library, specs, params["runtime"])
     answers = {}
     with np.load(params["inputs"]) as stored:
         for i in range(params["samples"]):

@@ -22,6 +22,7 @@ from tvmkd.base.errors import (
     WorkerTimeout,
 )
 from tvmkd.base.limits import VARIABLE, silence_limit
+from tvmkd.base.runtimes import TVM
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
 from tvmkd.export.check import ModelInfo
@@ -336,6 +337,7 @@ class StackClient:
         check: bool = True,
         board: Mapping[str, Any] | None = None,
         byoc: str | None = None,
+        runtime: str = TVM,
         dims: Mapping[str, int] | None = None,
         timeout: float | None = None,
         on_event: Event | None = None,
@@ -351,6 +353,7 @@ class StackClient:
                 target's code does not run on this machine.
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
+            runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
             timeout: seconds without an event after which the compiler counts as hung: see
                 `tvmkd.base.limits.silence_limit`.
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
@@ -373,6 +376,7 @@ class StackClient:
             dims=dict(dims or {}),
             model=model,
             checked=isinstance(onnx, ModelInfo),
+            runtime=runtime,
         )
         result: dict[str, Any] = self._work_on(
             model.path, "build", request, limit=timeout, on_event=on_event

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from tvmkd import artifact
 from tvmkd.base import machine, resources, stack_registry
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.wire import Event
+from tvmkd.stacks.standalone import possible
 from tvmkd.targets import Target
 from tvmkd.tuning.records import holds_records
 
@@ -128,6 +130,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
     byoc: str | None = None,
+    runtime: str = TVM,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> dict[str, Any]:
@@ -147,6 +150,7 @@ def build(
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
+        runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: see `tvmkd.base.limits.silence_limit`.
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
@@ -160,6 +164,8 @@ def build(
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
+    if runtime == STANDALONE:
+        possible.check(target, stack, byoc, board)
     artifact.check_destination(out)
     for folder in records:
         if not holds_records(folder):
@@ -189,6 +195,7 @@ def build(
             real_inputs=inputs,
             board=board,
             byoc=byoc,
+            runtime=runtime,
             dims=dims,
             timeout=timeout,
             on_event=on_event,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from tvmkd.base.runtimes import TVM
 from tvmkd.export.check import ModelInfo
 
 Request = TypeVar("Request")
@@ -61,6 +62,7 @@ class BuildRequest:
     dims: dict[str, int] = field(default_factory=dict)
     model: ModelInfo | None = None
     checked: bool = False
+    runtime: str = TVM
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def test_what_the_cache_holds_is_not_compiled(tmp_path: Path) -> None:
     cache = BlobCache(tmp_path / "cache")
     name, function = next(iter(functions().items()))
     key = objects.key_of(function.without_attr("global_symbol"), TARGET)
-    cache.put(key, b"an object")
+    cache.put(key, struct.pack("<Q", 4096) + b"an object")
     with Objects({name: lambda: function}, TARGET, tmp_path, cache) as started:
-        (path,) = started.result().objects
-    assert path.read_bytes() == b"an object"
+        done = started.result()
+    assert done.objects[0].read_bytes() == b"an object"
+    assert done.scratch == 4096
 
 
 @inside("relax")

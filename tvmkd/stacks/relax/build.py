@@ -14,7 +14,9 @@ import numpy as np
 import tvm
 from tvm import s_tir, tirx
 
+from tvmkd.base.runtimes import TVM
 from tvmkd.runtime import nvrtc
+from tvmkd.stacks.builder import LIBRARY
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relax import constants, executable, lookup, vector_math
 from tvmkd.stacks.relax import cuda as relax_cuda
@@ -30,7 +32,7 @@ from tvmkd.tuning.space import Task
 
 
 @dataclass(frozen=True)
-class _Started:
+class Started:
     """Kernels that are being compiled.
 
     Attributes:
@@ -51,6 +53,7 @@ class RelaxBuilder:
 
     stack = "relax"
     version = tvm.__version__
+    runtime = TVM
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class RelaxBuilder:
         self._fused = model.fused
         self._target = target
         self._linker = Linker(toolchain)
-        self._early: _Started | None = None
+        self._early: Started | None = None
         self._modules: dict[tuple[str, str], tvm.IRModule] = {}
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
@@ -105,7 +108,7 @@ class RelaxBuilder:
                 self._early = None
 
     @contextlib.contextmanager
-    def _compiling(self, chosen: Mapping[str, StoredRecord], defaults: bool) -> Iterator[_Started]:
+    def _compiling(self, chosen: Mapping[str, StoredRecord], defaults: bool) -> Iterator[Started]:
         vector_math.install()
         lookup.install()
 
@@ -120,9 +123,9 @@ class RelaxBuilder:
             tempfile.TemporaryDirectory(prefix="tvmkd-objects-") as folder,
             Objects(makers, self._target, Path(folder)) as objects,
         ):
-            yield _Started((dict(chosen), defaults), list(makers), Path(folder), objects)
+            yield Started((dict(chosen), defaults), list(makers), Path(folder), objects)
 
-    def _linked(self, started: _Started, path: Path) -> Path:
+    def _linked(self, started: Started, path: Path) -> Path:
         """Compiles the rest while the kernels are compiled, and links all of it."""
         mod, large = self._fused, list[np.ndarray]()
         if constants.can_link(self._target):
@@ -137,6 +140,10 @@ class RelaxBuilder:
             aliases=compiled.aliases,
         )
         return path
+
+    def files(self, library: Path) -> Mapping[str, Path]:
+        """The library alone; see the protocol."""
+        return {LIBRARY: library}
 
     def _scheduled(
         self, key: str, chosen: Mapping[str, StoredRecord], defaults: bool

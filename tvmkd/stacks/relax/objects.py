@@ -25,10 +25,13 @@ from tvmkd.base import resources
 from tvmkd.base.blob_cache import BlobCache
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.stacks.relax.nan import keep_nan
+from tvmkd.stacks.relax.scratch import Scratch
 from tvmkd.stacks.relax.stack_arrays import on_stack
 
 PREFIX = "__tvm_ffi_"
 """What TVM puts before a function's name to get its symbol."""
+
+_SCRATCH = struct.Struct("<Q")
 
 Make = Callable[[], tirx.PrimFunc]
 """Gives a kernel's scheduled function."""
@@ -41,10 +44,12 @@ class Compiled:
     Attributes:
         objects: the files.
         aliases: the symbol in one of the files of each kernel, by the symbol it is called by.
+        scratch: bytes of scratch memory that a thread needs for any of them.
     """
 
     objects: list[Path]
     aliases: dict[str, str]
+    scratch: int = 0
 
 
 class Objects:
@@ -101,18 +106,19 @@ class Objects:
         while self._children:
             os.waitpid(self._children[0], 0)
             del self._children[0]
-        objects, aliases = {}, {}
+        objects, aliases, scratch = {}, {}, 0
         for number, name in enumerate(self._names):
             if not self._note(number).exists():
                 self._compile(number)
-            key = self._note(number).read_text()
+            key, taken = self._note(number).read_text().split()
             objects[key] = self._folder / f"{key}.o"
             aliases[PREFIX + name] = PREFIX + _symbol(key)
+            scratch = max(scratch, int(taken))
         self._cache.trim()
-        return Compiled(list(objects.values()), aliases)
+        return Compiled(list(objects.values()), aliases, scratch)
 
     def _note(self, number: int) -> Path:
-        """The file that names the object of a kernel, once that is complete."""
+        """The file with the key and the scratch memory of a kernel, once its object is complete."""
         return self._folder / f"{number}.key"
 
     def _work(self, queue: int) -> None:
@@ -128,24 +134,28 @@ class Objects:
         if data is None:
             data = self._compiled(function, key)
             self._cache.put(key, data)
+        (scratch,) = _SCRATCH.unpack(data[: _SCRATCH.size])
         for path, content in (
-            (self._folder / f"{key}.o", data),
-            (self._note(number), key.encode()),
+            (self._folder / f"{key}.o", data[_SCRATCH.size :]),
+            (self._note(number), f"{key} {scratch}".encode()),
         ):
             part = path.with_suffix(f".{os.getpid()}")
             part.write_bytes(content)
             part.replace(path)  # another process may write the same object
 
     def _compiled(self, function: tirx.PrimFunc, key: str) -> bytes:
+        """The scratch memory that the kernel takes, and its object file."""
         named = tvm.IRModule({"main": function.with_attr("global_symbol", _symbol(key))})
         # Relax checks a model's inputs: the checks in each kernel took half of the code generator's
         # time, and were half of its code.
-        with tvm.transform.PassContext(config={"tirx.disable_assert": True}), self._target:
+        scratch = Scratch()
+        settings = {"tirx.disable_assert": True}
+        with tvm.transform.PassContext(config=settings, instruments=[scratch]), self._target:
             made = on_stack(keep_nan(named))
             library = tvm.tirx.build(made, target=self._target, pipeline="default")
         path = self._folder / f"{key}.{os.getpid()}.o"
         library.write_to_file(str(path))
-        data = path.read_bytes()
+        data = _SCRATCH.pack(scratch.bytes) + path.read_bytes()
         path.unlink()
         return data
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tvm
 
 from tvmkd.base.errors import TvmkdError
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks import build, check
 from tvmkd.stacks.base import Emit
@@ -19,6 +20,7 @@ from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
+from tvmkd.stacks.relax import standalone
 from tvmkd.stacks.relax.outside import ENGINE, merged
 from tvmkd.stacks.relax.tasks import tasks_of
 from tvmkd.stacks.relax.templates.cpu import Cpu
@@ -186,11 +188,20 @@ class RelaxStack:
             report = merged(report, model.outside.report())
             for note in model.outside.notes():
                 emit("note", {"text": note})
-        builder = relax_build.RelaxBuilder(model, tasks, goal, tools, report, Cpu.of(rest))
+
+        def builder_of(
+            found: relax_import.Model, tasks: list[Task], report: Mapping[str, Any] | None
+        ) -> relax_build.RelaxBuilder:
+            if request.runtime == STANDALONE:
+                place = Target.from_dict(target)
+                return standalone.StandaloneBuilder(found, tasks, goal, place, Cpu.of(rest))
+            return relax_build.RelaxBuilder(found, tasks, goal, tools, report, Cpu.of(rest))
+
+        builder = builder_of(model, tasks, report)
 
         def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
             part, found = self._tasks(replace(request, onnx=path, dims={}, model=None), rest)
-            return part, relax_build.RelaxBuilder(part, found, goal, tools, None, Cpu.of(rest))
+            return part, builder_of(part, found, None)
 
         return build.build_as_asked(builder, model, request, emit, None if hand else again)
 

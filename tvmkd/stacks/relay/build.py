@@ -13,6 +13,8 @@ from typing import Any
 import tvm
 from tvm import auto_scheduler, relay
 
+from tvmkd.base.runtimes import TVM
+from tvmkd.stacks.builder import LIBRARY
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relay.importer import Model
 from tvmkd.stacks.relay.nan import lower_pass
@@ -27,6 +29,7 @@ class RelayBuilder:
 
     stack = "relay"
     version = tvm.__version__
+    runtime = TVM
     byoc: Mapping[str, Any] | None = None
 
     def __init__(
@@ -54,6 +57,10 @@ class RelayBuilder:
         """Does nothing: Relay compiles a module as a whole."""
         del chosen, defaults
         return nullcontext()
+
+    def files(self, library: Path) -> Mapping[str, Path]:
+        """The library alone; see the protocol."""
+        return {LIBRARY: library}
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen``; see the protocol.

@@ -1,0 +1,87 @@
+/* What the parts of a standalone library share; users of a library need tvmkd.h alone. */
+#ifndef TVMKD_RUNTIME_H
+#define TVMKD_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tvmkd.h"
+
+#define ALIGNMENT 64 /* of every buffer: what TVM's kernels may expect */
+#define MOST_THREADS 64
+
+/* DLPack's tensor and tvm_ffi's argument, as kernels read them (dlpack.h, c_api.h of tvm_ffi). */
+typedef struct {
+  void *data;
+  int32_t device_type, device_id;
+  int32_t ndim;
+  uint8_t code, bits;
+  uint16_t lanes;
+  const int64_t *shape;
+  const int64_t *strides;
+  uint64_t byte_offset;
+} tvmkd_dltensor;
+
+typedef struct {
+  int32_t type; /* TENSOR_POINTER */
+  int32_t padding;
+  const tvmkd_dltensor *tensor;
+} tvmkd_argument;
+
+enum { DEVICE_CPU = 1, TENSOR_POINTER = 7 };
+
+typedef int32_t tvmkd_kernel(void *self, const tvmkd_argument *arguments, int32_t count,
+                             tvmkd_argument *result);
+
+/* Where a tensor of the graph lies; `offset` counts bytes, or is the number of the input or output. */
+enum { IN_ARENA, IN_CONSTANTS, IN_INPUT, IN_OUTPUT };
+typedef struct {
+  const int64_t *shape;
+  const int64_t *strides;
+  uint64_t offset;
+  uint8_t place, code, bits, ndim;
+} tvmkd_place;
+
+/* A model, as the generated file describes it. */
+typedef struct {
+  const tvmkd_library *library;
+  const tvmkd_place *places;
+  const uint16_t *arguments; /* of all calls, one after the other: numbers of places */
+  const char *const *kernels; /* the names, by the number of the call */
+  const unsigned char *constants;
+  uint32_t place_count, argument_count;
+  uint64_t scratch_bytes; /* for each thread */
+  int32_t threads;        /* cores of the target */
+  const uint32_t *features; /* NEED_…, ended by 0 */
+  /* One function for each exit: the number of the call that failed, from 1, or 0. */
+  int32_t (*const *parts)(const tvmkd_argument *arguments);
+} tvmkd_graph;
+
+/* instance.c */
+tvmkd_status tvmkd_rt_open(const tvmkd_graph *graph, const tvmkd_options *options,
+                           tvmkd_instance **instance);
+tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
+                          void *const *outputs);
+tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inputs,
+                                void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
+const char *tvmkd_rt_last_error(const tvmkd_instance *instance);
+void tvmkd_rt_close(tvmkd_instance *instance);
+int32_t tvmkd_rt_copy(void *self, const tvmkd_argument *arguments, int32_t count,
+                      tvmkd_argument *result);
+
+/* cpu.c: x86's features are (leaf 1, 7 or 0x71 for subleaf 1) << 8 | register << 5 | bit. */
+#define NEED_X86(leaf, reg, bit) ((uint32_t)(leaf) << 8 | (uint32_t)(reg) << 5 | (uint32_t)(bit))
+#define NEED_HWCAP(bit) (UINT32_C(0x1000000) | (uint32_t)(bit))
+int tvmkd_rt_has(uint32_t feature);
+
+/* pool.c */
+typedef struct tvmkd_pool tvmkd_pool;
+size_t tvmkd_rt_pool_bytes(int threads);
+int tvmkd_rt_pool_start(tvmkd_pool *pool, int threads, const int32_t *cpus, int64_t spin_ns,
+                        unsigned char *scratch, uint64_t scratch_bytes);
+void tvmkd_rt_pool_enter(tvmkd_pool *pool);
+void tvmkd_rt_pool_leave(tvmkd_pool *pool);
+void tvmkd_rt_pool_stop(tvmkd_pool *pool);
+const char *tvmkd_rt_pool_reason(const tvmkd_pool *pool);
+
+#endif

@@ -1,0 +1,161 @@
+"""Compiles a graph's C and the runtime, and links them with the kernels: ``.so`` and ``.a``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tvmkd.base import elf, resources, wheels
+from tvmkd.base.blob_cache import BlobCache
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.toolchain import zig
+from tvmkd.boards import symbols
+from tvmkd.runtime.standalone_program import ENTRY, NATIVE
+from tvmkd.stacks.standalone import source
+from tvmkd.stacks.standalone.graph import Graph
+from tvmkd.stacks.standalone.source import About
+from tvmkd.targets import Toolchain
+
+RUNTIME = ("instance", "pool", "cpu")
+_FLAGS = (
+    "-std=gnu11",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    # A thread's variables without a call, which might allocate.
+    "-ftls-model=initial-exec",
+    "-fno-stack-protector",
+    "-fno-sanitize=all",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
+
+
+class Package:
+    """What is built for one model, in a folder.
+
+    Args:
+        graph: with the symbols that the object files define.
+        about: the model.
+        toolchain: of the target.
+        folder: for the files; the object files among them.
+    """
+
+    def __init__(self, graph: Graph, about: About, toolchain: Toolchain, folder: Path) -> None:
+        self._graph, self._about, self._folder = graph, about, folder
+        self._toolchain = toolchain
+        self._name = source.identifier(about.name)
+        machine = toolchain.triple.partition("-")[0]
+        if machine not in elf.MACHINES:
+            raise UsageError(f"standalone libraries are for {' and '.join(elf.MACHINES)} only")
+        self._zig = [*zig(), "cc", "-target", f"{toolchain.triple}.{toolchain.glibc}"]
+        self._objects = [self._model(), *self._runtime()]
+        if graph.constants:
+            self._objects.append(self._constants(machine))
+
+    def shared(self, kernels: Sequence[Path], path: Path) -> Path:
+        """Links the shared library.
+
+        Args:
+            kernels: object files.
+            path: the library to write.
+
+        Raises:
+            InputError: a kernel calls something that neither the runtime nor the C library has, or
+                the library would not load with the target's glibc.
+            TvmkdError: the linker failed.
+        """
+        exported = self._folder / "exported.map"
+        exported.write_text(f"{{ global: {ENTRY}; {self._name}_library; local: *; }};\n")
+        command = [*self._zig, "-shared", "-s", f"-Wl,--version-script={exported}"]
+        command += ["-Wl,-z,defs", "-Wl,--gc-sections", f"-Wl,-soname,lib{self._name}.so"]
+        command += [os.fspath(each) for each in (*self._objects, self._entry(), *kernels)]
+        self._run([*command, "-lm", "-lpthread", "-o", os.fspath(path)], "linking")
+        symbols.check([path], self._toolchain.glibc)
+        return path
+
+    def static(self, kernels: Sequence[Path], path: Path) -> Path:
+        """Writes the static library; its objects fit glibc and musl.
+
+        A kernel that two models share is the same member in both, so that both may be linked into
+        one program.
+        """
+        path.unlink(missing_ok=True)
+        members = [*self._objects, self._entry(), *kernels]
+        command = [*zig(), "ar", "rcsD", os.fspath(path), *map(os.fspath, members)]
+        self._run(command, "writing the static library")
+        return path
+
+    def _model(self) -> Path:
+        text = self._folder / f"{self._name}.c"
+        text.write_text(source.write(self._graph, self._about))
+        return self._compiled(text)
+
+    def _entry(self) -> Path:
+        text = self._folder / f"{self._name}_entry.c"
+        text.write_text(source.entry(self._about.name))
+        return self._compiled(text)
+
+    def _constants(self, machine: str) -> Path:
+        path = self._folder / f"{self._name}_constants.o"
+        parts = [array.reshape(-1).view("uint8").data for array in self._graph.constants]
+        elf.write_data(path, machine, source.constants(self._about.name), parts)
+        return path
+
+    def _runtime(self) -> list[Path]:
+        """The runtime's object files, from the cache if they were compiled before."""
+        digest = hashlib.sha256(repr((self._zig[2:], _FLAGS, wheels.version("ziglang"))).encode())
+        for path in sorted(NATIVE.glob("*.[ch]")):
+            digest.update(path.read_bytes())
+        cache = BlobCache(resources.cache("standalone"))
+        found = []
+        for name in RUNTIME:
+            path = self._folder / f"tvmkd_{name}.o"
+            key = f"{digest.hexdigest()[:32]}-{name}"
+            data = cache.get(key)
+            if data is None:
+                data = self._compiled(NATIVE / f"{name}.c", path).read_bytes()
+                cache.put(key, data)
+            path.write_bytes(data)
+            found.append(path)
+        return found
+
+    def _compiled(self, text: Path, path: Path | None = None) -> Path:
+        path = path or text.with_suffix(".o")
+        if not path.exists():
+            command = [*self._zig, *_FLAGS, f"-I{NATIVE}", "-c", os.fspath(text)]
+            self._run([*command, "-o", os.fspath(path)], f"compiling {text.name}")
+        return path
+
+    def _run(self, command: list[str], what: str) -> None:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if not done.returncode:
+            return
+        missing = re.findall(r"undefined symbol: (\S+)", done.stderr)
+        if missing:
+            raise InputError(
+                f"{self._about.name}: cannot be a standalone library: its kernels call "
+                f"{', '.join(dict.fromkeys(missing))}, which is in TVM's runtime; build it without "
+                "--runtime standalone"
+            )
+        lines = [line for line in done.stderr.splitlines() if "error" in line]
+        raise TvmkdError(f"{what} failed: {(lines or ['no message'])[0].strip()}")
+
+
+def texts(name: str) -> dict[str, str]:
+    """The files for people who use the library, by name: headers, an example, CMake's."""
+    plain = source.identifier(name)
+    found = {"tvmkd.h": (NATIVE / "tvmkd.h").read_text(encoding="utf-8")}
+    for template, made in (
+        ("model.h.in", f"{plain}.h"),
+        ("example.c.in", "example.c"),
+        ("CMakeLists.txt.in", "CMakeLists.txt"),
+    ):
+        text = (NATIVE / template).read_text(encoding="utf-8")
+        found[made] = text.replace("@NAME@", plain).replace("@UPPER@", plain.upper())
+    return found

@@ -1,0 +1,286 @@
+"""Writes a graph as C: tables of tensors and arguments, and one function of calls for each exit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvmkd.base.errors import TvmkdError
+from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
+
+_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}  # DLPack's, by numpy's kind
+
+# Where CPUID tells of a feature: leaf, register (EAX is 0), bit; by the kernel's name. 0x71 stands
+# for leaf 7 with subleaf 1, 0x81 for leaf 0x80000001.
+_X86 = {
+    "fma": (1, 2, 12),
+    "movbe": (1, 2, 22),
+    "avx": (1, 2, 28),
+    "f16c": (1, 2, 29),
+    "bmi1": (7, 1, 3),
+    "avx2": (7, 1, 5),
+    "bmi2": (7, 1, 8),
+    "avx512f": (7, 1, 16),
+    "avx512dq": (7, 1, 17),
+    "avx512cd": (7, 1, 28),
+    "avx512bw": (7, 1, 30),
+    "avx512vl": (7, 1, 31),
+    "avx512_vnni": (7, 2, 11),
+    "avx_vnni": (0x71, 0, 4),
+    "abm": (0x81, 2, 5),
+}
+_HWCAP = {"asimd": 1, "fphp": 9, "asimdhp": 10, "asimddp": 20}  # bits of AArch64's AT_HWCAP
+
+
+@dataclass(frozen=True)
+class About:
+    """What a library says of itself.
+
+    Attributes:
+        name: the model's.
+        target: the target's name.
+        built_by: tvmkd and its compiler, with versions.
+        digest: SHA-256 of the ONNX file, in hex.
+        inputs, outputs: ``{"name", "shape", "dtype"}`` of each, in order.
+        threads: cores of the target.
+        features: CPU features that the code needs, by the kernel's names.
+        scratch: bytes of scratch memory of a thread.
+    """
+
+    name: str
+    target: str
+    built_by: str
+    digest: str
+    inputs: Sequence[Mapping[str, Any]]
+    outputs: Sequence[Mapping[str, Any]]
+    threads: int
+    features: Collection[str]
+    scratch: int
+
+
+def identifier(name: str) -> str:
+    """A model's name as a C identifier: ``my-net.v2`` becomes ``my_net_v2``."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII).lower().strip("_")
+    return plain if plain and plain[0].isalpha() else f"model_{plain}".rstrip("_")
+
+
+def constants(name: str) -> str:
+    """The symbol of a model's constants."""
+    return f"{identifier(name)}_constants"
+
+
+def offsets(sizes: Iterable[int]) -> tuple[list[int], int]:
+    """Where constants of these sizes lie one after the other, and how much they take, in bytes."""
+    found, total = [], 0
+    for size in sizes:
+        found.append(total)
+        total += aligned(size)
+    return found, total
+
+
+def write(graph: Graph, about: About) -> str:
+    """The C file of a model.
+
+    Raises:
+        TvmkdError: the target needs a CPU feature that libraries cannot look for.
+    """
+    arena, arena_bytes = plan(graph.calls)
+    lying, _ = offsets(array.nbytes for array in graph.constants)
+    tensors = _in_order(graph)
+    if len(tensors) > 0xFFFF:
+        raise TvmkdError(f"{about.name}: has more than 65,535 tensors")
+    numbers = {tensor: number for number, tensor in enumerate(tensors)}
+    shapes = _Shapes()
+    places = []
+    for tensor in tensors:
+        storage = tensor.storage
+        offset = {Place.ARENA: arena.get(storage, 0)}.get(storage.place, storage.number)
+        if storage.place is Place.CONSTANTS:
+            offset = lying[storage.number]
+        shape, strides = shapes.add(tensor.shape), shapes.add(_strides(tensor.shape))
+        code, bits = _CODES[tensor.dtype.kind], tensor.dtype.itemsize * 8
+        rank = len(tensor.shape)
+        places.append(
+            f"{{{shape}, {strides}, {offset}, {storage.place.value}, {code}, {bits}, {rank}}}"
+        )
+    arguments = [numbers[tensor] for call in graph.calls for tensor in call.arguments]
+    weights = sum(array.nbytes for array in graph.constants)
+    described = {
+        kind: [_described(spec, shapes) for spec in specs]
+        for kind, specs in (("inputs", about.inputs), ("outputs", about.outputs))
+    }
+    parts = _parts(graph)
+    return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
+#include "runtime.h"
+
+extern const unsigned char {constants(about.name)}[] __attribute__((visibility("hidden")));
+{_declarations(graph)}
+{shapes.text()}
+static const tvmkd_place places[] = {{
+  {_rows(places)}
+}};
+static const uint16_t arguments[] = {{{_row(arguments)}}};
+static const char *const kernels[] = {{
+  {_rows([_quoted(call.kernel) for call in graph.calls] or ["0"])}
+}};
+static const uint32_t features[] = {{{", ".join([*_needs(about), "0"])}}};
+static const tvmkd_tensor inputs[] = {{
+  {_rows(described["inputs"] or ["{0}"])}
+}};
+static const tvmkd_tensor outputs[] = {{
+  {_rows(described["outputs"])}
+}};
+{"".join(parts)}
+static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
+static const tvmkd_graph graph;
+
+static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **instance) {{
+  return tvmkd_rt_open(&graph, options, instance);
+}}
+
+static const tvmkd_library library = {{
+  .size = sizeof(tvmkd_library),
+  .api_version = TVMKD_API_VERSION,
+  .name = {_quoted(about.name)},
+  .target = {_quoted(about.target)},
+  .built_by = {_quoted(about.built_by)},
+  .digest = {_quoted(about.digest)},
+  .inputs = inputs,
+  .outputs = outputs,
+  .input_count = {len(about.inputs)},
+  .output_count = {len(about.outputs)},
+  .weight_bytes = {weights},
+  .arena_bytes = {arena_bytes},
+  .exit_count = {len(parts)},
+  .open = open_it,
+  .run = tvmkd_rt_run,
+  .run_until = tvmkd_rt_run_until,
+  .last_error = tvmkd_rt_last_error,
+  .close = tvmkd_rt_close,
+}};
+static const tvmkd_graph graph = {{
+  .library = &library,
+  .places = places,
+  .arguments = arguments,
+  .kernels = kernels,
+  .constants = {constants(about.name) if graph.constants else "0"},
+  .place_count = {len(places)},
+  .argument_count = {len(arguments)},
+  .scratch_bytes = {aligned(about.scratch)},
+  .threads = {about.threads},
+  .features = features,
+  .parts = parts,
+}};
+
+const tvmkd_library *{identifier(about.name)}_library(void);
+__attribute__((visibility("default")))
+const tvmkd_library *{identifier(about.name)}_library(void) {{ return &library; }}
+"""
+
+
+def entry(name: str) -> str:
+    """The C file of the entry that every shared library has; see ``tvmkd.h``."""
+    own = f"{identifier(name)}_library"
+    return f"""#include "tvmkd.h"
+const tvmkd_library *{own}(void);
+__attribute__((visibility("default")))
+const tvmkd_library *tvmkd_library_v1(void) {{ return {own}(); }}
+"""
+
+
+def _in_order(graph: Graph) -> list[Tensor]:
+    """Every tensor once: the inputs' first, then the outputs', which the runtime binds in a run."""
+    rank = {Place.INPUT: 0, Place.OUTPUT: 1, Place.CONSTANTS: 2, Place.ARENA: 3}
+    found = dict.fromkeys(tensor for call in graph.calls for tensor in call.arguments)
+    return sorted(found, key=lambda each: rank[each.storage.place])
+
+
+def _declarations(graph: Graph) -> str:
+    symbols = sorted({call.symbol for call in graph.calls} - {"tvmkd_rt_copy"})
+    return "\n".join(f"tvmkd_kernel {symbol};" for symbol in symbols)
+
+
+def _parts(graph: Graph) -> list[str]:
+    texts, begin, place = [], 0, 0
+    for number, end in enumerate(graph.ends):
+        lines = []
+        for index in range(begin, end):
+            call = graph.calls[index]
+            count = len(call.arguments)
+            lines.append(f"  if ({call.symbol}(0, a + {place}, {count}, &r)) return {index + 1};\n")
+            place += count
+        head = f"\nstatic int32_t part_{number}(const tvmkd_argument *a) {{\n"
+        texts.append(
+            f"{head}  tvmkd_argument r;\n  (void)a, (void)r;\n{''.join(lines)}  return 0;\n}}\n"
+        )
+        begin = end
+    return texts
+
+
+def _names(parts: Sequence[str]) -> str:
+    return ", ".join(f"part_{number}" for number in range(len(parts)))
+
+
+def _needs(about: About) -> list[str]:
+    needs = []
+    for feature in sorted(about.features):
+        if feature in _X86:
+            needs.append("NEED_X86({:#x}, {}, {})".format(*_X86[feature]))
+        elif feature in _HWCAP:
+            needs.append(f"NEED_HWCAP({_HWCAP[feature]})")
+        else:
+            raise TvmkdError(f"{about.target}: a library cannot look for the feature {feature}")
+    return needs
+
+
+class _Shapes:
+    """Lists of sizes, each written once."""
+
+    def __init__(self) -> None:
+        self._starts: dict[tuple[int, ...], int] = {}
+        self._all: list[int] = []
+
+    def add(self, sizes: tuple[int, ...]) -> str:
+        if sizes not in self._starts:
+            self._starts[sizes] = len(self._all)
+            self._all += sizes or (1,)
+        return f"sizes + {self._starts[sizes]}"
+
+    def text(self) -> str:
+        return f"static const int64_t sizes[] = {{{_row(self._all or [1])}}};"
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    steps, step = [], 1
+    for size in reversed(shape):
+        steps.append(step)
+        step *= size
+    return tuple(reversed(steps))
+
+
+def _described(spec: Mapping[str, Any], shapes: _Shapes) -> str:
+    shape = tuple(int(size) for size in spec["shape"])
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(spec["dtype"]).itemsize
+    start = shapes.add(shape)
+    return f"{{{_quoted(spec['name'])}, {_quoted(spec['dtype'])}, {start}, {len(shape)}, {size}}}"
+
+
+def _quoted(text: str) -> str:
+    """A C string; bytes that are not plain ASCII as octal, which cannot run into what follows."""
+    return '"' + "".join(_character(byte) for byte in text.encode()) + '"'
+
+
+def _character(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+
+
+def _row(values: Iterable[int]) -> str:
+    return ", ".join(map(str, values)) or "0"
+
+
+def _rows(values: Sequence[str]) -> str:
+    return ",\n  ".join(values)
