@@ -231,8 +231,8 @@ def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyP
         def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
             return [arrays[0] + arrays[1], arrays[0] * 2]
 
-    def open_program(stack: str, library: Path, specs: Any) -> FakeProgram:
-        opened.append((stack, library, [spec.name for spec in specs]))
+    def open_program(stack: str, library: Path, specs: Any, runtime: str) -> FakeProgram:
+        opened.append((stack, library, [spec.name for spec in specs], runtime))
         return FakeProgram()
 
     monkeypatch.setattr(check.programs, "open_program", open_program)
@@ -244,7 +244,7 @@ def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "inputs": str(inputs), "outputs": str(tmp_path / "out.npz"),
     }  # fmt: skip
     assert check._run(params, lambda *_: None) == {}
-    assert opened == [("relax", Path("model.so"), ["a", "b"])]
+    assert opened == [("relax", Path("model.so"), ["a", "b"], "tvm")]
     with np.load(tmp_path / "out.npz") as found:
         assert {name: found[name].tolist() for name in found.files} == {
             "0.0": [1.0], "0.1": [0.0], "1.0": [21.0], "1.1": [20.0],
