@@ -34,6 +34,7 @@ VERBS = {
     "compare": "Measure engines head to head on one ONNX model.",
     "profile": "Show where an artifact's time goes, kernel by kernel.",
     "detect": "Find objects in images with a detector, and time it.",
+    "serve": "Serve artifacts over REST and gRPC, with a queue, deadlines and metrics.",
     "gate": "Check a comparison against requirements: exit code 0 or 1.",
     "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",

@@ -1,0 +1,249 @@
+"""The server: opens the ports, loads the models, runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base import console
+from tvmkd.base.errors import InputError, MissingError
+from tvmkd.deploy.serving.access import WARNING, Access
+from tvmkd.deploy.serving.pool import Limits
+from tvmkd.deploy.serving.repository import Repository
+from tvmkd.deploy.serving.sources import Source
+
+STOP_SECONDS = 30.0
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `tvmkd serve` is told; ports may be 0: any free one.
+
+    Attributes:
+        host: where to listen.
+        http_port, grpc_port: the ports; ``grpc_port`` None: no gRPC.
+        limits: of each model's pool.
+        timeout_us: for requests that say none; 0: none.
+        spin_us: how long instances poll for the next request before they sleep.
+        max_body: bytes of a request.
+        max_head: bytes of a request's head.
+        read_s: seconds in which a request must arrive.
+        connections: at the same time.
+        token: what clients must send; None: nothing.
+        certificate, key: PEM files for TLS; None: no TLS.
+        control: whether clients may load and unload models; None: if nobody else can ask.
+    """
+
+    host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int | None = 8001
+    limits: Limits = field(default_factory=Limits)
+    timeout_us: int = 0
+    spin_us: int = 0
+    max_body: int = 64 * MIB
+    max_head: int = 32768
+    read_s: float = 30.0
+    connections: int = 2048
+    token: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    control: bool | None = None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a running server listens."""
+
+    host: str
+    http_port: int
+    grpc_port: int | None
+    scheme: str
+
+    @property
+    def url(self) -> str:
+        """Of the REST server."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.http_port}"
+
+
+def run(
+    sources: Mapping[str, Source], options: Options, started: Callable[[Address], None]
+) -> None:
+    """Serves until SIGTERM or Ctrl-C; then finishes what was accepted.
+
+    Args:
+        sources: the models, by name.
+        options: see there.
+        started: called when all models answer.
+
+    Raises:
+        InputError: a model cannot be loaded, or the certificate or its key is wrong.
+        MissingError: a port cannot be had, or a package is missing.
+        UsageError: the host does not resolve.
+    """
+    try:
+        import httptools  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            f"tvmkd serve needs {error.name}; install it: pip install 'tvmkd[serve]'"
+        ) from None
+    try:
+        import uvloop
+
+        factory: Any = uvloop.new_event_loop
+    except ImportError:  # half as fast, and all the same otherwise
+        factory = asyncio.new_event_loop
+    _allow_files(options.connections)
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(_listening(options.host, options.http_port))
+        loop = factory()
+        stack.callback(loop.close)
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_serve(sources, options, sock, started))
+
+
+def _allow_files(connections: int) -> None:
+    """Raises the limit of open files to what so many connections need, if it may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY:
+            wanted = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MissingError(
+            f"cannot listen at {host}:{port}: {reason}; give another --http-port or --host"
+        ) from None
+
+
+def tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server's TLS context.
+
+    Raises:
+        InputError: a file cannot be read, or they do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{certificate}, {key}: no certificate and its key in PEM: {reason}"
+        ) from None
+    return context
+
+
+async def _serve(
+    sources: Mapping[str, Source],
+    options: Options,
+    sock: socket.socket,
+    started: Callable[[Address], None],
+) -> None:
+    import uvicorn
+
+    from tvmkd.boards.access import is_loopback
+    from tvmkd.deploy.serving import connection
+    from tvmkd.deploy.serving.metrics import Metrics
+    from tvmkd.deploy.serving.rest import Rest
+    from tvmkd.deploy.serving.routes import Routes
+
+    loopback = is_loopback(options.host)
+    if not loopback and options.token is None:
+        console.warn(WARNING)
+    control = options.control
+    if control is None:
+        control = loopback or options.token is not None
+    access = Access(options.token, loopback, control)
+    metrics = Metrics()
+    repository = Repository(sources, options.limits, options.max_body, options.spin_us)
+    routes = Routes(repository, access, metrics)
+    rest = Rest(
+        repository, access, metrics, routes.application([]),
+        max_body=options.max_body, timeout_us=options.timeout_us,
+    )  # fmt: skip
+    repository.changed = rest.refresh
+    limits = connection.ConnectionLimits(
+        options.max_head, options.read_s, options.connections, metrics
+    )
+    config = uvicorn.Config(
+        rest,
+        http=connection.limited(limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=max(75, int(options.read_s)),
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+        backlog=2048,
+    )
+    scheme = "http"
+    if options.certificate is not None and options.key is not None:
+        config.load()
+        config.ssl = tls(options.certificate, options.key)
+        scheme = "https"
+    server = _quiet_server(config)
+    metrics.connections = lambda: len(server.server_state.connections)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ending = asyncio.ensure_future(stop.wait())
+    loading = asyncio.ensure_future(repository.start())
+    await asyncio.wait({loading, ending}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        return
+    await loading
+    try:
+        serving = asyncio.ensure_future(server.serve([sock]))
+        sweeping = asyncio.ensure_future(_sweep(server))
+        http_port = sock.getsockname()[1]
+        started(Address(options.host, http_port, None, scheme))
+        await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+        routes.stopping = True
+        server.should_exit = True
+        await serving
+        sweeping.cancel()
+    finally:
+        await repository.close(STOP_SECONDS)
+
+
+async def _sweep(server: Any) -> None:
+    from tvmkd.deploy.serving import connection
+
+    while True:
+        await asyncio.sleep(0.5)
+        connection.sweep(server.server_state)
+
+
+def _quiet_server(config: Any) -> Any:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Leaves the signals to `_serve`, which stops in order."""
+            yield
+
+    return Server(config)
