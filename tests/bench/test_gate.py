@@ -4,7 +4,7 @@ import pytest
 import samples
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import gate, schema
+from tvmkd.bench import expression, gate, schema
 
 
 def _holds(expression: str) -> bool:
@@ -55,7 +55,7 @@ def test_the_edge_is_told_apart() -> None:
 @pytest.mark.parametrize(
     ("expression", "column", "problem"),
     [
-        ("tvm.p99 20ms", 8, "expected one of < <= > >="),
+        ("tvm.p99 20ms", 8, "expected one of < <= > >= =="),
         ("tvm.p99 <", 9, "ends where a figure"),
         ("", 0, "ends where a figure"),
         ("   ", 0, "ends where a figure"),
@@ -65,7 +65,7 @@ def test_the_edge_is_told_apart() -> None:
         ("tvm.p99 < 20", 10, "a number cannot be compared with a time (it has no unit)"),
         ("tvm.p99 < 20 parsecs", 13, "unknown unit"),
         ("tvm.p99 < 4MB", 10, "a size cannot be compared with a time"),
-        ("tvm.p99 == 20ms", 8, "this is not part of a requirement"),
+        ("tvm.p99 = 20ms", 8, "this is not part of a requirement"),
         ("tvm.p99 < 20ms < 30ms", 15, "expected the end"),
         ("tvm.p99 < 20ms; rm", 14, "this is not part"),
         ("tvm.p50 * onnxruntime.p50 < 1ms", 8, "only a number may be multiplied"),
@@ -116,60 +116,62 @@ def test_medians_that_noise_could_turn_round_are_marked() -> None:
 @pytest.mark.parametrize(
     ("unit", "kind", "scale"),
     [
-        ("ns", gate.TIME, 1e-6),
-        ("us", gate.TIME, 1e-3),
-        ("µs", gate.TIME, 1e-3),
-        ("ms", gate.TIME, 1.0),
-        ("s", gate.TIME, 1e3),
-        ("B", gate.SIZE, 1.0),
-        ("kB", gate.SIZE, 1e3),
-        ("KB", gate.SIZE, 1e3),
-        ("MB", gate.SIZE, 1e6),
-        ("GB", gate.SIZE, 1e9),
+        ("ns", expression.TIME, 1e-6),
+        ("us", expression.TIME, 1e-3),
+        ("µs", expression.TIME, 1e-3),
+        ("ms", expression.TIME, 1.0),
+        ("s", expression.TIME, 1e3),
+        ("B", expression.SIZE, 1.0),
+        ("kB", expression.SIZE, 1e3),
+        ("KB", expression.SIZE, 1e3),
+        ("MB", expression.SIZE, 1e6),
+        ("GB", expression.SIZE, 1e9),
     ],
 )
 def test_units(unit: str, kind: str, scale: float) -> None:
-    figure = "p50" if kind == gate.TIME else "size"
+    figure = "p50" if kind == expression.TIME else "size"
     for text in (f"a.{figure} < 2{unit}", f"a.{figure} < 2 {unit}"):
-        assert gate.parse(text).right == gate.Side(2 * scale, kind)
+        assert gate.parse(text).right == expression.Side(2 * scale, kind)
 
 
 @pytest.mark.parametrize(
     ("text", "side"),
     [
-        ("a.p50", gate.Side(1.0, gate.TIME, "a", "p50")),
-        ("2 * 3 * a.p50", gate.Side(6.0, gate.TIME, "a", "p50")),
-        ("a.p50 * 1.5 * 2", gate.Side(3.0, gate.TIME, "a", "p50")),
-        ("budget", gate.Side(1.0, gate.TIME, "budget")),
-        ("0.5 * budget", gate.Side(0.5, gate.TIME, "budget")),
-        ("2 * 1e-1 ms", gate.Side(0.2, gate.TIME)),
-        (".5 * 3s", gate.Side(1500.0, gate.TIME)),
-        ("torch.compile.p99", gate.Side(1.0, gate.TIME, "torch.compile", "p99")),
-        ("tvm+tensorrt.p99", gate.Side(1.0, gate.TIME, "tvm+tensorrt", "p99")),
-        ("my.engines:Mine.p99", gate.Side(1.0, gate.TIME, "my.engines:Mine", "p99")),
+        ("a.p50", expression.Side(1.0, expression.TIME, "a", "p50")),
+        ("2 * 3 * a.p50", expression.Side(6.0, expression.TIME, "a", "p50")),
+        ("a.p50 * 1.5 * 2", expression.Side(3.0, expression.TIME, "a", "p50")),
+        ("budget", expression.Side(1.0, expression.TIME, "budget")),
+        ("0.5 * budget", expression.Side(0.5, expression.TIME, "budget")),
+        ("2 * 1e-1 ms", expression.Side(0.2, expression.TIME)),
+        (".5 * 3s", expression.Side(1500.0, expression.TIME)),
+        ("torch.compile.p99", expression.Side(1.0, expression.TIME, "torch.compile", "p99")),
+        ("tvm+tensorrt.p99", expression.Side(1.0, expression.TIME, "tvm+tensorrt", "p99")),
+        ("my.engines:Mine.p99", expression.Side(1.0, expression.TIME, "my.engines:Mine", "p99")),
     ],
 )
-def test_a_side_is_a_factor_of_a_figure_or_a_quantity(text: str, side: gate.Side) -> None:
+def test_a_side_is_a_factor_of_a_figure_or_a_quantity(text: str, side: expression.Side) -> None:
     parsed = gate.parse(f"  {text} <= a.p50 ")
     assert parsed.left == side
     assert (parsed.operator, parsed.text) == ("<=", f"{text} <= a.p50")
 
 
 def test_every_figure_has_its_kind() -> None:
-    for figure, kind in gate.FIGURES.items():
-        unit = {gate.TIME: "ms", gate.SIZE: "B", gate.NUMBER: ""}[kind]
-        assert gate.parse(f"a.{figure} < 1{unit}").left == gate.Side(1.0, kind, "a", figure)
+    for figure, kind in expression.FIGURES.items():
+        unit = {expression.TIME: "ms", expression.SIZE: "B", expression.NUMBER: ""}[kind]
+        assert gate.parse(f"a.{figure} < 1{unit}").left == expression.Side(1.0, kind, "a", figure)
 
 
 def test_blanks_around_a_requirement_do_not_matter() -> None:
-    assert gate.parse("    a.error < 1").right == gate.Side(1.0, gate.NUMBER)
-    assert gate.parse("a.error < 1    ").right == gate.Side(1.0, gate.NUMBER)
+    assert gate.parse("    a.error < 1").right == expression.Side(1.0, expression.NUMBER)
+    assert gate.parse("a.error < 1    ").right == expression.Side(1.0, expression.NUMBER)
 
 
 def test_a_number_times_a_number_is_one() -> None:
     parsed = gate.parse("a.error < 2 * 3")
-    assert parsed.right == gate.Side(6.0, gate.NUMBER)
-    assert gate.parse("2 * a.error * 3 < 1").left == gate.Side(6.0, gate.NUMBER, "a", "error")
+    assert parsed.right == expression.Side(6.0, expression.NUMBER)
+    assert gate.parse("2 * a.error * 3 < 1").left == expression.Side(
+        6.0, expression.NUMBER, "a", "error"
+    )
     with pytest.raises(UsageError, match="only a number may be multiplied"):
         gate.parse("a.error * b.error < 1")
     with pytest.raises(UsageError, match="only a number may be multiplied"):
@@ -250,3 +252,26 @@ def test_the_wrong_name_is_pointed_at() -> None:
     assert str(caught.value).split("\n")[2] == "  " + " " * 14 + "^"
     (check,) = gate.evaluate(samples.five(), ["tensorrt.p50 < 1s"])
     assert check.text == "tensorrt.p50 < 1s: tensorrt was left out: tensorrt is not <installed>"
+
+
+def test_equality() -> None:
+    p50 = samples.five().engines[0].p50
+    assert _holds(f"tvm.p50 == {p50!r}ms")
+    assert not _holds("tvm.p50 == 20ms")
+
+
+def test_a_comparison_has_no_stream() -> None:
+    with pytest.raises(InputError, match=r"has no result of a stream: give the stream\.json"):
+        gate.evaluate(samples.five(), ["stream.misses == 0"])
+
+
+def test_a_stream_has_no_engines() -> None:
+    figures = gate.StreamFigures({"worst": 12.0, "misses": 0, "celsius": None}, 30.0)
+    with pytest.raises(InputError, match="tvm is an engine"):
+        gate.evaluate(figures, ["stream.worst < 2 * tvm.p50"])
+    worst, budget, none = gate.evaluate(
+        figures, ["stream.worst < 30ms", "2 * stream.worst < budget", "stream.celsius < 80"]
+    )
+    assert worst.text == "stream.worst < 30ms: 12 ms is < 30 ms"
+    assert budget.holds
+    assert (none.holds, none.text) == (False, "stream.celsius < 80: this board tells no celsius")

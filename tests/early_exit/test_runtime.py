@@ -13,6 +13,7 @@ import pytest
 
 from tvmkd import early_exit
 from tvmkd.base.errors import InputError
+from tvmkd.early_exit import runtime
 from tvmkd.early_exit.calibrate import NEVER
 from tvmkd.early_exit.runtime import EXITS, EarlyExit, Plan
 
@@ -44,6 +45,56 @@ def test_it_stops_at_the_first_exit_that_is_sure(
     assert index == left
     assert logits is stages[left].logits
     assert [stage.calls for stage in stages] == [int(i <= left) for i in range(3)]
+
+
+class Clock:
+    """A clock that the pieces below move."""
+
+    now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Pieces of 10, 20 and 30 ns."""
+    clock = Clock()
+    monkeypatch.setattr(runtime, "monotonic_ns", clock)
+
+    def taking(piece: Any, ns: int) -> Any:
+        run = piece.run
+
+        def slower(arrays: list[np.ndarray]) -> Any:
+            clock.now += ns
+            return run(arrays)
+
+        piece.run = slower
+        return piece
+
+    return [taking(piece, ns) for piece, ns in zip(pieces(), (10, 20, 30), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"), [(60, 2), (61, 2), (59, 1), (30, 1), (29, 0), (10, 0), (1, 0), (-5, 0)]
+)
+def test_the_last_exit_that_is_done_in_time_is_taken(
+    slow: list[Any], left: int, taken: int
+) -> None:
+    network = EarlyExit(slow, (NEVER, NEVER))
+    image = np.zeros((1, 2), np.float32)
+    assert network.run_until(image, 10**9)[1] == 2  # every piece is timed
+    logits, index = network.run_until(image, 60 + left)
+    assert index == taken
+    assert logits is slow[taken].logits
+
+
+def test_a_confident_exit_is_taken_whatever_the_time(slow: list[Any]) -> None:
+    assert EarlyExit(slow, (0.7, 0.7)).run_until(np.zeros((1, 2), np.float32), 10**9)[1] == 0
+
+
+def test_before_the_first_run_nothing_is_expected(slow: list[Any]) -> None:
+    assert EarlyExit(slow, (NEVER, NEVER)).run_until(np.zeros((1, 2), np.float32), 1)[1] == 2
 
 
 def folder(place: Path) -> Path:

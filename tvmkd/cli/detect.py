@@ -16,7 +16,7 @@ TIMED = 16  # the most pictures to time, all kept in memory
 
 def duration(text: str) -> float:
     """Parses ``30ms`` for click; returns milliseconds."""
-    from tvmkd.bench.gate import TIME, TOKEN, UNITS
+    from tvmkd.bench.expression import TIME, TOKEN, UNITS
 
     token = TOKEN.fullmatch(text)
     kind, scale = UNITS.get(token.group("unit") if token else "", ("", 0.0))

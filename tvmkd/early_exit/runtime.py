@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic_ns
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tvmkd.base import files
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import read_text, sha256
 from tvmkd.early_exit.calibrate import NEVER
+from tvmkd.early_exit.deadline import PartTime
 
 EXITS = "exits.json"
 VERSION = 1
@@ -86,6 +88,7 @@ class EarlyExit:
     def __init__(self, pieces: Sequence[Artifact], thresholds: Sequence[float]) -> None:
         self.pieces = list(pieces)
         self.thresholds = list(thresholds)
+        self._times = [PartTime() for _ in self.pieces]
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, int]:
         """Classifies one image.
@@ -102,11 +105,44 @@ class EarlyExit:
         values = image
         for index, threshold in enumerate(self.thresholds):
             logits, values = self.pieces[index].run([values])
-            row = logits[0]
-            # 1 / sum(exp(row - max)) is the largest softmax probability.
-            if threshold < NEVER and float(np.exp(row - row.max()).sum()) * threshold <= 1.0:
+            if _confident(logits[0], threshold):
                 return logits, index
         return self.pieces[-1].run([values])[0], len(self.thresholds)
+
+    def run_until(self, image: np.ndarray, deadline: int) -> tuple[np.ndarray, int]:
+        """Classifies one image before a deadline: where the time is short, at an earlier exit.
+
+        It stops at a confident exit, as a call does, or where the next piece is not expected to be
+        done in time: the longest of its last runs counts (`tvmkd.early_exit.deadline`). The first
+        piece always runs.
+
+        Args:
+            image: as of a call.
+            deadline: nanoseconds of ``time.monotonic_ns``.
+
+        Returns:
+            logits, and the exit, as of a call.
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        values, logits = image, image
+        for index, piece in enumerate(self.pieces):
+            begin = monotonic_ns()
+            if index and not self._times[index].fits(deadline - begin):
+                return logits, index - 1
+            logits, *more = piece.run([values])
+            self._times[index].took(monotonic_ns() - begin, deadline - begin)
+            if index < len(self.thresholds):
+                (values,) = more
+                if _confident(logits[0], self.thresholds[index]):
+                    return logits, index
+        return logits, len(self.thresholds)
+
+
+def _confident(row: np.ndarray, threshold: float) -> bool:
+    # 1 / sum(exp(row - max)) is the largest softmax probability.
+    return threshold < NEVER and float(np.exp(row - row.max()).sum()) * threshold <= 1.0
 
 
 def load(folder: str | Path) -> EarlyExit:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base.errors import InputError
 from tvmkd.stages.base import Stage
 from tvmkd.stages.report import Report
 
@@ -26,7 +27,11 @@ class Gate(Stage):
             from tvmkd.bench import gate
 
             for text in self._required:
-                gate.parse(text)
+                if gate.names_stream(gate.parse(text)):
+                    raise InputError(
+                        f"[gate] require {text!r}: a run has no stream; stream its artifact with "
+                        "tvmkd stream --out, and check that with tvmkd gate"
+                    )
         return []
 
     def inputs(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Frames at a fixed rate through a model, on time: ``tvmkd stream``."""
