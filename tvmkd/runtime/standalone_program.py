@@ -48,14 +48,14 @@ class Options(ctypes.Structure):
     ]
 
 
-_POINTERS = ctypes.POINTER(ctypes.c_void_p)
 _open = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Options), ctypes.POINTER(ctypes.c_void_p))
-_run = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _POINTERS, _POINTERS)
+# Addresses as numbers: ctypes converts them fastest.
+_run = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _run_until = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_void_p,
-    _POINTERS,
-    _POINTERS,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
     ctypes.c_int64,
     ctypes.POINTER(ctypes.c_int32),
 )
@@ -124,22 +124,21 @@ class StandaloneProgram:
         instance = ctypes.c_void_p()
         if library.open(ctypes.byref(options), ctypes.byref(instance)):
             raise LoadError(library.last_error(None).decode(), "the C runtime")
-        self._instance = instance
-        weakref.finalize(self, library.close, instance)
-        self._takes = [(tuple(spec.shape), np.dtype(spec.dtype)) for spec in specs]
-        outputs = library.outputs[: library.output_count]
-        self._gives = [
-            (tuple(each.shape[: each.ndim]), np.dtype(each.dtype.decode()), int(each.bytes))
-            for each in outputs
-        ]
-        self._inputs = (ctypes.c_void_p * max(1, library.input_count))()
-        self._outputs = (ctypes.c_void_p * max(1, library.output_count))()
+        self._instance, self._run = instance.value, library.run
+        weakref.finalize(self, library.close, instance.value)
+        self._inputs = _Buffers([(tuple(each.shape), np.dtype(each.dtype)) for each in specs])
+        self._outputs = _Buffers(
+            [
+                (tuple(each.shape[: each.ndim]), np.dtype(each.dtype.decode()))
+                for each in library.outputs[: library.output_count]
+            ]
+        )
 
     def takes(self, arrays: Sequence[Array]) -> bool:
         """True if the arrays have the shapes and dtypes of the inputs."""
-        return len(arrays) == len(self._takes) and all(
+        return len(arrays) == len(self._inputs.specs) and all(
             getattr(array, "shape", None) == shape and getattr(array, "dtype", None) == dtype
-            for array, (shape, dtype) in zip(arrays, self._takes, strict=True)
+            for array, (shape, dtype) in zip(arrays, self._inputs.specs, strict=True)
         )
 
     def run(self, arrays: Sequence[Array], fit: bool = False) -> list[Array]:
@@ -149,10 +148,11 @@ class StandaloneProgram:
             TvmkdError: a kernel failed.
         """
         del fit
-        status = self._library.run(self._instance, *self._bound(arrays))
-        if status:
-            raise TvmkdError(self._library.last_error(self._instance).decode())
-        return self._made
+        inputs, made = self._inputs, self._outputs
+        inputs.give(arrays)
+        made.renew()
+        self._check(self._run(self._instance, inputs.address, made.address))
+        return made.result()
 
     def run_until(self, arrays: Sequence[Array], deadline_ns: int) -> tuple[list[Array], int]:
         """Runs to the last exit that is expected to be done at a time of ``time.monotonic_ns``.
@@ -163,31 +163,82 @@ class StandaloneProgram:
         Raises:
             TvmkdError: a kernel failed, or even the first exit would be late.
         """
+        inputs, made = self._inputs, self._outputs
+        inputs.give(arrays)
+        made.renew()
         taken = ctypes.c_int32()
-        given = self._bound(arrays)
-        status = self._library.run_until(self._instance, *given, deadline_ns, ctypes.byref(taken))
+        given = (self._instance, inputs.address, made.address, deadline_ns, ctypes.byref(taken))
+        self._check(self._library.run_until(*given))
+        return made.result(), taken.value
+
+    def _check(self, status: int) -> None:
         if status:
             raise TvmkdError(self._library.last_error(self._instance).decode())
-        return self._made, taken.value
 
-    def _bound(self, arrays: Sequence[Array]) -> tuple[Any, Any]:
-        """The pointers of inputs and new outputs; both are kept until the next run."""
+
+class _Buffers:
+    """A list of pointers for the library, to the caller's arrays or, if they are small, to buffers.
+
+    Copying 16 KB takes less time than asking numpy for the address of an array.
+
+    Attributes:
+        specs: shape and dtype of each.
+        address: of the list.
+    """
+
+    SMALL = 1 << 14
+
+    def __init__(self, specs: Sequence[tuple[tuple[int, ...], Any]]) -> None:
+        self.specs = specs
+        self._pointers = (ctypes.c_void_p * max(1, len(specs)))()
+        self.address = ctypes.addressof(self._pointers)
+        self._buffers = [_empty(*spec) for spec in specs]
+        self._own = [buffer.nbytes <= self.SMALL for buffer in self._buffers]
+        for index, buffer in enumerate(self._buffers):
+            self._pointers[index] = _address(buffer)
+        self._all_own = all(self._own)
+
+    def give(self, arrays: Sequence[Array]) -> None:
+        """Takes the inputs of the next run."""
         import numpy as np
 
-        # An array of the other byte order or with steps has no buffer that C can read.
-        self._given = [np.require(array, requirements="C") for array in arrays]
-        self._made = [_empty(*each) for each in self._gives]
-        for index, array in enumerate(self._given):
-            self._inputs[index] = array.__array_interface__["data"][0]
-        for index, array in enumerate(self._made):
-            self._outputs[index] = array.__array_interface__["data"][0]
-        return self._inputs, self._outputs
+        for index, array in enumerate(arrays):
+            if self._own[index]:
+                self._buffers[index][...] = array
+            else:
+                # Kept until the next run: an array with gaps has no buffer that C can read.
+                array = np.ascontiguousarray(array)
+                self._buffers[index] = array
+                self._pointers[index] = _address(array)
+
+    def renew(self) -> None:
+        """Makes room for the outputs of the next run: those of the last one are the caller's."""
+        if self._all_own:
+            return
+        for index, spec in enumerate(self.specs):
+            if not self._own[index]:
+                self._buffers[index] = _empty(*spec)
+                self._pointers[index] = _address(self._buffers[index])
+
+    def result(self) -> list[Array]:
+        """The outputs of the last run."""
+        return [
+            buffer.copy() if own else buffer
+            for buffer, own in zip(self._buffers, self._own, strict=True)
+        ]
 
 
-def _empty(shape: tuple[int, ...], dtype: Any, size: int) -> Array:
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """A new array that begins at a multiple of `ALIGNMENT`."""
     import numpy as np
 
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.__array_interface__["data"][0] % ALIGNMENT
+    start = -_address(raw) % ALIGNMENT
     array: Array = raw[start : start + size].view(dtype).reshape(shape)
     return array
