@@ -86,17 +86,22 @@ static int spun(_Atomic uint32_t *place, uint32_t value, int64_t nanoseconds) {
   } while (1);
 }
 
-/* Does the tasks of a loop that nobody has begun, this thread's own first; returns how many. */
-static uint32_t do_tasks(tvmkd_pool *pool, int own, uint32_t loop) {
+/* Takes a task, if nobody has, and does it. A task that fails may keep scratch memory. */
+static uint32_t do_task(worker *mine, int number, uint32_t loop) {
+  tvmkd_pool *pool = mine->pool;
+  uint32_t before = loop - 1;
+  if (!atomic_compare_exchange_strong(&pool->workers[number].taken, &before, loop)) return 0;
+  unsigned char *top = mine->top;
+  if (pool->body(number, &pool->env, pool->data)) atomic_store(&pool->failed, 1);
+  mine->top = top;
+  return 1;
+}
+
+/* Does the tasks of a loop that nobody has begun, from `first` on; returns how many. */
+static uint32_t do_tasks(worker *mine, int first, uint32_t loop) {
   uint32_t done = 0;
-  int count = pool->env.count;
-  for (int step = 0; step < count; step++) {
-    int number = own + step < count ? own + step : own + step - count;
-    uint32_t before = loop - 1;
-    if (!atomic_compare_exchange_strong(&pool->workers[number].taken, &before, loop)) continue;
-    if (pool->body(number, &pool->env, pool->data)) atomic_store(&pool->failed, 1);
-    done++;
-  }
+  for (int step = 0, count = mine->pool->env.count; step < count; step++)
+    done += do_task(mine, first + step < count ? first + step : first + step - count, loop);
   return done;
 }
 
@@ -104,10 +109,8 @@ static uint32_t do_tasks(tvmkd_pool *pool, int own, uint32_t loop) {
  * caller does not change them. */
 static void help(worker *mine, uint32_t loop) {
   tvmkd_pool *pool = mine->pool;
-  uint32_t before = loop - 1;
-  if (!atomic_compare_exchange_strong(&mine->taken, &before, loop)) return;
-  if (pool->body(mine->number, &pool->env, pool->data)) atomic_store(&pool->failed, 1);
-  uint32_t done = 1 + do_tasks(pool, mine->number, loop);
+  if (!do_task(mine, mine->number, loop)) return;
+  uint32_t done = 1 + do_tasks(mine, mine->number, loop);
   if (atomic_fetch_sub(&pool->left, done) == done && atomic_load(&pool->waiting))
     futex_wake(&pool->left, 1);
 }
@@ -215,7 +218,7 @@ static int launch(task *body, void *data, int wanted) {
                           memory_order_relaxed);
   atomic_store(&pool->loop, loop);
   if (atomic_load(&pool->sleeping)) futex_wake(&pool->loop, MOST_THREADS);
-  uint32_t done = do_tasks(pool, 0, loop);
+  uint32_t done = do_tasks(mine, 0, loop);
   uint32_t left = atomic_fetch_sub(&pool->left, done) - done;
   while (left) {
     if (!spun(&pool->left, left, pool->spin_ns)) {
