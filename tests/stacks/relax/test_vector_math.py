@@ -165,6 +165,25 @@ def test_functions_of_functions() -> None:
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("which", FUNCTIONS)
+@inside("relax")
+def test_other_widths(which: str, dtype: str) -> None:
+    vector_math.install()
+    x = te.placeholder((64,), dtype, name="x")
+    y = te.compute((64,), lambda i: called(which, x[i]), name="y")
+    schedule = s_tir.Schedule(te.create_prim_func([x, y]).with_attr("global_symbol", "main"))
+    schedule.vectorize(schedule.split(schedule.get_loops("y")[0], [None, 8])[1])
+    library = tvm.tirx.build(schedule.mod, target=tvm.target.Target(HOST))
+    values = np.linspace(0.1, 4, 64).astype(dtype)
+    found = tvm.runtime.tensor(np.empty_like(values))
+    library["main"](tvm.runtime.tensor(values), found)
+    exact = FUNCTIONS[which](values.astype(np.float64))
+    np.testing.assert_allclose(
+        found.numpy(), exact, rtol=2 * np.finfo(dtype).eps, atol=1e-3 * np.finfo(dtype).eps
+    )
+
+
 @pytest.mark.parametrize("which", FUNCTIONS)
 @inside("relax")
 def test_a_board_calls_no_library_either(which: str) -> None:

@@ -296,13 +296,19 @@ def _of_llvm(call: Any) -> Any:
     if name == "sigmoid":
         power = tirx.call_llvm_pure_intrin(call.ty, "llvm.exp", x * tirx.const(-1.0, str(call.ty)))
         return one / (one + power)
+    if name == "erf":  # LLVM has none
+        return tirx.call_pure_extern(call.ty, name, x)
     return tirx.call_llvm_pure_intrin(call.ty, f"llvm.{name}", x)
 
 
 def _lower(call: Any) -> Any:
     kind, _, lanes = str(call.ty).partition("x")
-    if kind != "float32" or not (lanes or "1").isdigit():
-        return call  # the next rule's
+    if kind not in ("float16", "float32") or not (lanes or "1").isdigit():
+        return _of_llvm(call)
+    if kind == "float16":
+        wide = str(call.ty).replace("float16", "float32")
+        inside = tirx.Cast(wide, call.args[0])
+        return tirx.Cast(str(call.ty), _lower(ir.Call(call.op, [inside], ret_ty=wide)))
     # TVM analyses nested Lets: of two functions for seconds, and of three it finds the bounds of
     # variables in conflict. Round another one, LLVM calls the C library; it has no erf.
     if call.op.name not in ("tirx.erf", WHOLE_GELU, EXP_NEGATIVE) and _has_function(call.args[0]):
