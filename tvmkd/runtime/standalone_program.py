@@ -126,7 +126,9 @@ class StandaloneProgram:
             raise LoadError(library.last_error(None).decode(), "the C runtime")
         self._instance, self._run = instance.value, library.run
         weakref.finalize(self, library.close, instance.value)
-        self._inputs = _Buffers([(tuple(each.shape), np.dtype(each.dtype)) for each in specs])
+        self._inputs = _Buffers(
+            [(tuple(map(int, each.shape)), np.dtype(each.dtype)) for each in specs]
+        )
         self._outputs = _Buffers(
             [
                 (tuple(each.shape[: each.ndim]), np.dtype(each.dtype.decode()))

@@ -123,7 +123,7 @@ class _Reader:
     def _shape(self, ty: Any) -> tuple[int, ...]:
         sizes = getattr(getattr(ty, "shape", None), "values", None)
         if sizes is None or not all(isinstance(size, int | tvm.tirx.IntImm) for size in sizes):
-            raise self._refusal("it has free dimensions (give their sizes with --dim NAME=SIZE)")
+            raise self._refusal("the shape of a tensor depends on the data")
         return tuple(int(size) for size in sizes)
 
     def _tensor(self, ty: Any, place: Place, number: int) -> Tensor:
