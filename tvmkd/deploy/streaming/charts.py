@@ -58,7 +58,9 @@ def over_time(result: StreamResult, width: int) -> Canvas:
     for change in result.changes:
         at = x(change.second)
         canvas.line(at, top - 4, at, bottom, "tick99")
-        canvas.text(at + 4, top + 6, f"model {change.after}", "small")
+        near = at > right - 60
+        anchor = "end" if near else "start"
+        canvas.text(at - 4 if near else at + 4, top - 8, f"model {change.after}", "small", anchor)
     return canvas
 
 
@@ -97,7 +99,7 @@ def histograms(result: StreamResult, width: int) -> Canvas:
             canvas.text(left - 12, base - 2, worst, "small", "end")
         else:
             canvas.text(0, base - row + 42, stage.name, "strong")
-            canvas.text(width, base - row + 42, worst, "small", "end")
+            canvas.text(width, base - row + 42, worst, "label small", "end")
     canvas.line(x(budget), top - 8, x(budget), bottom, "budget")
     canvas.text(x(budget), top - 12, f"budget {budget:.4g} ms", "mark", "end")
     return canvas

@@ -13,6 +13,7 @@ from tvmkd import artifact
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.base.manifest import Manifest, TensorSpec
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.early_exit import runtime as early_exit
 from tvmkd.early_exit.runtime import EXITS
 
@@ -89,7 +90,8 @@ def _early_exit(path: Path, exit_early: bool) -> Model:
         return [logits], taken
 
     first, last = network.pieces[0].manifest, network.pieces[-1].manifest
-    merged = first.model_copy(update={"outputs": last.outputs})
+    # Its pieces are called 0, 1 and so on.
+    merged = first.model_copy(update={"name": path.resolve().name, "outputs": last.outputs})
     return _described(path, merged, EXITS, run, len(network.pieces))
 
 
@@ -98,7 +100,7 @@ def _described(path: Path, manifest: Manifest, file: str, run: Run, exits: int) 
         name=manifest.name,
         path=path,
         sha256=sha256(path / file),
-        runtime=f"TVM ({manifest.stack} {manifest.stack_version})",
+        runtime=runtime_of(manifest),
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         metadata=manifest.metadata,
@@ -106,6 +108,12 @@ def _described(path: Path, manifest: Manifest, file: str, run: Run, exits: int) 
         run=run,
         target=manifest.target,
     )
+
+
+def runtime_of(manifest: Manifest) -> str:
+    """What runs an artifact, for people."""
+    made = f"({manifest.stack} {manifest.stack_version})"
+    return f"its own library {made}" if manifest.runtime == STANDALONE else f"TVM {made}"
 
 
 def _onnx(path: Path, threads: int) -> Model:

@@ -55,6 +55,8 @@ def stream(params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
         )
         rungs = [_rung(path, plan) for path in plan.paths]
         reference = [_warm_up(rung, plan) for rung in rungs]
+        if len(rungs) > 1:  # the others have cooled down the first one's caches
+            _warm_up(rungs[0], plan)
         record = Record(int(plan.seconds * plan.fps) + 2)
         loop, ladder = _loop(plan, rungs, frames, reference, record, emit)
         emit("ready", {"reference_ms": reference})
