@@ -1,7 +1,7 @@
 """The programs in C that run standalone libraries, compiled for a target by zig and cached.
 
-``tvmkd-run`` runs, checks and times a library. It opens libraries by their paths, or is one static
-file with a model linked in, which needs nothing but a kernel.
+``tvmkd-run`` runs, checks and times a library; ``tvmkd-server`` serves it. Either opens libraries
+by their paths, or is one static file with a model linked in, which needs nothing but a kernel.
 """
 
 from __future__ import annotations
@@ -22,32 +22,25 @@ from tvmkd.targets import Target
 NATIVE = Path(__file__).parent / "native"
 HEADERS = Path(__file__).parents[1] / "runtime" / "native" / "standalone"
 """Where ``tvmkd.h`` is."""
-RUN = "tvmkd-run"
+RUN, SERVER = "tvmkd-run", "tvmkd-server"
 
 _SHARED = (
-    "arguments",
-    "base64",
-    "buffer",
-    "dtype",
-    "json",
-    "model_library",
-    "process_facts",
-    "program",
-    "tensors",
-    "utf8",
+    *("arguments", "base64", "buffer", "description", "dtype", "json", "model_library"),
+    *("process_facts", "program", "tensors", "utf8"),
 )
 SOURCES = {
     RUN: (
         *_SHARED,
-        "npy",
-        "run_benchmark",
-        "run_main",
-        "run_model",
-        "run_once",
-        "run_options",
-        "run_report",
-        "run_session",
-        "statistics",
+        *("npy", "run_benchmark", "run_main", "run_model", "run_once", "run_options"),
+        *("run_report", "run_session", "statistics"),
+    ),
+    SERVER: (
+        *_SHARED,
+        *("access", "board_files", "board_metrics", "board_power", "connection", "events"),
+        *("fault", "http_chunks", "http_head", "infer_answer", "infer_plan", "instance"),
+        *("instance_process", "listening", "metrics", "model_source", "repository"),
+        *("route_table", "routes", "server_main", "server_options", "server_statistics"),
+        *("service_time", "tensor_json", "version", "version_policy"),
     ),
 }
 """By program: its C files in `NATIVE`, without suffix."""
@@ -74,6 +67,11 @@ def run_program(target: Target, *, archive: Path | None = None, tell: Tell = _qu
         InputError: ``archive`` cannot be read, or is no model for the target.
     """
     return _program(RUN, target, archive, tell)
+
+
+def server_program(target: Target, *, archive: Path | None = None, tell: Tell = _quiet) -> Path:
+    """The path of ``tvmkd-server`` for a target; everything else as `run_program`."""
+    return _program(SERVER, target, archive, tell)
 
 
 def _program(name: str, target: Target, archive: Path | None, tell: Tell) -> Path:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "description.h"
 #include "model_library.h"
 #include "program.h"
 #include "run_benchmark.h"
@@ -23,7 +24,7 @@ static void describe(const tvmkd_library* library, const struct run_options* opt
   }
   struct buffer out = {0};
   buffer_text(&out, "{");
-  run_describe_json(library, &out);
+  description_write(library, &out);
   buffer_text(&out, "}\n");
   if (out.failed) die(EXIT_MISSING, "not enough memory");
   fwrite(out.data, 1, out.size, stdout);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dtype.h"
 #include "model_library.h"
 #include "npy.h"
 #include "program.h"
@@ -111,38 +110,6 @@ void run_must(const tvmkd_library* library, tvmkd_instance* instance, struct ten
     die(library_exit_code(status), "%s: the run failed: %s", library->name,
         library->last_error(instance));
   }
-}
-
-static void tensors_json(const tvmkd_tensor* tensors, int count, struct buffer* out) {
-  buffer_text(out, "[");
-  for (int i = 0; i < count; ++i) {
-    buffer_text(out, i ? ", {\"name\": " : "{\"name\": ");
-    buffer_json_text(out, tensors[i].name);
-    buffer_print(out, ", \"dtype\": \"%s\", \"shape\": [", tensors[i].dtype);
-    for (int axis = 0; axis < tensors[i].ndim; ++axis) {
-      buffer_print(out, "%s%" PRId64, axis ? ", " : "", tensors[i].shape[axis]);
-    }
-    buffer_print(out, "], \"bytes\": %" PRIu64 "}", tensors[i].bytes);
-  }
-  buffer_text(out, "]");
-}
-
-void run_describe_json(const tvmkd_library* library, struct buffer* out) {
-  buffer_text(out, "\"model\": ");
-  buffer_json_text(out, library->name);
-  buffer_text(out, ", \"target\": ");
-  buffer_json_text(out, library->target);
-  buffer_text(out, ", \"built_by\": ");
-  buffer_json_text(out, library->built_by);
-  buffer_text(out, ", \"onnx_sha256\": ");
-  buffer_json_text(out, library->digest);
-  buffer_text(out, ", \"inputs\": ");
-  tensors_json(library->inputs, library->input_count, out);
-  buffer_text(out, ", \"outputs\": ");
-  tensors_json(library->outputs, library->output_count, out);
-  buffer_print(out, ", \"weight_bytes\": %" PRIu64 ", \"arena_bytes\": %" PRIu64
-                    ", \"exits\": %" PRId32,
-               library->weight_bytes, library->arena_bytes, library->exit_count);
 }
 
 static void print_tensors(const char* what, const tvmkd_tensor* tensors, int count) {

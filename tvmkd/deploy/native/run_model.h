@@ -22,9 +22,6 @@ void run_must(const tvmkd_library* library, tvmkd_instance* instance, struct ten
  * a name that is taken by an earlier tensor gets its number. Freed by free. */
 char* run_tensor_path(const char* folder, const tvmkd_tensor* tensors, int index);
 
-/* The model's description as members of a JSON object, without braces. */
-void run_describe_json(const tvmkd_library* library, struct buffer* out);
-
 /* The description for people. */
 void run_describe(const tvmkd_library* library);
 

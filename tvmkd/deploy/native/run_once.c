@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "buffer.h"
+#include "description.h"
 #include "dtype.h"
 #include "npy.h"
 #include "program.h"
@@ -87,7 +88,7 @@ int run_once(const tvmkd_library* library, const struct run_options* options) {
   library->close(instance);
   bool same = true;
   buffer_text(&json, "{");
-  run_describe_json(library, &json);
+  description_write(library, &json);
   if (options->output_folder != NULL) write_outputs(library, options->output_folder, &outputs);
   if (options->compare != NULL) same = compare_outputs(library, options, &outputs, &json);
   buffer_text(&json, "}\n");

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "description.h"
 #include "program.h"
 #include "run_benchmark.h"
 #include "run_model.h"
@@ -78,7 +79,7 @@ static void report_json(const struct benchmark* benchmark, const struct totals* 
   const struct run_options* options = benchmark->options;
   struct buffer out = {0};
   buffer_text(&out, "{\"schema\": 1, ");
-  run_describe_json(benchmark->library, &out);
+  description_write(benchmark->library, &out);
   buffer_print(&out, ", \"instances\": %d, \"threads\": %d, \"spin_us\": %d, \"cpus\": [",
                options->instances, options->threads, options->spin_us);
   for (int i = 0; i < options->cpu_count; ++i) {

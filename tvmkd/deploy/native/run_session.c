@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base64.h"
+#include "description.h"
 #include "json.h"
 #include "model_library.h"
 #include "process_facts.h"
@@ -40,7 +41,7 @@ static bool ran(struct session* session) {
 
 static void hello(struct session* session) {
   buffer_text(&session->out, "{");
-  run_describe_json(session->library, &session->out);
+  description_write(session->library, &session->out);
   buffer_print(&session->out,
                ", \"version\": \"%s\", \"load_ms\": %.6f, \"open_ms\": %.6f, \"threads\": %d}",
                TVMKD_VERSION, session->load_ms, session->open_ms, session->threads);

@@ -1,0 +1,318 @@
+#include "routes.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "access.h"
+#include "json.h"
+#include "metrics.h"
+#include "program.h"
+#include "route_table.h"
+#include "server.h"
+
+enum { MOST_CONTROL_BODY = 1 << 20 };
+static const char json_type[] = "application/json";
+
+static bool check_length(const struct http_head* head, uint64_t limit, struct fault* fault) {
+  if (head->has_length && head->content_length > limit) {
+    return fault_set(fault, FAULT_TOO_LARGE, "the body has more than %llu bytes (--max-body)",
+                     (unsigned long long)limit);
+  }
+  return true;
+}
+
+static bool begin_infer(struct connection* connection, const struct http_head* head,
+                        struct fault* fault) {
+  const char* name = connection->model;
+  struct version* version =
+      repository_version(&server.repository, name, connection->version, fault);
+  if (version != NULL) {
+    connection->statistics = version->statistics;
+    ++version->statistics->requests;
+  }
+  struct fault refused;
+  if (!access_check(head, &refused)) {
+    *fault = refused;
+    return false;
+  }
+  if (version == NULL) return false;
+  connection->json_length = head->json_length;
+  connection->job.arrived_ns = now_ns();
+  if (head->json_length == -2) {
+    return fault_set(fault, FAULT_INVALID,
+                     "Inference-Header-Content-Length: expected one number of bytes");
+  }
+  if (head->content_encoding.at != NULL && !slice_is(head->content_encoding, "identity")) {
+    return fault_set(fault, FAULT_ENCODING, "compressed requests are not supported");
+  }
+  return check_length(head, server.options.max_body, fault);
+}
+
+bool routes_begin(struct connection* connection, const struct http_head* head, struct fault* fault) {
+  enum route route =
+      route_of(head->method, head->target, connection->model, connection->version, fault);
+  connection->route = route;
+  switch (route) {
+    case ROUTE_NONE: return false;
+    case ROUTE_LIVE:
+    case ROUTE_READY: return check_length(head, MOST_CONTROL_BODY, fault); /* for everybody */
+    case ROUTE_INFER: return begin_infer(connection, head, fault);
+    default: return access_check(head, fault) && check_length(head, MOST_CONTROL_BODY, fault);
+  }
+}
+
+/* The JSON object of a small request; no value: the body is empty. */
+static bool read_content(struct connection* connection, struct json* content, struct fault* fault) {
+  const char* why;
+  *content = (struct json){NULL, NULL};
+  if (connection->body.size == 0) return true;
+  if (!json_check(connection->body.data, connection->body.size, content, &why)) {
+    return fault_set(fault, FAULT_INVALID, "the request is not JSON: %s", why);
+  }
+  if (json_kind(*content) == '{') return true;
+  return fault_set(fault, FAULT_INVALID, "the request has to be a JSON object");
+}
+
+/* Responses that are not about inference. */
+
+static void write_tensors(struct buffer* out, const struct described_tensor* tensors, int count) {
+  for (int i = 0; i < count; ++i) {
+    buffer_text(out, i ? ", {\"name\": " : "{\"name\": ");
+    buffer_json_text(out, tensors[i].name);
+    buffer_print(out, ", \"datatype\": \"%s\", \"shape\": [", tensors[i].dtype->protocol);
+    for (int axis = 0; axis < tensors[i].ndim; ++axis) {
+      buffer_print(out, "%s%" PRId64, axis ? ", " : "", tensors[i].shape[axis]);
+    }
+    buffer_text(out, "]}");
+  }
+}
+
+static void respond_model(struct connection* connection, const struct version* version) {
+  struct buffer* out = &connection->out;
+  struct fault fault;
+  const struct model* model = repository_model(&server.repository, version->model, &fault);
+  const struct description* description = version->description;
+  buffer_print(out, "{\"name\": \"%s\", \"versions\": [", version->model);
+  for (int i = 0; i < model->loaded_count; ++i) {
+    buffer_print(out, "%s\"%s\"", i ? ", " : "", model->loaded[i]->name);
+  }
+  buffer_text(out, "], \"platform\": \"tvmkd_standalone\", \"inputs\": [");
+  write_tensors(out, description->inputs, description->input_count);
+  buffer_text(out, "], \"outputs\": [");
+  write_tensors(out, description->outputs, description->output_count);
+  buffer_text(out, "]}");
+  connection_respond(connection, 200, json_type, NULL);
+}
+
+static void write_row(struct buffer* out, const char* model, const char* version, bool ready,
+                      const char* reason) {
+  buffer_print(out, "%s{\"name\": \"%s\", \"version\": \"%s\", \"state\": \"%s\", \"reason\": ",
+               out->size > 1 ? ", " : "", model, version, ready ? "READY" : "UNAVAILABLE");
+  buffer_json_text(out, reason);
+  buffer_text(out, "}");
+}
+
+static void index_model(struct buffer* out, const struct model* model, bool only_ready) {
+  char why[512];
+  struct source_versions versions = source_versions_of(model->path, why, sizeof why);
+  for (int i = 0; i < versions.count; ++i) {
+    bool is_loaded = false;
+    for (int j = 0; j < model->loaded_count; ++j) {
+      is_loaded = is_loaded || strcmp(model->loaded[j]->name, versions.items[i].name) == 0;
+    }
+    if (is_loaded || only_ready) continue;
+    const char* reason = model->failure[0] != 0 ? model->failure : "not loaded";
+    write_row(out, model->name, versions.items[i].name, false, reason);
+  }
+  source_versions_free(&versions);
+  for (int i = 0; i < model->loaded_count; ++i) {
+    const struct version* version = model->loaded[i];
+    bool ready = version_is_ready(version);
+    const char* reason = ready ? "" : version->failure[0] != 0 ? version->failure : "starting";
+    if (ready || !only_ready) write_row(out, model->name, version->name, ready, reason);
+  }
+}
+
+static void respond_index(struct connection* connection, struct json content) {
+  struct fault fault;
+  bool only_ready = false;
+  struct json ready = json_member(content, "ready");
+  if (ready.at != NULL && !json_boolean(ready, &only_ready)) {
+    fault_set(&fault, FAULT_INVALID, "ready: has to be true or false");
+    connection_refuse(connection, &fault);
+    return;
+  }
+  buffer_text(&connection->out, "[");
+  for (const struct model* each = server.repository.models; each != NULL; each = each->next) {
+    index_model(&connection->out, each, only_ready);
+  }
+  buffer_text(&connection->out, "]");
+  connection_respond(connection, 200, json_type, NULL);
+}
+
+static void on_loaded(void* context, const struct fault* fault) {
+  struct connection* connection = context;
+  if (fault != NULL) {
+    connection_refuse(connection, fault);
+  } else {
+    buffer_text(&connection->out, "{}");
+    connection_respond(connection, 200, json_type, NULL);
+  }
+  connection_continue(connection);
+}
+
+/* The version_policy in {"parameters": {"config": "{...}"}}. `text` keeps the config. */
+static bool read_policy(struct json content, char* text, size_t room, struct json* policy,
+                        struct fault* fault) {
+  struct json parameters = json_member(content, "parameters"), key, config = {NULL, NULL};
+  const char* why;
+  *policy = config;
+  if (parameters.at == NULL || json_kind(parameters) == 'n') return true;
+  if (json_kind(parameters) != '{') {
+    return fault_set(fault, FAULT_INVALID, "parameters: has to be a JSON object");
+  }
+  for (struct json each = json_first(parameters, &key); each.at; each = json_next(each, &key)) {
+    if (!json_equals(key, "config")) {
+      return fault_set(fault, FAULT_INVALID,
+                       "a parameter is not supported; the supported one is 'config'");
+    }
+    config = each;
+  }
+  if (config.at == NULL) return true;
+  ptrdiff_t size = json_string(config, text, room);
+  struct json value;
+  if (size >= 0 && json_check(text, (size_t)size, &value, &why)) {
+    *policy = json_member(value, "version_policy");
+  }
+  if (policy->at != NULL) return true;
+  return fault_set(fault, FAULT_INVALID,
+                   "config: expected JSON text such as {\"version_policy\": {\"specific\": "
+                   "{\"versions\": [\"1\"]}}}");
+}
+
+static void control(struct connection* connection, struct json content) {
+  char text[4096];
+  struct fault fault;
+  struct json policy;
+  struct model* model = NULL;
+  bool good = access_check_control(&fault) &&
+              (model = repository_model(&server.repository, connection->model, &fault)) != NULL;
+  if (good && connection->route == ROUTE_LOAD) {
+    good = read_policy(content, text, sizeof text, &policy, &fault) &&
+           repository_load(&server.repository, model, policy, on_loaded, connection, &fault);
+    if (good) return; /* the response comes when it is loaded */
+  } else if (good) {
+    repository_unload(&server.repository, model);
+    buffer_text(&connection->out, "{}");
+    connection_respond(connection, 200, json_type, NULL);
+  }
+  if (!good) connection_refuse(connection, &fault);
+}
+
+/* Inference. */
+
+static void on_done(struct infer_job* job, const char* shared, const struct instance_answer* answer,
+                    const struct fault* fault) {
+  struct connection* connection =
+      (struct connection*)((char*)job - offsetof(struct connection, job));
+  struct fault failed;
+  char more[128], length[128] = "";
+  size_t head = 0;
+  if (fault == NULL) {
+    bool exits = connection->description->exits > 1;
+    snprintf(more, sizeof more, ",\"parameters\":{\"exit\":%d}", (int)answer->exit_taken);
+    if (!infer_answer(&job->plan, connection->description, connection->model, connection->version,
+                      shared, exits ? more : NULL, &connection->out, &head, &failed)) {
+      fault = &failed;
+    }
+  }
+  infer_plan_free(&job->plan, connection->description);
+  connection->description = NULL;
+  if (fault != NULL) {
+    connection_refuse(connection, fault);
+  } else if (head > 0) {
+    snprintf(length, sizeof length, "inference-header-content-length: %zu\r\n", head);
+    connection_respond(connection, 200, "application/octet-stream", length);
+  } else {
+    connection_respond(connection, 200, json_type, NULL);
+  }
+  connection_continue(connection);
+}
+
+static void infer(struct connection* connection) {
+  struct fault fault;
+  struct infer_job* job = &connection->job;
+  struct version* version =
+      repository_version(&server.repository, connection->model, connection->version, &fault);
+  size_t size = connection->body.size;
+  size_t head = connection->json_length >= 0 ? (size_t)connection->json_length : size;
+  if (version == NULL ||
+      !infer_plan_read(version->description, connection->body.data, size, head, &job->plan, &fault)) {
+    connection_refuse(connection, &fault);
+    return;
+  }
+  int64_t timeout_us = job->plan.timeout_us > 0 ? job->plan.timeout_us
+                                                : (int64_t)(server.options.timeout_ms * 1e3);
+  /* Centuries from now are never. */
+  if (timeout_us > INT64_C(1000000000000000)) timeout_us = 0;
+  job->deadline_ns = timeout_us > 0 ? job->arrived_ns + timeout_us * 1000 : 0;
+  job->body = connection->body.data;
+  job->done = on_done;
+  connection->description = version->description;
+  snprintf(connection->version, sizeof connection->version, "%s", version->name);
+  if (!version_submit(version, job, &fault)) {
+    infer_plan_free(&job->plan, connection->description);
+    connection->description = NULL;
+    connection_refuse(connection, &fault);
+  }
+}
+
+void routes_forget(struct connection* connection) {
+  repository_forget(&server.repository, connection);
+  if (connection->description == NULL) return;
+  version_forget(&connection->job);
+  infer_plan_free(&connection->job.plan, connection->description);
+  connection->description = NULL;
+}
+
+static void respond_status(struct connection* connection, bool ready) {
+  connection_respond(connection, ready ? 200 : 400, NULL, NULL);
+}
+
+void routes_finish(struct connection* connection) {
+  struct fault fault;
+  struct json content;
+  struct version* version = NULL;
+  switch (connection->route) {
+    case ROUTE_INFER: infer(connection); return;
+    case ROUTE_LIVE: respond_status(connection, true); return;
+    case ROUTE_READY:
+      respond_status(connection, !server.stopping && repository_is_ready(&server.repository));
+      return;
+    case ROUTE_SERVER:
+      buffer_print(&connection->out,
+                   "{\"name\": \"tvmkd\", \"version\": \"%s\", \"extensions\": "
+                   "[\"binary_tensor_data\", \"model_repository\", \"schedule_policy\"]}",
+                   TVMKD_VERSION);
+      connection_respond(connection, 200, json_type, NULL);
+      return;
+    case ROUTE_METRICS:
+      metrics_write(&connection->out);
+      connection_respond(connection, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
+      return;
+    case ROUTE_MODEL:
+    case ROUTE_MODEL_READY:
+      version =
+          repository_version(&server.repository, connection->model, connection->version, &fault);
+      if (version == NULL) connection_refuse(connection, &fault);
+      else if (connection->route == ROUTE_MODEL) respond_model(connection, version);
+      else respond_status(connection, version_is_ready(version));
+      return;
+    default:
+      if (!read_content(connection, &content, &fault)) connection_refuse(connection, &fault);
+      else if (connection->route == ROUTE_INDEX) respond_index(connection, content);
+      else control(connection, content);
+  }
+}
