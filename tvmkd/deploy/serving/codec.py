@@ -158,7 +158,7 @@ def _inputs(
         name = entry["name"]
         number = served.input_numbers.get(name)
         if number is None:
-            raise invalid(_unknown("input", name, served.inputs))
+            raise invalid(unknown("input", name, served.inputs))
         if shapes[number] is not None:
             raise invalid(f"input {name!r} is given twice")
         tensor = served.inputs[number]
@@ -192,7 +192,8 @@ def complete(served: Served, shapes: Sequence[tuple[int, ...] | None]) -> list[t
     return [shape for shape in shapes if shape is not None]
 
 
-def _unknown(kind: str, name: str, known: Sequence[Tensor]) -> str:
+def unknown(kind: str, name: str, known: Sequence[Tensor]) -> str:
+    """The line for a name that no input or output has."""
     names = ", ".join(repr(tensor.name) for tensor in known)
     return f"there is no {kind} {name[:64]!r} ({kind}s: {names})"
 
@@ -235,7 +236,7 @@ def output_number(served: Served, name: str) -> int:
     """
     number = served.output_numbers.get(name)
     if number is None:
-        raise invalid(_unknown("output", name, served.outputs))
+        raise invalid(unknown("output", name, served.outputs))
     return number
 
 

@@ -216,17 +216,40 @@ async def _serve(
         return
     await loading
     try:
+        grpc_server, grpc_port = await _grpc(routes, options)
         serving = asyncio.ensure_future(server.serve([sock]))
         sweeping = asyncio.ensure_future(_sweep(server))
-        http_port = sock.getsockname()[1]
-        started(Address(options.host, http_port, None, scheme))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        started(Address(options.host, sock.getsockname()[1], grpc_port, scheme))
         await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
         routes.stopping = True
         server.should_exit = True
+        if grpc_server is not None:
+            await grpc_server.stop(STOP_SECONDS)
         await serving
         sweeping.cancel()
     finally:
         await repository.close(STOP_SECONDS)
+
+
+async def _grpc(routes: Any, options: Options) -> tuple[Any, int | None]:
+    if options.grpc_port is None:
+        return None, None
+    try:
+        from tvmkd.deploy.serving import grpc_service
+
+        files = None
+        if options.certificate is not None and options.key is not None:
+            files = options.certificate, options.key
+        service = grpc_service.Service(routes, options.timeout_us)
+        return await grpc_service.start(
+            service, options.host, options.grpc_port, options.max_body, files
+        )
+    except ImportError as error:
+        raise MissingError(
+            f"gRPC needs {error.name}; install it: pip install 'tvmkd[serve]', or give --no-grpc"
+        ) from None
 
 
 async def _sweep(server: Any) -> None:

@@ -1,0 +1,206 @@
+"""The gRPC server, asked by tritonclient and by a bare channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import Running, serving
+
+pytest.importorskip("httptools", reason="tvmkd serve needs it: pip install 'tvmkd[serve]'")
+triton = pytest.importorskip("tritonclient.grpc")
+grpc = pytest.importorskip("grpc")
+TOKEN = "a-token-of-the-tests"
+HEADERS = {"authorization": f"Bearer {TOKEN}"}
+X = np.arange(4, dtype=np.float32).reshape(1, 4)
+Y = X + 7
+
+
+@pytest.fixture(scope="module")
+def server(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    token = tmp_path_factory.mktemp("token") / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    with serving(toy, "--token-file", token, "--max-body", "1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Running) -> Iterator[Any]:
+    with triton.InferenceServerClient(f"127.0.0.1:{server.facts['grpc_port']}") as found:
+        yield found
+
+
+def inputs(x: np.ndarray = X, y: np.ndarray = Y) -> list[Any]:
+    found = []
+    for name, array in (("x", x), ("y", y)):
+        dtype = "FP32" if array.dtype == np.float32 else "FP64"
+        found.append(triton.InferInput(name, list(array.shape), dtype))
+        found[-1].set_data_from_numpy(array)
+    return found
+
+
+def status(error: Any) -> str:
+    return str(error.value.status()).removeprefix("StatusCode.")
+
+
+def test_tritonclient_agrees(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("toy", headers=HEADERS)
+    assert client.get_server_metadata(headers=HEADERS).name == "tvmkd"
+    metadata = client.get_model_metadata("toy", headers=HEADERS)
+    assert [each.name for each in metadata.inputs] == ["x", "y"]
+    assert [list(each.shape) for each in metadata.outputs] == [[1, 4], [1, 4]]
+    result = client.infer("toy", inputs(), request_id="a 7", headers=HEADERS)
+    np.testing.assert_array_equal(result.as_numpy("out_x"), X + Y)
+    np.testing.assert_array_equal(result.as_numpy("out_y"), X * Y)
+    assert result.get_response().id == "a 7"
+    outputs = [triton.InferRequestedOutput("out_y")]
+    result = client.infer("toy", inputs(), model_version="1", outputs=outputs, headers=HEADERS)
+    assert result.as_numpy("out_x") is None
+    np.testing.assert_array_equal(result.as_numpy("out_y"), X * Y)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "text"),
+    [
+        ({"model_name": "nobody"}, "NOT_FOUND", "there is no model 'nobody'"),
+        ({"model_version": "7"}, "NOT_FOUND", "version '7' is not loaded"),
+        ({"inputs": inputs()[:1]}, "INVALID_ARGUMENT", "input 'y' is missing"),
+        ({"inputs": inputs() + inputs()[:1]}, "INVALID_ARGUMENT", "given twice"),
+        ({"inputs": inputs(X.astype("f8"))}, "INVALID_ARGUMENT", "the datatype is FP32"),
+        ({"inputs": inputs(X.ravel())}, "INVALID_ARGUMENT", r"the shape is \[1, 4\], not \[4\]"),
+        ({"outputs": [triton.InferRequestedOutput("z")]}, "INVALID_ARGUMENT", "no output 'z'"),
+        ({"timeout": 1}, "UNAVAILABLE", "would miss its deadline"),
+        ({"headers": {}}, "UNAUTHENTICATED", "send the server's token"),
+        ({"headers": {"authorization": "Bearer x"}}, "UNAUTHENTICATED", "send the server's token"),
+    ],
+)
+def test_a_wrong_request_has_a_status_and_a_line(
+    client: Any, changes: dict[str, Any], code: str, text: str
+) -> None:
+    client.infer("toy", inputs(), headers=HEADERS)
+    given = {"model_name": "toy", "inputs": inputs(), "headers": HEADERS} | changes
+    with pytest.raises(triton.InferenceServerException, match=text) as error:
+        client.infer(**given)
+    assert status(error) == code
+    assert "\n" not in error.value.message()
+
+
+def test_a_message_that_is_too_long(client: Any) -> None:
+    many = np.zeros((1, 2**19), np.float32)
+    with pytest.raises(triton.InferenceServerException) as error:
+        client.infer("toy", inputs(many), headers=HEADERS)
+    assert status(error) == "RESOURCE_EXHAUSTED"
+
+
+def test_the_deadline_of_the_call_counts(client: Any) -> None:
+    client.infer("toy", inputs(), headers=HEADERS, client_timeout=60)
+    with pytest.raises(triton.InferenceServerException) as error:
+        client.infer("toy", inputs(), headers=HEADERS, client_timeout=1e-6)
+    assert status(error) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+@pytest.fixture(scope="module")
+def ask(server: Running) -> Iterator[Any]:
+    """Calls a method with a message of our own."""
+    from tvmkd.deploy.serving import messages
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.facts['grpc_port']}") as channel:
+
+        def call(method: str, **fields: Any) -> Any:
+            request, response = messages.methods()[method]
+            stub = channel.unary_unary(
+                f"/inference.GRPCInferenceService/{method}",
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )
+            return stub(request(**fields), metadata=tuple(HEADERS.items()), timeout=60)
+
+        yield call
+
+
+def contents(name: str, values: list[float], **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "datatype": "FP32", "shape": [1, 4], "contents": {"fp32_contents": values},
+        **more,
+    }  # fmt: skip
+
+
+def test_values_that_are_not_raw(ask: Any) -> None:
+    given = [contents("y", [1, 2, 3, 4]), contents("x", [5, 6, 7, 8])]
+    response = ask("ModelInfer", model_name="toy", inputs=given)
+    values = [np.frombuffer(raw, np.float32).tolist() for raw in response.raw_output_contents]
+    assert values == [[6, 8, 10, 12], [5, 12, 21, 32]]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"inputs": [contents("x", [1, 2, 3]), contents("y", [1, 2, 3, 4])]},
+        {"inputs": [contents("x", [1, 2, 3, 4])] * 2, "raw_input_contents": [b""]},
+        {"inputs": [contents("x", [1] * 4), contents("y", [1] * 4)],
+         "raw_input_contents": [bytes(16)] * 2},
+        {"inputs": [contents("x", [1] * 4, shape=[-1, -4]), contents("y", [1] * 4)]},
+    ],
+)  # fmt: skip
+def test_wrong_contents(ask: Any, fields: dict[str, Any]) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        ask("ModelInfer", model_name="toy", **fields)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_bytes_that_are_no_message(server: Running, ask: Any) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{server.facts['grpc_port']}") as channel:
+        method = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError):
+            method(b"\xff" * 100, timeout=60)
+    assert ask("ServerLive").live
+
+
+def test_the_repository(client: Any) -> None:
+    index = client.get_model_repository_index(headers=HEADERS)
+    assert [(each.name, each.version, each.state) for each in index.models] == [
+        ("toy", "1", "READY")
+    ]
+    client.load_model("toy", headers=HEADERS)
+    assert client.infer("toy", inputs(), headers=HEADERS).as_numpy("out_x") is not None
+    client.unload_model("toy", headers=HEADERS)
+    with pytest.raises(triton.InferenceServerException, match="not loaded"):
+        client.infer("toy", inputs(), headers=HEADERS)
+    client.load_model("toy", headers=HEADERS)
+    assert client.infer("toy", inputs(), headers=HEADERS).as_numpy("out_x") is not None
+
+
+def test_the_compiled_protocol_is_the_source() -> None:
+    pytest.importorskip("grpc_tools")
+    from tvmkd.deploy.serving import messages
+
+    assert messages.COMPILED.read_bytes() == messages.compiled(), (
+        "run python -m tvmkd.deploy.serving.messages"
+    )
+
+
+def test_the_protocol_is_tritons() -> None:
+    """Names, numbers and types of all fields are those of the client that everybody uses."""
+    from tritonclient.grpc import service_pb2
+
+    from tvmkd.deploy.serving import messages
+
+    def fields(descriptor: Any) -> dict[str, Any]:
+        return {
+            each.name: (each.number, each.type, each.message_type and fields(each.message_type))
+            for each in descriptor.fields
+        }
+
+    seen = 0
+    for request, response in messages.methods().values():
+        for found in (request.DESCRIPTOR, response.DESCRIPTOR):
+            theirs = service_pb2.DESCRIPTOR.message_types_by_name[found.name]
+            assert fields(found) == fields(theirs)
+            seen += len(found.fields)
+    assert seen > 30
