@@ -316,4 +316,3 @@ async def start(
         )
     await server.start()
     return server, int(found)
-

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.version import __version__
+from tvmkd.boards import telemetry
+from tvmkd.deploy.serving import board_metrics
 from tvmkd.deploy.serving.statistics import BUCKETS, STAGES
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class _Collector:
                 memory.add_metric([served.name, served.version, str(number)], size)
         yield info
         yield memory
+        yield from board_metrics.families(telemetry.read())
 
 
 def _numbers(served: Served) -> Mapping[str, float]:

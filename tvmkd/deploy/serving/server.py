@@ -161,7 +161,7 @@ async def _serve(
     import uvicorn
 
     from tvmkd.boards.access import is_loopback
-    from tvmkd.deploy.serving import connection
+    from tvmkd.deploy.serving import connection, page
     from tvmkd.deploy.serving.metrics import Metrics
     from tvmkd.deploy.serving.rest import Rest
     from tvmkd.deploy.serving.routes import Routes
@@ -177,7 +177,7 @@ async def _serve(
     repository = Repository(sources, options.limits, options.max_body, options.spin_us)
     routes = Routes(repository, access, metrics)
     rest = Rest(
-        repository, access, metrics, routes.application([]),
+        repository, access, metrics, routes.application(page.routes(routes)),
         max_body=options.max_body, timeout_us=options.timeout_us,
     )  # fmt: skip
     repository.changed = rest.refresh
