@@ -38,7 +38,10 @@ def families(board: Telemetry) -> Iterator[Metric]:
     yield from (each for each in found if each.samples)
     single = {
         "total_power_watts": ("Power of the whole board.", board.watts),
-        "gpu_clock_hertz": ("Clock of the GPU.", board.gpu and 1000.0 * board.gpu.now),
+        "gpu_clock_hertz": (
+            "Clock of the GPU.",
+            None if board.gpu is None else 1000.0 * board.gpu.now,
+        ),
         "gpu_load_ratio": ("Load of the GPU, 0 to 1.", board.gpu_load),
         "load1": ("Processes that run or wait, over a minute.", board.load_1min),
         "memory_bytes": ("Memory in all.", board.memory_bytes),

@@ -19,8 +19,12 @@ PACKAGE, SERVICE = "inference", "GRPCInferenceService"
 
 @functools.cache
 def _pool() -> Any:
-    from google.protobuf.descriptor_pb2 import FileDescriptorSet
-    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.descriptor_pb2 import (  # type: ignore[import-untyped]
+        FileDescriptorSet,
+    )
+    from google.protobuf.descriptor_pool import (  # type: ignore[import-untyped]
+        DescriptorPool,
+    )
 
     pool = DescriptorPool()
     for file in FileDescriptorSet.FromString(COMPILED.read_bytes()).file:
@@ -31,7 +35,9 @@ def _pool() -> Any:
 @functools.cache
 def message(name: str) -> Any:
     """The class of a message, such as ``ModelInferRequest``."""
-    from google.protobuf.message_factory import GetMessageClass
+    from google.protobuf.message_factory import (  # type: ignore[import-untyped]
+        GetMessageClass,
+    )
 
     return GetMessageClass(_pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
 

@@ -183,8 +183,9 @@ def image(inputs: tuple[Tensor, ...], metadata: Mapping[str, str]) -> dict[str, 
     }  # fmt: skip
     for key, plain in (("mean", 0.0), ("std", 1.0)):
         values = steps.get(key)
-        fits = isinstance(values, list) and len(values) == channels
-        numbers = fits and all(isinstance(each, (int, float)) for each in values)
+        if not isinstance(values, list) or len(values) != channels:
+            values = [plain] * channels
+        numbers = all(isinstance(each, (int, float)) for each in values)
         made[key] = values if numbers else [plain] * channels
     return made
 
