@@ -18,6 +18,7 @@ from tvmkd.base.errors import InputError, full_disk, unwritable
 from tvmkd.base.files import check_output, read_text, sha256, sync
 from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
+from tvmkd.base.runtimes import TVM
 from tvmkd.base.text import listing, suggest
 from tvmkd.base.version import __version__
 from tvmkd.runtime import programs
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.generic]
 
 MANIFEST = "manifest.json"
-LIBRARY = "model.so"
 NORMALISED = "normalised.onnx"
 
 
@@ -221,6 +221,22 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot run here: {reason}; build it for a target that fits "
             "(tvmkd targets lists them)"
+        )
+
+
+def require_tvm(manifest: Manifest, folder: Path, what: str) -> None:
+    """Makes sure that TVM's runtime runs the artifact.
+
+    Args:
+        what: is to be done with it, for the message.
+
+    Raises:
+        InputError: it is a standalone one.
+    """
+    if manifest.runtime != TVM:
+        raise InputError(
+            f"{folder}: is a {manifest.runtime} artifact, and {what} needs TVM's runtime: give one "
+            f"that was built without --runtime {manifest.runtime}; its kernels are the same"
         )
 
 

@@ -37,6 +37,7 @@ class FakeBuilder:
         self.builds: list[tuple[str, list[str], bool]] = []
         self.early: list[tuple[list[str], bool]] = []
         self._misfits = misfits
+        self.plain: FakeBuilder | None = None
 
     def ahead(
         self, chosen: Mapping[str, StoredRecord], *, defaults: bool
@@ -54,6 +55,9 @@ class FakeBuilder:
 
     def files(self, library: Path) -> Mapping[str, Path]:
         return {"model.so": library}
+
+    def over_rpc(self) -> FakeBuilder:
+        return self.plain or self
 
     def fits(self, task: Task, record: StoredRecord) -> bool:
         return record.task == task.key and record.key not in self._misfits

@@ -322,6 +322,23 @@ def test_records_for_another_number_of_cores_are_used(bench: Bench, tmp_path: Pa
     assert bench.used() == [key(1)]
 
 
+@pytest.mark.parametrize(("board", "judges"), [(BOARD, "other"), (None, "own")])
+def test_a_boards_server_gets_libraries_that_it_can_run(
+    board: Any, judges: str, bench: Bench, tmp_path: Path
+) -> None:
+    bench.builder.runtime = "standalone"
+    bench.builder.plain = FakeBuilder(*bench.builder.tasks.values())
+    bench.reference = FakeReference((ONE, key(1)))
+    folder = folder_of(tmp_path / "a", (1, 1, 1e-3), (1, 2, 2e-3))
+    target = TARGET if board is None else NANO
+    manifest = bench.build(folder, target=target, board=board, trusted=True)
+    assert manifest["runtime"] == "standalone"
+    assert bench.used() == [key(2)], "the wrong record was found, and the library is made anew"
+    assert bench.builder.builds[-1][0] == "model.so"
+    assert len(bench.builder.plain.builds) == (0 if judges == "own" else 4)
+    assert bench.asked[0][1]["runtime"] == ("standalone" if judges == "own" else "tvm")
+
+
 @pytest.mark.parametrize(("version", "notes"), [("1.0", 0), ("0.9", 1), ("", 0)])
 def test_records_of_another_version_are_used_with_a_note(
     version: str, notes: int, bench: Bench, tmp_path: Path

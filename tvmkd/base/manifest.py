@@ -10,7 +10,8 @@ from tvmkd.base.runtimes import STANDALONE, TVM
 
 SCHEMA_VERSION = 1
 
-_LIBRARY = "model.so"
+LIBRARY = "model.so"
+"""The library's name in an artifact that needs TVM's runtime."""
 
 
 class _Table(BaseModel):
@@ -83,5 +84,5 @@ class Manifest(_Table):
     def library(self) -> str:
         """The name of the shared library among the files."""
         if self.runtime != STANDALONE:
-            return _LIBRARY
-        return next((name for name in self.files if name.endswith(".so")), _LIBRARY)
+            return LIBRARY
+        return next((name for name in self.files if name.endswith(".so")), LIBRARY)

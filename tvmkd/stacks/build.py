@@ -19,6 +19,7 @@ from tvmkd.base.agreement import Arrays, Verdict
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.base.given_inputs import real_samples
+from tvmkd.base.manifest import LIBRARY
 from tvmkd.stacks import first_difference
 from tvmkd.stacks.base import Emit
 from tvmkd.stacks.builder import Builder, Model
@@ -30,9 +31,6 @@ from tvmkd.targets import Target
 from tvmkd.tuning import records
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.session import SCORE, check_made_for, read_info
-
-LIBRARY = artifact.LIBRARY
-
 
 Again = Callable[[Path], tuple[Model, Builder]]
 """Imports another ONNX file for the same target."""
@@ -117,26 +115,29 @@ def build(
     }
     not_here = Target.from_dict(target).runs_here()
     aside: list[dict[str, str]] = []
+    there = board if check and not_here is not None else None
+    judged = builder if there is None else builder.over_rpc()
     with (
         tempfile.TemporaryDirectory(prefix="tvmkd-build-") as work,
-        builder.ahead(first_of(usable), defaults=True),
+        judged.ahead(first_of(usable), defaults=True),
     ):
         library = Path(work) / LIBRARY
         if check and (not_here is None or board is not None):
             emit("stage", {"text": "running ONNX Runtime"})
             real = real_samples(real_inputs, model.inputs)
-            there = None if not_here is None else board
             reference = Reference(
                 builder.stack, model.info.runnable, model.inputs, real, board=there, target=target,
-                tighten=not builder.byoc, runtime=builder.runtime,
+                tighten=not builder.byoc, runtime=judged.runtime,
             )  # fmt: skip
 
             def explain(verdict: Verdict) -> str:
                 return _explained(model, reference, verdict, again, emit)
 
             verdict, aside = build_until_right(
-                builder, explain, usable, reference, library, folders, emit
+                judged, explain, usable, reference, library, folders, emit
             )
+            if judged is not builder:
+                builder.library(first_of(usable), library, defaults=True)
             checked: dict[str, Any] = {
                 "against": "onnxruntime fp32",
                 "samples": len(reference.samples),

@@ -11,9 +11,6 @@ from tvmkd.export.check import ModelInfo
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
 
-LIBRARY = "model.so"
-"""The library's name in an artifact that needs TVM's runtime."""
-
 Chosen = Mapping[str, StoredRecord]
 """The record that each tuned task is built with, by task key."""
 
@@ -73,6 +70,9 @@ class Builder(Protocol):
         Returns:
             ``path``.
         """
+
+    def over_rpc(self) -> Builder:
+        """A builder of the same kernels whose libraries a board's RPC server can run."""
 
     def fits(self, task: Task, record: StoredRecord) -> bool:
         """Whether the record can be applied to the task."""

@@ -165,7 +165,7 @@ def build(
     from tvmkd.tuning.session import check_made_for
 
     if runtime == STANDALONE:
-        possible.check(target, stack, byoc, board)
+        possible.check(target, stack, byoc)
     artifact.check_destination(out)
     for folder in records:
         if not holds_records(folder):

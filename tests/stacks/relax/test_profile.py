@@ -156,10 +156,12 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     checked: list[Any] = []
     facts = {"conv": {"key": "0x1", "kind": "conv2d", "flop": 3e4}}
     manifest = SimpleNamespace(
-        inputs=[SimpleNamespace(model_dump=lambda: SPECS[0])], coverage={"kernels": facts}
+        runtime="tvm",
+        inputs=[SimpleNamespace(model_dump=lambda: SPECS[0])],
+        coverage={"kernels": facts},
     )
     monkeypatch.setattr(
-        artifact, "read_with_library", lambda folder: (manifest, folder / artifact.LIBRARY)
+        artifact, "read_with_library", lambda folder: (manifest, folder / "model.so")
     )
     monkeypatch.setattr(
         artifact, "check_machine", lambda known, folder: checked.append((known is manifest, folder))
@@ -176,7 +178,7 @@ def test_a_kernel_of_the_artifact_comes_with_what_is_known_of_it(saved: list[Any
     assert set(rest) == {"kernel", "calls", "us", "share", "places"}
     ((_, params), closed) = CHILDREN[0].calls
     assert params == {
-        "library": f"out/{artifact.LIBRARY}",
+        "library": "out/model.so",
         "specs": SPECS,
         "inputs": None,
         "repeats": 5,

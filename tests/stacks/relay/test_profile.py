@@ -77,7 +77,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         inputs=[SimpleNamespace(model_dump=lambda: spec)], coverage={"kernels": facts}
     )
     monkeypatch.setattr(
-        artifact, "read_with_library", lambda folder: (manifest, folder / artifact.LIBRARY)
+        artifact, "read_with_library", lambda folder: (manifest, folder / "model.so")
     )
     monkeypatch.setattr(artifact, "check_machine", lambda manifest, folder: None)
     # Imported with the fakes, for this test only.

@@ -214,10 +214,9 @@ def test_what_onnxruntime_would_run_is_refused(tmp_path: Path) -> None:
     [
         ("host", {"stack": "relay"}, "it is for --stack relax"),
         ("host", {"byoc": "onnxruntime"}, "--byoc onnxruntime needs TVM's runtime"),
-        ("jetson-nano", {"board": {}}, "--rpc-tracker is for artifacts that run on TVM's runtime"),
     ],
 )
 def test_what_needs_tvm(target: str, changes: dict[str, object], reason: str) -> None:
-    given = {"stack": "relax", "byoc": None, "board": None, **changes}
+    given = {"stack": "relax", "byoc": None, **changes}
     with pytest.raises(UsageError, match=f"^--runtime standalone: {reason}$"):
         possible.check(targets.load(target), **given)

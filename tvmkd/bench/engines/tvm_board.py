@@ -51,11 +51,12 @@ class BoardEngine(Engine):
                 f'engine {self.spec.name}: needs the option tracker = {{"host", "port", "key"}}'
             )
         self._manifest = artifact.read(self.path())
+        artifact.require_tvm(self._manifest, Path(self.path()), "an RPC server")
         self._telemetry: list[dict[str, Any]] = [self._board().telemetry()]
 
     def _board(self) -> RemoteModel:
         if self._model is None:
-            library = Path(self.path()) / artifact.LIBRARY
+            library = Path(self.path()) / self._manifest.library
             tracker = self.spec.options["tracker"]
             stack = self._manifest.stack
             self._model = RemoteModel(library, self._manifest.target, tracker, stack)

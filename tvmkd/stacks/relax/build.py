@@ -14,9 +14,9 @@ import numpy as np
 import tvm
 from tvm import s_tir, tirx
 
+from tvmkd.base.manifest import LIBRARY
 from tvmkd.base.runtimes import TVM
 from tvmkd.runtime import nvrtc
-from tvmkd.stacks.builder import LIBRARY
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relax import constants, executable, lookup, vector_math
 from tvmkd.stacks.relax import cuda as relax_cuda
@@ -144,6 +144,10 @@ class RelaxBuilder:
     def files(self, library: Path) -> Mapping[str, Path]:
         """The library alone; see the protocol."""
         return {LIBRARY: library}
+
+    def over_rpc(self) -> RelaxBuilder:
+        """This builder; see the protocol."""
+        return self
 
     def _scheduled(
         self, key: str, chosen: Mapping[str, StoredRecord], defaults: bool

@@ -41,6 +41,7 @@ def profile(
     """
     manifest, library = artifact.read_with_library(folder)
     artifact.check_machine(manifest, folder)
+    artifact.require_tvm(manifest, folder, "a profile")
     with wire.Child([sys.executable, "-m", "tvmkd.stacks.relax.profile"]) as child:
         found: list[dict[str, Any]] = child.call(
             "profile",

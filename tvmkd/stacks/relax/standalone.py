@@ -44,7 +44,9 @@ class StandaloneBuilder(RelaxBuilder):
         place: Target,
         cpu: Cpu | None = None,
     ) -> None:
-        super().__init__(model, tasks, target, place.to_dict()["toolchain"], cpu=cpu)
+        spec = place.to_dict()["toolchain"]
+        super().__init__(model, tasks, target, spec, cpu=cpu)
+        self._plain = RelaxBuilder(model, tasks, target, spec, cpu=cpu)
         self._for, self._info = place, model.info
         if model.outside:
             raise InputError(
@@ -55,6 +57,10 @@ class StandaloneBuilder(RelaxBuilder):
         self._graph = straight_line.read(
             self._fused, os.fspath(model.info.path), self._target, PREFIX
         )
+
+    def over_rpc(self) -> RelaxBuilder:
+        """A builder for TVM's virtual machine: its server knows no other libraries."""
+        return self._plain
 
     def _linked(self, started: Started, path: Path) -> Path:
         compiled = started.objects.result()

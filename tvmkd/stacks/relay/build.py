@@ -13,8 +13,8 @@ from typing import Any
 import tvm
 from tvm import auto_scheduler, relay
 
+from tvmkd.base.manifest import LIBRARY
 from tvmkd.base.runtimes import TVM
-from tvmkd.stacks.builder import LIBRARY
 from tvmkd.stacks.linker import Linker
 from tvmkd.stacks.relay.importer import Model
 from tvmkd.stacks.relay.nan import lower_pass
@@ -61,6 +61,10 @@ class RelayBuilder:
     def files(self, library: Path) -> Mapping[str, Path]:
         """The library alone; see the protocol."""
         return {LIBRARY: library}
+
+    def over_rpc(self) -> RelayBuilder:
+        """This builder; see the protocol."""
+        return self
 
     def library(self, chosen: Mapping[str, StoredRecord], path: Path, *, defaults: bool) -> Path:
         """Compiles with the records in ``chosen``; see the protocol.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tvmkd.base import elf, stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.targets import Target
 
 
-def check(target: Target, stack: str, byoc: str | None, board: Mapping[str, Any] | None) -> None:
+def check(target: Target, stack: str, byoc: str | None) -> None:
     """Makes sure that what is asked for can be a standalone library.
 
     Raises:
@@ -26,7 +23,5 @@ def check(target: Target, stack: str, byoc: str | None, board: Mapping[str, Any]
         reason = f"it is for --stack {stack_registry.DEFAULT}"
     elif byoc is not None:
         reason = f"--byoc {byoc} needs TVM's runtime"
-    elif board is not None:
-        reason = "--rpc-tracker is for artifacts that run on TVM's runtime"
     if reason is not None:
         raise UsageError(f"--runtime standalone: {reason}")
