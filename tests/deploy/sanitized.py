@@ -1,0 +1,36 @@
+"""Compiles the programs in C for this machine, with gcc's sanitizers (ASan and UBSan)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tvmkd.deploy.native_programs import HEADERS, NATIVE, SOURCES
+
+FLAGS = (
+    *("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", '-DTVMKD_VERSION="0"'),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+)
+
+
+def build(out: Path, sources: Sequence[Path], *flags: str) -> Path:
+    """Compiles files of C; skips the test where gcc or its sanitizers are missing."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc, whose sanitizers this test needs")
+    command = ["gcc", *FLAGS, *flags, "-I", os.fspath(HEADERS), "-I", os.fspath(NATIVE)]
+    command += ["-o", os.fspath(out), *map(os.fspath, sources), "-lpthread", "-ldl", "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "cannot find" in done.stderr and "san" in done.stderr:
+        pytest.skip("gcc has no sanitizers here: apt install libasan8 libubsan1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def program(name: str, out: Path) -> Path:
+    """One of `SOURCES`."""
+    return build(out, [NATIVE / f"{source}.c" for source in SOURCES[name]])
