@@ -54,6 +54,7 @@ from tvmkd.base.runtimes import TVM
 from tvmkd.base.wire import Event
 from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.config import parse_tracker
+from tvmkd.early_exit.library import builder_of
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
@@ -145,6 +146,7 @@ def build(
     stack_python: str | Path | None = None,
     byoc: str | None = None,
     runtime: str = TVM,
+    name: str | None = None,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> Manifest:
@@ -154,7 +156,7 @@ def build(
     by bisection and replaced by the next best one.
 
     Args:
-        onnx: the model.
+        onnx: the model; or the folder of a network with early exits, with ``runtime`` standalone.
         out: the artifact's folder; an older artifact there is replaced.
         target: what to compile for.
         records: folders of tuning records; the best record of each kernel is used.
@@ -169,6 +171,7 @@ def build(
         stack_python: the Python that has the stack's TVM; None: the one that was installed.
         byoc: offload supported subgraphs to this engine; TVM compiles the rest.
         runtime: ``"tvm"``, or ``"standalone"`` for a C library that needs no TVM.
+        name: what the model is called; None: the file's name, or that of the folder's run.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: ``TVMKD_BUILD_TIMEOUT``, otherwise 1800.
         on_event: gets ``stage`` (the current step), ``note`` (a warning) and ``set_aside`` (a wrong
@@ -190,7 +193,7 @@ def build(
     if tracker is not None:
         host, port = _address(tracker)
         board = {"host": host, "port": port, "key": key}
-    manifest = compiling.build(
+    manifest = builder_of(Path(onnx))(
         Path(onnx),
         _target(target),
         [Path(folder) for folder in records],
@@ -203,6 +206,7 @@ def build(
         stack_python=None if stack_python is None else Path(stack_python),
         byoc=byoc,
         runtime=runtime,
+        name=name,
         timeout=timeout,
         on_event=on_event,
     )

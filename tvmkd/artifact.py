@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tvmkd.base.errors import InputError, full_disk, unwritable
+from tvmkd.base.errors import InputError, UsageError, full_disk, unwritable
 from tvmkd.base.files import check_output, read_text, sha256, sync
 from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
@@ -24,6 +24,7 @@ from tvmkd.base.version import __version__
 from tvmkd.runtime import programs
 from tvmkd.runtime.library_copy import library_copy
 from tvmkd.runtime.program import LoadError
+from tvmkd.runtime.standalone_program import NO_DEADLINE, StandaloneProgram
 from tvmkd.targets import Target
 
 if TYPE_CHECKING:
@@ -289,6 +290,49 @@ class Artifact:
         if not fit:
             self._check(arrays)
         return self._program.run(arrays, fit)
+
+    def run_until(
+        self, arrays: Sequence[Array], deadline_ns: int | None = None
+    ) -> tuple[list[Array], int]:
+        """Runs the model to an exit: see ``run_until`` in ``tvmkd.h``.
+
+        Args:
+            arrays: as for `run`.
+            deadline_ns: a time of ``time.monotonic_ns``; None: no deadline.
+
+        Returns:
+            the outputs, and the number of the exit from 0; a model without early exits has one.
+
+        Raises:
+            InputError: a wrong number of inputs, a wrong shape or dtype.
+            UsageError: the artifact is no standalone library.
+            Late: even the first exit would be late.
+        """
+        program = self._standalone(arrays)
+        return program.run_until(arrays, NO_DEADLINE if deadline_ns is None else deadline_ns)
+
+    def run_exit(self, arrays: Sequence[Array], index: int) -> list[Array]:
+        """Runs the model to an exit, from 0, whatever its confidence; returns the outputs.
+
+        Raises:
+            InputError: a wrong number of inputs, a wrong shape or dtype.
+            UsageError: the artifact is no standalone library, or has no such exit.
+        """
+        program = self._standalone(arrays)
+        if not 0 <= index < program.exits:
+            raise UsageError(f"{self._who()}: there is no exit {index}: it has {program.exits}")
+        return program.run_exit(arrays, index)
+
+    def _standalone(self, arrays: Sequence[Array]) -> StandaloneProgram:
+        program = self._program
+        if not isinstance(program, StandaloneProgram):
+            raise UsageError(
+                f"{self._who()}: exits and deadlines need a standalone library; build it with "
+                "--runtime standalone"
+            )
+        if not program.takes(arrays):
+            self._check(arrays)
+        return program
 
     def _who(self) -> str:
         return f"artifact {self.manifest.name}"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tvmkd.base.exits import NEVER
 from tvmkd.early_exit import calibrate
-from tvmkd.early_exit.calibrate import NEVER
 
 LABELS = np.zeros(4, np.int64)
 

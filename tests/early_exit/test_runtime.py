@@ -13,8 +13,8 @@ import pytest
 
 from tvmkd import early_exit
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import NEVER
 from tvmkd.early_exit import runtime
-from tvmkd.early_exit.calibrate import NEVER
 from tvmkd.early_exit.runtime import EXITS, EarlyExit, Plan
 
 

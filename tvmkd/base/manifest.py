@@ -77,6 +77,9 @@ class Manifest(_Table):
     normalised: dict[str, Any] = Field(default_factory=dict)
     """What was done to the ONNX file before it was compiled (``steps``), and what was left out,
     with the reason (``left_out``). The result is ``normalised.onnx`` in the folder."""
+    exits: dict[str, Any] = Field(default_factory=dict)
+    """Early exits: the ``thresholds`` of all but the last, and the ``pieces``' ONNX files by their
+    SHA-256. Empty without early exits."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """The ONNX file's ``metadata_props``."""
 

@@ -23,7 +23,7 @@ from tvmkd.cli.lower import region_lines
 
 
 @click.command()
-@click.argument("onnx", type=PATH)
+@click.argument("onnx", type=PATH, metavar="ONNX|FOLDER")
 @target_option
 @click.option(
     "--records",
@@ -67,6 +67,13 @@ from tvmkd.cli.lower import region_lines
     help="What is to run the artifact. standalone: nothing; it is a C library, shared and static, "
     "that needs no TVM and no Python.",
 )
+@click.option(
+    "--name",
+    type=label,
+    metavar="NAME",
+    help="What the model is called; a standalone library's files and symbols are named after it. "
+    "Default: the file's name, or that of the run whose early exits the folder holds.",
+)
 @dims_option
 @click.option(
     "--timeout",
@@ -83,6 +90,7 @@ def command(
     stack_python: Path | None,
     byoc: str | None,
     runtime: str,
+    name: str | None,
     records: tuple[Path, ...],
     output: Path,
     untuned: bool,
@@ -94,6 +102,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Compile an ONNX model to an artifact: model.so and its manifest.
+
+    Given the folder of a network with early exits (exits.json), and --runtime standalone: compile
+    it to one library with all of them.
 
     The artifact folder is written only if the outputs agree with ONNX Runtime's. If a tuned kernel
     is wrong, its record is set aside and the next best one is used. Code for a board is checked on
@@ -108,18 +119,19 @@ def command(
       tvmkd build model.onnx --stack relay --records records/relay -o out/relay
       tvmkd build model.onnx --byoc tensorrt -o out/tensorrt
       tvmkd build model.onnx --target jetson-nano --runtime standalone -o out/nano
+      tvmkd build runs/x/early-exit/exits --runtime standalone -o out/exits
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
     from tvmkd import targets
+    from tvmkd.early_exit.library import builder_of
     from tvmkd.stacks import progress
-    from tvmkd.stacks.compile import build
 
     target = targets.load(target_name)
     with progress.following(f"building for {target.name}") as follow:
-        manifest = build(
+        manifest = builder_of(onnx)(
             onnx,
             target,
             list(records),
@@ -131,6 +143,7 @@ def command(
             stack_python=stack_python,
             byoc=byoc,
             runtime=runtime,
+            name=name,
             timeout=timeout,
             on_event=follow,
             board=None

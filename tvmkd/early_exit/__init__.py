@@ -7,6 +7,7 @@ logits, exit_index = network(image)
 
 from __future__ import annotations
 
-from tvmkd.early_exit.runtime import EarlyExit, load
+from tvmkd.early_exit.runtime import EarlyExit
+from tvmkd.early_exit.standalone import EarlyExitLibrary, load
 
-__all__ = ["EarlyExit", "load"]
+__all__ = ["EarlyExit", "EarlyExitLibrary", "load"]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tvmkd.base.exits import NEVER
+
 Array = np.ndarray
 
 MOST = 4096  # limit of the threshold combinations, all of which are evaluated
-NEVER = 2.0  # above every possible confidence
 
 
 @dataclass(frozen=True)

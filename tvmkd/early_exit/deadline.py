@@ -43,8 +43,8 @@ class PartTime:
 
     def took(self, spent: int, left: int) -> None:
         """Takes the time of a run that `fits` has allowed with ``left`` nanoseconds."""
+        self._skipped = 0
         if self._trying:
-            self._skipped = 0
             late = spent > left
             self._retry = min(2 * self._retry, LAST_RETRY) if late else FIRST_RETRY
             if not late:

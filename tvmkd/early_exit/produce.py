@@ -13,6 +13,7 @@ import torch
 from tvmkd import models
 from tvmkd.base import console, machine, stack_registry
 from tvmkd.base.errors import UsageError
+from tvmkd.base.exits import NEVER
 from tvmkd.base.folders import draft_folder
 from tvmkd.data.splits import Images, Splits, batches
 from tvmkd.early_exit import calibrate, clock
@@ -197,7 +198,7 @@ def _warn_of_unused(chosen: calibrate.Calibration, network: EarlyExitNet) -> Non
     never = [
         path
         for path, threshold in zip(network.exits, chosen.thresholds, strict=True)
-        if threshold >= calibrate.NEVER
+        if threshold >= NEVER
     ]
     if never:
         console.warn(

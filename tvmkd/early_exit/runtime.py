@@ -14,8 +14,8 @@ from tvmkd import artifact
 from tvmkd.artifact import MANIFEST, Artifact
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import NEVER, confident
 from tvmkd.base.files import read_text, sha256
-from tvmkd.early_exit.calibrate import NEVER
 from tvmkd.early_exit.deadline import PartTime
 
 EXITS = "exits.json"
@@ -105,7 +105,7 @@ class EarlyExit:
         values = image
         for index, threshold in enumerate(self.thresholds):
             logits, values = self.pieces[index].run([values])
-            if _confident(logits[0], threshold):
+            if confident(logits[0], threshold):
                 return logits, index
         return self.pieces[-1].run([values])[0], len(self.thresholds)
 
@@ -135,14 +135,9 @@ class EarlyExit:
             self._times[index].took(monotonic_ns() - begin, deadline - begin)
             if index < len(self.thresholds):
                 (values,) = more
-                if _confident(logits[0], self.thresholds[index]):
+                if confident(logits[0], self.thresholds[index]):
                     return logits, index
         return logits, len(self.thresholds)
-
-
-def _confident(row: np.ndarray, threshold: float) -> bool:
-    # 1 / sum(exp(row - max)) is the largest softmax probability.
-    return threshold < NEVER and float(np.exp(row - row.max()).sum()) * threshold <= 1.0
 
 
 def load(folder: str | Path) -> EarlyExit:

@@ -51,6 +51,7 @@ class ModelInfo:
         assumed: free dimensions that were taken as 1, because no size was given.
         stand_in: a file in another form that ONNX Runtime can load; None: it loads the file. See
             `tvmkd.export.stand_in`.
+        named: what the model is called; empty: the file's name.
     """
 
     path: Path
@@ -67,6 +68,12 @@ class ModelInfo:
     reasons: dict[str, str] = field(default_factory=dict)
     assumed: dict[str, int] = field(default_factory=dict)
     stand_in: Path | None = None
+    named: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.named or self.path.stem
 
     @property
     def compiled(self) -> Path:

@@ -22,6 +22,9 @@ ENTRY = "tvmkd_library_v1"
 API_VERSION = 1
 ALIGNMENT = 64
 """Bytes; buffers that begin at a multiple are not copied."""
+LATE = 5
+"""``TVMKD_LATE`` of ``tvmkd.h``."""
+NO_DEADLINE = 2**63 - 1
 
 
 class Tensor(ctypes.Structure):
@@ -59,6 +62,9 @@ _run_until = ctypes.CFUNCTYPE(
     ctypes.c_int64,
     ctypes.POINTER(ctypes.c_int32),
 )
+_run_exit = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
+)
 _last_error = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)
 _close = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -85,6 +91,8 @@ class Library(ctypes.Structure):
         ("run_until", _run_until),
         ("last_error", _last_error),
         ("close", _close),
+        ("thresholds", ctypes.POINTER(ctypes.c_double)),
+        ("run_exit", _run_exit),
     ]
 
 
@@ -105,6 +113,10 @@ def describe(path: Path) -> Library:
     return library
 
 
+class Late(TvmkdError):
+    """Not even the first exit of a network is expected to be done at the deadline."""
+
+
 class StandaloneProgram:
     """Implements :class:`tvmkd.runtime.program.Program` for standalone libraries.
 
@@ -113,6 +125,10 @@ class StandaloneProgram:
         specs: its inputs.
         threads: the calling thread included; None: ``TVM_NUM_THREADS``, or one for each core of the
             target that the process may use.
+
+    Attributes:
+        exits: number of exits; 1 without early ones.
+        thresholds: confidence at which each exit but the last is taken.
     """
 
     def __init__(self, path: Path, specs: Sequence[Spec], threads: int | None = None) -> None:
@@ -126,6 +142,9 @@ class StandaloneProgram:
             raise LoadError(library.last_error(None).decode(), "the C runtime")
         self._instance, self._run = instance.value, library.run
         weakref.finalize(self, library.close, instance.value)
+        self.exits = int(library.exit_count)
+        # An older library has no such member, and no early exits.
+        self.thresholds = tuple(library.thresholds[: self.exits - 1]) if self.exits > 1 else ()
         self._inputs = _Buffers(
             [(tuple(map(int, each.shape)), np.dtype(each.dtype)) for each in specs]
         )
@@ -157,13 +176,18 @@ class StandaloneProgram:
         return made.result()
 
     def run_until(self, arrays: Sequence[Array], deadline_ns: int) -> tuple[list[Array], int]:
-        """Runs to the last exit that is expected to be done at a time of ``time.monotonic_ns``.
+        """Runs to a confident exit, or the last one that is expected to be done at a deadline.
+
+        Args:
+            arrays: as for `run`.
+            deadline_ns: a time of ``time.monotonic_ns``, or `NO_DEADLINE`; see ``tvmkd.h``.
 
         Returns:
             the outputs, and the number of the exit from 0.
 
         Raises:
-            TvmkdError: a kernel failed, or even the first exit would be late.
+            Late: even the first exit would be late.
+            TvmkdError: a kernel failed.
         """
         inputs, made = self._inputs, self._outputs
         inputs.give(arrays)
@@ -173,9 +197,25 @@ class StandaloneProgram:
         self._check(self._library.run_until(*given))
         return made.result(), taken.value
 
+    def run_exit(self, arrays: Sequence[Array], index: int) -> list[Array]:
+        """Runs to an exit, from 0, whatever the confidence.
+
+        Raises:
+            TvmkdError: a kernel failed, or there is no such exit.
+        """
+        if self.exits == 1:
+            return self.run(arrays)
+        inputs, made = self._inputs, self._outputs
+        inputs.give(arrays)
+        made.renew()
+        given = (self._instance, inputs.address, made.address, index)
+        self._check(self._library.run_exit(*given))
+        return made.result()
+
     def _check(self, status: int) -> None:
         if status:
-            raise TvmkdError(self._library.last_error(self._instance).decode())
+            reason = self._library.last_error(self._instance).decode()
+            raise (Late if status == LATE else TvmkdError)(reason)
 
 
 class _Buffers:

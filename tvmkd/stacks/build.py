@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tvmkd import artifact
 from tvmkd.base import resources, stack_registry
 from tvmkd.base.agreement import Arrays, Verdict
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import Exits
 from tvmkd.base.files import sha256
 from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.manifest import LIBRARY
@@ -26,6 +28,7 @@ from tvmkd.stacks.builder import Builder, Model
 from tvmkd.stacks.check import Reference
 from tvmkd.stacks.coverage import coverage
 from tvmkd.stacks.messages import BuildRequest
+from tvmkd.stacks.standalone.exits import output_of
 from tvmkd.stacks.wrong_kernel import build_until_right, first_of
 from tvmkd.targets import Target
 from tvmkd.tuning import records
@@ -54,6 +57,7 @@ def build_as_asked(
         check=request.check,
         board=request.board,
         trusted=request.checked,
+        exits=request.exits,
         emit=emit,
         again=again,
     )
@@ -72,6 +76,7 @@ def build(
     emit: Emit,
     trusted: bool = False,
     again: Again | None = None,
+    exits: Exits | None = None,
 ) -> dict[str, Any]:
     """Builds, checks and writes an artifact; returns its manifest as JSON.
 
@@ -90,6 +95,7 @@ def build(
         trusted: True if the caller has checked the folders and ``out``; ``out`` is checked again
             when the artifact is moved there.
         again: imports parts of the model, to find the operator that is wrong; None: do not search.
+        exits: the model's outputs are the logits of these exits.
 
     Raises:
         InputError: records of another target or stack, a board that does not fit the target, or
@@ -159,14 +165,14 @@ def build(
         manifest = artifact.write(
             out,
             {**builder.files(library), **_normalised(model)},
-            name=model.info.path.stem,
+            name=model.info.name,
             target=target,
             stack=builder.stack,
             stack_version=builder.version,
             runtime=builder.runtime,
             onnx_sha256=model.info.sha256,
             inputs=model.inputs,
-            outputs=model.outputs,
+            outputs=[output_of(model.outputs)] if exits else model.outputs,
             coverage={
                 **coverage(builder, chosen, aside),
                 "kernels": _kernel_facts(builder, chosen),
@@ -187,6 +193,7 @@ def build(
             normalised={"steps": model.info.steps, "left_out": model.info.left_out}
             if model.info.steps or model.info.left_out
             else {},
+            exits=asdict(exits) if exits else {},
             metadata=model.info.metadata,
         )
     return manifest.model_dump(mode="json")

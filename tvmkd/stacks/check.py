@@ -19,10 +19,13 @@ import numpy as np
 from tvmkd.base import wire
 from tvmkd.base.agreement import Arrays, Output, Verdict
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
+from tvmkd.base.exits import exit_taken
 from tvmkd.base.manifest import TensorSpec
 from tvmkd.base.runtimes import TVM
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.runtime import programs
+from tvmkd.runtime.program import Program
+from tvmkd.runtime.standalone_program import NO_DEADLINE, StandaloneProgram
 
 TIMEOUT, SLOWEST = 120.0, 60.0
 """Seconds that a library may take for all samples; how many times ONNX Runtime's, if that is more.
@@ -188,10 +191,29 @@ def _run(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
     answers = {}
     with np.load(params["inputs"]) as stored:
         for i in range(params["samples"]):
-            outputs = program.run([stored[f"{i}.{j}"] for j in range(len(specs))])
+            outputs = _outputs(program, [stored[f"{i}.{j}"] for j in range(len(specs))])
             answers.update({f"{i}.{j}": output for j, output in enumerate(outputs)})
     np.savez(params["outputs"], **answers)  # type: ignore[arg-type]
     return {}
+
+
+def _outputs(program: Program, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The outputs; of a network with early exits the logits of every exit.
+
+    Raises:
+        TvmkdError: it leaves at another exit than its thresholds say.
+    """
+    if not isinstance(program, StandaloneProgram) or program.exits == 1:
+        return program.run(arrays)
+    found = [program.run_exit(arrays, index)[0] for index in range(program.exits)]
+    (left,), taken = program.run_until(arrays, NO_DEADLINE)
+    wanted = exit_taken([logits[0] for logits in found], program.thresholds)
+    if taken != wanted or not np.array_equal(left, found[taken], equal_nan=True):
+        raise TvmkdError(f"it left at exit {taken}, and its thresholds say exit {wanted}")
+    (plain,) = program.run(arrays)
+    if not np.array_equal(plain, left, equal_nan=True):
+        raise TvmkdError(f"run and run_until differ at exit {taken}")
+    return found
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tvmkd.base.errors import (
     WorkerDied,
     WorkerTimeout,
 )
+from tvmkd.base.exits import Exits
 from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.runtimes import TVM
 from tvmkd.base.text import listing
@@ -338,6 +339,7 @@ class StackClient:
         board: Mapping[str, Any] | None = None,
         byoc: str | None = None,
         runtime: str = TVM,
+        exits: Exits | None = None,
         dims: Mapping[str, int] | None = None,
         timeout: float | None = None,
         on_event: Event | None = None,
@@ -354,6 +356,7 @@ class StackClient:
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
             runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
+            exits: the outputs are the logits of these exits; for a standalone library.
             timeout: seconds without an event after which the compiler counts as hung: see
                 `tvmkd.base.limits.silence_limit`.
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
@@ -377,6 +380,7 @@ class StackClient:
             model=model,
             checked=isinstance(onnx, ModelInfo),
             runtime=runtime,
+            exits=exits,
         )
         result: dict[str, Any] = self._work_on(
             model.path, "build", request, limit=timeout, on_event=on_event

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd import artifact
 from tvmkd.base import machine, resources, stack_registry
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.wire import Event
 from tvmkd.stacks.standalone import possible
@@ -131,6 +132,8 @@ def build(
     stack_python: Path | None = None,
     byoc: str | None = None,
     runtime: str = TVM,
+    exits: Exits | None = None,
+    name: str | None = None,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> dict[str, Any]:
@@ -151,6 +154,9 @@ def build(
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
         runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
+        exits: the outputs are the logits of these early exits, and the library has them all; for
+            ``runtime`` standalone: see `tvmkd.early_exit.library`.
+        name: of the model; None: the file's.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: see `tvmkd.base.limits.silence_limit`.
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
@@ -187,6 +193,7 @@ def build(
         work = opened.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-"))
         model = admitted(onnx, dims, Path(work), on_event, inputs)
         real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
+        model = replace(model, named=name or "")
         return client.build(
             model,
             target.to_dict(),
@@ -196,6 +203,7 @@ def build(
             board=board,
             byoc=byoc,
             runtime=runtime,
+            exits=exits,
             dims=dims,
             timeout=timeout,
             on_event=on_event,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import TVM
 from tvmkd.export.check import ModelInfo
 
@@ -63,6 +64,7 @@ class BuildRequest:
     model: ModelInfo | None = None
     checked: bool = False
     runtime: str = TVM
+    exits: Exits | None = None
 
 
 @dataclass(frozen=True)

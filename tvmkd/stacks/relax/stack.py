@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tvm
 
 from tvmkd.base.errors import TvmkdError
+from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks import build, check
@@ -190,14 +191,17 @@ class RelaxStack:
                 emit("note", {"text": note})
 
         def builder_of(
-            found: relax_import.Model, tasks: list[Task], report: Mapping[str, Any] | None
+            found: relax_import.Model,
+            tasks: list[Task],
+            report: Mapping[str, Any] | None,
+            exits: Exits | None = None,
         ) -> relax_build.RelaxBuilder:
             if request.runtime == STANDALONE:
                 place = Target.from_dict(target)
-                return standalone.StandaloneBuilder(found, tasks, goal, place, Cpu.of(rest))
+                return standalone.StandaloneBuilder(found, tasks, goal, place, Cpu.of(rest), exits)
             return relax_build.RelaxBuilder(found, tasks, goal, tools, report, Cpu.of(rest))
 
-        builder = builder_of(model, tasks, report)
+        builder = builder_of(model, tasks, report, request.exits)
 
         def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
             part, found = self._tasks(replace(request, onnx=path, dims={}, model=None), rest)

@@ -10,6 +10,7 @@ import tvm
 
 from tvmkd.base import machine
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.base.version import __version__
 from tvmkd.stacks.relax import straight_line
@@ -19,6 +20,7 @@ from tvmkd.stacks.relax.objects import PREFIX
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.standalone import library as standalone
 from tvmkd.stacks.standalone import source
+from tvmkd.stacks.standalone.exits import output_of
 from tvmkd.targets import Target
 from tvmkd.tuning.space import Task
 
@@ -29,6 +31,7 @@ class StandaloneBuilder(RelaxBuilder):
     Args:
         model, tasks, target, cpu: see `RelaxBuilder`.
         place: what ``target`` was made of.
+        exits: the model's outputs are the logits of these exits.
 
     Raises:
         InputError: parts of the model are left to another engine.
@@ -43,6 +46,7 @@ class StandaloneBuilder(RelaxBuilder):
         target: tvm.target.Target,
         place: Target,
         cpu: Cpu | None = None,
+        exits: Exits | None = None,
     ) -> None:
         spec = place.to_dict()["toolchain"]
         super().__init__(model, tasks, target, spec, cpu=cpu)
@@ -53,9 +57,16 @@ class StandaloneBuilder(RelaxBuilder):
                 f"{model.info.path}: cannot be a standalone library: {model.outside.notes()[0]}"
             )
         self._inputs, self._outputs = model.inputs, model.outputs
+        self._exits = exits
+        if exits:
+            self._outputs = [output_of(model.outputs)]
         # Before any kernel is compiled, so that a refusal comes at once.
         self._graph = straight_line.read(
-            self._fused, os.fspath(model.info.path), self._target, PREFIX
+            self._fused,
+            os.fspath(model.info.path),
+            self._target,
+            PREFIX,
+            exits=exits is not None,
         )
 
     def over_rpc(self) -> RelaxBuilder:
@@ -76,7 +87,7 @@ class StandaloneBuilder(RelaxBuilder):
     def _about(self, scratch: int) -> source.About:
         kind = self._for.tvm
         return source.About(
-            name=self._info.path.stem,
+            name=self._info.name,
             target=self._for.name,
             built_by=f"tvmkd {__version__}, TVM {self.version}",
             digest=self._info.sha256,
@@ -85,13 +96,14 @@ class StandaloneBuilder(RelaxBuilder):
             threads=int(kind.get("num-cores") or 1),
             features=machine.required_features(self._for.mcpu, kind.get("mattr", ())),
             scratch=scratch,
+            thresholds=self._exits.thresholds if self._exits else (),
         )
 
     def files(self, library: Path) -> Mapping[str, Path]:
         """The shared and the static library, headers, an example and CMake's file."""
-        name = source.identifier(self._info.path.stem)
+        name = source.identifier(self._info.name)
         found = {f"lib{name}.so": library, f"lib{name}.a": library.with_suffix(".a")}
-        for each, text in standalone.texts(self._info.path.stem).items():
+        for each, text in standalone.texts(self._info.name).items():
             found[each] = library.with_name(each)
             found[each].write_text(text, encoding="utf-8")
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,15 @@ from tvm import relax
 from tvm.ir import GenericConst
 
 from tvmkd.base.errors import InputError
+from tvmkd.stacks.standalone.exits import COPY, in_parts, moved
 from tvmkd.stacks.standalone.graph import Call, Graph, Place, Storage, Tensor
-
-COPY = "tvmkd_rt_copy"
-"""The runtime's kernel that copies a tensor."""
 
 Value = Tensor | tuple["Value", ...]
 
 
-def read(mod: tvm.IRModule, name: str, target: tvm.target.Target, prefix: str) -> Graph:
+def read(
+    mod: tvm.IRModule, name: str, target: tvm.target.Target, prefix: str, *, exits: bool = False
+) -> Graph:
     """The calls of ``main``.
 
     Args:
@@ -27,6 +27,7 @@ def read(mod: tvm.IRModule, name: str, target: tvm.target.Target, prefix: str) -
         name: the model's, for messages.
         target: what it is compiled for.
         prefix: what comes before a kernel's name in its symbol.
+        exits: the outputs are those of early exits: see `tvmkd.stacks.standalone.exits`.
 
     Raises:
         InputError: something in it is no kernel on tensors of fixed sizes.
@@ -41,7 +42,7 @@ def read(mod: tvm.IRModule, name: str, target: tvm.target.Target, prefix: str) -
                 passes.CallTIRRewrite(),
             ]
         )(mod)
-    return _Reader(name, prefix).read(mod["main"])
+    return _Reader(name, prefix).read(mod["main"], exits)
 
 
 class _Reader:
@@ -53,7 +54,7 @@ class _Reader:
         self._calls: list[Call] = []
         self._pieces = 0
 
-    def read(self, main: relax.Function) -> Graph:
+    def read(self, main: relax.Function, exits: bool) -> Graph:
         for number, param in enumerate(main.params):
             tensor = self._tensor(param.ty, Place.INPUT, number)
             self._values[param] = tensor
@@ -67,7 +68,11 @@ class _Reader:
                 value = self._visit(binding.value)
                 if value is not None:
                     self._values[binding.var] = value
-        self._give_back(_flat(self._value(body.body)))
+        outputs = _flat(self._value(body.body))
+        if exits:
+            calls, ends = in_parts(self._calls, outputs)
+            return Graph(calls, tuple(self._constants), ends)
+        self._give_back(outputs)
         return Graph(tuple(self._calls), tuple(self._constants), (len(self._calls),))
 
     def _refusal(self, why: str) -> InputError:
@@ -137,27 +142,19 @@ class _Reader:
 
     def _give_back(self, outputs: Sequence[Tensor]) -> None:
         """Lets the kernels write the outputs where the caller wants them, or copies them there."""
-        moved: dict[Storage, Storage] = {}
+        places: dict[Storage, Storage] = {}
         copies = []
         for number, tensor in enumerate(outputs):
             storage = tensor.storage
             there = Storage(Place.OUTPUT, number, storage.size)
-            if storage.place is Place.ARENA and storage not in moved:
-                moved[storage] = there
+            if storage.place is Place.ARENA and storage not in places:
+                places[storage] = there
             else:
                 copies.append(
                     Call("copy", COPY, (tensor, Tensor(there, tensor.shape, tensor.dtype)))
                 )
         calls = [*self._calls, *copies]
-        self._calls = [_moved(call, moved) for call in calls]
-
-
-def _moved(call: Call, moved: Mapping[Storage, Storage]) -> Call:
-    given = tuple(
-        Tensor(moved.get(each.storage, each.storage), each.shape, each.dtype)
-        for each in call.arguments
-    )
-    return Call(call.kernel, call.symbol, given)
+        self._calls = [moved(call, places) for call in calls]
 
 
 def _flat(value: Value) -> tuple[Tensor, ...]:

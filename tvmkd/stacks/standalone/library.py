@@ -20,7 +20,7 @@ from tvmkd.stacks.standalone.graph import Graph
 from tvmkd.stacks.standalone.source import About
 from tvmkd.targets import Toolchain
 
-RUNTIME = ("instance", "pool", "cpu")
+RUNTIME = ("instance", "exits", "pool", "cpu")
 _FLAGS = (
     "-std=gnu11",
     "-O2",

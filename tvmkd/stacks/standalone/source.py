@@ -49,6 +49,7 @@ class About:
         threads: cores of the target.
         features: CPU features that the code needs, by the kernel's names.
         scratch: bytes of scratch memory of a thread.
+        thresholds: of early exits: see `tvmkd.h`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class About:
     threads: int
     features: Collection[str]
     scratch: int
+    thresholds: Sequence[float] = ()
 
 
 def identifier(name: str) -> str:
@@ -134,7 +136,7 @@ static const tvmkd_tensor inputs[] = {{
 static const tvmkd_tensor outputs[] = {{
   {_rows(described["outputs"])}
 }};
-{"".join(parts)}
+{_thresholds(about)}{"".join(parts)}
 static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
 static const tvmkd_graph graph;
 
@@ -161,6 +163,8 @@ static const tvmkd_library library = {{
   .run_until = tvmkd_rt_run_until,
   .last_error = tvmkd_rt_last_error,
   .close = tvmkd_rt_close,
+  .thresholds = {"thresholds" if about.thresholds else "0"},
+  .run_exit = tvmkd_rt_run_exit,
 }};
 static const tvmkd_graph graph = {{
   .library = &library,
@@ -219,6 +223,13 @@ def _parts(graph: Graph) -> list[str]:
         )
         begin = end
     return texts
+
+
+def _thresholds(about: About) -> str:
+    if not about.thresholds:
+        return ""
+    exact = ", ".join(float(each).hex() for each in about.thresholds)
+    return f"static const double thresholds[] = {{{exact}}};\n"
 
 
 def _names(parts: Sequence[str]) -> str:

@@ -9,7 +9,6 @@
 
 #define DEFAULT_SPIN_US 50
 #define LONGEST_SPIN_US 1000000
-#define REMEMBERED 8 /* runs of a part, from which the next is expected */
 
 struct tvmkd_instance {
   const tvmkd_graph *graph;
@@ -18,8 +17,8 @@ struct tvmkd_instance {
   tvmkd_dltensor *tensors;
   tvmkd_argument *arguments;
   unsigned char **inputs, **outputs; /* copies of buffers that are not aligned */
-  int64_t *times;                    /* REMEMBERED of each part, in nanoseconds */
-  uint32_t *runs;                    /* of each part */
+  tvmkd_part *parts;
+  unsigned char *logits; /* of this run: the first output */
   char error[256];
 };
 
@@ -87,8 +86,7 @@ static size_t lay_out(const tvmkd_graph *graph, int threads, tvmkd_instance *ins
   TAKE(arguments, graph->argument_count * sizeof(tvmkd_argument));
   TAKE(inputs, (size_t)library->input_count * sizeof(void *));
   TAKE(outputs, (size_t)library->output_count * sizeof(void *));
-  TAKE(times, (size_t)library->exit_count * REMEMBERED * sizeof(int64_t));
-  TAKE(runs, (size_t)library->exit_count * sizeof(uint32_t));
+  TAKE(parts, (size_t)library->exit_count * sizeof(tvmkd_part));
 #undef TAKE
   return used;
 }
@@ -201,6 +199,7 @@ static tvmkd_status bind(tvmkd_instance *instance, const void *const *inputs,
       if (is_input) memcpy(used, given, library->inputs[each].bytes);
     }
     instance->tensors[number].data = used;
+    if (!is_input && !each) instance->logits = used;
   }
   return TVMKD_OK;
 }
@@ -223,57 +222,73 @@ static tvmkd_status run_part(tvmkd_instance *instance, int32_t part) {
   return fail(instance, TVMKD_FAILED, "kernel ", name, reason ? reason : "it failed");
 }
 
-tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
-                          void *const *outputs) {
-  if (!instance) return TVMKD_BAD_ARGUMENT;
-  tvmkd_status status = bind(instance, inputs, outputs);
-  if (status) return status;
-  tvmkd_rt_pool_enter(instance->pool);
-  for (int32_t part = 0; !status && part < instance->graph->library->exit_count; part++)
-    status = run_part(instance, part);
-  tvmkd_rt_pool_leave(instance->pool);
-  if (!status) copy_out(instance, outputs);
-  return status;
-}
-
 static int64_t now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static int64_t expected(const tvmkd_instance *instance, int32_t part) {
-  int64_t longest = 0;
-  for (int each = 0; each < REMEMBERED; each++) {
-    int64_t time = instance->times[part * REMEMBERED + each];
-    if (time > longest) longest = time;
-  }
-  return longest;
+/* Whether to leave at an exit, since the network is sure there. */
+static int sure(const tvmkd_instance *instance, int32_t exit) {
+  const tvmkd_library *library = instance->graph->library;
+  if (exit + 1 == library->exit_count) return 1;
+  return tvmkd_rt_confident((const float *)instance->logits,
+                            library->outputs[0].bytes / sizeof(float), library->thresholds[exit]);
+}
+
+tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
+                          void *const *outputs) {
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  tvmkd_status status = bind(instance, inputs, outputs);
+  if (status) return status;
+  tvmkd_rt_pool_enter(instance->pool);
+  for (int32_t part = 0;; part++)
+    if ((status = run_part(instance, part)) || sure(instance, part)) break;
+  tvmkd_rt_pool_leave(instance->pool);
+  if (!status) copy_out(instance, outputs);
+  return status;
+}
+
+tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inputs,
+                               void *const *outputs, int32_t exit) {
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (exit < 0 || exit >= instance->graph->library->exit_count)
+    return fail(instance, TVMKD_BAD_ARGUMENT, "run_exit: ", "there is no such exit", "");
+  tvmkd_status status = bind(instance, inputs, outputs);
+  if (status) return status;
+  tvmkd_rt_pool_enter(instance->pool);
+  for (int32_t part = 0; !status && part <= exit; part++) status = run_part(instance, part);
+  tvmkd_rt_pool_leave(instance->pool);
+  if (!status) copy_out(instance, outputs);
+  return status;
 }
 
 tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inputs,
                                 void *const *outputs, int64_t deadline_ns, int32_t *exit_taken) {
   if (!instance) return TVMKD_BAD_ARGUMENT;
   int64_t time = now();
-  if (time + expected(instance, 0) > deadline_ns)
+  /* A deadline may be any number: differences from it must not overflow. */
+  if (deadline_ns < 0) deadline_ns = 0;
+  if (!tvmkd_rt_fits(&instance->parts[0], deadline_ns - time))
     return fail(instance, TVMKD_LATE, "run_until: ", "the first exit", " would be late");
   tvmkd_status status = bind(instance, inputs, outputs);
   if (status) return status;
   int32_t part = 0;
   tvmkd_rt_pool_enter(instance->pool);
-  for (;;) {
+  for (;; part++) {
     status = run_part(instance, part);
+    if (status) break;
     int64_t end = now();
-    instance->times[part * REMEMBERED + instance->runs[part]++ % REMEMBERED] = end - time;
+    tvmkd_rt_took(&instance->parts[part], end - time, deadline_ns - time);
+    if (sure(instance, part)) break;
     time = end;
-    if (status || part + 1 == instance->graph->library->exit_count) break;
-    if (time + expected(instance, part + 1) > deadline_ns) break;
-    part++;
+    if (!tvmkd_rt_fits(&instance->parts[part + 1], deadline_ns - time)) break;
   }
   tvmkd_rt_pool_leave(instance->pool);
+  if (status) return status;
   if (exit_taken) *exit_taken = part;
-  if (!status) copy_out(instance, outputs);
-  return status;
+  copy_out(instance, outputs);
+  return TVMKD_OK;
 }
 
 /* A kernel: copies one tensor to another of the same size. */

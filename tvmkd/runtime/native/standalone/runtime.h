@@ -66,8 +66,21 @@ tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inp
                                 void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
 const char *tvmkd_rt_last_error(const tvmkd_instance *instance);
 void tvmkd_rt_close(tvmkd_instance *instance);
+tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inputs,
+                               void *const *outputs, int32_t exit);
 int32_t tvmkd_rt_copy(void *self, const tvmkd_argument *arguments, int32_t count,
                       tvmkd_argument *result);
+
+/* exits.c: what an instance knows of a part of a network with early exits; zero at first. */
+#define REMEMBERED 16
+typedef struct {
+  int64_t times[REMEMBERED]; /* of its last runs, in nanoseconds */
+  uint32_t runs, left_out, retry;
+  int32_t trying;
+} tvmkd_part;
+int tvmkd_rt_fits(tvmkd_part *part, int64_t left_ns);
+void tvmkd_rt_took(tvmkd_part *part, int64_t spent_ns, int64_t left_ns);
+int tvmkd_rt_confident(const float *logits, uint64_t count, double threshold);
 
 /* cpu.c: x86's features are (leaf 1, 7 or 0x71 for subleaf 1) << 8 | register << 5 | bit. */
 #define NEED_X86(leaf, reg, bit) ((uint32_t)(leaf) << 8 | (uint32_t)(reg) << 5 | (uint32_t)(bit))

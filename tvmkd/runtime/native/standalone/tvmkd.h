@@ -28,7 +28,7 @@ typedef enum {
   TVMKD_NO_MEMORY = 2,
   TVMKD_WRONG_CPU = 3, /* this CPU lacks instructions that the library was built with */
   TVMKD_FAILED = 4,    /* a kernel or the system refused; see last_error */
-  TVMKD_LATE = 5       /* not even the first exit could be reached before the deadline */
+  TVMKD_LATE = 5       /* not even the first exit is expected to be done at the deadline */
 } tvmkd_status;
 
 /* An input or an output. */
@@ -72,15 +72,27 @@ typedef struct {
 
   tvmkd_status (*open)(const tvmkd_options *options, tvmkd_instance **instance);
 
-  /* Runs the model once. inputs[i] holds inputs[i].bytes bytes, outputs[i] likewise; both lists are
-   * in the order of the description. Buffers that are aligned to 64 bytes are used where they lie;
-   * others are copied. An output may not overlap an input or another output. */
+  /* Runs the model once; a network with early exits (exit_count above 1) leaves at the first one
+   * whose confidence reaches its threshold. The confidence is the largest softmax probability of
+   * the logits, which are the output. inputs[i] holds inputs[i].bytes bytes, outputs[i] likewise;
+   * both lists are in the order of the description. Buffers that are aligned to 64 bytes are used
+   * where they lie; others are copied. An output may not overlap an input or another output. */
   tvmkd_status (*run)(tvmkd_instance *instance, const void *const *inputs, void *const *outputs);
 
-  /* As run, but stops at the last exit that is expected to be done at deadline_ns
-   * (CLOCK_MONOTONIC, in nanoseconds) and writes its number, from 0, to *exit_taken, which may be
-   * NULL. A network without early exits has one exit. The expectation is the longest of the last
-   * runs of the next part; before the first run there is none, and the part is run. */
+  /* As run, but with a deadline (CLOCK_MONOTONIC, in nanoseconds; INT64_MAX: none); writes the
+   * number of the exit that was taken, from 0, to *exit_taken, which may be NULL. A network without
+   * early exits has one exit.
+   *
+   * It leaves at the first confident exit, as run does, or at the last one that is expected to be
+   * done at the deadline. The part of the network that leads to the next exit is expected to take
+   * as long as the longest of its last 16 runs of the instance; before the first one nothing is
+   * known, and it is run. If the first part is expected to be late, the outputs stay as they are
+   * and TVMKD_LATE is returned.
+   *
+   * A deadline is kept as far as the expectation holds: a part that has begun is not stopped. One
+   * slow run shall not rule a part out for ever: after it was left out 32 times in a row it is
+   * tried once, though it may be late; each try that is late doubles the number of times before
+   * the next, up to 1024. */
   tvmkd_status (*run_until)(tvmkd_instance *instance, const void *const *inputs,
                             void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
 
@@ -89,6 +101,14 @@ typedef struct {
   const char *(*last_error)(const tvmkd_instance *instance);
 
   void (*close)(tvmkd_instance *instance); /* NULL is allowed */
+
+  /* exit_count - 1 thresholds, of all exits but the last; above 1: the exit is never taken for its
+   * confidence. NULL without early exits. */
+  const double *thresholds;
+
+  /* As run, but leaves at this exit, from 0, and at no other. */
+  tvmkd_status (*run_exit)(tvmkd_instance *instance, const void *const *inputs,
+                           void *const *outputs, int32_t exit);
 } tvmkd_library;
 
 /* Every shared library has this symbol. A static one has it in a member of its own, so that several
