@@ -24,6 +24,7 @@ from tvmkd.runtime.standalone_program import (
     StandaloneProgram,
     describe,
 )
+from tvmkd.stacks.standalone.library import RUNTIME
 
 # Each part adds a row of x to the logits; part p sleeps so many microseconds.
 MODEL = """
@@ -83,7 +84,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.c").write_text(MODEL)
     sources = [
         folder / "model.c",
-        *(NATIVE / f"{n}.c" for n in ("instance", "exits", "pool", "cpu")),
+        *(NATIVE / f"{n}.c" for n in RUNTIME),
     ]
     command = [*zig(), "cc", "-shared", "-fPIC", "-O2", "-std=gnu11", "-fvisibility=hidden"]
     command += [f"-I{NATIVE}", "-Wall", "-Wextra", "-Werror", "-o", os.fspath(folder / "parts.so")]

@@ -11,6 +11,7 @@ import pytest
 from tvmkd.base import machine
 from tvmkd.runtime.standalone_program import NATIVE
 from tvmkd.stacks.standalone import source
+from tvmkd.stacks.standalone.library import RUNTIME
 
 SOURCE = Path(__file__).with_name("standalone_stress.c")
 CASES = (
@@ -27,8 +28,8 @@ FLAGS = ["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-ftls-model=
 
 def compiled(folder: Path, *flags: str) -> Path:
     out = folder / "stress"
-    files = [SOURCE, *(NATIVE / f"{name}.c" for name in ("instance", "pool", "cpu"))]
-    command = ["gcc", *FLAGS, *flags, f"-I{NATIVE}", *map(os.fspath, files), "-lpthread"]
+    files = [SOURCE, *(NATIVE / f"{name}.c" for name in RUNTIME)]
+    command = ["gcc", *FLAGS, *flags, f"-I{NATIVE}", *map(os.fspath, files), "-lm", "-lpthread"]
     done = subprocess.run([*command, "-o", os.fspath(out)], capture_output=True, text=True)
     if "cannot find" in done.stderr:
         pytest.skip("gcc has no sanitizers here: apt install gcc")

@@ -14,6 +14,7 @@ from fake_builder import FakeBuilder, FakeReference, model, record, task
 from tvmkd import artifact, targets
 from tvmkd.base import resources
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import Exits
 from tvmkd.base.files import sha256
 from tvmkd.export.check import ModelInfo
 from tvmkd.stacks import build
@@ -429,12 +430,14 @@ def test_the_parameters_of_a_request(
     request = BuildRequest(Path("m.onnx"), TARGET, [Path("a"), Path("b")], Path("o"))
     assert build.build_as_asked(bench.builder, bench.model, request, emit) == {"made": 1}
     info = ModelInfo(Path("m.onnx"), (), (), "ab", 18, {}, {})
-    more = {"real_inputs": Path("r.npz"), "check": False, "board": BOARD}
+    more: dict[str, Any] = {"real_inputs": Path("r.npz"), "check": False, "board": BOARD}
+    more["exits"] = Exits((0.5,))
     request = dataclasses.replace(request, model=info, checked=True, **more)
     build.build_as_asked(bench.builder, bench.model, request, emit)
     first, second = given
     assert first[0] == (bench.builder, bench.model, TARGET, [Path("a"), Path("b")], Path("o"))
     plain = {"real_inputs": None, "check": True, "board": None, "trusted": False, "again": None}
+    plain["exits"] = None
     assert first[1] == {**plain, "emit": emit}
     assert second[1] == {**plain, **more, "trusted": True, "emit": emit}
 

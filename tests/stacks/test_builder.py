@@ -14,6 +14,7 @@ from tvmkd.stacks import builder
 STACKS = Path(builder.__file__).parent
 METHODS = {
     "ahead": ["self", "chosen", "*", "defaults"],
+    "files": ["self", "library"],
     "library": ["self", "chosen", "path", "*", "defaults"],
     "fits": ["self", "task", "record"],
     "default_schedule": ["self", "task"],
@@ -45,7 +46,9 @@ def methods(source: str, ending: str) -> dict[str, list[str]]:
 def test_the_protocol_has_these_methods() -> None:
     source = Path(builder.__file__).read_text(encoding="utf-8")
     assert methods(source, "Builder") == METHODS
-    assert set(builder.Builder.__annotations__) == {"stack", "version", "tasks", "byoc"}
+    assert set(builder.Builder.__annotations__) == {
+        *("stack", "version", "runtime", "tasks", "byoc")
+    }
 
 
 @pytest.mark.parametrize("stack", stack_registry.names())

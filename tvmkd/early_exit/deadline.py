@@ -12,8 +12,8 @@ class PartTime:
     """The time of one part: the longest of its last runs.
 
     A part that is skipped gives no new times, and one slow run must not rule it out for ever. So
-    after some skips it is tried again; each try that is too late doubles the number of skips
-    before the next.
+    after some skips in a row it is tried again; each try that is too late doubles the number of
+    skips before the next. Standalone libraries follow the same rule (``exits.c``).
     """
 
     def __init__(self) -> None:

@@ -90,11 +90,11 @@ def write(graph: Graph, about: About) -> str:
     Raises:
         TvmkdError: the target needs a CPU feature that libraries cannot look for.
     """
-    arena, arena_bytes = plan(graph.calls)
-    lying, _ = offsets(array.nbytes for array in graph.constants)
     tensors = _in_order(graph)
     if len(tensors) > 0xFFFF:
         raise TvmkdError(f"{about.name}: has more than 65,535 tensors")
+    arena, arena_bytes = plan(graph.calls)
+    lying, _ = offsets(array.nbytes for array in graph.constants)
     numbers = {tensor: number for number, tensor in enumerate(tensors)}
     shapes = _Shapes()
     places = []

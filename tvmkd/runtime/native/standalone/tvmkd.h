@@ -103,7 +103,7 @@ typedef struct {
   void (*close)(tvmkd_instance *instance); /* NULL is allowed */
 
   /* exit_count - 1 thresholds, of all exits but the last; above 1: the exit is never taken for its
-   * confidence. NULL without early exits. */
+   * confidence. NULL: there are none. */
   const double *thresholds;
 
   /* As run, but leaves at this exit, from 0, and at no other. */

@@ -1,0 +1,205 @@
+"""One standalone library of a network with early exits, here and on an emulated board."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import exits
+import numpy as np
+import pytest
+
+import tvmkd
+from tvmkd import early_exit, targets
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.exits import exit_taken
+from tvmkd.boards import emulate
+from tvmkd.deploy import native_programs
+from tvmkd.early_exit import EarlyExitLibrary
+from tvmkd.early_exit.calibrate import confidence
+from tvmkd.early_exit.runtime import Plan
+from tvmkd.runtime.standalone_program import Late
+
+IMAGES = np.random.default_rng(0).standard_normal((24, 1, 1, 16, 16)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pieces with thresholds at which some of the images leave at each exit."""
+    folder = exits.pieces(tmp_path_factory.mktemp("run") / "two-exits" / "early-exit" / "exits")
+    rows = np.stack([np.concatenate(exits.run(folder, image)) for image in IMAGES])
+    first = confidence(rows[:, 0])
+    threshold = float(np.median(first))
+    second = float(np.median(confidence(rows[first < threshold, 1])))
+    Plan.of(folder, ["0", "1", "2"], [threshold, second]).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library") / "out"
+    tvmkd.build(network, folder, runtime="standalone")
+    return folder
+
+
+def test_the_artifact(network: Path, out: Path) -> None:
+    manifest = tvmkd.artifact.read(out)
+    assert (manifest.name, manifest.library) == ("two-exits", "libtwo_exits.so")
+    assert [spec.model_dump() for spec in manifest.outputs] == [
+        {"name": "logits", "shape": [1, 10], "dtype": "float32"}
+    ]
+    assert manifest.exits["thresholds"] == list(Plan.read(network).thresholds)
+    assert [each["name"] for each in manifest.check["outputs"]] == ["exit0", "exit1", "exit2"]
+    assert manifest.check["max_error"] < 1e-4
+
+
+def test_each_exit_is_that_of_the_pieces_one_by_one(network: Path, out: Path) -> None:
+    library = tvmkd.load(out)
+    for image in IMAGES[:4]:
+        for index, want in enumerate(exits.run(network, image)):
+            np.testing.assert_allclose(library.run_exit([image], index)[0], want, atol=1e-5)
+
+
+def test_it_leaves_where_the_thresholds_say(network: Path, out: Path) -> None:
+    library = early_exit.load(out)
+    assert isinstance(library, EarlyExitLibrary)
+    left = []
+    for image in IMAGES:
+        rows = exits.run(network, image)
+        logits, taken = library(image)
+        assert taken == exit_taken([row[0] for row in rows], library.thresholds)
+        np.testing.assert_allclose(logits, rows[taken], atol=1e-5)
+        np.testing.assert_array_equal(tvmkd.load(out)(image), logits)
+        left.append(taken)
+    assert set(left) == {0, 1, 2}
+
+
+def test_a_deadline(network: Path, out: Path) -> None:
+    library = early_exit.load(out)
+    last = next(image for image in IMAGES if library(image)[1] == 2)
+    assert library.run_until(last, time.monotonic_ns() + 10**10)[1] == 2
+    # What is past is too late for the first exit, which this interface reaches nevertheless.
+    assert library.run_until(last, time.monotonic_ns() - 1)[1] == 0
+    with pytest.raises(Late):
+        tvmkd.load(out).run_until([last], time.monotonic_ns() - 1)
+
+
+def test_wrong_inputs_and_exits(out: Path) -> None:
+    library = tvmkd.load(out)
+    with pytest.raises(UsageError, match="artifact two-exits: there is no exit 3: it has 3"):
+        library.run_exit([IMAGES[0]], 3)
+    with pytest.raises(InputError, match="expects shape 1 x 1 x 16 x 16"):
+        library.run_until([IMAGES[0, 0]])
+    with pytest.raises(InputError, match="expects shape"):
+        early_exit.load(out)(IMAGES[0, 0])
+
+
+def test_refusals(network: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for options, kind, said in (
+        ({"onnx": tmp_path / "other"}, InputError, "is a folder without exits.json; give an ONNX"),
+        ({"runtime": "tvm"}, UsageError, "needs --runtime standalone"),
+        ({"stack": "relay"}, UsageError, "it is for --stack relax"),
+        ({"dims": {"n": 1}}, InputError, f"{network}: there is no free dimension"),
+    ):
+        given: dict[str, Any] = {"onnx": network, "runtime": "standalone", **options}
+        with pytest.raises(kind, match=said):
+            tvmkd.build(out=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_without_exits_is_told(tmp_path: Path, network: Path) -> None:
+    tvmkd.build(network / "2.onnx", tmp_path / "plain", runtime="standalone")
+    with pytest.raises(InputError, match="has no early exits; load it with tvmkd"):
+        early_exit.load(tmp_path / "plain")
+    plain = tvmkd.load(tmp_path / "plain")
+    features = np.zeros(plain.manifest.inputs[0].shape, np.float32)
+    outputs, taken = plain.run_until([features])
+    assert taken == 0
+    np.testing.assert_array_equal(outputs[0], plain.run_exit([features], 0)[0])
+
+
+BOTH = """
+#include <stdio.h>
+#include "two_exits.h"
+#include "other.h"
+static int run(const tvmkd_library *library, const float *image) {
+  float logits[10];
+  const void *inputs[] = {image};
+  void *outputs[] = {logits};
+  tvmkd_instance *instance;
+  int32_t taken;
+  if (library->open(0, &instance)) return 1;
+  if (library->run_until(instance, inputs, outputs, INT64_MAX, &taken)) return 2;
+  printf("%s %d %.6f\\n", library->name, taken, logits[0]);
+  library->close(instance);
+  return 0;
+}
+int main(void) {
+  float image[256];
+  if (fread(image, 4, 256, stdin) != 256) return 3;
+  return run(two_exits_library(), image) || run(other_library(), image);
+}
+"""
+
+
+def test_two_libraries_in_one_program(network: Path, out: Path, tmp_path: Path) -> None:
+    """Both are of one network; the thresholds of the other are never reached."""
+    other = tmp_path / "exits"
+    other.mkdir()
+    for path in network.rglob("*"):
+        if path.is_file():
+            (other / path.relative_to(network)).parent.mkdir(exist_ok=True)
+            (other / path.relative_to(network)).write_bytes(path.read_bytes())
+    Plan.of(other, ["0", "1", "2"], [2.0, 2.0]).save(other)
+    tvmkd.build(other, tmp_path / "other", runtime="standalone", name="other")
+    (tmp_path / "both.c").write_text(BOTH)
+    words = ["gcc", f"-I{out}", f"-I{tmp_path / 'other'}", tmp_path / "both.c"]
+    words += [out / "libtwo_exits.a", tmp_path / "other" / "libother.a"]
+    words += ["-lm", "-lpthread", "-o", tmp_path / "both"]
+    subprocess.run(list(map(os.fspath, words)), check=True)
+    library = tvmkd.load(out)
+    image = next(each for each in IMAGES if library.run_until([each])[1] == 0)
+    said = subprocess.run([tmp_path / "both"], input=image.tobytes(), capture_output=True)
+    rows = exits.run(network, image)
+    assert said.stdout.decode().splitlines() == [
+        f"two-exits 0 {library.run_exit([image], 0)[0][0, 0]:.6f}",
+        f"other 2 {library.run_exit([image], 2)[0][0, 0]:.6f}",
+    ]
+    assert not np.allclose(rows[0], rows[2])
+
+
+@pytest.mark.board
+def test_on_an_emulated_nano(network: Path, tmp_path: Path) -> None:
+    if reason := emulate.why_not():
+        pytest.skip(reason)
+    nano = targets.load("jetson-nano")
+    tvmkd.build(network, tmp_path / "out", runtime="standalone", target="jetson-nano")
+    program = [
+        emulate.QEMU, "-cpu", "cortex-a57", "-L", os.fspath(emulate.SYSTEM),
+        os.fspath(native_programs.run_program(nano)), os.fspath(tmp_path / "out/libtwo_exits.so"),
+    ]  # fmt: skip
+    (name,) = [spec.name for spec in tvmkd.artifact.read(tmp_path / "out").inputs]
+    for wanted in (0, 2):
+        image = next(each for each in IMAGES if _taken(network, each) == wanted)
+        np.save(tmp_path / "x.npy", image)
+        given = ["--input", f"{name}={tmp_path}/x.npy"]
+        subprocess.run([*program, *given, "--output", tmp_path / "got"], check=True)
+        got = np.load(tmp_path / "got/logits.npy")
+        np.testing.assert_allclose(got, exits.run(network, image)[wanted], atol=1e-4)
+        options = [*given, "--deadline=60000", "--warmUp=0", "--duration=0", "--iterations=3"]
+        done = subprocess.run([*program, *options, "--json"], capture_output=True, check=True)
+        assert json.loads(done.stdout)["exits_taken"] == [3 * (each == wanted) for each in range(3)]
+    # After the warm-up the first exit is expected to take longer than 1 µs.
+    options = ["--deadline=0.001", "--warmUp=1", "--duration=0", "--iterations=3", "--json"]
+    done = subprocess.run([*program, *options], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["late"], found["exits_taken"]) == (3, [0, 0, 0])
+
+
+def _taken(network: Path, image: np.ndarray) -> int:
+    return exit_taken([row[0] for row in exits.run(network, image)], Plan.read(network).thresholds)
