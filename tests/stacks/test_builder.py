@@ -15,6 +15,7 @@ STACKS = Path(builder.__file__).parent
 METHODS = {
     "ahead": ["self", "chosen", "*", "defaults"],
     "files": ["self", "library"],
+    "over_rpc": ["self"],
     "library": ["self", "chosen", "path", "*", "defaults"],
     "fits": ["self", "task", "record"],
     "default_schedule": ["self", "task"],
