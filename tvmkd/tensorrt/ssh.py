@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tvmkd.base import wire
-from tvmkd.base.errors import MissingError, UsageError, WorkerDied
+from tvmkd.base import ssh, wire
+from tvmkd.base.errors import MissingError, WorkerDied
 from tvmkd.tensorrt import on_board
 from tvmkd.tensorrt.context import Tensor
 from tvmkd.tensorrt.runner import Layer, Timing, fit
@@ -20,17 +19,6 @@ from tvmkd.tensorrt.runner import Layer, Timing, fit
 HELLO_SECONDS = 60.0
 BUILD_SECONDS = 3600.0
 RUN_SECONDS = 120.0
-
-
-def check_destination(text: str) -> str:
-    """Returns ``text`` if it can be a destination of ssh, ``USER@HOST``.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not text or text.startswith("-") or any(letter.isspace() for letter in text):
-        raise UsageError(f"--ssh {text}: give USER@HOST; ports and keys go into ~/.ssh/config")
-    return text
 
 
 class RemoteEngine:
@@ -49,14 +37,10 @@ class RemoteEngine:
     """
 
     def __init__(self, destination: str) -> None:
-        check_destination(destination)
-        if shutil.which("ssh") is None:
-            raise MissingError("ssh is not installed: sudo apt-get install openssh-client")
         script = Path(on_board.__file__).read_text(encoding="utf-8")
-        command = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5"]
-        command += ["-o", "ServerAliveCountMax=3", "--", destination]
         # The script is an argument, because stdin is for the requests.
-        self._child = wire.Child([*command, f"exec python3 -u -c {shlex.quote(script)}"])
+        python = f"exec python3 -u -c {shlex.quote(script)}"
+        self._child = wire.Child(ssh.command(destination, python))
         self._inputs: dict[str, Tensor] = {}
         try:
             self.facts: dict[str, Any] = self._child.call("hello", timeout=HELLO_SECONDS)
