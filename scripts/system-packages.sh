@@ -34,6 +34,10 @@ for package in libc6 libstdc++6 libgcc-s1; do
   want_file "/usr/aarch64-linux-gnu/lib/$file" "$package-arm64-cross" "an emulated board's system"
 done
 want faketime faketime "makes the clock jump in a test"
+want skopeo skopeo "reads the container images that tests make"
+want umoci umoci "unpacks them"
+want busybox busybox-static "installs bundles in a test, as a board without other tools"
+want strace strace "shows in which order a test's program writes"
 
 [ "${#missing[@]}" -gt 0 ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -36,6 +36,7 @@ VERBS = {
     "detect": "Find objects in images with a detector, and time it.",
     "serve": "Serve artifacts over REST and gRPC, with a queue, deadlines and metrics.",
     "stream": "Stream frames through an artifact and check their deadlines.",
+    "deploy": "Bring a standalone artifact to boards: bundles, images, updates.",
     "gate": "Check a result against requirements: exit code 0 or 1.",
     "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",

@@ -1,0 +1,140 @@
+"""Reads and writes a bundle's ``.tar.gz``: the same content gives the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tvmkd.base.errors import InputError
+from tvmkd.base.files import draft
+
+EXECUTABLE, PLAIN = 0o755, 0o644
+MOST_FILES = 10_000
+
+Content = bytes | Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file to be written.
+
+    Attributes:
+        content: its bytes, or the file that has them.
+        mode: `EXECUTABLE` or `PLAIN`.
+    """
+
+    content: Content
+    mode: int = PLAIN
+
+    def data(self) -> bytes:
+        """The bytes."""
+        return self.content.read_bytes() if isinstance(self.content, Path) else self.content
+
+
+def write(path: Path, top: str, entries: Mapping[str, Entry], level: int = 6) -> None:
+    """Writes the archive in one step, without dates, owners or an order of the file system in it.
+
+    Args:
+        path: the ``.tar.gz``.
+        top: the folder that everything lies in.
+        entries: the files by their paths below it.
+        level: of compression.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with (
+        draft(path) as written,
+        written.open("wb") as raw,
+        # No file name and no time in gzip's header.
+        gzip.GzipFile("", "wb", level, raw, mtime=0) as packed,
+    ):
+        add_all(packed, top, entries)
+
+
+def add_all(stream: io.BufferedIOBase, top: str, entries: Mapping[str, Entry]) -> None:
+    """Writes a tar archive to ``stream``: sorted, owned by root, of 1970."""
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
+        prefix = f"{top}/" if top else ""
+        folders = {
+            str(parent)
+            for name in entries
+            for parent in PurePosixPath(f"{prefix}{name}").parents
+            if str(parent) != "."
+        }
+        names = {f"{prefix}{name}": entry for name, entry in entries.items()}
+        for name in sorted({*folders, *names}):
+            member = tarfile.TarInfo(name)
+            if name in folders:
+                member.type, member.mode = tarfile.DIRTYPE, EXECUTABLE
+                archive.addfile(member)
+                continue
+            entry = names[name]
+            member.mode = entry.mode
+            if isinstance(entry.content, Path):
+                member.size = entry.content.stat().st_size
+                with entry.content.open("rb") as source:
+                    archive.addfile(member, source)
+            else:
+                member.size = len(entry.content)
+                archive.addfile(member, io.BytesIO(entry.content))
+
+
+def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
+    """The folder that everything lies in, and its files; nothing is written anywhere.
+
+    Args:
+        path: the ``.tar.gz``.
+        most_bytes: of all files together; more is refused before it is in memory.
+
+    Raises:
+        InputError: it is none, is cut short, or holds what no bundle does: links, devices, paths
+            that lead out of it, more than one folder at the top.
+    """
+    files: dict[str, bytes] = {}
+    tops: set[str] = set()
+    size = 0
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for number, member in enumerate(archive):
+                parts = PurePosixPath(member.name).parts
+                size += member.size
+                if not parts or ".." in parts or parts[0] == "/":
+                    raise InputError(f"{path}: holds a path that leads out of it: {member.name}")
+                if not (member.isreg() or member.isdir()):
+                    raise InputError(f"{path}: holds a link or a device: {member.name}")
+                if number > MOST_FILES or size > most_bytes:
+                    raise InputError(f"{path}: is larger than any bundle")
+                tops.add(parts[0])
+                if member.isreg():
+                    stream = archive.extractfile(member)
+                    assert stream is not None
+                    files["/".join(parts[1:])] = stream.read()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such bundle") from None
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{path}: is no .tar.gz, or was cut short: {error}") from None
+    if len(tops) != 1 or "" in files:
+        raise InputError(f"{path}: is no bundle of tvmkd: it has no single folder at the top")
+    return tops.pop(), files
+
+
+def parse_sums(text: str, where: str) -> dict[str, str]:
+    """SHA-256 by path, from the lines of ``sha256sum``.
+
+    Raises:
+        InputError: a line is something else.
+    """
+    found = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"([0-9a-f]{64})  (\S.*)", line)
+        if match is None:
+            raise InputError(f"{where}: its checksums are damaged: {line[:40]!r}")
+        found[match[2]] = match[1]
+    return found
