@@ -13,6 +13,7 @@ from tvmkd.base.manifest import Manifest
 from tvmkd.deploy.streaming import model as models
 from tvmkd.early_exit import runtime as early_exit
 from tvmkd.early_exit.runtime import EarlyExit
+from tvmkd.runtime.standalone_program import Late
 
 MANIFEST = Manifest.model_validate(
     {
@@ -76,6 +77,36 @@ def test_exits_are_taken_for_lack_of_time_where_that_is_asked_for(
     assert model.exits == 2
     image = np.zeros((1, 2), np.float32)
     assert model.run([image], 1 << 62)[1] == 1  # the first time there is time, and it is measured
+    assert model.run([image], 0)[1] == taken
+
+
+class Library(Opened):
+    """A standalone library with two exits, the second of which is confident."""
+
+    manifest = MANIFEST.model_copy(update={"exits": {"thresholds": [0.9]}})
+
+    def run_until(
+        self, arrays: list[np.ndarray], deadline: int | None = None
+    ) -> tuple[list[np.ndarray], int]:
+        if deadline == 0:
+            raise Late("too late")
+        return self.run(arrays), 1
+
+    def run_exit(self, arrays: list[np.ndarray], index: int) -> list[np.ndarray]:
+        return [np.full((1, 2), index, np.float32)]
+
+
+@pytest.mark.parametrize(("exit_early", "taken"), [(True, 0), (False, 1)])
+def test_a_library_with_early_exits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_early: bool, taken: int
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr(artifact, "load", lambda path: Library(0.0, 5.0))
+    model = models.open_model(tmp_path, exit_early)
+    assert (model.exits, model.name) == (2, "student")
+    image = np.zeros((1, 2), np.float32)
+    assert model.run([image], 1 << 62)[1] == 1
+    # The first exit is always reached, though late.
     assert model.run([image], 0)[1] == taken
 
 

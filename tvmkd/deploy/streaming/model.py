@@ -15,7 +15,8 @@ from tvmkd.base.files import sha256
 from tvmkd.base.manifest import Manifest, TensorSpec
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.early_exit import runtime as early_exit
-from tvmkd.early_exit.runtime import EXITS
+from tvmkd.early_exit.runtime import EXITS, EarlyExit
+from tvmkd.early_exit.standalone import EarlyExitLibrary
 
 Outputs = Sequence[Any]
 Run = Callable[[Sequence[np.ndarray], int], tuple[Outputs, int]]
@@ -67,12 +68,17 @@ def open_model(path: Path, exit_early: bool = False, threads: int = 0) -> Model:
     if (path / EXITS).is_file():
         return _early_exit(path, exit_early)
     if path.is_dir():
-        return _artifact(path)
+        return _artifact(path, exit_early)
     return _onnx(path, threads)
 
 
-def _artifact(path: Path) -> Model:
+def _artifact(path: Path, exit_early: bool) -> Model:
     model = artifact.load(path)
+    if model.manifest.exits:
+        network = EarlyExitLibrary(model)
+        left = _leaving(network, exit_early)
+        exits = len(network.thresholds) + 1
+        return _described(path, model.manifest, artifact.MANIFEST, left, exits)
 
     def run(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
         del deadline
@@ -81,14 +87,18 @@ def _artifact(path: Path) -> Model:
     return _described(path, model.manifest, artifact.MANIFEST, run, 1)
 
 
-def _early_exit(path: Path, exit_early: bool) -> Model:
-    network = early_exit.load(path)
-
+def _leaving(network: EarlyExit | EarlyExitLibrary, exit_early: bool) -> Run:
     def run(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
         (image,) = arrays
         logits, taken = network.run_until(image, deadline) if exit_early else network(image)
         return [logits], taken
 
+    return run
+
+
+def _early_exit(path: Path, exit_early: bool) -> Model:
+    network = early_exit.load(path)
+    run = _leaving(network, exit_early)
     first, last = network.pieces[0].manifest, network.pieces[-1].manifest
     # Its pieces are called 0, 1 and so on.
     merged = first.model_copy(update={"name": path.resolve().name, "outputs": last.outputs})
