@@ -11,12 +11,11 @@ from typing import Any
 
 import exits
 import numpy as np
-import onnx
 import pytest
 
 import tvmkd
 from tvmkd import early_exit, targets
-from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.exits import exit_taken
 from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
@@ -111,24 +110,6 @@ def test_refusals(network: Path, tmp_path: Path) -> None:
         with pytest.raises(kind, match=said):
             tvmkd.build(out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
-
-
-def test_it_is_tuned_as_it_is_compiled(
-    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kernels of the joined network are not all those of its pieces."""
-    given = []
-
-    def tune(path: Path, *_: Any, **__: Any) -> dict[str, Any]:
-        given.append([value.name for value in onnx.load(path).graph.output])
-        raise TvmkdError(f"{path}: told")
-
-    monkeypatch.setattr("tvmkd.stacks.compile.tune", tune)
-    with pytest.raises(TvmkdError, match=f"^{network}: told$"):
-        tvmkd.tune(network, tmp_path / "records", trials=1)
-    assert given == [["exit0", "exit1", "exit2"]]
-    with pytest.raises(InputError, match="is a folder without exits"):
-        tvmkd.tune(tmp_path, tmp_path / "records", trials=1)
 
 
 def test_an_artifact_without_exits_is_told(tmp_path: Path, network: Path) -> None:

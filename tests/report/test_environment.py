@@ -11,6 +11,7 @@ def test_every_template_escapes_text_and_leaves_markup() -> None:
     made = environment.environment()
     assert sorted(made.list_templates()) == [
         "base.html",
+        "fleet.html",
         "parts.html",
         "pruning.html",
         "report.html",

@@ -40,7 +40,7 @@ VERBS = {
     "gate": "Check a result against requirements: exit code 0 or 1.",
     "data": "Look at the images that a model is trained on.",
     "stack": "Install and list the compiler stacks.",
-    "board": "Make, serve, list, check and emulate boards.",
+    "board": "Make, serve, list, watch, check and emulate boards.",
     "tracker": "Run a TVM tracker for boards to register with.",
     "targets": "List the targets, or show one.",
     "doctor": "Check this machine and list what is missing.",

@@ -65,6 +65,45 @@ def test_an_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken == 0
 
 
+class WithExits(Opened):
+    """A standalone library with an early exit, which is late with every deadline below 10."""
+
+    manifest = MANIFEST.model_copy(
+        update={"runtime": "standalone", "exits": {"thresholds": [0.9], "pieces": {}}}
+    )
+
+    def run_until(
+        self, arrays: list[np.ndarray], deadline: int | None
+    ) -> tuple[list[np.ndarray], int]:
+        if deadline is not None and deadline < 10:
+            raise Late("even the first exit would be late")
+        return [self.logits], 1 if deadline is None or deadline > 100 else 0
+
+    def run_exit(self, arrays: list[np.ndarray], index: int) -> list[np.ndarray]:
+        return [self.logits + 1]
+
+
+@pytest.mark.parametrize(
+    ("exit_early", "deadline", "taken", "first"),
+    [(True, 200, 1, 1.0), (True, 50, 0, 1.0), (True, 5, 0, 2.0), (False, 5, 1, 1.0)],
+)
+def test_a_library_with_exits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exit_early: bool,
+    deadline: int,
+    taken: int,
+    first: float,
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr(artifact, "load", lambda path: WithExits(1.0, 2.0))
+    model = models.open_model(tmp_path, exit_early)
+    assert model.exits == 2
+    assert model.runtime == "its own library (relax 0.27)"
+    outputs, exit_taken = model.run([np.zeros((1, 2), np.float32)], deadline)
+    assert (exit_taken, outputs[0][0, 0]) == (taken, first)
+
+
 @pytest.mark.parametrize(("exit_early", "taken"), [(True, 0), (False, 1)])
 def test_exits_are_taken_for_lack_of_time_where_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_early: bool, taken: int
@@ -77,36 +116,6 @@ def test_exits_are_taken_for_lack_of_time_where_that_is_asked_for(
     assert model.exits == 2
     image = np.zeros((1, 2), np.float32)
     assert model.run([image], 1 << 62)[1] == 1  # the first time there is time, and it is measured
-    assert model.run([image], 0)[1] == taken
-
-
-class Library(Opened):
-    """A standalone library with two exits, the second of which is confident."""
-
-    manifest = MANIFEST.model_copy(update={"exits": {"thresholds": [0.9]}})
-
-    def run_until(
-        self, arrays: list[np.ndarray], deadline: int | None = None
-    ) -> tuple[list[np.ndarray], int]:
-        if deadline == 0:
-            raise Late("too late")
-        return self.run(arrays), 1
-
-    def run_exit(self, arrays: list[np.ndarray], index: int) -> list[np.ndarray]:
-        return [np.full((1, 2), index, np.float32)]
-
-
-@pytest.mark.parametrize(("exit_early", "taken"), [(True, 0), (False, 1)])
-def test_a_library_with_early_exits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_early: bool, taken: int
-) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
-    monkeypatch.setattr(artifact, "load", lambda path: Library(0.0, 5.0))
-    model = models.open_model(tmp_path, exit_early)
-    assert (model.exits, model.name) == (2, "student")
-    image = np.zeros((1, 2), np.float32)
-    assert model.run([image], 1 << 62)[1] == 1
-    # The first exit is always reached, though late.
     assert model.run([image], 0)[1] == taken
 
 

@@ -69,11 +69,19 @@ def test_a_hot_board_steps_down_its_ladder(tmp_path: Path, monkeypatch: pytest.M
     both = tuple(str(onnx_detector(tmp_path / f"{name}.onnx")) for name in ("big", "small"))
     policy = {"when_late": "ladder", "hot": 80.0, "cool": 60.0, "calm_s": 0.5}
 
-    def told(event: str, data: dict[str, Any]) -> None:
-        if event == "progress" and data["rung"] == 1:
-            (zone / "temp").write_text("55000")
+    rungs: list[int] = []
 
-    found = worker.stream(params(tmp_path, models=both, seconds=4.0, **policy), told)
+    def told(event: str, data: dict[str, Any]) -> None:
+        if event != "progress":
+            return
+        rungs.append(data["rung"])
+        if rungs[-1] == 1:
+            (zone / "temp").write_text("55000")
+        elif 1 in rungs:  # it has gone down and come back: that is all
+            os.kill(os.getpid(), signal.SIGINT)
+
+    asked = params(tmp_path, models=both, fps=20.0, seconds=120.0, **policy)
+    found = worker.stream(asked, told)
     steps = [(step["before"], step["after"]) for step in found["steps"]]
     assert steps == [(0, 1), (1, 0)]
     assert "85.0 °C" in found["steps"][0]["why"]

@@ -15,8 +15,8 @@ from tvmkd.base.files import sha256
 from tvmkd.base.manifest import Manifest, TensorSpec
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.early_exit import runtime as early_exit
-from tvmkd.early_exit.runtime import EXITS, EarlyExit
-from tvmkd.early_exit.standalone import EarlyExitLibrary
+from tvmkd.early_exit.runtime import EXITS
+from tvmkd.runtime.standalone_program import Late
 
 Outputs = Sequence[Any]
 Run = Callable[[Sequence[np.ndarray], int], tuple[Outputs, int]]
@@ -74,31 +74,31 @@ def open_model(path: Path, exit_early: bool = False, threads: int = 0) -> Model:
 
 def _artifact(path: Path, exit_early: bool) -> Model:
     model = artifact.load(path)
-    if model.manifest.exits:
-        network = EarlyExitLibrary(model)
-        left = _leaving(network, exit_early)
-        exits = len(network.thresholds) + 1
-        return _described(path, model.manifest, artifact.MANIFEST, left, exits)
 
     def run(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
         del deadline
         return model.run(arrays), 0
 
-    return _described(path, model.manifest, artifact.MANIFEST, run, 1)
+    def run_exits(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
+        try:
+            return model.run_until(arrays, deadline if exit_early else None)
+        except Late:  # a late answer is better than none
+            return model.run_exit(arrays, 0), 0
+
+    exits = model.manifest.exits  # empty without early ones
+    count = len(exits["thresholds"]) + 1 if exits else 1
+    call = run_exits if exits else run
+    return _described(path, model.manifest, artifact.MANIFEST, call, count)
 
 
-def _leaving(network: EarlyExit | EarlyExitLibrary, exit_early: bool) -> Run:
+def _early_exit(path: Path, exit_early: bool) -> Model:
+    network = early_exit.load(path)
+
     def run(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
         (image,) = arrays
         logits, taken = network.run_until(image, deadline) if exit_early else network(image)
         return [logits], taken
 
-    return run
-
-
-def _early_exit(path: Path, exit_early: bool) -> Model:
-    network = early_exit.load(path)
-    run = _leaving(network, exit_early)
     first, last = network.pieces[0].manifest, network.pieces[-1].manifest
     # Its pieces are called 0, 1 and so on.
     merged = first.model_copy(update={"name": path.resolve().name, "outputs": last.outputs})

@@ -1,0 +1,1 @@
+"""Watches boards and inference servers: ``tvmkd board top``, a Grafana dashboard, alert rules."""
