@@ -2,4 +2,4 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("conformance", "running", "native_server")
+pytest.register_assert_rewrite("conformance", "fuzz", "native_server", "running")

@@ -76,16 +76,8 @@ def serving(*argv: object, code: int | None = 0) -> Iterator[Running]:
     """A server at free ports, in the block; ended with SIGTERM, which must give exit code 0."""
     process = subprocess.Popen(
         [
-            sys.executable,
-            "-m",
-            "tvmkd",
-            "serve",
-            *map(str, argv),
-            "--http-port",
-            "0",
-            "--grpc-port",
-            "0",
-            "--json",
+            *(sys.executable, "-m", "tvmkd", "serve", *map(str, argv)),
+            *("--http-port", "0", "--grpc-port", "0", "--json"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from tvmkd.deploy.serving.faults import STATUS
 from tvmkd.deploy.serving.metrics import Metrics
 
+GOODBYE_SECONDS = 1.0
 MOST_UNREAD = 64 * 2**20
 """Bytes of a refused request that are read and dropped, so that its client sees the answer."""
 
@@ -141,9 +142,11 @@ class Connection(HttpToolsProtocol):
         """Ends the connection if its client is too slow."""
         limit = now - self.limits.read_s
         if self.transport.is_closing():
-            if limit - self.limits.read_s > (self._unsent or now):
-                self.transport.abort()
+            # What is left to write may be read; the goodbye of TLS is not waited for.
             self._unsent = self._unsent or now
+            left = self.transport.get_write_buffer_size()
+            if self._unsent < (limit if left else now - GOODBYE_SECONDS):
+                self.transport.abort()
         elif self._began is not None and self._began < limit:
             if self._in_head and not self._head and not self._fields:
                 self.transport.close()  # a connection on which nothing was ever asked

@@ -64,7 +64,7 @@ class Routes:
             ("/metrics", self.show_metrics, get),
         ]
         routes = [Route(path, self._checked(call), methods=ways) for path, call, ways in table]
-        return Starlette(
+        made = Starlette(
             routes=[*routes, *more],
             exception_handlers={
                 RequestFault: self._fault,
@@ -72,6 +72,8 @@ class Routes:
                 Exception: _unexpected,
             },
         )
+        made.router.redirect_slashes = False  # a redirect is no answer of the protocol
+        return made
 
     def _checked(self, call: Handler) -> Handler:
         """Lets only those in who may; probes of health need no token."""
