@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base.version import __version__
 
 if TYPE_CHECKING:
-    from tvmkd.api import CompareOptions, EngineSpec, build, compare, load, tune
+    from tvmkd.api import CompareOptions, EngineSpec, FrameOptions, build, compare, load, tune
     from tvmkd.artifact import Artifact
 
 __all__ = [
     "Artifact",
     "CompareOptions",
     "EngineSpec",
+    "FrameOptions",
     "__version__",
     "build",
     "compare",
@@ -29,6 +30,7 @@ __all__ = [
 _MODULES = {
     "Artifact": "tvmkd.artifact",
     "load": "tvmkd.artifact",
+    "FrameOptions": "tvmkd.base.frame_description",
     **dict.fromkeys(("CompareOptions", "EngineSpec", "build", "compare", "tune"), "tvmkd.api"),
 }
 

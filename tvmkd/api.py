@@ -49,6 +49,7 @@ from tvmkd import targets
 from tvmkd.artifact import load
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import UsageError
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.manifest import Manifest
 from tvmkd.base.runtimes import TVM
 from tvmkd.base.wire import Event
@@ -58,7 +59,7 @@ from tvmkd.early_exit.library import builder_of
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
-__all__ = ["CompareOptions", "EngineSpec", "build", "compare", "load", "tune"]
+__all__ = ["CompareOptions", "EngineSpec", "FrameOptions", "build", "compare", "load", "tune"]
 
 Tracker = str | tuple[str, int]
 """A TVM tracker: ``"HOST[:PORT]"`` (port 9190 if none is given) or ``(host, port)``."""
@@ -147,6 +148,7 @@ def build(
     byoc: str | None = None,
     runtime: str = TVM,
     name: str | None = None,
+    frames: FrameOptions | None = None,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> Manifest:
@@ -172,6 +174,8 @@ def build(
         byoc: offload supported subgraphs to this engine; TVM compiles the rest.
         runtime: ``"tvm"``, or ``"standalone"`` for a C library that needs no TVM.
         name: what the model is called; None: the file's name, or that of the folder's run.
+        frames: of a standalone library: it takes a camera's frames, too, and gives boxes or classes
+            (``FrameOptions()``: frames of at most 1920 x 1080, all else from the file's metadata).
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: ``TVMKD_BUILD_TIMEOUT``, otherwise 1800.
         on_event: gets ``stage`` (the current step), ``note`` (a warning) and ``set_aside`` (a wrong
@@ -207,6 +211,7 @@ def build(
         byoc=byoc,
         runtime=runtime,
         name=name,
+        frames=frames,
         timeout=timeout,
         on_event=on_event,
     )

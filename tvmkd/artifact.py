@@ -24,6 +24,7 @@ from tvmkd.base.version import __version__
 from tvmkd.runtime import programs
 from tvmkd.runtime.library_copy import library_copy
 from tvmkd.runtime.program import LoadError
+from tvmkd.runtime.standalone_frames import FrameResults, FrameRunner
 from tvmkd.runtime.standalone_program import NO_DEADLINE, StandaloneProgram
 from tvmkd.targets import Target
 
@@ -258,6 +259,7 @@ class Artifact:
         self.path = path
         self._program = program
         self._names = [spec.name for spec in manifest.inputs]
+        self._frames: FrameRunner | None = None
 
     def __repr__(self) -> str:
         return f"<tvmkd.Artifact {self.manifest.name} for {self.manifest.target['name']}>"
@@ -333,6 +335,29 @@ class Artifact:
         if not program.takes(arrays):
             self._check(arrays)
         return program
+
+    def run_frame(
+        self, frame: NDArray[np.uint8], order: str = "RGB", **settings: Any
+    ) -> FrameResults:
+        """Runs the model on a camera's frame: pre-processing, network, boxes or classes.
+
+        Args:
+            frame: uint8 ``[H, W, C]``; rows may have any stride.
+            order: of a pixel's bytes: ``RGB``, ``BGR``, ``RGBX``, ``BGRX`` or ``gray``.
+            settings: ``threshold``, ``overlap`` and ``room`` of
+                `tvmkd.runtime.standalone_frames.FrameRunner`.
+
+        Raises:
+            InputError: the artifact was built without pre-processing, or the frame does not fit.
+        """
+        if self._frames is None:
+            if not self.manifest.frames or not isinstance(self._program, StandaloneProgram):
+                raise InputError(
+                    f"{self._who()}: takes no frames; build it with --runtime standalone "
+                    "--with-preprocessing"
+                )
+            self._frames = FrameRunner(self._program)
+        return self._frames(frame, order, **settings)
 
     def _who(self) -> str:
         return f"artifact {self.manifest.name}"

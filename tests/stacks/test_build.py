@@ -438,6 +438,7 @@ def test_the_parameters_of_a_request(
     assert first[0] == (bench.builder, bench.model, TARGET, [Path("a"), Path("b")], Path("o"))
     plain = {"real_inputs": None, "check": True, "board": None, "trusted": False, "again": None}
     plain["exits"] = None
+    plain["frames"] = None
     assert first[1] == {**plain, "emit": emit}
     assert second[1] == {**plain, **more, "trusted": True, "emit": emit}
 

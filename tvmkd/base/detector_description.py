@@ -22,6 +22,14 @@ MOST_ANCHORS = 1 << 20
 MOST_SIZE = 4096
 Activation = Literal["sigmoid", "softmax"]
 
+# How outputs become boxes, in Python (`tvmkd.detection`) and in standalone libraries.
+THRESHOLD, OVERLAP = 0.05, 0.5  # of a score; of intersection over union
+MOST = 300  # boxes per image, as in torchvision's RetinaNet and SSDLite
+# Candidates that are passed to suppression: RetinaNet per image, SSD per class.
+TOPK: Mapping[Activation, int] = {"sigmoid": 1000, "softmax": 400}
+CLAMP = math.log(1000 / 16)  # limit of dw and dh, as in torchvision: sides at most 62.5 times
+SLACK = 1e-3  # of a logit: rounding must not drop a box whose exact score passes
+
 
 @dataclass(frozen=True, eq=False)
 class Description:

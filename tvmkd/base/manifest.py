@@ -58,6 +58,9 @@ class Manifest(_Table):
     """The compiler's version."""
     runtime: str = TVM
     """``tvm``: its library needs TVM's runtime. ``standalone``: it needs the C library only."""
+    frames: dict[str, Any] = Field(default_factory=dict)
+    """What the library does with frames (``--with-preprocessing``): ``task``, the largest frame,
+    the input's size, the normalisation, ``classes``. Empty: nothing."""
     onnx_sha256: str
     """SHA-256 of the ONNX file that was compiled."""
     inputs: list[TensorSpec]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,35 @@ from tvmkd.cli._options import (
     tracker,
 )
 from tvmkd.cli.lower import region_lines
+
+if TYPE_CHECKING:
+    from tvmkd.base.frame_description import FrameOptions
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Parses ``1280x720`` for click: width and height in pixels."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise click.BadParameter(f'"{text}" is not WxH, for example 1280x720')
+    return int(width), int(height)
+
+
+def _frames(largest: tuple[int, int] | None, steps: str | None) -> FrameOptions:
+    from tvmkd.base import frame_reader
+    from tvmkd.base.errors import InputError
+    from tvmkd.base.files import read_text
+    from tvmkd.base.frame_description import LARGEST, FrameOptions
+
+    where = "--preprocessing"
+    if steps is not None and not steps.lstrip().startswith("{"):
+        where = steps
+        try:
+            steps = read_text(Path(steps))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{where}: cannot be read: {error}") from None
+    return FrameOptions(
+        largest or LARGEST, frame_reader.parse_steps(steps, where) if steps is not None else {}
+    )
 
 
 @click.command()
@@ -74,6 +104,24 @@ from tvmkd.cli.lower import region_lines
     help="What the model is called; a standalone library's files and symbols are named after it. "
     "Default: the file's name, or that of the run whose early exits the folder holds.",
 )
+@click.option(
+    "--with-preprocessing",
+    is_flag=True,
+    help="With --runtime standalone: the library takes a camera's frames, too, and gives boxes or "
+    "classes.",
+)
+@click.option(
+    "--frame",
+    type=frame_size,
+    metavar="WxH",
+    help="The largest frame, in pixels; default: 1920x1080.",
+)
+@click.option(
+    "--preprocessing",
+    metavar="JSON",
+    help="How frames become the input, or a file of it; in place of what the ONNX file's metadata "
+    "says.",
+)
 @dims_option
 @click.option(
     "--timeout",
@@ -91,6 +139,9 @@ def command(
     byoc: str | None,
     runtime: str,
     name: str | None,
+    with_preprocessing: bool,
+    frame: tuple[int, int] | None,
+    preprocessing: str | None,
     records: tuple[Path, ...],
     output: Path,
     untuned: bool,
@@ -120,11 +171,16 @@ def command(
       tvmkd build model.onnx --byoc tensorrt -o out/tensorrt
       tvmkd build model.onnx --target jetson-nano --runtime standalone -o out/nano
       tvmkd build runs/x/early-exit/exits --runtime standalone -o out/exits
+      tvmkd build detector.onnx --runtime standalone --with-preprocessing --frame 1280x720 \\
+          -o out/detector
     """
     if untuned and records:
         raise click.UsageError("--untuned uses no records: give one of --untuned and --records")
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
+    if not with_preprocessing and (frame is not None or preprocessing is not None):
+        raise click.UsageError("--frame and --preprocessing go with --with-preprocessing")
+    frames = _frames(frame, preprocessing) if with_preprocessing else None
     from tvmkd import targets
     from tvmkd.early_exit.library import builder_of
     from tvmkd.stacks import progress
@@ -144,6 +200,7 @@ def command(
             byoc=byoc,
             runtime=runtime,
             name=name,
+            frames=frames,
             timeout=timeout,
             on_event=follow,
             board=None

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.images import UNREADABLE, UnreadableImage, eight_bits, unreadable
+from tvmkd.base.images import UNREADABLE, UnreadableImage, eight_bits, resized, unreadable
 
 MOST_DECODED = 20_000  # so many pictures are decoded to find all that are damaged
 
@@ -40,10 +40,8 @@ class Decoder:
             raise unreadable(path, error) from None
         width, height = picture.size
         scale = self.size / min(width, height)
-        fitted = picture.resize(
-            (max(self.size, round(width * scale)), max(self.size, round(height * scale))),
-            Image.Resampling.BILINEAR,
-        )
+        sides = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
+        fitted = resized(picture, sides)
         left, top = (fitted.width - self.size) // 2, (fitted.height - self.size) // 2
         pixels = np.asarray(fitted.crop((left, top, left + self.size, top + self.size)))
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, -1).transpose(2, 0, 1))

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvmkd.base.detector_description import Activation, Description
+from tvmkd.base.detector_description import CLAMP, SLACK, THRESHOLD, TOPK, Description
 from tvmkd.base.errors import InputError
-
-THRESHOLD = 0.05
-# Candidates that are passed to suppression: RetinaNet per image, SSD per class.
-TOPK: Mapping[Activation, int] = {"sigmoid": 1000, "softmax": 400}
-CLAMP = math.log(1000 / 16)  # limit of dw and dh, as in torchvision: sides at most 62.5 times
-SLACK = 1e-3  # of a logit: rounding must not drop a box whose exact score passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +62,8 @@ def decode(
         offsets: ``[N, A, 4]``.
         description: the detector's description.
         threshold: candidates have a score above it; 0 to 1.
-        topk: largest number of candidates per image (sigmoid) or per class (softmax); None: `TOPK`.
+        topk: largest number of candidates per image (sigmoid) or per class (softmax), of equal
+            scores the first ones; None: `TOPK`.
 
     Returns:
         For each image its candidates, in pixels of the input, clipped to the input.
@@ -100,15 +94,32 @@ def _sigmoid(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
     # Compared as logits, so that only candidates above the threshold need an exponential.
     places = np.flatnonzero(logits > (math.log(odds) if odds > 0 else -math.inf) - SLACK)
     with np.errstate(over="ignore"):
-        scores = np.asarray(1 / (1 + np.exp(-logits.ravel()[places])), np.float32)
+        scores = np.asarray(1 / (1 + _exp(-logits.ravel()[places])), np.float32)
     exact = scores > threshold
     places, scores = places[exact], scores[exact]
     if len(places) > most:
-        best = np.sort(np.argpartition(-scores, most - 1)[:most])
+        best = _best(scores, most)
         places, scores = places[best], scores[best]
     order = np.argsort(-scores, kind="stable")
     anchors, classes = np.divmod(places[order], logits.shape[1])
     return anchors, classes + 1, scores[order]
+
+
+def _best(scores: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """The places of the ``most`` best scores, sorted; of equal scores the first ones."""
+    least = np.partition(scores, -most)[-most]
+    above = np.flatnonzero(scores > least)
+    level = np.flatnonzero(scores == least)[: most - len(above)]
+    return np.sort(np.concatenate([above, level]))
+
+
+def _exp(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The exponential in double precision.
+
+    Rounded to float32 it is the same everywhere, in the C code of standalone libraries too; numpy's
+    own of float32 differs from CPU to CPU.
+    """
+    return np.asarray(np.exp(values.astype(np.float64)))
 
 
 def _softmax(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
@@ -116,8 +127,8 @@ def _softmax(logits: NDArray[np.float32], threshold: float, most: int) -> Found:
     least = (math.log(threshold) if threshold > 0 else -math.inf) - SLACK
     rows = np.flatnonzero((logits[:, 1:] > logits[:, :1] + least).any(1))
     chosen = logits[rows]
-    powers = np.exp(chosen - chosen.max(1, keepdims=True))
-    scores = (powers / powers.sum(1, keepdims=True))[:, 1:]
+    powers = _exp(chosen - chosen.max(1, keepdims=True))
+    scores = (powers / powers.sum(1, keepdims=True))[:, 1:].astype(np.float32)
     inner, classes = np.nonzero(scores > threshold)
     found = scores[inner, classes]
     # Best first inside each class; the first `most` of each class are kept.
@@ -143,6 +154,7 @@ def boxes_of(
     sides = anchors[:, 2:] - anchors[:, :2]
     centres = anchors[:, :2] + np.float32(0.5) * sides
     centres = moves[:, :2] * sides + centres
-    halves = np.float32(0.5) * (np.exp(np.minimum(moves[:, 2:], np.float32(CLAMP))) * sides)
+    growth = _exp(np.minimum(moves[:, 2:], np.float32(CLAMP))).astype(np.float32)
+    halves = np.float32(0.5) * (growth * sides)
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)
     return np.asarray(boxes.clip(0, description.size))

@@ -47,7 +47,7 @@ def prepare(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
     """
     image = Image.fromarray(picture)
     if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+        image = images.resized(image, (size, size))
     planes = np.asarray(image).transpose(2, 0, 1)
     result = np.empty((1, 3, size, size), np.float32)
     np.divide(planes, np.float32(255), out=result[0])

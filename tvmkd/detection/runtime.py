@@ -10,17 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvmkd import artifact
-from tvmkd.base.detector_description import Description
+from tvmkd.base.detector_description import MOST, OVERLAP, THRESHOLD, Description
 from tvmkd.base.errors import InputError
 from tvmkd.base.onnx_runtime import numpy_dtype, open_session, package
 from tvmkd.base.text import first_line, listing
 from tvmkd.detection import preprocess
-from tvmkd.detection.decode import THRESHOLD, Detections, decode
+from tvmkd.detection.decode import Detections, decode
 from tvmkd.detection.nms import suppress
 from tvmkd.detection.preprocess import Picture
 
-OVERLAP = 0.5
-MOST = 300  # boxes per image, as in torchvision's RetinaNet and SSDLite
 OUTPUTS = ("logits", "offsets")
 
 Run = Callable[[NDArray[np.float32]], Sequence[Any]]

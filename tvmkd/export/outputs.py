@@ -112,3 +112,11 @@ def _indexed(
 def sources(facts: Sequence[OutputFacts]) -> list[str]:
     """The tensors that outputs point into, each once."""
     return list(dict.fromkeys(each.source for each in facts if each.source))
+
+
+def last_operator(model: onnx.ModelProto, output: str) -> str:
+    """The operator that computes an output; those that only move values do not count."""
+    made = {name: node for node in model.graph.node for name in node.output}
+    while output in made and made[output].op_type in MOVES:
+        output = made[output].input[0]
+    return made[output].op_type if output in made else ""

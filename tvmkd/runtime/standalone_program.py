@@ -93,6 +93,9 @@ class Library(ctypes.Structure):
         ("close", _close),
         ("thresholds", ctypes.POINTER(ctypes.c_double)),
         ("run_exit", _run_exit),
+        # Missing in libraries of a smaller `size`; see `tvmkd.runtime.standalone_frames`.
+        ("frames", ctypes.c_void_p),
+        ("run_frame", ctypes.c_void_p),
     ]
 
 
@@ -154,6 +157,11 @@ class StandaloneProgram:
                 for each in library.outputs[: library.output_count]
             ]
         )
+
+    @property
+    def instance(self) -> tuple[Library, int | None]:
+        """The library's description and this instance of it."""
+        return self._library, self._instance
 
     def takes(self, arrays: Sequence[Array]) -> bool:
         """True if the arrays have the shapes and dtypes of the inputs."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base import resources, stack_registry
+from tvmkd.base import frame_reader, resources, stack_registry
 from tvmkd.base.agreement import Arrays, Verdict
 from tvmkd.base.errors import InputError
 from tvmkd.base.exits import Exits
 from tvmkd.base.files import sha256
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.given_inputs import real_samples
 from tvmkd.base.manifest import LIBRARY
 from tvmkd.stacks import first_difference
@@ -58,6 +59,7 @@ def build_as_asked(
         board=request.board,
         trusted=request.checked,
         exits=request.exits,
+        frames=request.frames,
         emit=emit,
         again=again,
     )
@@ -75,6 +77,7 @@ def build(
     board: Mapping[str, Any] | None,
     emit: Emit,
     trusted: bool = False,
+    frames: FrameOptions | None = None,
     again: Again | None = None,
     exits: Exits | None = None,
 ) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def build(
         emit: gets ``stage``, ``note`` and ``set_aside`` events.
         trusted: True if the caller has checked the folders and ``out``; ``out`` is checked again
             when the artifact is moved there.
+        frames: what the builder's library is to do with frames.
         again: imports parts of the model, to find the operator that is wrong; None: do not search.
         exits: the model's outputs are the logits of these exits.
 
@@ -170,6 +174,7 @@ def build(
             stack=builder.stack,
             stack_version=builder.version,
             runtime=builder.runtime,
+            frames=_frames(model, frames),
             onnx_sha256=model.info.sha256,
             inputs=model.inputs,
             outputs=[output_of(model.outputs)] if exits else model.outputs,
@@ -197,6 +202,14 @@ def build(
             metadata=model.info.metadata,
         )
     return manifest.model_dump(mode="json")
+
+
+def _frames(model: Model, options: FrameOptions | None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    info = model.info
+    where = os.fspath(info.path)
+    return frame_reader.read(info.metadata, model.inputs, model.outputs, options, where).to_dict()
 
 
 def _normalised(model: Model) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from tvmkd.base.errors import (
     WorkerTimeout,
 )
 from tvmkd.base.exits import Exits
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.runtimes import TVM
 from tvmkd.base.text import listing
@@ -340,6 +341,7 @@ class StackClient:
         byoc: str | None = None,
         runtime: str = TVM,
         exits: Exits | None = None,
+        frames: FrameOptions | None = None,
         dims: Mapping[str, int] | None = None,
         timeout: float | None = None,
         on_event: Event | None = None,
@@ -357,6 +359,7 @@ class StackClient:
                 TVM compiles the rest.
             runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
             exits: the outputs are the logits of these exits; for a standalone library.
+            frames: put pre- and post-processing into a standalone library, too.
             timeout: seconds without an event after which the compiler counts as hung: see
                 `tvmkd.base.limits.silence_limit`.
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
@@ -381,6 +384,7 @@ class StackClient:
             checked=isinstance(onnx, ModelInfo),
             runtime=runtime,
             exits=exits,
+            frames=frames,
         )
         result: dict[str, Any] = self._work_on(
             model.path, "build", request, limit=timeout, on_event=on_event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd import artifact
-from tvmkd.base import machine, resources, stack_registry
+from tvmkd.base import frame_reader, machine, resources, stack_registry
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.exits import Exits
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.wire import Event
 from tvmkd.stacks.standalone import possible
@@ -134,6 +136,7 @@ def build(
     runtime: str = TVM,
     exits: Exits | None = None,
     name: str | None = None,
+    frames: FrameOptions | None = None,
     timeout: float | None = None,
     on_event: Event | None = None,
 ) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def build(
         exits: the outputs are the logits of these early exits, and the library has them all; for
             ``runtime`` standalone: see `tvmkd.early_exit.library`.
         name: of the model; None: the file's.
+        frames: put pre- and post-processing into the library, too; for standalone ones.
         timeout: seconds without a sign of life after which the compiler is ended; 0: no limit.
             None: see `tvmkd.base.limits.silence_limit`.
         on_event: called with the name and the data of each event: see `tvmkd.stacks.progress`.
@@ -172,6 +176,8 @@ def build(
 
     if runtime == STANDALONE:
         possible.check(target, stack, byoc)
+    elif frames is not None:
+        raise UsageError(f"pre-processing is for --runtime {STANDALONE}")
     artifact.check_destination(out)
     for folder in records:
         if not holds_records(folder):
@@ -194,6 +200,8 @@ def build(
         model = admitted(onnx, dims, Path(work), on_event, inputs)
         real_samples(inputs, [asdict(tensor) for tensor in model.inputs])
         model = replace(model, named=name or "")
+        if frames is not None:
+            frames = _checked(frames, model)
         return client.build(
             model,
             target.to_dict(),
@@ -204,10 +212,30 @@ def build(
             byoc=byoc,
             runtime=runtime,
             exits=exits,
+            frames=frames,
             dims=dims,
             timeout=timeout,
             on_event=on_event,
         )
+
+
+def _checked(frames: FrameOptions, model: ModelInfo) -> FrameOptions:
+    """The options, with the activation that the model's last operator leaves to be done.
+
+    Raises:
+        InputError: something is missing, or does not fit the model.
+    """
+    from tvmkd.export.check import parse
+    from tvmkd.export.outputs import last_operator
+
+    last = last_operator(parse(model.runnable), model.outputs[-1].name)
+    if last in ("Softmax", "Sigmoid"):
+        frames = replace(frames, steps={"activation": "none", **frames.steps})
+    inputs, outputs = (
+        [asdict(each) for each in tensors] for tensors in (model.inputs, model.outputs)
+    )
+    frame_reader.read(model.metadata, inputs, outputs, frames, os.fspath(model.path))
+    return frames
 
 
 def admitted(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from tvmkd.base.exits import Exits
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.runtimes import TVM
 from tvmkd.export.check import ModelInfo
 
@@ -65,6 +66,7 @@ class BuildRequest:
     checked: bool = False
     runtime: str = TVM
     exits: Exits | None = None
+    frames: FrameOptions | None = None
 
 
 @dataclass(frozen=True)

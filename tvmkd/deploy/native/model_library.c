@@ -59,7 +59,8 @@ static bool tensors_are_good(const tvmkd_tensor* tensors, int count) {
 static const tvmkd_library* checked(const tvmkd_library* library, char* why, size_t size) {
   if (library == NULL) {
     snprintf(why, size, "tvmkd_library_v1 returns nothing; build the library again");
-  } else if (library->api_version != TVMKD_API_VERSION || library->size < sizeof *library) {
+  } else if (library->api_version != TVMKD_API_VERSION ||
+             library->size < offsetof(tvmkd_library, frames)) { /* what older ones lack */
     snprintf(why, size, "has version %u of the interface and this %s reads version %d; build it again",
              library->api_version, program_name, TVMKD_API_VERSION);
   } else if (library->name == NULL || library->target == NULL || library->built_by == NULL ||

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tvm
 
+from tvmkd.base import frame_reader
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import STANDALONE
@@ -25,6 +26,7 @@ from tvmkd.stacks.relax import standalone
 from tvmkd.stacks.relax.outside import ENGINE, merged
 from tvmkd.stacks.relax.tasks import tasks_of
 from tvmkd.stacks.relax.templates.cpu import Cpu
+from tvmkd.stacks.standalone.exits import output_of
 from tvmkd.targets import Target
 from tvmkd.tuning.space import Task
 
@@ -197,8 +199,18 @@ class RelaxStack:
             exits: Exits | None = None,
         ) -> relax_build.RelaxBuilder:
             if request.runtime == STANDALONE:
-                place = Target.from_dict(target)
-                return standalone.StandaloneBuilder(found, tasks, goal, place, Cpu.of(rest), exits)
+                place, frames = Target.from_dict(target), None
+                if request.frames is not None and found is model:
+                    frames = frame_reader.read(
+                        model.info.metadata,
+                        model.inputs,
+                        [output_of(model.outputs)] if exits else model.outputs,
+                        request.frames,
+                        os.fspath(model.info.path),
+                    )
+                return standalone.StandaloneBuilder(
+                    found, tasks, goal, place, Cpu.of(rest), exits, frames
+                )
             return relax_build.RelaxBuilder(found, tasks, goal, tools, report, Cpu.of(rest))
 
         builder = builder_of(model, tasks, report, request.exits)

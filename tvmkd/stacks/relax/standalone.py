@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tvm
@@ -11,6 +12,7 @@ import tvm
 from tvmkd.base import machine
 from tvmkd.base.errors import InputError
 from tvmkd.base.exits import Exits
+from tvmkd.base.frame_description import Frames
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.base.version import __version__
 from tvmkd.stacks.relax import straight_line
@@ -32,6 +34,7 @@ class StandaloneBuilder(RelaxBuilder):
         model, tasks, target, cpu: see `RelaxBuilder`.
         place: what ``target`` was made of.
         exits: the model's outputs are the logits of these exits.
+        frames: what the library does with frames; None: nothing.
 
     Raises:
         InputError: parts of the model are left to another engine.
@@ -47,6 +50,7 @@ class StandaloneBuilder(RelaxBuilder):
         place: Target,
         cpu: Cpu | None = None,
         exits: Exits | None = None,
+        frames: Frames | None = None,
     ) -> None:
         spec = place.to_dict()["toolchain"]
         super().__init__(model, tasks, target, spec, cpu=cpu)
@@ -68,6 +72,10 @@ class StandaloneBuilder(RelaxBuilder):
             PREFIX,
             exits=exits is not None,
         )
+        self._frames = frames
+        if frames is not None and frames.detector is not None:
+            constants = (*self._graph.constants, frames.detector.anchors)
+            self._graph = replace(self._graph, constants=constants)
 
     def over_rpc(self) -> RelaxBuilder:
         """A builder for TVM's virtual machine: its server knows no other libraries."""
@@ -97,6 +105,8 @@ class StandaloneBuilder(RelaxBuilder):
             features=machine.required_features(self._for.mcpu, kind.get("mattr", ())),
             scratch=scratch,
             thresholds=self._exits.thresholds if self._exits else (),
+            cpu=self._for.mcpu,
+            frames=self._frames,
         )
 
     def files(self, library: Path) -> Mapping[str, Path]:

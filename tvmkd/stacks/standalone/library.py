@@ -15,7 +15,7 @@ from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.toolchain import zig
 from tvmkd.boards import symbols
 from tvmkd.runtime.standalone_program import ENTRY, NATIVE
-from tvmkd.stacks.standalone import source
+from tvmkd.stacks.standalone import frames, source
 from tvmkd.stacks.standalone.graph import Graph
 from tvmkd.stacks.standalone.source import About
 from tvmkd.targets import Toolchain
@@ -34,6 +34,9 @@ _FLAGS = (
     "-Wextra",
     "-Werror",
 )
+# Of what computes: for the target's CPU, which is checked when a library is opened. A fused
+# multiply-add would round otherwise than Python does.
+_FAST = ("-O3", "-ffp-contract=off")
 
 
 class Package:
@@ -109,26 +112,30 @@ class Package:
 
     def _runtime(self) -> list[Path]:
         """The runtime's object files, from the cache if they were compiled before."""
-        digest = hashlib.sha256(repr((self._zig[2:], _FLAGS, wheels.version("ziglang"))).encode())
+        cpu = self._about.cpu
+        fast = (*_FAST, f"-mcpu={cpu.replace('-', '_')}") if cpu not in ("", "generic") else _FAST
+        made = (self._zig[2:], _FLAGS, fast, wheels.version("ziglang"))
+        digest = hashlib.sha256(repr(made).encode())
         for path in sorted(NATIVE.glob("*.[ch]")):
             digest.update(path.read_bytes())
         cache = BlobCache(resources.cache("standalone"))
         found = []
-        for name in RUNTIME:
+        for name in (*RUNTIME, *(frames.SOURCES if self._about.frames else ())):
             path = self._folder / f"tvmkd_{name}.o"
             key = f"{digest.hexdigest()[:32]}-{name}"
             data = cache.get(key)
             if data is None:
-                data = self._compiled(NATIVE / f"{name}.c", path).read_bytes()
+                flags = fast if name in frames.SOURCES else ()
+                data = self._compiled(NATIVE / f"{name}.c", path, flags).read_bytes()
                 cache.put(key, data)
             path.write_bytes(data)
             found.append(path)
         return found
 
-    def _compiled(self, text: Path, path: Path | None = None) -> Path:
+    def _compiled(self, text: Path, path: Path | None = None, flags: Sequence[str] = ()) -> Path:
         path = path or text.with_suffix(".o")
         if not path.exists():
-            command = [*self._zig, *_FLAGS, f"-I{NATIVE}", "-c", os.fspath(text)]
+            command = [*self._zig, *_FLAGS, *flags, f"-I{NATIVE}", "-c", os.fspath(text)]
             self._run([*command, "-o", os.fspath(path)], f"compiling {text.name}")
         return path
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from tvmkd.base.errors import TvmkdError
+from tvmkd.base.frame_description import Frames
+from tvmkd.stacks.standalone import frames
 from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
 
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}  # DLPack's, by numpy's kind
@@ -50,6 +52,9 @@ class About:
         features: CPU features that the code needs, by the kernel's names.
         scratch: bytes of scratch memory of a thread.
         thresholds: of early exits: see `tvmkd.h`.
+        cpu: LLVM's name of the CPU that the code is for; empty for any.
+        frames: what it does with frames; None: nothing. A detector's anchors are then the graph's
+            last constant.
     """
 
     name: str
@@ -62,6 +67,8 @@ class About:
     features: Collection[str]
     scratch: int
     thresholds: Sequence[float] = ()
+    cpu: str = ""
+    frames: Frames | None = None
 
 
 def identifier(name: str) -> str:
@@ -116,6 +123,11 @@ def write(graph: Graph, about: About) -> str:
         for kind, specs in (("inputs", about.inputs), ("outputs", about.outputs))
     }
     parts = _parts(graph)
+    tables = ""
+    if about.frames is not None:
+        has_anchors = about.frames.detector is not None
+        anchors = f"{constants(about.name)} + {lying[-1]}" if has_anchors else "0"
+        tables = frames.write(about.frames, anchors, _quoted)
     return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
 #include "runtime.h"
 
@@ -136,7 +148,7 @@ static const tvmkd_tensor inputs[] = {{
 static const tvmkd_tensor outputs[] = {{
   {_rows(described["outputs"])}
 }};
-{_thresholds(about)}{"".join(parts)}
+{_thresholds(about)}{tables}{"".join(parts)}
 static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
 static const tvmkd_graph graph;
 
@@ -165,7 +177,7 @@ static const tvmkd_library library = {{
   .close = tvmkd_rt_close,
   .thresholds = {"thresholds" if about.thresholds else "0"},
   .run_exit = tvmkd_rt_run_exit,
-}};
+{frames.MEMBERS if about.frames else ""}}};
 static const tvmkd_graph graph = {{
   .library = &library,
   .places = places,
@@ -178,7 +190,7 @@ static const tvmkd_graph graph = {{
   .threads = {about.threads},
   .features = features,
   .parts = parts,
-}};
+{frames.GRAPH_MEMBERS if about.frames else ""}}};
 
 const tvmkd_library *{identifier(about.name)}_library(void);
 __attribute__((visibility("default")))

@@ -10,18 +10,6 @@
 #define DEFAULT_SPIN_US 50
 #define LONGEST_SPIN_US 1000000
 
-struct tvmkd_instance {
-  const tvmkd_graph *graph;
-  size_t bytes; /* of the block that begins here */
-  tvmkd_pool *pool;
-  tvmkd_dltensor *tensors;
-  tvmkd_argument *arguments;
-  unsigned char **inputs, **outputs; /* copies of buffers that are not aligned */
-  tvmkd_part *parts;
-  unsigned char *logits; /* of this run: the first output */
-  char error[256];
-};
-
 static _Thread_local const char *open_error = "";
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -87,6 +75,7 @@ static size_t lay_out(const tvmkd_graph *graph, int threads, tvmkd_instance *ins
   TAKE(inputs, (size_t)library->input_count * sizeof(void *));
   TAKE(outputs, (size_t)library->output_count * sizeof(void *));
   TAKE(parts, (size_t)library->exit_count * sizeof(tvmkd_part));
+  if (graph->frames) TAKE(frames, graph->frame_bytes(graph->frames, threads));
 #undef TAKE
   return used;
 }
@@ -135,6 +124,7 @@ tvmkd_status tvmkd_rt_open(const tvmkd_graph *graph, const tvmkd_options *given,
   if (instance == MAP_FAILED) return refuse(TVMKD_NO_MEMORY, "open: no memory");
   instance->graph = graph;
   instance->bytes = bytes;
+  instance->threads = options.threads;
   lay_out(graph, options.threads, instance);
   unsigned char *block = (unsigned char *)instance;
   for (int32_t each = 0; each < library->input_count; each++) {
@@ -167,8 +157,8 @@ const char *tvmkd_rt_last_error(const tvmkd_instance *instance) {
   return instance ? instance->error : open_error;
 }
 
-static tvmkd_status fail(tvmkd_instance *instance, tvmkd_status status, const char *what,
-                         const char *name, const char *why) {
+tvmkd_status tvmkd_rt_fail(tvmkd_instance *instance, tvmkd_status status, const char *what,
+                           const char *name, const char *why) {
   const char *words[] = {what, name, why};
   instance->error[0] = 0;
   for (size_t each = 0; each < sizeof words / sizeof *words; each++)
@@ -182,7 +172,8 @@ static tvmkd_status bind(tvmkd_instance *instance, const void *const *inputs,
   const tvmkd_graph *graph = instance->graph;
   const tvmkd_library *library = graph->library;
   if ((!inputs && library->input_count) || !outputs)
-    return fail(instance, TVMKD_BAD_ARGUMENT, "run: ", inputs ? "outputs" : "inputs", " is NULL");
+    return tvmkd_rt_fail(instance, TVMKD_BAD_ARGUMENT, "run: ", inputs ? "outputs" : "inputs",
+                         " is NULL");
   /* The generated file lists these places first: the inputs', then the outputs'. */
   for (uint32_t number = 0; number < graph->place_count; number++) {
     const tvmkd_place *place = &graph->places[number];
@@ -191,8 +182,9 @@ static tvmkd_status bind(tvmkd_instance *instance, const void *const *inputs,
     size_t each = place->offset;
     const void *given = is_input ? inputs[each] : outputs[each];
     if (!given)
-      return fail(instance, TVMKD_BAD_ARGUMENT, is_input ? "run: input " : "run: output ",
-                  is_input ? library->inputs[each].name : library->outputs[each].name, " is NULL");
+      return tvmkd_rt_fail(instance, TVMKD_BAD_ARGUMENT, is_input ? "run: input " : "run: output ",
+                           is_input ? library->inputs[each].name : library->outputs[each].name,
+                           " is NULL");
     void *used = (void *)given;
     if (!is_aligned(given)) {
       used = is_input ? instance->inputs[each] : instance->outputs[each];
@@ -219,7 +211,7 @@ static tvmkd_status run_part(tvmkd_instance *instance, int32_t part) {
   char name[160] = "";
   append(name, sizeof name, graph->kernels[failed - 1]);
   append(name, sizeof name, ": ");
-  return fail(instance, TVMKD_FAILED, "kernel ", name, reason ? reason : "it failed");
+  return tvmkd_rt_fail(instance, TVMKD_FAILED, "kernel ", name, reason ? reason : "it failed");
 }
 
 static int64_t now(void) {
@@ -254,7 +246,7 @@ tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inpu
                                void *const *outputs, int32_t exit) {
   if (!instance) return TVMKD_BAD_ARGUMENT;
   if (exit < 0 || exit >= instance->graph->library->exit_count)
-    return fail(instance, TVMKD_BAD_ARGUMENT, "run_exit: ", "there is no such exit", "");
+    return tvmkd_rt_fail(instance, TVMKD_BAD_ARGUMENT, "run_exit: ", "there is no such exit", "");
   tvmkd_status status = bind(instance, inputs, outputs);
   if (status) return status;
   tvmkd_rt_pool_enter(instance->pool);
@@ -271,7 +263,7 @@ tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inp
   /* A deadline may be any number: differences from it must not overflow. */
   if (deadline_ns < 0) deadline_ns = 0;
   if (!tvmkd_rt_fits(&instance->parts[0], deadline_ns - time))
-    return fail(instance, TVMKD_LATE, "run_until: ", "the first exit", " would be late");
+    return tvmkd_rt_fail(instance, TVMKD_LATE, "run_until: ", "the first exit", " would be late");
   tvmkd_status status = bind(instance, inputs, outputs);
   if (status) return status;
   int32_t part = 0;

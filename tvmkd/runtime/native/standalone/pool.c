@@ -17,12 +17,6 @@
 #include "runtime.h"
 
 typedef struct {
-  void *barrier;
-  int32_t count;
-} group; /* TVMParallelGroupEnv */
-typedef int task(int number, group *env, void *data);
-
-typedef struct {
   _Alignas(ALIGNMENT) _Atomic uint32_t taken; /* the loop whose task of this number was begun */
   unsigned char *scratch, *top, *end;
   tvmkd_pool *pool;
@@ -38,9 +32,9 @@ struct tvmkd_pool {
   _Atomic uint32_t failed;
   _Atomic uint32_t stop;
   _Atomic uint32_t telling, told; /* `reason` is being written; is complete */
-  _Alignas(ALIGNMENT) task *body;
+  _Alignas(ALIGNMENT) tvmkd_task_body *body;
   void *data;
-  group env;
+  tvmkd_group env;
   int threads, busy;
   int64_t spin_ns;
   char reason[160];
@@ -196,13 +190,12 @@ const char *tvmkd_rt_pool_reason(const tvmkd_pool *pool) {
   return atomic_load(&pool->told) ? pool->reason : NULL;
 }
 
-/* TVMBackendParallelLaunch: runs `body` for each task; 0, or -1 if one of them failed. */
-static int launch(task *body, void *data, int wanted) {
+int tvmkd_rt_parallel(tvmkd_task_body *body, void *data, int wanted) {
   worker *mine = here;
   tvmkd_pool *pool = mine ? mine->pool : NULL;
   /* A loop inside a loop runs on the thread that it is on. */
   if (!pool || mine->number || pool->busy || pool->threads == 1 || wanted == 1) {
-    group alone = {NULL, 1};
+    tvmkd_group alone = {NULL, 1};
     return body(0, &alone, data);
   }
   uint32_t loop = atomic_load_explicit(&pool->loop, memory_order_relaxed) + 1;
@@ -267,6 +260,6 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
 }
 
 /* Kernels call through these; their own definitions are weak. */
-void *__TVMBackendParallelLaunch = (void *)launch;
+void *__TVMBackendParallelLaunch = (void *)tvmkd_rt_parallel;
 void *__TVMBackendAllocWorkspace = (void *)take;
 void *__TVMBackendFreeWorkspace = (void *)give_back;

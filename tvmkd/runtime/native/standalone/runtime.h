@@ -42,6 +42,9 @@ typedef struct {
   uint8_t place, code, bits, ndim;
 } tvmkd_place;
 
+/* Frames, as the generated file describes them: see frames.c. */
+typedef struct tvmkd_frame_plan tvmkd_frame_plan;
+
 /* A model, as the generated file describes it. */
 typedef struct {
   const tvmkd_library *library;
@@ -55,7 +58,13 @@ typedef struct {
   const uint32_t *features; /* NEED_…, ended by 0 */
   /* One function for each exit: the number of the call that failed, from 1, or 0. */
   int32_t (*const *parts)(const tvmkd_argument *arguments);
+  const tvmkd_frame_plan *frames; /* NULL: none */
+  /* Bytes of an instance for frames. Called through here, so that libraries without pre-processing
+   * do not contain it. */
+  size_t (*frame_bytes)(const tvmkd_frame_plan *frames, int threads);
 } tvmkd_graph;
+
+typedef struct tvmkd_pool tvmkd_pool;
 
 /* instance.c */
 tvmkd_status tvmkd_rt_open(const tvmkd_graph *graph, const tvmkd_options *options,
@@ -64,6 +73,8 @@ tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
                           void *const *outputs);
 tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inputs,
                                 void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
+tvmkd_status tvmkd_rt_fail(tvmkd_instance *instance, tvmkd_status status, const char *what,
+                           const char *name, const char *why);
 const char *tvmkd_rt_last_error(const tvmkd_instance *instance);
 void tvmkd_rt_close(tvmkd_instance *instance);
 tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inputs,
@@ -82,13 +93,41 @@ int tvmkd_rt_fits(tvmkd_part *part, int64_t left_ns);
 void tvmkd_rt_took(tvmkd_part *part, int64_t spent_ns, int64_t left_ns);
 int tvmkd_rt_confident(const float *logits, uint64_t count, double threshold);
 
+/* A model that is open; one block of memory. */
+struct tvmkd_instance {
+  const tvmkd_graph *graph;
+  size_t bytes; /* of the block that begins here */
+  tvmkd_pool *pool;
+  tvmkd_dltensor *tensors;
+  tvmkd_argument *arguments;
+  unsigned char **inputs, **outputs; /* copies of buffers that are not aligned */
+  tvmkd_part *parts;
+  unsigned char *logits; /* of this run: the first output */
+  void *frames;          /* what run_frame works with */
+  int threads;
+  char error[256];
+};
+
 /* cpu.c: x86's features are (leaf 1, 7 or 0x71 for subleaf 1) << 8 | register << 5 | bit. */
 #define NEED_X86(leaf, reg, bit) ((uint32_t)(leaf) << 8 | (uint32_t)(reg) << 5 | (uint32_t)(bit))
 #define NEED_HWCAP(bit) (UINT32_C(0x1000000) | (uint32_t)(bit))
 int tvmkd_rt_has(uint32_t feature);
 
+/* frames.c */
+size_t tvmkd_rt_frame_bytes(const tvmkd_frame_plan *frames, int threads);
+tvmkd_status tvmkd_rt_run_frame(tvmkd_instance *instance, const tvmkd_frame *frame,
+                                void *const *outputs, tvmkd_results *results);
+
 /* pool.c */
-typedef struct tvmkd_pool tvmkd_pool;
+typedef struct {
+  void *barrier;
+  int32_t count;
+} tvmkd_group; /* TVMParallelGroupEnv */
+typedef int tvmkd_task_body(int number, tvmkd_group *group, void *data);
+
+/* TVMBackendParallelLaunch: runs `body` for each number below group->count, which is `wanted` at
+ * most, or all threads with 0; 0, or -1 if one of them failed. */
+int tvmkd_rt_parallel(tvmkd_task_body *body, void *data, int wanted);
 size_t tvmkd_rt_pool_bytes(int threads);
 int tvmkd_rt_pool_start(tvmkd_pool *pool, int threads, const int32_t *cpus, int64_t spin_ns,
                         unsigned char *scratch, uint64_t scratch_bytes);

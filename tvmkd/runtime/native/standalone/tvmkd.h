@@ -54,6 +54,78 @@ typedef struct {
 
 typedef struct tvmkd_instance tvmkd_instance;
 
+/* Frames: pixels in, boxes or classes out, in a library that was built with --with-preprocessing.
+ *
+ *     tvmkd_frame frame = {.size = sizeof frame, .pixels = camera, .width = 1280, .height = 720};
+ *     tvmkd_result found[100];
+ *     tvmkd_results results = {.size = sizeof results, .found = found, .room = 100};
+ *     if (model->frames && model->run_frame(instance, &frame, NULL, &results) == TVMKD_OK)
+ *       for (int i = 0; i < results.count; i++) puts(model->frames->classes[found[i].label]); */
+
+/* The bytes of a pixel. X is not read; gray becomes three equal colours where the network takes
+ * colours, and colours become their brightness (ITU-R 601) where it takes that. */
+typedef enum {
+  TVMKD_RGB = 0,
+  TVMKD_BGR = 1,
+  TVMKD_RGBX = 2,
+  TVMKD_BGRX = 3,
+  TVMKD_GRAY = 4
+} tvmkd_order;
+
+/* Set size to sizeof(tvmkd_frame) and all else to zero, then what differs. */
+typedef struct {
+  uint32_t size;
+  int32_t width, height; /* pixels, at most those of tvmkd_frames; they may change between calls */
+  int32_t order;         /* tvmkd_order */
+  const uint8_t *pixels; /* of the top row; nothing is kept after the call */
+  ptrdiff_t stride;      /* bytes from a row to the next one, below 0 if they lie bottom up; 0: the
+                            rows follow each other */
+  int64_t deadline_ns;   /* as for run_until; 0: none */
+} tvmkd_frame;
+
+/* A box of a detector; of a classifier a class, with the part of the frame that it saw. */
+typedef struct {
+  float x1, y1, x2, y2; /* pixels of the frame */
+  float score;          /* above 0, at most 1 */
+  int32_t label;        /* number of the class, from 0 */
+} tvmkd_result;
+
+/* Set size to sizeof(tvmkd_results) and all else to zero, then what differs. */
+typedef struct {
+  uint32_t size;
+  int32_t room;        /* results that `found` has room for */
+  tvmkd_result *found; /* gets the best ones, best first; of a detector in the order of tvmkd detect */
+  double threshold;    /* results have a score above it; 0: as tvmkd_frames says; below 0: 0 */
+  double overlap;      /* a box is dropped if a better one of its class overlaps it by more than this
+                          intersection over union; 0: as tvmkd_frames says; below 0: 0 */
+  /* Written by run_frame: */
+  int32_t count;       /* results in `found` */
+  int32_t total;       /* results that there are; more than `count` if there was no room */
+  int32_t exit_taken;  /* with a deadline; otherwise 0 */
+  int64_t prepare_ns;  /* resizing and normalising */
+  int64_t model_ns;
+  int64_t decode_ns;   /* from outputs to scores and candidates */
+  int64_t suppress_ns; /* from candidates to results */
+} tvmkd_results;
+
+typedef enum { TVMKD_TENSORS = 0, TVMKD_CLASSIFY = 1, TVMKD_DETECT = 2 } tvmkd_task;
+
+/* What a library does with frames. */
+typedef struct {
+  uint32_t size;                 /* sizeof(tvmkd_frames) when the library was built */
+  int32_t task;                  /* tvmkd_task; TVMKD_TENSORS: there are outputs only, no results */
+  int32_t max_width, max_height; /* of a frame, pixels; memory is planned for them */
+  int32_t width, height;         /* of the network's input, pixels */
+  int32_t channels;              /* of the network's input: 1 is brightness, 3 are colours */
+  int32_t shorter;               /* a frame's shorter side is scaled to this, and the centre is cut
+                                    out; 0: the whole frame is scaled */
+  const float *subtract, *divide; /* of each channel: (value - subtract) / divide is its input */
+  const char *const *classes;     /* names; NULL: unknown */
+  int32_t class_count;
+  int32_t max_results; /* there are never more */
+  double threshold, overlap;
+} tvmkd_frames;
+
 /* What a library is and does. Later versions add members at the end only: check `size`. */
 typedef struct {
   uint32_t size;        /* sizeof(tvmkd_library) when the library was built */
@@ -109,6 +181,15 @@ typedef struct {
   /* As run, but leaves at this exit, from 0, and at no other. */
   tvmkd_status (*run_exit)(tvmkd_instance *instance, const void *const *inputs,
                            void *const *outputs, int32_t exit);
+
+  /* NULL in a library without pre-processing, as run_frame; both are missing in older ones, where
+   * size is smaller. */
+  const tvmkd_frames *frames;
+
+  /* Runs the model on a frame. outputs is NULL, or as for run; results may be NULL, and gets what
+   * the outputs mean. A threshold or an order may differ from call to call. */
+  tvmkd_status (*run_frame)(tvmkd_instance *instance, const tvmkd_frame *frame,
+                            void *const *outputs, tvmkd_results *results);
 } tvmkd_library;
 
 /* Every shared library has this symbol. A static one has it in a member of its own, so that several
