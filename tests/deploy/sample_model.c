@@ -84,11 +84,15 @@ static tvmkd_status sample_run(tvmkd_instance* instance, const void* const* inpu
   return TVMKD_OK;
 }
 
-static tvmkd_status sample_run_until(tvmkd_instance* instance, const void* const* inputs,
-                                     void* const* outputs, int64_t deadline_ns, int32_t* taken) {
+static int64_t now_ns(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
-  int64_t now = (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static tvmkd_status sample_run_until(tvmkd_instance* instance, const void* const* inputs,
+                                     void* const* outputs, int64_t deadline_ns, int32_t* taken) {
+  int64_t now = now_ns();
   if (now >= deadline_ns) {
     snprintf(instance->error, sizeof instance->error, "the deadline has passed");
     return TVMKD_LATE;
@@ -106,6 +110,16 @@ static tvmkd_status sample_run_until(tvmkd_instance* instance, const void* const
 #endif
   return sample_run(instance, inputs, outputs);
 }
+
+#ifdef SAMPLE_EXITS
+static const double thresholds[] = {2.0};
+
+static tvmkd_status sample_run_exit(tvmkd_instance* instance, const void* const* inputs,
+                                    void* const* outputs, int32_t exit) {
+  return sample_run_until(instance, inputs, outputs, exit == 0 ? now_ns() + 900000 : INT64_MAX,
+                          NULL);
+}
+#endif
 
 static const char* sample_last_error(const tvmkd_instance* instance) {
   return instance != NULL ? instance->error : open_error;
@@ -150,6 +164,10 @@ static const tvmkd_library library = {
     .run_until = sample_run_until,
     .last_error = sample_last_error,
     .close = sample_close,
+#ifdef SAMPLE_EXITS
+    .thresholds = thresholds,
+    .run_exit = sample_run_exit,
+#endif
 };
 
 __attribute__((visibility("default"))) const tvmkd_library* tvmkd_library_v1(void) {

@@ -17,6 +17,7 @@ from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
 
 X = np.array([[1, 2, 3, 4]], np.float32)
+FEW = ["--warmUp=1", "--duration=0", "--iterations=20"]
 COUNTS = np.array([5, 6, 7], np.int64)
 
 
@@ -152,9 +153,28 @@ def test_the_text_report_has_the_words_of_trtexec(run: Program) -> None:
 
 def test_deadlines_take_early_exits(host: targets.Target, tmp_path: Path) -> None:
     run = made(host, tmp_path, "-DSAMPLE_EXITS")
-    options = ["--warmUp=1", "--duration=0", "--iterations=20", "--json"]
+    options = [*FEW, "--json"]
     assert json.loads(run(*options, "--deadline=1000")[0])["exits_taken"] == [0, 20]
     assert json.loads(run(*options, "--deadline=0.9")[0])["exits_taken"] == [20, 0]
+
+
+def test_an_exit_is_chosen(host: targets.Target, run: Program, tmp_path: Path) -> None:
+    exits = made(host, tmp_path, "-DSAMPLE_EXITS")
+    inputs = save(tmp_path)
+    for number, wanted in ((0, 0 * X), (1, 2 * X + 1)):
+        exits(*inputs, f"--exit={number}", "--output", tmp_path / "out")
+        assert np.array_equal(np.load(tmp_path / "out/y.npy"), wanted)
+        out, _ = exits(*FEW, f"--exit={number}", "--json")
+        assert json.loads(out)["exits_taken"] == [20 * (number == 0), 20 * (number == 1)]
+    found = json.loads(exits(*FEW, "--json")[0])
+    assert found["exits_taken"] == [0, 20], "where it is confident"
+    assert "deadline_ms" not in found
+    assert b"Exits taken: 0, 20" in exits(*FEW)[0]
+    said = exits.refuses("--exit=2", code=4)
+    assert "--exit 2: sample has 2 exits, from 0" in said
+    assert "give one of --exit and --deadline" in exits.refuses("--exit=0", "--deadline=1", code=2)
+    assert "--serve-stdin" in exits.refuses("--exit=0", "--serve-stdin", code=2)
+    assert "--exit 0: sample has no early exits" in run.refuses("--exit=0", code=4)
 
 
 def test_a_description(run: Program) -> None:

@@ -184,6 +184,12 @@ def test_on_an_emulated_nano(network: Path, tmp_path: Path) -> None:
         os.fspath(native_programs.run_program(nano)), os.fspath(tmp_path / "out/libtwo_exits.so"),
     ]  # fmt: skip
     (name,) = [spec.name for spec in tvmkd.artifact.read(tmp_path / "out").inputs]
+    for index in range(3):
+        np.save(tmp_path / "x.npy", IMAGES[0])
+        options = ["--input", f"{name}={tmp_path}/x.npy", f"--exit={index}"]
+        subprocess.run([*program, *options, "--output", tmp_path / "got"], check=True)
+        got = np.load(tmp_path / "got/logits.npy")
+        np.testing.assert_allclose(got, exits.run(network, IMAGES[0])[index], atol=1e-4)
     for wanted in (0, 2):
         image = next(each for each in IMAGES if _taken(network, each) == wanted)
         np.save(tmp_path / "x.npy", image)
@@ -198,7 +204,9 @@ def test_on_an_emulated_nano(network: Path, tmp_path: Path) -> None:
     options = ["--deadline=0.001", "--warmUp=1", "--duration=0", "--iterations=3", "--json"]
     done = subprocess.run([*program, *options], capture_output=True, check=True)
     found = json.loads(done.stdout)
-    assert (found["late"], found["exits_taken"]) == (3, [0, 0, 0])
+    assert found["late"] == 3
+    # One in 32 is tried nevertheless.
+    assert found["exits_taken"] in ([0, 0, 0], [1, 0, 0])
 
 
 def _taken(network: Path, image: np.ndarray) -> int:

@@ -248,6 +248,9 @@ static void deadlines(void) {
   CHECK(tvmkd_rt_run_until(instance, inputs, outputs, now() + 10000000, &taken) == TVMKD_OK);
   CHECK(taken == 0); /* the second part takes 20 ms */
   CHECK(tvmkd_rt_run_until(instance, inputs, outputs, now() - 1, &taken) == TVMKD_LATE);
+  CHECK(tvmkd_rt_run_exit(instance, inputs, outputs, 0) == TVMKD_OK);
+  CHECK(tvmkd_rt_run_exit(instance, inputs, outputs, 2) == TVMKD_BAD_ARGUMENT);
+  CHECK(tvmkd_rt_run_exit(NULL, inputs, outputs, 0) == TVMKD_BAD_ARGUMENT);
   CHECK(tvmkd_rt_run_until(instance, inputs, outputs, now() + 1000000000, NULL) == TVMKD_OK);
   slow = 0; /* sixteen fast runs, and the slow ones are forgotten */
   for (int turn = 0; turn < 16; turn++)

@@ -16,6 +16,7 @@ from tvmkd.base import wire
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, WorkerDied
 from tvmkd.export.door import admit
 from tvmkd.export.reference import MAKERS
+from tvmkd.runtime.standalone_program import NO_DEADLINE, StandaloneProgram
 from tvmkd.stacks import check
 from tvmkd.stacks.check import Reference
 
@@ -249,3 +250,43 @@ def test_the_child_runs_every_sample(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert {name: found[name].tolist() for name in found.files} == {
             "0.0": [1.0], "0.1": [0.0], "1.0": [21.0], "1.1": [20.0],
         }  # fmt: skip
+
+
+# A library with early exits.
+
+
+class Exits(StandaloneProgram):
+    """Two exits, whose thresholds and decisions are given."""
+
+    def __init__(self, threshold: float, taken: int, plain: int) -> None:
+        self.exits, self.thresholds = 2, (threshold,)
+        self._taken, self._plain = taken, plain
+
+    def run_exit(self, arrays: Any, index: int) -> list[Any]:
+        return [np.array([[4.0, index]], np.float32)]
+
+    def run_until(self, arrays: Any, deadline_ns: int) -> tuple[list[Any], int]:
+        assert deadline_ns == NO_DEADLINE
+        return self.run_exit(arrays, self._taken), self._taken
+
+    def run(self, arrays: Any, fit: bool = False) -> list[Any]:
+        return self.run_exit(arrays, self._plain)
+
+
+@pytest.mark.parametrize(("threshold", "left"), [(0.9, 0), (0.999, 1)])
+def test_the_logits_of_every_exit_are_compared(threshold: float, left: int) -> None:
+    found = check._outputs(Exits(threshold, left, left), [])
+    assert [row.tolist() for row in found] == [[[4.0, 0.0]], [[4.0, 1.0]]]
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (Exits(0.9, 1, 0), "it left at exit 1, and its thresholds say exit 0"),
+        (Exits(0.999, 0, 1), "it left at exit 0, and its thresholds say exit 1"),
+        (Exits(0.9, 0, 1), "run and run_until differ at exit 0"),
+    ],
+)
+def test_a_library_that_leaves_elsewhere_is_wrong(program: Exits, said: str) -> None:
+    with pytest.raises(TvmkdError, match=said):
+        check._outputs(program, [])

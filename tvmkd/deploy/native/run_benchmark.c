@@ -20,16 +20,20 @@ struct worker {
   const int64_t* begin; /* when all start; set between the barriers */
 };
 
-/* One run; with a deadline the exit is counted, and a refusal is no failure. */
+/* One run; the exit is counted, and with a deadline a refusal is no failure. */
 static void run(struct worker* worker, bool counted) {
   const tvmkd_library* library = worker->benchmark->library;
-  double deadline_ms = worker->benchmark->options->deadline_ms;
+  const struct run_options* options = worker->benchmark->options;
   const void* const* inputs = (const void* const*)worker->inputs.data;
   void* const* outputs = (void* const*)worker->outputs.data;
   tvmkd_status status;
-  if (deadline_ms > 0) {
+  if (options->exit >= 0) {
+    status = library->run_exit(worker->instance, inputs, outputs, options->exit);
+    if (counted) ++worker->lane->exits[options->exit];
+  } else if (options->deadline_ms > 0 || library->exit_count > 1) {
     int32_t taken = 0;
-    int64_t deadline = now_ns() + (int64_t)(deadline_ms * 1e6);
+    bool limited = options->deadline_ms > 0;
+    int64_t deadline = limited ? now_ns() + (int64_t)(options->deadline_ms * 1e6) : INT64_MAX;
     status = library->run_until(worker->instance, inputs, outputs, deadline, &taken);
     bool late = status == TVMKD_LATE || now_ns() > deadline;
     if (counted) worker->lane->late += late;

@@ -12,6 +12,13 @@
 
 tvmkd_instance* run_open(const tvmkd_library* library, const struct run_options* options,
                          int number) {
+  if (options->exit >= library->exit_count) {
+    die(EXIT_INPUT, "--exit %d: %s has %" PRId32 " exit%s, from 0", options->exit, library->name,
+        library->exit_count, library->exit_count == 1 ? "" : "s");
+  }
+  if (options->exit >= 0 && library->run_exit == NULL) {
+    die(EXIT_INPUT, "--exit %d: %s has no early exits", options->exit, library->name);
+  }
   tvmkd_options wanted = {.size = sizeof wanted};
   wanted.threads = options->threads;
   wanted.spin_us = options->spin_us;
@@ -102,10 +109,13 @@ struct tensors run_inputs(const tvmkd_library* library, const struct run_options
   return inputs;
 }
 
-void run_must(const tvmkd_library* library, tvmkd_instance* instance, struct tensors* inputs,
-              struct tensors* outputs) {
-  tvmkd_status status =
-      library->run(instance, (const void* const*)inputs->data, (void* const*)outputs->data);
+void run_must(const tvmkd_library* library, const struct run_options* options,
+              tvmkd_instance* instance, struct tensors* inputs, struct tensors* outputs) {
+  const void* const* given = (const void* const*)inputs->data;
+  void* const* made = (void* const*)outputs->data;
+  tvmkd_status status = options->exit < 0
+                            ? library->run(instance, given, made)
+                            : library->run_exit(instance, given, made, options->exit);
   if (status != TVMKD_OK) {
     die(library_exit_code(status), "%s: the run failed: %s", library->name,
         library->last_error(instance));

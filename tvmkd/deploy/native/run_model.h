@@ -14,9 +14,9 @@ tvmkd_instance* run_open(const tvmkd_library* library, const struct run_options*
 /* The inputs: from the files, the rest random. Ends the program at a wrong name or file. */
 struct tensors run_inputs(const tvmkd_library* library, const struct run_options* options);
 
-/* Runs once; ends the program if the run fails. */
-void run_must(const tvmkd_library* library, tvmkd_instance* instance, struct tensors* inputs,
-              struct tensors* outputs);
+/* Runs once, to the exit of the command line; ends the program if the run fails. */
+void run_must(const tvmkd_library* library, const struct run_options* options,
+              tvmkd_instance* instance, struct tensors* inputs, struct tensors* outputs);
 
 /* A tensor's file in a folder: DIR/NAME.npy, where letters other than A-Z a-z 0-9 . _ - become _, and
  * a name that is taken by an earlier tensor gets its number. Freed by free. */

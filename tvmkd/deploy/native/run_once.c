@@ -84,7 +84,7 @@ int run_once(const tvmkd_library* library, const struct run_options* options) {
   struct tensors inputs = run_inputs(library, options);
   struct tensors outputs = tensors_new(library->outputs, library->output_count);
   tvmkd_instance* instance = run_open(library, options, 0);
-  run_must(library, instance, &inputs, &outputs);
+  run_must(library, options, instance, &inputs, &outputs);
   library->close(instance);
   bool same = true;
   buffer_text(&json, "{");
@@ -122,7 +122,7 @@ int run_raw(const tvmkd_library* library, const struct run_options* options) {
       die(EXIT_INPUT, "frame %llu on stdin ends after %llu of %llu bytes",
           (unsigned long long)frames, (unsigned long long)got, (unsigned long long)frame);
     }
-    run_must(library, instance, &inputs, &outputs);
+    run_must(library, options, instance, &inputs, &outputs);
     for (int i = 0; i < outputs.count; ++i) {
       fwrite(outputs.data[i], 1, library->outputs[i].bytes, stdout);
     }

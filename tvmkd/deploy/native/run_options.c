@@ -26,6 +26,7 @@ static const char help[] =
     "  --input NAME=X.npy    an input, may be repeated; those not given are random\n"
     "  --inputs DIR          take each input from DIR/NAME.npy\n"
     "  --seed N              of random inputs (default 0)\n"
+    "  --exit N              leave a model with early exits at this one, from 0\n"
     "\n"
     "  --threads N           threads of an instance, the calling one included\n"
     "  --cpus LIST           pin the threads to these CPUs, such as 0,2-3\n"
@@ -87,6 +88,8 @@ static bool take_data_option(struct arguments* arguments, struct run_options* op
     options->input_folder = argument_text(arguments);
   } else if (is(arguments, "--seed")) {
     options->seed = (uint64_t)argument_integer(arguments, 0, INT64_MAX);
+  } else if (is(arguments, "--exit")) {
+    options->exit = (int)argument_integer(arguments, 0, INT32_MAX);
   } else if (is(arguments, "--json")) {
     argument_flag(arguments);
     options->json = true;
@@ -147,12 +150,19 @@ static void check(struct run_options* options) {
   if (options->mode != RUN_BENCHMARK && options->instances > 1) {
     die(EXIT_USAGE, "--instances is for timing");
   }
+  if (options->exit >= 0 && options->deadline_ms > 0) {
+    die(EXIT_USAGE, "give one of --exit and --deadline");
+  }
+  if (options->exit >= 0 && options->mode == RUN_SESSION) {
+    die(EXIT_USAGE, "--exit does not go with --serve-stdin");
+  }
 }
 
 struct run_options run_options_of(int argc, char** argv) {
   struct run_options options = {
       .mode = RUN_BENCHMARK,
       .instances = 1,
+      .exit = -1,
       .warm_up_ms = 200,
       .duration_s = 3,
       .iterations = 10,

@@ -23,6 +23,7 @@ struct run_options {
   int cpu_count;
   int spin_us; /* as tvmkd_options.spin_us */
   int instances;
+  int exit; /* the early exit to leave at; -1: where the model is confident */
   double warm_up_ms, duration_s, fps, deadline_ms; /* fps 0: as fast as can be; deadline 0: none */
   int64_t iterations;
   double percentiles[PERCENTILES];

@@ -65,6 +65,10 @@ static void write_times(const struct benchmark* benchmark, const char* path) {
   }
 }
 
+static bool shows_exits(const struct benchmark* benchmark) {
+  return benchmark->options->deadline_ms > 0 || benchmark->library->exit_count > 1;
+}
+
 static void print_exits(const struct benchmark* benchmark, struct buffer* out) {
   for (int exit = 0; exit < benchmark->library->exit_count; ++exit) {
     int64_t taken = 0;
@@ -95,8 +99,11 @@ static void report_json(const struct benchmark* benchmark, const struct totals* 
                (double)totals->runs / totals->seconds,
                100 * benchmark->cpu_seconds / totals->seconds, options->fps, totals->missed);
   if (options->deadline_ms > 0) {
-    buffer_print(&out, ", \"deadline_ms\": %g, \"late\": %" PRId64 ", \"exits_taken\": [",
-                 options->deadline_ms, totals->late);
+    buffer_print(&out, ", \"deadline_ms\": %g, \"late\": %" PRId64, options->deadline_ms,
+                 totals->late);
+  }
+  if (shows_exits(benchmark)) {
+    buffer_text(&out, ", \"exits_taken\": [");
     print_exits(benchmark, &out);
     buffer_text(&out, "]");
   }
@@ -149,11 +156,13 @@ static void report_text(const struct benchmark* benchmark, const struct totals* 
     printf("Frames: %g a second wanted, %" PRId64 " missed\n", options->fps, totals->missed);
   }
   if (options->deadline_ms > 0) {
+    printf("Deadline %g ms: %" PRId64 " late\n", options->deadline_ms, totals->late);
+  }
+  if (shows_exits(benchmark)) {
     struct buffer exits = {0};
     print_exits(benchmark, &exits);
     buffer_add(&exits, "", 1);
-    printf("Deadline %g ms: %" PRId64 " late; exits taken: %s\n", options->deadline_ms,
-           totals->late, exits.failed ? "?" : exits.data);
+    printf("Exits taken: %s\n", exits.failed ? "?" : exits.data);
     free(exits.data);
   }
 }
