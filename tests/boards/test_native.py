@@ -18,6 +18,7 @@ import pytest
 from tvmkd import targets
 from tvmkd.base.errors import MissingError
 from tvmkd.boards import bundle, emulate
+from tvmkd.boards.board_state import Telemetry
 from tvmkd.boards.connect import boards
 from tvmkd.boards.fleet import START_SECONDS, Fleet, Process, start_tracker
 
@@ -204,6 +205,11 @@ def test_it_says_what_a_nano_is_and_how_warm(
     clock = {"now": 921600, "min": 102000, "max": 1479000}
     assert facts["clocks_khz"] == [{"cpu": cpu, **clock} for cpu in range(4)]
     assert (cool["celsius"], cool["throttled"]) == (41.5, False)
+    assert Telemetry.from_dict(facts) == Telemetry.from_dict(cool)
+    assert (cool["watts"], cool["nvpmodel"], cool["load_1min"]) == (2.346, "5W", 0.52)
+    assert cool["rails"][2] == {"rail": "POM_5V_CPU", "watts": 0.512}
+    assert cool["gpu_khz"] == {"now": 76800, "min": 76800, "max": 921600}
+    assert (cool["gpu_load"], cool["memory_available_bytes"]) == (0.125, 2900000 * 1024)
     assert [zone["zone"] for zone in cool["thermal"]] == ["AO-therm", "CPU-therm"]
     assert (hot["celsius"], hot["throttled"]) == (88.2, True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tvmkd.deploy.native_programs import HEADERS, NATIVE, SOURCES
+from tvmkd.deploy.native_programs import BOARDS, HEADERS, NATIVE, SOURCES, source
 
 FLAGS = (
     *("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", '-DTVMKD_VERSION="0"'),
@@ -22,7 +22,8 @@ def build(out: Path, sources: Sequence[Path], *flags: str) -> Path:
     """Compiles files of C; skips the test where gcc or its sanitizers are missing."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc, whose sanitizers this test needs")
-    command = ["gcc", *FLAGS, *flags, "-I", os.fspath(HEADERS), "-I", os.fspath(NATIVE)]
+    command = ["gcc", *FLAGS, *flags]
+    command += [word for folder in (HEADERS, NATIVE, BOARDS) for word in ("-I", os.fspath(folder))]
     command += ["-o", os.fspath(out), *map(os.fspath, sources), "-lpthread", "-ldl", "-lm"]
     done = subprocess.run(command, capture_output=True, text=True)
     if "cannot find" in done.stderr and "san" in done.stderr:
@@ -33,4 +34,4 @@ def build(out: Path, sources: Sequence[Path], *flags: str) -> Path:
 
 def program(name: str, out: Path) -> Path:
     """One of `SOURCES`."""
-    return build(out, [NATIVE / f"{source}.c" for source in SOURCES[name]])
+    return build(out, [source(each) for each in SOURCES[name]])

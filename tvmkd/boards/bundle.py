@@ -28,7 +28,10 @@ from tvmkd.targets import Target
 NATIVE = Path(__file__).parent / "native"
 SERVER = "tvmkd-board"
 CUDA = "libtvm_runtime_cuda.so"
-SOURCES = ("main", "net", "text", "tracker", "session", "facts", "count")
+SOURCES = (
+    *("main", "net", "text", "tracker", "session", "facts", "count"),
+    *("board_files", "board_power"),
+)
 FILES = (SERVER, *wheels.NAMES)
 SUMS = "SHA256SUMS"
 

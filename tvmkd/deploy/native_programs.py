@@ -20,6 +20,8 @@ from tvmkd.base.version import __version__
 from tvmkd.targets import Target
 
 NATIVE = Path(__file__).parent / "native"
+BOARDS = Path(__file__).parents[1] / "boards" / "native"
+"""Where the files are that read a board's state, which its RPC server has, too."""
 HEADERS = Path(__file__).parents[1] / "runtime" / "native" / "standalone"
 """Where ``tvmkd.h`` is."""
 RUN, SERVER = "tvmkd-run", "tvmkd-server"
@@ -43,7 +45,7 @@ SOURCES = {
         *("service_time", "tensor_json", "version", "version_policy"),
     ),
 }
-"""By program: its C files in `NATIVE`, without suffix."""
+"""By program: its C files in `NATIVE` or `BOARDS`, without suffix."""
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", f'-DTVMKD_VERSION="{__version__}"')
 
 Tell = Callable[[str], None]
@@ -77,7 +79,7 @@ def server_program(target: Target, *, archive: Path | None = None, tell: Tell = 
 def _program(name: str, target: Target, archive: Path | None, tell: Tell) -> Path:
     if archive is not None and not archive.is_file():
         raise InputError(f"{archive}: there is no such archive; give the lib*.a of tvmkd build")
-    sources = [*NATIVE.glob("*.[ch]"), HEADERS / "tvmkd.h"]
+    sources = [*NATIVE.glob("*.[ch]"), *BOARDS.glob("board_*.[ch]"), HEADERS / "tvmkd.h"]
     made = {
         "sources": [(path.name, sha256(path)) for path in sorted(sources)],
         "program": [name, SOURCES[name], FLAGS],
@@ -97,7 +99,7 @@ def _program(name: str, target: Target, archive: Path | None, tell: Tell) -> Pat
 
 def _compile(name: str, target: Target, archive: Path | None, out: Path) -> None:
     toolchain = target.toolchain
-    command = [*zig(), "cc", *FLAGS, "-s", "-o", os.fspath(out), "-I", os.fspath(HEADERS)]
+    command = [*zig(), "cc", *FLAGS, "-s", "-o", os.fspath(out), *_includes()]
     if archive is None:
         command += ["-target", f"{toolchain.triple}.{toolchain.glibc}"]
         if target.mcpu and target.mcpu != "generic":
@@ -106,7 +108,7 @@ def _compile(name: str, target: Target, archive: Path | None, out: Path) -> None
         # For any CPU: zig compiles its C library again for each, which takes a minute, and the time
         # goes into the model, which is compiled already.
         command += ["-target", f"{target.architecture}-linux-musl", "-static", "-DTVMKD_STATIC"]
-    command += [os.fspath(NATIVE / f"{source}.c") for source in SOURCES[name]]
+    command += [os.fspath(source(each)) for each in SOURCES[name]]
     if archive is not None:
         command.append(os.fspath(archive))
     done = subprocess.run([*command, "-lpthread", "-ldl", "-lm"], capture_output=True, text=True)
@@ -118,3 +120,13 @@ def _compile(name: str, target: Target, archive: Path | None, out: Path) -> None
                 "give the lib*.a of tvmkd build --runtime standalone for this target"
             )
         raise TvmkdError(f"{name} cannot be compiled: {lines[0].strip()}")
+
+
+def source(name: str) -> Path:
+    """The C file of one of `SOURCES`."""
+    ours = NATIVE / f"{name}.c"
+    return ours if ours.is_file() else BOARDS / ours.name
+
+
+def _includes() -> list[str]:
+    return [word for folder in (HEADERS, BOARDS) for word in ("-I", os.fspath(folder))]

@@ -1,6 +1,7 @@
 /* What this board says of itself, read from /proc and /sys: see tvmkd/boards/facts.py. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <fnmatch.h>
 #include <gnu/libc-version.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "board_files.h"
+#include "board_power.h"
 #include "ffi.h"
 
 static const char* emulated;
@@ -278,8 +281,56 @@ static void add_tensorrt(struct text* text) {
   text_add_json(text, best[0] ? best : NULL);
 }
 
+/* A device of devfreq whose name is a GPU's, as in tvmkd/boards/telemetry.py. In Hz. */
+static void gpu_clock(const char* folder, void* context) {
+  static const char* const names[] = {"*gpu*", "*gv11b*", "*ga10b*", "*gp10b*", "*mali*", "*v3d*"};
+  struct text* text = context;
+  const char* name = strrchr(folder, '/') + 1;
+  long long now_hz, low, high;
+  for (size_t i = 0; i < sizeof names / sizeof *names && text->size == 0; ++i) {
+    if (fnmatch(names[i], name, FNM_CASEFOLD) != 0) continue;
+    if (!board_whole_in(folder, "cur_freq", &now_hz)) continue;
+    if (!board_whole_in(folder, "min_freq", &low)) continue;
+    if (!board_whole_in(folder, "max_freq", &high)) continue;
+    text_add(text, "{\"now\": %lld, \"min\": %lld, \"max\": %lld}", now_hz / 1000, low / 1000,
+             high / 1000);
+  }
+}
+
+static void add_gpu(struct text* text) {
+  struct text clock = {0};
+  long long load;
+  board_glob("/sys/class/devfreq/*", gpu_clock, &clock);
+  text_add(text, ", \"gpu_khz\": %s", clock.size > 0 ? clock.data : "null");
+  free(clock.data);
+  if (board_whole("/sys/devices/gpu.0/load", &load) ||
+      board_whole("/sys/devices/platform/gpu.0/load", &load)) {
+    text_add(text, ", \"gpu_load\": %.3f", (double)load / 1000);
+  } else {
+    text_add(text, ", \"gpu_load\": null");
+  }
+}
+
+static void add_power(struct text* text) {
+  struct board_power power = {0};
+  board_power_read(&power);
+  text_add(text, ", \"rails\": [");
+  for (int i = 0; i < power.count; ++i) {
+    text_add(text, "%s{\"rail\": ", i > 0 ? ", " : "");
+    text_add_json(text, power.rails[i].name);
+    text_add(text, ", \"watts\": %.4f}", power.rails[i].watts);
+  }
+  text_add(text, "], \"watts\": ");
+  if (power.known) {
+    text_add(text, "%.3f", power.watts);
+  } else {
+    text_add(text, "null");
+  }
+}
+
 static void add_now(struct text* text) {
-  double hottest;
+  double hottest, load;
+  char line[128];
   text_add(text, "\"thermal\": ");
   add_thermal(text, &hottest);
   text_add(text, ", \"clocks_khz\": ");
@@ -287,6 +338,16 @@ static void add_now(struct text* text) {
   text_add(text, ", \"governor\": ");
   add_line(text, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   text_add(text, ", \"throttled\": %s", throttled());
+  add_gpu(text);
+  add_power(text);
+  text_add(text, ", \"nvpmodel\": ");
+  add_nvpmodel(text);
+  add_memory(text);
+  if (line_of(line, sizeof line, "/proc/loadavg") && sscanf(line, "%lf", &load) == 1) {
+    text_add(text, ", \"load_1min\": %.2f", load);
+  } else {
+    text_add(text, ", \"load_1min\": null");
+  }
   if (hottest > -300) {
     text_add(text, ", \"celsius\": %.1f", hottest);
   } else {
@@ -324,7 +385,6 @@ static int facts(void* self, const TVMFFIAny* args, int32_t count, TVMFFIAny* re
   CPU_ZERO(&set);
   bool known = sched_getaffinity(0, sizeof set, &set) == 0;
   text_add(&text, ", \"cores\": %ld", known ? (long)CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN));
-  add_memory(&text);
   text_add(&text, ", \"kernel\": ");
   text_add_json(&text, system.release);
   text_add(&text, ", \"libc\": \"glibc %s\", \"boot_id\": ", gnu_get_libc_version());
@@ -339,8 +399,6 @@ static int facts(void* self, const TVMFFIAny* args, int32_t count, TVMFFIAny* re
   add_now(&text);
   text_add(&text, ", \"l4t\": ");
   add_l4t(&text);
-  text_add(&text, ", \"nvpmodel\": ");
-  add_nvpmodel(&text);
   text_add(&text, ", \"cuda\": ");
   add_cuda(&text);
   text_add(&text, ", \"tensorrt\": ");
