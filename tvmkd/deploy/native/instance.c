@@ -125,7 +125,7 @@ bool instance_start(struct instance* instance, const struct instance_options* op
   }
   instance->watch.fd = ends[0];
   instance->state = INSTANCE_STARTING;
-  instance->since = now_ns();
+  instance->started = now_ns();
   return events_watch(&instance->watch, EPOLLIN);
 }
 
@@ -168,7 +168,7 @@ bool instance_begin(struct instance* instance, const struct description* model) 
 
 void instance_ask(struct instance* instance, int64_t deadline_ns) {
   struct ask_message ask = {deadline_ns};
-  instance->since = now_ns();
+  instance->asked = now_ns();
   /* A process that has gone meanwhile is reported by its socket. */
   (void)!send(instance->watch.fd, &ask, sizeof ask, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

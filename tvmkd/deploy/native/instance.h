@@ -49,7 +49,7 @@ struct instance {
   pid_t pid;
   char* shared; /* NULL: not yet */
   size_t shared_size;
-  int64_t since; /* when it was started, or asked */
+  int64_t started, asked;  /* when; nanoseconds of now_ns */
   char failure[512]; /* why it could not start */
 };
 

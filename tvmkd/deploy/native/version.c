@@ -50,7 +50,7 @@ static double expected(const struct version* version, int64_t now) {
   for (int i = 0; i < version->limits->instances; ++i) {
     if (!version->busy[i]) continue;
     ++busy;
-    elapsed += fmin((double)(now - version->instances[i].since), high);
+    elapsed += fmin((double)(now - version->instances[i].asked), high);
   }
   return service_time_finish(&version->service, version->waiting_count, elapsed, busy ? busy : 1);
 }
@@ -183,7 +183,7 @@ static void on_answer(struct instance* instance, const struct instance_answer* a
   version->jobs[instance->number] = NULL;
   version->busy[instance->number] = false;
   int64_t now = now_ns();
-  if (answer->status == TVMKD_OK) service_time_add(&version->service, now - instance->since);
+  if (answer->status == TVMKD_OK) service_time_add(&version->service, now - instance->asked);
   if (job != NULL && answer->status == TVMKD_OK) {
     histogram_add(&statistics->stages[STAGE_QUEUE], job->asked_ns - job->queued_ns);
     histogram_add(&statistics->stages[STAGE_COPY_IN], job->copied_ns - job->asked_ns);
@@ -225,7 +225,7 @@ static void on_death(struct instance* instance, const char* reason) {
   if (version->state == VERSION_RUNNING) {
     say("%s: instance %d: %s; it is started again", name, instance->number, reason);
     ++version->statistics->restarts;
-    bool survived = (double)(now - instance->since) > survived_s * 1e9;
+    bool survived = (double)(now - instance->started) > survived_s * 1e9;
     version->pause_s = survived ? first_pause : fmin(most_pause, 2 * version->pause_s);
     version->restart_at[instance->number] = now + (int64_t)(version->pause_s * 1e9);
     if (version_ready_instances(version) == 0) {
@@ -322,12 +322,12 @@ void version_sweep(struct version* version, int64_t now) {
   }
   for (int i = 0; i < version->limits->instances; ++i) {
     struct instance* instance = &version->instances[i];
-    double age = (double)(now - instance->since) / 1e9;
-    if (version->busy[i] && age > version->limits->hang_s) {
+    if (version->busy[i] && (double)(now - instance->asked) / 1e9 > version->limits->hang_s) {
       snprintf(instance->failure, sizeof instance->failure, "it hung and was killed");
       instance_kill(instance);
     }
-    if (instance->state == INSTANCE_STARTING && age > start_s) {
+    if (instance->state == INSTANCE_STARTING &&
+        (double)(now - instance->started) / 1e9 > start_s) {
       snprintf(instance->failure, sizeof instance->failure, "it did not start in time");
       instance_kill(instance);
     }
