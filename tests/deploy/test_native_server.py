@@ -302,9 +302,10 @@ def test_sigterm_finishes_what_was_accepted(program: Path, library: Path) -> Non
 def test_early_exits_keep_a_deadline(host: targets.Target, program: Path, tmp_path: Path) -> None:
     library = sample_library.shared(host, tmp_path / "libsample.so", "-DSAMPLE_EXITS")
     with running(program, library) as found:
-        answer = infer(found.server(), 1, 2, 3, 4, timeout_us=10_000_000)
-        assert answer.json()["parameters"] == {"exit": 1}
-        assert answer.outputs()["y"].tolist() == [[3, 5, 7, 9]]
+        for timeout_us in (0, 10_000_000):
+            answer = infer(found.server(), 1, 2, 3, 4, timeout_us=timeout_us)
+            assert answer.json()["parameters"] == {"exit": 1}
+            assert answer.outputs()["y"].tolist() == [[3, 5, 7, 9]]
 
 
 # Models that are loaded, replaced and unloaded.

@@ -110,9 +110,9 @@ def run_instance(path: str, control: socket.socket, memory: int, threads: int) -
             return
         (deadline,) = ASK.unpack(message)
         begun = time.monotonic()
-        if deadline and library.exit_count > 1:
-            code = library.run_until(handle, given, taken, int(deadline * 1e9),
-                                     ctypes.byref(exit_taken))  # fmt: skip
+        if library.exit_count > 1:
+            until = int(deadline * 1e9) if deadline else 2**63 - 1
+            code = library.run_until(handle, given, taken, until, ctypes.byref(exit_taken))
         else:
             code = library.run(handle, given, taken)
         ended = time.monotonic()

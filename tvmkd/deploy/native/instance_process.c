@@ -105,11 +105,11 @@ static void run(struct served* served, const struct ask_message* ask,
   const tvmkd_library* library = served->library;
   memset(answer, 0, sizeof *answer);
   answer->begun = now_ns();
-  if (ask->deadline_ns > 0 && library->exit_count > 1) {
-    answer->status = library->run_until(served->instance, served->inputs, served->outputs,
-                                        ask->deadline_ns, &answer->exit_taken);
+  if (library->exit_count > 1) {
+    int64_t deadline = ask->deadline_ns > 0 ? ask->deadline_ns : INT64_MAX;
+    answer->status = library->run_until(served->instance, served->inputs, served->outputs, deadline,
+                                        &answer->exit_taken);
   } else {
-    answer->exit_taken = library->exit_count - 1;
     answer->status = library->run(served->instance, served->inputs, served->outputs);
   }
   answer->ended = now_ns();
