@@ -61,7 +61,7 @@ class Model:
 
     def expected(self) -> float:
         """Seconds until a request that comes now is done."""
-        now, high = time.monotonic(), self.service.mean + 2 * self.service.deviation
+        now, high = time.monotonic(), self.service.high
         busy = [each for each in self.instances if each.busy]
         if any(each.ready and not each.busy for each in self.instances):
             return high

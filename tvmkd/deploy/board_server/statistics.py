@@ -1,7 +1,6 @@
 """How long requests take, and what a model has done."""
 
 import collections
-import math
 
 BUCKETS = (50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 0.25,
            0.5, 1.0, 2.5, 5.0, 10.0)  # fmt: skip
@@ -20,13 +19,17 @@ class Service:
             self.mean, self.deviation = seconds, seconds / 4
             return
         error = seconds - self.mean
-        self.mean += 0.125 * error
+        self.mean += (0.25 if error > 0 else 0.0625) * error
         self.deviation += 0.25 * (abs(error) - self.deviation)
+
+    @property
+    def high(self) -> float:
+        """What one request hardly exceeds."""
+        return self.mean + 2 * self.deviation
 
     def finish(self, ahead: int, elapsed: float, busy: int) -> float:
         """Until a request is done before which ``ahead`` wait, while ``busy`` instances serve."""
-        work = max(0.0, (ahead + busy) * self.mean - elapsed) / busy
-        return work + self.mean + 2 * self.deviation * math.sqrt(2 + ahead / busy)
+        return max(0.0, (ahead + busy) * self.high - elapsed) / busy + self.high
 
 
 class Statistics:

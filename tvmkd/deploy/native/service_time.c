@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-static const double gain = 0.125, deviation_gain = 0.25, deviations = 2;
+/* A machine that becomes slower is believed sooner than one that becomes faster. */
+static const double rise = 0.25, fall = 0.0625, deviation_gain = 0.25, deviations = 2;
 
 void service_time_add(struct service_time* time, int64_t ns) {
   if (time->mean == 0) {
@@ -11,7 +12,7 @@ void service_time_add(struct service_time* time, int64_t ns) {
     return;
   }
   double error = (double)ns - time->mean;
-  time->mean += gain * error;
+  time->mean += (error > 0 ? rise : fall) * error;
   time->deviation += deviation_gain * (fabs(error) - time->deviation);
 }
 
@@ -21,8 +22,6 @@ double service_time_high(const struct service_time* time) {
 
 double service_time_finish(const struct service_time* time, int ahead, double elapsed,
                            int instances) {
-  double work = fmax(0, (ahead + instances) * time->mean - elapsed) / instances;
-  double calls = 1 + (double)ahead / instances;
-  /* The deviations of calls in a row partly cancel. */
-  return work + time->mean + deviations * time->deviation * sqrt(1 + calls);
+  double high = service_time_high(time);
+  return fmax(0, (ahead + instances) * high - elapsed) / instances + high;
 }
