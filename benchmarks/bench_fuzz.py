@@ -30,6 +30,7 @@ from bench_onnx import difference
 from tvmkd import artifact, targets
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.base.onnx_runtime import open_session
+from tvmkd.base.runtimes import RUNTIMES, TVM
 from tvmkd.base.text import first_line
 from tvmkd.stacks import worker_pool
 from tvmkd.stacks.compile import build
@@ -37,7 +38,7 @@ from tvmkd.stacks.compile import build
 TOGETHER = 20
 
 
-def outcome(model: onnx.ModelProto, folder: Path, stack: str, seed: int) -> str:
+def outcome(model: onnx.ModelProto, folder: Path, stack: str, seed: int, runtime: str = TVM) -> str:
     """``right``, or what went wrong with a model in one line."""
     path, out = folder / f"{seed}.onnx", folder / str(seed)
     onnx.save(model, str(path))
@@ -49,7 +50,8 @@ def outcome(model: onnx.ModelProto, folder: Path, stack: str, seed: int) -> str:
     }
     wanted = session.run(None, feed)
     try:
-        build(path, targets.load("host"), [], out, shipped=False, stack=stack)
+        host = targets.load("host")
+        build(path, host, [], out, shipped=False, stack=stack, runtime=runtime)
     except TvmkdError as error:
         return f"not built: {error}"
     loaded = artifact.load(out)
@@ -61,21 +63,21 @@ def outcome(model: onnx.ModelProto, folder: Path, stack: str, seed: int) -> str:
     return "right"
 
 
-def networks(seeds: list[int], stack: str, tell: Any = print) -> dict[int, str]:
+def networks(seeds: list[int], stack: str, tell: Any = print, runtime: str = TVM) -> dict[int, str]:
     """The outcome of the network of each seed."""
     found: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as folder, worker_pool.shared():
         for start in range(0, len(seeds), TOGETHER):
             part = seeds[start : start + TOGETHER]
             made = [random_networks.network(seed, f"n{seed}_") for seed in part]
-            text = outcome(random_networks.model(*made), Path(folder), stack, part[0])
+            text = outcome(random_networks.model(*made), Path(folder), stack, part[0], runtime)
             if text == "right":
                 found.update(dict.fromkeys(part, text))
             else:
                 tell(f"of {part[0]} to {part[-1]}: {text}")
                 for seed in part if len(part) > 1 else ():
                     alone = random_networks.model(random_networks.network(seed))
-                    found[seed] = outcome(alone, Path(folder), stack, seed)
+                    found[seed] = outcome(alone, Path(folder), stack, seed, runtime)
                     if found[seed] != "right":
                         tell(f"seed {seed}: {found[seed]}")
             found = {seed: found.get(seed, text) for seed in [*found, *part]}
@@ -144,12 +146,14 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0, help="of the first network")
     options.add_argument("--files", type=int, default=10000, help="damaged files (default 10000)")
     options.add_argument("--stack", default="relax")
+    options.add_argument("--runtime", choices=RUNTIMES, default=TVM)
     options.add_argument("--read", type=int, nargs=2, help="for this program itself")
     args = options.parse_args()
     if args.read:
         print(read_damaged(*args.read))
         return 0
-    found = networks(list(range(args.seed, args.seed + args.count)), args.stack)
+    seeds = list(range(args.seed, args.seed + args.count))
+    found = networks(seeds, args.stack, runtime=args.runtime)
     wrong = files(args.files)
     for text in wrong:
         print(text)
