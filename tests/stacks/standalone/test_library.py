@@ -176,6 +176,28 @@ def test_outputs_that_are_inputs_or_constants_or_the_same(tmp_path: Path) -> Non
         np.testing.assert_array_equal(got, want)
 
 
+def test_sorting_and_sums_along_an_axis(tmp_path: Path) -> None:
+    """TVM compiles these last, and sorts in its runtime."""
+    nodes = [
+        helper.make_node("Constant", [], ["k"], value_ints=[5]),
+        helper.make_node("Constant", [], ["axis"], value_int=1),
+        helper.make_node("CumSum", ["x", "axis"], ["sums"]),
+        helper.make_node("TopK", ["sums", "k"], ["values", "numbers"]),
+        helper.make_node("Cast", ["numbers"], ["which"], to=TensorProto.FLOAT),
+    ]
+    path = small(tmp_path / "best.onnx", nodes, ["values", "which"], 3, 40)
+    tvmkd.build(path, tmp_path / "out", runtime="standalone")
+    x = np.random.default_rng(0).standard_normal((3, 40), np.float32)
+    found = tvmkd.load(tmp_path / "out").run([x])
+    wanted = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    static = [*zig(), "cc", "-target", f"{os.uname().machine}-linux-musl", "-static"]
+    words = [*static, tmp_path / "out" / "example.c", tmp_path / "out" / "libbest.a"]
+    subprocess.run(list(map(os.fspath, [*words, "-o", tmp_path / "example"])), check=True)
+    subprocess.run([tmp_path / "example"], check=True, capture_output=True)
+
+
 def test_a_branch_is_refused_in_one_line(tmp_path: Path) -> None:
     branches = {
         f"{name}_branch": helper.make_graph(

@@ -55,6 +55,7 @@ class StandaloneBuilder(RelaxBuilder):
         spec = place.to_dict()["toolchain"]
         super().__init__(model, tasks, target, spec, cpu=cpu)
         self._plain = RelaxBuilder(model, tasks, target, spec, cpu=cpu)
+        self._fused = straight_line.prepare(self._fused, target)
         self._for, self._info = place, model.info
         if model.outside:
             raise InputError(
@@ -87,10 +88,11 @@ class StandaloneBuilder(RelaxBuilder):
             self._graph.renamed(compiled.aliases),
             self._about(compiled.scratch),
             self._for.toolchain,
+            compiled.objects,
             started.folder,
         )
-        package.static(compiled.objects, path.with_suffix(".a"))
-        return package.shared(compiled.objects, path)
+        package.static(path.with_suffix(".a"))
+        return package.shared(path)
 
     def _about(self, scratch: int) -> source.About:
         kind = self._for.tvm

@@ -17,6 +17,13 @@ from tvmkd.stacks.standalone.graph import Call, Graph, Place, Storage, Tensor
 Value = Tensor | tuple["Value", ...]
 
 
+def prepare(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
+    """Makes kernels of what TVM's own pipeline compiles last: sorting and sums along an axis."""
+    with target:
+        passes = [relax.backend.DispatchSortScan(), relax.transform.LegalizeOps()]
+        return tvm.transform.Sequential(passes)(mod)
+
+
 def read(
     mod: tvm.IRModule, name: str, target: tvm.target.Target, prefix: str, *, exits: bool = False
 ) -> Graph:

@@ -15,12 +15,12 @@ from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.toolchain import zig
 from tvmkd.boards import symbols
 from tvmkd.runtime.standalone_program import ENTRY, NATIVE
-from tvmkd.stacks.standalone import frames, source
+from tvmkd.stacks.standalone import calls, frames, source
 from tvmkd.stacks.standalone.graph import Graph
 from tvmkd.stacks.standalone.source import About
 from tvmkd.targets import Toolchain
 
-RUNTIME = ("instance", "exits", "pool", "cpu")
+RUNTIME = ("instance", "exits", "pool", "cpu", "sort")
 _FLAGS = (
     "-std=gnu11",
     "-O2",
@@ -46,12 +46,24 @@ class Package:
         graph: with the symbols that the object files define.
         about: the model.
         toolchain: of the target.
+        kernels: their object files.
         folder: for the files; the object files among them.
+
+    Raises:
+        InputError: a kernel calls something that the runtime does not have.
     """
 
-    def __init__(self, graph: Graph, about: About, toolchain: Toolchain, folder: Path) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        about: About,
+        toolchain: Toolchain,
+        kernels: Sequence[Path],
+        folder: Path,
+    ) -> None:
         self._graph, self._about, self._folder = graph, about, folder
-        self._toolchain = toolchain
+        self._toolchain, self._kernels = toolchain, kernels
+        self._sorts = bool(calls.by_name(about.name, kernels))
         self._name = source.identifier(about.name)
         machine = toolchain.triple.partition("-")[0]
         if machine not in elf.MACHINES:
@@ -61,12 +73,8 @@ class Package:
         if graph.constants:
             self._objects.append(self._constants(machine))
 
-    def shared(self, kernels: Sequence[Path], path: Path) -> Path:
+    def shared(self, path: Path) -> Path:
         """Links the shared library.
-
-        Args:
-            kernels: object files.
-            path: the library to write.
 
         Raises:
             InputError: a kernel calls something that neither the runtime nor the C library has, or
@@ -77,26 +85,26 @@ class Package:
         exported.write_text(f"{{ global: {ENTRY}; {self._name}_library; local: *; }};\n")
         command = [*self._zig, "-shared", "-s", f"-Wl,--version-script={exported}"]
         command += ["-Wl,-z,defs", "-Wl,--gc-sections", f"-Wl,-soname,lib{self._name}.so"]
-        command += [os.fspath(each) for each in (*self._objects, self._entry(), *kernels)]
+        command += [os.fspath(each) for each in (*self._objects, self._entry(), *self._kernels)]
         self._run([*command, "-lm", "-lpthread", "-o", os.fspath(path)], "linking")
         symbols.check([path], self._toolchain.glibc)
         return path
 
-    def static(self, kernels: Sequence[Path], path: Path) -> Path:
+    def static(self, path: Path) -> Path:
         """Writes the static library; its objects fit glibc and musl.
 
         A kernel that two models share is the same member in both, so that both may be linked into
         one program.
         """
         path.unlink(missing_ok=True)
-        members = [*self._objects, self._entry(), *kernels]
+        members = [*self._objects, self._entry(), *self._kernels]
         command = [*zig(), "ar", "rcsD", os.fspath(path), *map(os.fspath, members)]
         self._run(command, "writing the static library")
         return path
 
     def _model(self) -> Path:
         text = self._folder / f"{self._name}.c"
-        text.write_text(source.write(self._graph, self._about))
+        text.write_text(source.write(self._graph, self._about, sorts=self._sorts))
         return self._compiled(text)
 
     def _entry(self) -> Path:

@@ -14,6 +14,9 @@ from tvmkd.base.frame_description import Frames
 from tvmkd.stacks.standalone import frames
 from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
 
+_SORTS = """
+static const char *const uses_sorts __attribute__((used)) = &tvmkd_rt_sorts;
+"""
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}  # DLPack's, by numpy's kind
 
 # Where CPUID tells of a feature: leaf, register (EAX is 0), bit; by the kernel's name. 0x71 stands
@@ -91,8 +94,13 @@ def offsets(sizes: Iterable[int]) -> tuple[list[int], int]:
     return found, total
 
 
-def write(graph: Graph, about: About) -> str:
+def write(graph: Graph, about: About, sorts: bool = False) -> str:
     """The C file of a model.
+
+    Args:
+        graph: its calls.
+        about: what the library says of itself.
+        sorts: whether kernels call what ``sort.c`` has.
 
     Raises:
         TvmkdError: the target needs a CPU feature that libraries cannot look for.
@@ -130,7 +138,7 @@ def write(graph: Graph, about: About) -> str:
         tables = frames.write(about.frames, anchors, _quoted)
     return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
 #include "runtime.h"
-
+{_SORTS if sorts else ""}
 extern const unsigned char {constants(about.name)}[] __attribute__((visibility("hidden")));
 {_declarations(graph)}
 {shapes.text()}

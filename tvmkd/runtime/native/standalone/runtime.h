@@ -23,9 +23,13 @@ typedef struct {
 } tvmkd_dltensor;
 
 typedef struct {
-  int32_t type; /* TENSOR_POINTER */
+  int32_t type;
   int32_t padding;
-  const tvmkd_dltensor *tensor;
+  union {
+    const tvmkd_dltensor *tensor; /* TENSOR_POINTER */
+    int64_t number;               /* integers and booleans */
+    const char *text;             /* strings */
+  };
 } tvmkd_argument;
 
 enum { DEVICE_CPU = 1, TENSOR_POINTER = 7 };
@@ -117,6 +121,9 @@ int tvmkd_rt_has(uint32_t feature);
 size_t tvmkd_rt_frame_bytes(const tvmkd_frame_plan *frames, int threads);
 tvmkd_status tvmkd_rt_run_frame(tvmkd_instance *instance, const tvmkd_frame *frame,
                                 void *const *outputs, tvmkd_results *results);
+
+/* sort.c: a model refers to it if its kernels sort, so that a linker takes it from an archive. */
+extern const char tvmkd_rt_sorts;
 
 /* pool.c */
 typedef struct {
