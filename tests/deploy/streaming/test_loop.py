@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from streams import MS, FakeClock, rung
+from streams import MS, FakeClock, fake_model, rung
 
 from tvmkd.deploy.streaming.frames import Scheduled
 from tvmkd.deploy.streaming.ladder import Ladder, Rules
 from tvmkd.deploy.streaming.loop import WINDOW, Loop, Rung
+from tvmkd.deploy.streaming.model import Whole
+from tvmkd.deploy.streaming.pipeline import InLibrary
 from tvmkd.deploy.streaming.record import Record, column, latency_ms, stage_ms
 
 FRAMES = [np.zeros((2, 4, 3), np.uint8)]
@@ -49,6 +51,25 @@ def test_each_step_has_its_time() -> None:
     assert set(latency_ms(rows).tolist()) == {8.0}
     releases = column(rows, "release") - made.begun
     assert releases.tolist() == [20 * MS, 40 * MS, 60 * MS, 80 * MS]
+
+
+def test_a_library_times_its_own_steps() -> None:
+    clock = FakeClock()
+    deadlines = []
+
+    def run_frame(pixels: np.ndarray, deadline: int) -> Whole:
+        deadlines.append(deadline)
+        clock.spend(8.0)
+        return Whole(2 * MS, 5 * MS, 1)
+
+    made, record = loop(clock, [Rung(fake_model(run_frame=run_frame, exits=2), InLibrary())])
+    made.run(0.1)
+    stages = {name: set(ms.tolist()) for name, ms in stage_ms(record.table()).items()}
+    assert stages["pre-processing"] == {2.0}
+    assert stages["model"] == {5.0}
+    assert stages["post-processing"] == {1.0}
+    assert set(column(record.table(), "exit").tolist()) == {1}
+    assert deadlines[1] == column(record.table(), "release")[1] + 19 * MS
 
 
 def test_the_schedule_does_not_drift_over_many_frames() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,46 @@ def test_a_library_with_exits(
     assert model.runtime == "its own library (relax 0.27)"
     outputs, exit_taken = model.run([np.zeros((1, 2), np.float32)], deadline)
     assert (exit_taken, outputs[0][0, 0]) == (taken, first)
+
+
+class WithFrames(Opened):
+    """A standalone library with pre-processing, which is late with every deadline below 10."""
+
+    manifest = MANIFEST.model_copy(update={"runtime": "standalone", "frames": {"task": "classify"}})
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, int]] = []
+
+    def run_frame(self, frame: np.ndarray, order: str, **settings: int) -> Any:
+        assert order == "RGB"
+        self.asked.append(settings)
+        if settings.get("deadline_ns", 10) < 10:
+            raise Late("even the first exit would be late")
+        return SimpleNamespace(times={"prepare": 3, "model": 4}, exit_taken=-1)
+
+
+@pytest.mark.parametrize(
+    ("exit_early", "deadline", "asked"),
+    [
+        (False, 5, [{}]),
+        (True, 50, [{"deadline_ns": 50}]),
+        (True, 5, [{"deadline_ns": 5}, {}]),
+    ],
+)
+def test_a_library_that_takes_frames(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exit_early: bool,
+    deadline: int,
+    asked: list[dict[str, int]],
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    opened = WithFrames()
+    monkeypatch.setattr(artifact, "load", lambda path: opened)
+    model = models.open_model(tmp_path, exit_early)
+    assert model.run_frame is not None
+    assert model.run_frame(np.zeros((2, 2, 3), np.uint8), deadline) == models.Whole(3, 4, 0)
+    assert opened.asked == asked
 
 
 @pytest.mark.parametrize(("exit_early", "taken"), [(True, 0), (False, 1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,19 @@ Run = Callable[[Sequence[np.ndarray], int], tuple[Outputs, int]]
 
 
 @dataclass(frozen=True)
+class Whole:
+    """What a library did with a frame: nanoseconds of its steps, and the exit taken."""
+
+    prepare: int
+    model: int
+    exit: int
+
+
+RunFrame = Callable[[np.ndarray, int], Whole]
+"""A frame, uint8 RGB ``[H, W, 3]``, and the deadline of its model."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model that is ready to run.
 
@@ -37,6 +50,7 @@ class Model:
         exits: number of exits; 1 where it has none but its end.
         target: the content of the target's file; empty for an ONNX file.
         run: runs it.
+        run_frame: runs it with the pre- and post-processing in its library; None: it has none.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Model:
     exits: int
     run: Run
     target: Mapping[str, Any] = field(default_factory=dict)
+    run_frame: RunFrame | None = None
 
 
 def open_model(path: Path, exit_early: bool = False, threads: int = 0) -> Model:
@@ -88,7 +103,21 @@ def _artifact(path: Path, exit_early: bool) -> Model:
     exits = model.manifest.exits  # empty without early ones
     count = len(exits["thresholds"]) + 1 if exits else 1
     call = run_exits if exits else run
-    return _described(path, model.manifest, artifact.MANIFEST, call, count)
+    made = _described(path, model.manifest, artifact.MANIFEST, call, count)
+    return replace(made, run_frame=_frames(model, exit_early)) if model.manifest.frames else made
+
+
+def _frames(model: artifact.Artifact, exit_early: bool) -> RunFrame:
+    def run_frame(pixels: np.ndarray, deadline: int) -> Whole:
+        given = {"deadline_ns": deadline} if exit_early else {}
+        try:
+            found = model.run_frame(pixels, "RGB", **given)
+        except Late:
+            # Its exit cannot be chosen; what the whole network says is later still.
+            found = model.run_frame(pixels, "RGB")
+        return Whole(found.times["prepare"], found.times["model"], max(0, found.exit_taken))
+
+    return run_frame
 
 
 def _early_exit(path: Path, exit_early: bool) -> Model:

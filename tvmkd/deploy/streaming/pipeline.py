@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -10,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tvmkd.base import detector_description
+from tvmkd.base import detector_description, frame_reader, images
 from tvmkd.base.detector_description import Description
 from tvmkd.base.errors import InputError
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.manifest import TensorSpec
 from tvmkd.base.random_inputs import random_array
 from tvmkd.deploy.streaming.frames import Pixels
@@ -39,12 +39,14 @@ class Pipeline(Protocol):
 
 
 def pipeline_of(model: Model) -> Pipeline:
-    """The steps that fit a model: of a detector, a classifier, or none.
+    """The steps that fit a model: its library's own, of a detector, a classifier, or none.
 
     Raises:
         InputError: the description of a detector does not fit its inputs and outputs, or an input
             has a free dimension.
     """
+    if model.run_frame is not None:
+        return InLibrary()
     for spec in model.inputs:
         if not all(isinstance(size, int) for size in spec.shape):
             raise InputError(
@@ -53,8 +55,21 @@ def pipeline_of(model: Model) -> Pipeline:
             )
     if detector_description.KEY in model.metadata:
         return DetectorSteps(model)
-    image = image_layout(model.inputs)
-    return Tensors(model.inputs) if image is None else ImageSteps(model, image)
+    return ImageSteps(model) if is_image(model.inputs) else Tensors(model.inputs)
+
+
+class InLibrary:
+    """The library does everything: `Model.run_frame`."""
+
+    kind = "in the library: pre-processing; boxes, class or none"
+
+    def prepare(self, pixels: Pixels) -> Arrays:
+        """Never called: there is nothing to do."""
+        raise AssertionError("the library prepares its frames itself")
+
+    def finish(self, outputs: Outputs, pixels: Pixels) -> Any:
+        """Never called: there is nothing to do."""
+        raise AssertionError("the library has finished the frame itself")
 
 
 class DetectorSteps:
@@ -87,83 +102,77 @@ class DetectorSteps:
         return self.detector.restore(found, pixels)
 
 
-def image_layout(inputs: Sequence[TensorSpec]) -> tuple[int, int, int, bool] | None:
-    """``(channels, height, width, channels last)`` if the one input is an image, otherwise None."""
-    if len(inputs) != 1 or inputs[0].dtype not in ("float32", "uint8"):
-        return None
-    shape = [int(size) for size in inputs[0].shape]
-    if len(shape) != 4 or shape[0] != 1:
-        return None
-    if shape[1] in (1, 3):
-        return shape[1], shape[2], shape[3], False
-    if shape[3] in (1, 3):
-        return shape[3], shape[1], shape[2], True
-    return None
+def is_image(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether the one input is an image: float32 ``[1, C, H, W]`` or ``[1, H, W, C]``."""
+    if len(inputs) != 1 or inputs[0].dtype != "float32":
+        return False
+    shape = inputs[0].shape
+    return len(shape) == 4 and shape[0] == 1 and (shape[1] in (1, 3) or shape[3] in (1, 3))
 
 
 class ImageSteps:
     """Resizing and normalising as the model was trained; the class of one row of logits.
 
-    The steps are those in the model's metadata (``preprocessing``, as ``tvmkd export`` writes it);
-    without them the whole frame is resized and its values become 0 to 1.
+    The steps are those in the model's metadata (``preprocessing``), as a standalone library with
+    pre-processing has them; without them the whole frame is resized and its values become 0 to 1.
 
     Args:
-        model: with one image as its input.
-        layout: of the image, from `image_layout`.
+        model: with one image as its input (`is_image`).
+
+    Raises:
+        InputError: the metadata makes no sense.
     """
 
-    def __init__(self, model: Model, layout: tuple[int, int, int, bool]) -> None:
-        self._channels, self._height, self._width, self._last = layout
-        steps = _steps(model)
-        self._crop = "crop_center" in steps
-        self._bytes = model.inputs[0].dtype == "uint8"
-        self._classifies = len(model.outputs) == 1 and len(model.outputs[0].shape) == 2
-        mean, std = (
-            np.resize(np.asarray(steps.get(name, [value]), np.float32), self._channels)
-            for name, value in (("mean", 0.0), ("std", 1.0))
+    def __init__(self, model: Model) -> None:
+        known = frame_reader.PREPROCESSING in model.metadata
+        inputs, outputs = (
+            [spec.model_dump() for spec in specs] for specs in (model.inputs, model.outputs)
         )
-        self._gain, self._offset = 1 / (255 * std[:, None, None]), -(mean / std)[:, None, None]
-        self._input = np.empty(
-            [int(size) for size in model.inputs[0].shape], np.dtype(model.inputs[0].dtype)
-        )
-        known = "as trained" if steps else "assumed: 0 to 1"
+        options = FrameOptions(steps={} if known else {"scale": 1 / 255})
+        about = frame_reader.read(model.metadata, inputs, outputs, options, str(model.path))
+        self._about = about
+        self._classifies = about.task == "classify"
+        self._input = np.empty([int(size) for size in model.inputs[0].shape], np.float32)
+        # The same memory, seen as [H, W, C].
+        planes = self._input[0]
+        self._rows = planes if about.channels_last else planes.transpose(1, 2, 0)
+        self._subtract = np.array(about.subtract, np.float32)
+        self._divide = np.array(about.divide, np.float32)
+        how = "as trained" if known else "assumed: 0 to 1"
         after = "class and probability" if self._classifies else "none"
-        self.kind = f"image: {'crop, ' if self._crop else ''}resize, scale ({known}); {after}"
+        self.kind = f"image: {'crop' if about.shorter else 'resize'} and scale ({how}); {after}"
 
     def prepare(self, pixels: Pixels) -> Arrays:
         """See `Pipeline`. The same array is filled again each time."""
-        picture = Image.fromarray(pixels)
-        if self._channels == 1:
+        about, picture = self._about, Image.fromarray(pixels)
+        if about.channels == 1:
             picture = picture.convert("L")
-        if self._crop:
-            picture = picture.crop(self._middle(picture.size))
-        if picture.size != (self._width, self._height):
-            picture = picture.resize((self._width, self._height), Image.Resampling.BILINEAR)
-        values = np.asarray(picture).reshape(self._height, self._width, self._channels)
-        if self._bytes:
-            self._input[0] = values if self._last else values.transpose(2, 0, 1)
-            return [self._input]
-        planes = self._input[0].transpose(2, 0, 1) if self._last else self._input[0]
-        np.multiply(values.transpose(2, 0, 1), self._gain, out=planes)
-        planes += self._offset
+        if about.shorter:
+            picture = _middle(picture, about.shorter, about.size)
+        elif picture.size != about.size:
+            picture = images.resized(picture, about.size)
+        values = np.asarray(picture).reshape(self._rows.shape)
+        np.subtract(values[..., ::-1] if about.bgr else values, self._subtract, out=self._rows)
+        np.divide(self._rows, self._divide, out=self._rows)
         return [self._input]
-
-    def _middle(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """The largest part in the middle with the sides' ratio of the input."""
-        wide, high = size
-        scale = min(wide / self._width, high / self._height)
-        across, down = round(self._width * scale), round(self._height * scale)
-        left, top = (wide - across) // 2, (high - down) // 2
-        return left, top, left + across, top + down
 
     def finish(self, outputs: Outputs, pixels: Pixels) -> Any:
         """The most probable class and its probability; the outputs if they are no logits."""
         if not self._classifies:
             return outputs
-        row = outputs[0][0]
+        row = outputs[self._about.outputs[0]][0]
         weights = np.exp(row - row.max())
         best = int(weights.argmax())
         return best, float(weights[best] / weights.sum())
+
+
+def _middle(picture: Image.Image, shorter: int, size: tuple[int, int]) -> Image.Image:
+    """Scales the shorter side and cuts the centre out, as `tvmkd.data.pictures.Decoder` does."""
+    scale = shorter / min(picture.size)
+    wide, high = (max(shorter, round(side * scale)) for side in picture.size)
+    fitted = images.resized(picture, (wide, high))
+    left, top = (wide - size[0]) // 2, (high - size[1]) // 2
+    return fitted.crop((left, top, left + size[0], top + size[1]))
 
 
 class Tensors:
@@ -184,22 +193,3 @@ class Tensors:
     def finish(self, outputs: Outputs, pixels: Pixels) -> Any:
         """See `Pipeline`."""
         return outputs
-
-
-def _steps(model: Model) -> dict[str, Any]:
-    text = model.metadata.get("preprocessing")
-    if text is None:
-        return {}
-    try:
-        steps = json.loads(text)
-        for name in ("mean", "std"):
-            values = np.asarray(steps.get(name, [1.0]), np.float64)
-            if values.ndim != 1 or not np.isfinite(values).all() or not len(values):
-                raise ValueError(f"{name} is no list of numbers")
-        if 0 in steps.get("std", [1.0]):
-            raise ValueError("std is zero")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{model.path}: its metadata's pre-processing is damaged ({error}); export it again"
-        ) from None
-    return dict(steps)

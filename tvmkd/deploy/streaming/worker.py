@@ -143,8 +143,11 @@ def _warm_up(rung: Rung, plan: Plan) -> float:
     while number < WARM_FRAMES or monotonic_ns() - begin < WARM_SECONDS * 1e9:
         pixels = frames.pixels(number)
         start = monotonic_ns()
-        outputs, _ = rung.model.run(rung.steps.prepare(pixels), FAR)
-        rung.steps.finish(outputs, pixels)
+        if rung.model.run_frame is not None:
+            rung.model.run_frame(pixels, FAR)
+        else:
+            outputs, _ = rung.model.run(rung.steps.prepare(pixels), FAR)
+            rung.steps.finish(outputs, pixels)
         times.append(monotonic_ns() - start)
         number += 1
     return float(np.median(times[len(times) // 2 :])) / 1e6
