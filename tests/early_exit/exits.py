@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ CONFIG: dict[str, Any] = {
     "student": {"model": "residual", "args": {"widths": [8, 16], "depth": 1}},
     "distill": {"loss": "ce", "epochs": 2, "seeds": [0], "lr": 4e-3},
     "early_exit": {"exits": ["blocks.0"], "max_drop": 0.05},
+}
+
+
+METADATA = {
+    "classes": json.dumps([f"class {number}" for number in range(10)]),
+    "preprocessing": json.dumps({"color": "gray", "mean": 0.25, "std": 0.5}),
 }
 
 
@@ -67,7 +74,7 @@ def pieces(folder: Path, thresholds: Sequence[float] = (0.5, 0.5), seed: int = 0
     )
     assert isinstance(network, EarlyExitNet)
     folder.mkdir(parents=True)
-    paths = cut(network.eval(), folder, shape)
+    paths = cut(network.eval(), folder, shape, metadata=METADATA)
     for path in paths:
         info = check(path)
         manifest = Manifest(

@@ -39,6 +39,7 @@ def test_the_joined_network_has_the_logits_of_every_piece(made: Path, tmp_path: 
     session = onnxruntime.InferenceSession(tmp_path / "all.onnx")
     assert [value.name for value in session.get_outputs()] == ["exit0", "exit1", "exit2"]
     (given,) = session.get_inputs()
+    assert session.get_modelmeta().custom_metadata_map == exits.METADATA
     image = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32)
     for got, want in zip(
         session.run(None, {given.name: image}), exits.run(made, image), strict=True

@@ -17,6 +17,7 @@ import tvmkd
 from tvmkd import early_exit, targets
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.exits import exit_taken
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
 from tvmkd.early_exit import EarlyExitLibrary
@@ -42,7 +43,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def out(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library") / "out"
-    tvmkd.build(network, folder, runtime="standalone")
+    tvmkd.build(network, folder, runtime="standalone", frames=FrameOptions((64, 64)))
     return folder
 
 
@@ -76,6 +77,24 @@ def test_it_leaves_where_the_thresholds_say(network: Path, out: Path) -> None:
         np.testing.assert_array_equal(tvmkd.load(out)(image), logits)
         left.append(taken)
     assert set(left) == {0, 1, 2}
+
+
+def test_frames_leave_early_too(out: Path) -> None:
+    library = tvmkd.load(out)
+    assert library.manifest.metadata == exits.METADATA
+    left = set()
+    for contrast in (1, 4, 8, 16, 32, 64, 127):
+        for seed in range(8):
+            noise = np.random.default_rng(seed).integers(-1, 2, (16, 16))
+            frame = (128 + contrast * noise).astype(np.uint8)
+            image = (frame[None, None] / np.float32(255) - np.float32(0.25)) / np.float32(0.5)
+            found = library.run_frame(frame, "gray", room=1)
+            (logits,), taken = library.run_until([image.astype(np.float32)])
+            assert found.exit_taken == taken
+            assert found.labels.tolist() == [logits.argmax()]
+            assert found.scores[0] == pytest.approx(confidence(logits)[0], abs=1e-5)
+            left.add(taken)
+    assert len(left) > 1
 
 
 def test_a_deadline(network: Path, out: Path) -> None:

@@ -61,11 +61,14 @@ static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **insta
   return tvmkd_rt_open(&graph, options, instance);
 }
 static const tvmkd_library library = {
-  sizeof(tvmkd_library), TVMKD_API_VERSION, "parts", "here", "a test", "", inputs, outputs, 1, 1,
-  0, 0, 3, open_it, tvmkd_rt_run, tvmkd_rt_run_until, tvmkd_rt_last_error, tvmkd_rt_close,
-  thresholds, tvmkd_rt_run_exit};
+  .size = sizeof(tvmkd_library), .api_version = TVMKD_API_VERSION, .name = "parts",
+  .target = "here", .built_by = "a test", .digest = "", .inputs = inputs, .outputs = outputs,
+  .input_count = 1, .output_count = 1, .exit_count = 3, .open = open_it, .run = tvmkd_rt_run,
+  .run_until = tvmkd_rt_run_until, .last_error = tvmkd_rt_last_error, .close = tvmkd_rt_close,
+  .thresholds = thresholds, .run_exit = tvmkd_rt_run_exit};
 static const tvmkd_graph graph = {
-  &library, places, arguments, kernels, 0, 2, 2, 0, 1, features, parts};
+  .library = &library, .places = places, .arguments = arguments, .kernels = kernels,
+  .place_count = 2, .argument_count = 2, .threads = 1, .features = features, .parts = parts};
 __attribute__((visibility("default")))
 const tvmkd_library *tvmkd_library_v1(void) { return &library; }
 __attribute__((visibility("default")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -29,7 +29,13 @@ class _Everything(nn.Module):
         return (*branches, *features, last)
 
 
-def cut(network: EarlyExitNet, folder: Path, shape: Sequence[int], opset: int = 18) -> list[Path]:
+def cut(
+    network: EarlyExitNet,
+    folder: Path,
+    shape: Sequence[int],
+    opset: int = 18,
+    metadata: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Writes ``0.onnx``, ``1.onnx``, ...: each maps the previous piece's features to its logits.
 
     The input of piece 0 is the image. Each piece outputs ``(logits, features)``, the last only
@@ -40,6 +46,7 @@ def cut(network: EarlyExitNet, folder: Path, shape: Sequence[int], opset: int = 
         folder: folder for the files.
         shape: shape of one input, batch first.
         opset: opset of the ONNX files.
+        metadata: strings for the ``metadata_props`` of the first piece, which takes the images.
 
     Returns:
         the files, in the order in which they run.
@@ -64,6 +71,9 @@ def cut(network: EarlyExitNet, folder: Path, shape: Sequence[int], opset: int = 
             piece = onnx.load(str(place / name))
             if [value.name for value in piece.graph.input] != [takes]:
                 raise _leads_past(network, index)
+            if not index:
+                onnx.helper.set_model_props(piece, dict(metadata or {}))
+                onnx.save(piece, str(place / name))
         return [(place / name).rename(folder / name) for name in names]
 
 

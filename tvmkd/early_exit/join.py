@@ -46,6 +46,7 @@ def join(folder: Path, out: Path) -> Exits:
         if number > 1:
             features = f"piece{number - 1}/{features}"
         whole = _merged(whole, piece, features, path)
+    onnx.helper.set_model_props(whole, found[0].metadata)
     renamed = {f"piece{number}/{NAMES.format(number)}": number for number in range(1, len(paths))}
     _rename(whole, renamed)
     onnx.save(whole, str(out))
@@ -102,6 +103,7 @@ def _said(tensor: Tensor) -> str:
 def _with_logits(model: onnx.ModelProto, number: int) -> onnx.ModelProto:
     """The piece with the name of its exit for its first output."""
     _rename(model, {model.graph.output[0].name: number})
+    del model.metadata_props[:]  # those of several pieces would contradict each other
     return model
 
 

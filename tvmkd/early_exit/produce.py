@@ -73,12 +73,14 @@ def produce(
             f"[early_exit] times its pieces, and {target.name} does not run here: {reason}; "
             "calibrate on the board's own machine, or give target host"
         )
-    network = _restore(student)
+    saved = checkpoint.load(student)
+    network = _restored(saved)
     threads = threads or machine.physical_cores()
     final, whole, images = out / "exits", out / "whole", out / "images.npy"
     with draft_folder(final) as folder:
         with console.working("cutting the network at its exits") as step:
-            paths = cut(network, folder, splits.shape)
+            metadata = checkpoint.description(saved.meta)
+            paths = cut(network, folder, splits.shape, metadata=metadata)
             export(student, out / "whole.onnx", splits.shape)
             samples = _samples(network, splits)
         names = [path.stem for path in paths]
@@ -155,8 +157,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     return [*rows, times, ways]
 
 
-def _restore(student: Path) -> EarlyExitNet:
-    saved = checkpoint.load(student)
+def _restored(saved: checkpoint.Checkpoint) -> EarlyExitNet:
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     assert isinstance(network, EarlyExitNet)
     network.load_state_dict(saved.state)

@@ -96,7 +96,7 @@ class FrameResults:
         scores: float32 ``[n]``, 0 to 1.
         labels: int64 ``[n]``, from 0: of a detector one less than those of `tvmkd.detection`.
         total: as many results there are; more than n if there was no room.
-        exit_taken: number of the exit, from 0, if there was a deadline.
+        exit_taken: number of the exit, from 0.
         times: nanoseconds of ``prepare``, ``model``, ``decode`` and ``suppress``.
         outputs: of a network that is no detector and no classifier, in order; otherwise none.
     """

@@ -134,9 +134,11 @@ tvmkd_status tvmkd_rt_run_frame(tvmkd_instance *instance, const tvmkd_frame *fra
   const void *const *inputs = (const void *const *)instance->inputs;
   int32_t taken = 0;
   void *const *places = outputs ? outputs : own;
+  int64_t deadline = frame->deadline_ns ? frame->deadline_ns : INT64_MAX;
   tvmkd_status status =
-      frame->deadline_ns ? tvmkd_rt_run_until(instance, inputs, places, frame->deadline_ns, &taken)
-                         : tvmkd_rt_run(instance, inputs, places);
+      frame->deadline_ns || instance->graph->library->exit_count > 1
+          ? tvmkd_rt_run_until(instance, inputs, places, deadline, &taken)
+          : tvmkd_rt_run(instance, inputs, places);
   if (!results) return status;
   int64_t ran = now();
   results->count = results->total = 0;

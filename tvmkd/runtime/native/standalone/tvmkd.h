@@ -101,7 +101,7 @@ typedef struct {
   /* Written by run_frame: */
   int32_t count;       /* results in `found` */
   int32_t total;       /* results that there are; more than `count` if there was no room */
-  int32_t exit_taken;  /* with a deadline; otherwise 0 */
+  int32_t exit_taken;  /* as by run_until */
   int64_t prepare_ns;  /* resizing and normalising */
   int64_t model_ns;
   int64_t decode_ns;   /* from outputs to scores and candidates */
