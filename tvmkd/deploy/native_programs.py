@@ -33,7 +33,7 @@ _SHARED = (
 SOURCES = {
     RUN: (
         *_SHARED,
-        *("npy", "run_benchmark", "run_main", "run_model", "run_once", "run_options"),
+        *("npy", "run_benchmark", "run_frame", "run_main", "run_model", "run_once", "run_options"),
         *("run_report", "run_session", "statistics"),
     ),
     SERVER: (

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,30 @@ int argument_cpus(struct arguments* arguments, int32_t** cpus) {
     if (*end == 0) return count;
     at = end + 1;
   }
+}
+
+void argument_size(struct arguments* arguments, int32_t* width, int32_t* height) {
+  const char* text = argument_text(arguments);
+  char *middle, *end;
+  long wide = strtol(text, &middle, 10);
+  long high = *middle == 'x' ? strtol(middle + 1, &end, 10) : 0;
+  bool good = *text >= '0' && *text <= '9' && *middle == 'x' && middle[1] >= '0' && middle[1] <= '9';
+  if (!good || *end != 0 || wide < 1 || wide > 65535 || high < 1 || high > 65535) {
+    die(EXIT_USAGE, "%s %s: wants a size such as 1280x720", arguments->name, text);
+  }
+  *width = (int32_t)wide;
+  *height = (int32_t)high;
+}
+
+int argument_word(struct arguments* arguments, const char* const* words, int count) {
+  const char* text = argument_text(arguments);
+  char known[256] = "";
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(text, words[i]) == 0) return i;
+    size_t used = strlen(known);
+    snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", words[i]);
+  }
+  die(EXIT_USAGE, "%s %s: wants one of %s", arguments->name, text, known);
 }
 
 int argument_percentiles(struct arguments* arguments, double* out, int room) {

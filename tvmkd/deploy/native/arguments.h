@@ -28,6 +28,12 @@ double argument_number(struct arguments* arguments, double low, double high);
 /* "0,2-3" as a list of CPUs; returns their number. The list is freed by free. */
 int argument_cpus(struct arguments* arguments, int32_t** cpus);
 
+/* "1280x720": two whole numbers above 0. */
+void argument_size(struct arguments* arguments, int32_t* width, int32_t* height);
+
+/* The place of the value in a list of words. */
+int argument_word(struct arguments* arguments, const char* const* words, int count);
+
 /* "50,99,99.9": numbers from 0 to 100; returns how many. */
 int argument_percentiles(struct arguments* arguments, double* out, int room);
 

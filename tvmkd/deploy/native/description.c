@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "model_library.h"
 
 static void write_tensors(const tvmkd_tensor* tensors, int count, struct buffer* out) {
   buffer_text(out, "[");
@@ -18,6 +19,19 @@ static void write_tensors(const tvmkd_tensor* tensors, int count, struct buffer*
     buffer_print(out, "], \"bytes\": %" PRIu64 "}", tensors[i].bytes);
   }
   buffer_text(out, "]");
+}
+
+static void write_frames(const tvmkd_frames* frames, struct buffer* out) {
+  static const char* const tasks[] = {"tensors", "classify", "detect"}; /* tvmkd_task */
+  const char* task = frames->task >= 0 && frames->task <= TVMKD_DETECT ? tasks[frames->task] : "?";
+  buffer_print(out, ", \"frames\": {\"task\": \"%s\", \"largest\": [%" PRId32 ", %" PRId32
+                    "], \"size\": [%" PRId32 ", %" PRId32 "], \"classes\": [",
+               task, frames->max_width, frames->max_height, frames->width, frames->height);
+  for (int32_t i = 0; frames->classes != NULL && i < frames->class_count; ++i) {
+    if (i) buffer_text(out, ", ");
+    buffer_json_text(out, frames->classes[i]);
+  }
+  buffer_text(out, "]}");
 }
 
 void description_write(const tvmkd_library* library, struct buffer* out) {
@@ -36,6 +50,7 @@ void description_write(const tvmkd_library* library, struct buffer* out) {
   buffer_print(out, ", \"weight_bytes\": %" PRIu64 ", \"arena_bytes\": %" PRIu64
                     ", \"exits\": %" PRId32,
                library->weight_bytes, library->arena_bytes, library->exit_count);
+  if (library_frames(library) != NULL) write_frames(library->frames, out);
 }
 
 /* A copy of a string; NULL if it is none. */

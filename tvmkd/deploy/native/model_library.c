@@ -25,6 +25,11 @@ bool library_is_static(void) {
 #endif
 }
 
+const tvmkd_frames* library_frames(const tvmkd_library* library) {
+  bool has = library->size >= offsetof(tvmkd_library, run_frame) + sizeof library->run_frame;
+  return has && library->run_frame != NULL ? library->frames : NULL;
+}
+
 int library_exit_code(tvmkd_status status) {
   switch (status) {
     case TVMKD_OK: return 0;
@@ -56,6 +61,11 @@ static bool tensors_are_good(const tvmkd_tensor* tensors, int count) {
   return true;
 }
 
+static bool frames_are_good(const tvmkd_frames* frames) {
+  return frames->max_width > 0 && frames->max_height > 0 && frames->max_results >= 0 &&
+         frames->max_results <= (1 << 20) && frames->class_count >= 0;
+}
+
 static const tvmkd_library* checked(const tvmkd_library* library, char* why, size_t size) {
   if (library == NULL) {
     snprintf(why, size, "tvmkd_library_v1 returns nothing; build the library again");
@@ -71,6 +81,8 @@ static const tvmkd_library* checked(const tvmkd_library* library, char* why, siz
   } else if (!tensors_are_good(library->inputs, library->input_count) ||
              !tensors_are_good(library->outputs, library->output_count)) {
     snprintf(why, size, "describes an input or an output that cannot be; build the library again");
+  } else if (library_frames(library) != NULL && !frames_are_good(library->frames)) {
+    snprintf(why, size, "describes frames that cannot be; build the library again");
   } else {
     return library;
   }

@@ -13,6 +13,9 @@
  * Returns NULL on failure. The library stays open until the process ends. */
 const tvmkd_library* library_open(const char* path, char* why, size_t why_size);
 
+/* What the library does with frames; NULL if it takes none, or is older than frames. */
+const tvmkd_frames* library_frames(const tvmkd_library* library);
+
 /* Whether a model is linked into this program. */
 bool library_is_static(void);
 

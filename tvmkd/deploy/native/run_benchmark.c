@@ -8,6 +8,7 @@
 #include "model_library.h"
 #include "process_facts.h"
 #include "program.h"
+#include "run_frame.h"
 #include "run_model.h"
 
 struct worker {
@@ -16,12 +17,28 @@ struct worker {
   int number;
   tvmkd_instance* instance;
   struct tensors inputs, outputs;
+  struct frame_run frame; /* in place of them, with --frame */
   pthread_barrier_t *warm, *start;
   const int64_t* begin; /* when all start; set between the barriers */
 };
 
+/* As run, on a frame. */
+static void run_on_frame(struct worker* worker, bool counted) {
+  const struct benchmark* benchmark = worker->benchmark;
+  double deadline_ms = benchmark->options->deadline_ms;
+  int64_t deadline = deadline_ms > 0 ? now_ns() + (int64_t)(deadline_ms * 1e6) : 0;
+  bool in_time = frame_run_must(benchmark->library, worker->instance, &worker->frame, deadline);
+  if (!counted) return;
+  worker->lane->late += !in_time || (deadline > 0 && now_ns() > deadline);
+  if (in_time) ++worker->lane->exits[worker->frame.results.exit_taken];
+}
+
 /* One run; the exit is counted, and with a deadline a refusal is no failure. */
 static void run(struct worker* worker, bool counted) {
+  if (frames_wanted(worker->benchmark->options)) {
+    run_on_frame(worker, counted);
+    return;
+  }
   const tvmkd_library* library = worker->benchmark->library;
   const struct run_options* options = worker->benchmark->options;
   const void* const* inputs = (const void* const*)worker->inputs.data;
@@ -48,10 +65,15 @@ static void run(struct worker* worker, bool counted) {
   }
 }
 
-static void grow(struct lane* lane, size_t room) {
+static void grow(struct lane* lane, size_t room, bool frames) {
   int64_t* starts = realloc(lane->starts, room * sizeof(int64_t));
   int64_t* times = starts != NULL ? realloc(lane->times, room * sizeof(int64_t)) : NULL;
   if (times == NULL) die(EXIT_MISSING, "not enough memory for the times of %zu runs", room);
+  if (frames) {
+    int64_t* stages = realloc(lane->stages, room * STAGES * sizeof(int64_t));
+    if (stages == NULL) die(EXIT_MISSING, "not enough memory for the times of %zu runs", room);
+    lane->stages = stages;
+  }
   lane->starts = starts;
   lane->times = times;
   lane->room = room;
@@ -69,7 +91,8 @@ static void warm_up(struct worker* worker) {
 static void measure(struct worker* worker) {
   const struct run_options* options = worker->benchmark->options;
   struct lane* lane = worker->lane;
-  grow(lane, 1 << 16);
+  bool frames = frames_wanted(options);
+  grow(lane, 1 << 16, frames);
   int64_t begin = *worker->begin, next = begin;
   int64_t period = options->fps > 0 ? (int64_t)(1e9 / options->fps) : 0;
   int64_t duration = (int64_t)(options->duration_s * 1e9), end = begin;
@@ -84,10 +107,11 @@ static void measure(struct worker* worker) {
       sleep_until_ns(next);
       next += period;
     }
-    if (lane->count == lane->room) grow(lane, lane->room * 2);
+    if (lane->count == lane->room) grow(lane, lane->room * 2, frames);
     int64_t start = now_ns();
     run(worker, true);
     end = now_ns();
+    if (frames) frame_run_stages(&worker->frame, lane->stages + lane->count * STAGES);
     lane->starts[lane->count] = start - begin;
     lane->times[lane->count++] = end - start;
   }
@@ -109,6 +133,9 @@ static void prepare(struct benchmark* benchmark, struct worker* worker, int numb
   worker->number = number;
   worker->lane->exits = calloc((size_t)benchmark->library->exit_count, sizeof(int64_t));
   if (worker->lane->exits == NULL) die(EXIT_MISSING, "not enough memory");
+  if (frames_wanted(benchmark->options)) {
+    worker->frame = frame_run_new(benchmark->library, benchmark->options);
+  }
   worker->inputs = run_inputs(benchmark->library, benchmark->options);
   worker->outputs = tensors_new(benchmark->library->outputs, benchmark->library->output_count);
   int64_t start = now_ns();
@@ -152,6 +179,7 @@ struct benchmark benchmark_run(const tvmkd_library* library, const struct run_op
     library->close(workers[i].instance);
     tensors_free(&workers[i].inputs);
     tensors_free(&workers[i].outputs);
+    frame_run_free(&workers[i].frame);
   }
   pthread_barrier_destroy(&warm);
   pthread_barrier_destroy(&start);
@@ -164,6 +192,7 @@ void benchmark_free(struct benchmark* benchmark) {
   for (int i = 0; i < benchmark->options->instances; ++i) {
     free(benchmark->lanes[i].starts);
     free(benchmark->lanes[i].times);
+    free(benchmark->lanes[i].stages);
     free(benchmark->lanes[i].exits);
   }
   free(benchmark->lanes);

@@ -12,6 +12,7 @@
 struct lane {
   int64_t* starts; /* nanoseconds since the benchmark's start */
   int64_t* times;  /* nanoseconds of each run */
+  int64_t* stages; /* of a frame, STAGES of each run; NULL without frames */
   size_t count, room;
   int64_t warm_up_runs;
   int64_t missed;  /* frames that started late, with --fps */

@@ -10,6 +10,7 @@
 #include "model_library.h"
 #include "program.h"
 #include "run_benchmark.h"
+#include "run_frame.h"
 #include "run_model.h"
 #include "run_once.h"
 #include "run_options.h"
@@ -45,7 +46,9 @@ int main(int argc, char** argv) {
   switch (options.mode) {
     case RUN_DESCRIBE: describe(library, &options); break;
     case RUN_ONCE: code = run_once(library, &options); break;
-    case RUN_RAW: code = run_raw(library, &options); break;
+    case RUN_RAW:
+      code = frames_wanted(&options) ? run_raw_frames(library, &options) : run_raw(library, &options);
+      break;
     case RUN_SESSION: code = run_session(library, &options, load_ms); break;
     case RUN_BENCHMARK: {
       struct benchmark benchmark = benchmark_run(library, &options, load_ms);

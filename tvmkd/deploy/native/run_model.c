@@ -139,5 +139,10 @@ void run_describe(const tvmkd_library* library) {
   printf("  weights %.2f MB, arena %.2f MB of each instance, %" PRId32 " exit%s\n",
          (double)library->weight_bytes / 1e6, (double)library->arena_bytes / 1e6,
          library->exit_count, library->exit_count == 1 ? "" : "s");
+  const tvmkd_frames* frames = library_frames(library);
+  if (frames != NULL) {
+    printf("  frames of up to %" PRId32 " x %" PRId32 " pixels, %" PRId32 " classes\n",
+           frames->max_width, frames->max_height, frames->class_count);
+  }
   printf("  ONNX file's SHA-256 %s\n", library->digest);
 }

@@ -21,12 +21,18 @@ static const char help[] =
     "                        output's largest magnitude (default 0: equal)\n"
     "  --raw                 each frame on stdin (the bytes of all inputs, in order) gives the\n"
     "                        bytes of all outputs on stdout\n"
+    "                        with --frame each frame gives its results, a line of JSON\n"
     "  --serve-stdin         answer requests, one line of JSON each (used by tvmkd compare)\n"
     "\n"
     "  --input NAME=X.npy    an input, may be repeated; those not given are random\n"
     "  --inputs DIR          take each input from DIR/NAME.npy\n"
     "  --seed N              of random inputs (default 0)\n"
     "  --exit N              leave a model with early exits at this one, from 0\n"
+    "\n"
+    "  --frame WxH           run on frames of this size, not on tensors: for a library that was\n"
+    "                        built --with-preprocessing; timed stage by stage\n"
+    "  --order ORDER         of a pixel's bytes: rgb (default), bgr, rgbx, bgrx, gray\n"
+    "  --threshold T         least score of a result (default: the library's)\n"
     "\n"
     "  --threads N           threads of an instance, the calling one included\n"
     "  --cpus LIST           pin the threads to these CPUs, such as 0,2-3\n"
@@ -135,6 +141,22 @@ static bool take_timing_option(struct arguments* arguments, struct run_options* 
   return true;
 }
 
+/* Options of frames; false: it is none of them. */
+static bool take_frame_option(struct arguments* arguments, struct run_options* options) {
+  static const char* const orders[] = {"rgb", "bgr", "rgbx", "bgrx", "gray"}; /* tvmkd_order */
+  if (is(arguments, "--frame")) {
+    argument_size(arguments, &options->frame_width, &options->frame_height);
+  } else if (is(arguments, "--order")) {
+    options->frame_order = argument_word(arguments, orders, sizeof orders / sizeof *orders);
+  } else if (is(arguments, "--threshold")) {
+    options->threshold = argument_number(arguments, 0, 1);
+    if (options->threshold == 0) options->threshold = -1; /* 0 is the library's */
+  } else {
+    return false;
+  }
+  return true;
+}
+
 static void check(struct run_options* options) {
   if (options->library == NULL && !library_is_static()) {
     die(EXIT_USAGE, "give the library: tvmkd-run LIB.so; see --help");
@@ -155,6 +177,15 @@ static void check(struct run_options* options) {
   }
   if (options->exit >= 0 && options->mode == RUN_SESSION) {
     die(EXIT_USAGE, "--exit does not go with --serve-stdin");
+  }
+  if (options->exit >= 0 && options->frame_width > 0) {
+    die(EXIT_USAGE, "--exit does not go with --frame");
+  }
+  if (options->frame_width > 0 && options->mode != RUN_BENCHMARK && options->mode != RUN_RAW) {
+    die(EXIT_USAGE, "--frame is for timing and for --raw");
+  }
+  if (options->frame_width == 0 && (options->frame_order != 0 || options->threshold != 0)) {
+    die(EXIT_USAGE, "--order and --threshold go with --frame");
   }
 }
 
@@ -183,7 +214,8 @@ struct run_options run_options_of(int argc, char** argv) {
       puts("tvmkd-run " TVMKD_VERSION);
       exit(0);
     } else if (!take_data_option(&arguments, &options) &&
-               !take_timing_option(&arguments, &options)) {
+               !take_timing_option(&arguments, &options) &&
+               !take_frame_option(&arguments, &options)) {
       die(EXIT_USAGE, "%s: there is no such option; see --help", arguments.name);
     }
   }

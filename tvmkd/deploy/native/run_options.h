@@ -30,6 +30,9 @@ struct run_options {
   int percentile_count;
   int64_t average_runs; /* 0: no averages are printed */
   const char* export_times;
+  int32_t frame_width, frame_height; /* 0: tensors, not frames */
+  int32_t frame_order;               /* tvmkd_order */
+  double threshold;                  /* of a frame's results; 0: the library's */
 };
 
 /* Parses the command line; ends the program for --help, --version and what is wrong. */

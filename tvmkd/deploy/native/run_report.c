@@ -11,6 +11,7 @@
 #include "description.h"
 #include "program.h"
 #include "run_benchmark.h"
+#include "run_frame.h"
 #include "run_model.h"
 #include "statistics.h"
 
@@ -79,7 +80,55 @@ static void print_exits(const struct benchmark* benchmark, struct buffer* out) {
   }
 }
 
-static void report_json(const struct benchmark* benchmark, const struct totals* totals) {
+/* Sorts the times of one stage over all runs into `totals->times`; what they come to. */
+static struct statistics stage_of(const struct benchmark* benchmark, struct totals* totals,
+                                  int stage) {
+  size_t at = 0;
+  for (int i = 0; i < benchmark->options->instances; ++i) {
+    const struct lane* lane = &benchmark->lanes[i];
+    for (size_t run = 0; run < lane->count; ++run) {
+      totals->times[at++] = lane->stages[run * STAGES + (size_t)stage];
+    }
+  }
+  return statistics_of(totals->times, totals->runs);
+}
+
+/* The last part of both reports, since it needs the room of the times. */
+static void stages_json(const struct benchmark* benchmark, struct totals* totals,
+                        struct buffer* out) {
+  const struct run_options* options = benchmark->options;
+  buffer_print(out, ", \"frame\": [%" PRId32 ", %" PRId32 "], \"stages_ms\": {",
+               options->frame_width, options->frame_height);
+  for (int stage = 0; stage < STAGES; ++stage) {
+    struct statistics ns = stage_of(benchmark, totals, stage);
+    buffer_print(out, "%s\"%s\": {\"median\": %.6f, \"max\": %.6f, \"percentiles\": {",
+                 stage ? ", " : "", stage_names[stage], ns.median / 1e6, ns.max / 1e6);
+    for (int i = 0; i < options->percentile_count; ++i) {
+      buffer_print(out, "%s\"%g\": %.6f", i ? ", " : "", options->percentiles[i],
+                   percentile_of(totals->times, totals->runs, options->percentiles[i]) / 1e6);
+    }
+    buffer_text(out, "}}");
+  }
+  buffer_text(out, "}");
+}
+
+static void stages_text(const struct benchmark* benchmark, struct totals* totals) {
+  const struct run_options* options = benchmark->options;
+  printf("Stages of a frame of %" PRId32 " x %" PRId32 ":\n", options->frame_width,
+         options->frame_height);
+  for (int stage = 0; stage < STAGES; ++stage) {
+    struct statistics ns = stage_of(benchmark, totals, stage);
+    printf("  %-8s median = %.6g ms, max = %.6g ms", stage_names[stage], ns.median / 1e6,
+           ns.max / 1e6);
+    for (int i = 0; i < options->percentile_count; ++i) {
+      printf(", percentile(%g%%) = %.6g ms", options->percentiles[i],
+             percentile_of(totals->times, totals->runs, options->percentiles[i]) / 1e6);
+    }
+    printf("\n");
+  }
+}
+
+static void report_json(const struct benchmark* benchmark, struct totals* totals) {
   const struct run_options* options = benchmark->options;
   struct buffer out = {0};
   buffer_text(&out, "{\"schema\": 1, ");
@@ -115,7 +164,9 @@ static void report_json(const struct benchmark* benchmark, const struct totals* 
     buffer_print(&out, "%s\"%g\": %.6f", i ? ", " : "", options->percentiles[i],
                  percentile_of(totals->times, totals->runs, options->percentiles[i]) / 1e6);
   }
-  buffer_text(&out, "}}}\n");
+  buffer_text(&out, "}}");
+  if (frames_wanted(options)) stages_json(benchmark, totals, &out);
+  buffer_text(&out, "}\n");
   if (out.failed) die(EXIT_MISSING, "not enough memory");
   fwrite(out.data, 1, out.size, stdout);
   free(out.data);
@@ -133,7 +184,7 @@ static void print_averages(const struct benchmark* benchmark) {
   }
 }
 
-static void report_text(const struct benchmark* benchmark, const struct totals* totals) {
+static void report_text(const struct benchmark* benchmark, struct totals* totals) {
   const struct run_options* options = benchmark->options;
   run_describe(benchmark->library);
   print_averages(benchmark);
@@ -165,6 +216,7 @@ static void report_text(const struct benchmark* benchmark, const struct totals* 
     printf("Exits taken: %s\n", exits.failed ? "?" : exits.data);
     free(exits.data);
   }
+  if (frames_wanted(options)) stages_text(benchmark, totals);
 }
 
 void benchmark_report(struct benchmark* benchmark) {

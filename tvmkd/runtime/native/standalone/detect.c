@@ -51,12 +51,9 @@ static const char *softmax_row(const tvmkd_frame_plan *plan, tvmkd_frame_work *w
   }
   double sum = 0;
   for (int32_t column = 0; column < plan->columns; column++)
-    sum += exp((double)(row[column] - largest));
-  /* Below this no score is above the threshold, and needs no exponential. */
-  float least = rounded(largest + log(sum * threshold) - plan->slack);
+    sum += work->powers[column] = exp((double)(row[column] - largest));
   for (int32_t column = 1; column < plan->columns; column++) {
-    if (row[column] < least) continue;
-    float score = rounded(exp((double)(row[column] - largest)) / sum);
+    float score = rounded(work->powers[column] / sum);
     uint32_t label = (uint32_t)column - 1, anchors = (uint32_t)plan->anchor_count;
     tvmkd_candidate one = {score, label * anchors + anchor};
     if (score > threshold)
