@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fake_driver
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from tvmkd import targets
-from tvmkd.base import toolchain
 from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.boards import bundle, emulate, examine
 from tvmkd.boards.connect import boards
@@ -79,11 +78,7 @@ def network(path: Path) -> Path:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fake driver, for the board's architecture."""
     folder = tmp_path_factory.mktemp("driver")
-    command = [*toolchain.zig(), "cc", "-target", "aarch64-linux-gnu.2.27", "-shared", "-fPIC"]
-    command += ["-Wall", "-Wextra", "-Werror", "-o", os.fspath(folder / "libcuda.so.1")]
-    source = Path(__file__).with_name("fake_cuda.c")
-    subprocess.run([*command, os.fspath(source)], check=True)
-    return folder
+    return fake_driver.built(folder, "aarch64-linux-gnu.2.27")
 
 
 def serve(env: dict[str, str]) -> Iterator[dict[str, Any]]:

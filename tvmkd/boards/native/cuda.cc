@@ -340,6 +340,7 @@ class CudaModule final : public ffi::ModuleObj {
       Result code = driver().cuModuleLoadDataEx(&module, code_.c_str(), 2, options, values);
       if (code != 0) {
         module = nullptr;
+        log[std::strcspn(log, "\r\n")] = '\0'; /* an error has one line, the host reads the last */
         TVM_FFI_THROW(RuntimeError) << "cuModuleLoadDataEx: " << driver().error(code) << " " << log;
       }
     }
