@@ -218,7 +218,7 @@ def check_machine(manifest: Manifest, folder: Path) -> None:
         InputError: the architecture is another one, or required CPU features are missing.
     """
     target = Target.from_dict(manifest.target, where=f"{folder / MANIFEST}: target")
-    reason = target.runs_here()
+    reason = target.runs_here(manifest.runtime)
     if reason is not None:
         raise InputError(
             f"{folder}: cannot run here: {reason}; build it for a target that fits "

@@ -11,6 +11,7 @@ from typing import Any
 from tvmkd.base import machine, resources, wide_registers
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import read_text
+from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.text import listing, suggest
 
 if sys.version_info >= (3, 11):
@@ -139,13 +140,21 @@ class Target:
             raise InputError(f"{line}; allow_slow has it done all the same")
         return line
 
-    def runs_here(self) -> str | None:
-        """None if code for this target runs on this machine, otherwise the reason why not."""
-        if self.device != "cpu":
+    def runs_here(self, runtime: str = TVM) -> str | None:
+        """None if code for this target runs on this machine, otherwise the reason why not.
+
+        Args:
+            runtime: one of `tvmkd.base.runtimes.RUNTIMES`. A standalone library for a GPU opens the
+                GPU's driver itself, and tells when there is none; its other code runs on any CPU of
+                the architecture.
+        """
+        if self.device != "cpu" and runtime != STANDALONE:
             return f"its kernels run on {self.device}, and here only on a board's server"
         here = machine.architecture()
         if here != self.architecture:
             return f"it is built for {self.architecture} and this machine is {here}"
+        if self.device != "cpu":
+            return None
         attributes = (self.host or self.tvm).get("mattr", ())
         needed = machine.required_features(self.mcpu, attributes)
         missing = needed - machine.cpu_features()

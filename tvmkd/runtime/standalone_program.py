@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.base.errors import TvmkdError
+from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.runtime.program import LoadError, Spec
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ NATIVE = Path(__file__).parent / "native" / "standalone"
 
 ENTRY = "tvmkd_library_v1"
 API_VERSION = 1
+NO_DEVICE = 6
+"""``TVMKD_NO_DEVICE``: the library is for a GPU, and none can be used here."""
+
 ALIGNMENT = 64
 """Bytes; buffers that begin at a multiple are not copied."""
 LATE = 5
@@ -141,8 +144,12 @@ class StandaloneProgram:
         asked = os.environ.get("TVM_NUM_THREADS", "") if threads is None else str(threads)
         options = Options(ctypes.sizeof(Options), int(asked) if asked.isdigit() else 0)
         instance = ctypes.c_void_p()
-        if library.open(ctypes.byref(options), ctypes.byref(instance)):
-            raise LoadError(library.last_error(None).decode(), "the C runtime")
+        status = library.open(ctypes.byref(options), ctypes.byref(instance))
+        if status:
+            reason = library.last_error(None).decode(errors="replace")
+            if status == NO_DEVICE:
+                raise MissingError(f"{library.name.decode()}: {reason}")
+            raise LoadError(reason, "the C runtime")
         self._instance, self._run = instance.value, library.run
         weakref.finalize(self, library.close, instance.value)
         self.exits = int(library.exit_count)

@@ -111,9 +111,10 @@ def tune(
 def shipped_records(target: Target, stack: str = stack_registry.DEFAULT) -> Path | None:
     """The folder of records that ships with tvmkd for ``target``, if there is one.
 
-    A target without records of its own uses those of its CPU's name, or of the level below.
+    A CPU target without records of its own uses those of its CPU's name, or of the level below.
     """
-    for name in (target.name, target.mcpu, machine.LEVEL_BELOW.get(target.mcpu)):
+    others = (target.mcpu, machine.LEVEL_BELOW.get(target.mcpu)) if target.device == "cpu" else ()
+    for name in (target.name, *others):
         folder = resources.folder("schedules") / stack / (name or target.name)
         if holds_records(folder):
             return folder
@@ -175,7 +176,7 @@ def build(
     from tvmkd.tuning.session import check_made_for
 
     if runtime == STANDALONE:
-        possible.check(target, stack, byoc)
+        possible.check(target, stack, byoc, exits, frames)
     elif frames is not None:
         raise UsageError(f"pre-processing is for --runtime {STANDALONE}")
     artifact.check_destination(out)

@@ -18,6 +18,8 @@ from onnx import TensorProto, helper
 import tvmkd
 from tvmkd import targets
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.exits import Exits
+from tvmkd.base.frame_description import FrameOptions
 from tvmkd.base.toolchain import zig
 from tvmkd.boards import emulate, symbols
 from tvmkd.stacks.standalone import possible
@@ -236,6 +238,16 @@ def test_what_onnxruntime_would_run_is_refused(tmp_path: Path) -> None:
     [
         ("host", {"stack": "relay"}, "it is for --stack relax"),
         ("host", {"byoc": "onnxruntime"}, "--byoc onnxruntime needs TVM's runtime"),
+        (
+            "jetson-nano-gpu",
+            {"exits": Exits((0.5,))},
+            "early exits are for CPU targets, and jetson-nano-gpu runs on cuda",
+        ),
+        (
+            "jetson-nano-gpu",
+            {"frames": FrameOptions()},
+            "pre-processing is for CPU targets, and jetson-nano-gpu runs on cuda",
+        ),
     ],
 )
 def test_what_needs_tvm(target: str, changes: dict[str, object], reason: str) -> None:

@@ -34,7 +34,8 @@ int library_exit_code(tvmkd_status status) {
   switch (status) {
     case TVMKD_OK: return 0;
     case TVMKD_BAD_ARGUMENT: return EXIT_USAGE;
-    case TVMKD_NO_MEMORY: return EXIT_MISSING;
+    case TVMKD_NO_MEMORY:
+    case TVMKD_NO_DEVICE: return EXIT_MISSING;
     case TVMKD_WRONG_CPU: return EXIT_INPUT;
     default: return EXIT_FAULT;
   }

@@ -84,16 +84,21 @@ class RelaxBuilder:
                 return self._linked(early, path)
             with self._compiling(chosen, defaults) as started:
                 return self._linked(started, path)
+        whole = self._whole(chosen, defaults)
+        vector_math.install()
+        lookup.install()
+        with self._target:
+            made = tvm.compile(whole, self._target)
+        made.export_library(str(path), fcompile=self._linker)
+        return path
+
+    def _whole(self, chosen: Mapping[str, StoredRecord], defaults: bool) -> tvm.IRModule:
+        """The module with every kernel scheduled."""
         found = {key: self._scheduled(key, chosen, defaults) for key in self.tasks}
         whole = put_back(self._fused, {key: mod for key, mod in found.items() if mod is not None})
         if self._target.kind.name == "cuda":
             whole = relax_cuda.with_default_schedules(whole, self._target)
-        vector_math.install()
-        lookup.install()
-        with self._target:
-            made = tvm.compile(keep_nan(whole), self._target)
-        made.export_library(str(path), fcompile=self._linker)
-        return path
+        return keep_nan(whole)
 
     @contextlib.contextmanager
     def ahead(self, chosen: Mapping[str, StoredRecord], *, defaults: bool) -> Iterator[None]:

@@ -22,8 +22,9 @@ from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
-from tvmkd.stacks.relax import standalone
+from tvmkd.stacks.relax.cuda_standalone import CudaStandaloneBuilder
 from tvmkd.stacks.relax.outside import ENGINE, merged
+from tvmkd.stacks.relax.standalone import StandaloneBuilder
 from tvmkd.stacks.relax.tasks import tasks_of
 from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.standalone.exits import output_of
@@ -208,9 +209,8 @@ class RelaxStack:
                         request.frames,
                         os.fspath(model.info.path),
                     )
-                return standalone.StandaloneBuilder(
-                    found, tasks, goal, place, Cpu.of(rest), exits, frames
-                )
+                kind = CudaStandaloneBuilder if place.cuda else StandaloneBuilder
+                return kind(found, tasks, goal, place, Cpu.of(rest), exits, frames)
             return relax_build.RelaxBuilder(found, tasks, goal, tools, report, Cpu.of(rest))
 
         builder = builder_of(model, tasks, report, request.exits)

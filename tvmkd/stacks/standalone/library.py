@@ -42,6 +42,10 @@ _FAST = ("-O3", "-ffp-contract=off")
 class Package:
     """What is built for one model, in a folder.
 
+    Attributes:
+        runtime: the parts of the runtime that are linked in.
+        libraries: the C library's parts that the linker is told of.
+
     Args:
         graph: with the symbols that the object files define.
         about: the model.
@@ -52,6 +56,9 @@ class Package:
     Raises:
         InputError: a kernel calls something that the runtime does not have.
     """
+
+    runtime: tuple[str, ...] = RUNTIME
+    libraries: tuple[str, ...] = ("-lm", "-lpthread")
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class Package:
         command = [*self._zig, "-shared", "-s", f"-Wl,--version-script={exported}"]
         command += ["-Wl,-z,defs", "-Wl,--gc-sections", f"-Wl,-soname,lib{self._name}.so"]
         command += [os.fspath(each) for each in (*self._objects, self._entry(), *self._kernels)]
-        self._run([*command, "-lm", "-lpthread", "-o", os.fspath(path)], "linking")
+        self._run([*command, *self.libraries, "-o", os.fspath(path)], "linking")
         symbols.check([path], self._toolchain.glibc)
         return path
 
@@ -104,8 +111,12 @@ class Package:
 
     def _model(self) -> Path:
         text = self._folder / f"{self._name}.c"
-        text.write_text(source.write(self._graph, self._about, sorts=self._sorts))
+        text.write_text(self._source())
         return self._compiled(text)
+
+    def _source(self) -> str:
+        """The C file of the model."""
+        return source.write(self._graph, self._about, sorts=self._sorts)
 
     def _entry(self) -> Path:
         text = self._folder / f"{self._name}_entry.c"
@@ -128,7 +139,7 @@ class Package:
             digest.update(path.read_bytes())
         cache = BlobCache(resources.cache("standalone"))
         found = []
-        for name in (*RUNTIME, *(frames.SOURCES if self._about.frames else ())):
+        for name in (*self.runtime, *(frames.SOURCES if self._about.frames else ())):
             path = self._folder / f"tvmkd_{name}.o"
             key = f"{digest.hexdigest()[:32]}-{name}"
             data = cache.get(key)

@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.frame_description import Frames
 from tvmkd.stacks.standalone import frames
+from tvmkd.stacks.standalone.c_text import Shapes, described, quoted, row, rows
 from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
 
 _SORTS = """
@@ -111,7 +110,7 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
     arena, arena_bytes = plan(graph.calls)
     lying, _ = offsets(array.nbytes for array in graph.constants)
     numbers = {tensor: number for number, tensor in enumerate(tensors)}
-    shapes = _Shapes()
+    shapes = Shapes()
     places = []
     for tensor in tensors:
         storage = tensor.storage
@@ -126,8 +125,8 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
         )
     arguments = [numbers[tensor] for call in graph.calls for tensor in call.arguments]
     weights = sum(array.nbytes for array in graph.constants)
-    described = {
-        kind: [_described(spec, shapes) for spec in specs]
+    tensors_of = {
+        kind: [described(spec, shapes) for spec in specs]
         for kind, specs in (("inputs", about.inputs), ("outputs", about.outputs))
     }
     parts = _parts(graph)
@@ -135,7 +134,7 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
     if about.frames is not None:
         has_anchors = about.frames.detector is not None
         anchors = f"{constants(about.name)} + {lying[-1]}" if has_anchors else "0"
-        tables = frames.write(about.frames, anchors, _quoted)
+        tables = frames.write(about.frames, anchors, quoted)
     return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
 #include "runtime.h"
 {_SORTS if sorts else ""}
@@ -143,18 +142,18 @@ extern const unsigned char {constants(about.name)}[] __attribute__((visibility("
 {_declarations(graph)}
 {shapes.text()}
 static const tvmkd_place places[] = {{
-  {_rows(places)}
+  {rows(places)}
 }};
-static const uint16_t arguments[] = {{{_row(arguments)}}};
+static const uint16_t arguments[] = {{{row(arguments)}}};
 static const char *const kernels[] = {{
-  {_rows([_quoted(call.kernel) for call in graph.calls] or ["0"])}
+  {rows([quoted(call.kernel) for call in graph.calls] or ["0"])}
 }};
 static const uint32_t features[] = {{{", ".join([*_needs(about), "0"])}}};
 static const tvmkd_tensor inputs[] = {{
-  {_rows(described["inputs"] or ["{0}"])}
+  {rows(tensors_of["inputs"] or ["{0}"])}
 }};
 static const tvmkd_tensor outputs[] = {{
-  {_rows(described["outputs"])}
+  {rows(tensors_of["outputs"])}
 }};
 {_thresholds(about)}{tables}{"".join(parts)}
 static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
@@ -167,10 +166,10 @@ static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **insta
 static const tvmkd_library library = {{
   .size = sizeof(tvmkd_library),
   .api_version = TVMKD_API_VERSION,
-  .name = {_quoted(about.name)},
-  .target = {_quoted(about.target)},
-  .built_by = {_quoted(about.built_by)},
-  .digest = {_quoted(about.digest)},
+  .name = {quoted(about.name)},
+  .target = {quoted(about.target)},
+  .built_by = {quoted(about.built_by)},
+  .digest = {quoted(about.digest)},
   .inputs = inputs,
   .outputs = outputs,
   .input_count = {len(about.inputs)},
@@ -268,50 +267,9 @@ def _needs(about: About) -> list[str]:
     return needs
 
 
-class _Shapes:
-    """Lists of sizes, each written once."""
-
-    def __init__(self) -> None:
-        self._starts: dict[tuple[int, ...], int] = {}
-        self._all: list[int] = []
-
-    def add(self, sizes: tuple[int, ...]) -> str:
-        if sizes not in self._starts:
-            self._starts[sizes] = len(self._all)
-            self._all += sizes or (1,)
-        return f"sizes + {self._starts[sizes]}"
-
-    def text(self) -> str:
-        return f"static const int64_t sizes[] = {{{_row(self._all or [1])}}};"
-
-
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     steps, step = [], 1
     for size in reversed(shape):
         steps.append(step)
         step *= size
     return tuple(reversed(steps))
-
-
-def _described(spec: Mapping[str, Any], shapes: _Shapes) -> str:
-    shape = tuple(int(size) for size in spec["shape"])
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(spec["dtype"]).itemsize
-    start = shapes.add(shape)
-    return f"{{{_quoted(spec['name'])}, {_quoted(spec['dtype'])}, {start}, {len(shape)}, {size}}}"
-
-
-def _quoted(text: str) -> str:
-    """A C string; bytes that are not plain ASCII as octal, which cannot run into what follows."""
-    return '"' + "".join(_character(byte) for byte in text.encode()) + '"'
-
-
-def _character(byte: int) -> str:
-    return chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
-
-
-def _row(values: Iterable[int]) -> str:
-    return ", ".join(map(str, values)) or "0"
-
-
-def _rows(values: Sequence[str]) -> str:
-    return ",\n  ".join(values)

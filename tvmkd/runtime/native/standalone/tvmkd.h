@@ -1,6 +1,7 @@
 /* The C interface of a model that tvmkd compiled into one library (tvmkd build --runtime standalone).
  *
- * The library needs nothing but the C library. It is used through its description:
+ * The library needs nothing but the C library; one for a GPU opens the GPU's driver itself. It is
+ * used through its description:
  *
  *     const tvmkd_library *model = tvmkd_library_v1();      or dlsym(handle, "tvmkd_library_v1")
  *     tvmkd_instance *instance;
@@ -28,7 +29,8 @@ typedef enum {
   TVMKD_NO_MEMORY = 2,
   TVMKD_WRONG_CPU = 3, /* this CPU lacks instructions that the library was built with */
   TVMKD_FAILED = 4,    /* a kernel or the system refused; see last_error */
-  TVMKD_LATE = 5       /* not even the first exit is expected to be done at the deadline */
+  TVMKD_LATE = 5,      /* not even the first exit is expected to be done at the deadline */
+  TVMKD_NO_DEVICE = 6  /* no GPU here, or no driver, that can run this library for GPUs */
 } tvmkd_status;
 
 /* An input or an output. */

@@ -1,0 +1,153 @@
+/* Runs an instance on the GPU: copies the inputs to the device, starts the kernels in order, waits,
+ * and copies the outputs back. Nothing is allocated here. */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include "cuda.h"
+
+enum { NOT_READY = 600 }; /* CUresult */
+
+static int64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance) {
+  const tvmkd_cuda_graph *graph = instance->graph;
+  const cuda_driver *driver = instance->driver;
+  for (uint32_t each = 0; each < graph->launch_count; each++) {
+    const tvmkd_cuda_launch *launch = &graph->launches[each];
+    const cuda_address *given = instance->addresses + launch->first;
+    if (launch->kernel == COPY) {
+      TRY(cuMemcpyDtoDAsync_v2, given[1], given[0], launch->bytes, instance->stream);
+      continue;
+    }
+    const uint32_t *grid = launch->grid, *block = launch->block;
+    int code = driver->cuLaunchKernel(graph->functions[launch->kernel], grid[0], grid[1], grid[2],
+                                      block[0], block[1], block[2], (unsigned)launch->bytes,
+                                      instance->stream, instance->params + launch->first, NULL);
+    if (code) {
+      tvmkd_cuda_say(instance->error, "kernel %s: cuLaunchKernel: %s, grid %u %u %u, block %u %u %u",
+                     graph->kernels[launch->kernel], tvmkd_cuda_name(driver, code), grid[0], grid[1],
+                     grid[2], block[0], block[1], block[2]);
+      return TVMKD_FAILED;
+    }
+  }
+  return TVMKD_OK;
+}
+
+static void pin(cuda_instance *instance) {
+  if (instance->cpu < 0 || (instance->pinned && pthread_equal(instance->pinned, pthread_self())))
+    return;
+  instance->pinned = pthread_self();
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(instance->cpu, &only);
+  sched_setaffinity(0, sizeof only, &only); /* refused: the thread runs where it may */
+}
+
+/* Waits with queries for a while, then asleep. */
+static tvmkd_status wait_for_kernels(cuda_instance *instance) {
+  TRY(cuEventRecord, instance->event, instance->stream);
+  if (instance->spin_ns) {
+    int64_t end = now() + instance->spin_ns;
+    int code;
+    do code = instance->driver->cuEventQuery(instance->event);
+    while (code == NOT_READY && now() < end);
+    if (!code) return TVMKD_OK;
+    if (code != NOT_READY)
+      return tvmkd_cuda_fail(instance->driver, instance->error, "a kernel failed: cuEventQuery",
+                             code);
+  }
+  int code = instance->driver->cuEventSynchronize(instance->event);
+  if (!code) return TVMKD_OK;
+  return tvmkd_cuda_fail(instance->driver, instance->error, "a kernel failed: cuEventSynchronize",
+                         code);
+}
+
+static tvmkd_status go(cuda_instance *instance, const void *const *inputs, void *const *outputs) {
+  const tvmkd_cuda_graph *graph = instance->graph;
+  const tvmkd_library *library = graph->library;
+  int direct = instance->mode == MANAGED;
+  for (int32_t each = 0; each < library->input_count; each++) {
+    cuda_address there = instance->io + graph->inputs[each];
+    size_t bytes = library->inputs[each].bytes;
+    if (direct) memcpy((void *)(uintptr_t)there, inputs[each], bytes);
+    else if (bytes) TRY(cuMemcpyHtoDAsync_v2, there, inputs[each], bytes, instance->stream);
+  }
+  if (instance->exec) {
+    TRY(cuGraphLaunch, instance->exec, instance->stream);
+  } else {
+    tvmkd_status status = tvmkd_cuda_launch_all(instance);
+    if (status) return status;
+  }
+  tvmkd_status status = wait_for_kernels(instance);
+  if (status) return status;
+  for (int32_t each = 0; each < library->output_count; each++) {
+    cuda_address there = instance->io + graph->outputs[each];
+    size_t bytes = library->outputs[each].bytes;
+    if (direct) memcpy(outputs[each], (void *)(uintptr_t)there, bytes);
+    else if (bytes) TRY(cuMemcpyDtoHAsync_v2, outputs[each], there, bytes, instance->stream);
+  }
+  if (!direct) TRY(cuStreamSynchronize, instance->stream);
+  return TVMKD_OK;
+}
+
+static tvmkd_status check(cuda_instance *instance, const void *const *inputs,
+                          void *const *outputs) {
+  const tvmkd_library *library = instance->graph->library;
+  const char *what = !inputs && library->input_count ? "inputs" : !outputs ? "outputs" : NULL;
+  for (int32_t each = 0; !what && each < library->input_count; each++)
+    if (!inputs[each]) what = library->inputs[each].name;
+  for (int32_t each = 0; !what && each < library->output_count; each++)
+    if (!outputs[each]) what = library->outputs[each].name;
+  if (!what) return TVMKD_OK;
+  tvmkd_cuda_say(instance->error, "run: %s is NULL", what);
+  return TVMKD_BAD_ARGUMENT;
+}
+
+tvmkd_status tvmkd_cuda_run(tvmkd_instance *opened, const void *const *inputs,
+                            void *const *outputs) {
+  cuda_instance *instance = (cuda_instance *)opened;
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  tvmkd_status status = check(instance, inputs, outputs);
+  if (status) return status;
+  pin(instance);
+  void *left;
+  TRY(cuCtxPushCurrent_v2, instance->graph->shared->context);
+  status = go(instance, inputs, outputs);
+  /* What is still under way may read or write the caller's buffers. */
+  if (status) instance->driver->cuStreamSynchronize(instance->stream);
+  instance->driver->cuCtxPopCurrent_v2(&left);
+  return status;
+}
+
+tvmkd_status tvmkd_cuda_run_until(tvmkd_instance *opened, const void *const *inputs,
+                                  void *const *outputs, int64_t deadline_ns, int32_t *exit_taken) {
+  cuda_instance *instance = (cuda_instance *)opened;
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  int64_t begin = now();
+  /* A deadline may be any number: differences from it must not overflow. */
+  int64_t left = (deadline_ns < 0 ? 0 : deadline_ns) - begin;
+  if (!tvmkd_rt_fits(&instance->part, left)) {
+    tvmkd_cuda_say(instance->error, "run_until: the first exit would be late");
+    return TVMKD_LATE;
+  }
+  tvmkd_status status = tvmkd_cuda_run(opened, inputs, outputs);
+  if (status) return status;
+  tvmkd_rt_took(&instance->part, now() - begin, left);
+  if (exit_taken) *exit_taken = 0;
+  return TVMKD_OK;
+}
+
+tvmkd_status tvmkd_cuda_run_exit(tvmkd_instance *opened, const void *const *inputs,
+                                 void *const *outputs, int32_t exit) {
+  cuda_instance *instance = (cuda_instance *)opened;
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (!exit) return tvmkd_cuda_run(opened, inputs, outputs);
+  tvmkd_cuda_say(instance->error, "run_exit: there is no such exit");
+  return TVMKD_BAD_ARGUMENT;
+}
