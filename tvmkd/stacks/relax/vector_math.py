@@ -297,6 +297,7 @@ def _of_llvm(call: Any) -> Any:
         power = tirx.call_llvm_pure_intrin(call.ty, "llvm.exp", x * tirx.const(-1.0, str(call.ty)))
         return one / (one + power)
     if name == "erf":  # LLVM has none
+        name = "erff" if str(call.ty).startswith("float32") else name
         return tirx.call_pure_extern(call.ty, name, x)
     return tirx.call_llvm_pure_intrin(call.ty, f"llvm.{name}", x)
 
@@ -310,8 +311,8 @@ def _lower(call: Any) -> Any:
         inside = tirx.Cast(wide, call.args[0])
         return tirx.Cast(str(call.ty), _lower(ir.Call(call.op, [inside], ret_ty=wide)))
     # TVM analyses nested Lets: of two functions for seconds, and of three it finds the bounds of
-    # variables in conflict. Round another one, LLVM calls the C library; it has no erf.
-    if call.op.name not in ("tirx.erf", WHOLE_GELU, EXP_NEGATIVE) and _has_function(call.args[0]):
+    # variables in conflict. Round another one, the C library is called.
+    if call.op.name not in (WHOLE_GELU, EXP_NEGATIVE) and _has_function(call.args[0]):
         return _of_llvm(call)
     on = _Lanes(int(lanes or 1))
     return on.closed(RULES[call.op.name](on, on.let(call.args[0])))
