@@ -30,9 +30,10 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return manifests
 
 
-def _manifest(stack: str = "relax", device: str = "cpu", **byoc: Any) -> Any:
+def _manifest(stack: str = "relax", device: str = "cpu", runtime: str = "tvm", **byoc: Any) -> Any:
     coverage = {"byoc": byoc} if byoc else {}
-    return SimpleNamespace(stack=stack, coverage=coverage, target={"device": device})
+    target = {"device": device}
+    return SimpleNamespace(stack=stack, coverage=coverage, target=target, runtime=runtime)
 
 
 def _names(specs: list[EngineSpec]) -> list[str]:
@@ -183,6 +184,34 @@ def test_tensorrt_on_a_board_is_timed_as_tvm_s_kernels_are(
         [*specs, _spec("tensorrt")], Board(TRACKER, "user@nano"), named=False
     )
     assert tensorrt.options["clock"] == clock
+
+
+def test_a_standalone_library_is_an_engine_of_its_own(built: dict[str, Any]) -> None:
+    built.update(
+        a=_manifest(), s=_manifest(runtime="standalone"), t=_manifest(runtime="standalone")
+    )
+    alone = selection.by_stack([Path("s")])
+    assert alone == {"tvm:standalone": Path("s"), "tvm": Path("s")}
+    assert _names(selection.select((), Files(ONNX, alone))) == ["onnxruntime", "tvm:standalone"]
+    both = selection.by_stack([Path("a"), Path("s")])
+    found = _names(selection.select((), Files(ONNX, both)))
+    assert found == ["onnxruntime", "tvm:relax", "tvm:standalone"]
+    with pytest.raises(InputError, match="s and t are both standalone: give one"):
+        selection.by_stack([Path("s"), Path("t")])
+
+
+def test_a_standalone_library_runs_on_a_board_without_tensorrt(
+    boards: list[str], built: dict[str, Any]
+) -> None:
+    specs = [_spec("onnxruntime"), _spec("tvm:standalone"), _spec("tensorrt")]
+    found = selection.on_board(specs, Board(ssh="user@nano"), named=False)
+    assert [spec.kind for spec in found] == ["tvm:standalone@board", "tensorrt@board"]
+    assert boards == [], "TensorRT is not asked for: it may be left out"
+    (alone,) = selection.on_board(specs, Board(emulated=True), named=False)
+    assert (alone.kind, alone.options) == ("tvm:standalone@board", {"emulated": True})
+    with pytest.raises(UsageError, match="engine tensorrt cannot run on a board"):
+        selection.on_board(specs[2:], Board(emulated=True), named=True)
+    assert selection.over_ssh() == ["tensorrt", "tvm:standalone"]
 
 
 def test_a_named_engine_that_no_board_runs_is_refused(boards: list[str]) -> None:

@@ -19,6 +19,9 @@ from tvmkd.base.text import listing, suggest
 TVM, UNTUNED = "tvm", "tvm:untuned"
 """The artifact of a run, and the one that was built without records to compare it with."""
 
+TVM_STANDALONE = "tvm:standalone"
+"""An artifact that needs no TVM."""
+
 _TVM = "tvmkd.bench.engines.tvm_artifact:TvmEngine"
 
 ENGINES: dict[str, str] = {
@@ -39,7 +42,10 @@ ENGINES: dict[str, str] = {
     # An artifact of each stack, and one with regions for each engine that has them.
     **{f"tvm:{stack}": _TVM for stack in stack_registry.names()},
     **{f"tvm+{engine}": _TVM for engine in stack_registry.byoc_engines()},
+    TVM_STANDALONE: "tvmkd.bench.engines.tvm_artifact:StandaloneEngine",
     "tvm@board": "tvmkd.bench.engines.tvm_board:BoardEngine",
+    # Above the room of the other engines: it compiles the program that runs the library.
+    f"{TVM_STANDALONE}@board": "tvmkd.deploy.standalone_board:StandaloneBoardEngine",
 }
 """Name to ``module:Class``."""
 

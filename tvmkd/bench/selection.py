@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base.engine_registry import ENGINES, TVM, UNTUNED
+from tvmkd.base import ssh
+from tvmkd.base.engine_registry import ENGINES, TVM, TVM_STANDALONE, UNTUNED
 from tvmkd.base.errors import InputError, MissingError, UsageError
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.spec import EngineSpec
 
@@ -50,16 +52,19 @@ class Board:
     Attributes:
         tracker: host and port of its tracker, and its key. None: not over RPC.
         ssh: ``USER@HOST``. None: not over ssh.
+        emulated: QEMU on this machine stands for a board that is reached over ssh.
     """
 
     tracker: tuple[str, int, str] | None = None
     ssh: str | None = None
+    emulated: bool = False
 
 
 def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
     """The artifact of each engine: ``tvm`` runs the first, ``tvm:STACK`` that of the stack.
 
-    ``tvm+ENGINE`` runs an artifact with regions for that engine.
+    ``tvm+ENGINE`` runs an artifact with regions for that engine, ``tvm:standalone`` one that needs
+    no TVM.
 
     Raises:
         InputError: a folder is not an artifact, or two artifacts have the same stack or engine.
@@ -70,8 +75,12 @@ def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
         offloaded = manifest.coverage.get("byoc") or {}
         regions = bool(offloaded.get("regions"))
         name = f"{TVM}+{offloaded['engine']}" if regions else f"{TVM}:{manifest.stack}"
+        if manifest.runtime == STANDALONE:
+            name = TVM_STANDALONE
         if name in found:
             both = "have regions for" if regions else "are both of the stack"
+            if name == TVM_STANDALONE:
+                both = "are both"
             raise InputError(
                 f"{found[name]} and {folder} {both} {name[len(TVM) + 1 :]}: give one of each"
             )
@@ -114,6 +123,9 @@ def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
 def _shown(artifacts: Mapping[str, Path]) -> list[str]:
     """Names for the table: a single artifact is ``tvm``, several have their stack in the name."""
     several = [name for name in artifacts if "+" not in name and name not in (TVM, UNTUNED)]
+    # A standalone library's name says what it is, also where it is alone.
+    if several == [TVM_STANDALONE]:
+        return [name for name in artifacts if name != TVM]
     return [
         name
         for name in artifacts
@@ -151,12 +163,14 @@ def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[
     for spec in specs:
         there = engine_class(spec.kind).board_engine
         link = None if there is None else engine_class(there).link
-        if there is not None and link in links:
+        # QEMU has no GPU.
+        emulated = board.emulated and there is not None and engine_class(there).device == "GPU"
+        if there is not None and link in links and not emulated:
             able.append(dataclasses.replace(spec, kind=there, options=links[link]))
         elif named:
             raise UsageError(
                 f"engine {spec.name} cannot run on a board: tvm engines do over RPC "
-                "(--rpc-tracker), tensorrt over --ssh"
+                "(--rpc-tracker), tensorrt and tvm:standalone over --ssh"
             )
     if not able:
         raise InputError("nothing to run on the board: give --artifact (or --untuned)")
@@ -166,15 +180,26 @@ def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[
 def _links(specs: Sequence[EngineSpec], board: Board) -> dict[str | None, dict[str, Any]]:
     """The options of the engines for each link, after checking the board's requirements."""
     found: dict[str | None, dict[str, Any]] = {}
-    if board.ssh is not None:
-        from tvmkd.tensorrt.ssh import RemoteEngine
+    if board.emulated:
+        found["ssh"] = {"emulated": True}
+    elif board.ssh is not None:
+        ssh.check_destination(board.ssh)
+        if _needs_tensorrt(specs):
+            from tvmkd.tensorrt.ssh import RemoteEngine
 
-        RemoteEngine(board.ssh).close()
+            RemoteEngine(board.ssh).close()
         clock = _clock(specs) if board.tracker else "host"
         found["ssh"] = {"ssh": board.ssh, "clock": clock}
     if board.tracker is not None:
         found["rpc"] = {"tracker": _one_board(*board.tracker)}
     return found
+
+
+def _needs_tensorrt(specs: Sequence[EngineSpec]) -> bool:
+    """True if nothing but TensorRT can run over ssh; otherwise it may be left out."""
+    there = {engine_class(spec.kind).board_engine for spec in specs} - {None}
+    over = {name for name in there if name and engine_class(name).link == "ssh"}
+    return bool(over) and all(engine_class(name).device == "GPU" for name in over)
 
 
 def over_ssh() -> list[str]:

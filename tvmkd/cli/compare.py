@@ -30,8 +30,9 @@ from tvmkd.cli._options import (
     multiple=True,
     metavar="NAME",
     help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), openvino, "
-    "mnn, ncnn, litert, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay), tvm:untuned, or "
-    "package.module:Class; several times. Without it: all that have what they need.",
+    "mnn, ncnn, litert, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay, tvm:standalone), "
+    "tvm:untuned, or package.module:Class; several times. Without it: all that have what they "
+    "need.",
 )
 @click.option(
     "--artifact",
@@ -39,7 +40,8 @@ from tvmkd.cli._options import (
     type=PATH,
     multiple=True,
     help="The artifact folder that `tvm` runs. Repeat it to compare one of each stack "
-    "(`tvm:relax`, `tvm:relay`), or one with regions for another engine (`tvm+tensorrt`).",
+    "(`tvm:relax`, `tvm:relay`), one that needs no TVM (`tvm:standalone`), or one with regions for "
+    "another engine (`tvm+tensorrt`).",
 )
 @click.option("--untuned", type=PATH, help="The artifact folder that `tvm:untuned` runs.")
 @click.option("--checkpoint", type=PATH, help="The checkpoint that torch and torch.compile run.")
@@ -65,8 +67,13 @@ from tvmkd.cli._options import (
 @click.option(
     "--ssh",
     metavar="USER@HOST",
-    help="A board with TensorRT and pycuda. Only `tensorrt` is measured, built and timed on that "
-    "board.",
+    help="A board. Only `tensorrt` (it needs TensorRT and pycuda there) and `tvm:standalone` (it "
+    "needs nothing) are measured, on that board.",
+)
+@click.option(
+    "--emulate",
+    is_flag=True,
+    help="QEMU stands for the board: `tvm:standalone` is checked; its times mean nothing.",
 )
 @click.option(
     "--precision",
@@ -141,6 +148,7 @@ def command(
     rpc_tracker: tuple[str, int] | None,
     rpc_key: str | None,
     ssh: str | None,
+    emulate: bool,
     precision: str,
     inputs: Path | None,
     dims: tuple[tuple[str, int], ...],
@@ -163,10 +171,13 @@ def command(
       tvmkd compare model.onnx --artifact out/relax --artifact out/relay
       tvmkd compare model.onnx --artifact out/nano --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd compare model.onnx --ssh user@nano --precision fp16
+      tvmkd compare model.onnx --artifact out/standalone --ssh user@nano
       tvmkd compare model.onnx --engine tensorrt --engine onnxruntime:cuda --builds 3
     """
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
+    if emulate and (rpc_tracker is not None or ssh is not None):
+        raise click.UsageError("--emulate goes with neither --rpc-tracker nor --ssh")
     for path, what in (
         *((folder, "artifact") for folder in artifacts),
         (untuned, "artifact"),
@@ -194,8 +205,8 @@ def command(
     gpu = on_gpu() if ssh is None else selection.over_ssh()
     specs = selection.select(engines, files, precision, gpu)
     tracker = None if rpc_tracker is None or rpc_key is None else (*rpc_tracker, rpc_key)
-    if ssh is not None or tracker is not None:
-        board = selection.Board(tracker, ssh)
+    if ssh is not None or tracker is not None or emulate:
+        board = selection.Board(tracker, ssh, emulate)
         specs = selection.on_board(specs, board, named=bool(engines))
     else:
         selection.check_gpu(specs)
@@ -211,7 +222,7 @@ def command(
         from tvmkd import report as html
         from tvmkd.stacks import progress
 
-        here = artifacts if rpc_tracker is None and ssh is None else ()
+        here = artifacts if rpc_tracker is None and ssh is None and not emulate else ()
         kernels = progress.kernels(here[0], inputs) if here else None
         html.write(report, result, kernels=kernels)
     if as_json:

@@ -28,17 +28,19 @@ RUN, SERVER = "tvmkd-run", "tvmkd-server"
 
 _SHARED = (
     *("arguments", "base64", "buffer", "description", "dtype", "json", "model_library"),
+    *("board_files", "board_metrics", "board_power", "metric_text"),
     *("process_facts", "program", "tensors", "utf8"),
 )
 SOURCES = {
     RUN: (
         *_SHARED,
-        *("npy", "run_benchmark", "run_frame", "run_main", "run_model", "run_once", "run_options"),
+        *("board_facts", "npy", "run_benchmark", "run_frame", "run_main", "run_model"),
+        *("run_once", "run_options"),
         *("run_report", "run_session", "statistics"),
     ),
     SERVER: (
         *_SHARED,
-        *("access", "board_files", "board_metrics", "board_power", "connection", "events"),
+        *("access", "connection", "events"),
         *("fault", "http_chunks", "http_head", "infer_answer", "infer_plan", "instance"),
         *("instance_process", "listening", "metrics", "model_source", "repository"),
         *("route_table", "routes", "server_main", "server_options", "server_statistics"),

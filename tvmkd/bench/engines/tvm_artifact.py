@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd import artifact
-from tvmkd.base.errors import TvmkdError
+from tvmkd.base.errors import InputError, TvmkdError
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.bench.engines.base import Device, Engine, Inputs
 from tvmkd.bench.spec import EngineSpec
 
@@ -52,6 +53,35 @@ class TvmEngine(Engine):
             "onnx_sha256": manifest.onnx_sha256,
             **spent(manifest),
         }
+
+
+class StandaloneEngine(TvmEngine):
+    """A standalone library (``tvmkd build --runtime standalone``), called through `tvmkd.load`."""
+
+    device = "CPU"
+    board_engine = "tvm:standalone@board"
+
+    def prepare(self, example: Inputs) -> None:
+        """As for any artifact.
+
+        Raises:
+            InputError: the artifact needs TVM's runtime.
+        """
+        super().prepare(example)
+        require_standalone(self.artifact.manifest, Path(self.path()))
+
+    def facts(self) -> dict[str, Any]:
+        """Those of any artifact, and that it needs no TVM."""
+        return {**super().facts(), "runtime": STANDALONE}
+
+
+def require_standalone(manifest: Manifest, folder: Path) -> None:
+    """Raises `InputError` if an artifact needs TVM's runtime."""
+    if manifest.runtime != STANDALONE:
+        raise InputError(
+            f"{folder}: needs TVM's runtime; build it with --runtime standalone for the engine "
+            "tvm:standalone"
+        )
 
 
 def device_of(spec: EngineSpec) -> Device | None:

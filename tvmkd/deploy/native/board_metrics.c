@@ -10,7 +10,7 @@
 
 #include "board_files.h"
 #include "board_power.h"
-#include "metrics.h"
+#include "metric_text.h"
 
 /* A family of samples with one label: its head is written with the first sample. */
 struct family {

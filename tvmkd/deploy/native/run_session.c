@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base64.h"
+#include "board_facts.h"
 #include "description.h"
 #include "json.h"
 #include "model_library.h"
@@ -43,8 +44,11 @@ static void hello(struct session* session) {
   buffer_text(&session->out, "{");
   description_write(session->library, &session->out);
   buffer_print(&session->out,
-               ", \"version\": \"%s\", \"load_ms\": %.6f, \"open_ms\": %.6f, \"threads\": %d}",
+               ", \"version\": \"%s\", \"load_ms\": %.6f, \"open_ms\": %.6f, \"threads\": %d, "
+               "\"board\": ",
                TVMKD_VERSION, session->load_ms, session->open_ms, session->threads);
+  board_facts_write(&session->out);
+  buffer_text(&session->out, "}");
 }
 
 static void run(struct session* session, struct json params) {
@@ -104,8 +108,10 @@ static void time_runs(struct session* session, struct json params) {
     buffer_print(&session->out, "%s%" PRId64, i ? ", " : "", times[i]);
   }
   buffer_print(&session->out,
-               "], \"resident_bytes\": %" PRId64 ", \"peak_bytes\": %" PRId64 "}",
+               "], \"resident_bytes\": %" PRId64 ", \"peak_bytes\": %" PRId64 ", ",
                process_bytes("VmRSS"), process_bytes("VmHWM"));
+  board_heat_write(&session->out);
+  buffer_text(&session->out, "}");
   free(times);
 }
 

@@ -1,8 +1,9 @@
 /* tvmkd-run --serve-stdin: the protocol of tvmkd.base.wire, one line of JSON a request.
  *
- *   hello {}                          what the model and this process are
+ *   hello {}                          what the model, this process and the board are
  *   run {"inputs": {NAME: BASE64}}    runs once; returns [{"name", "data": BASE64}]
- *   time {"count", "limit_s"}         times runs on the inputs of the last `run`
+ *   time {"count", "limit_s"}         times runs on the inputs of the last `run`; returns {"ns": [...],
+ *                                     "resident_bytes", "peak_bytes", "celsius", "throttled"}
  */
 #ifndef TVMKD_RUN_SESSION_H
 #define TVMKD_RUN_SESSION_H

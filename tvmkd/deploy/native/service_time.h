@@ -1,5 +1,6 @@
 /* How long an instance takes for a request: mean and mean deviation of the last ones, as TCP estimates
- * its round trips (RFC 6298), with a gain that differs upwards and downwards. As tvmkd/deploy/serving/estimate.py. Times are nanoseconds. */
+ * its round trips (RFC 6298), with a gain that differs upwards and downwards.
+ * As tvmkd/deploy/serving/estimate.py. Times are nanoseconds. */
 #ifndef TVMKD_SERVICE_TIME_H
 #define TVMKD_SERVICE_TIME_H
 
