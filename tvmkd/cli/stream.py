@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,6 +82,12 @@ def frame_size(text: str) -> tuple[int, int]:
 @click.option("--priority", metavar="fifo:N", help="Real-time priority, 1 to 99; or rr:N.")
 @click.option("--mlock", is_flag=True, help="Lock the memory, so that no page is ever fetched.")
 @click.option("--power", metavar="MODE", help="Power mode of the target, such as max.")
+@click.option(
+    "--ssh",
+    "destination",
+    metavar="USER@HOST",
+    help="Stream on a board, which needs no Python: the artifact must be a standalone one.",
+)
 @click.option("-o", "--out", type=PATH, metavar="FOLDER", help="Write stream.json, stream.html.")
 @json_option
 def command(
@@ -94,6 +101,7 @@ def command(
     when_late: str | None,
     cpu_list: str | None,
     power: str | None,
+    destination: str | None,
     out: Path | None,
     as_json: bool,
     **settings: Any,
@@ -108,6 +116,7 @@ def command(
     Examples:
       tvmkd stream out/ --fps 30 --budget 30ms --minutes 10 --input photos/
       tvmkd stream out/ --budget 30ms --cpu 3 --priority fifo:50 --mlock --power max -o streamed/
+      tvmkd stream out/nano --ssh user@nano --budget 30ms --input photos/ --size 640x480
       tvmkd stream big/ --ladder small/ --ladder smaller/ --hot 75 --cool 60 --budget 30ms
       ffmpeg -f v4l2 -i /dev/video0 -f rawvideo -pix_fmt rgb24 - \\
           | tvmkd stream out/ --source raw --input - --size 640x480
@@ -115,9 +124,8 @@ def command(
     if minutes is not None and seconds is not None:
         raise click.UsageError("give --minutes or --seconds, not both")
     from tvmkd.base.files import check_output
-    from tvmkd.deploy.streaming import output, power_mode, realtime, sources
+    from tvmkd.deploy.streaming import on_board, output, power_mode, realtime, sources, stream
     from tvmkd.deploy.streaming.plan import Plan, target_of
-    from tvmkd.deploy.streaming.stream import run
 
     if out is not None:
         check_output(out, folder=True)
@@ -145,6 +153,9 @@ def command(
     )
     wanted = [] if power is None else power_mode.commands(_power(target, power), power)
     with _shown(asked) as told:
+        run = stream.run
+        if destination is not None:
+            run = functools.partial(on_board.run, destination=destination)
         result, frames = run(
             asked,
             power=power,
@@ -182,8 +193,8 @@ def _shown(plan: Plan) -> Iterator[Any]:
                 bar.update(task, description="streaming")
                 return
             rung = f", model {data['rung']}" if len(plan.models) > 1 else ""
-            note = f"median {data['p50']:.2f} ms, worst {data['worst']:.2f}, "
-            note += f"{data['late']} late, {data['dropped']} dropped{rung}"
+            note = f"worst {data['worst']:.2f} ms, {data['late']} late, "
+            note += f"{data['dropped']} dropped{rung}"
             bar.update(task, completed=data["frames"] + data["dropped"], note=note)
 
         yield told

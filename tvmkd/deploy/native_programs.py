@@ -1,7 +1,8 @@
 """The programs in C that run standalone libraries, compiled for a target by zig and cached.
 
-``tvmkd-run`` runs, checks and times a library; ``tvmkd-server`` serves it. Either opens libraries
-by their paths, or is one static file with a model linked in, which needs nothing but a kernel.
+``tvmkd-run`` runs, checks and times a library, ``tvmkd-server`` serves it, and ``tvmkd-stream``
+runs frames through it at a fixed rate. Each opens libraries by their paths, or is one static file
+with a model linked in, which needs nothing but a kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BOARDS = Path(__file__).parents[1] / "boards" / "native"
 """Where the files are that read a board's state, which its RPC server has, too."""
 HEADERS = Path(__file__).parents[1] / "runtime" / "native" / "standalone"
 """Where ``tvmkd.h`` is."""
-RUN, SERVER = "tvmkd-run", "tvmkd-server"
+RUN, SERVER, STREAM = "tvmkd-run", "tvmkd-server", "tvmkd-stream"
 
 _SHARED = (
     *("arguments", "base64", "buffer", "description", "dtype", "json", "model_library"),
@@ -37,6 +38,10 @@ SOURCES = {
         *("board_facts", "npy", "run_benchmark", "run_frame", "run_main", "run_model"),
         *("run_once", "run_options"),
         *("run_report", "run_session", "statistics"),
+    ),
+    STREAM: (
+        *("arguments", "buffer", "dtype", "model_library", "program", "realtime", "stream_frames"),
+        *("stream_loop", "stream_main", "stream_options", "tensors", "utf8"),
     ),
     SERVER: (
         *_SHARED,
@@ -76,6 +81,11 @@ def run_program(target: Target, *, archive: Path | None = None, tell: Tell = _qu
 def server_program(target: Target, *, archive: Path | None = None, tell: Tell = _quiet) -> Path:
     """The path of ``tvmkd-server`` for a target; everything else as `run_program`."""
     return _program(SERVER, target, archive, tell)
+
+
+def stream_program(target: Target, *, archive: Path | None = None, tell: Tell = _quiet) -> Path:
+    """The path of ``tvmkd-stream`` for a target; everything else as `run_program`."""
+    return _program(STREAM, target, archive, tell)
 
 
 def _program(name: str, target: Target, archive: Path | None, tell: Tell) -> Path:

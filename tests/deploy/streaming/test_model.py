@@ -108,7 +108,13 @@ def test_a_library_with_exits(
 class WithFrames(Opened):
     """A standalone library with pre-processing, which is late with every deadline below 10."""
 
-    manifest = MANIFEST.model_copy(update={"runtime": "standalone", "frames": {"task": "classify"}})
+    manifest = MANIFEST.model_copy(
+        update={
+            "runtime": "standalone",
+            "frames": {"task": "classify"},
+            "exits": {"thresholds": [0.9]},
+        }
+    )
 
     def __init__(self) -> None:
         self.asked: list[dict[str, int]] = []

@@ -30,7 +30,12 @@ def script() -> str:
 
 
 def ask(destination: str, seconds: float = SECONDS) -> dict[str, Any]:
-    """The facts that a board's files tell: `tvmkd.boards.facts.of_files`.
+    """The facts that a board's files tell: `tvmkd.boards.facts.of_files`; arguments as `files`."""
+    return facts.of_files(files(destination, seconds))
+
+
+def files(destination: str, seconds: float = SECONDS) -> Listing:
+    """The files of a board that tell its facts and its state.
 
     Args:
         destination: ``USER@HOST``; keys and ports come from the user's SSH configuration.
@@ -53,7 +58,7 @@ def ask(destination: str, seconds: float = SECONDS) -> dict[str, Any]:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise Unanswered(said[-1].strip() if said else f"ssh ended with {done.returncode}")
-    return facts.of_files(Listing(listed(done.stdout[:MOST_BYTES].decode("utf-8", "replace"))))
+    return Listing(listed(done.stdout[:MOST_BYTES].decode("utf-8", "replace")))
 
 
 def listed(text: str) -> dict[str, str]:

@@ -31,9 +31,15 @@ class Release:
 
 
 class Frames(Protocol):
-    """A source of frames."""
+    """A source of frames.
+
+    Attributes:
+        describes: what they are, for people.
+        count: different frames; they repeat after that. Of a pipe 1.
+    """
 
     describes: str
+    count: int
 
     def start(self, clock: Clock, begin: int, period: int) -> None:
         """Sets the clock and the time between two frames (ns); the first is due after ``begin``."""
@@ -54,7 +60,7 @@ class Scheduled:
     """
 
     def __init__(self, images: list[Pixels], describes: str) -> None:
-        self.describes = describes
+        self.describes, self.count = describes, len(images)
         self._images = images
         self._last = -1
 
@@ -95,8 +101,8 @@ class RawFile(Scheduled):
             whole = os.fstat(self._stream.fileno()).st_size
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        self._count, rest = divmod(whole, self._buffer.nbytes)
-        if rest or not self._count:
+        self.count, rest = divmod(whole, self._buffer.nbytes)
+        if rest or not self.count:
             raise InputError(
                 f"{path}: {whole} bytes are no whole number of RGB frames of {size[0]}x{size[1]} "
                 f"({self._buffer.nbytes} bytes each); give the frames' --size"
@@ -104,7 +110,7 @@ class RawFile(Scheduled):
 
     def pixels(self, number: int) -> Pixels:
         """See `Frames`."""
-        self._stream.seek(number % self._count * self._buffer.nbytes)
+        self._stream.seek(number % self.count * self._buffer.nbytes)
         if self._stream.readinto(self._buffer.data) != self._buffer.nbytes:
             raise InputError(f"{self._stream.name}: became shorter while it was read")
         return self._buffer
@@ -125,6 +131,7 @@ class Pipe:
         InputError: the pipe cannot be opened.
     """
 
+    count = 1
     EARLY = 0.02
     """A camera may be faster than its nominal rate by this share."""
 

@@ -104,12 +104,16 @@ def _artifact(path: Path, exit_early: bool) -> Model:
     count = len(exits["thresholds"]) + 1 if exits else 1
     call = run_exits if exits else run
     made = _described(path, model.manifest, artifact.MANIFEST, call, count)
-    return replace(made, run_frame=_frames(model, exit_early)) if model.manifest.frames else made
+    return (
+        replace(made, run_frame=_frames(model, exit_early and count > 1))
+        if model.manifest.frames
+        else made
+    )
 
 
-def _frames(model: artifact.Artifact, exit_early: bool) -> RunFrame:
+def _frames(model: artifact.Artifact, limited: bool) -> RunFrame:
     def run_frame(pixels: np.ndarray, deadline: int) -> Whole:
-        given = {"deadline_ns": deadline} if exit_early else {}
+        given = {"deadline_ns": deadline} if limited else {}
         try:
             found = model.run_frame(pixels, "RGB", **given)
         except Late:
@@ -132,6 +136,27 @@ def _early_exit(path: Path, exit_early: bool) -> Model:
     # Its pieces are called 0, 1 and so on.
     merged = first.model_copy(update={"name": path.resolve().name, "outputs": last.outputs})
     return _described(path, merged, EXITS, run, len(network.pieces))
+
+
+def described(path: Path) -> Model:
+    """A standalone artifact that is run elsewhere: all but what runs it.
+
+    Raises:
+        InputError: the path is no artifact, is damaged, or is no standalone one.
+    """
+    manifest = artifact.read(path)
+    if manifest.runtime != STANDALONE:
+        raise InputError(
+            f"{path}: needs TVM's runtime, and a board gets a library that needs nothing; build it "
+            "with --runtime standalone"
+        )
+
+    def never(arrays: Sequence[np.ndarray], deadline: int) -> tuple[Outputs, int]:
+        raise AssertionError("it runs on the board")
+
+    exits = manifest.exits
+    count = len(exits["thresholds"]) + 1 if exits else 1
+    return _described(path, manifest, artifact.MANIFEST, never, count)
 
 
 def _described(path: Path, manifest: Manifest, file: str, run: Run, exits: int) -> Model:

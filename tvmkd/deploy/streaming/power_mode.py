@@ -44,14 +44,18 @@ def commands(power: Mapping[str, Any], mode: str) -> list[list[str]]:
 
 @contextlib.contextmanager
 def applied(
-    wanted: Sequence[Command], files: Files | None = None, run: Runner | None = None
+    wanted: Sequence[Command],
+    files: Files | None = None,
+    run: Runner | None = None,
+    folder: str | None = None,
 ) -> Iterator[None]:
     """Runs the commands, and at the end those that undo them, in reverse.
 
     Args:
         wanted: from `commands`.
         files: the board, to read its present mode from.
-        run: runs one command; a test's.
+        run: runs one command there; None: on this machine.
+        folder: where the board keeps its clocks meanwhile; None: a temporary folder here.
 
     Raises:
         MissingError: a command is not installed, is not permitted or fails; what was changed
@@ -63,7 +67,7 @@ def applied(
         tempfile.TemporaryDirectory(prefix="tvmkd-power-") as place,
         contextlib.ExitStack() as undo,
     ):
-        clocks = Path(place) / "jetson_clocks.conf"
+        clocks = Path(folder or place) / "jetson_clocks.conf"
         plan = [(command, *_undone(command, files or files_here(), clocks)) for command in wanted]
         for command, before, after in plan:
             for each in before:

@@ -21,8 +21,8 @@ from tvmkd.bench.process import environment
 from tvmkd.deploy.streaming import power_mode, summarise
 from tvmkd.deploy.streaming.plan import Plan
 from tvmkd.deploy.streaming.record import Table, column
-from tvmkd.deploy.streaming.result import Change, Settings, StreamModel, StreamResult
-from tvmkd.deploy.streaming.sampler import Sample, Sampler
+from tvmkd.deploy.streaming.result import Change, Settings, State, StreamModel, StreamResult
+from tvmkd.deploy.streaming.sampler import Sampler
 
 WORKER = "tvmkd.deploy.streaming.worker"
 START_SECONDS = 300.0
@@ -67,21 +67,27 @@ def run(
             Child([sys.executable, "-m", WORKER], env=environment(threads) if threads else {})
         )
         sampler = stack.enter_context(Sampler())
-        stack.enter_context(_ends_early(child))
+        stack.enter_context(ends_early(child.interrupt))
         params = {"plan": plan.to_dict(), "table": str(place / "frames.npy")}
         found = child.call("stream", params, silence=START_SECONDS, on_event=told)
         table: Table = np.load(place / "frames.npy")
-    return _result(plan, found, table, sampler.samples, power, model_ms), table
+    states = summarise.states(sampler.samples, found["begun"])
+    result = assemble(plan, found, table, states, machine.facts(), power, model_ms)
+    return result, table
 
 
 @contextlib.contextmanager
-def _ends_early(child: Child) -> Iterator[None]:
-    """Passes the first SIGINT or SIGTERM on to the stream; the second has its usual effect."""
+def ends_early(stop: Callable[[], object]) -> Iterator[None]:
+    """Has the first SIGINT or SIGTERM end the stream; the second has its usual effect.
+
+    Args:
+        stop: ends the stream after its frame.
+    """
     before: dict[int, Any] = {}
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         restore()
-        child.interrupt()
+        stop()
 
     def restore() -> None:
         for number, handler in before.items():
@@ -96,15 +102,28 @@ def _ends_early(child: Child) -> Iterator[None]:
         restore()
 
 
-def _result(
+def assemble(
     plan: Plan,
     found: Mapping[str, Any],
     table: Table,
-    samples: Sequence[Sample],
+    states: list[State],
+    ran_on: dict[str, Any],
     power: str | None,
     model_ms: float | None,
 ) -> StreamResult:
-    begun = found["begun"]
+    """Puts a result together.
+
+    Args:
+        plan: what was asked for.
+        found: what `tvmkd.deploy.streaming.worker.stream` returns.
+        table: the record of all frames.
+        states: the readings of the board.
+        ran_on: its facts: `tvmkd.bench.machine.facts`.
+        power, model_ms: as of `run`.
+
+    Raises:
+        InputError: there is no frame.
+    """
     rung = column(table, "rung")
     models = [
         StreamModel(
@@ -114,7 +133,7 @@ def _result(
         )
         for place, model in enumerate(found["models"])
     ]
-    figures = summarise.figures(table, begun, plan.seconds, plan.period_ns, plan.budget_ms)
+    figures = summarise.figures(table, found["begun"], plan.seconds, plan.period_ns, plan.budget_ms)
     return StreamResult(
         tool=f"tvmkd {__version__}",
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -131,10 +150,10 @@ def _result(
             locked_memory=plan.lock_memory,
             power=power,
         ),
-        machine=machine.facts(),
+        machine=ran_on,
         models=models,
         interrupted=bool(found["interrupted"]),
         changes=[Change(**step) for step in found["steps"]],
-        states=summarise.states(samples, begun),
+        states=states,
         **figures,
     )

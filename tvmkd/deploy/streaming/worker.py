@@ -120,7 +120,6 @@ def _progress(record: Record, plan: Plan, rung: int) -> dict[str, Any]:
         "frames": record.count,
         "dropped": int(column(table[-1:], "number")[0]) + 1 - record.count,
         "worst": float(latency.max()),
-        "p50": float(np.median(latency)),
         "late": int((latency > plan.budget_ms).sum()),
         "rung": rung,
     }

@@ -1,0 +1,24 @@
+/* The command line of tvmkd-stream. */
+#ifndef TVMKD_STREAM_OPTIONS_H
+#define TVMKD_STREAM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "realtime.h"
+
+struct stream_options {
+  const char* library; /* NULL in a program with a model linked in */
+  const char* frames;  /* a file; "-": stdin, whose sender keeps the time; NULL: random */
+  int width, height;   /* of the frames of a library with pre-processing */
+  double fps, budget_ms, duration_s;
+  bool exit_early; /* --when-late exit */
+  bool until_eof;  /* ends when stdin does */
+  int threads;     /* 0: the library's default */
+  struct realtime realtime;
+};
+
+/* Parses the command line; ends the program for --help, --version and what is wrong. */
+struct stream_options stream_options_of(int argc, char** argv);
+
+#endif
