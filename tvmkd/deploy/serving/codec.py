@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.deploy.serving.faults import RequestFault, invalid
@@ -44,6 +44,8 @@ class Plan:
     outputs: tuple[int, ...]
     as_binary: tuple[bool, ...]
     timeout_us: int
+    head: list[bytes] = field(default_factory=list)
+    """The JSON part of the response, once known, where nothing in it can change."""
 
     def inputs(self, body: bytes, head: int) -> list[bytes | memoryview]:
         """The bytes of each input.
@@ -201,7 +203,7 @@ def unknown(kind: str, name: str, known: Sequence[Tensor]) -> str:
 def _outputs(
     served: Served, content: Mapping[str, Any], by_default: bool
 ) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    if content.get("outputs") is None:
+    if content.get("outputs") in (None, []):
         numbers = list(range(len(served.outputs)))
         binary = [by_default] * len(numbers)
     else:
@@ -287,6 +289,8 @@ def response(served: Served, plan: Plan, result: Result) -> tuple[int, list[byte
     Raises:
         RequestFault: JSON cannot hold the values.
     """
+    if plan.head:
+        return len(plan.head[0]), [*plan.head, *(result.outputs[each] for each in plan.outputs)]
     entries: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for number, as_binary in zip(plan.outputs, plan.as_binary, strict=True):
@@ -310,6 +314,8 @@ def response(served: Served, plan: Plan, result: Result) -> tuple[int, list[byte
             "failed", "an output has infinite values or NaN, which JSON cannot hold; request "
             'binary data: "parameters": {"binary_data_output": true}',
         ) from None  # fmt: skip
+    if served.pool.program.layout.fixed and all(plan.as_binary):
+        plan.head.append(head)
     return (len(head) if parts else 0), [head, *parts]
 
 

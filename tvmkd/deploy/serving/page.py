@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tvmkd.base.detector_description import KEY
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.base.version import __version__
 from tvmkd.boards import telemetry
 from tvmkd.deploy.serving.faults import invalid
@@ -126,7 +127,8 @@ def card(served: Served) -> dict[str, Any]:
     size = sum(entry.size for entry in manifest.files.values())
     facts = {
         "Target": " · ".join(filter(None, (target.get("name"), target.get("description")))),
-        "Compiler": f"{manifest.stack} {manifest.stack_version}",
+        "Compiler": f"{manifest.stack} {manifest.stack_version}"
+        + (", standalone" if manifest.runtime == STANDALONE else ""),
         "Size": f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 1024:.0f} KiB",
         "Built": f"{manifest.created} by tvmkd {manifest.tvmkd_version}",
         "ONNX": f"SHA-256 {manifest.onnx_sha256[:16]}…",

@@ -11,6 +11,7 @@ from typing import Any
 from tvmkd import artifact
 from tvmkd.base.errors import InputError
 from tvmkd.base.manifest import Manifest
+from tvmkd.base.runtimes import STANDALONE
 from tvmkd.deploy.serving.channel import HEAD
 from tvmkd.deploy.serving.faults import RequestFault, invalid
 from tvmkd.deploy.serving.pool import Limits, Pool
@@ -54,12 +55,17 @@ class Served:
         """What it has done."""
         return self.pool.statistics
 
+    @property
+    def kind(self) -> str:
+        """What runs it: ``standalone``, or the stack whose runtime it needs."""
+        return STANDALONE if self.manifest.runtime == STANDALONE else self.manifest.stack
+
     def metadata(self, versions: list[str]) -> dict[str, Any]:
         """The protocol's description of a model."""
         return {
             "name": self.name,
             "versions": versions,
-            "platform": f"tvmkd_{self.manifest.stack}",
+            "platform": f"tvmkd_{self.kind}",
             "inputs": [tensor.metadata() for tensor in self.inputs],
             "outputs": [tensor.metadata() for tensor in self.outputs],
         }
