@@ -60,10 +60,9 @@ def _cpus(
 @click.option(
     "--spin",
     type=click.IntRange(0, 100_000),
-    default=0,
-    show_default=True,
     metavar="US",
-    help="How long an instance polls for the next request before it sleeps.",
+    help="How long an instance looks for the next request before it sleeps, while requests come "
+    "soon; default: 250 where CPUs are left for it, otherwise 0.",
 )
 @click.option(
     "--max-body", type=click.FloatRange(0.001, 4096), default=64, show_default=True, metavar="MIB"
@@ -98,7 +97,7 @@ def command(
     threads: int | None,
     queue: int,
     timeout: float,
-    spin: int,
+    spin: int | None,
     max_body: float,
     read_timeout: float,
     token_file: Path | None,
@@ -129,6 +128,8 @@ def command(
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("give --certfile and --keyfile together")
     found = sources.find(folders, names)
+    spin = server.default_spin(len(found) * instances) if spin is None else spin
+    server.leave(cpus)
     options = server.Options(
         host=host,
         http_port=http_port,

@@ -8,21 +8,33 @@ are checked by one sweep over all connections: a timer for each request costs mo
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from tvmkd.deploy.serving.faults import STATUS
 from tvmkd.deploy.serving.metrics import Metrics
 
+RESPONSE = "tvmkd.response"
+"""The extension of ASGI: ``await scope["extensions"][RESPONSE](status, headers, parts)``."""
 GOODBYE_SECONDS = 1.0
 MOST_UNREAD = 64 * 2**20
 """Bytes of a refused request that are read and dropped, so that its client sees the answer."""
+
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class _TooLongError(Exception):
@@ -113,6 +125,36 @@ class Connection(HttpToolsProtocol):
         """The last byte of a request."""
         self._began = None
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Offers the application an answer in one piece, as an extension of ASGI."""
+        extensions: Any = {RESPONSE: functools.partial(self._respond, cycle)}
+        cycle.scope["extensions"] = extensions
+        super()._start_asgi_task(cycle, app)
+
+    async def _respond(
+        self, cycle: RequestResponseCycle, status: int, headers: Headers, parts: Sequence[bytes]
+    ) -> None:
+        """Writes a whole response at once.
+
+        The two messages of ASGI would be two packets: the client wakes up for the first, and finds
+        no body.
+        """
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        cycle.response_started = cycle.response_complete = True
+        content = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            content += (name, b": ", value, b"\r\n")
+        content.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        content += parts
+        self.transport.write(b"".join(content))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, or too long."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.deploy.serving import codec
 from tvmkd.deploy.serving.access import Access
 from tvmkd.deploy.serving.call import Request
+from tvmkd.deploy.serving.connection import RESPONSE
 from tvmkd.deploy.serving.faults import RequestFault, invalid
 from tvmkd.deploy.serving.metrics import Metrics
 from tvmkd.deploy.serving.repository import Repository, Served
@@ -100,14 +102,18 @@ class Rest:
             statistics.errors[fault.kind] += 1
             await refuse(send, fault)
             return
+        except Exception:  # a fault of our own is one line for the client, too
+            logging.getLogger("uvicorn.error").exception("a request failed")
+            statistics.errors["failed"] += 1
+            await refuse(send, RequestFault("failed", "a fault of the server; see its log"))
+            return
         size = b"%d" % sum(map(len, parts))
         if json_bytes:
             length = (codec.BINARY_HEADER, b"%d" % json_bytes)
             extra = [BINARY, (b"content-length", size), length]
         else:
             extra = [JSON, (b"content-length", size)]
-        await send({"type": "http.response.start", "status": 200, "headers": extra})
-        await send({"type": "http.response.body", "body": b"".join(parts)})
+        await scope["extensions"][RESPONSE](200, extra, parts)
 
 
 def json_length(headers: Headers, max_body: int) -> int | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tvmkd.deploy.serving.sources import Source
 
 STOP_SECONDS = 30.0
 MIB = 2**20
+SPIN_US = 250
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,18 @@ class Options:
     certificate: Path | None = None
     key: Path | None = None
     control: bool | None = None
+
+
+def default_spin(instances: int) -> int:
+    """Microseconds that instances look for the next request: none if the server needs the CPU."""
+    return SPIN_US if len(os.sched_getaffinity(0)) > instances else 0
+
+
+def leave(cpus: Collection[int]) -> None:
+    """Keeps this process off the CPUs of the instances, if it has others."""
+    others = os.sched_getaffinity(0) - set(cpus)
+    if cpus and others:
+        os.sched_setaffinity(0, others)
 
 
 @dataclass(frozen=True)
@@ -192,6 +206,8 @@ async def _serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
+        interface="asgi3",
         timeout_keep_alive=max(75, int(options.read_s)),
         timeout_graceful_shutdown=int(STOP_SECONDS),
         backlog=2048,

@@ -135,6 +135,11 @@ class Worker:
         request.copied_ns = self.channel.ask(request.inputs, request.shapes)
         self.request = request
 
+    def look(self, nanoseconds: int) -> None:
+        """Looks for the answer so long; `Events.done` is called if it is there."""
+        if self.channel.answers_within(nanoseconds):
+            self._on_answer()
+
     def _on_answer(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.channel.answered)
