@@ -24,25 +24,26 @@ from tvmkd.stacks.standalone.library import RUNTIME
 
 FLAGS = ("-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-Wno-psabi")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+RACES = ("-fsanitize=thread",)
 HEAD, ANSWER = "<6i2d", "<3i100s"
 ROW = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("label", "<i4")])
 
 
-def _object(path: Path, folder: Path) -> Path:
+def _object(path: Path, folder: Path, sanitize: tuple[str, ...]) -> Path:
     made = folder / f"{path.stem}.o"
-    command = ["gcc", *FLAGS, *SANITIZE, f"-I{NATIVE}", "-c", str(path), "-o", str(made)]
+    command = ["gcc", *FLAGS, *sanitize, f"-I{NATIVE}", "-c", str(path), "-o", str(made)]
     subprocess.run(command, check=True)
     return made
 
 
 @functools.cache
-def _runtime() -> tuple[Path, ...]:
+def _runtime(sanitize: tuple[str, ...]) -> tuple[Path, ...]:
     """The runtime's object files, compiled once a process."""
     folder = Path(tempfile.mkdtemp(prefix="tvmkd-frames-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     names = (*RUNTIME, *written.SOURCES)
     sources = [Path(__file__).with_suffix(".c"), *(NATIVE / f"{name}.c" for name in names)]
-    return tuple(_object(path, folder) for path in sources)
+    return tuple(_object(path, folder, sanitize) for path in sources)
 
 
 @dataclass
@@ -94,9 +95,16 @@ class FrameProgram:
         folder: for files.
         frames: what is done with frames.
         shapes: of the input and of the outputs.
+        sanitize: what to look for.
     """
 
-    def __init__(self, folder: Path, frames: Frames, *shapes: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        frames: Frames,
+        *shapes: tuple[int, ...],
+        sanitize: tuple[str, ...] = SANITIZE,
+    ) -> None:
         if shutil.which("gcc") is None:
             pytest.skip("there is no gcc")
         self._shapes = shapes
@@ -120,8 +128,9 @@ class FrameProgram:
             f"{{{', '.join(map(str, numbers))}}};\n"
         )
         self._program = folder / "program"
-        parts = [_object(path, folder) for path in (text, folder / "constants.c")]
-        command = ["gcc", *SANITIZE, *map(str, (*parts, *_runtime())), "-lm", "-lpthread"]
+        parts = [_object(path, folder, sanitize) for path in (text, folder / "constants.c")]
+        objects = map(str, (*parts, *_runtime(sanitize)))
+        command = ["gcc", *sanitize, *objects, "-lm", "-lpthread"]
         subprocess.run([*command, "-o", str(self._program)], check=True)
 
     def __call__(self, cases: list[Case], threads: int = 1) -> list[Found]:

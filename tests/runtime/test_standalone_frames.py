@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from frames_program import Case, Found, FrameProgram
+from frames_program import RACES, Case, Found, FrameProgram
 from PIL import Image
 from torch.nn import functional
 
@@ -83,6 +83,16 @@ def test_the_whole_frame_is_resized_as_pillow_does(tmp_path: Path) -> None:
     gray = noise(33, 31, 1)
     (found,) = run([Case(gray, NOTHING, order=4)])
     np.testing.assert_array_equal(seen(found), preprocess.prepare(gray.repeat(3, 2), 40))
+
+
+def test_threads_do_not_race(tmp_path: Path) -> None:
+    frames = described({"resize": [40, 40]}, (1, 3, 40, 40), [(1, 1, 1)])
+    run = FrameProgram(tmp_path, frames, (1, 3, 40, 40), (1, 1, 1), sanitize=RACES)
+    pictures = [noise(299, 257, seed=seed) for seed in range(20)]
+    for picture, found in zip(
+        pictures, run([Case(each, NOTHING) for each in pictures], 3), strict=True
+    ):
+        np.testing.assert_array_equal(seen(found), preprocess.prepare(picture, 40))
 
 
 FOLDER = {"color": "RGB", "scale": 1 / 255, "resize_shorter_side": 24, "crop_center": [24, 24],

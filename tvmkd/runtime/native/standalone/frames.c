@@ -43,7 +43,7 @@ static size_t lay_out(const tvmkd_frame_plan *plan, int threads, unsigned char *
   TAKE(lines, (size_t)threads * line);
   TAKE(candidates, candidates * sizeof(tvmkd_candidate));
   TAKE(counts, detector * (size_t)frames->class_count * sizeof(uint32_t));
-  TAKE(powers, detector * (size_t)plan->columns * sizeof(double));
+  TAKE(powers, (size_t)(detector ? plan->columns : frames->class_count) * sizeof(double));
   TAKE(boxes, detector * candidates * 4 * sizeof(float));
   for (int each = 0; each < 5; each++) TAKE(kept[each], detector * kept * sizeof(float));
   TAKE(kept_label, detector * kept * sizeof(int32_t));

@@ -48,7 +48,7 @@ typedef struct {
   size_t line_bytes;
   tvmkd_candidate *candidates;
   uint32_t *counts;  /* of each class, with softmax */
-  double *powers;    /* of each logit of an anchor */
+  double *powers;    /* of each logit of an anchor, or of a classifier */
   float *boxes;      /* of each candidate */
   float *kept[5];    /* x1, y1, x2, y2 and area of the results, in pixels of the input */
   int32_t *kept_label;

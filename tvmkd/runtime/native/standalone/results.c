@@ -32,12 +32,12 @@ const char *tvmkd_rt_classify(tvmkd_instance *instance, const tvmkd_frame *frame
   if (plan->activation == SCORES_SOFTMAX) {
     sum = 0;
     for (int32_t label = 0; label < classes; label++)
-      sum += exp((double)outputs[label] - (double)largest);
+      sum += work->powers[label] = exp((double)outputs[label] - (double)largest);
   }
   uint32_t count = 0, total = 0, room = (uint32_t)(results->room < classes ? results->room : classes);
   for (int32_t label = 0; label < classes; label++) {
     double score = outputs[label];
-    if (plan->activation == SCORES_SOFTMAX) score = exp(score - (double)largest) / sum;
+    if (plan->activation == SCORES_SOFTMAX) score = work->powers[label] / sum;
     if (plan->activation == SCORES_SIGMOID) score = 1 / (1 + exp(-score));
     tvmkd_candidate one = {(float)score, (uint32_t)label};
     if (!(one.score > (float)threshold)) continue;
