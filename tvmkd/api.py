@@ -55,7 +55,7 @@ from tvmkd.base.runtimes import TVM
 from tvmkd.base.wire import Event
 from tvmkd.bench import CompareOptions, EngineSpec, compare
 from tvmkd.config import parse_tracker
-from tvmkd.early_exit.library import builder_of
+from tvmkd.early_exit.library import builder_of, one_file
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
@@ -87,7 +87,7 @@ def tune(
     Every trial is written as it ends: the same call after an interruption continues.
 
     Args:
-        onnx: the model.
+        onnx: the model; or the folder of a network with early exits, joined as `build` joins it.
         records: the folder of tuning records; made if it does not exist.
         trials: kernels to measure in all, those of earlier calls included.
         target: what to tune for.
@@ -114,22 +114,23 @@ def tune(
         InputError: the model, the target or the records folder cannot be used.
         MissingError: no tracker, no board under the key, or the stack is not installed.
     """
-    return compiling.tune(
-        Path(onnx),
-        _target(target),
-        Path(records),
-        trials=trials,
-        tracker=None if tracker is None else _address(tracker),
-        key=key,
-        boards=boards,
-        evaluator=evaluator,
-        timeout=timeout,
-        seed=seed,
-        dims=dims,
-        stack=stack,
-        stack_python=None if stack_python is None else Path(stack_python),
-        on_event=on_event,
-    )
+    with one_file(Path(onnx)) as model:
+        return compiling.tune(
+            model,
+            _target(target),
+            Path(records),
+            trials=trials,
+            tracker=None if tracker is None else _address(tracker),
+            key=key,
+            boards=boards,
+            evaluator=evaluator,
+            timeout=timeout,
+            seed=seed,
+            dims=dims,
+            stack=stack,
+            stack_python=None if stack_python is None else Path(stack_python),
+            on_event=on_event,
+        )
 
 
 def build(

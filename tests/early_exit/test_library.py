@@ -11,17 +11,20 @@ from typing import Any
 
 import exits
 import numpy as np
+import onnx
+import plant
 import pytest
 
 import tvmkd
 from tvmkd import early_exit, targets
-from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.errors import InputError, TvmkdError, UsageError
 from tvmkd.base.exits import exit_taken
 from tvmkd.base.frame_description import FrameOptions
 from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
 from tvmkd.early_exit import EarlyExitLibrary
 from tvmkd.early_exit.calibrate import confidence
+from tvmkd.early_exit.library import one_file
 from tvmkd.early_exit.runtime import Plan
 from tvmkd.runtime.standalone_program import Late
 
@@ -129,6 +132,42 @@ def test_refusals(network: Path, tmp_path: Path) -> None:
         with pytest.raises(kind, match=said):
             tvmkd.build(out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_it_is_tuned_as_it_is_compiled(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels of the joined network are not all those of its pieces."""
+    given = []
+
+    def tune(path: Path, *_: Any, **__: Any) -> dict[str, Any]:
+        given.append([value.name for value in onnx.load(path).graph.output])
+        raise TvmkdError(f"{path}: told")
+
+    monkeypatch.setattr("tvmkd.stacks.compile.tune", tune)
+    with pytest.raises(TvmkdError, match=f"^{network}: told$"):
+        tvmkd.tune(network, tmp_path / "records", trials=1)
+    assert given == [["exit0", "exit1", "exit2"]]
+    with pytest.raises(InputError, match="is a folder without exits"):
+        tvmkd.tune(tmp_path, tmp_path / "records", trials=1)
+
+
+def test_a_wrong_record_is_set_aside(network: Path, tmp_path: Path) -> None:
+    target = targets.load("host")
+    with one_file(network) as path:
+        name = plant.plant(path, tmp_path / "records", target.to_dict(), ["wrong"])
+    aside = []
+
+    def note(event: str, data: dict[str, Any]) -> None:
+        if event == "set_aside":
+            aside.append(data["task"])
+
+    options: dict[str, Any] = {"records": [tmp_path / "records"], "on_event": note}
+    tvmkd.build(network, tmp_path / "out", runtime="standalone", shipped=False, **options)
+    assert aside == [name]
+    made, wanted = tvmkd.load(tmp_path / "out"), exits.run(network, IMAGES[0])
+    for index, want in enumerate(wanted):
+        np.testing.assert_allclose(made.run_exit([IMAGES[0]], index)[0], want, atol=1e-5)
 
 
 def test_an_artifact_without_exits_is_told(tmp_path: Path, network: Path) -> None:

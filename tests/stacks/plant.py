@@ -46,7 +46,6 @@ def plant(
     tasks = tasks_of(relax_import.fuse(read.mod, device, cpu), device, cpu)
     convolutions = [task for task in tasks if task.kind == "conv2d"]
     chosen = convolutions[place % len(convolutions)]
-    other = next(task for task in tasks if task.kind == "depthwise")
     with open_session(folder, target, "relax") as session:
 
         def add(task, schedule, seconds):
@@ -67,6 +66,7 @@ def plant(
         if "wrong" in modes:
             add(chosen, wrong(chosen), 1e-9)
         if "misfit" in modes:
+            other = next(task for task in tasks if task.kind == "depthwise")
             line = candidate(other.template.default())
             session._recorder.add(chosen, line, 1e-9)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("onnx", type=PATH)
+@click.argument("onnx", type=PATH, metavar="ONNX|FOLDER")
 @target_option
 @click.option("--show", is_flag=True, help="Print the lowered module, in Relax or Relay.")
 @click.option(
@@ -48,6 +48,9 @@ def command(
 ) -> None:
     """Show the kernels or the code that an ONNX model compiles to.
 
+    Given the folder of a network with early exits (exits.json): what `tvmkd build --runtime
+    standalone` compiles of it.
+
     The kernels are the tasks that `tvmkd tune` tunes: their kind, how often the model runs each
     (weight), and what one run of it computes.
 
@@ -60,6 +63,7 @@ def command(
       tvmkd lower model.onnx --stack relay --byoc tensorrt
     """
     from tvmkd import targets
+    from tvmkd.early_exit.library import one_file
     from tvmkd.stacks.client import StackClient
     from tvmkd.stacks.compile import admitted
     from tvmkd.stacks.progress import following
@@ -68,9 +72,10 @@ def command(
     with (
         tempfile.TemporaryDirectory(prefix="tvmkd-") as work,
         StackClient(stack, stack_python) as client,
+        one_file(onnx) as path,
         following(f"lowering {onnx}") as tell,
     ):
-        model = admitted(onnx, dict(dims), Path(work), tell)
+        model = admitted(path, dict(dims), Path(work), tell)
         found = client.lower(model, target.to_dict(), dict(dims), show=show, byoc=byoc)
     if as_json:
         print_json(found)

@@ -22,7 +22,7 @@ from tvmkd.cli._options import (
 
 
 @click.command()
-@click.argument("onnx", type=PATH)
+@click.argument("onnx", type=PATH, metavar="ONNX|FOLDER")
 @target_option
 @click.option(
     "--rpc-tracker",
@@ -91,6 +91,9 @@ def command(
 ) -> None:
     """Tune an ONNX model's kernels on boards over TVM RPC.
 
+    Given the folder of a network with early exits (exits.json): tune what `tvmkd build --runtime
+    standalone` compiles of it.
+
     Every board under the key is used, also those that register later. Every measurement is written
     as it ends. The same command again continues, and never measures a kernel twice.
 
@@ -106,6 +109,7 @@ def command(
     """
     from tvmkd import targets
     from tvmkd.base import stack_registry
+    from tvmkd.early_exit.library import one_file
     from tvmkd.stacks.compile import tune
     from tvmkd.tuning import table
 
@@ -115,9 +119,9 @@ def command(
     both = stack == "both"
     for name in stack_registry.names() if both else (stack,):
         entry = stack_registry.get(name)
-        with table.following() as follow:
+        with one_file(onnx) as model, table.following() as follow:
             summaries[name] = tune(
-                onnx,
+                model,
                 target,
                 records / name if both else records,
                 trials=trials,

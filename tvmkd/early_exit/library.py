@@ -26,6 +26,11 @@ def joined(folder: Path) -> Iterator[tuple[Path, Exits]]:
     Raises:
         InputError: see `tvmkd.early_exit.join.join`.
     """
+    if not (folder / EXITS).is_file():
+        raise InputError(
+            f"{folder}: is a folder without {EXITS}; give an ONNX file, or the folder that tvmkd "
+            "distill made of [early_exit]"
+        )
     from tvmkd.early_exit.join import join
 
     with tempfile.TemporaryDirectory(prefix="tvmkd-exits-") as work:
@@ -36,6 +41,20 @@ def joined(folder: Path) -> Iterator[tuple[Path, Exits]]:
         except TvmkdError as error:
             error.args = (str(error).replace(str(path), str(folder)),)
             raise
+
+
+@contextlib.contextmanager
+def one_file(given: Path) -> Iterator[Path]:
+    """What is given as one ONNX file: the file, or the joined network of a folder of early exits.
+
+    Raises:
+        InputError: as `joined`.
+    """
+    if not given.is_dir():
+        yield given
+        return
+    with joined(given) as (path, _):
+        yield path
 
 
 def builder_of(onnx: Path) -> Callable[..., dict[str, Any]]:
@@ -82,11 +101,6 @@ def build(
         InputError: the folder cannot be used: see `tvmkd.early_exit.join.join`; or as
             `tvmkd.stacks.compile.build` does.
     """
-    if not (folder / EXITS).is_file():
-        raise InputError(
-            f"{folder}: is a folder without {EXITS}; give an ONNX file, or the folder that tvmkd "
-            "distill made of [early_exit]"
-        )
     with joined(folder) as (path, exits):
         if runtime != STANDALONE:
             raise UsageError(
