@@ -11,6 +11,7 @@
  * -DSAMPLE_SIZE=N makes x and y longer; -DSAMPLE_VERSION=N changes what it adds, and its digest;
  * -DSAMPLE_BAD makes a description that no program may accept. */
 #define _GNU_SOURCE
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +143,12 @@ static const tvmkd_tensor outputs[] = {
 };
 
 static const tvmkd_library library = {
+#ifdef SAMPLE_OLD /* before there were frames */
+    .size = offsetof(tvmkd_library, frames),
+#else
     .size = sizeof(tvmkd_library),
+#endif
+
     .api_version = TVMKD_API_VERSION,
     .name = TEXT(SAMPLE_NAME),
     .target = "by-hand",

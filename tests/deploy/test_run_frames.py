@@ -138,10 +138,13 @@ def test_wrong_usage(sample: Sample, options: list[str], code: int, said: str) -
     assert said in sample(*options, code=code)
 
 
-def test_a_library_that_takes_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("-DSAMPLE_OLD",)])
+def test_a_library_that_takes_none(tmp_path: Path, flags: tuple[str, ...]) -> None:
     host = targets.load("host")
-    library = sample_library.shared(host, tmp_path / "libsample.so")
-    command = [native_programs.run_program(host), library, "--frame=9x9"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    library = sample_library.shared(host, tmp_path / "libsample.so", *flags)
+    program = native_programs.run_program(host)
+    done = subprocess.run([program, library, "--describe", "--json"], capture_output=True)
+    assert "frames" not in json.loads(done.stdout)
+    done = subprocess.run([program, library, "--frame=9x9"], capture_output=True, text=True)
     assert done.returncode == 4
     assert "takes no frames; build it with --runtime standalone --with-preprocessing" in done.stderr
