@@ -275,9 +275,9 @@ def test_a_service_that_does_not_start_is_taken_back(board: Board, bundles: Bund
     done = board.install(bundles["1.1"])
     assert "tvmkd-sample.service is running" in done.stdout, done.stderr
     unit = (board.folder / "units/tvmkd-sample.service").read_text()
-    assert (
-        f"ExecStart={board.root}/sample/current/bin/tvmkd-server --name sample $TVMKD_SERVE" in unit
-    )
+    now = f"{board.root}/sample/current"
+    server = f"{now}/bin/tvmkd-server {now}/lib/libsample.so --name sample $TVMKD_SERVE"
+    assert f"ExecStart={server}\n" in unit
     assert "--host 127.0.0.1" in unit
     assert "@" not in unit
     calls = (state / "calls").read_text().splitlines()

@@ -145,9 +145,9 @@ def test_modes_of_a_target() -> None:
 
 
 def test_the_unit() -> None:
-    text = service.unit("student", "max", "bin/server @HOME@/current/lib/x.so")
+    text = service.unit("student", "max", "lib/x.so")
     assert "ExecStartPre=+@HOME@/current/power.sh max\n" in text
     assert "ExecStopPost=+@HOME@/current/power.sh restore\n" in text
-    assert "ExecStart=@HOME@/current/bin/server @HOME@/current/lib/x.so $TVMKD_SERVE" in text
+    assert "current/bin/tvmkd-server @HOME@/current/lib/x.so --name student $TVMKD_SERVE" in text
     assert "power.sh max" not in service.unit("student", None, "x")
     assert "DynamicUser=yes" in text

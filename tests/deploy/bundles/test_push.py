@@ -220,7 +220,7 @@ def test_an_emulated_nano_from_push_to_rollback(
     assert any("signature: sample 1.1" in line for line in wire.shown)
     assert any("2 outputs as recorded" in line for line in wire.shown)
     current = machine.root / "sample/current"
-    server = [*qemu, str(current / "bin/tvmkd-server"), "--name", "sample"]
+    server = [*qemu, str(current / "bin/tvmkd-server"), str(current / "lib/libsample.so")]
     assert wire.push(outs[1]).status["version"] == "1.2"
     with asking.served(server) as url:
         assert asking.infer(url, "sample", [1, 2, 3, 4]) == [4, 6, 8, 10]

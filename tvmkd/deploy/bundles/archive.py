@@ -101,7 +101,7 @@ def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
     tops: set[str] = set()
     size = 0
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
             for number, member in enumerate(archive):
                 parts = PurePosixPath(member.name).parts
                 size += member.size
@@ -116,6 +116,11 @@ def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
                     stream = archive.extractfile(member)
                     assert stream is not None
                     files["/".join(parts[1:])] = stream.read()
+            # gzip checks its sum at the end, which lies behind tar's.
+            while rest := packed.read(1 << 20):
+                size += len(rest)
+                if size > most_bytes:
+                    raise InputError(f"{path}: is larger than any bundle")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such bundle") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:

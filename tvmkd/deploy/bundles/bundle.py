@@ -151,9 +151,7 @@ def _entries(
         library: Entry(model.library, EXECUTABLE),
         MANIFEST: Entry(model.folder / MANIFEST),
         "model.json": Entry(card.text(model, name, version, names).encode()),
-        "tvmkd.service": Entry(
-            service.unit(name, options.power, programs.serve_command(built, name, library)).encode()
-        ),
+        "tvmkd.service": Entry(service.unit(name, options.power, library).encode()),
     }
     entries |= {each.place: Entry(each.path, EXECUTABLE) for each in built}
     entries |= {
@@ -185,7 +183,7 @@ def _parts(
             part = sbom.Part(path, digest, what, "library", license_id, ("zig",))
         elif path in known:
             program = known[path]
-            part = sbom.Part(path, digest, program.what, "application", LICENSE, program.contains)
+            part = sbom.Part(path, digest, program.what, "application", LICENSE, ("zig",))
         else:
             # Scripts are tvmkd's, everything else is about the user's own model.
             ours = path.endswith((".sh", ".py", ".service"))

@@ -41,7 +41,6 @@ class Part:
 
 
 ELSEWHERE: Mapping[str, tuple[str, str, str]] = {
-    "musl": ("musl", "MIT", "the C library, linked statically; the version that zig ships"),
     "zig": ("zig", "MIT", "Zig's standard library and compiler runtime"),
 }
 """Others' code that is linked in: name, licence, what it is."""

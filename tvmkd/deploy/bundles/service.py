@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvmkd.deploy.bundles.programs import SERVER
 from tvmkd.deploy.bundles.tool import BOARD
 
 SERVE = "--host 127.0.0.1 --http-port 8000"
@@ -9,13 +10,13 @@ SERVE = "--host 127.0.0.1 --http-port 8000"
 reach it."""
 
 
-def unit(name: str, power: str | None, command: str) -> str:
+def unit(name: str, power: str | None, library: str) -> str:
     """The unit's text, with ``@HOME@`` for the folder that install.sh chooses.
 
     Args:
-        name: the bundle's.
+        name: the bundle's; what the model is called in URLs, too.
         power: the power mode while it serves; None: the board's power is left alone.
-        command: the server and its arguments; its path is relative to the bundle's folder.
+        library: its path in the bundle.
     """
     text = (BOARD / "tvmkd.service").read_text(encoding="utf-8")
     lines = ""
@@ -24,4 +25,9 @@ def unit(name: str, power: str | None, command: str) -> str:
         lines = f"ExecStartPre=+@HOME@/current/power.sh {power}\n"
         lines += "ExecStopPost=+@HOME@/current/power.sh restore\n"
     text = text.replace("# @POWER@\n", lines)
-    return text.replace("@NAME@", name).replace("@SERVE@", SERVE).replace("@COMMAND@", command)
+    return (
+        text.replace("@NAME@", name)
+        .replace("@SERVE@", SERVE)
+        .replace("@SERVER@", SERVER)
+        .replace("@LIBRARY@", library)
+    )
