@@ -180,7 +180,7 @@ has_systemd() {
 start_service() { # installs the unit of the current version and restarts it
   if ! has_systemd; then
     say "no service: $([ "$service" = no ] && echo '--no-service was given' || echo 'no systemd, or not root');" \
-      "start it with $home/current/bin/tvmkd-server"
+      "start it with: $home/current/bin/tvmkd-server $home/current/$(field library "$home/current")"
     return 0
   fi
   unit=tvmkd-$name.service
