@@ -6,7 +6,8 @@ import contextlib
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -36,18 +37,23 @@ def health(command: Sequence[str], url: str) -> int:
     return subprocess.run([*command, "--http-port", port], stderr=subprocess.DEVNULL).returncode
 
 
-def infer(url: str, name: str, x: list[float]) -> list[float]:
-    """``y`` of the sample model for ``x``."""
-    inputs = [
-        {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": x},
-        {"name": "counts", "shape": [3], "datatype": "INT64", "data": [1, 2, 3]},
-    ]
+def post(url: str, name: str, inputs: Sequence[Mapping[str, Any]]) -> Any:
+    """The answer to a request for inference."""
     request = urllib.request.Request(
         f"{url}/v2/models/{name}/infer",
         json.dumps({"inputs": inputs}).encode(),
         {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        outputs = json.load(answer)["outputs"]
+        return json.load(answer)
+
+
+def infer(url: str, name: str, x: list[float]) -> list[float]:
+    """``y`` of the sample model for ``x``."""
+    inputs = [
+        {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": x},
+        {"name": "counts", "shape": [3], "datatype": "INT64", "data": [1, 2, 3]},
+    ]
+    outputs = post(url, name, inputs)["outputs"]
     found: list[float] = next(each["data"] for each in outputs if each["name"] == "y")
     return found

@@ -8,10 +8,12 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import asking
 import pytest
 from board_machine import Board, problem
 
@@ -292,6 +294,16 @@ def test_a_service_that_does_not_start_is_taken_back(board: Board, bundles: Bund
     assert board.own("uninstall").returncode == 0
     assert not (board.folder / "units/tvmkd-sample.service").exists()
     assert "disable --now tvmkd-sample.service" in (state / "calls").read_text()
+
+
+@pytest.mark.parametrize("program", ["tvmkd-server", "serve.py"])
+def test_the_servers_of_a_bundle_answer(board: Board, bundles: Bundles, program: str) -> None:
+    assert board.install(bundles["1.2"]).returncode == 0
+    now = board.root / "sample/current"
+    start = [sys.executable] if program.endswith(".py") else []
+    command = [*start, str(now / "bin" / program), str(now / "lib/libsample.so")]
+    with asking.served([*command, "--name", "sample"]) as url:
+        assert asking.infer(url, "sample", [1, 2, 3, 4]) == [4, 6, 8, 10]
 
 
 def test_status_tells_what_runs(board: Board, bundles: Bundles) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tvmkd.artifact import MANIFEST
 from tvmkd.base.version import __version__
 from tvmkd.boards import symbols
+from tvmkd.deploy import serve_file
 from tvmkd.deploy.bundles import archive, card, power, programs, sbom, self_test, service, signing
 from tvmkd.deploy.bundles.archive import EXECUTABLE, Entry
 from tvmkd.deploy.bundles.model import Model
@@ -149,6 +150,7 @@ def _entries(
         DESCRIPTION: Entry("".join(f"{key}={value}\n" for key, value in fields.items()).encode()),
         "install.sh": Entry(BOARD / "install.sh", EXECUTABLE),
         library: Entry(model.library, EXECUTABLE),
+        "bin/serve.py": Entry(serve_file.text().encode(), EXECUTABLE),
         MANIFEST: Entry(model.folder / MANIFEST),
         "model.json": Entry(card.text(model, name, version, names).encode()),
         "tvmkd.service": Entry(service.unit(name, options.power, library).encode()),
