@@ -1,5 +1,5 @@
 /* Computes kernels from their PTX, one block after the other: what NVRTC makes of TVM's CUDA C for
- * single precision. Threads run until each waits at a barrier or a shuffle. What this does not know
+ * single and half precision. Threads run until each waits at a barrier or a shuffle. What this does not know
  * ends the process with a line. https://docs.nvidia.com/cuda/parallel-thread-execution/ */
 #include <ctype.h>
 #include <fenv.h>
@@ -10,7 +10,7 @@
 
 #include "fake_cuda.h"
 
-enum { MOST_OPERANDS = 5, MOST_PARTS = 6, WARP = 32, CLASSES = 16, SYMBOLS = 64, LABELS = 512 };
+enum { MOST_OPERANDS = 5, MOST_PARTS = 6, WARP = 32, CLASSES = 512, SYMBOLS = 64, LABELS = 512 };
 
 enum kind { NOTHING, REGISTER, NUMBER, SPECIAL, SHARED, LOCAL, PARAM };
 struct operand {
@@ -48,7 +48,7 @@ struct instruction {
 struct code {
   struct instruction* at;
   int count;
-  struct { char name[8]; int first; } classes[CLASSES];
+  struct { char name[24]; int first; } classes[CLASSES];
   int class_count, registers;
   struct { char name[200]; uint64_t offset; bool local; } symbols[SYMBOLS];
   int symbol_count;
@@ -68,12 +68,13 @@ static int class_of(struct code* code, const char* name) {
   stop("no such register", name);
 }
 
+/* "%rd12" is a register of the class "rd"; one that inline assembly declares is a class of its own. */
 static int register_of(struct code* code, const char* text) {
-  char class[8] = "";
-  int used = 0, number = 0;
-  for (const char* p = text + 1; isalpha((unsigned char)*p) && used < 7; ++p) class[used++] = *p;
-  number = atoi(text + 1 + used);
-  return code->classes[class_of(code, class)].first + number;
+  char class[24] = "";
+  if (text[0] != '%') return code->classes[class_of(code, text)].first;
+  int used = 0;
+  for (const char* p = text + 1; isalpha((unsigned char)*p) && used < 23; ++p) class[used++] = *p;
+  return code->classes[class_of(code, class)].first + atoi(text + 1 + used);
 }
 
 static struct operand address_of(struct code* code, const char* text);
@@ -91,6 +92,9 @@ static struct operand operand_of(struct code* code, const char* text) {
         return found;
       }
     }
+    found.kind = REGISTER;
+    found.value = (uint64_t)register_of(code, text);
+  } else if (strncmp(text, "__$", 3) == 0) {
     found.kind = REGISTER;
     found.value = (uint64_t)register_of(code, text);
   } else if (text[0] == '{') {
@@ -181,9 +185,17 @@ static void declare(struct code* code, const char* text) {
   int number = 0;
   if (strncmp(text, ".reg", 4) == 0) {
     const char* at = strchr(text, '%');
-    if (code->class_count == CLASSES || sscanf(at, "%%%7[a-zA-Z]", name) != 1) stop("reg", text);
-    if (strchr(at, '<') != NULL) number = atoi(strchr(at, '<') + 1);
-    snprintf(code->classes[code->class_count].name, 8, "%s", name);
+    if (at == NULL) {
+      if (sscanf(text, ".reg %*s %23s", name) != 1) stop("reg", text);
+      for (int i = 0; i < code->class_count; ++i) { /* a name of an earlier block */
+        if (strcmp(code->classes[i].name, name) == 0) return;
+      }
+    } else if (sscanf(at, "%%%23[a-zA-Z]", name) != 1) {
+      stop("reg", text);
+    }
+    if (code->class_count == CLASSES) stop("too many registers", text);
+    if (at != NULL && strchr(at, '<') != NULL) number = atoi(strchr(at, '<') + 1);
+    snprintf(code->classes[code->class_count].name, 24, "%.23s", name);
     code->classes[code->class_count++].first = code->registers;
     code->registers += number > 0 ? number : 1;
     return;
@@ -239,8 +251,11 @@ static struct code* read_code(const struct kernel* kernel) {
   int label_count = 0, room = 0;
   code->dynamic = strstr(kernel->module->text, ".extern .shared") != NULL;
   char statement[512];
-  for (const char* p = kernel->body + 1; *p != 0 && *p != '}';) {
-    if (isspace((unsigned char)*p)) {
+  int depth = 1; /* of braces: inline assembly has some of its own */
+  for (const char* p = kernel->body + 1; *p != 0;) {
+    if (*p == '{') ++depth;
+    if (*p == '}' && --depth == 0) break;
+    if (isspace((unsigned char)*p) || *p == '{' || *p == '}') {
       ++p;
       continue;
     }
@@ -300,15 +315,25 @@ static uint64_t mask(int bits) { return bits >= 64 ? ~UINT64_C(0) : (UINT64_C(1)
 static int64_t sign(uint64_t value, int bits) {
   return bits >= 64 ? (int64_t)value : (int64_t)(value << (64 - bits)) >> (64 - bits);
 }
-static float real(uint64_t value) {
-  uint32_t low = (uint32_t)value;
-  float found;
-  memcpy(&found, &low, 4);
+static float real(uint64_t value, int bits) {
+  float found = 0;
+  _Float16 half;
+  if (bits == 32) {
+    memcpy(&found, &value, 4);
+  } else if (bits == 16) {
+    memcpy(&half, &value, 2);
+    found = (float)half;
+  } else {
+    stop("unknown", "doubles");
+  }
   return found;
 }
-static uint64_t bits_of(float value) {
-  uint32_t found;
-  memcpy(&found, &value, 4);
+static uint64_t bits_of(float value, int bits) {
+  uint64_t found = 0;
+  _Float16 half = (_Float16)value;
+  if (bits == 32) memcpy(&found, &value, 4);
+  else if (bits == 16) memcpy(&found, &half, 2);
+  else stop("unknown", "doubles");
   return found;
 }
 
@@ -440,8 +465,7 @@ static uint64_t compute(const struct instruction* each, uint64_t a, uint64_t b, 
 static bool compared(const struct instruction* each, uint64_t a, uint64_t b) {
   int order; /* -1, 0, 1; 2: not comparable */
   if (each->type == 'f') {
-    if (each->bits != 32) stop("setp of", "doubles or halves");
-    float x = real(a), y = real(b);
+    float x = real(a, each->bits), y = real(b, each->bits);
     order = x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
   } else if (each->type == 's') {
     int64_t x = sign(a, each->bits), y = sign(b, each->bits);
@@ -465,11 +489,8 @@ static bool compared(const struct instruction* each, uint64_t a, uint64_t b) {
 
 static uint64_t converted(const struct instruction* each, uint64_t value) {
   bool to_real = each->type == 'f', from_real = each->from == 'f';
-  if ((to_real && each->bits != 32) || (from_real && each->from_bits != 32)) {
-    stop("cvt of", "doubles or halves");
-  }
   if (to_real && from_real) {
-    float x = real(value);
+    float x = real(value, each->from_bits);
     for (int i = 0; i < each->part_count; ++i) {
       if (strcmp(each->parts[i], "rmi") == 0) x = floorf(x);
       if (strcmp(each->parts[i], "rpi") == 0) x = ceilf(x);
@@ -477,14 +498,15 @@ static uint64_t converted(const struct instruction* each, uint64_t value) {
       if (strcmp(each->parts[i], "rzi") == 0) x = truncf(x);
     }
     if (each->saturated) x = x > 0 ? fminf(x, 1.0f) : 0.0f;
-    return bits_of(x);
+    return bits_of(x, each->bits);
   }
   if (to_real) {
-    return bits_of(each->from == 's' ? (float)sign(value, each->from_bits)
-                                     : (float)(value & mask(each->from_bits)));
+    float x = each->from == 's' ? (float)sign(value, each->from_bits)
+                                : (float)(value & mask(each->from_bits));
+    return bits_of(x, each->bits);
   }
   if (from_real) {
-    float x = real(value);
+    float x = real(value, each->from_bits);
     for (int i = 0; i < each->part_count; ++i) {
       if (strcmp(each->parts[i], "rni") == 0) x = rintf(x);
       if (strcmp(each->parts[i], "rmi") == 0) x = floorf(x);
@@ -537,10 +559,10 @@ static void step(struct run* run) {
         set(run, given, compute(each, a, b, c) & mask(each->wide ? each->bits * 2 : each->bits));
         break;
       }
-      if (each->bits != 32) stop("doubles or halves", names[each->op]);
-      float found = compute_real(each, real(a), real(b), real(c));
+      int bits = each->bits;
+      float found = compute_real(each, real(a, bits), real(b, bits), real(c, bits));
       if (each->saturated) found = found > 0 ? fminf(found, 1.0f) : 0.0f;
-      set(run, given, bits_of(found));
+      set(run, given, bits_of(found, bits));
     }
   }
   ++thread->pc;

@@ -15,9 +15,11 @@ from typing import Any
 import fake_driver
 import graphs
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from elftools.elf.elffile import ELFFile
+from onnx import TensorProto, helper
 
 from tvmkd import artifact, targets
 from tvmkd.base.errors import MissingError
@@ -72,13 +74,17 @@ def old_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(
-    stack: StackClient, folder: Path, name: str = "separable", target: targets.Target = HERE
+    stack: StackClient,
+    folder: Path,
+    write: Callable[[Path], Path] = graphs.separable,
+    target: targets.Target = HERE,
 ) -> Path:
-    path = graphs.ALL[name](folder / "net.onnx")
+    path = write(folder / "net.onnx")
     stack.build(path, target.to_dict(), [], folder / "out", runtime="standalone")
     session = onnxruntime.InferenceSession(path)
-    shape = session.get_inputs()[0].shape
-    x = np.random.default_rng(1).standard_normal(shape).astype("float32")
+    given = session.get_inputs()[0]
+    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}[given.type]
+    x = np.random.default_rng(1).standard_normal(given.shape).astype(dtype)
     np.save(folder / "x.npy", x)
     np.savez(folder / "y.npz", *session.run(None, {"x": x}))
     return folder / "out"
@@ -127,24 +133,55 @@ except TvmkdError as error:
 """
 
 
-def agrees(folder: Path, outputs: list[Any]) -> None:
+def agrees(folder: Path, outputs: list[Any], rtol: float = 1e-4) -> None:
     want = np.load(folder.parent / "y.npz")
     assert len(outputs) == len(want.files)
     for found, name in zip(outputs, want.files, strict=True):
-        np.testing.assert_allclose(found, want[name], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, want[name], rtol=rtol, atol=rtol / 10)
 
 
 def calls(folder: Path) -> list[str]:
     return (folder / "trace").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", ["shuffle", "stranger"])
+def half(path: Path) -> Path:
+    """Half precision, what a Nano's GPU is best at: a convolution, a mean and a product."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (8, 3, 3, 3), "b": (8,), "d": (8, 4)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("MatMul", ["f", "d"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, [1, 4])],
+        [
+            onnx.numpy_helper.from_array(rng.standard_normal(shape).astype("float16"), name)
+            for name, shape in shapes.items()
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "rtol"), [(graphs.shuffle, 1e-4), (graphs.stranger, 1e-4), (half, 1e-2)]
+)
 def test_it_agrees_with_onnxruntime(
-    name: str, relax_stack: StackClient, use: Use, tmp_path: Path
+    write: Callable[[Path], Path],
+    rtol: float,
+    relax_stack: StackClient,
+    use: Use,
+    tmp_path: Path,
 ) -> None:
-    """Outputs from kernels with several launches, attention, two outputs, and every dlight rule."""
-    folder = made(relax_stack, tmp_path, name)
-    agrees(folder, use(folder, RUN, FAKE_CUDA_COMPUTES="1"))
+    """Kernels of several launches, attention, two outputs, half precision."""
+    folder = made(relax_stack, tmp_path, write)
+    agrees(folder, use(folder, RUN, FAKE_CUDA_COMPUTES="1"), rtol)
     assert fake_driver.kept(tmp_path / "trace") == {}
 
 
@@ -379,6 +416,26 @@ except TvmkdError as error:
     check = use(tmp_path / "out", code, FAKE_CUDA_COMPUTES="1")
     assert check["samples"] > 0
     assert check["max_error"] < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(device.find() is None, reason="this machine has no NVIDIA GPU")
+@pytest.mark.parametrize("write", [graphs.separable, graphs.stranger, half])
+def test_on_a_gpu(
+    write: Callable[[Path], Path], relax_stack: StackClient, use: Use, tmp_path: Path
+) -> None:
+    folder = made(relax_stack, tmp_path, write)
+    for mode in ("graph", "launches"):
+        agrees(folder, use(folder, RUN, tmp_path, TVMKD_CUDA=mode), 1e-2)
+
+
+def test_a_bundle_runs_its_self_test_where_there_is_a_gpu(net: Path, use: Use) -> None:
+    code = """
+from tvmkd.deploy.bundles import model, self_test
+print(json.dumps(self_test.runner(model.read(folder))))
+"""
+    assert use(net, code) == []
+    assert use(net, code, FAKE_CUDA_CAPABILITY="32") is None
 
 
 def test_what_the_library_needs(net: Path) -> None:
