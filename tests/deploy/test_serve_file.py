@@ -169,7 +169,7 @@ def test_sigterm_finishes_what_was_accepted(script: Path, library: Path) -> None
 def test_loading_and_unloading(script: Path, library: Path, tmp_path: Path) -> None:
     copy = tmp_path / "libadder.so"
     shutil.copy(library, copy)
-    with running(sys.executable, script, copy) as found:
+    with running(sys.executable, script, copy, "--name", "adder") as found:
         server = found.server(model="adder")
         assert infer(server, 1, 2, 3, 4).outputs()["y"][0, 0] == 3
         new = tmp_path / "new.so"

@@ -47,7 +47,7 @@ SOURCES = {
         *_SHARED,
         *("access", "connection", "events"),
         *("fault", "http_chunks", "http_head", "infer_answer", "infer_plan", "instance"),
-        *("instance_process", "listening", "metrics", "model_source", "repository"),
+        *("instance_process", "library_name", "listening", "metrics", "model_source", "repository"),
         *("route_table", "routes", "server_main", "server_options", "server_statistics"),
         *("service_time", "tensor_json", "version", "version_policy"),
     ),

@@ -70,16 +70,26 @@ def layout(tensors: Any, count: int, place: int) -> Tuple[List[Dict[str, Any]], 
     return found, place
 
 
+def open_library(path: str) -> LibraryStruct:
+    """Opens a library.
+
+    Raises:
+        OSError, AttributeError, ValueError: it is no standalone library.
+    """
+    entry = ctypes.CDLL(os.path.abspath(path)).tvmkd_library_v1
+    entry.restype = ctypes.POINTER(LibraryStruct)
+    library: LibraryStruct = entry().contents
+    if library.api_version != 1:
+        raise ValueError("it has version %d of the interface" % library.api_version)
+    return library
+
+
 def run_instance(path: str, control: socket.socket, memory: int, threads: int) -> None:
     """The process of an instance: opens the library, describes it, runs it when asked."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: also while it runs
     try:
-        entry = ctypes.CDLL(os.path.abspath(path)).tvmkd_library_v1
-        entry.restype = ctypes.POINTER(LibraryStruct)
-        library = entry().contents
-        if library.api_version != 1:
-            raise ValueError("it has version %d of the interface" % library.api_version)
+        library = open_library(path)
         inputs, end = layout(library.inputs, library.input_count, 0)
         outputs, end = layout(library.outputs, library.output_count, end)
         os.ftruncate(memory, max(end, 64))

@@ -10,11 +10,12 @@ import resource
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 from typing import Any, Dict, List, Optional
 
-from .library import run_instance
+from .library import open_library, run_instance, text_of
 from .model import Model
 from .protocol import MAX_HEAD, STOP_S, Fault, say
 from .server import Server
@@ -88,8 +89,7 @@ def find_models(options: Any) -> Dict[str, Model]:
         fail(2, "%d names for %d libraries" % (len(options.name), len(options.libraries)))
     models: Dict[str, Model] = {}
     for number, path in enumerate(options.libraries):
-        own = re.sub(r"^lib(.+)\.so$", r"\1", os.path.basename(path))
-        name = options.name[number] if number < len(options.name) else own
+        name = options.name[number] if number < len(options.name) else name_of(path)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
             fail(
                 2,
@@ -101,6 +101,15 @@ def find_models(options: Any) -> Dict[str, Model]:
             fail(4, path + ": there is no such library")
         models[name] = Model(path, name, options)
     return models
+
+
+def name_of(path: str) -> str:
+    """What a library calls its model, asked in another process; or its file's name."""
+    command = [sys.executable, os.path.abspath(__file__), "--name-of", path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if done.returncode == 0:
+        return done.stdout.decode("utf-8", "replace")
+    return re.sub(r"^lib(.+)\.so$", r"\1", os.path.basename(path))
 
 
 def is_loopback(host: str) -> bool:
@@ -191,6 +200,12 @@ def main(argv: List[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, control) as sock:
             run_instance(path, sock, memory, threads)
+        return 0
+    if argv[:1] == ["--name-of"]:
+        try:
+            sys.stdout.write(text_of(open_library(argv[1]).name))
+        except (OSError, AttributeError, ValueError):
+            return 1
         return 0
     options = parse_options(argv)
     loop = asyncio.new_event_loop()

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "library_name.h"
 #include "program.h"
 
 bool name_is_good(const char* name) {
@@ -119,10 +120,15 @@ void source_versions_free(struct source_versions* versions) {
   *versions = (struct source_versions){0};
 }
 
-/* libstudent.so -> student; out/ -> the name of the library in it. */
+/* What the library in a folder, or the library itself, calls its model; student of libstudent.so where
+ * it cannot be opened. */
 static void default_name(const char* path, char* out) {
   char* library = is_folder(path) ? library_in(path) : NULL;
   const char* file = library != NULL ? library : path;
+  if (library_name(file, out, NAME_ROOM)) {
+    free(library);
+    return;
+  }
   const char* slash = strrchr(file, '/');
   file = slash != NULL ? slash + 1 : file;
   size_t size = strlen(file);
