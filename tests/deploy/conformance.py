@@ -438,7 +438,7 @@ class Conformance:
     def test_a_request_in_pieces(self, server: Server) -> None:
         inputs = server.inputs(7)
         body, headers = request(server, inputs)
-        raw = _raw(server, body, headers)
+        raw = raw_request(server, body, headers)
         with socket.create_connection(server.address, timeout=60) as line:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for at in range(0, len(raw), max(1, len(raw) // 13)):
@@ -448,7 +448,7 @@ class Conformance:
 
     def test_requests_that_do_not_wait_for_answers(self, server: Server) -> None:
         many = [server.inputs(seed) for seed in range(3)]
-        raw = b"".join(_raw(server, *request(server, inputs)) for inputs in many)
+        raw = b"".join(raw_request(server, *request(server, inputs)) for inputs in many)
         with socket.create_connection(server.address, timeout=60) as line:
             line.sendall(raw)
             for inputs in many:
@@ -457,7 +457,7 @@ class Conformance:
     def test_a_client_that_expects_100_continue(self, server: Server) -> None:
         inputs = server.inputs(8)
         body, headers = request(server, inputs)
-        raw = _raw(server, body, {**headers, "Expect": "100-continue"})
+        raw = raw_request(server, body, {**headers, "Expect": "100-continue"})
         head = raw[: len(raw) - len(body)]
         with socket.create_connection(server.address, timeout=60) as line:
             line.sendall(head)
@@ -560,7 +560,7 @@ class Conformance:
 
     def test_a_body_that_is_too_long(self, server: Server, alive: None) -> None:
         with socket.create_connection(server.address, timeout=60) as line:
-            raw = _raw(server, b"", {"Content-Length": str(server.max_body + 1)})
+            raw = raw_request(server, b"", {"Content-Length": str(server.max_body + 1)})
             line.sendall(raw)
             answer = read_answer(line)
         assert answer.status == 413
@@ -570,7 +570,7 @@ class Conformance:
         chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
         sent = 0
         with socket.create_connection(server.address, timeout=60) as line:
-            line.sendall(_raw(server, None, {"Transfer-Encoding": "chunked"}))
+            line.sendall(raw_request(server, None, {"Transfer-Encoding": "chunked"}))
             with contextlib.suppress(OSError):  # it has closed the connection
                 while sent < server.max_body + 2**28:
                     line.sendall(chunk)
@@ -597,7 +597,7 @@ class Conformance:
     @pytest.mark.parametrize("sent", ["", "POST /v2 HT", "head", "half"])
     def test_a_client_that_sends_no_more(self, server: Server, alive: None, sent: str) -> None:
         body, headers = request(server, server.inputs())
-        raw = _raw(server, body, headers)
+        raw = raw_request(server, body, headers)
         if sent == "head":
             raw = raw[: len(raw) - len(body)]
         elif sent == "half":
@@ -706,7 +706,8 @@ class Conformance:
                 client.infer(server.model, inputs, outputs=[wrong], headers=headers)
 
 
-def _raw(server: Server, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+def raw_request(server: Server, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    """An inference as it is sent; without a body there is no Content-Length."""
     host, port = server.address
     lines = {"Host": f"{host}:{port}", **server.headers}
     if body is not None:

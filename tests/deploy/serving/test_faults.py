@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import Answer, Server, ask, metrics, request, total
+from conformance import Answer, Server, ask, metrics, raw_request, request, total
 from running import Running, make_toy, serving
 from slow import make_slow
 
@@ -244,6 +245,39 @@ def test_what_waits_is_given_up_at_its_deadline(slow: Path) -> None:
         assert "the deadline passed before an instance was free" in answer.error()
         assert 0.4 < took < 2
         assert total(metrics(server), "tvmkd_inference_deadline_misses_total") == 1
+
+
+def test_nothing_is_computed_for_a_client_that_has_gone(slow: Path) -> None:
+    with serving(slow, "--no-grpc") as running:
+        server = target(running)
+        body, headers = request(server, server.inputs())
+        assert ask(server, "POST", server.infer, body, headers).status == 200
+        (instance,) = instances(running)
+        os.kill(instance, signal.SIGSTOP)
+        try:
+            first = threading.Thread(
+                target=lambda: ask(server, "POST", server.infer, body, headers)
+            )
+            first.start()
+            wait_for(server, "tvmkd_inference_requests_total", 2)
+            with socket.create_connection(server.address) as line:
+                line.sendall(raw_request(server, body, headers))
+                wait_for(server, "tvmkd_inference_queue_length", 1)
+        finally:
+            os.kill(instance, signal.SIGCONT)
+        first.join(30)
+        assert ask(server, "POST", server.infer, body, headers).status == 200
+        after = metrics(server)
+        gone = total(after, "tvmkd_inference_errors_total", model="toy", kind="slow_client")
+        assert gone == 1
+        count = "tvmkd_inference_duration_seconds_count"
+        assert total(after, count, model="toy", stage="compute") == 3
+
+
+def wait_for(server: Server, name: str, value: float) -> None:
+    until = time.monotonic() + 20
+    while total(metrics(server), name, model="toy") < value:
+        assert time.monotonic() < until, name
 
 
 def test_the_timeout_of_the_command_counts_for_requests_that_say_none(slow: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -17,6 +17,7 @@ class Request:
         arrived_ns: when its head was read (CLOCK_MONOTONIC).
         deadline_ns: when its answer is worthless; 0: never.
         future: gets the `Result`, or a `RequestFault`.
+        gone: tells whether nobody waits for the result any more; None: unknown.
     """
 
     inputs: Sequence[bytes | memoryview]
@@ -24,6 +25,7 @@ class Request:
     arrived_ns: int
     deadline_ns: int
     future: asyncio.Future[Result]
+    gone: Callable[[], bool] | None = None
     queued_ns: int = 0
     copied_ns: int = 0
     expiry: asyncio.TimerHandle | None = None

@@ -29,6 +29,8 @@ from tvmkd.deploy.serving.metrics import Metrics
 
 RESPONSE = "tvmkd.response"
 """The extension of ASGI: ``await scope["extensions"][RESPONSE](status, headers, parts)``."""
+GONE = "tvmkd.gone"
+"""The extension of ASGI that tells whether the client has closed the connection."""
 GOODBYE_SECONDS = 1.0
 MOST_UNREAD = 64 * 2**20
 """Bytes of a refused request that are read and dropped, so that its client sees the answer."""
@@ -128,7 +130,10 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Offers the application an answer in one piece, as an extension of ASGI."""
-        extensions: Any = {RESPONSE: functools.partial(self._respond, cycle)}
+        extensions: Any = {
+            RESPONSE: functools.partial(self._respond, cycle),
+            GONE: lambda: cycle.disconnected or self.transport.is_closing(),
+        }
         cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 

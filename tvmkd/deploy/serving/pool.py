@@ -167,6 +167,9 @@ class Pool:
                 continue
             if request.expiry is not None:
                 request.expiry.cancel()
+            if request.gone is not None and request.gone():
+                _fail(request, RequestFault("slow_client", "the client has gone"))
+                continue
             if request.deadline_ns and request.deadline_ns < now + least:
                 self._fail_expired(request)
                 continue

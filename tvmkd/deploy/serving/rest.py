@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.deploy.serving import codec
 from tvmkd.deploy.serving.access import Access
 from tvmkd.deploy.serving.call import Request
-from tvmkd.deploy.serving.connection import RESPONSE
+from tvmkd.deploy.serving.connection import GONE, RESPONSE
 from tvmkd.deploy.serving.faults import RequestFault, invalid
 from tvmkd.deploy.serving.metrics import Metrics
 from tvmkd.deploy.serving.repository import Repository, Served
@@ -95,6 +95,7 @@ class Rest:
                 arrived,
                 arrived + 1000 * timeout if timeout else 0,
                 asyncio.get_running_loop().create_future(),
+                scope["extensions"][GONE],
             )
             served.pool.submit(request)
             json_bytes, parts = codec.response(served, plan, await request.future)
