@@ -16,6 +16,9 @@ from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
 _SORTS = """
 static const char *const uses_sorts __attribute__((used)) = &tvmkd_rt_sorts;
 """
+MOST_TENSORS = 0xFFFF
+"""Of a model: the runtime counts them with 16 bits."""
+
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}  # DLPack's, by numpy's kind
 
 # Where CPUID tells of a feature: leaf, register (EAX is 0), bit; by the kernel's name. 0x71 stands
@@ -105,8 +108,8 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
         TvmkdError: the target needs a CPU feature that libraries cannot look for.
     """
     tensors = _in_order(graph)
-    if len(tensors) > 0xFFFF:
-        raise TvmkdError(f"{about.name}: has more than 65,535 tensors")
+    if len(tensors) > MOST_TENSORS:
+        raise TvmkdError(f"{about.name}: has more than {MOST_TENSORS:,} tensors")
     arena, arena_bytes = plan(graph.calls)
     lying, _ = offsets(array.nbytes for array in graph.constants)
     numbers = {tensor: number for number, tensor in enumerate(tensors)}
