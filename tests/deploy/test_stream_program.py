@@ -93,9 +93,10 @@ def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_frames_are_released_at_absolute_times(each: Stream) -> None:
     header, rows = each("--fps", 100, "--duration", 0.5)
-    assert header["name"] == "sample"
-    assert (header["exits"], header["preprocessing"], header["interrupted"]) == (1, False, False)
-    assert header["reference_ms"] > 0
+    (model,) = header["models"]
+    assert (model["name"], model["exits"], model["preprocessing"]) == ("sample", 1, False)
+    assert model["reference_ms"] > 0
+    assert (header["interrupted"], header["steps"]) == (False, [])
     expected = header["begun"] + (column(rows, "number") + 1) * 10 * MS
     assert (column(rows, "release") == expected).all()
     assert 1 <= len(rows) <= 49
@@ -120,11 +121,38 @@ def test_an_exit_is_taken_for_lack_of_time_where_that_is_asked_for(tmp_path: Pat
     exits = made(targets.load("host"), tmp_path, "-DSAMPLE_EXITS")
     short = ("--fps", 50, "--duration", 0.4, "--budget", 0.9)
     header, rows = exits(*short, "--when-late", "exit")
-    assert header["exits"] == 2
+    assert header["models"][0]["exits"] == 2
     assert set(column(rows, "exit").tolist()) == {0}
     assert set(column(exits(*short)[1], "exit").tolist()) == {1}
     long = ("--fps", 50, "--duration", 0.4, "--budget", 900, "--when-late", "exit")
     assert set(column(exits(*long)[1], "exit").tolist()) == {1}
+
+
+def test_a_late_model_is_replaced_and_comes_back(stream: Stream, tmp_path: Path) -> None:
+    small = sample_library.shared(
+        targets.load("host"), tmp_path / "libsmall.so", "-DSAMPLE_NAME=small"
+    )
+    path = tmp_path / "frames"
+    path.write_bytes(frame(40) * 3 + frame() * 997)
+    ladder = ("--when-late", "ladder", "--calm", 0.3, "--budget", 30)
+    options = (small, *ladder, "--fps", 20, "--duration", 2, "--frames", path)
+    header, rows = stream(*options)
+    assert [model["name"] for model in header["models"]] == ["sample", "small"]
+    # The first frames of the file are those of the warm-up and of the stream.
+    down, up = header["steps"][:2]
+    assert (down["before"], down["after"]) == (0, 1)
+    assert down["why"].endswith("frames were late")
+    assert (up["before"], up["after"]) == (1, 0)
+    assert up["why"].startswith("calm for ")
+    rungs = column(rows, "rung").tolist()
+    assert rungs[0] == 0
+    assert 1 in rungs
+    assert rungs[-1] == 0
+
+
+def test_models_that_take_other_frames_are_no_ladder(stream: Stream, tmp_path: Path) -> None:
+    large = sample_library.shared(targets.load("host"), tmp_path / "liblarge.so", "-DSAMPLE_SIZE=8")
+    assert "takes other frames than" in stream.refuses(4, large, "--when-late", "ladder")
 
 
 def test_a_pipes_frames_are_released_when_they_arrive(stream: Stream) -> None:
@@ -200,12 +228,15 @@ def test_real_time_settings_are_applied(stream: Stream) -> None:
     [
         (2, ["--fps", "0"], "--fps 0: wants a number"),
         (2, ["--size", "640"], "wants WIDTHxHEIGHT"),
-        (2, ["--when-late", "ladder"], "wants drop or exit"),
+        (2, ["--when-late", "queue"], "wants drop, exit or ladder"),
+        (2, ["--when-late", "ladder"], "give the smaller models"),
+        (2, ["more.so"], "several models are a ladder"),
+        (2, ["--hot", "60", "--cool", "60"], "--cool must be below --hot"),
         (2, ["--priority", "fifo:100"], "wants fifo:1 to fifo:99"),
         (2, ["--cpu", "0", "--threads", "2"], "at most one a CPU"),
         (2, ["--frames", "-", "--until-eof"], "stdin has the frames"),
         (2, ["--other"], "is no option"),
-        (2, ["more.so"], "there is one model already"),
+        (4, ["none.so", "--when-late", "ladder"], "none.so: "),
         (4, ["--frames", "none"], "none: cannot be read: No such file"),
         (4, ["--frames", "/etc/hostname"], "no whole number of frames of 40 bytes"),
         (5, ["--cpu", "1023"], "one of these CPUs cannot be used here"),

@@ -40,8 +40,9 @@ SOURCES = {
         *("run_report", "run_session", "statistics"),
     ),
     STREAM: (
-        *("arguments", "buffer", "dtype", "model_library", "program", "realtime", "stream_frames"),
-        *("stream_loop", "stream_main", "stream_options", "tensors", "utf8"),
+        *("arguments", "board_files", "buffer", "dtype", "ladder", "model_library", "program"),
+        *("realtime", "stream_frames", "stream_loop", "stream_main", "stream_model"),
+        *("stream_options", "tensors", "utf8"),
     ),
     SERVER: (
         *_SHARED,

@@ -116,9 +116,6 @@ def test_what_the_board_refuses_is_one_line(artifact: Path, board: Path) -> None
 
 
 def test_what_cannot_be_streamed_there(artifact: Path, board: Path, tmp_path: Path) -> None:
-    ladder = plan(artifact, models=("a", "b"), when_late="ladder")
-    with pytest.raises(UsageError, match="is not there with --ssh"):
-        run(ladder, "me@nano")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="run tvmkd-stream on the board for a camera"):
         run(plan(artifact, source="raw", input=str(tmp_path / "pipe")), "me@nano")
@@ -126,8 +123,27 @@ def test_what_cannot_be_streamed_there(artifact: Path, board: Path, tmp_path: Pa
         run(plan(tmp_path), "me@nano")
 
 
+def test_a_ladder_of_libraries(artifact: Path, board: Path, tmp_path: Path) -> None:
+    second = toy.artifact_folder(tmp_path / "second", targets.load("host"), 2)
+    asked = plan(artifact, models=(str(artifact), str(second)), when_late="ladder")
+    result, _ = run(asked, "me@nano")
+    assert [model.path for model in result.models] == [str(artifact), str(second)]
+    assert result.models[0].frames == result.processed
+    other = toy.artifact_folder(tmp_path / "other", targets.load("aarch64-generic"), 1)
+    with pytest.raises(UsageError, match="need one target"):
+        run(plan(artifact, models=(str(artifact), str(other)), when_late="ladder"), "me@nano")
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"{}\n", b"[]\n", b'{"columns": 9, "frames": 1}\n', b'{"columns": 9}\n123']
+    "data",
+    [
+        b"",
+        b"{}\n",
+        b"[]\n",
+        b'{"columns": 9, "frames": 1}\n',
+        b'{"columns": 9}\n123',
+        b'{"columns": 9, "frames": 0, "models": [], "steps": []}\n',
+    ],
 )
 def test_what_is_no_record_is_told(data: bytes) -> None:
     with pytest.raises(MissingError, match="the board sent no record"):

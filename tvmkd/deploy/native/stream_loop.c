@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stream_loop.h"
 
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,146 +9,99 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model_library.h"
+#include "board_files.h"
 #include "program.h"
 
-enum { WARM_FRAMES = 10, MOST_WARM = 1000, WINDOW = 16 };
+enum { WARM_FRAMES = 10, MOST_WARM = 1000, WINDOW = 16, TOLD_FRAMES = 300 };
 static const int64_t WARM_NS = 500000000, TOLD_NS = 500000000, LEAST_SLACK = 2000000,
-                     MOST_DELAY = 2000000000, FAR_NS = INT64_MAX;
+                     MOST_DELAY = 2000000000;
+static const double SETTLE_S = 10;
 
 static volatile sig_atomic_t signalled;
 
 static void on_signal(int number) { signalled = number; }
-
-static uint64_t frame_bytes(const tvmkd_library* library, const struct stream_options* options,
-                            bool whole) {
-  if (!whole) return tensors_bytes(library->inputs, library->input_count);
-  if (options->width > library->frames->max_width ||
-      options->height > library->frames->max_height) {
-    die(EXIT_INPUT, "frames of %dx%d: %s takes at most %dx%d; build it with --frame %dx%d",
-        options->width, options->height, library->name, library->frames->max_width,
-        library->frames->max_height, options->width, options->height);
-  }
-  return 3 * (uint64_t)options->width * (uint64_t)options->height;
-}
-
-struct stream stream_open(const tvmkd_library* library, const struct stream_options* options) {
-  struct stream stream = {.library = library, .options = options};
-  stream.whole = library->size >= sizeof *library && library->frames != NULL;
-  stream.period = (int64_t)(1e9 / options->fps + 0.5);
-  stream.budget = (int64_t)(options->budget_ms * 1e6);
-  /* The library pins nothing: the process is pinned already, and its threads with it. */
-  tvmkd_options opening = {.size = sizeof opening, .threads = options->threads};
-  tvmkd_status status = library->open(&opening, &stream.instance);
-  if (status != TVMKD_OK) {
-    die(library_exit_code(status), "%s: %s", library->name, library->last_error(NULL));
-  }
-  stream.frames = stream_frames_open(options->frames, frame_bytes(library, options, stream.whole));
-  if (stream.whole) {
-    int room = library->frames->max_results;
-    stream.results.size = sizeof stream.results;
-    stream.results.room = room;
-    stream.results.found = must_allocate((uint64_t)(room > 0 ? room : 1) * sizeof(tvmkd_result));
-  } else {
-    stream.inputs = tensors_new(library->inputs, library->input_count);
-    /* Raw bytes are no values of floats: random inputs are made as tvmkd-run makes them. */
-    tensors_randomise(&stream.inputs, 0);
-  }
-  stream.outputs = tensors_new(library->outputs, library->output_count);
-  double frames = options->duration_s * options->fps + 2;
-  stream.room = frames < 2e7 ? (int64_t)frames : 20000000;
-  stream.rows = must_allocate((uint64_t)stream.room * sizeof *stream.rows);
-  memset(stream.rows, 0xff, (size_t)stream.room * sizeof *stream.rows); /* touches every page */
-  return stream;
-}
-
-static void check(const struct stream* stream, tvmkd_status status) {
-  if (status == TVMKD_OK) return;
-  die(library_exit_code(status), "%s: the run failed: %s", stream->library->name,
-      stream->library->last_error(stream->instance));
-}
-
-/* A frame of a library with pre-processing: it times its own steps. */
-static void run_whole(struct stream* stream, const uint8_t* pixels, int64_t deadline,
-                      struct stream_row* row) {
-  const tvmkd_library* library = stream->library;
-  tvmkd_frame frame = {.size = sizeof frame,
-                       .width = stream->options->width,
-                       .height = stream->options->height,
-                       .order = TVMKD_RGB,
-                       .pixels = pixels,
-                       .deadline_ns = deadline != FAR_NS ? deadline : 0};
-  void* const* outputs = library->frames->task == TVMKD_TENSORS ? stream->outputs.data : NULL;
-  tvmkd_status status = library->run_frame(stream->instance, &frame, outputs, &stream->results);
-  if (status == TVMKD_LATE) { /* a late answer is better than none */
-    frame.deadline_ns = 0;
-    status = library->run_frame(stream->instance, &frame, outputs, &stream->results);
-  }
-  check(stream, status);
-  row->prepared = row->captured + stream->results.prepare_ns;
-  row->ran = row->prepared + stream->results.model_ns;
-  row->exit = stream->results.exit_taken;
-}
-
-static void run_tensors(struct stream* stream, const uint8_t* bytes, int64_t deadline,
-                        struct stream_row* row) {
-  const tvmkd_library* library = stream->library;
-  if (stream->options->frames != NULL) {
-    for (int i = 0; i < stream->inputs.count; ++i) {
-      memcpy(stream->inputs.data[i], bytes, library->inputs[i].bytes);
-      bytes += library->inputs[i].bytes;
-    }
-  }
-  row->prepared = now_ns();
-  const void* const* inputs = (const void* const*)stream->inputs.data;
-  void* const* outputs = stream->outputs.data;
-  int32_t taken = 0;
-  if (library->exit_count == 1) {
-    check(stream, library->run(stream->instance, inputs, outputs));
-  } else {
-    tvmkd_status status = library->run_until(stream->instance, inputs, outputs, deadline, &taken);
-    if (status == TVMKD_LATE) status = library->run_exit(stream->instance, inputs, outputs, 0);
-    check(stream, status);
-  }
-  row->ran = now_ns();
-  row->exit = taken;
-}
-
-/* One frame through all steps. The deadline is that of the model, and FAR_NS without one. */
-static void run(struct stream* stream, int64_t number, int64_t deadline, struct stream_row* row) {
-  row->begin = now_ns();
-  const uint8_t* pixels = stream_frames_pixels(&stream->frames, number);
-  row->captured = now_ns();
-  if (stream->whole) {
-    run_whole(stream, pixels, deadline, row);
-  } else {
-    run_tensors(stream, pixels, deadline, row);
-  }
-  row->finish = now_ns();
-}
 
 static int by_value(const void* a, const void* b) {
   int64_t left = *(const int64_t*)a, right = *(const int64_t*)b;
   return (left > right) - (left < right);
 }
 
-double stream_warm_up(struct stream* stream) {
+/* One frame through all steps of a model. */
+static void run(struct stream* stream, int model, int64_t number, int64_t deadline,
+                struct stream_row* row) {
+  row->begin = now_ns();
+  const uint8_t* frame = stream_frames_pixels(&stream->frames, number);
+  row->captured = now_ns();
+  stream_model_run(&stream->models[model], frame, deadline, row);
+}
+
+/* Frames that do not count; returns the median of their times, ms. */
+static double warm_up(struct stream* stream, int model) {
   static int64_t times[MOST_WARM];
   int count = 0;
   int64_t begin = now_ns();
   struct stream_row row = {0};
   while (count < WARM_FRAMES || (count < MOST_WARM && now_ns() - begin < WARM_NS)) {
-    run(stream, count, FAR_NS, &row);
+    run(stream, model, count, NO_DEADLINE, &row);
     times[count++] = row.finish - row.begin;
   }
   qsort(times, (size_t)count, sizeof *times, by_value);
   return (double)times[count / 2] / 1e6;
 }
 
-/* Progress on stderr, and a look whether stdin has ended. */
+static void open_models(struct stream* stream) {
+  const struct stream_options* options = stream->options;
+  stream->model_count = options->library_count > 0 ? options->library_count : 1;
+  for (int i = 0; i < stream->model_count; ++i) {
+    stream->models[i] = stream_model_open(options->libraries[i], options);
+    const struct stream_model *first = &stream->models[0], *model = &stream->models[i];
+    if (model->whole != first->whole ||
+        stream_model_frame_bytes(model) != stream_model_frame_bytes(first)) {
+      die(EXIT_INPUT, "%s: takes other frames than %s: the models of a ladder share them",
+          options->libraries[i], options->libraries[0]);
+    }
+  }
+}
+
+struct stream stream_open(const struct stream_options* options) {
+  struct stream stream = {.options = options};
+  stream.period = (int64_t)(1e9 / options->fps + 0.5);
+  stream.budget = (int64_t)(options->budget_ms * 1e6);
+  open_models(&stream);
+  uint64_t bytes = stream_model_frame_bytes(&stream.models[0]);
+  stream.frames = stream_frames_open(options->frames, bytes);
+  double frames = options->duration_s * options->fps + 2;
+  stream.room = frames < 2e7 ? (int64_t)frames : 20000000;
+  stream.rows = must_allocate((uint64_t)stream.room * sizeof *stream.rows);
+  memset(stream.rows, 0xff, (size_t)stream.room * sizeof *stream.rows); /* touches every page */
+  for (int i = 0; i < stream.model_count; ++i) stream.reference_ms[i] = warm_up(&stream, i);
+  if (stream.model_count > 1) warm_up(&stream, 0); /* the others have cooled its caches down */
+  struct ladder_rules rules = {options->budget_ms, options->hot, options->cool, options->calm_s,
+                               SETTLE_S};
+  stream.ladder = ladder_of(stream.reference_ms, stream.model_count, rules);
+  return stream;
+}
+
+/* The hottest thermal zone, as tvmkd/boards/telemetry.py reads them; NAN: there is none. */
+static void zone(const char* folder, void* hottest) {
+  char name[64];
+  long long value;
+  double* most = hottest;
+  if (!board_text_in(folder, "type", name, sizeof name) || strncmp(name, "PMIC", 4) == 0) return;
+  if (!board_whole_in(folder, "temp", &value) || value < -100000) return;
+  *most = fmax(*most, (double)value / 1000); /* fmax leaves NAN out */
+}
+
+static bool stdin_has_ended(void) {
+  struct pollfd waiting = {.fd = 0, .events = POLLIN};
+  char bytes[64];
+  return poll(&waiting, 1, 0) > 0 && read(0, bytes, sizeof bytes) <= 0;
+}
+
+/* What is done between frames: the board's heat, progress on stderr. */
 static void idle(struct stream* stream) {
   const struct stream_row* rows = stream->rows;
-  int64_t worst = 0, late = 0, first = stream->count > 300 ? stream->count - 300 : 0;
+  int64_t worst = 0, late = 0, first = stream->count > TOLD_FRAMES ? stream->count - TOLD_FRAMES : 0;
   for (int64_t i = first; i < stream->count; ++i) {
     int64_t latency = rows[i].finish - rows[i].release;
     if (latency > worst) worst = latency;
@@ -156,15 +110,16 @@ static void idle(struct stream* stream) {
   int64_t dropped = rows[stream->count - 1].number + 1 - stream->count;
   fprintf(stderr,
           "{\"event\": \"progress\", \"frames\": %lld, \"dropped\": %lld, \"worst\": %.3f, "
-          "\"late\": %lld}\n",
-          (long long)stream->count, (long long)dropped, (double)worst / 1e6, (long long)late);
+          "\"late\": %lld, \"rung\": %d}\n",
+          (long long)stream->count, (long long)dropped, (double)worst / 1e6, (long long)late,
+          stream->ladder.rung);
   fflush(stderr);
-  struct pollfd waiting = {.fd = 0, .events = POLLIN};
-  char bytes[64];
-  if (stream->options->until_eof && poll(&waiting, 1, 0) > 0 &&
-      read(0, bytes, sizeof bytes) <= 0) {
-    stream->stopped = true;
+  if (stream->model_count > 1 && !isnan(stream->options->hot)) {
+    double hottest = NAN;
+    board_glob("/sys/class/thermal/thermal_zone*", zone, &hottest);
+    ladder_feel(&stream->ladder, hottest);
   }
+  if (stream->options->until_eof && stdin_has_ended()) stream->stopped = true;
 }
 
 static int64_t longest(const struct stream* stream) {
@@ -177,11 +132,18 @@ static int64_t longest(const struct stream* stream) {
 
 static void take(struct stream* stream, struct stream_due due) {
   struct stream_row* row = &stream->rows[stream->count];
-  *row = (struct stream_row){.number = due.number, .release = due.at};
+  int rung = stream->ladder.rung;
+  *row = (struct stream_row){.number = due.number, .release = due.at, .rung = rung};
+  bool limited = stream->options->when_late == WHEN_LATE_EXIT;
   int64_t deadline = due.at + stream->budget - longest(stream);
-  bool limited = stream->options->exit_early && stream->library->exit_count > 1;
-  run(stream, due.number, limited ? deadline : FAR_NS, row);
+  run(stream, rung, due.number, limited ? deadline : NO_DEADLINE, row);
   stream->after[stream->count % WINDOW] = row->finish - row->ran;
+  if (stream->model_count > 1) {
+    double second = (double)(row->finish - stream->begun) / 1e9;
+    int64_t last = stream->count > 0 ? row[-1].number : -1;
+    for (int64_t i = last + 1; i < due.number; ++i) ladder_see(&stream->ladder, second, NAN);
+    ladder_see(&stream->ladder, second, (double)(row->finish - row->release) / 1e6);
+  }
   ++stream->count;
 }
 
@@ -207,10 +169,7 @@ void stream_run(struct stream* stream) {
 }
 
 void stream_close(struct stream* stream) {
-  stream->library->close(stream->instance);
-  tensors_free(&stream->inputs);
-  tensors_free(&stream->outputs);
-  free(stream->results.found);
+  for (int i = 0; i < stream->model_count; ++i) stream_model_close(&stream->models[i]);
   free(stream->frames.pixels);
   free(stream->rows);
 }

@@ -5,38 +5,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ladder.h"
 #include "stream_frames.h"
+#include "stream_model.h"
 #include "stream_options.h"
-#include "tensors.h"
-#include "tvmkd.h"
-
-/* One frame, in the order of tvmkd.deploy.streaming.record.COLUMNS; times in ns of CLOCK_MONOTONIC. */
-struct stream_row {
-  int64_t number, release, begin, captured, prepared, ran, finish, rung, exit;
-};
 
 struct stream {
-  const tvmkd_library* library;
   const struct stream_options* options;
-  tvmkd_instance* instance;
+  struct stream_model models[LADDER_MODELS];
+  double reference_ms[LADDER_MODELS]; /* median of a frame's steps before the stream */
+  int model_count;
   struct stream_frames frames;
-  struct tensors inputs, outputs; /* of a library without pre-processing */
-  tvmkd_results results;          /* of one with it */
-  bool whole;                     /* whether the library takes frames */
-  int64_t period, budget;         /* ns */
+  struct ladder ladder;
+  int64_t period, budget; /* ns */
   int64_t begun;
   struct stream_row* rows;
   int64_t count, room;
-  bool stopped; /* by a signal, or the end of stdin */
+  bool stopped;      /* by a signal, or the end of stdin */
   int64_t after[16]; /* the last times of what follows the model */
   int64_t told;
 };
 
-/* Opens the instance and the frames; ends the program where one cannot be. */
-struct stream stream_open(const tvmkd_library* library, const struct stream_options* options);
-
-/* Runs frames that do not count; returns the median of their times, ms. */
-double stream_warm_up(struct stream* stream);
+/* Opens the models and the frames, and warms the models up; ends the program where one cannot be. */
+struct stream stream_open(const struct stream_options* options);
 
 /* Streams until the time is over, the frames end, or SIGINT or SIGTERM comes. */
 void stream_run(struct stream* stream);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stream_options.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "program.h"
 
 static const char help[] =
-    "Usage: tvmkd-stream [LIB.so] [OPTIONS]\n"
+    "Usage: tvmkd-stream [LIB.so [SMALLER.so...]] [OPTIONS]\n"
     "\n"
     "Runs frames at a fixed rate through a model that tvmkd build --runtime standalone compiled. On\n"
     "stdout: a line of JSON, and then the times of every frame, as tvmkd stream --ssh reads them. On\n"
@@ -23,7 +24,10 @@ static const char help[] =
     "                    pre-processing, otherwise the bytes of all inputs; -: from stdin, a frame\n"
     "                    is released when it has arrived (default: random)\n"
     "  --size WxH        of the frames (default 640x480)\n"
-    "  --when-late WHAT  drop: skip to the newest frame (default); exit: also take an earlier exit\n"
+    "  --when-late WHAT  drop: skip to the newest frame (default); exit: also take an earlier exit;\n"
+    "                    ladder: also step down to the smaller models, and up again\n"
+    "  --hot C, --cool C the ladder steps down at so many °C; it may step up at so many\n"
+    "  --calm S          without a miss before it steps up (default 5)\n"
     "  --until-eof       end when stdin does\n"
     "\n"
     "  --threads N       of the model, the calling one included\n"
@@ -52,9 +56,14 @@ static void size_of(struct arguments* arguments, struct stream_options* options)
 
 static void when_late(struct arguments* arguments, struct stream_options* options) {
   const char* text = argument_text(arguments);
-  options->exit_early = strcmp(text, "exit") == 0;
-  if (!options->exit_early && strcmp(text, "drop") != 0) {
-    die(EXIT_USAGE, "--when-late %s: wants drop or exit", text);
+  if (strcmp(text, "drop") == 0) {
+    options->when_late = WHEN_LATE_DROP;
+  } else if (strcmp(text, "exit") == 0) {
+    options->when_late = WHEN_LATE_EXIT;
+  } else if (strcmp(text, "ladder") == 0) {
+    options->when_late = WHEN_LATE_LADDER;
+  } else {
+    die(EXIT_USAGE, "--when-late %s: wants drop, exit or ladder", text);
   }
 }
 
@@ -91,6 +100,12 @@ static bool of_stream(struct arguments* arguments, struct stream_options* option
     size_of(arguments, options);
   } else if (is(arguments, "--when-late")) {
     when_late(arguments, options);
+  } else if (is(arguments, "--hot")) {
+    options->hot = argument_number(arguments, -50, 200);
+  } else if (is(arguments, "--cool")) {
+    options->cool = argument_number(arguments, -50, 200);
+  } else if (is(arguments, "--calm")) {
+    options->calm_s = argument_number(arguments, 1e-3, 1e6);
   } else if (is(arguments, "--until-eof")) {
     argument_flag(arguments);
     options->until_eof = true;
@@ -112,23 +127,40 @@ static void other(struct arguments* arguments, struct stream_options* options) {
     exit(0);
   }
   if (arguments->name != NULL) die(EXIT_USAGE, "%s is no option; see --help", arguments->name);
-  if (library_is_static() || options->library != NULL) {
+  if (library_is_static()) {
     die(EXIT_USAGE, "%s: there is one model already; see --help", arguments->value);
   }
-  options->library = arguments->value;
+  if (options->library_count == LADDER_MODELS) {
+    die(EXIT_USAGE, "%s: more than %d models", arguments->value, LADDER_MODELS);
+  }
+  options->libraries[options->library_count++] = arguments->value;
+}
+
+static void check_models(const struct stream_options* options) {
+  bool ladder = options->when_late == WHEN_LATE_LADDER;
+  if (options->library_count == 0 && !library_is_static()) {
+    die(EXIT_USAGE, "give the library: tvmkd-stream LIB.so; see --help");
+  }
+  if (options->library_count > 1 && !ladder) {
+    die(EXIT_USAGE, "several models are a ladder: give --when-late ladder");
+  }
+  if (options->library_count < 2 && ladder) {
+    die(EXIT_USAGE, "--when-late ladder: give the smaller models, too");
+  }
+  if (options->cool >= options->hot) die(EXIT_USAGE, "--cool must be below --hot");
 }
 
 struct stream_options stream_options_of(int argc, char** argv) {
   struct stream_options options = {.width = 640, .height = 480, .fps = 30, .duration_s = 60};
+  options.hot = options.cool = NAN;
+  options.calm_s = 5;
   struct arguments arguments = arguments_of(argc, argv);
   while (arguments_next(&arguments)) {
     if (!of_stream(&arguments, &options) && !of_realtime(&arguments, &options)) {
       other(&arguments, &options);
     }
   }
-  if (options.library == NULL && !library_is_static()) {
-    die(EXIT_USAGE, "give the library: tvmkd-stream LIB.so; see --help");
-  }
+  check_models(&options);
   int cpus = options.realtime.cpu_count;
   if (cpus > 0 && options.threads > cpus) {
     die(EXIT_USAGE, "--threads %d on %d CPUs: at most one a CPU", options.threads, cpus);

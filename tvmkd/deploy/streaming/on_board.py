@@ -61,15 +61,14 @@ def run(
     Raises:
         InputError: the artifact is no standalone one, or not for this board.
         MissingError: the board cannot be reached, or a setting is not permitted there.
-        UsageError: the plan has a ladder, or frames from a pipe.
+        UsageError: the plan has frames from a pipe, or models for other targets than the first.
     """
-    if plan.when_late == "ladder":
-        raise UsageError("--when-late ladder: is not there with --ssh; give one model")
     if plan.source == "raw" and plan.input is not None and not Path(plan.input).is_file():
         raise UsageError(
             "--ssh: frames come from files; run tvmkd-stream on the board for a camera"
         )
-    model = described(plan.paths[0])
+    models = [described(path) for path in plan.paths]
+    _check_alike(models)
     try:
         board = over_ssh.files(destination)
     except over_ssh.Unanswered as error:
@@ -77,44 +76,54 @@ def run(
     about = facts.of_files(board)
     with contextlib.ExitStack() as stack:
         here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvmkd-stream-")))
-        data, source = _frames(model, plan)
+        data, source = _frames(models[0], plan)
         (here / "frames").write_bytes(data)
         remote = Remote(destination)
         place = stack.enter_context(_folder(remote))
-        _send(remote, place, model, here / "frames")
+        _send(remote, place, models, here / "frames")
         stack.enter_context(
             power_mode.applied(
                 power_commands, board, lambda command: _command(remote, command), place
             )
         )
         sampler = stack.enter_context(Sampler(STATE_SECONDS, lambda: _state(destination)))
-        command = ssh.command(destination, shlex.join(_arguments(plan, place, model)))
+        command = ssh.command(destination, shlex.join(_arguments(plan, place, models)))
         header, table, begun = _stream(command, here, told)
     found = {
         **header,
         "source": f"{source}, sent to the board first",
-        "steps": [],
         "models": [
             {
-                "name": header["name"],
+                "name": ran["name"],
                 "path": str(model.path),
                 "sha256": model.sha256,
                 "runtime": model.runtime,
-                "steps": _steps(header, model),
-                "reference_ms": header["reference_ms"],
-                "exits": header["exits"],
+                "steps": _steps(ran, model),
+                "reference_ms": ran["reference_ms"],
+                "exits": ran["exits"],
             }
+            for ran, model in zip(header["models"], models, strict=True)
         ],
     }
     states = summarise.states(sampler.samples, begun)
     ran_on = {
         "cpu": about.get("model") or about["cpu"],
-        "machine": str(model.target["toolchain"]["triple"]).partition("-")[0],
+        "machine": str(models[0].target["toolchain"]["triple"]).partition("-")[0],
         "cpus": _cpus(about),
         "system": destination,
         "governor": about.get("governor"),
     }
     return assemble(plan, found, table, states, ran_on, power, model_ms), table
+
+
+def _check_alike(models: Sequence[Model]) -> None:
+    first = models[0]
+    for model in models[1:]:
+        if model.target != first.target:
+            raise UsageError(
+                f"{model.path}: is built for {model.target['name']}, and {first.path} for "
+                f"{first.target['name']}; a ladder's models need one target"
+            )
 
 
 def _cpus(about: Mapping[str, Any]) -> int:
@@ -156,14 +165,11 @@ def _folder(remote: Remote) -> Iterator[str]:
             remote.run(f"rm -rf -- {place}")
 
 
-def _send(remote: Remote, place: str, model: Model, frames: Path) -> None:
-    target = Target.from_dict(dict(model.target), where=str(model.path))
-    manifest = artifact.read(model.path)
-    files = {
-        "tvmkd-stream": native_programs.stream_program(target),
-        "model.so": model.path / manifest.library,
-        "frames": frames,
-    }
+def _send(remote: Remote, place: str, models: Sequence[Model], frames: Path) -> None:
+    target = Target.from_dict(dict(models[0].target), where=str(models[0].path))
+    files = {"tvmkd-stream": native_programs.stream_program(target), "frames": frames}
+    for number, model in enumerate(models):
+        files[f"model{number}.so"] = model.path / artifact.read(model.path).library
     for name, path in files.items():
         if not remote.send(f"cat > {place}/{name}", path, 0):
             raise MissingError(f"{remote.destination}: the connection ended while {name} was sent")
@@ -181,11 +187,24 @@ def _state(destination: str) -> Telemetry:
         return Telemetry()
 
 
-def _arguments(plan: Plan, place: str, model: Model) -> list[str]:
-    words = [f"{place}/tvmkd-stream", f"{place}/model.so", "--frames", f"{place}/frames"]
-    words += ["--until-eof", "--fps", repr(plan.fps), "--budget", repr(plan.budget_ms)]
+def _arguments(plan: Plan, place: str, models: Sequence[Model]) -> list[str]:
+    words = [f"{place}/tvmkd-stream"]
+    words += [f"{place}/model{number}.so" for number in range(len(models))]
+    words += [
+        "--frames",
+        f"{place}/frames",
+        "--until-eof",
+        "--fps",
+        repr(plan.fps),
+        "--budget",
+        repr(plan.budget_ms),
+    ]
     words += ["--duration", repr(plan.seconds), "--when-late", plan.when_late]
-    if artifact.read(model.path, verify=False).frames:
+    words += ["--calm", repr(plan.calm_s)]
+    for option, celsius in (("--hot", plan.hot), ("--cool", plan.cool)):
+        if celsius is not None:
+            words += [option, repr(celsius)]
+    if artifact.read(models[0].path, verify=False).frames:
         width, height = _size(plan)
         words += ["--size", f"{width}x{height}"]
     if plan.thread_count is not None:
@@ -262,6 +281,8 @@ def _read(data: bytes) -> tuple[dict[str, Any], Table]:
         table = np.frombuffer(rest, "<i8").reshape(-1, len(COLUMNS)).astype(np.int64)
         if header["columns"] != len(COLUMNS) or header["frames"] != len(table):
             raise ValueError("another number of frames")
+        if not header["models"] or not isinstance(header["steps"], list):
+            raise ValueError("no models")
     except (ValueError, KeyError, TypeError) as error:
         raise MissingError(f"the board sent no record of the stream ({error})") from None
     return header, table
