@@ -106,6 +106,11 @@ def board(driver: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
+def computing_board(driver: Path) -> Iterator[dict[str, Any]]:
+    yield from serve({"LD_LIBRARY_PATH": os.fspath(driver), "FAKE_CUDA_COMPUTES": "1"})
+
+
+@pytest.fixture
 def board_without_gpu() -> Iterator[dict[str, Any]]:
     yield from serve({})
 
@@ -147,6 +152,17 @@ def test_kernels_are_tuned_and_what_is_wrong_is_not_written(
     assert not (tmp_path / "out").exists()
     manifest = build(model, NANO, [folder], tmp_path / "out")
     assert manifest["coverage"]["tuned"] > 0
+
+
+def test_what_the_board_computes_is_right(computing_board: dict[str, Any], tmp_path: Path) -> None:
+    """Also where the kernels of a standalone library are checked on the board's server."""
+    model = network(tmp_path / "m.onnx")
+    for runtime in ("tvm", "standalone"):
+        out = tmp_path / runtime
+        check = build(model, NANO, [], out, board=computing_board, runtime=runtime)["check"]
+        assert check["max_error"] < 1e-4
+        assert check["samples"] > 0
+    assert (tmp_path / "standalone" / "libm.so").exists()
 
 
 def test_the_drivers_reasons_reach_the_host(board: dict[str, Any], tmp_path: Path) -> None:

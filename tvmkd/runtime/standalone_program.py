@@ -20,8 +20,8 @@ NATIVE = Path(__file__).parent / "native" / "standalone"
 
 ENTRY = "tvmkd_library_v1"
 API_VERSION = 1
-NO_DEVICE = 6
-"""``TVMKD_NO_DEVICE``: the library is for a GPU, and none can be used here."""
+NO_MEMORY, NO_DEVICE = 2, 6
+"""Of ``tvmkd_status``: what a library needs and this machine lacks."""
 
 ALIGNMENT = 64
 """Bytes; buffers that begin at a multiple are not copied."""
@@ -147,7 +147,7 @@ class StandaloneProgram:
         status = library.open(ctypes.byref(options), ctypes.byref(instance))
         if status:
             reason = library.last_error(None).decode(errors="replace")
-            if status == NO_DEVICE:
+            if status in (NO_MEMORY, NO_DEVICE):
                 raise MissingError(f"{library.name.decode()}: {reason}")
             raise LoadError(reason, "the C runtime")
         self._instance, self._run = instance.value, library.run
