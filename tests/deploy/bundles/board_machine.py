@@ -8,6 +8,24 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+# As above, but it starts what the unit says.
+REAL_SYSTEMCTL = """#!/bin/sh
+unit=$TVMKD_UNITS/tvmkd-sample.service
+case $1 in
+  restart | disable)
+    [ ! -e "$FAKE_SYSTEMD/pid" ] || kill "$(cat "$FAKE_SYSTEMD/pid")" 2>/dev/null
+    rm -f "$FAKE_SYSTEMD/pid"
+    [ "$1" = restart ] || exit 0
+    command=$(sed -n 's/^ExecStart=//p' "$unit")
+    TVMKD_SERVE=$(sed -n 's/^TVMKD_SERVE=//p' "$FAKE_HOME/server.env")
+    setsid $(eval "echo $command") >/dev/null 2>&1 </dev/null 9>&- &
+    echo $! > "$FAKE_SYSTEMD/pid"
+    ;;
+  is-active) kill -0 "$(cat "$FAKE_SYSTEMD/pid")" 2>/dev/null ;;
+  show) echo "MainPID=$(cat "$FAKE_SYSTEMD/pid" 2>/dev/null || echo 0)" ;;
+esac
+"""
+
 Done = subprocess.CompletedProcess[str]
 
 SYSTEMCTL = """#!/bin/sh
@@ -48,19 +66,26 @@ class Board:
             "TVMKD_EMULATOR": str(starter),
         }
 
-    def with_systemd(self, name: str = "sample") -> Path:
-        """Gives the board a systemd that only writes down what it is told; returns its folder."""
+    def with_systemd(self, name: str = "sample", *, real: bool = False) -> Path:
+        """Gives the board a systemd that only writes down what it is told; returns its folder.
+
+        Args:
+            name: the model's.
+            real: it starts the server, for as long as it takes to be ready.
+        """
         state = self.folder / "systemd"
         for path in (state, self.folder / "units", self.folder / "bin"):
             path.mkdir(exist_ok=True)
         program = self.folder / "bin" / "systemctl"
-        program.write_text(SYSTEMCTL)
+        program.write_text(REAL_SYSTEMCTL if real else SYSTEMCTL)
         program.chmod(0o755)
         self.environment |= {
             "PATH": f"{self.folder / 'bin'}:{self.environment['PATH']}",
             "TVMKD_SYSTEMD_RUN": str(state),
             "FAKE_SYSTEMD": str(state),
             "FAKE_CURRENT": str(self.root / name / "current"),
+            "FAKE_HOME": str(self.root / name),
+            "TVMKD_SETTLE": "10" if real else "0",
         }
         return state
 

@@ -7,6 +7,8 @@ import hashlib
 import io
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -21,13 +23,17 @@ Bundles = Mapping[str, Path]
 BUSYBOX = shutil.which("busybox")
 
 
-def _repacked(bundle: Path, out: Path, changed: Mapping[str, bytes], *, sums: bool) -> Path:
+def _repacked(
+    bundle: Path, out: Path, changed: Mapping[str, bytes], *, sums: bool, signed: bool = True
+) -> Path:
     """The bundle with files replaced, with or without its checksums made again."""
     with tarfile.open(bundle) as old:
         files = {member.name: old.extractfile(member) for member in old if member.isreg()}
         content = {name.split("/", 1)[1]: stream.read() for name, stream in files.items() if stream}
     top = next(iter(files)).split("/")[0]
     content |= changed
+    if not signed:
+        del content["SHA256SUMS.minisig"]
     if sums:
         named = sorted(set(content) - {"SHA256SUMS", "SHA256SUMS.minisig"})
         lines = [f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in named]
@@ -111,6 +117,17 @@ def test_a_pinned_board_refuses_others(board: Board, bundles: Bundles, tmp_path:
     assert "signature is not right" in problem(done)
     assert board.status()["version"] == "1.1"
     assert board.leftovers() == []
+
+
+def test_a_bundle_cannot_bring_its_own_verifier(
+    board: Board, bundles: Bundles, tmp_path: Path
+) -> None:
+    assert board.install(bundles["1.1"]).returncode == 0
+    changed = {"bin/tvmkd-tool": b"#!/bin/sh\nexit 0\n", "model.json": b"{}"}
+    done = board.install(_repacked(bundles["1.2"], tmp_path / "f.tar.gz", changed, sums=True))
+    assert done.returncode == 4
+    assert "does not have the signature that goes with it" in problem(done)
+    assert board.status()["version"] == "1.1"
 
 
 def test_the_first_installation_with_a_key(board: Board, bundles: Bundles, keys: Path) -> None:
@@ -275,7 +292,7 @@ def test_old_versions_are_removed(board: Board, bundles: Bundles) -> None:
 def test_a_service_that_does_not_start_is_taken_back(board: Board, bundles: Bundles) -> None:
     state = board.with_systemd()
     done = board.install(bundles["1.1"])
-    assert "tvmkd-sample.service is running" in done.stdout, done.stderr
+    assert "tvmkd-sample.service is ready" in done.stdout, done.stderr
     unit = (board.folder / "units/tvmkd-sample.service").read_text()
     now = f"{board.root}/sample/current"
     server = f"{now}/bin/tvmkd-server {now}/lib/libsample.so --name sample $TVMKD_SERVE"
@@ -294,6 +311,46 @@ def test_a_service_that_does_not_start_is_taken_back(board: Board, bundles: Bund
     assert board.own("uninstall").returncode == 0
     assert not (board.folder / "units/tvmkd-sample.service").exists()
     assert "disable --now tvmkd-sample.service" in (state / "calls").read_text()
+
+
+def test_the_service_serves_the_new_version(board: Board, bundles: Bundles, tmp_path: Path) -> None:
+    """The server that systemd starts is asked before and after; one that never answers is left."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    state = board.with_systemd(real=True)
+    (board.root / "sample").mkdir(parents=True)
+    (board.root / "sample/server.env").write_text(f"TVMKD_SERVE=--http-port {url.split(':')[2]}\n")
+    try:
+        for version, added in (("1.1", 1), ("1.2", 2)):
+            done = board.install(bundles[version])
+            assert done.returncode == 0, done.stderr
+            assert "tvmkd-sample.service is ready" in done.stdout
+            assert asking.infer(url, "sample", [1, 2, 3, 4]) == [x + added for x in (2, 4, 6, 8)]
+            assert board.status()["running"] == version
+        (board.root / "trust/publisher.pub").unlink()
+        for number, program in enumerate(
+            (b"exit 1", b"[ $1 = --health ] && exit 1; exec sleep 60")
+        ):
+            fields = (board.unpacked(bundles["1.3"]) / "BUNDLE").read_bytes()
+            changed = {
+                "bin/tvmkd-server": b"#!/bin/sh\n" + program + b"\n",
+                "BUNDLE": fields.replace(b"version=1.3", b"version=2.%d" % number),
+            }
+            out = tmp_path / f"{number}.tar.gz"
+            bad = _repacked(bundles["1.3"], out, changed, sums=True, signed=False)
+            done = board.install(bad, TVMKD_SETTLE="2")
+            assert done.returncode == 1
+            assert "went back to 1.2" in problem(done)
+            assert asking.infer(url, "sample", [1, 2, 3, 4]) == [4, 6, 8, 10]
+        assert board.own("rollback").returncode == 0
+        assert asking.infer(url, "sample", [1, 2, 3, 4]) == [3, 5, 7, 9]
+        assert board.own("uninstall").returncode == 0
+        with pytest.raises(OSError, match=r"refused|reset"):
+            asking.infer(url, "sample", [1, 2, 3, 4])
+    finally:
+        if (state / "pid").exists():
+            os.kill(int((state / "pid").read_text()), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("program", ["tvmkd-server", "serve.py"])

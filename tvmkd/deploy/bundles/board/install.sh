@@ -161,10 +161,13 @@ check_signature() { # FOLDER: with the pinned key; sets trusted, the key to pin
   say "signature: $comment"
 }
 
+within() { # SECONDS COMMAND...
+  if timeout 9 true 2>/dev/null; then set -- timeout "$@"; else shift; fi
+  "$@"
+}
+
 self_test() { # FOLDER: a recorded input has to give the recorded output
-  limit=''
-  if timeout 9 true 2>/dev/null; then limit='timeout 300'; fi
-  said=$($limit $run "$1/bin/tvmkd-run" "$1/$(field library "$1")" --inputs "$1/self-test/inputs" \
+  said=$(within 300 $run "$1/bin/tvmkd-run" "$1/$(field library "$1")" --inputs "$1/self-test/inputs" \
     --compare "$1/self-test/outputs" --tolerance "$(field tolerance "$1")" 2>&1) ||
     fail 1 "the self-test of $(field name "$1") $(field version "$1") failed: $said"
   say "self-test: $said"
@@ -187,10 +190,24 @@ start_service() { # installs the unit of the current version and restarts it
   sed "s|@HOME@|$home|g" "$home/current/tvmkd.service" >"$units/.$unit.new"
   mv -f "$units/.$unit.new" "$units/$unit"
   systemctl daemon-reload && systemctl enable "$unit" >/dev/null 2>&1 && systemctl restart "$unit" || return 1
-  # A server that cannot start ends within a moment; systemd then starts it again and again.
-  sleep "${TVMKD_SETTLE:-2}"
+  # A server that cannot start is not active for long: systemd starts it again and again.
+  left=${TVMKD_SETTLE:-30}
+  until [ "$left" = 0 ] || is_ready; do
+    sleep 1
+    systemctl is-active --quiet "$unit" || return 1
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+  done
   systemctl is-active --quiet "$unit" || return 1
-  say "service: $unit is running"
+  say "service: $unit is ready"
+}
+
+is_ready() { # whether the server answers; its options are those that systemd gives it
+  options=$(sed -n 's/^TVMKD_SERVE=//p' "$home/server.env" 2>/dev/null | tail -n 1) || options=''
+  [ -n "$options" ] ||
+    options=$(sed -n 's/^Environment="TVMKD_SERVE=\(.*\)"$/\1/p' "$home/current/tvmkd.service")
+  # shellcheck disable=SC2086
+  within 5 $run "$home/current/bin/tvmkd-server" --health $options 2>/dev/null
 }
 
 # --- the commands ---
