@@ -152,7 +152,7 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Compile an ONNX model to an artifact: model.so and its manifest.
+    """Compile an ONNX model to an artifact: a library and its manifest.
 
     Given the folder of a network with early exits (exits.json), and --runtime standalone: compile
     it to one library with all of them.

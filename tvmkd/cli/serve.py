@@ -106,7 +106,7 @@ def command(
     model_control: bool | None,
     as_json: bool,
 ) -> None:
-    """Serve artifacts over REST and gRPC: the Open Inference Protocol (KServe v2).
+    """Serve artifacts over REST and gRPC: the Open Inference Protocol.
 
     FOLDER is an artifact, or a folder whose subfolders are the versions of one model, or a folder
     of such models. It runs until Ctrl-C or SIGTERM, and finishes what it has accepted. A page for

@@ -15,7 +15,9 @@ from tvmkd.cli._options import PATH
     "--no-password", is_flag=True, help="Store the secret key as it is, for a build server."
 )
 def command(key: Path, no_password: bool) -> None:
-    """Make the pair of keys that signs bundles: KEY, which is secret, and KEY's .pub.
+    """Make the pair of keys that signs bundles.
+
+    KEY is secret; the public one is written beside it, with the suffix .pub.
 
     Both are in minisign's format, so that `minisign -V` verifies the signatures, too.
 
