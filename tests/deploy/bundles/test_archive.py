@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -17,10 +18,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         "a": Entry(b"bytes"),
     }
     write(tmp_path / "x.tar.gz", "top-1", entries)
-    assert read(tmp_path / "x.tar.gz", 100) == ("top-1", {"a": b"bytes", "b/c/d": b"from a file"})
+    top, found = read(tmp_path / "x.tar.gz", 30_000, keep=["a"])
+    assert (top, {name: member.data for name, member in found.items()}) == (
+        "top-1",
+        {"a": b"bytes", "b/c/d": b""},
+    )
+    assert found["b/c/d"].sha256 == hashlib.sha256(b"from a file").hexdigest()
+    assert found["b/c/d"].size == 11
     with tarfile.open(tmp_path / "x.tar.gz") as archive:
-        found = [(member.name, member.mode) for member in archive]
-    assert found == [
+        modes = [(member.name, member.mode) for member in archive]
+    assert modes == [
         ("top-1", 0o755),
         ("top-1/a", 0o644),
         ("top-1/b", 0o755),
@@ -50,7 +57,7 @@ def test_archives_that_are_no_bundles(tmp_path: Path, name: str, kind: bytes, sa
         member.type, member.linkname = kind, "/etc/passwd"
         archive.addfile(member)
     with pytest.raises(InputError, match=says):
-        read(tmp_path / "x.tar.gz", 100)
+        read(tmp_path / "x.tar.gz", 30_000)
 
 
 def test_checksums() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import re
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.files import draft
+from tvmkd.base.files import draft, sha256
 
 EXECUTABLE, PLAIN = 0o755, 0o644
 MOST_FILES = 10_000
+MOST_KEPT = 4 << 20
+CHUNK = 1 << 20
 
 Content = bytes | Path
 
@@ -32,9 +35,16 @@ class Entry:
     content: Content
     mode: int = PLAIN
 
-    def data(self) -> bytes:
-        """The bytes."""
-        return self.content.read_bytes() if isinstance(self.content, Path) else self.content
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        content = self.content
+        return content.stat().st_size if isinstance(content, Path) else len(content)
+
+    def sha256(self) -> str:
+        """The SHA-256 of its bytes, in hex."""
+        content = self.content
+        return sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
 
 def write(path: Path, top: str, entries: Mapping[str, Entry], level: int = 6) -> None:
@@ -76,28 +86,42 @@ def add_all(stream: io.BufferedIOBase, top: str, entries: Mapping[str, Entry]) -
                 archive.addfile(member)
                 continue
             entry = names[name]
-            member.mode = entry.mode
+            member.mode, member.size = entry.mode, entry.size
             if isinstance(entry.content, Path):
-                member.size = entry.content.stat().st_size
                 with entry.content.open("rb") as source:
                     archive.addfile(member, source)
             else:
-                member.size = len(entry.content)
                 archive.addfile(member, io.BytesIO(entry.content))
 
 
-def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive that was read.
+
+    Attributes:
+        size: in bytes.
+        sha256: in hex.
+        data: its bytes; empty unless they were asked for.
+    """
+
+    size: int
+    sha256: str
+    data: bytes
+
+
+def read(path: Path, most_bytes: int, keep: Collection[str] = ()) -> tuple[str, dict[str, Member]]:
     """The folder that everything lies in, and its files; nothing is written anywhere.
 
     Args:
         path: the ``.tar.gz``.
-        most_bytes: of all files together; more is refused before it is in memory.
+        most_bytes: of all files together.
+        keep: the files whose bytes are wanted; one with more than `MOST_KEPT` is refused.
 
     Raises:
         InputError: it is none, is cut short, or holds what no bundle does: links, devices, paths
             that lead out of it, more than one folder at the top.
     """
-    files: dict[str, bytes] = {}
+    files: dict[str, Member] = {}
     tops: set[str] = set()
     size = 0
     try:
@@ -113,11 +137,12 @@ def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
                     raise InputError(f"{path}: is larger than any bundle")
                 tops.add(parts[0])
                 if member.isreg():
-                    stream = archive.extractfile(member)
-                    assert stream is not None
-                    files["/".join(parts[1:])] = stream.read()
+                    name = "/".join(parts[1:])
+                    if name in keep and member.size > MOST_KEPT:
+                        raise InputError(f"{path}: is no bundle of tvmkd: {name} is too large")
+                    files[name] = _read(archive, member, name in keep)
             # gzip checks its sum at the end, which lies behind tar's.
-            while rest := packed.read(1 << 20):
+            while rest := packed.read(CHUNK):
                 size += len(rest)
                 if size > most_bytes:
                     raise InputError(f"{path}: is larger than any bundle")
@@ -128,6 +153,17 @@ def read(path: Path, most_bytes: int) -> tuple[str, dict[str, bytes]]:
     if len(tops) != 1 or "" in files:
         raise InputError(f"{path}: is no bundle of tvmkd: it has no single folder at the top")
     return tops.pop(), files
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, keep: bool) -> Member:
+    stream = archive.extractfile(member)
+    assert stream is not None
+    digest, kept = hashlib.sha256(), []
+    while chunk := stream.read(CHUNK):
+        digest.update(chunk)
+        if keep:
+            kept.append(chunk)
+    return Member(member.size, digest.hexdigest(), b"".join(kept))
 
 
 def parse_sums(text: str, where: str) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmkd.artifact import MANIFEST
+from tvmkd.base.files import sha256
 from tvmkd.base.version import __version__
 from tvmkd.boards import symbols
 from tvmkd.deploy import serve_file
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of ``BUNDLE``; an install.sh refuses a number that it does not know."""
 DESCRIPTION, SUMS, SIGNATURE, KEY = "BUNDLE", "SHA256SUMS", "SHA256SUMS.minisig", "publisher.pub"
+BILL = "sbom.cdx.json"
 LICENSE = "Apache-2.0"
 
 Tell = Callable[[str], None]
@@ -96,14 +97,11 @@ def make(model: Model, out: Path, name: str, version: str, options: Options, tel
         tell("running the self-test" + (" under QEMU" if start else ""))
         said = self_test.check(model, built[0].path, recording, start)
     entries = _entries(model, name, version, recording, built, options)
-    entries["sbom.cdx.json"] = Entry(
-        sbom.text(
-            model, name, version, _parts(model, entries, built, options.license), options.license
-        ).encode()
-    )
-    sums = "".join(
-        f"{hashlib.sha256(entries[path].data()).hexdigest()}  {path}\n" for path in sorted(entries)
-    )
+    digests = {path: entry.sha256() for path, entry in entries.items()}
+    parts = _parts(f"lib/{model.library.name}", digests, built, options.license)
+    bill = Entry(sbom.text(model, name, version, parts, options.license).encode())
+    entries[BILL], digests[BILL] = bill, bill.sha256()
+    sums = "".join(f"{digests[path]}  {path}\n" for path in sorted(entries))
     entries[SUMS] = Entry(sums.encode())
     if options.key is not None:
         comment = f"{name} {version} file:{SUMS}"
@@ -115,8 +113,8 @@ def make(model: Model, out: Path, name: str, version: str, options: Options, tel
         out,
         name,
         version,
-        hashlib.sha256(out.read_bytes()).hexdigest(),
-        {path: len(entry.data()) for path, entry in sorted(entries.items())},
+        sha256(out),
+        {path: entry.size for path, entry in sorted(entries.items())},
         said,
         bool(start),
         key,
@@ -170,22 +168,19 @@ def _entries(
 
 
 def _parts(
-    model: Model,
-    entries: Mapping[str, Entry],
+    library: str,
+    digests: Mapping[str, str],
     built: list[programs.Program],
     license_id: str | None,
 ) -> list[sbom.Part]:
-    library = f"lib/{model.library.name}"
     known = {each.place: each for each in built}
     parts = []
-    for path, entry in entries.items():
-        digest = hashlib.sha256(entry.data()).hexdigest()
+    for path, digest in digests.items():
         if path == library:
             what = "the compiled model, with tvmkd's runtime (Apache-2.0) linked in"
             part = sbom.Part(path, digest, what, "library", license_id, ("zig",))
         elif path in known:
-            program = known[path]
-            part = sbom.Part(path, digest, program.what, "application", LICENSE, ("zig",))
+            part = sbom.Part(path, digest, known[path].what, "application", LICENSE, ("zig",))
         else:
             # Scripts are tvmkd's, everything else is about the user's own model.
             ours = path.endswith((".sh", ".py", ".service"))

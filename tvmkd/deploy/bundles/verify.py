@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tvmkd.deploy.bundles import archive, bundle, signing
 if TYPE_CHECKING:
     import minisign
 
-MOST_BYTES = 8 << 30
+MOST_BYTES = 16 << 30
 REQUIRED = ("install.sh", "sbom.cdx.json", "manifest.json", "bin/tvmkd-tool", "bin/tvmkd-run")
 
 
@@ -46,17 +45,18 @@ def verify(path: Path, key: minisign.PublicKey | None = None) -> Verified:
         InputError: it is no bundle, a byte was changed, a file is missing or was added, it is not
             signed though ``key`` is given, or another key signed it.
     """
-    _, files = archive.read(path, MOST_BYTES)
+    wanted = (bundle.DESCRIPTION, bundle.SUMS, bundle.SIGNATURE, bundle.KEY)
+    _, files = archive.read(path, MOST_BYTES, keep=wanted)
     missing = [name for name in (bundle.DESCRIPTION, bundle.SUMS, *REQUIRED) if name not in files]
     if missing:
         raise InputError(f"{path}: is no bundle of tvmkd: it has no {missing[0]}")
-    sums = files.pop(bundle.SUMS)
+    sums = files.pop(bundle.SUMS).data
     signature = files.pop(bundle.SIGNATURE, None)
     listed = archive.parse_sums(sums.decode("utf-8", "replace"), str(path))
-    for name, data in files.items():
+    for name, member in files.items():
         if name not in listed:
             raise InputError(f"{path}: {name} is not in its checksums, so it was added")
-        if hashlib.sha256(data).hexdigest() != listed[name]:
+        if member.sha256 != listed[name]:
             raise InputError(f"{path}: {name} does not have its checksum: it was changed")
     if gone := sorted(listed.keys() - files.keys()):
         raise InputError(f"{path}: {gone[0]} is missing")
@@ -64,22 +64,22 @@ def verify(path: Path, key: minisign.PublicKey | None = None) -> Verified:
     number = None
     if signature is not None:
         key = key if key is not None else _own_key(path, files)
-        signing.verify(key, sums, signature, str(path))
+        signing.verify(key, sums, signature.data, str(path))
         number = signing.key_id(key)
     elif key is not None:
         raise InputError(f"{path}: is not signed; make it with --sign KEYFILE")
     return Verified(
-        _fields(files[bundle.DESCRIPTION]),
+        _fields(files[bundle.DESCRIPTION].data),
         number,
         number is not None and not own,
-        {name: len(data) for name, data in sorted(files.items())},
+        {name: member.size for name, member in sorted(files.items())},
     )
 
 
-def _own_key(path: Path, files: Mapping[str, bytes]) -> minisign.PublicKey:
+def _own_key(path: Path, files: Mapping[str, archive.Member]) -> minisign.PublicKey:
     library = signing.package()
     try:
-        key: minisign.PublicKey = library.PublicKey.from_bytes(files[bundle.KEY])
+        key: minisign.PublicKey = library.PublicKey.from_bytes(files[bundle.KEY].data)
     except (KeyError, library.Error, ValueError):
         raise InputError(f"{path}: is signed, and holds no {bundle.KEY}") from None
     return key

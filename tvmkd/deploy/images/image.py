@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.files import sha256
 from tvmkd.base.version import __version__
 from tvmkd.deploy import native_programs
 from tvmkd.deploy.bundles import self_test
@@ -86,7 +86,7 @@ def make(models: Sequence[Model], out: Path, tag: str, onnx: Path | None, tell: 
     }
     tell(f"writing {out}")
     oci.write(out, images, tag, max(model.manifest.created for model in models), about)
-    return Made(out, tag, hashlib.sha256(out.read_bytes()).hexdigest(), sizes, tested)
+    return Made(out, tag, sha256(out), sizes, tested)
 
 
 def config(server: str, name: str) -> dict[str, object]:
