@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -247,3 +248,21 @@ def test_the_command(wire: Wire, bundles: Mapping[str, Path], keys: Path) -> Non
     assert done.stderr.splitlines()[-1].startswith("tvmkd: error: ")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
+
+
+def test_the_command_with_an_artifact(
+    wire: Wire, artifacts: Mapping[int, Path], keys: Path
+) -> None:
+    command = [sys.executable, "-m", "tvmkd", "deploy", "push", "user@nano", "--json"]
+    command += ["--root", str(wire.machine.root)]
+    key = ["--sign", str(keys / "ours.key"), "--pubkey", str(keys / "ours.pub")]
+    done = subprocess.run([*command, artifacts[1], *key], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["name"], found["version"]) == ("sample", "2026.11.29.06.00.00")
+    given = [artifacts[2], *key, "--version", "2.0"]
+    assert subprocess.run([*command, *given], capture_output=True).returncode == 0
+    done = subprocess.run([*command, "--rollback"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == "2026.11.29.06.00.00"
+    assert "went back from sample 2.0 to 2026.11.29.06.00.00" in done.stderr
