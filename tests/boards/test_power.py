@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tvmkd.boards import power
 from tvmkd.boards.power import Rail
-from tvmkd.boards.sysfs import Listing
+from tvmkd.boards.sysfs import Listing, Tree
 
 IIO = "/sys/bus/iio/devices/iio:device0"
 OLD = "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
@@ -96,3 +98,32 @@ def test_other_sensors(files: dict[str, str], rails: dict[str, float], total: fl
 def test_no_sensor_no_watts() -> None:
     assert power.read(Listing({})) == ((), None)
     assert Rail("a", 1.0) == Rail("a", 1.0)
+
+
+def test_every_file_that_is_read_is_in_the_list(tmp_path: Path) -> None:
+    meter = {f"{HWMON.format(1)}/name": "power_meter", f"{HWMON.format(1)}/power1_average": "9"}
+    part = {
+        f"{HWMON.format(2)}/name": "gpu",
+        f"{HWMON.format(2)}/power1_input": "8",
+        f"{HWMON.format(2)}/power1_label": "PPT",
+    }
+    files = {**iio(IIO, {"A": 1}), **iio(OLD, {"B": 2}), **ina3221(3, {"C": (5000, 100)})}
+    files |= {**meter, **part, f"{HWMON.format(3)}/in1_enable": "1"}
+    for name, text in files.items():
+        (tmp_path / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name[1:]).write_text(text)
+    board = Tree(tmp_path)
+    listed = {path: board.text(path) or "" for p in power.READS for path in board.glob(p)}
+    assert power.read(Listing(listed)) == power.read(board)
+    assert [rail.name for rail in power.read(board)[0]] == ["A", "B", "C", "PPT", "power_meter"]
+
+
+@pytest.mark.parametrize("name", ["VDD_IN", "POM_5V_IN", "5V_IN", "VIN", "vdd_in"])
+def test_rails_that_feed_the_board(name: str) -> None:
+    assert read(iio(IIO, {"A": 1000, name: 700}))[1] == 0.7
+
+
+@pytest.mark.parametrize("kind", ["ina3221", "ina2xx", "ina219", "ina226", "ina260"])
+def test_monitors_of_boards(kind: str) -> None:
+    files = {f"{HWMON.format(0)}/name": kind, f"{HWMON.format(0)}/power1_input": "1500000"}
+    assert read(files) == ({kind: 1.5}, 1.5)

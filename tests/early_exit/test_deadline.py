@@ -54,3 +54,12 @@ def test_a_part_that_stays_slow_is_tried_ever_less() -> None:
 
 def test_with_no_time_left_nothing_is_tried() -> None:
     assert tries(known(10), 0, 5, 5000) == []
+
+
+def test_a_try_that_is_just_in_time_is_no_failure() -> None:
+    ran = tries(known(1000), 50, 50, FIRST_RETRY + 3)
+    assert ran == [FIRST_RETRY, FIRST_RETRY + 1, FIRST_RETRY + 2]
+
+
+def test_the_usual_numbers() -> None:
+    assert (WINDOW, FIRST_RETRY, LAST_RETRY) == (16, 32, 1024)

@@ -152,3 +152,29 @@ def test_without_a_sensor_only_time_counts() -> None:
     hot.feel(85.0)
     hot.feel(None)
     assert play(hot, 20, lambda second, rung: 5.0) == [0] * 20
+
+
+def test_the_limits_of_heat_count_themselves() -> None:
+    hot = Ladder([20.0, 10.0], Rules(30.0, hot=80.0, cool=65.0, settle_s=0.0))
+    hot.feel(80.0)
+    assert hot.see(0.0, 5.0) is not None
+    for celsius, up in ((65.1, False), (65.0, True)):
+        hot.feel(celsius)
+        assert (hot.see(20.0, 5.0) is not None) is up
+    assert hot.steps[-1].why == "calm for 20 s, 20.0 ms are expected"
+
+
+def test_without_a_lower_limit_it_is_cool_below_the_upper_one() -> None:
+    ladder = Ladder([20.0, 10.0], Rules(30.0, hot=80.0, settle_s=0.0))
+    ladder.feel(80.0)
+    assert ladder.see(0.0, 5.0) is not None
+    ladder.feel(80.5)
+    assert ladder.see(20.0, 5.0) is None
+    ladder.feel(79.9)
+    assert ladder.see(21.0, 5.0) is not None
+
+
+def test_the_usual_rules() -> None:
+    rules = Rules(30.0)
+    assert (rules.misses, rules.window, rules.calm_s, rules.margin) == (2, 15, 5.0, 0.9)
+    assert (rules.probation_s, rules.most_calm_s, rules.settle_s) == (10.0, 160.0, 10.0)

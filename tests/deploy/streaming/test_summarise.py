@@ -97,3 +97,29 @@ def test_exits_are_counted_for_each_model() -> None:
     rows[:, -1] = [0, 2, 2, 1, 0]
     assert summarise.exits_of(rows, 0, 3) == [1, 0, 2]
     assert summarise.exits_of(rows, 1, 1) == [1, 1]
+
+
+def test_the_jitter_of_the_releases_and_the_drops_of_the_end() -> None:
+    rows = table([5.0, 125.0])
+    rows[:, 2] += [1 * MS, 3 * MS]  # woken so late
+    found = summarise.figures(rows, 0, 10.0, PERIOD, 20.0)
+    jitter = found["release_jitter"]
+    assert (jitter.min, jitter.worst) == (1.0, 3.0)
+    assert sum(moment.dropped for moment in found["timeline"]) == found["dropped"] == 3
+
+
+def test_a_timeline_counts_from_the_start_of_the_stream() -> None:
+    begun = 5000 * MS
+    rows = table([5.0] * 30)
+    rows[:, 1:7] += begun
+    found = summarise.timeline(rows, begun, np.zeros(30, bool))
+    assert [moment.second for moment in found] == [0.0, 1.0]
+
+
+def test_the_first_and_the_last_bin_hold_the_extremes() -> None:
+    stage = summarise._stage("model", np.array([1.0, 2.0, 4.0, 4.0]))
+    assert len(stage.counts) == summarise.BINS
+    assert (stage.counts[0], stage.counts[-1]) == (1, 2)
+    assert (stage.edges[0], stage.edges[-1]) == (1.0, 4.0)
+    zero = summarise._stage("capture", np.array([0.0, 0.0]))
+    assert sum(zero.counts) == 2
