@@ -41,6 +41,16 @@ def test_a_kernel_becomes_ptx_for_the_old_driver() -> None:
     assert 2 <= facts.registers <= 32
 
 
+def test_a_hint_that_old_drivers_do_not_know_is_left_out() -> None:
+    text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), "sm_53", "6.4")
+    load = re.search(r"^\s*ld\.shared.*$", text, re.MULTILINE)
+    assert load is not None
+    hinted = text.replace(load[0], f'\t.pragma "used_bytes_mask 255";\n{load[0]}')
+    with pytest.raises(nvrtc.CudaError, match=r"used_bytes_mask.* requires PTX ISA"):
+        nvrtc.check(hinted, "sm_53")
+    assert nvrtc.as_version(hinted, "6.4") == text
+
+
 def test_half_precision_finds_its_header() -> None:
     source = """#include <cuda_fp16.h>
 extern "C" __global__ void half_scale(__half* y) { y[0] = __hmul(y[0], __float2half(2.0f)); }"""

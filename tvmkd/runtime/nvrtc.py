@@ -162,7 +162,16 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
         text = _text(library, "PTX", program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
-    return re.sub(r"^\.version .*$", f".version {ptx_version}", text, count=1, flags=re.MULTILINE)
+    return as_version(text, ptx_version)
+
+
+def as_version(text: str, ptx_version: str) -> str:
+    """PTX of NVRTC as text of an older version, which has no ``used_bytes_mask``.
+
+    That pragma tells ptxas which bytes of a load nobody reads, and nothing depends on it.
+    """
+    text = re.sub(r"^\.version .*$", f".version {ptx_version}", text, count=1, flags=re.MULTILINE)
+    return re.sub(r'^\s*\.pragma\s+"used_bytes_mask[^"]*";\n', "", text, flags=re.MULTILINE)
 
 
 def keep_nan(source: str) -> str:
