@@ -425,6 +425,23 @@ int cuModuleUnload(void* given) {
   return 0;
 }
 
+/* Whether a parameter is an address: it is loaded into a register and made one of global memory. */
+static bool is_pointer(const struct kernel* kernel, int number) {
+  char wanted[200];
+  snprintf(wanted, sizeof wanted, ", [%s_param_%d];", kernel->name, number);
+  const char* load = strstr(kernel->body, wanted);
+  if (load == NULL) return false;
+  const char* name = load;
+  while (name > kernel->body && name[-1] != '%') --name;
+  snprintf(wanted, sizeof wanted, ", %%%.*s;", (int)(load - name), name);
+  for (const char* p = strstr(load, "cvta.to.global.u64"); p != NULL;
+       p = strstr(p + 1, "cvta.to.global.u64")) {
+    const char* used = strstr(p, wanted);
+    if (used != NULL && used < strchr(p, ';')) return true;
+  }
+  return false;
+}
+
 int cuModuleGetFunction(void** out, void* given, const char* name) {
   ENTER_CONTEXT("cuModuleGetFunction %s\n", name);
   struct module* module = given;
@@ -440,12 +457,12 @@ int cuModuleGetFunction(void** out, void* given, const char* name) {
   const char* end = strchr(at, ')');
   for (const char* p = strstr(at, ".param ."); p != NULL && p < end; p = strstr(p + 1, ".param .")) {
     if (kernel->count == MOST_PARAMS) return INVALID_IMAGE;
-    kernel->sizes[kernel->count] = atoi(p + 9) / 8;
-    kernel->pointers[kernel->count++] = strncmp(p + 8, "u64", 3) == 0;
+    kernel->sizes[kernel->count++] = atoi(p + 9) / 8;
   }
   unsigned threads = BLOCK_MOST;
   const char* bound = strstr(end, ".maxntid ");
   kernel->body = strchr(end, '{');
+  for (int i = 0; i < kernel->count; ++i) kernel->pointers[i] = is_pointer(kernel, i);
   if (bound != NULL && bound < kernel->body) sscanf(bound, ".maxntid %u", &threads);
   kernel->threads = threads;
   *out = kernel;

@@ -141,7 +141,7 @@ def said(body):
 print(json.dumps([said(body) for body in (
     "x[0] = T.float32(1)",
     "for i in range(4): " + START + "4, launch_params=['blockIdx.x'], ret_ty='int32')",
-    START + "7, 1, launch_params=['blockIdx.x'], ret_ty='int32')",
+    START + "T.reinterpret('int32', x[0]), 1, launch_params=['blockIdx.x'], ret_ty='int32')",
     START + "7, launch_params=['clusterCtaIdx.x'], ret_ty='int32')",
     START + "T.reinterpret('int32', x[0]), launch_params=['blockIdx.x'], ret_ty='int32')",
 )]))

@@ -169,8 +169,25 @@ def half(path: Path) -> Path:
     return path
 
 
+def best(path: Path) -> Path:
+    """TopK, whose kernels get numbers beside pointers."""
+    graph = helper.make_graph(
+        [helper.make_node("TopK", ["x", "k"], ["values", "indices"])],
+        "best",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 50])],
+        [
+            helper.make_tensor_value_info("values", TensorProto.FLOAT, [4, 5]),
+            helper.make_tensor_value_info("indices", TensorProto.INT64, [4, 5]),
+        ],
+        [onnx.numpy_helper.from_array(np.array([5]), "k")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
 @pytest.mark.parametrize(
-    ("write", "rtol"), [(graphs.shuffle, 1e-4), (graphs.stranger, 1e-4), (half, 1e-2)]
+    ("write", "rtol"),
+    [(graphs.shuffle, 1e-4), (graphs.stranger, 1e-4), (half, 1e-2), (best, 1e-6)],
 )
 def test_it_agrees_with_onnxruntime(
     write: Callable[[Path], Path],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -96,9 +96,8 @@ class _HostFunction:
         )
 
     def launches(self) -> list[Launch]:
-        body = self._body
         found = []
-        for step in body.seq if isinstance(body, tirx.SeqStmt) else [body]:
+        for step in _steps(self._body):
             if isinstance(step, tirx.AllocBuffer):
                 self._buffers.append((step.buffer, self._piece(step.buffer)))
             elif isinstance(step, tirx.DeclBuffer):
@@ -121,6 +120,17 @@ class _HostFunction:
             for buffer, tensor in self._buffers:
                 if buffer.same_as(expr.args[0]):
                     return tensor
+        raise self._refuse("gets a pointer that the CPU computes")
+
+    def _parameter(self, expr: Any) -> Tensor | int:
+        """What a GPU function gets: memory or a number."""
+        if _is(expr, "tirx.buffer_data"):
+            return self._tensor(expr)
+        if isinstance(expr, tirx.IntImm):
+            return int(expr.value)
+        # Tensors of a graph begin where their memory does.
+        if any(expr.same_as(buffer.elem_offset) for buffer, _ in self._buffers):
+            return 0
         raise self._refuse("gets a number that the CPU computes")
 
     def _number(self, expr: Any) -> int:
@@ -137,14 +147,27 @@ class _HostFunction:
         if unknown:
             raise self._refuse(f"is launched by {unknown[0]}, which older GPUs lack")
         axes = [sizes.get(axis, 1) for axis in _AXES]
+        parameters = tuple(self._parameter(each) for each in given[:count])
         return Launch(
             kernel=name.value,
             symbol=name.value,
-            arguments=tuple(self._tensor(each) for each in given[:count]),
+            arguments=tuple(each for each in parameters if isinstance(each, Tensor)),
+            parameters=parameters,
             grid=(axes[0], axes[1], axes[2]),
             block=(axes[3], axes[4], axes[5]),
             shared=sizes.get(_SHARED, 0),
         )
+
+
+def _steps(body: Any) -> Iterator[Any]:
+    """The statements of host code in order."""
+    if isinstance(body, tirx.SeqStmt):
+        for step in body.seq:
+            yield from _steps(step)
+    elif isinstance(body, tirx.AttrStmt):  # a hint
+        yield from _steps(body.body)
+    else:
+        yield body
 
 
 def _is(expr: Any, name: str) -> bool:

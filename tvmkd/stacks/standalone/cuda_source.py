@@ -17,14 +17,16 @@ from tvmkd.stacks.standalone.source import About
 
 @dataclass(frozen=True)
 class Launch(Call):
-    """One launch of a GPU function; ``kernel`` is its name, the arguments are in its order.
+    """One launch of a GPU function; ``kernel`` is its name.
 
     Attributes:
+        parameters: the function's, in order: tensors, which are the call's arguments, and integers.
         grid: blocks along x, y and z.
         block: threads of a block along x, y and z.
         shared: bytes of dynamic shared memory of a block.
     """
 
+    parameters: tuple[Tensor | int, ...]
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared: int
@@ -49,7 +51,7 @@ def write(graph: Graph, about: About, capability: int) -> str:
     arguments: list[str] = []
     for call in graph.calls:
         launches.append(_launch(call, kernels, len(arguments)))
-        arguments += [places.of(tensor) for tensor in call.arguments]
+        arguments += [places.of(each) for each in _parameters(call)]
     shapes = Shapes()
     tensors_of = {
         kind: [described(spec, shapes) for spec in specs]
@@ -148,8 +150,10 @@ class _Places:
         places, self.io_bytes = source.offsets(_bytes(spec) for spec in ends)
         self.inputs, self.outputs = places[: len(about.inputs)], places[len(about.inputs) :]
 
-    def of(self, tensor: Tensor) -> str:
+    def of(self, tensor: Tensor | int) -> str:
         """The argument of a launch."""
+        if isinstance(tensor, int):
+            return f"{{UINT64_C({tensor & 0xFFFFFFFFFFFFFFFF}), BY_VALUE}}"
         return f"{{{self._offset(tensor.storage)}, {tensor.storage.place.value}}}"
 
     def _offset(self, storage: Storage) -> int:
@@ -168,9 +172,13 @@ def _bytes(spec: Mapping[str, Any]) -> int:
     return count * int(np.dtype(spec["dtype"]).itemsize)
 
 
+def _parameters(call: Call) -> tuple[Tensor | int, ...]:
+    return call.parameters if isinstance(call, Launch) else call.arguments
+
+
 def _launch(call: Call, kernels: list[str], first: int) -> str:
     if not isinstance(call, Launch):  # a copy
         return f"{{COPY, 2, {first}, {{0}}, {{0}}, {call.arguments[0].storage.size}}}"
     grid, block = (f"{{{row(sizes)}}}" for sizes in (call.grid, call.block))
-    count = len(call.arguments)
+    count = len(call.parameters)
     return f"{{{kernels.index(call.kernel)}, {count}, {first}, {grid}, {block}, {call.shared}}}"

@@ -76,7 +76,9 @@ typedef struct {
 } tvmkd_cuda_launch;
 
 /* Where an argument of a launch points to: IN_ARENA, ..., and bytes from the block's begin. Inputs
- * and outputs lie in one block. */
+ * and outputs lie in one block. Or a number: a kernel reads as many bytes from its begin as it
+ * wants. */
+enum { BY_VALUE = 0xFF };
 typedef struct {
   uint64_t offset;
   uint32_t place;

@@ -77,6 +77,7 @@ static tvmkd_status allocate(cuda_instance *instance) {
     const tvmkd_cuda_argument *argument = &graph->arguments[each];
     cuda_address begin = argument->place == IN_ARENA       ? instance->arena
                          : argument->place == IN_CONSTANTS ? graph->shared->constants
+                         : argument->place == BY_VALUE     ? 0
                                                            : instance->io;
     instance->addresses[each] = begin + argument->offset;
     instance->params[each] = &instance->addresses[each];
