@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""What `tvmkd serve` adds to a call, what it does under overload, and whether its memory grows.
+"""What a server adds to a call, what it does under overload, and whether its memory grows.
+
+``--server tvmkd`` is `tvmkd serve`; ``native`` is ``tvmkd-server`` with a standalone library, and
+``script`` is ``serve.py`` with one.
 
 Cost: the median over one connection that is kept (REST, binary tensors) less the median of the bare
 call of the same artifact in a process of its own; both with one thread, pinned, in turns. Bar: 150
@@ -36,6 +39,8 @@ from _common import Result, finish, parser
 from _networks import EDGE12, NETWORKS, STUDENT, onnx_file
 
 from tvmkd import artifact, targets
+from tvmkd.base.runtimes import STANDALONE, TVM
+from tvmkd.deploy import native_programs, serve_file
 from tvmkd.stacks.compile import build
 from tvmkd.timing.stats import percentile
 
@@ -90,14 +95,23 @@ def bare(folder: Path) -> Iterator[Any]:
         process.communicate()
 
 
+def command(folder: Path, kind: str) -> list[str]:
+    """What starts a server of a kind, with an artifact."""
+    if kind == "tvmkd":
+        return [sys.executable, "-m", "tvmkd", "serve", str(folder), "--no-grpc"]
+    library = str(folder / artifact.read(folder, verify=False).library)
+    if kind == "native":
+        return [str(native_programs.server_program(targets.load("host"))), library]
+    serve_file.write(folder.parent / "serve.py")
+    return [sys.executable, str(folder.parent / "serve.py"), library]
+
+
 @contextlib.contextmanager
-def server(folder: Path, *options: str) -> Iterator[str]:
-    """The URL of `tvmkd serve`, with one thread and one instance."""
+def server(folder: Path, kind: str, *options: str) -> Iterator[str]:
+    """The URL of the server, with one thread and one instance."""
+    common = ("--name", "model", "--threads", "1", "--http-port", "0", "--json", *CPUS, *options)
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tvmkd", "serve", str(folder), "--name", "model"),
-            *("--threads", "1", "--http-port", "0", "--no-grpc", "--json", *CPUS, *options),
-        ],
+        [*command(folder, kind), *common],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -166,10 +180,10 @@ class Client:
         return times
 
 
-def cost(folder: Path, rounds: int, name: str) -> Result:
+def cost(folder: Path, kind: str, rounds: int, name: str) -> Result:
     """What the server adds to a call, microseconds."""
     added, shown = [], []
-    with bare(folder) as alone, server(folder) as url:
+    with bare(folder) as alone, server(folder, kind) as url:
         client = Client(url, request(folder))
         alone(200)
         client.calls(200)
@@ -254,9 +268,9 @@ def capacity(url: str, folder: Path) -> tuple[float, float]:
     return len(fast) / sum(fast), median
 
 
-def overload(folder: Path, seconds: float, minutes: float, name: str) -> list[Result]:
+def overload(folder: Path, kind: str, seconds: float, minutes: float, name: str) -> list[Result]:
     """Deadlines and refusals under twice the load that can be carried; and memory."""
-    with server(folder, "--queue", "1000") as url:
+    with server(folder, kind, "--queue", "1000") as url:
         rate, median = capacity(url, folder)
         deadline = max(0.05, 8 * median)
         raw = request(folder, round(1e6 * deadline))
@@ -305,7 +319,9 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=0, help="of soak; 0: none")
     options.add_argument("--cost", default=STUDENT, metavar="NETWORK", help="a small one")
     options.add_argument("--load", default="mobilenet_v2", metavar="NETWORK")
+    options.add_argument("--server", choices=("tvmkd", "native", "script"), default="tvmkd")
     args = options.parse_args()
+    runtime = TVM if args.server == "tvmkd" else STANDALONE
     os.sched_setaffinity(0, set(ALL[:-1]) or set(ALL))
     for network in (args.cost, args.load):
         if network not in NETWORKS | EDGE12:
@@ -315,9 +331,10 @@ def main() -> int:
         folders = {}
         for network in dict.fromkeys((args.cost, args.load)):
             folders[network] = work / f"{network}-artifact"
-            build(onnx_file(network, work), targets.load("host"), [], folders[network])
-        rows = [cost(folders[args.cost], args.rounds, args.cost)]
-        rows += overload(folders[args.load], args.seconds, args.minutes, args.load)
+            host = targets.load("host")
+            build(onnx_file(network, work), host, [], folders[network], runtime=runtime)
+        rows = [cost(folders[args.cost], args.server, args.rounds, args.cost)]
+        rows += overload(folders[args.load], args.server, args.seconds, args.minutes, args.load)
     return finish(rows, args.json)
 
 
