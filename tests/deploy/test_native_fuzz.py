@@ -22,8 +22,8 @@ from tvmkd.deploy import native_programs
 
 READERS = (
     *("base64", "buffer", "description", "dtype", "fault", "http_head", "http_chunks"),
-    *("infer_plan", "infer_answer", "json", "npy", "program", "tensor_json", "utf8"),
-    "version_policy",
+    *("infer_plan", "infer_answer", "infer_tensors", "json", "json_check", "model_library", "npy"),
+    *("program", "tensor_json", "utf8", "version_policy"),
 )
 
 

@@ -28,16 +28,15 @@ HEADERS = Path(__file__).parents[1] / "runtime" / "native" / "standalone"
 RUN, SERVER, STREAM = "tvmkd-run", "tvmkd-server", "tvmkd-stream"
 
 _SHARED = (
-    *("arguments", "base64", "buffer", "description", "dtype", "json", "model_library"),
-    *("board_files", "board_metrics", "board_power", "metric_text"),
+    *("arguments", "base64", "buffer", "description", "dtype", "json", "json_check"),
+    *("board_files", "board_metrics", "board_power", "metric_text", "model_library"),
     *("process_facts", "program", "tensors", "utf8"),
 )
 SOURCES = {
     RUN: (
         *_SHARED,
         *("board_facts", "npy", "run_benchmark", "run_frame", "run_main", "run_model"),
-        *("run_once", "run_options"),
-        *("run_report", "run_session", "statistics"),
+        *("run_once", "run_options", "run_report", "run_session", "statistics"),
     ),
     STREAM: (
         *("arguments", "board_files", "buffer", "dtype", "ladder", "model_library", "program"),
@@ -46,11 +45,12 @@ SOURCES = {
     ),
     SERVER: (
         *_SHARED,
-        *("access", "connection", "events"),
-        *("fault", "http_chunks", "http_head", "infer_answer", "infer_plan", "instance"),
+        *("access", "connection", "connection_answers", "connections", "events", "fault"),
+        *("http_chunks", "http_head", "infer_answer", "infer_plan", "infer_tensors", "instance"),
         *("instance_process", "library_name", "listening", "metrics", "model_source", "repository"),
-        *("route_table", "routes", "server_main", "server_options", "server_statistics"),
-        *("service_time", "tensor_json", "version", "version_policy"),
+        *("route_table", "routes", "routes_control", "server_main", "server_options"),
+        *("server_statistics", "service_time", "tensor_json", "version", "version_instances"),
+        "version_policy",
     ),
 }
 """By program: its C files in `NATIVE` or `BOARDS`, without suffix."""
