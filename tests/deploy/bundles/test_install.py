@@ -280,6 +280,18 @@ def test_a_damaged_earlier_version_is_not_gone_back_to(board: Board, bundles: Bu
     assert board.status()["version"] == "1.2"
 
 
+def test_a_cpu_that_the_library_refuses(board: Board, bundles: Bundles) -> None:
+    done = board.install(bundles["1.1"], SAMPLE_REFUSES="1")
+    assert done.returncode == 1
+    assert "this CPU lacks instructions" in problem(done)
+    for version in ("1.1", "1.2"):
+        assert board.install(bundles[version]).returncode == 0
+    done = board.own("rollback", SAMPLE_REFUSES="1")
+    assert done.returncode == 1
+    assert "the self-test of sample 1.1 failed" in problem(done)
+    assert board.status()["version"] == "1.2"
+
+
 def test_old_versions_are_removed(board: Board, bundles: Bundles) -> None:
     for version in ("1.1", "1.2"):
         assert board.install(bundles[version]).returncode == 0
