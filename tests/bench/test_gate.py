@@ -4,7 +4,7 @@ import pytest
 import samples
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.bench import expression, gate, schema
+from tvmkd.bench import gate, schema
 
 
 def _holds(expression: str) -> bool:
@@ -52,38 +52,6 @@ def test_the_edge_is_told_apart() -> None:
     assert not _holds(f"tvm.p50 > {p50!r}ms")
 
 
-@pytest.mark.parametrize(
-    ("expression", "column", "problem"),
-    [
-        ("tvm.p99 20ms", 8, "expected one of < <= > >= =="),
-        ("tvm.p99 <", 9, "ends where a figure"),
-        ("", 0, "ends where a figure"),
-        ("   ", 0, "ends where a figure"),
-        ("tvm.p99", 7, "ends where one of < <= > >="),
-        ("tvm.p98 < 20ms", 4, "expected ENGINE.FIGURE with one of p50"),
-        ("p99 < 20ms", 0, "expected ENGINE.FIGURE"),
-        ("tvm.p99 < 20", 10, "a number cannot be compared with a time (it has no unit)"),
-        ("tvm.p99 < 20 parsecs", 13, "unknown unit"),
-        ("tvm.p99 < 4MB", 10, "a size cannot be compared with a time"),
-        ("tvm.p99 = 20ms", 8, "this is not part of a requirement"),
-        ("tvm.p99 < 20ms < 30ms", 15, "expected the end"),
-        ("tvm.p99 < 20ms; rm", 14, "this is not part"),
-        ("tvm.p50 * onnxruntime.p50 < 1ms", 8, "only a number may be multiplied"),
-        ("1ms < 2ms", 0, "names no engine"),
-        ("< 20ms", 0, "expected a figure"),
-        ("  tvm.p98 < 20ms", 6, "expected ENGINE.FIGURE"),
-    ],
-)
-def test_what_does_not_parse_is_pointed_at(expression: str, column: int, problem: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        gate.parse(expression)
-    first, shown, caret = str(caught.value).split("\n")
-    assert first.startswith("gate: ")
-    assert problem in first
-    assert shown == f"  {expression}"
-    assert caret.index("^") - 2 == column
-
-
 def test_an_engine_nobody_asked_for_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="no engine 'tvn' in the comparison: it has tvm, onnx"):
         gate.evaluate(samples.five(), ["tvm.p99 < 20ms", "tvn.p99 < 20ms"])
@@ -111,71 +79,6 @@ def test_medians_that_noise_could_turn_round_are_marked() -> None:
     close, far = gate.evaluate(made, ["a.p50 < b.p50", "a.p50 < 2 * b.p50"])
     assert close.text.endswith("(within noise)")
     assert not far.text.endswith("(within noise)")
-
-
-@pytest.mark.parametrize(
-    ("unit", "kind", "scale"),
-    [
-        ("ns", expression.TIME, 1e-6),
-        ("us", expression.TIME, 1e-3),
-        ("µs", expression.TIME, 1e-3),
-        ("ms", expression.TIME, 1.0),
-        ("s", expression.TIME, 1e3),
-        ("B", expression.SIZE, 1.0),
-        ("kB", expression.SIZE, 1e3),
-        ("KB", expression.SIZE, 1e3),
-        ("MB", expression.SIZE, 1e6),
-        ("GB", expression.SIZE, 1e9),
-    ],
-)
-def test_units(unit: str, kind: str, scale: float) -> None:
-    figure = "p50" if kind == expression.TIME else "size"
-    for text in (f"a.{figure} < 2{unit}", f"a.{figure} < 2 {unit}"):
-        assert gate.parse(text).right == expression.Side(2 * scale, kind)
-
-
-@pytest.mark.parametrize(
-    ("text", "side"),
-    [
-        ("a.p50", expression.Side(1.0, expression.TIME, "a", "p50")),
-        ("2 * 3 * a.p50", expression.Side(6.0, expression.TIME, "a", "p50")),
-        ("a.p50 * 1.5 * 2", expression.Side(3.0, expression.TIME, "a", "p50")),
-        ("budget", expression.Side(1.0, expression.TIME, "budget")),
-        ("0.5 * budget", expression.Side(0.5, expression.TIME, "budget")),
-        ("2 * 1e-1 ms", expression.Side(0.2, expression.TIME)),
-        (".5 * 3s", expression.Side(1500.0, expression.TIME)),
-        ("torch.compile.p99", expression.Side(1.0, expression.TIME, "torch.compile", "p99")),
-        ("tvm+tensorrt.p99", expression.Side(1.0, expression.TIME, "tvm+tensorrt", "p99")),
-        ("my.engines:Mine.p99", expression.Side(1.0, expression.TIME, "my.engines:Mine", "p99")),
-    ],
-)
-def test_a_side_is_a_factor_of_a_figure_or_a_quantity(text: str, side: expression.Side) -> None:
-    parsed = gate.parse(f"  {text} <= a.p50 ")
-    assert parsed.left == side
-    assert (parsed.operator, parsed.text) == ("<=", f"{text} <= a.p50")
-
-
-def test_every_figure_has_its_kind() -> None:
-    for figure, kind in expression.FIGURES.items():
-        unit = {expression.TIME: "ms", expression.SIZE: "B", expression.NUMBER: ""}[kind]
-        assert gate.parse(f"a.{figure} < 1{unit}").left == expression.Side(1.0, kind, "a", figure)
-
-
-def test_blanks_around_a_requirement_do_not_matter() -> None:
-    assert gate.parse("    a.error < 1").right == expression.Side(1.0, expression.NUMBER)
-    assert gate.parse("a.error < 1    ").right == expression.Side(1.0, expression.NUMBER)
-
-
-def test_a_number_times_a_number_is_one() -> None:
-    parsed = gate.parse("a.error < 2 * 3")
-    assert parsed.right == expression.Side(6.0, expression.NUMBER)
-    assert gate.parse("2 * a.error * 3 < 1").left == expression.Side(
-        6.0, expression.NUMBER, "a", "error"
-    )
-    with pytest.raises(UsageError, match="only a number may be multiplied"):
-        gate.parse("a.error * b.error < 1")
-    with pytest.raises(UsageError, match="only a number may be multiplied"):
-        gate.parse("2ms * 3ms < a.p50")
 
 
 def test_figures_are_those_of_the_engine() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from fleets import metrics
 
-from tvmkd.boards.board_state import Telemetry
+from tvmkd.boards.board_state import Clock, Telemetry, Zone
+from tvmkd.boards.power import Rail
 from tvmkd.deploy.monitoring import scrape, servers
 from tvmkd.deploy.monitoring.scrape import Scrape, Server, Unreachable
 from tvmkd.deploy.monitoring.servers import WatchedServer, quantile, telemetry_of
@@ -128,5 +130,30 @@ def test_quantiles_are_prometheus(
     assert quantile(counts, share) == (found if found is None else pytest.approx(found))
 
 
-def test_the_names_are_those_of_the_module() -> None:
+def test_everything_that_a_board_can_tell_comes_through_its_server() -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from tvmkd.deploy.serving import board_metrics
+
+    told = Telemetry(
+        zones=(Zone("cpu", 41.5), Zone("gpu", 44.0)),
+        clocks=(Clock((0,), 900, 0, 1000), Clock((3,), 800, 0, 2000)),
+        throttled_by=("tegra-cpu",),
+        throttle_count=3,
+        rails=(Rail("VDD_IN", 2.5), Rail("VDD_CPU", 1.0)),
+        watts=2.5,
+        power_mode="MAXN",
+        load_1min=0.5,
+        memory_bytes=1000,
+        memory_available_bytes=500,
+    )
+
+    class Board:
+        def collect(self) -> Any:
+            return board_metrics.families(told)
+
+    registry = CollectorRegistry()
+    registry.register(Board())  # type: ignore[arg-type]
+    text = generate_latest(registry).decode()
+    assert telemetry_of(Scrape(0.0, scrape.parse(text))) == told
     assert servers.WINDOW == 60.0

@@ -83,6 +83,22 @@ def test_the_schedule_does_not_drift_over_many_frames() -> None:
     assert column(rows, "number").tolist() == list(range(len(rows)))
 
 
+def test_the_model_gets_the_pixels_of_its_frame() -> None:
+    clock = FakeClock()
+    seen: list[int] = []
+    only = rung(clock, lambda now: 1.0)
+
+    def prepare(pixels: np.ndarray) -> list[np.ndarray]:
+        seen.append(int(pixels[0, 0, 0]))
+        return [pixels]
+
+    only.steps.prepare = prepare  # type: ignore[method-assign]
+    images = [np.full((2, 4, 3), number, np.uint8) for number in range(3)]
+    record = Record(100)
+    Loop([only], Scheduled(images, ""), clock, 10 * MS, 10 * MS, record).run(0.06)
+    assert seen == [0, 1, 2, 0, 1]
+
+
 def test_a_slow_frame_makes_the_next_one_late_and_others_are_dropped() -> None:
     clock = FakeClock()
     slow = {2: 50.0}
