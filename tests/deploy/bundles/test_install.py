@@ -143,6 +143,9 @@ def test_the_first_installation_with_a_key(board: Board, bundles: Bundles, keys:
     assert done.returncode == 0, done.stderr
     assert (board.root / "trust/publisher.pub").read_bytes() == (keys / "ours.pub").read_bytes()
     # Whoever is root on the board decides about the key.
+    done = board.own("trust", str(keys / "theirs.key"))
+    assert done.returncode == 4
+    assert "is no public key" in problem(done)
     assert board.own("trust", str(keys / "theirs.pub")).returncode == 0
     assert board.install(bundles["theirs"]).returncode == 0
     assert board.status()["version"] == "1.9"

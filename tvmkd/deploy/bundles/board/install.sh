@@ -400,6 +400,9 @@ trust() {
   [ -e "$bundle" ] || fail 2 "give the key: sh install.sh trust KEY"
   [ -e "$root/bin/tvmkd-tool" ] || fail 4 "nothing is installed in $root: give --pubkey with the first bundle"
   lock
+  code=0
+  why=$($run "$root/bin/tvmkd-tool" verify "$bundle" /dev/null /dev/null 2>&1) || code=$?
+  [ "$code" = 1 ] || fail 4 "${why#tvmkd-tool: }" # 1: the key is one, and nothing is no signature
   mkdir -p "$root/trust"
   cp "$bundle" "$root/trust/.publisher.pub.new"
   mv -f "$root/trust/.publisher.pub.new" "$root/trust/publisher.pub"
