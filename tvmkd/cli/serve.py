@@ -65,7 +65,10 @@ def _cpus(
     "soon; default: 250 where CPUs are left for it, otherwise 0.",
 )
 @click.option(
-    "--max-body", type=click.FloatRange(0.001, 4096), default=64, show_default=True, metavar="MIB"
+    "--max-body",
+    type=click.FloatRange(0.001, 4096),
+    metavar="MIB",
+    help="Of a request; default: what the largest inputs need as JSON, 64 with free dimensions.",
 )
 @click.option(
     "--read-timeout",
@@ -98,7 +101,7 @@ def command(
     queue: int,
     timeout: float,
     spin: int | None,
-    max_body: float,
+    max_body: float | None,
     read_timeout: float,
     token_file: Path | None,
     certfile: Path | None,
@@ -130,6 +133,7 @@ def command(
     found = sources.find(folders, names)
     spin = server.default_spin(len(found) * instances) if spin is None else spin
     server.leave(cpus)
+    limit = sources.body_limit(found.values()) if max_body is None else int(max_body * server.MIB)
     options = server.Options(
         host=host,
         http_port=http_port,
@@ -137,7 +141,7 @@ def command(
         limits=Limits(instances, cpus, threads or 0, queue),
         timeout_us=round(timeout * 1000),
         spin_us=spin,
-        max_body=int(max_body * server.MIB),
+        max_body=limit,
         read_s=read_timeout,
         token=None if token_file is None else access.read_token(token_file),
         certificate=certfile,

@@ -27,6 +27,8 @@ from uvicorn.server import ServerState
 from tvmkd.deploy.serving.faults import STATUS
 from tvmkd.deploy.serving.metrics import Metrics
 
+BUFFERED = 2**20
+"""Bytes of a body that wait for the application at most."""
 RESPONSE = "tvmkd.response"
 """The extension of ASGI: ``await scope["extensions"][RESPONSE](status, headers, parts)``."""
 GONE = "tvmkd.gone"
@@ -115,13 +117,20 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Drops the body of a request that was answered already."""
+        """Keeps a body until it is whole; drops that of a request that was answered already.
+
+        uvicorn wakes the application for every piece, and stops reading at 64 KiB.
+        """
         if self.cycle.response_complete:
             self._unread += len(body)
             if self._unread > MOST_UNREAD:
                 self.transport.abort()
             return
-        super().on_body(body)
+        cycle = self.cycle
+        cycle.body += body
+        if len(cycle.body) > BUFFERED:
+            self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""

@@ -122,9 +122,19 @@ def run(
     with contextlib.ExitStack() as stack:
         sock = stack.enter_context(_listening(options.host, options.http_port))
         loop = factory()
-        stack.callback(loop.close)
+        stack.callback(_close, loop)
         asyncio.set_event_loop(loop)
         loop.run_until_complete(_serve(sources, options, sock, started))
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends what still waits in a loop, and the loop."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.close()
+    asyncio.set_event_loop(None)
 
 
 def _allow_files(connections: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,14 @@ from packaging.version import InvalidVersion, Version
 
 from tvmkd import artifact
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.deploy.serving import tensors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """What a name or a version may be: it is part of a URL and of a label."""
+
+JSON_BYTES = 26
+"""Of a value: 17 digits, sign, point, exponent, comma and space."""
+LEAST_BODY, FREE_BODY = 2**20, 2**26
 
 
 @dataclass(frozen=True)
@@ -78,22 +83,36 @@ def find(paths: Sequence[Path], names: Sequence[str]) -> dict[str, Source]:
     return found
 
 
+def body_limit(sources: Iterable[Source]) -> int:
+    """Bytes that a request for any of these models may need: its inputs written as JSON.
+
+    Raises:
+        InputError: an artifact cannot be read.
+    """
+    most = LEAST_BODY
+    for source in sources:
+        folder = list(source.versions().values())[-1]
+        manifest = artifact.read(folder, verify=False)
+        inputs = tensors.tensors(manifest.inputs, str(folder))
+        if not all(tensor.fixed for tensor in inputs):
+            return FREE_BODY
+        elements = sum(tensor.nbytes // tensor.itemsize for tensor in inputs)
+        most = max(most, JSON_BYTES * elements + LEAST_BODY)
+    return most
+
+
 def _sources(path: Path, given: str | None) -> list[Source]:
     if _is_artifact(path):
-        return [Source(given or artifact.read(path, verify=False).name, path)]
+        name = artifact.read(path, verify=False).name if given is None else given
+        return [Source(name, path)]
     if not path.is_dir():
         artifact.read(path)  # says what is wrong
     inside = _subfolders(path)
-    if any(_is_artifact(each) for each in inside):
-        if given is None and all(_numbered(each.name) for each in inside if _is_artifact(each)):
-            return [Source(path.resolve().name, path)]
-        if given is not None:
-            return [Source(given, path)]
-    models = [
-        Source(each.name, each)
-        for each in inside
-        if _is_artifact(each) or any(map(_is_artifact, _subfolders(each)))
-    ]
+    versions = [each.name for each in inside if _is_artifact(each)]
+    nested = [each for each in inside if any(map(_is_artifact, _subfolders(each)))]
+    if versions and not nested and (given is not None or all(map(_numbered, versions))):
+        return [Source(path.resolve().name if given is None else given, path)]
+    models = [Source(each.name, each) for each in inside if _is_artifact(each) or each in nested]
     if not models:
         raise InputError(f"{path}: holds no artifact; make one with tvmkd build -o {path}/NAME")
     if given is not None:
