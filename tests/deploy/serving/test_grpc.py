@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,11 +99,31 @@ def test_a_message_that_is_too_long(client: Any) -> None:
     assert status(error) == "RESOURCE_EXHAUSTED"
 
 
-def test_the_deadline_of_the_call_counts(client: Any) -> None:
-    client.infer("toy", inputs(), headers=HEADERS, client_timeout=60)
-    with pytest.raises(triton.InferenceServerException) as error:
-        client.infer("toy", inputs(), headers=HEADERS, client_timeout=1e-6)
-    assert status(error) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+@pytest.mark.parametrize(
+    ("remaining", "parameter", "command_us", "expected_us"),
+    [
+        (None, 0, 0, 0),
+        (None, 0, 300, 300),
+        (None, 200, 300, 200),
+        (0.25, 0, 0, 250_000),
+        (0.25, 1000, 0, 1000),
+        (0.25, 900_000, 100, 250_000),
+        (1e9, 0, 0, 0),  # how gRPC says that there is none
+    ],
+)
+def test_the_deadline_of_the_call_counts(
+    remaining: float | None, parameter: int, command_us: int, expected_us: int
+) -> None:
+    from tvmkd.deploy.serving import grpc_service, messages
+
+    routes = SimpleNamespace(repository=None, access=None, metrics=None)
+    service = grpc_service.Service(routes, command_us)  # type: ignore[arg-type]
+    request = messages.message("ModelInferRequest")()
+    if parameter:
+        request.parameters["timeout"].int64_param = parameter
+    context = SimpleNamespace(time_remaining=lambda: remaining)
+    deadline = service._deadline(5_000, request, context)
+    assert deadline == (5_000 + 1000 * expected_us if expected_us else 0)
 
 
 @pytest.fixture(scope="module")

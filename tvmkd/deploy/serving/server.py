@@ -104,6 +104,19 @@ def run(
         MissingError: a port cannot be had, or a package is missing.
         UsageError: the host does not resolve.
     """
+    with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(_stop_noted())
+        new_loop = _packages()
+        _allow_files(options.connections)
+        sock = stack.enter_context(_listening(options.host, options.http_port))
+        loop = new_loop()
+        stack.callback(_close, loop)
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_serve(sources, options, sock, started, stopped))
+
+
+def _packages() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Imports what the server needs; returns what makes its event loop."""
     try:
         import httptools  # noqa: F401
         import starlette  # noqa: F401
@@ -114,17 +127,23 @@ def run(
         ) from None
     try:
         import uvloop
+    except ImportError:  # slower, and all the same otherwise
+        return asyncio.new_event_loop
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return new_loop
 
-        factory: Any = uvloop.new_event_loop
-    except ImportError:  # half as fast, and all the same otherwise
-        factory = asyncio.new_event_loop
-    _allow_files(options.connections)
-    with contextlib.ExitStack() as stack:
-        sock = stack.enter_context(_listening(options.host, options.http_port))
-        loop = factory()
-        stack.callback(_close, loop)
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_serve(sources, options, sock, started))
+
+@contextlib.contextmanager
+def _stop_noted() -> Iterator[list[int]]:
+    """Notes SIGTERM and Ctrl-C, which would otherwise end an import or a step halfway."""
+    noted: list[int] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda got, _: noted.append(got)) for number in numbers]
+    try:
+        yield noted
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
@@ -181,6 +200,7 @@ async def _serve(
     options: Options,
     sock: socket.socket,
     started: Callable[[Address], None],
+    stopped: list[int],
 ) -> None:
     import uvicorn
 
@@ -233,6 +253,8 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if stopped:
+        return
     ending = asyncio.ensure_future(stop.wait())
     loading = asyncio.ensure_future(repository.start())
     await asyncio.wait({loading, ending}, return_when=asyncio.FIRST_COMPLETED)
