@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 from conformance import Server
 
 
@@ -23,6 +24,10 @@ class Running:
     @property
     def url(self) -> str:
         return str(self.facts["url"])
+
+    def instances(self) -> list[int]:
+        """The processes of its instances."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def server(self, **more: Any) -> Server:
         """For `conformance`: the sample under the name ``sample``."""

@@ -153,11 +153,8 @@ def test_an_instance_that_is_killed_under_load(program: Path, library: Path) -> 
             thread.start()
         for _ in range(5):
             time.sleep(0.1)
-            pids = subprocess.run(
-                ["pgrep", "-P", str(found.process.pid)], capture_output=True, text=True
-            ).stdout.split()
-            if pids:
-                os.kill(int(pids[0]), signal.SIGKILL)
+            for pid in found.instances()[:1]:
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.3)
         done.set()
         for thread in threads:
@@ -171,8 +168,7 @@ def test_an_instance_that_is_killed_under_load(program: Path, library: Path) -> 
 def test_the_server_is_killed_and_leaves_no_instance(program: Path, library: Path) -> None:
     with running(program, library, "--instances", "2", code=None) as found:
         assert infer(found.server(), 1, 2, 3, 4).status == 200
-        listing = ["pgrep", "-P", str(found.process.pid)]
-        pids = subprocess.run(listing, capture_output=True, text=True).stdout.split()
+        pids = found.instances()
         assert len(pids) == 2
         port = found.facts["http_port"]
         found.process.kill()
@@ -534,10 +530,7 @@ def test_too_many_connections(program: Path, library: Path) -> None:
 def test_instances_are_pinned(program: Path, library: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
     with running(program, library, "--cpus", cpu) as found:
-        pids = subprocess.run(
-            ["pgrep", "-P", str(found.process.pid)], capture_output=True, text=True
-        ).stdout.split()
-        assert [os.sched_getaffinity(int(pid)) for pid in pids] == [{cpu}]
+        assert [os.sched_getaffinity(pid) for pid in found.instances()] == [{cpu}]
 
 
 def test_the_board_in_the_metrics(

@@ -13,6 +13,7 @@ import sample_library
 from tvmkd import targets
 from tvmkd.base import wire
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.toolchain import host_compiler
 from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
 
@@ -313,7 +314,7 @@ def test_bad_libraries(host: targets.Target, run: Program, tmp_path: Path) -> No
     bad = sample_library.shared(host, tmp_path / "bad.so", "-DSAMPLE_BAD")
     assert "describes an input or an output that cannot be" in refusal(bad)
     plain = tmp_path / "plain.so"
-    subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", plain], check=True)
+    subprocess.run([*host_compiler(), "-shared", "-x", "c", "/dev/null", "-o", plain], check=True)
     assert "is no standalone model" in refusal(plain)
 
 
