@@ -37,7 +37,7 @@ def test_what_a_bundle_holds(bundles: Mapping[str, Path], artifacts: Mapping[int
     with tarfile.open(bundles["1.1"]) as archive:
         members = {member.name: member for member in archive}
     assert {name.split("/")[0] for name in members} == {"sample-1.1"}
-    programs = ("tvmkd-run", "tvmkd-server", "tvmkd-tool", "serve.py")
+    programs = ("tvmkd-run", "tvmkd-server", "tvmkd-stream", "tvmkd-tool", "serve.py")
     for name in (*(f"bin/{each}" for each in programs), "install.sh"):
         assert members[f"sample-1.1/{name}"].mode == 0o755
     content = _content(bundles["1.1"])

@@ -17,9 +17,7 @@ from board_machine import Board
 from detector_files import onnx_detector
 
 import tvmkd
-from tvmkd import targets
 from tvmkd.boards import emulate
-from tvmkd.deploy import native_programs
 from tvmkd.deploy.bundles import bundle, signing
 
 QEMU = [emulate.QEMU, "-cpu", "cortex-a57", "-L", str(emulate.SYSTEM)]
@@ -86,8 +84,8 @@ def test_installed_served_asked_streamed_and_rolled_back(
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * np.ptp(want))
 
     # Not a rate that an emulated board keeps, but one that it is measured at.
-    program = native_programs.stream_program(targets.load("jetson-nano"))
-    words = [*QEMU, str(program), str(library), "--fps", "5", "--duration", "1"]
+    program = str(current / "bin/tvmkd-stream")
+    words = [*QEMU, program, str(library), "--fps", "5", "--duration", "1"]
     words += ["--size", f"{FRAME[0]}x{FRAME[1]}"] if frames else []
     streamed = subprocess.run(words, capture_output=True, timeout=120)
     assert streamed.returncode == 0, streamed.stderr

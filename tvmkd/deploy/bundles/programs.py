@@ -10,8 +10,9 @@ from tvmkd.deploy import native_programs
 from tvmkd.deploy.bundles import tool
 from tvmkd.deploy.bundles.model import Model
 
-RUN, SERVER, TOOL = (
-    f"bin/{name}" for name in (native_programs.RUN, native_programs.SERVER, tool.NAME)
+RUN, SERVER, STREAM, TOOL = (
+    f"bin/{name}"
+    for name in (native_programs.RUN, native_programs.SERVER, native_programs.STREAM, tool.NAME)
 )
 """Their paths in a bundle."""
 
@@ -46,9 +47,11 @@ def build(model: Model, tell: Tell) -> list[Program]:
     # Not the static server with the model linked in: the weights would be there twice, and what is
     # served would not be what the self-test ran.
     server = native_programs.server_program(target, tell=tell)
+    stream = native_programs.stream_program(target, tell=tell)
     checker = tool.program(target.architecture)
     return [
         Program(run, RUN, "runs and times the library", False),
         Program(server, SERVER, "serves the library over HTTP", False),
+        Program(stream, STREAM, "runs frames through the library on time", False),
         Program(checker, TOOL, "verifies signatures and switches versions", True),
     ]
