@@ -15,8 +15,9 @@ import numpy as np
 from tvmkd import artifact
 from tvmkd.base.errors import UsageError
 from tvmkd.base.runtimes import STANDALONE
-from tvmkd.bench.engines.base import Engine, Inputs
-from tvmkd.bench.engines.tvm_artifact import require_standalone, spent
+from tvmkd.bench.engines.base import Device, Engine, Inputs
+from tvmkd.bench.engines.tvm_artifact import device_of, require_standalone, spent
+from tvmkd.bench.spec import EngineSpec
 from tvmkd.deploy.remote_library import RemoteLibrary
 from tvmkd.targets import Target
 
@@ -27,9 +28,13 @@ class StandaloneBoardEngine(Engine):
     """A `RemoteLibrary`. Between turns its threads sleep."""
 
     file = "artifact"
-    device = "CPU"
     link = "ssh"
     _remote: RemoteLibrary | None = None
+
+    @classmethod
+    def device_of(cls, spec: EngineSpec) -> Device | None:
+        """The device of the artifact's target."""
+        return device_of(spec)
 
     def prepare(self, example: Inputs) -> None:
         """Verifies the artifact, copies its library to the board, and runs it once.

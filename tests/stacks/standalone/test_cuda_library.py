@@ -22,8 +22,11 @@ from elftools.elf.elffile import ELFFile
 from onnx import TensorProto, helper
 
 from tvmkd import artifact, targets
+from tvmkd.base import engine_registry
 from tvmkd.base.errors import MissingError
 from tvmkd.base.toolchain import zig
+from tvmkd.bench.engines import engine_class
+from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards import emulate, symbols
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.client import StackClient
@@ -453,6 +456,12 @@ print(json.dumps(self_test.runner(model.read(folder))))
 """
     assert use(net, code) == []
     assert use(net, code, FAKE_CUDA_CAPABILITY="32") is None
+
+
+def test_a_comparison_says_that_it_runs_on_the_gpu(net: Path) -> None:
+    for name in (engine_registry.TVM_STANDALONE, f"{engine_registry.TVM_STANDALONE}@board"):
+        spec = EngineSpec(name=name, kind=name, path=str(net))
+        assert engine_class(name).device_of(spec) == "GPU"
 
 
 def test_what_the_library_needs(net: Path) -> None:

@@ -58,7 +58,6 @@ class TvmEngine(Engine):
 class StandaloneEngine(TvmEngine):
     """A standalone library (``tvmkd build --runtime standalone``), called through `tvmkd.load`."""
 
-    device = "CPU"
     board_engine = "tvm:standalone@board"
 
     def prepare(self, example: Inputs) -> None:
