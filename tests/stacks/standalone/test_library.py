@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -147,6 +148,21 @@ def test_two_models_in_one_program(host: Path, tmp_path: Path) -> None:
     subprocess.run(list(map(os.fspath, words)), check=True)
     said = subprocess.run([tmp_path / "both"], capture_output=True, text=True, check=True)
     assert said.stdout == "net other\n"
+
+
+def test_models_with_other_runtimes_are_no_program(host: Path, nano: Path) -> None:
+    """The names of the runtime's functions tell what it was compiled from, and for what."""
+    found = []
+    for folder in (host, nano):
+        names = set(
+            re.findall(
+                rb"tvmkd_rt_(?:open|run|pool_start)\w*(?=\0)", (folder / "libnet.a").read_bytes()
+            )
+        )
+        assert all(re.fullmatch(rb"tvmkd_rt_\w+_[0-9a-f]{8}", name) for name in names), names
+        found.append({name[-8:] for name in names})
+    assert [len(each) for each in found] == [1, 1]
+    assert found[0] != found[1]
 
 
 def small(path: Path, nodes: list[onnx.NodeProto], outputs: list[str], *shape: int | str) -> Path:

@@ -34,6 +34,7 @@ _FLAGS = (
     "-Wextra",
     "-Werror",
 )
+_RUNTIMES = re.compile(rb"\btvmkd_rt_\w+")
 # Of what computes: for the target's CPU, which is checked when a library is opened. A fused
 # multiply-add would round otherwise than Python does.
 _FAST = ("-O3", "-ffp-contract=off")
@@ -76,6 +77,9 @@ class Package:
         if machine not in elf.MACHINES:
             raise UsageError(f"standalone libraries are for {' and '.join(elf.MACHINES)} only")
         self._zig = [*zig(), "cc", "-target", f"{toolchain.triple}.{toolchain.glibc}"]
+        cpu = about.cpu.replace("-", "_")
+        self._fast = (*_FAST, f"-mcpu={cpu}") if cpu not in ("", "generic") else _FAST
+        self._key, self._header = self._names()
         self._objects = [self._model(), *self._runtime()]
         if graph.constants:
             self._objects.append(self._constants(machine))
@@ -129,22 +133,33 @@ class Package:
         elf.write_data(path, machine, source.constants(self._about.name), parts)
         return path
 
+    def _names(self) -> tuple[str, Path]:
+        """A hash of all that decides what code the runtime becomes, and a header that puts it into
+        the names of the runtime's functions: a linker takes each of one program's models with the
+        runtime that it was built with, or refuses.
+        """
+        made = (self._zig[2:], _FLAGS, self._fast, _RUNTIMES.pattern, wheels.version("ziglang"))
+        digest, names = hashlib.sha256(repr(made).encode()), set[str]()
+        for path in sorted(NATIVE.glob("*.[ch]")):
+            text = path.read_bytes()
+            digest.update(text)
+            names.update(name.decode() for name in _RUNTIMES.findall(text))
+        key = digest.hexdigest()[:32]
+        header = self._folder / "names.h"
+        lines = (f"#define {name} {name}_{key[:8]}\n" for name in sorted(names))
+        header.write_text("".join(lines))
+        return key, header
+
     def _runtime(self) -> list[Path]:
         """The runtime's object files, from the cache if they were compiled before."""
-        cpu = self._about.cpu
-        fast = (*_FAST, f"-mcpu={cpu.replace('-', '_')}") if cpu not in ("", "generic") else _FAST
-        made = (self._zig[2:], _FLAGS, fast, wheels.version("ziglang"))
-        digest = hashlib.sha256(repr(made).encode())
-        for path in sorted(NATIVE.glob("*.[ch]")):
-            digest.update(path.read_bytes())
         cache = BlobCache(resources.cache("standalone"))
         found = []
         for name in (*self.runtime, *(frames.SOURCES if self._about.frames else ())):
             path = self._folder / f"tvmkd_{name}.o"
-            key = f"{digest.hexdigest()[:32]}-{name}"
+            key = f"{self._key}-{name}"
             data = cache.get(key)
             if data is None:
-                flags = fast if name in frames.SOURCES else ()
+                flags = self._fast if name in frames.SOURCES else ()
                 data = self._compiled(NATIVE / f"{name}.c", path, flags).read_bytes()
                 cache.put(key, data)
             path.write_bytes(data)
@@ -155,6 +170,7 @@ class Package:
         path = path or text.with_suffix(".o")
         if not path.exists():
             command = [*self._zig, *_FLAGS, *flags, f"-I{NATIVE}", "-c", os.fspath(text)]
+            command += ["-include", os.fspath(self._header)]
             self._run([*command, "-o", os.fspath(path)], f"compiling {text.name}")
         return path
 
