@@ -41,6 +41,7 @@ def test_on_this_machine_beside_onnx_runtime(
     assert (ours["name"], ours["kind"]) == ("tvm:standalone", "tvm:standalone")
     assert ours["facts"]["runtime"] == "standalone"
     assert ours["relative_error"] == 0
+    assert ours["size_bytes"] == (folder / "libsample.so").stat().st_size
     assert 0 < ours["p50"] < theirs["p50"]
 
 

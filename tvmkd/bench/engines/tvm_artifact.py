@@ -73,6 +73,10 @@ class StandaloneEngine(TvmEngine):
         """Those of any artifact, and that it needs no TVM."""
         return {**super().facts(), "runtime": STANDALONE}
 
+    def size_bytes(self) -> int | None:
+        """Size of the shared library: the archive in the folder is the same for other uses."""
+        return (Path(self.path()) / self.artifact.manifest.library).stat().st_size
+
 
 def require_standalone(manifest: Manifest, folder: Path) -> None:
     """Raises `InputError` if an artifact needs TVM's runtime."""
