@@ -23,6 +23,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -257,6 +258,14 @@ def resident(url: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith(names)) / 2**20
 
 
+def errors(url: str) -> dict[str, float]:
+    """Requests without a result, by kind: ``late`` at once, ``expired`` at their deadline."""
+    with urllib.request.urlopen(f"{url}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    pattern = re.compile(r'tvmkd_inference_errors_total{kind="(\w+)",model="model".*} (\S+)')
+    return {found[1]: float(found[2]) for found in map(pattern.match, lines) if found}
+
+
 def capacity(url: str, folder: Path) -> tuple[float, float]:
     """Requests a second that one instance can carry, and the median seconds of one."""
     client = Client(url, request(folder))
@@ -281,13 +290,14 @@ def overload(folder: Path, kind: str, seconds: float, minutes: float, name: str)
             f"{len(load.accepted)} accepted, {len(load.refused)} refused, "
             f"{len(load.others)} others"
         )
+        why = ", ".join(f"{count:.0f} {kind}" for kind, count in errors(url).items())
         slow = 1000 * percentile(load.refused, 99) if load.refused else float("nan")
         latest = 1000 * max(load.accepted, default=0)
         found = [
             Result(f"{name}: accepted within the deadline, share", kept, BAR_KEPT, "higher",
                    note=f"{note}; the latest {latest:.1f} ms"),
             Result(f"{name}: p99 of refusals, ms", slow, BAR_REFUSED_MS,
-                   note=f"median {1000 * percentile(load.refused, 50):.2f} ms"),
+                   note=f"median {1000 * percentile(load.refused, 50):.2f} ms; {why}"),
             Result(f"{name}: carried under overload over capacity",
                    len(load.accepted) / seconds / rate, None),
         ]  # fmt: skip

@@ -41,6 +41,8 @@ class Limits:
     hang_s: float = 60.0
 
 
+MARGIN = 1 / 16
+"""Of the time that a request has left: for its way here and back, which no estimate sees."""
 MOST_LOOK_NS, LOOK_MORE_NS = 100_000, 50_000
 """Calls up to so long are waited for without sleep: for twice their time, and so long more."""
 
@@ -114,7 +116,8 @@ class Pool:
         now = time.monotonic_ns()
         if self._draining:
             raise RequestFault("unavailable", f"{self.label} is being unloaded; ask again", 1)
-        if request.deadline_ns and request.deadline_ns < now + self._expected(now):
+        left = (request.deadline_ns - now) * (1 - MARGIN)
+        if request.deadline_ns and left < self._expected(now):
             raise RequestFault(
                 "late",
                 f"{self.label}: {len(self.waiting)} requests wait, so this one would miss its "
