@@ -18,12 +18,9 @@ from onnx import TensorProto, helper
 
 import tvmkd
 from tvmkd import targets
-from tvmkd.base.errors import InputError, UsageError
-from tvmkd.base.exits import Exits
-from tvmkd.base.frame_description import FrameOptions
+from tvmkd.base.errors import InputError
 from tvmkd.base.toolchain import zig
 from tvmkd.boards import emulate, symbols
-from tvmkd.stacks.standalone import possible
 
 FILES = {
     "CMakeLists.txt",
@@ -247,26 +244,3 @@ def test_what_onnxruntime_would_run_is_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(InputError, match="cannot be a standalone library: ONNX Runtime runs one"):
         tvmkd.build(path, tmp_path / "out", runtime="standalone")
-
-
-@pytest.mark.parametrize(
-    ("target", "changes", "reason"),
-    [
-        ("host", {"stack": "relay"}, "it is for --stack relax"),
-        ("host", {"byoc": "onnxruntime"}, "--byoc onnxruntime needs TVM's runtime"),
-        (
-            "jetson-nano-gpu",
-            {"exits": Exits((0.5,))},
-            "early exits are for CPU targets, and jetson-nano-gpu runs on cuda",
-        ),
-        (
-            "jetson-nano-gpu",
-            {"frames": FrameOptions()},
-            "pre-processing is for CPU targets, and jetson-nano-gpu runs on cuda",
-        ),
-    ],
-)
-def test_what_needs_tvm(target: str, changes: dict[str, object], reason: str) -> None:
-    given = {"stack": "relax", "byoc": None, **changes}
-    with pytest.raises(UsageError, match=f"^--runtime standalone: {reason}$"):
-        possible.check(targets.load(target), **given)
