@@ -125,20 +125,20 @@ def command(
     import json
 
     from tvmkd.base import console
-    from tvmkd.deploy.serving import access, server, sources
-    from tvmkd.deploy.serving.pool import Limits
+    from tvmkd.deploy.serving import access, limits, server, sources
+    from tvmkd.deploy.serving.options import MIB, Address, Options
 
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("give --certfile and --keyfile together")
     found = sources.find(folders, names)
-    spin = server.default_spin(len(found) * instances) if spin is None else spin
-    server.leave(cpus)
-    limit = sources.body_limit(found.values()) if max_body is None else int(max_body * server.MIB)
-    options = server.Options(
+    spin = limits.default_spin(len(found) * instances) if spin is None else spin
+    limits.leave(cpus)
+    limit = sources.body_limit(found.values()) if max_body is None else int(max_body * MIB)
+    options = Options(
         host=host,
         http_port=http_port,
         grpc_port=None if no_grpc else grpc_port,
-        limits=Limits(instances, cpus, threads or 0, queue),
+        limits=limits.Limits(instances, cpus, threads or 0, queue),
         timeout_us=round(timeout * 1000),
         spin_us=spin,
         max_body=limit,
@@ -149,7 +149,7 @@ def command(
         control=model_control,
     )
 
-    def started(address: server.Address) -> None:
+    def started(address: Address) -> None:
         if as_json:
             facts = {**dataclasses.asdict(address), "url": address.url, "models": list(found)}
             click.echo(json.dumps(facts))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from tvmkd import artifact
-from tvmkd.deploy.serving import pool as pools
 from tvmkd.deploy.serving.call import Request
 from tvmkd.deploy.serving.channel import HEAD
 from tvmkd.deploy.serving.faults import RequestFault
-from tvmkd.deploy.serving.pool import Limits, Pool, share
+from tvmkd.deploy.serving.limits import Limits, share
+from tvmkd.deploy.serving.pool import Pool
 from tvmkd.deploy.serving.statistics import Statistics
 from tvmkd.deploy.serving.tensors import Layout, tensors
 from tvmkd.deploy.serving.worker import Program
@@ -156,5 +156,5 @@ def test_an_artifact_that_cannot_be_loaded_fails_the_start(toy: Path, tmp_path: 
 def test_cpus_are_shared_out(
     limits: Limits, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     assert [share(limits, number) for number in range(limits.instances)] == expected

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.deploy.serving.faults import RequestFault, invalid
+from tvmkd.deploy.serving.tensor_json import from_json, to_json
 from tvmkd.deploy.serving.tensors import WITHOUT_JSON, Tensor
 
 if TYPE_CHECKING:
@@ -242,47 +243,6 @@ def output_number(served: Served, name: str) -> int:
     return number
 
 
-_KINDS: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}}
-
-
-def from_json(tensor: Tensor, shape: tuple[int, ...], data: Any) -> bytes:
-    """A tensor's values in JSON, flat or nested, as bytes.
-
-    Raises:
-        RequestFault: another number or kind of values.
-    """
-    import numpy as np
-
-    if tensor.datatype in WITHOUT_JSON:
-        raise invalid(
-            f"input {tensor.name!r}: {tensor.datatype} has no form in JSON; send it as binary data"
-        )
-    if not isinstance(data, list):
-        raise invalid(f"input {tensor.name!r}: has neither data nor binary_data_size")
-    try:
-        # As objects: numpy would make room for the longest string in every element.
-        array = np.array(data, dtype=object)
-    except (ValueError, RecursionError):
-        raise invalid(f"input {tensor.name!r}: data is not a regular array") from None
-    values = array.ravel().tolist()
-    dtype = np.dtype(tensor.dtype)
-    kinds = _KINDS[dtype.kind]
-    if not set(map(type, values)) <= kinds:
-        raise invalid(f"input {tensor.name!r}: data has values that are no {tensor.datatype}")
-    if array.size != math.prod(shape) or (array.ndim > 1 and array.shape != shape):
-        raise invalid(f"input {tensor.name!r}: data does not have the shape {list(shape)}")
-    try:
-        if values and dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            if min(values) < limits.min or max(values) > limits.max:
-                raise OverflowError
-        with np.errstate(over="raise"):
-            return np.array(values, dtype).tobytes()
-    except (OverflowError, FloatingPointError):
-        text = f"input {tensor.name!r}: data has values outside of {tensor.datatype}"
-        raise invalid(text) from None
-
-
 def response(served: Served, plan: Plan, result: Result) -> tuple[int, list[bytes]]:
     """The body of a response: bytes of its JSON part (0: it is all JSON) and the parts.
 
@@ -301,7 +261,7 @@ def response(served: Served, plan: Plan, result: Result) -> tuple[int, list[byte
             entry["parameters"] = {"binary_data_size": len(data)}
             parts.append(data)
         else:
-            entry["data"] = _to_json(tensor, data)
+            entry["data"] = to_json(tensor, data)
         entries.append(entry)
     content: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
     if plan.request_id is not None:
@@ -317,10 +277,3 @@ def response(served: Served, plan: Plan, result: Result) -> tuple[int, list[byte
     if served.pool.program.layout.fixed and all(plan.as_binary):
         plan.head.append(head)
     return (len(head) if parts else 0), [head, *parts]
-
-
-def _to_json(tensor: Tensor, data: bytes) -> list[Any]:
-    import numpy as np
-
-    values: list[Any] = np.frombuffer(data, tensor.dtype).tolist()
-    return values

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from tvmkd.base import console
 from tvmkd.deploy.serving.call import Request, Result
 from tvmkd.deploy.serving.estimate import ServiceTime
 from tvmkd.deploy.serving.faults import RequestFault
+from tvmkd.deploy.serving.limits import Limits, share
 from tvmkd.deploy.serving.statistics import Statistics
 from tvmkd.deploy.serving.worker import Events, Program, Worker
 
@@ -20,26 +19,6 @@ FIRST_PAUSE, MOST_PAUSE = 0.05, 5.0
 """Seconds before a crashed instance is started again; doubled while it crashes at its start."""
 SURVIVED = 10.0
 """Seconds after which a crash no longer counts as one at the start."""
-
-
-@dataclass
-class Limits:
-    """Of a pool.
-
-    Attributes:
-        instances: processes.
-        cpus: CPUs to pin them to; empty: none.
-        threads: of each instance; 0: as many as it has CPUs.
-        queue: requests that may wait.
-        hang_s: seconds after which a call counts as hung, and its instance is killed.
-    """
-
-    instances: int = 1
-    cpus: tuple[int, ...] = ()
-    threads: int = 0
-    queue: int = 64
-    hang_s: float = 60.0
-
 
 MARGIN = 1 / 16
 """Of the time that a request has left: for its way here and back, which no estimate sees."""
@@ -286,17 +265,6 @@ class Pool:
             _fail(request, RequestFault("stopping", f"{self.label} is being stopped", 1))
         self.waiting.clear()
         await asyncio.gather(*(worker.stop() for worker in self.workers))
-
-
-def share(limits: Limits, number: int) -> tuple[tuple[int, ...], int]:
-    """The CPUs of an instance, and its threads."""
-    if limits.cpus:
-        count = len(limits.cpus)
-        many = count >= limits.instances
-        mine = limits.cpus[number :: limits.instances] if many else (limits.cpus[number % count],)
-        return mine, limits.threads or len(mine)
-    allowed = len(os.sched_getaffinity(0))
-    return (), limits.threads or max(1, allowed // limits.instances)
 
 
 def _fail(request: Request, fault: RequestFault) -> None:

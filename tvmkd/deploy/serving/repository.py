@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,11 @@ from tvmkd import artifact
 from tvmkd.base.errors import InputError
 from tvmkd.base.manifest import Manifest
 from tvmkd.base.runtimes import STANDALONE
+from tvmkd.deploy.serving import version_policy
 from tvmkd.deploy.serving.channel import HEAD
 from tvmkd.deploy.serving.faults import RequestFault, invalid
-from tvmkd.deploy.serving.pool import Limits, Pool
+from tvmkd.deploy.serving.limits import Limits
+from tvmkd.deploy.serving.pool import Pool
 from tvmkd.deploy.serving.sources import Source
 from tvmkd.deploy.serving.statistics import Statistics
 from tvmkd.deploy.serving.tensors import Layout, Tensor, by_name, tensors
@@ -201,10 +202,10 @@ class Repository:
             RequestFault: there is no such model, or it cannot be loaded: what was loaded stays.
         """
         model = self._model(name)
-        policy = _policy(parameters or {})
+        policy = version_policy.read(parameters or {})
         async with model.lock:
             try:
-                wanted = _chosen(model.source.versions(), policy)
+                wanted = version_policy.chosen(model.source.versions(), policy)
                 fresh = await self._opened(model.source, wanted)
             except InputError as error:
                 model.failure = str(error)
@@ -267,41 +268,3 @@ async def _ended(pool: Pool, seconds: float) -> None:
     if seconds:
         await pool.drain(seconds)
     await pool.close()
-
-
-def _policy(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The version policy in the parameters of a load."""
-    for key in parameters:
-        if key != "config":
-            raise invalid(f"parameter {key!r} is not supported; the supported one is 'config'")
-    text = parameters.get("config")
-    if text is None:
-        return {}
-    try:
-        policy = json.loads(text)["version_policy"]
-        if isinstance(policy, dict) and len(policy) == 1:
-            return policy
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise invalid(
-        'config: expected JSON text such as {"version_policy": {"specific": {"versions": ["1"]}}}'
-    )
-
-
-def _chosen(versions: Mapping[str, Any], policy: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The versions that a policy names: Triton's ``latest``, ``all`` or ``specific``."""
-    names = list(versions)
-    kind, value = next(iter(policy.items()), ("latest", {}))
-    if kind == "all":
-        return versions
-    if kind == "latest" and isinstance(value, dict):
-        count = value.get("num_versions", 1)
-        if type(count) is int and count > 0:
-            return {name: versions[name] for name in names[-count:]}
-    if kind == "specific" and isinstance(value, dict) and isinstance(value.get("versions"), list):
-        wanted = [str(each) for each in value["versions"]]
-        gone = [name for name in wanted if name not in versions]
-        if gone or not wanted:
-            raise invalid(f"there is no version {', '.join(gone)} (versions: {', '.join(names)})")
-        return {name: versions[name] for name in names if name in wanted}
-    raise invalid("version_policy: expected latest, all or specific, as in Triton's configuration")

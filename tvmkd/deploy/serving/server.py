@@ -4,89 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.deploy.serving.access import WARNING, Access
-from tvmkd.deploy.serving.pool import Limits
+from tvmkd.deploy.serving.options import Address, Options
 from tvmkd.deploy.serving.repository import Repository
 from tvmkd.deploy.serving.sources import Source
 
 STOP_SECONDS = 30.0
-MIB = 2**20
-SPIN_US = 250
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `tvmkd serve` is told; ports may be 0: any free one.
-
-    Attributes:
-        host: where to listen.
-        http_port, grpc_port: the ports; ``grpc_port`` None: no gRPC.
-        limits: of each model's pool.
-        timeout_us: for requests that say none; 0: none.
-        spin_us: how long instances poll for the next request before they sleep.
-        max_body: bytes of a request.
-        max_head: bytes of a request's head.
-        read_s: seconds in which a request must arrive.
-        connections: at the same time.
-        token: what clients must send; None: nothing.
-        certificate, key: PEM files for TLS; None: no TLS.
-        control: whether clients may load and unload models; None: if nobody else can ask.
-    """
-
-    host: str = "127.0.0.1"
-    http_port: int = 8000
-    grpc_port: int | None = 8001
-    limits: Limits = field(default_factory=Limits)
-    timeout_us: int = 0
-    spin_us: int = 0
-    max_body: int = 64 * MIB
-    max_head: int = 32768
-    read_s: float = 30.0
-    connections: int = 2048
-    token: str | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    control: bool | None = None
-
-
-def default_spin(instances: int) -> int:
-    """Microseconds that instances look for the next request: none if the server needs the CPU."""
-    return SPIN_US if len(os.sched_getaffinity(0)) > instances else 0
-
-
-def leave(cpus: Collection[int]) -> None:
-    """Keeps this process off the CPUs of the instances, if it has others."""
-    others = os.sched_getaffinity(0) - set(cpus)
-    if cpus and others:
-        os.sched_setaffinity(0, others)
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a running server listens."""
-
-    host: str
-    http_port: int
-    grpc_port: int | None
-    scheme: str
-
-    @property
-    def url(self) -> str:
-        """Of the REST server."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.http_port}"
 
 
 def run(
@@ -285,13 +218,13 @@ async def _grpc(routes: Any, options: Options) -> tuple[Any, int | None]:
     if options.grpc_port is None:
         return None, None
     try:
-        from tvmkd.deploy.serving import grpc_service
+        from tvmkd.deploy.serving import grpc_server, grpc_service
 
         files = None
         if options.certificate is not None and options.key is not None:
             files = options.certificate, options.key
         service = grpc_service.Service(routes, options.timeout_us)
-        return await grpc_service.start(
+        return await grpc_server.start(
             service, options.host, options.grpc_port, options.max_body, files
         )
     except ImportError as error:
