@@ -56,8 +56,8 @@ def generate(secret: Path, password: str | None) -> Path:
     pair = package().KeyPair.generate()
     if password is not None:
         pair.secret_key.encrypt(password)
-    secret.parent.mkdir(parents=True, exist_ok=True)
     try:
+        secret.parent.mkdir(parents=True, exist_ok=True)
         # O_EXCL and the mode from the start: nobody else reads the key, not even for a moment.
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
