@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from tvmkd.deploy.bundles.model import Model
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
 
+OWN = re.compile(r"\bLicenseRef-[A-Za-z0-9.-]+")
+"""SPDX's names for licences that are not in its list."""
 LLVM = "Apache-2.0 WITH LLVM-exception"
 
 
@@ -193,17 +197,20 @@ def _licenses(spdx: str | None) -> list[Any]:
         InvalidSpdxLicenseException,
     )
     from cyclonedx.contrib.license.factories import LicenseFactory
+    from cyclonedx.model.license import LicenseExpression
 
     if spdx is None:
         return []
     factory = LicenseFactory()
-    try:
+    with contextlib.suppress(InvalidSpdxLicenseException):
         return [factory.make_with_id(spdx)]
-    except InvalidSpdxLicenseException:
-        pass
+    # The library knows no licences of one's own, which SPDX allows, and takes no text for one.
+    known = OWN.sub("MIT", spdx)
     try:
-        return [factory.make_with_expression(spdx)]
+        factory.make_with_expression(known if known.strip() else "-")
     except InvalidLicenseExpressionException:
         raise UsageError(
-            f"--license {spdx}: is no SPDX expression; give for example Apache-2.0 (spdx.org)"
+            f"--license {spdx}: is no SPDX expression; give for example Apache-2.0, or "
+            "LicenseRef-NAME for one of your own (spdx.org)"
         ) from None
+    return [LicenseExpression(spdx)]
