@@ -5,8 +5,9 @@ from pathlib import Path
 import board_machine
 import pytest
 from bundle_fixtures import artifacts, bundles, keys
+from wires import wire
 
-__all__ = ["artifacts", "bundles", "keys"]
+__all__ = ["artifacts", "bundles", "keys", "wire"]
 
 
 @pytest.fixture

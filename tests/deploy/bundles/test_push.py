@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,81 +11,13 @@ import asking
 import pytest
 import toy
 from board_machine import Board as Machine
+from wires import Wire
 
 from tvmkd import targets
 from tvmkd.base.errors import GateFailure, InputError, MissingError
 from tvmkd.boards import emulate
 from tvmkd.deploy.bundles import push, signing
 from tvmkd.deploy.bundles.remote import Remote
-from tvmkd.deploy.bundles.verify import verify
-
-SSH = """#!/bin/bash
-# The last argument is the command. $FAKE_SSH/cut holds after how many bytes of input it breaks off.
-if [ -n "$SSH_SAYS" ]; then echo "$SSH_SAYS" >&2; exit 255; fi
-for command; do :; done
-echo "$command" >> "$FAKE_SSH/commands"
-cd "$HOME" || exit
-case "$command" in
-  *"cat >>"*)
-    wc -c < /dev/null
-    if read -r bytes < "$FAKE_SSH/cut" 2>/dev/null; then
-      rm "$FAKE_SSH/cut"
-      head -c "$bytes" | bash -c "$command"
-      exit 255
-    fi
-    bash -c "$command"
-    exit
-    ;;
-esac
-exec bash -c "$command"
-"""
-
-
-class Wire:
-    """The stand-in and the board behind it."""
-
-    def __init__(self, folder: Path, machine: Machine, patch: pytest.MonkeyPatch) -> None:
-        self.folder, self.machine = folder / "ssh", machine
-        self.home = folder / "home"
-        self.home.mkdir()
-        self.folder.mkdir()
-        program = self.folder / "ssh"
-        program.write_text(SSH)
-        program.chmod(0o755)
-        self.patch = patch
-        self.export()
-        patch.setenv("FAKE_SSH", str(self.folder))
-        patch.setenv("HOME", str(self.home))
-        patch.delenv("XDG_CACHE_HOME", raising=False)
-        self.shown: list[str] = []
-
-    def export(self) -> None:
-        """The machine's environment is that of every ssh session."""
-        for key, value in self.machine.environment.items():
-            self.patch.setenv(key, value)
-        self.patch.setenv("PATH", f"{self.folder}:{self.machine.environment['PATH']}")
-
-    def board(self, **options: object) -> push.Board:
-        return push.Board(
-            Remote("user@nano"),
-            push.Options(root=str(self.machine.root), **options),  # type: ignore[arg-type]
-        )
-
-    def push(self, bundle: Path, **options: object) -> push.Installed:
-        return self.board(**options).install(
-            bundle, verify(bundle), lambda _: None, self.shown.append
-        )
-
-    def cut(self, size: int) -> None:
-        (self.folder / "cut").write_text(f"{size}\n")
-
-    def sent(self) -> list[Path]:
-        return sorted((self.home / ".cache/tvmkd/push").iterdir())
-
-
-@pytest.fixture
-def wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundles: Mapping[str, Path]) -> Wire:
-    return Wire(tmp_path, Machine(tmp_path), monkeypatch)
 
 
 def test_push_update_and_roll_back(wire: Wire, bundles: Mapping[str, Path], keys: Path) -> None:
@@ -228,41 +158,3 @@ def test_an_emulated_nano_from_push_to_rollback(
     assert wire.board().rollback("sample", print).status["version"] == "1.1"
     with asking.served(server) as url:
         assert asking.infer(url, "sample", [1, 2, 3, 4]) == [3, 5, 7, 9]
-
-
-def test_the_command(wire: Wire, bundles: Mapping[str, Path], keys: Path) -> None:
-    command = [sys.executable, "-m", "tvmkd", "deploy", "push", "user@nano"]
-    command += ["--root", str(wire.machine.root)]
-    done = subprocess.run(
-        [*command, bundles["1.1"], "--pubkey", keys / "ours.pub"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"user@nano: sample 1.1 in {wire.machine.root}/sample/versions/1.1"
-    assert lines[1] == "user@nano: no service runs"
-    assert "tvmkd-install: self-test: sample: 2 outputs as recorded" in done.stderr
-    done = subprocess.run(
-        [*command, bundles["1.2"], "--pubkey", keys / "theirs.pub"], capture_output=True, text=True
-    )
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1].startswith("tvmkd: error: ")
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-
-
-def test_the_command_with_an_artifact(
-    wire: Wire, artifacts: Mapping[int, Path], keys: Path
-) -> None:
-    command = [sys.executable, "-m", "tvmkd", "deploy", "push", "user@nano", "--json"]
-    command += ["--root", str(wire.machine.root)]
-    key = ["--sign", str(keys / "ours.key"), "--pubkey", str(keys / "ours.pub")]
-    done = subprocess.run([*command, artifacts[1], *key], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["name"], found["version"]) == ("sample", "2026.11.29.06.00.00")
-    given = [artifacts[2], *key, "--version", "2.0"]
-    assert subprocess.run([*command, *given], capture_output=True).returncode == 0
-    done = subprocess.run([*command, "--rollback"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["version"] == "2026.11.29.06.00.00"
-    assert "went back from sample 2.0 to 2026.11.29.06.00.00" in done.stderr
