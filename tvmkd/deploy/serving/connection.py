@@ -89,7 +89,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:  # of the rest, after a refusal
             self.transport.abort()
             return
-        if self._in_head and self._head > self.limits.head:
+        closing = self.transport.is_closing()  # the parser may have refused it already
+        if self._in_head and self._head > self.limits.head and not closing:
             self._refuse_head()
 
     def on_message_begin(self) -> None:
