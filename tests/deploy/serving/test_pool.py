@@ -16,7 +16,7 @@ from tvmkd import artifact
 from tvmkd.deploy.serving.call import Request
 from tvmkd.deploy.serving.channel import HEAD
 from tvmkd.deploy.serving.faults import RequestFault
-from tvmkd.deploy.serving.limits import Limits, share
+from tvmkd.deploy.serving.limits import Limits
 from tvmkd.deploy.serving.pool import Pool
 from tvmkd.deploy.serving.statistics import Statistics
 from tvmkd.deploy.serving.tensors import Layout, tensors
@@ -139,22 +139,3 @@ def test_an_artifact_that_cannot_be_loaded_fails_the_start(toy: Path, tmp_path: 
         assert pool.workers[0].process is None
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("limits", "expected"),
-    [
-        (Limits(2, (2, 3)), [((2,), 1), ((3,), 1)]),
-        (Limits(2, (1, 2, 3, 4)), [((1, 3), 2), ((2, 4), 2)]),
-        (Limits(3, (7,)), [((7,), 1)] * 3),
-        (Limits(2, (1, 2, 3)), [((1, 3), 2), ((2,), 1)]),
-        (Limits(1, (1, 2), threads=5), [((1, 2), 5)]),
-        (Limits(1), [((), 4)]),
-        (Limits(3), [((), 1)] * 3),
-    ],
-)
-def test_cpus_are_shared_out(
-    limits: Limits, expected: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    assert [share(limits, number) for number in range(limits.instances)] == expected

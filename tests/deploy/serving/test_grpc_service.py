@@ -195,33 +195,3 @@ def test_the_repository(client: Any) -> None:
         client.infer("toy", inputs(), headers=HEADERS)
     client.load_model("toy", headers=HEADERS)
     assert client.infer("toy", inputs(), headers=HEADERS).as_numpy("out_x") is not None
-
-
-def test_the_compiled_protocol_is_the_source() -> None:
-    pytest.importorskip("grpc_tools")
-    from tvmkd.deploy.serving import messages
-
-    assert messages.COMPILED.read_bytes() == messages.compiled(), (
-        "run python -m tvmkd.deploy.serving.messages"
-    )
-
-
-def test_the_protocol_is_tritons() -> None:
-    """Names, numbers and types of all fields are those of the client that everybody uses."""
-    from tritonclient.grpc import service_pb2
-
-    from tvmkd.deploy.serving import messages
-
-    def fields(descriptor: Any) -> dict[str, Any]:
-        return {
-            each.name: (each.number, each.type, each.message_type and fields(each.message_type))
-            for each in descriptor.fields
-        }
-
-    seen = 0
-    for request, response in messages.methods().values():
-        for found in (request.DESCRIPTOR, response.DESCRIPTOR):
-            theirs = service_pb2.DESCRIPTOR.message_types_by_name[found.name]
-            assert fields(found) == fields(theirs)
-            seen += len(found.fields)
-    assert seen > 30
