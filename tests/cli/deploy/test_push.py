@@ -53,8 +53,10 @@ def test_an_artifact_and_back(
     assert (found["destination"], found["name"]) == ("user@nano", "sample")
     assert (found["version"], found["resumed"]) == ("2026.11.29.06.00.00", 0)
     assert found["folder"] == f"{wire.machine.root}/sample/versions/2026.11.29.06.00.00"
-    done = push(artifacts[2], *key, "--version", "2.0", "--keep", "2")
+    done = push(artifacts[2], *key, "--version", "2.0", "--keep", "2", "--no-service")
     assert done.code == 0, done.err
+    commands = (wire.folder / "commands").read_text().splitlines()
+    assert any("--keep 2 --pubkey" in line and "--no-service" in line for line in commands)
     done = push("--rollback", "--name", "sample", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["version"] == "2026.11.29.06.00.00"

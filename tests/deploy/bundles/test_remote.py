@@ -86,8 +86,20 @@ def test_stream(board: Remote) -> None:
     code, last = board.stream("echo one; echo two >&2; printf '\\377\\n'; exit 4", shown.append)
     assert (code, last) == (4, shown[-1])
     assert shown == ["one", "two", "\N{REPLACEMENT CHARACTER}"]
-    # Nobody there answers questions.
-    assert board.stream("read x || echo nothing", shown.append) == (0, "nothing")
+
+
+def test_no_command_reads_what_is_typed_here(board: Remote, tmp_path: Path) -> None:
+    (tmp_path / "typed").write_text("yes\n")
+    before, typed = os.dup(0), os.open(tmp_path / "typed", os.O_RDONLY)
+    os.dup2(typed, 0)
+    try:
+        assert board.stream("cat; echo end", lambda _: None) == (0, "end")
+        assert board.run("cat") == ""
+        assert os.read(0, 9) == b"yes\n"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(typed)
 
 
 def test_lines_are_shown_as_they_come(board: Remote, tmp_path: Path) -> None:

@@ -124,6 +124,10 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
         oci.write(out, [image], "sample:1.2.0", CREATED, about)
         given.append(out.read_bytes())
     assert given[0] == given[1]
+    # Nor has the packed layer the time at which it was packed.
+    found = _written(tmp_path / "again.tar", _image())
+    (layer,) = [data for data in found.values() if data[:2] == b"\x1f\x8b"]
+    assert layer[4:8] == bytes(4)
     # Bytes in memory are written as those of a file are.
     _written(tmp_path / "memory.tar", _image())
     assert (tmp_path / "memory.tar").read_bytes() == given[0]
