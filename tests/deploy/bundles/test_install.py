@@ -180,7 +180,7 @@ def test_one_changed_byte_is_refused(board: Board, bundles: Bundles, name: str) 
 def test_a_damaged_archive_is_refused(board: Board, bundles: Bundles, tmp_path: Path) -> None:
     assert board.install(bundles["1.1"]).returncode == 0
     data = bytearray(bundles["1.2"].read_bytes())
-    data[len(data) // 2] ^= 0xFF
+    data[-8] ^= 0xFF  # of gzip's sum: bits in the middle may mean the same content
     for content in (data, data[: len(data) // 3], b"no archive"):
         (tmp_path / "x.tar.gz").write_bytes(content)
         done = board.install(tmp_path / "x.tar.gz")
