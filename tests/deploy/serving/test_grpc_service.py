@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_models import repository, served, spec
 from running import Running, serving
 
 pytest.importorskip("httptools", reason="tvmkd serve needs it: pip install 'tvmkd[serve]'")
@@ -195,3 +197,167 @@ def test_the_repository(client: Any) -> None:
         client.infer("toy", inputs(), headers=HEADERS)
     client.load_model("toy", headers=HEADERS)
     assert client.infer("toy", inputs(), headers=HEADERS).as_numpy("out_x") is not None
+
+
+class Ended(Exception):
+    """What a context raises when a call is aborted."""
+
+
+class Context:
+    """Of a call: notes how it ends."""
+
+    def __init__(self, **metadata: str) -> None:
+        self.metadata = tuple(metadata.items())
+        self.trailing: Any = ()
+
+    def invocation_metadata(self) -> Any:
+        return self.metadata
+
+    def time_remaining(self) -> None:
+        return None
+
+    def set_trailing_metadata(self, found: Any) -> None:
+        self.trailing = found
+
+    async def abort(self, code: Any, message: str) -> None:
+        raise Ended(code.name, message)
+
+
+class Direct:
+    """The service in this process, with a model that answers with its inputs."""
+
+    def __init__(self, token: str | None = None, control: bool = True, **model: Any) -> None:
+        from tvmkd.deploy.serving import grpc_service, routes
+        from tvmkd.deploy.serving.access import Access
+        from tvmkd.deploy.serving.metrics import Metrics
+
+        self.model = served(**model)
+        self.metrics = Metrics()
+        found = routes.Routes(repository(self.model), Access(token, True, control), self.metrics)
+        self.handler = grpc_service.Service(found, 0).handlers()
+
+    def call(self, method: str, context: Context | None = None, **fields: Any) -> Any:
+        from tvmkd.deploy.serving import messages
+
+        details = SimpleNamespace(method=f"/inference.GRPCInferenceService/{method}")
+        handler = self.handler.service(details)
+        request, response = messages.methods()[method]
+        sent = handler.request_deserializer(request(**fields).SerializeToString())
+        answer = asyncio.run(handler.unary_unary(sent, context or Context()))
+        return response.FromString(handler.response_serializer(answer))
+
+    def ends(self, method: str, context: Context | None = None, **fields: Any) -> tuple[str, str]:
+        with pytest.raises(Ended) as error:
+            self.call(method, context, **fields)
+        return error.value.args[0], error.value.args[1]
+
+
+def raw(name: str, shape: tuple[int, ...] = (1, 4), datatype: str = "FP32") -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape}
+
+
+def test_raw_inputs_come_in_the_order_of_the_request() -> None:
+    direct = Direct()
+    answer = direct.call(
+        "ModelInfer", model_name="toy", id="q", inputs=[raw("y"), raw("x")],
+        raw_input_contents=[Y.tobytes(), X.tobytes()],
+    )  # fmt: skip
+    assert list(answer.raw_output_contents) == [X.tobytes(), Y.tobytes()]
+    assert [each.name for each in answer.outputs] == ["a", "b"]
+    assert (answer.id, answer.model_name, answer.model_version) == ("q", "toy", "1")
+    answer = direct.call(
+        "ModelInfer", model_name="toy", inputs=[raw("x"), raw("y")], outputs=[{"name": "b"}],
+        raw_input_contents=[X.tobytes(), Y.tobytes()],
+    )  # fmt: skip
+    assert list(answer.raw_output_contents) == [Y.tobytes()]
+    assert direct.model.statistics.requests == 2
+    assert direct.model.statistics.errors == {}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "datatype", "field", "values"),
+    [
+        ("bool", "BOOL", "bool_contents", [True, False]),
+        ("uint8", "UINT8", "uint_contents", [0, 255]),
+        ("int8", "INT8", "int_contents", [-128, 127]),
+        ("int64", "INT64", "int64_contents", [-(2**63), 2**63 - 1]),
+        ("uint64", "UINT64", "uint64_contents", [0, 2**64 - 1]),
+        ("float64", "FP64", "fp64_contents", [1e308, -0.5]),
+    ],
+)
+def test_contents_of_each_type(dtype: str, datatype: str, field: str, values: list[Any]) -> None:
+    direct = Direct(inputs=[spec("x", (2,), dtype)], outputs=[spec("a", (2,), dtype)])
+    given = {**raw("x", (2,), datatype), "contents": {field: values}}
+    answer = direct.call("ModelInfer", model_name="toy", inputs=[given])
+    assert list(answer.raw_output_contents) == [np.array(values, dtype).tobytes()]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "datatype", "field", "values", "text"),
+    [
+        ("uint8", "UINT8", "uint_contents", [0, 256], "outside of UINT8"),
+        ("int8", "INT8", "int_contents", [0, -129], "outside of INT8"),
+        ("uint8", "UINT8", "int_contents", [0, 1], "0 bytes"),
+        ("float16", "FP16", "fp32_contents", [0, 1], "send FP16 as raw_input_contents"),
+    ],
+)
+def test_contents_that_are_wrong(
+    dtype: str, datatype: str, field: str, values: list[Any], text: str
+) -> None:
+    direct = Direct(inputs=[spec("x", (2,), dtype)], outputs=[spec("a", (2,), dtype)])
+    given = {**raw("x", (2,), datatype), "contents": {field: values}}
+    code, message = direct.ends("ModelInfer", model_name="toy", inputs=[given])
+    assert code == "INVALID_ARGUMENT"
+    assert text in message
+    assert direct.model.statistics.errors == {"invalid": 1}
+    assert direct.model.pool.seen == []
+
+
+def test_a_refusal_of_the_pool_has_its_status_and_says_when_to_come_again() -> None:
+    from tvmkd.deploy.serving.faults import RequestFault
+
+    for kind, code in (("queue_full", "UNAVAILABLE"), ("too_large", "RESOURCE_EXHAUSTED"),
+                       ("failed", "INTERNAL")):  # fmt: skip
+        direct, context = Direct(), Context()
+        direct.model.pool.fault = RequestFault(kind, "why", 3 if kind == "queue_full" else None)
+        fields = {"inputs": [raw("x"), raw("y")], "raw_input_contents": [bytes(16)] * 2}
+        assert direct.ends("ModelInfer", context, model_name="toy", **fields) == (code, "why")
+        expected = (("grpc-retry-pushback-ms", "3000"),) if kind == "queue_full" else ()
+        assert context.trailing == expected
+        assert direct.model.statistics.errors == {kind: 1}
+
+
+def test_every_method_but_health_wants_the_token() -> None:
+    from tvmkd.deploy.serving import messages
+
+    direct = Direct(token=TOKEN)
+    for method in messages.methods():
+        if method in ("ServerLive", "ServerReady"):
+            direct.call(method)
+        else:
+            assert direct.ends(method)[0] == "UNAUTHENTICATED"
+    found = direct.call("ServerMetadata", Context(authorization=f"Bearer {TOKEN}"))
+    assert found.name == "tvmkd"
+
+
+def test_loading_that_is_off() -> None:
+    direct = Direct(control=False)
+    for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        assert direct.ends(method, model_name="toy")[0] == "PERMISSION_DENIED"
+    assert direct.metrics.refused == {"forbidden": 2}
+    assert direct.call("ModelReady", name="toy").ready
+
+
+def test_readiness_and_the_index() -> None:
+    direct = Direct()
+    assert direct.call("ServerReady").ready
+    direct.model.pool.ready = False
+    assert not direct.call("ServerReady").ready
+    assert not direct.call("ModelReady", name="toy").ready
+    (row,) = direct.call("RepositoryIndex").models
+    assert (row.name, row.version, row.state, row.reason) == (
+        "toy", "1", "UNAVAILABLE", "starting",
+    )  # fmt: skip
+    assert len(direct.call("RepositoryIndex", ready=True).models) == 0
+    assert direct.ends("ModelInfer", model_name="nobody")[0] == "NOT_FOUND"
+    assert direct.metrics.refused == {"not_found": 1}

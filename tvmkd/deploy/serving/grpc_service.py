@@ -228,11 +228,14 @@ def _contents(tensor: Tensor, given: Any) -> bytes:
     if name is None:
         raise invalid(f"input {tensor.name!r}: send {tensor.datatype} as raw_input_contents")
     values = getattr(given.contents, name)
-    try:
-        return np.array(values, tensor.dtype).tobytes()
-    except OverflowError:
-        text = f"input {tensor.name!r}: contents has values outside of {tensor.datatype}"
-        raise invalid(text) from None
+    dtype = np.dtype(tensor.dtype)
+    # The fields are wider than 8 and 16 bits, and numpy would wrap around without a word.
+    if values and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if min(values) < limits.min or max(values) > limits.max:
+            text = f"input {tensor.name!r}: contents has values outside of {tensor.datatype}"
+            raise invalid(text)
+    return np.array(values, dtype).tobytes()
 
 
 def _outputs(served: Served, request: Any) -> list[int]:
