@@ -103,6 +103,7 @@ def test_requested_outputs() -> None:
         ({"inputs": [entry("x", "1234"), BOTH[1]]}, "neither data nor binary_data_size"),
         ({"inputs": [binary("x", 15), BOTH[1]]}, "binary_data_size has to be 16"),
         ({"inputs": [binary("x", True), BOTH[1]]}, "binary_data_size has to be 16"),
+        ({"inputs": [binary("x", 16.0), BOTH[1]]}, "binary_data_size has to be 16"),
         ({"inputs": [binary("x", "16"), BOTH[1]]}, "binary_data_size has to be 16"),
         ({"inputs": [binary("x", data=[1] * 4), BOTH[1]]}, "both data and binary_data_size"),
         ({"inputs": [entry("x", [1] * 4, datatype="FP64"), BOTH[1]]}, "the datatype is FP32"),

@@ -220,6 +220,18 @@ def test_a_head_that_is_too_long(text: bytes, fits: bool, piece: int) -> None:
     assert dict(steps(call).metrics.refused) == ({} if fits else {"headers_too_large": 1})
 
 
+def test_the_heads_of_all_requests_together_may_be_long() -> None:
+    async def call(lines: Lines) -> None:
+        line, transport = lines.open()
+        for _ in range(100):
+            line.data_received(GET[:-10])
+            line.data_received(GET[-10:])
+            await turns()
+        assert transport.written.count(b"HTTP/1.1 200") == 100
+
+    assert dict(steps(call).metrics.refused) == {}
+
+
 def test_a_long_body_is_no_long_head_and_waits_for_the_application() -> None:
     from tvmkd.deploy.serving.connection import BUFFERED
 

@@ -76,6 +76,12 @@ def test_a_shape_that_does_not_fit(datatype: Any, shape: Any) -> None:
     assert len(fault.message) < 300
 
 
+def test_true_is_no_size() -> None:
+    for wanted in (tensor("x", (1,)), tensor("x", ("n",))):
+        assert wanted.check("FP32", [1], {}) == (1,)
+        assert fault_of(wanted.check, "FP32", [True], {}).status == 400
+
+
 def test_a_free_dimension_has_one_size_in_a_request() -> None:
     free: dict[str, int] = {}
     assert tensor("x", ("n", 4)).check("FP32", [7, 4], free) == (7, 4)
