@@ -313,6 +313,16 @@ def test_contents_that_are_wrong(
     assert direct.model.pool.seen == []
 
 
+def test_an_input_has_its_values_in_one_place() -> None:
+    direct = Direct()
+    given = [{**raw("x"), "contents": {"fp32_contents": [1, 2, 3, 4]}}, raw("y")]
+    code, message = direct.ends(
+        "ModelInfer", model_name="toy", inputs=given, raw_input_contents=[bytes(16)] * 2
+    )
+    assert code == "INVALID_ARGUMENT"
+    assert "both contents and raw_input_contents" in message
+
+
 def test_a_refusal_of_the_pool_has_its_status_and_says_when_to_come_again() -> None:
     from tvmkd.deploy.serving.faults import RequestFault
 

@@ -26,7 +26,7 @@ given = json.loads(sys.argv[3])
 control = socket.socket(fileno=given["control"])
 kind = os.path.basename(given["folder"])
 if kind == "exits":
-    sys.exit(3)
+    os._exit(3)  # at once: a process that closes its socket and tidies up for long is killed
 if kind == "cannot":
     control.sendall(b'{{"error": "no ')
     control.sendall(b'library"}}\\n')
