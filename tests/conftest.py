@@ -28,6 +28,17 @@ SHOWN = 15  # folders in the table of times
 _seconds: dict[str, float] = defaultdict(float)
 
 
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Puts the handlers of signals back: commands and servers that run in this process set some."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def workers() -> Iterator[Pool]:
     """Warm compiler workers, for fixtures that `warm_worker` does not reach."""

@@ -80,7 +80,9 @@ def sorter(tmp_path_factory: pytest.TempPathFactory) -> Sorter:
         "void TVMFFIErrorSetRaisedFromCStrParts(const char *k, const char **p, int n)"
         " { (void)k, (void)n; reason = p[0]; }\n"
     )
-    words = ["gcc", "-shared", "-fPIC", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    # -Bsymbolic: this process may have loaded TVM's library, which has the stub's function too.
+    words = ["gcc", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-O1", "-fsanitize=undefined"]
+    words += ["-fno-sanitize-recover=all"]
     words += [f"-I{NATIVE}", os.fspath(NATIVE / "sort.c"), os.fspath(stub)]
     subprocess.run([*words, "-o", os.fspath(folder / "sort.so")], check=True)
     return Sorter(folder / "sort.so")

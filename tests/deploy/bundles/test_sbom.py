@@ -90,7 +90,7 @@ def test_what_depends_on_what() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stack", "compiler"), [("relax", "apache-tvm"), ("relay", "tvm (relay)"), ("own", "own")]
+    ("stack", "compiler"), [("relax", "apache-tvm"), ("relay", "tvm (relay)"), ("own", "tvm (own)")]
 )
 def test_what_it_was_made_with(stack: str, compiler: str) -> None:
     bill = _bill(stack=stack, stack_version="0.27.0")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tvmkd.base import stack_registry
 from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.base.version import __version__
 from tvmkd.deploy.bundles.model import Model
@@ -156,7 +157,8 @@ def _tools(model: Model) -> list[Component]:
     from cyclonedx.model.component import Component, ComponentType
 
     manifest = model.manifest
-    compiler = {"relax": "apache-tvm", "relay": "tvm (relay)"}.get(manifest.stack, manifest.stack)
+    upstream = manifest.stack == stack_registry.DEFAULT
+    compiler = "apache-tvm" if upstream else f"tvm ({manifest.stack})"
     found = (
         ("tvmkd", manifest.tvmkd_version, "Apache-2.0", "built the library"),
         (compiler, manifest.stack_version, "Apache-2.0", "compiled the kernels; not shipped"),
