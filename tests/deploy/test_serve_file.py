@@ -160,6 +160,8 @@ def test_sigterm_finishes_what_was_accepted(script: Path, library: Path) -> None
         slow = threading.Thread(target=lambda: answers.append(infer(server, 1001, 400, 0, 0)))
         slow.start()
         time.sleep(0.1)
+        for each in found.instances():  # as a service manager that stops the whole group
+            os.kill(each, signal.SIGTERM)
         found.process.terminate()
         assert found.process.wait(20) == 0
         slow.join()

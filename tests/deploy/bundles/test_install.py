@@ -314,6 +314,10 @@ def test_a_service_that_does_not_start_is_taken_back(board: Board, bundles: Bund
     server = f"{now}/bin/tvmkd-server {now}/lib/libsample.so --name sample $TVMKD_SERVE"
     assert f"ExecStart={server}\n" in unit
     assert "--host 127.0.0.1" in unit
+    # Otherwise systemd ends the instances, and with them what was accepted.
+    assert "\nKillMode=mixed\n" in unit
+    stop_s = int(unit.partition("\nTimeoutStopSec=")[2].split()[0])
+    assert stop_s > 30, "tvmkd-server takes so long for what was accepted"
     assert "@" not in unit
     calls = (state / "calls").read_text().splitlines()
     wanted = ["daemon-reload", "enable tvmkd-sample.service", "restart tvmkd-sample.service"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Ends:
         self.server = Channel(layout(inputs, outputs))
         self.ours, self.theirs = socket.socketpair()
         self.monkeypatch = monkeypatch
+        self.signals: dict[signal.Signals, Any] = {}
         monkeypatch.setattr(artifact, "load", lambda folder: self.artifact)
 
     def given(self, **changes: Any) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Ends:
     def main(self, **changes: Any) -> tuple[int, dict[str, Any]]:
         """Runs `instance.main` as if in a process of its own; its exit code and what it told."""
         self.monkeypatch.setattr(instance, "die_with_parent", lambda: None)
-        self.monkeypatch.setattr(instance.signal, "signal", lambda *_: None)
+        self.monkeypatch.setattr(instance.signal, "signal", self.signals.__setitem__)
         given = self.given(**changes)
         self.theirs.detach()
         code = instance.main(json.dumps(given))
@@ -188,6 +190,9 @@ def test_the_process_says_that_it_is_ready_and_ends_with_the_server(ends: Any) -
     assert told["ready"] is True
     assert told["run_ns"] > 0
     assert pinned == [(0, [1, 3])]
+    # A signal to the whole group is the server's business.
+    wanted = dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
+    assert both.signals == wanted
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,9 @@ def main(argv: List[str]) -> int:
     """Runs the program; returns its exit code."""
     if argv[:1] == ["--instance"]:
         path, control, memory, threads = argv[1], *map(int, argv[2:5])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A signal to the whole group: the server ends its instances when they are done.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, control) as sock:
             run_instance(path, sock, memory, threads)
         return 0

@@ -33,12 +33,13 @@ static void close_all_but(int kept) {
 
 static _Noreturn void child(int socket, const struct instance_options* options, pid_t parent) {
   sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-  signal(SIGTERM, SIG_DFL);
-  /* The server's terminal may send Ctrl-C to the whole group: the server ends its instances. */
+  /* A terminal or a service manager may signal the whole group: the server ends its instances,
+   * when they have answered what was accepted. */
+  signal(SIGTERM, SIG_IGN);
   signal(SIGINT, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
   prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
   if (getppid() != parent) _exit(0);
   close_all_but(socket);

@@ -37,8 +37,10 @@ def main(text: str) -> int:
     """
     given = json.loads(text)
     die_with_parent()
-    # Ctrl-C reaches the whole group of processes; the server ends its instances when they are done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and a stop by a service manager, may reach the whole group of processes; the server
+    # ends its instances when they are done.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=given["control"])
     try:
         if given["cpus"]:
