@@ -20,7 +20,17 @@ import fake_nano
 import numpy as np
 import pytest
 import sample_library
-from conformance import Answer, Conformance, Server, ask, metrics, request, total
+from conformance import (
+    Answer,
+    Conformance,
+    Server,
+    ask,
+    metrics,
+    raw_request,
+    read_answer,
+    request,
+    total,
+)
 from native_server import Running, running
 
 from tvmkd import targets
@@ -295,6 +305,26 @@ def test_sigterm_finishes_what_was_accepted(program: Path, library: Path) -> Non
         assert time.monotonic() - start < 2
         slow.join()
         assert answers[0].status == 200
+
+
+def test_a_request_half_sent_when_the_server_stops(program: Path, library: Path) -> None:
+    """Its model has gone when the rest comes: that is no mistake of the client's."""
+    with running(program, library) as found:
+        server = found.server()
+        body, headers = request(server, server.inputs())
+        raw = raw_request(server, body, headers)
+        with socket.create_connection(server.address, timeout=20) as line:
+            line.sendall(raw[:-5])
+            time.sleep(0.2)
+            found.process.terminate()
+            time.sleep(0.3)
+            line.sendall(raw[-5:])
+            answer = read_answer(line)
+            assert answer.status == 503
+            assert "stopped" in answer.error()
+            assert answer.headers["retry-after"] == "1"
+            assert answer.headers["connection"] == "close"
+        assert found.process.wait(20) == 0
 
 
 def test_early_exits_keep_a_deadline(host: targets.Target, program: Path, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ class Connection:
             await self.refuse(fault, False)
             return False
         self.state = "busy"
+        goes_on = goes_on and not self.server.stopping
         try:
             answer = await self.server.answer(self, method, target, headers, body)
         except Fault as fault:

@@ -169,8 +169,9 @@ async def serve(options: Any, models: Dict[str, Model], sock: socket.socket,
     listener.close()
     await asyncio.gather(*(model.drain(STOP_S) for model in models.values()))
     end = time.monotonic() + 1
+    # A request that is on its way gets an answer: that the server stops.
     while time.monotonic() < end and any(
-        c.state in ("busy", "writing") for c in server.connections
+        c.state in ("head", "body", "busy", "writing") for c in server.connections
     ):
         await asyncio.sleep(0.01)
     sweeping.cancel()

@@ -102,6 +102,8 @@ class Server:
         if found is None:
             names = ", ".join(self.models)
             raise Fault("not_found", "there is no model %r (models: %s)" % (name[:64], names))
+        if not found.loaded and self.stopping:
+            raise Fault("stopping", "the server is being stopped; ask again", 1)
         if not found.loaded:
             raise Fault("not_found", "model %r is not loaded" % name)
         if version not in ("", "1"):

@@ -24,11 +24,21 @@ static bool check_length(const struct http_head* head, uint64_t limit, struct fa
   return true;
 }
 
+/* The version that a request asks for. While the server stops, no model is loaded any more, which is
+ * no mistake of the client's. */
+static struct version* version_asked_for(struct connection* connection, struct fault* fault) {
+  struct version* version =
+      repository_version(&server.repository, connection->model, connection->version, fault);
+  if (version == NULL && server.stopping) {
+    fault_set(fault, FAULT_STOPPING, "the server is being stopped; ask again");
+    fault->retry_after = 1;
+  }
+  return version;
+}
+
 static bool begin_infer(struct connection* connection, const struct http_head* head,
                         struct fault* fault) {
-  const char* name = connection->model;
-  struct version* version =
-      repository_version(&server.repository, name, connection->version, fault);
+  struct version* version = version_asked_for(connection, fault);
   if (version != NULL) {
     connection->statistics = version->statistics;
     ++version->statistics->requests;
@@ -140,8 +150,7 @@ static void on_done(struct infer_job* job, const char* shared, const struct inst
 static void infer(struct connection* connection) {
   struct fault fault;
   struct infer_job* job = &connection->job;
-  struct version* version =
-      repository_version(&server.repository, connection->model, connection->version, &fault);
+  struct version* version = version_asked_for(connection, &fault);
   size_t size = connection->body.size;
   size_t head = connection->json_length >= 0 ? (size_t)connection->json_length : size;
   if (version == NULL ||
@@ -200,8 +209,7 @@ void routes_finish(struct connection* connection) {
       return;
     case ROUTE_MODEL:
     case ROUTE_MODEL_READY:
-      version =
-          repository_version(&server.repository, connection->model, connection->version, &fault);
+      version = version_asked_for(connection, &fault);
       if (version == NULL) connection_refuse(connection, &fault);
       else if (connection->route == ROUTE_MODEL) respond_model(connection, version);
       else respond_status(connection, version_is_ready(version));
