@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,3 +96,46 @@ def test_where_nothing_can_be_written(tvmkd: Any, tmp_path: Path) -> None:
     assert done.code == 4, done.err
     assert "release" in done.line
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("fails_at", [1, 2], ids=["secret", "public"])
+def test_a_full_disk_leaves_no_key(
+    tvmkd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    real, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = tvmkd("deploy", "keygen", tmp_path / "release.key", "--no-password")
+    assert done.code == 4, done.err
+    name = ("release.key", "release.pub")[fails_at - 1]
+    assert done.line.startswith(f"{tmp_path / name}: the disk is full")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_no_key(tvmkd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = tvmkd("deploy", "keygen", ".", "--no-password")
+    assert done.code == 4
+    assert done.line == ".: is a folder; give a file's name in it, such as release.key"
+
+
+def test_no_terminal_to_ask_at(tmp_path: Path) -> None:
+    # In a session of its own it has no terminal, whatever the test has.
+    done = subprocess.run(
+        [sys.executable, "-m", "tvmkd", "deploy", "keygen", tmp_path / "release.key"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert done.returncode == 2
+    line = "there is no terminal to ask for the key's password; give --no-password"
+    assert f"tvmkd: error: {line}" in done.stderr.splitlines()
+    assert "Warning" not in done.stderr
+    assert os.listdir(tmp_path) == []

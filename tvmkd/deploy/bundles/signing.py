@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.base.errors import InputError, MissingError, UsageError
+from tvmkd.base.errors import InputError, MissingError, UsageError, unwritable
 from tvmkd.base.files import check_replaceable, write_bytes
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def generate(secret: Path, password: str | None) -> Path:
 
     Raises:
         UsageError: a file is there already.
-        InputError: a file cannot be written.
+        InputError: a file cannot be written; neither is there then.
     """
+    if secret.is_dir():
+        raise InputError(f"{secret}: is a folder; give a file's name in it, such as release.key")
     public = secret.with_suffix(".pub")
     if secret.suffix in ("", ".pub"):
         raise UsageError(f"{secret}: give a name such as release.key; the public key gets .pub")
@@ -61,18 +63,26 @@ def generate(secret: Path, password: str | None) -> Path:
         # O_EXCL and the mode from the start: nobody else reads the key, not even for a moment.
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise InputError(f"{secret}: cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(bytes(pair.secret_key) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+        raise unwritable(error, secret) from None
     try:
+        _fill(descriptor, secret, bytes(pair.secret_key) + b"\n")
         write_bytes(public, public_bytes(pair.public_key))
     except BaseException:
         with contextlib.suppress(OSError):
             secret.unlink()
         raise
     return public
+
+
+def _fill(descriptor: int, path: Path, data: bytes) -> None:
+    """Writes an open file to the disk and closes it; ``path`` is its name, for errors."""
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise unwritable(error, path) from None
 
 
 def secret_key(path: Path, ask: Ask) -> minisign.SecretKey:
