@@ -10,6 +10,7 @@ VERBS = {
     "bundle": "Put an artifact and all that a board needs into one archive.",
     "push": "Install a bundle on a board, over ssh.",
     "image": "Make a container image of an artifact, without Docker.",
+    "programs": "Compile the programs that run and serve libraries on a board.",
     "verify": "Check a bundle's checksums and signature.",
     "keygen": "Make the pair of keys that signs bundles.",
 }
