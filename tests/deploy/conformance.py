@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -270,6 +271,8 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "parameters are no object": lambda r: r.update(parameters=[1]),
     "a timeout that is no number": lambda r: r.update(parameters={"timeout": "soon"}),
 }
+TOO_LARGE = ("1e39", "-1e39", "1e400", "9" * 400)
+"""Numbers that FP32 lacks: not infinite, as C would have them."""
 NO_JSON: dict[str, bytes] = {
     "empty": b"",
     "a word": b"hello",
@@ -280,6 +283,7 @@ NO_JSON: dict[str, bytes] = {
     "no UTF-8": b'{"inputs": "\xff\xfe"}',
     "an infinite number": b'{"inputs": [{"name": "x", "data": [Infinity]}]}',
     "two objects": b"{} {}",
+    "half of a surrogate pair": b'{"id": "\\ud800", "inputs": []}',
     "deep lists": b'{"inputs": ' + b"[" * 30_000,
     "deep objects": b'{"a":' * 30_000,
     "many digits": b'{"inputs": ' + b"9" * 30_000 + b"}",
@@ -396,6 +400,13 @@ class Conformance:
         assert list(found) == [name]
         server.check(inputs, found)
 
+    def test_a_list_without_outputs_means_all(self, server: Server) -> None:
+        inputs, names = server.inputs(3), [each["name"] for each in server.metadata()["outputs"]]
+        body, headers = request(server, inputs, outputs=[])
+        found = ask(server, "POST", server.infer, body, headers).outputs()
+        assert list(found) == names
+        server.check(inputs, found)
+
     def test_inputs_in_another_order_and_form(self, server: Server) -> None:
         inputs = server.inputs(4)
         binary = [number % 2 == 1 for number in range(len(inputs))]
@@ -495,7 +506,10 @@ class Conformance:
         answer = ask(server, "POST", server.infer, body, headers)
         assert answer.status == 503
         assert int(answer.headers["retry-after"]) >= 1
-        answer.error()
+        version = server.metadata()["versions"][-1]
+        label = f"model '{server.model}' version '{version}': "
+        pattern = re.escape(label) + r"a call alone takes about \d+\.\d\d ms, so this one would "
+        assert re.match(pattern + "miss its deadline; allow more time$", answer.error())
         # In microseconds: an hour is enough.
         body, headers = request(server, server.inputs(), parameters={"timeout": 3_600_000_000})
         assert ask(server, "POST", server.infer, body, headers).status == 200
@@ -510,6 +524,27 @@ class Conformance:
         answer = ask(server, "POST", server.infer, json.dumps(content).encode(), headers)
         assert answer.status == 400, answer.body[:500]
         answer.error()
+
+    @pytest.mark.parametrize("number", TOO_LARGE)
+    def test_a_number_that_is_too_large(self, server: Server, alive: None, number: str) -> None:
+        specs = server.metadata()["inputs"]
+        at = [spec["datatype"] for spec in specs].index("FP32")
+        body, _ = request(server, server.inputs(), binary_in=False)
+        content = json.loads(body)
+        content["inputs"][at]["data"][-1] = "here"
+        body = json.dumps(content).replace('"here"', number).encode()
+        answer = ask(server, "POST", server.infer, body)
+        assert answer.status == 400, answer.body[:500]
+        assert "values outside of FP32" in answer.error()
+
+    def test_an_id_with_half_of_a_surrogate_pair(self, server: Server, alive: None) -> None:
+        for name, status in (("\\ud83d\\ude00", 200), ("\\ud83d", 400), ("\\ude00", 400)):
+            body, _ = request(server, server.inputs(), binary_in=False, id="here")
+            body = body.replace(b'"here"', f'"{name}"'.encode())
+            answer = ask(server, "POST", server.infer, body)
+            assert answer.status == status, answer.body[:500]
+            if status == 200:
+                assert answer.json()["id"] == "\N{GRINNING FACE}"
 
     @pytest.mark.parametrize("what", NO_JSON)
     def test_no_json(self, server: Server, alive: None, what: str) -> None:

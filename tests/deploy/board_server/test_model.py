@@ -34,6 +34,12 @@ def test_what_cannot_be_in_time_is_refused() -> None:
         with pytest.raises(Fault, match="would miss its deadline") as late:
             model.submit(Request({}, now, now + 0.015))
         assert late.value.kind == "late"
+        assert "2 requests wait, so" in late.value.message
+        model.waiting.clear()
+        with pytest.raises(Fault, match=r"no instance is free, and a call would take about \d"):
+            model.submit(Request({}, now, now + 0.005))
+        for _ in range(2):
+            model.submit(Request({}, now, 0.0))
         assert late.value.retry_after == 1
         with pytest.raises(Fault, match="the queue is full") as full:
             model.submit(Request({}, now, 0.0))

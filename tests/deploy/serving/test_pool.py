@@ -123,6 +123,11 @@ def test_late_by_the_estimate_is_refused_at_once(toy: Path) -> None:
                 refused.append((fault.kind, fault.retry_after, time.monotonic() - start < 0.005))
         assert taken == [0, 1, 2, 3]
         assert refused == [("late", 1, True)] * 6
+        with pytest.raises(RequestFault, match="3 requests wait, so this one would miss"):
+            pool.submit(request(0.45))
+        pool.waiting.clear()
+        with pytest.raises(RequestFault, match=r"no instance is free, and a call would take about"):
+            pool.submit(request(0.05))
         os.kill(process.pid, signal.SIGCONT)
 
     running(toy, Limits(), steps)

@@ -98,7 +98,7 @@ def test_the_newest_version_is_loaded_first(folder: Path) -> None:
         assert versions(repository) == ["2.0"]
         served = repository.get("toy")
         assert repository.get("toy", "2.0") is served
-        assert served.pool.label == "model 'toy' version 2.0"
+        assert served.pool.label == "model 'toy' version '2.0'"
         assert served.input_numbers == {"x": 0, "y": 1}
         assert served.metadata(["2.0"])["platform"] == "tvmkd_relax"
 
@@ -172,7 +172,7 @@ def test_a_version_that_fails_to_start_changes_nothing_and_ends_the_others(folde
         assert [pool.events for pool in made] == [["start"], ["start", "close"], []]
         rows = {row["version"]: (row["state"], row["reason"]) for row in repository.index()}
         assert rows["2.0"] == ("READY", "")
-        assert rows["1.9"] == ("UNAVAILABLE", "model 'toy' version 1.10: no library")
+        assert rows["1.9"] == ("UNAVAILABLE", "model 'toy' version '1.10': no library")
         (folder / "1.10" / "broken").unlink()
         await repository.load("toy", config({"all": {}}))
         assert [row["state"] for row in repository.index()] == ["READY"] * 3
@@ -186,7 +186,7 @@ def test_a_start_that_fails_leaves_nothing_running(folder: Path, library: Path) 
 
     async def main() -> None:
         sources = {"toy": Source("toy", folder), "other": Source("other", other)}
-        with pytest.raises(InputError, match="model 'other' version 1: no library"):
+        with pytest.raises(InputError, match="model 'other' version '1': no library"):
             await Repository(sources, Limits(), 4096).start()
 
     asyncio.run(main())

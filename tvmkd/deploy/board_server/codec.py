@@ -2,7 +2,7 @@
 
 import array
 import json
-import struct
+import math
 from typing import Any, Dict, List, Optional, Tuple
 
 from .protocol import Fault
@@ -24,6 +24,8 @@ def parse_json(text: bytes) -> Dict[str, Any]:
     """A JSON object, strictly."""
     try:
         found = json.loads(text.decode("utf-8"), parse_constant=no_constant)
+        if b"\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode("utf-8")  # refuses half a surrogate pair
     except RecursionError:
         raise invalid("the JSON is nested too deeply")
     except ValueError as error:
@@ -165,20 +167,13 @@ def from_json(tensor: Dict[str, Any], data: Any, where: str) -> bytes:
     if letter == "?":
         return bytes(values)
     try:
-        return array.array(letter, values).tobytes()
+        found = array.array(letter, values)
+        # JSON has no infinite numbers: such a value was too large.
+        if letter in "fd" and values and math.isinf(max(max(found), -min(found))):
+            raise OverflowError
     except OverflowError:
-        if letter not in "fd":
-            text = "%s: data has values outside of %s" % (where, tensor["datatype"])
-            raise invalid(text)
-    return b"".join(as_float(letter, value) for value in values)
-
-
-def as_float(letter: str, value: float) -> bytes:
-    """A number as bytes; one that is too large is infinite, as in C."""
-    try:
-        return struct.pack("=" + letter, value)
-    except OverflowError:
-        return struct.pack("=" + letter, float("inf") if value > 0 else float("-inf"))
+        raise invalid("%s: data has values outside of %s" % (where, tensor["datatype"]))
+    return found.tobytes()
 
 
 def read_outputs(
@@ -186,7 +181,7 @@ def read_outputs(
 ) -> List[Tuple[int, bool]]:
     """The position of each requested output, and whether it is returned as bytes."""
     found = [(number, by_default) for number in range(len(tensors))]
-    if content.get("outputs") is not None:
+    if content.get("outputs") not in (None, []):
         found = []
         for entry in entries(content, "outputs"):
             number = number_of(tensors, "output", entry["name"])

@@ -72,13 +72,21 @@ class Model:
         """Seconds after which another attempt may succeed."""
         return min(3600, max(1, math.ceil(self.expected())))
 
+    def late(self) -> str:
+        """Why a request that comes now would miss its deadline."""
+        why, more = "%d requests wait" % len(self.waiting), "send fewer, or allow more time"
+        expected_ms = 1e3 * self.expected()
+        if any(each.ready and not each.busy for each in self.instances):
+            why, more = "a call alone takes about %.2f ms" % expected_ms, "allow more time"
+        elif not self.waiting:
+            why = "no instance is free, and a call would take about %.2f ms" % expected_ms
+        return "%s: %s, so this one would miss its deadline; %s" % (self.label, why, more)
+
     def submit(self, request: Request) -> None:
         """Takes a request, or raises Fault at once."""
         now = time.monotonic()
         if request.deadline and request.deadline < now + self.expected():
-            raise Fault("late", "%s: %d requests wait, so this one would miss its deadline; send "
-                        "fewer, or allow more time" % (self.label, len(self.waiting)),
-                        self.retry())  # fmt: skip
+            raise Fault("late", self.late(), self.retry())
         request.queued = now
         idle = [each for each in self.instances if each.ready and not each.busy]
         if idle:

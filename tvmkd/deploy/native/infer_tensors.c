@@ -167,7 +167,9 @@ static bool add_output(const struct description* model, int number, bool as_bina
 
 bool infer_take_outputs(const struct description* model, struct json list, bool by_default,
                          struct infer_plan* plan, struct fault* fault) {
-  if (json_kind(list) == 0 || json_kind(list) == 'n') {
+  bool all = json_kind(list) == 0 || json_kind(list) == 'n' ||
+             (json_kind(list) == '[' && json_count(list) == 0);
+  if (all) {
     for (int i = 0; i < model->output_count; ++i) {
       if (!add_output(model, i, by_default, plan, fault)) return false;
     }

@@ -25,8 +25,10 @@ static enum verdict read_value(const struct dtype* dtype, struct json value, cha
       if (!json_number(value, &number)) return NO_SUCH_TYPE;
       if (dtype->size == 4) {
         float narrow = (float)number;
+        if (!isfinite(narrow)) return OUTSIDE;
         memcpy(out, &narrow, 4);
       } else {
+        if (!isfinite(number)) return OUTSIDE;
         memcpy(out, &number, 8);
       }
       return GOOD;

@@ -101,6 +101,23 @@ void version_hand_out(struct version* version) {
   }
 }
 
+/* Why a request that comes now would miss its deadline. */
+static void late(const struct version* version, const char* name, bool idle, double expected_ms,
+                 struct fault* fault) {
+  char why[100];
+  if (idle) {
+    snprintf(why, sizeof why, "a call alone takes about %.2f ms", expected_ms);
+  } else if (version->waiting_count > 0) {
+    snprintf(why, sizeof why, "%d requests wait", version->waiting_count);
+  } else {
+    snprintf(why, sizeof why, "no instance is free, and a call would take about %.2f ms",
+             expected_ms);
+  }
+  fault_set(fault, FAULT_LATE, "%s: %s, so this one would miss its deadline; %sallow more time",
+            name, why, idle ? "" : "send fewer, or ");
+  fault->retry_after = version_retry_after(version);
+}
+
 bool version_submit(struct version* version, struct infer_job* job, struct fault* fault) {
   char name[300];
   int64_t now = now_ns();
@@ -110,15 +127,11 @@ bool version_submit(struct version* version, struct infer_job* job, struct fault
     fault->retry_after = 1;
     return false;
   }
+  int idle = idle_instance(version);
   if (job->deadline_ns > 0 && (double)job->deadline_ns < (double)now + expected(version, now)) {
-    fault_set(fault, FAULT_LATE,
-              "%s: %d requests wait, so this one would miss its deadline; send fewer, or allow "
-              "more time",
-              name, version->waiting_count);
-    fault->retry_after = version_retry_after(version);
+    late(version, name, idle >= 0, expected(version, now) / 1e6, fault);
     return false;
   }
-  int idle = idle_instance(version);
   if (idle < 0 && version->waiting_count >= version->limits->queue) {
     fault_set(fault, FAULT_QUEUE_FULL, "%s: the queue is full (%d requests)", name,
               version->limits->queue);

@@ -121,11 +121,14 @@ def parse_json(text: bytes) -> Any:
         RequestFault: it is not.
     """
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+        found = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+        if b"\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except RecursionError:
         raise invalid("the JSON is nested too deeply") from None
     except ValueError as error:
         raise invalid(f"the request is not JSON: {str(error)[:120]}") from None
+    return found
 
 
 def _no_constant(name: str) -> None:

@@ -32,7 +32,7 @@ class Pool:
     Args:
         program: what the instances run.
         limits: how many of what.
-        label: for messages: ``model student version 1``.
+        label: for messages: ``model 'student' version '1'``.
         statistics: counts what happens.
     """
 
@@ -97,12 +97,7 @@ class Pool:
             raise RequestFault("unavailable", f"{self.label} is being unloaded; ask again", 1)
         left = (request.deadline_ns - now) * (1 - MARGIN)
         if request.deadline_ns and left < self._expected(now):
-            raise RequestFault(
-                "late",
-                f"{self.label}: {len(self.waiting)} requests wait, so this one would miss its "
-                "deadline; send fewer, or allow more time",
-                self._retry_after(),
-            )
+            raise RequestFault("late", self._late(now), self._retry_after())
         request.queued_ns = now
         if self._idle:
             worker = self._idle.pop()
@@ -120,6 +115,16 @@ class Pool:
             delay = (request.deadline_ns - now) / 1e9
             request.expiry = loop.call_later(delay, self._expire, request)
         self.waiting.append(request)
+
+    def _late(self, now: int) -> str:
+        """Why a request that comes now would miss its deadline."""
+        why, more = f"{len(self.waiting)} requests wait", "send fewer, or allow more time"
+        milliseconds = self._expected(now) / 1e6
+        if self._idle:
+            why, more = f"a call alone takes about {milliseconds:.2f} ms", "allow more time"
+        elif not self.waiting:
+            why = f"no instance is free, and a call would take about {milliseconds:.2f} ms"
+        return f"{self.label}: {why}, so this one would miss its deadline; {more}"
 
     def _expected(self, now: int) -> float:
         """Nanoseconds until a request that comes now is done."""

@@ -230,7 +230,7 @@ class Repository:
                 program = Program(folder, manifest, layout, self._most, self._spin_us)
                 key = (source.name, version)
                 statistics = self._statistics.setdefault(key, Statistics())
-                label = f"model {source.name!r} version {version}"
+                label = f"model {source.name!r} version {version!r}"
                 pool = Pool(program, self._limits, label, statistics)
                 await pool.start()
                 fresh[version] = Served(source.name, version, manifest, pool, inputs, outputs)

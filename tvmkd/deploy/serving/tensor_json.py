@@ -43,7 +43,11 @@ def from_json(tensor: Tensor, shape: tuple[int, ...], data: Any) -> bytes:
             if min(values) < limits.min or max(values) > limits.max:
                 raise OverflowError
         with np.errstate(over="raise"):
-            return np.array(values, dtype).tobytes()
+            found = np.array(values, dtype)
+        # JSON has no infinite numbers: such a value was too large even for Python.
+        if dtype.kind == "f" and np.isinf(found).any():
+            raise OverflowError
+        return found.tobytes()
     except (OverflowError, FloatingPointError):
         text = f"input {tensor.name!r}: data has values outside of {tensor.datatype}"
         raise invalid(text) from None
