@@ -99,12 +99,13 @@ def command(
     http: int | None,
     dashboards: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Watch boards and inference servers, live.
 
     Temperatures, clocks, power modes, latency, missed deadlines and versions: of the boards at a
     tracker or over ssh, and of the servers that `tvmkd serve` and the static server run. It runs
-    until Ctrl-C. --json prints a line for each look, or one object with --once.
+    until Ctrl-C. --json prints a line for each look, or one object with --once. With --once the
+    exit code is 1 if a board or a server is down.
 
     \b
     Examples:
@@ -118,7 +119,7 @@ def command(
 
         for path in shipped.write(dashboards):
             click.echo(path)
-        return
+        return 0
     if not (urls or rpc_tracker or destinations):
         raise click.UsageError("give --server, --rpc-tracker or --ssh")
     from tvmkd.base.files import check_output
@@ -140,17 +141,19 @@ def command(
         shows = [] if page is None and http is None else [_pages(stack, page, http, interval)]
         shows.append(_console(stack, once, as_json, quiet=bool(shows)))
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(fleet, shows, interval, once)
+            return _watch(fleet, shows, interval, once)
+    return 0
 
 
-def _watch(fleet: Fleet, shows: list[Show], interval: float, once: bool) -> None:
+def _watch(fleet: Fleet, shows: list[Show], interval: float, once: bool) -> int:
+    """Looks until it is interrupted, or once: 1 if a board or server is down then, else 0."""
     due = time.monotonic()
     while True:
         view = fleet.look()
         for show in shows:
             show(view)
         if once:
-            return
+            return int(any(row.status == "down" for row in view.boards))
         due = max(due + interval, time.monotonic())
         time.sleep(max(0.0, due - time.monotonic()))
 
