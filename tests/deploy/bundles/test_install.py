@@ -462,3 +462,13 @@ def test_bundles_are_compressed_without_names_and_times(bundles: Bundles) -> Non
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as archive:
         for member in archive:
             assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
+
+
+def test_the_command_that_starts_it_is_the_units(board: Board, bundles: Bundles) -> None:
+    """Without systemd it has to call the model as the unit does, whatever the library's name is."""
+    done = board.install(bundles["1.1"])
+    assert done.returncode == 0, done.stderr
+    now = f"{board.root}/sample/current"
+    line = next(line for line in done.stdout.splitlines() if "no service" in line)
+    command = line.partition("start it with: ")[2]
+    assert command == f"{now}/bin/tvmkd-server {now}/lib/libsample.so --name sample"

@@ -182,8 +182,10 @@ has_systemd() {
 
 start_service() { # installs the unit of the current version and restarts it
   if ! has_systemd; then
+    # The unit's own words: the name in URLs is among them.
+    command=$(sed -n "s|@HOME@|$home|g; s/ [\$]TVMKD_SERVE\$//; s/^ExecStart=//p" "$home/current/tvmkd.service")
     say "no service: $([ "$service" = no ] && echo '--no-service was given' || echo 'no systemd, or not root');" \
-      "start it with: $home/current/bin/tvmkd-server $home/current/$(field library "$home/current")"
+      "start it with: $command"
     return 0
   fi
   unit=tvmkd-$name.service
