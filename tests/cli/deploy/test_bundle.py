@@ -56,7 +56,11 @@ def test_the_result_as_json(tvmkd: Any, artifacts: Mapping[int, Path], tmp_path:
         (("-o", "x-1.tar.gz", "--license", "mine"), 2, "no SPDX expression"),
         (("-o", "x-1.tar.gz", "--onnx", "none.onnx"), 4, "none.onnx: there is no such ONNX file"),
         (("-o", "x-1.tar.gz", "--inputs", "none.npz"), 4, "none.npz: there is no such file"),
-        (("-o", "x-1.tar.gz", "--classes", "none.txt"), 4, "none.txt: the class names"),
+        (
+            ("-o", "x-1.tar.gz", "--classes", "none.txt"),
+            *(4, "none.txt: the class names cannot be read: No such file or directory"),
+        ),
+        (("-o", "net-1.1.0.zip"), 2, "net-1.1.0.zip: is written as .tar.gz; give it a name"),
     ],
 )
 def test_what_cannot_be_bundled(
@@ -72,7 +76,7 @@ def test_what_cannot_be_bundled(
     done = tvmkd("deploy", "bundle", artifacts[1], *given)
     assert done.code == code
     assert says in done.line
-    assert list(tmp_path.glob("*.tar.gz")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_password_is_asked_for(

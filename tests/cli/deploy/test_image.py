@@ -20,6 +20,8 @@ def test_an_image(tvmkd: Any, artifacts: Mapping[int, Path], tmp_path: Path) -> 
     done = tvmkd("deploy", "image", artifacts[1], "-o", tmp_path / "student.oci.tar")
     assert "student" not in done.out.splitlines()[-1].split("docker-daemon:")[1]
     assert "sample:2026.11.29.06.00.00" in done.out
+    done = tvmkd("deploy", "image", artifacts[1], "-o", tmp_path / "t-1.0.tar")
+    assert done.out.split("docker-daemon:")[1] == "t:1.0\n"
 
 
 def test_a_dockerfile_for_jetsons(
@@ -56,6 +58,9 @@ def test_a_dockerfile_for_jetsons(
 
 def test_wrong_usage(tvmkd: Any, artifacts: Mapping[int, Path], tmp_path: Path) -> None:
     assert tvmkd("deploy", "image", artifacts[1]).code == 2
+    done = tvmkd("deploy", "image", artifacts[1], "-o", tmp_path / "t-1.0.zip")
+    assert done.code == 2
+    assert "t-1.0.zip: is written as .tar; give it a name that ends so" in done.line
     two = ("-o", tmp_path / "a.oci.tar", "--dockerfile", tmp_path / "b")
     assert tvmkd("deploy", "image", artifacts[1], *two).code == 2
     done = tvmkd("deploy", "image", *[artifacts[1]] * 2, "-o", tmp_path / "a.oci.tar")

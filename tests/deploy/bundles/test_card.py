@@ -10,6 +10,7 @@ import pytest
 
 from tvmkd.base.detector_description import Description
 from tvmkd.base.errors import InputError
+from tvmkd.base.manifest import TensorSpec
 from tvmkd.deploy.bundles.card import classes, text
 
 DETECTOR = Description(
@@ -62,6 +63,41 @@ def test_class_names_from_a_file(tmp_path: Path) -> None:
         classes(manifest, names)
     with pytest.raises(InputError, match="none: the class names cannot be read"):
         classes(manifest, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "count"),
+    [
+        ([[1, 3]], 3),
+        ([["batch", 3], ["batch", 3]], 3),
+        ([[1, 1]], None),
+        ([[1, "classes"]], None),
+        ([[1, 3], [1, 4]], None),
+        ([[1, 3, 8, 8]], None),
+    ],
+)
+def test_a_classifier_wants_a_name_for_each_class(
+    tmp_path: Path, shapes: list[list[int | str]], count: int | None
+) -> None:
+    outputs = [
+        TensorSpec(name=f"y{at}", shape=shape, dtype="float32") for at, shape in enumerate(shapes)
+    ]
+    manifest = handmade.model(outputs=outputs).manifest
+    names = tmp_path / "names"
+    names.write_text("a\nb\nc\n")
+    assert classes(manifest, names) == ["a", "b", "c"]
+    names.write_text("a\nb\n")
+    if count is None:
+        assert classes(manifest, names) == ["a", "b"]
+        return
+    with pytest.raises(InputError, match="names: has 2 class names, and the model has 3 classes"):
+        classes(manifest, names)
+
+
+def test_a_detector_wants_a_name_for_each_class(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("a\nb\nc\n")
+    with pytest.raises(InputError, match="has 3 class names, and the model has 2 classes"):
+        classes(handmade.model(metadata=DETECTOR).manifest, tmp_path / "names")
 
 
 def test_what_is_known_of_any_model() -> None:

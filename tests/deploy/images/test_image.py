@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import asking
@@ -71,6 +72,26 @@ def test_the_same_artifacts_give_the_same_bytes(
     assert both.tested["amd64"] == "sample: 2 outputs as recorded"
     if emulate.why_not() is None:
         assert both.tested["arm64"] == "sample: 2 outputs as recorded"
+
+
+def test_why_no_self_test_was_run(
+    artifacts: Mapping[str, model.Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a build leaves it that rewrote nothing of the ONNX file and did not run the library.
+    files = dict(artifacts["host"].manifest.files)
+    normalised = artifacts["host"].folder / "normalised.onnx"
+    files.pop(normalised.name)
+    manifest = artifacts["host"].manifest.model_copy(update={"files": files})
+    plain = replace(artifacts["host"], manifest=manifest)
+    made = image.make([plain], tmp_path / "a.tar", TAG, None, _quiet)
+    why = "there is nothing to compare with; give --onnx MODEL.onnx"
+    assert (made.tested, list(made.untested.values())) == ({}, [why])
+    made = image.make([plain], tmp_path / "a.tar", TAG, normalised, _quiet)
+    assert (list(made.tested.values()), made.untested) == (["sample: 2 outputs as recorded"], {})
+    monkeypatch.setattr(image.self_test, "runner", lambda _: None)
+    made = image.make([plain], tmp_path / "a.tar", TAG, normalised, _quiet)
+    why = "neither this machine nor an installed QEMU can run it"
+    assert (made.tested, list(made.untested.values())) == ({}, [why])
 
 
 def test_skopeo_reads_it(both: image.Made, tmp_path: Path) -> None:

@@ -58,9 +58,13 @@ def command(
         raise UsageError("give -o FILE.oci.tar, or --dockerfile DIR")
     models = [model.read(folder) for folder in artifacts]
     out = output or Path(dockerfile or "")
-    named = out.name.removesuffix(".oci.tar")
-    version = version or (None if "-" in named else model.time_of_build(models[0]))
-    name, version = model.name_and_version(models[0], Path(named), "", name, version)
+    suffix = ""
+    if output is not None:
+        suffix = ".oci.tar" if out.name.endswith(".oci.tar") else ".tar"
+    version = version or (
+        None if "-" in out.name.removesuffix(suffix) else model.time_of_build(models[0])
+    )
+    name, version = model.name_and_version(models[0], out, suffix, name, version)
     if dockerfile is not None:
         if len(models) > 1:
             raise UsageError("--dockerfile takes one artifact")
@@ -82,11 +86,12 @@ def command(
                 "sha256": made.sha256,
                 "servers": made.sizes,
                 "self_test": made.tested,
+                "not_tested": made.untested,
             }
         )
         return
     for architecture, bytes_ in made.sizes.items():
-        said = made.tested.get(architecture, "not run here")
+        said = made.tested.get(architecture) or f"not run: {made.untested[architecture]}"
         click.echo(f"linux/{architecture:<8}{bytes_ / 2**20:>8.1f} MiB  self-test: {said}")
     click.echo(f"{output}: {made.tag}, {size / 2**20:.1f} MiB, sha256 {made.sha256}")
     click.echo(f"Load it with: skopeo copy oci-archive:{output} docker-daemon:{made.tag}")

@@ -24,17 +24,22 @@ def classes(manifest: Manifest, given: Path | None) -> list[str] | None:
     ``names`` in the metadata is what Ultralytics' exporter writes: ``{0: 'person', ...}``.
 
     Raises:
-        InputError: the file cannot be read or is empty.
+        InputError: the file cannot be read, is empty, or has not a name for each class.
     """
     if given is not None:
         try:
             found = [line.strip() for line in read_text(given).splitlines()]
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{given}: the class names cannot be read: {error}") from None
+            raise InputError(f"{given}: the class names cannot be read: {_why(error)}") from None
         while found and not found[-1]:
             found.pop()
         if not found or not all(found):
             raise InputError(f"{given}: wants one class name a line")
+        wanted = _count(manifest)
+        if wanted is not None and len(found) != wanted:
+            raise InputError(
+                f"{given}: has {len(found)} class names, and the model has {wanted} classes"
+            )
         return found
     metadata = manifest.metadata
     if detector_description.KEY in metadata:
@@ -49,6 +54,25 @@ def classes(manifest: Manifest, given: Path | None) -> list[str] | None:
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
         return names
     return None
+
+
+def _count(manifest: Manifest) -> int | None:
+    """How many classes a detector, or a model of nothing but logits, has; None: not known."""
+    if detector_description.KEY in manifest.metadata:
+        where = f"the manifest of {manifest.name}"
+        return len(detector_description.Description.from_metadata(manifest.metadata, where).classes)
+    # One output, or one for each exit. A single number may tell two classes apart.
+    sizes = {
+        spec.shape[1] if len(spec.shape) == 2 and spec.dtype.startswith("float") else None
+        for spec in manifest.outputs
+    }
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) and size > 1 else None
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    # Python's own words for an error of the system repeat the path.
+    return "it is no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
 def text(model: Model, name: str, version: str, names: Sequence[str] | None) -> str:

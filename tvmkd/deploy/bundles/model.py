@@ -77,8 +77,11 @@ def name_and_version(
         name, version: as given on the command line.
 
     Raises:
-        UsageError: there is no version, or one of the two could not be a folder's name on a board.
+        UsageError: ``output`` has another suffix, there is no version, or one of the two could not
+            be a folder's name on a board.
     """
+    if not output.name.endswith(suffix):
+        raise UsageError(f"{output}: is written as {suffix}; give it a name that ends so")
     found = _VERSIONED.fullmatch(output.name.removesuffix(suffix))
     if name is None:
         name = found["name"] if found else re.sub(r"[^A-Za-z0-9._+-]", "-", model.manifest.name)

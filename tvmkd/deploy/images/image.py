@@ -34,6 +34,7 @@ class Made:
         sha256: of the file.
         sizes: bytes of the server by architecture.
         tested: what the self-test said, by architecture; a missing one was not run.
+        untested: why not, for those.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Made:
     sha256: str
     sizes: dict[str, int]
     tested: dict[str, str]
+    untested: dict[str, str]
 
 
 def make(models: Sequence[Model], out: Path, tag: str, onnx: Path | None, tell: Tell) -> Made:
@@ -62,14 +64,18 @@ def make(models: Sequence[Model], out: Path, tag: str, onnx: Path | None, tell: 
         MissingError: there is no compiler.
     """
     _check(models)
-    images, sizes, tested = [], {}, {}
+    images, sizes, tested, untested = [], {}, {}, {}
     for model in models:
         name, variant = PLATFORMS[model.target.architecture]
         tell(f"linking the server for {name}")
         server = native_programs.server_program(model.target, archive=model.archive, tell=tell)
-        said = _test(model, onnx, tell)
-        if said is not None:
-            tested[name] = said
+        start = self_test.runner(model)
+        if start is None:
+            untested[name] = "neither this machine nor an installed QEMU can run it"
+        elif onnx is None and not _known(model):
+            untested[name] = "there is nothing to compare with; give --onnx MODEL.onnx"
+        else:
+            tested[name] = _test(model, onnx, start, tell)
         sizes[name] = server.stat().st_size
         files = {native_programs.SERVER: Entry(server, EXECUTABLE)}
         images.append(
@@ -86,7 +92,7 @@ def make(models: Sequence[Model], out: Path, tag: str, onnx: Path | None, tell: 
     }
     tell(f"writing {out}")
     oci.write(out, images, tag, max(model.manifest.created for model in models), about)
-    return Made(out, tag, sha256(out), sizes, tested)
+    return Made(out, tag, sha256(out), sizes, tested, untested)
 
 
 def config(server: str, name: str) -> dict[str, object]:
@@ -140,12 +146,13 @@ def _check(models: Sequence[Model]) -> None:
             raise InputError(f"{model.folder}: has no static library (.a); build it again")
 
 
-def _test(model: Model, onnx: Path | None, tell: Tell) -> str | None:
-    """What the self-test of the static library said; None where it cannot be run."""
-    start = self_test.runner(model)
-    known = self_test.NORMALISED in model.manifest.files or "max_error" in model.manifest.check
-    if start is None or not (known or onnx is not None):
-        return None
+def _known(model: Model) -> bool:
+    """Whether right outputs can be had without the ONNX file that was compiled."""
+    return self_test.NORMALISED in model.manifest.files or "max_error" in model.manifest.check
+
+
+def _test(model: Model, onnx: Path | None, start: Sequence[str], tell: Tell) -> str:
+    """What the self-test of the static library said."""
     shared = native_programs.run_program(model.target, tell=tell)
     recording = self_test.record(model, shared, start, onnx)
     tell("running the self-test" + (" under QEMU" if start else ""))
