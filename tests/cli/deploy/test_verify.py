@@ -50,7 +50,16 @@ def test_as_json(tvmkd: Any, signed: Path, keys: Path, pinned: bool) -> None:
 def test_refusals(tvmkd: Any, signed: Path, keys: Path, tmp_path: Path) -> None:
     done = tvmkd("deploy", "verify", signed, "--pubkey", keys / "theirs.pub", "--json")
     assert (done.code, done.out) == (4, "")
-    assert done.line.startswith(f"{signed}: the signature is not right")
+    ours, theirs = (
+        signing.key_id(signing.public_key(keys / f"{n}.pub")) for n in ("ours", "theirs")
+    )
+    wrong = f"the signature is not right: it is by the key {ours}, not by {theirs}"
+    assert done.line == f"{signed}: {wrong}"
+    done = tvmkd("deploy", "verify", tmp_path)
+    folder = f"{tmp_path}: is a folder; give the .tar.gz of tvmkd deploy bundle"
+    assert (done.code, done.line) == (4, folder)
+    done = tvmkd("deploy", "verify", signed / "x.tar.gz")
+    assert (done.code, done.line) == (4, f"{signed}/x.tar.gz: cannot be read: Not a directory")
     done = tvmkd("deploy", "verify", signed, "--pubkey", tmp_path / "none.pub")
     assert done.code == 4
     assert done.line.startswith(f"{tmp_path / 'none.pub'}: cannot be read")

@@ -121,6 +121,8 @@ def read(path: Path, most_bytes: int, keep: Collection[str] = ()) -> tuple[str, 
         InputError: it is none, is cut short, or holds what no bundle does: links, devices, paths
             that lead out of it, more than one folder at the top.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the .tar.gz of tvmkd deploy bundle")
     files: dict[str, Member] = {}
     tops: set[str] = set()
     size = 0
@@ -149,6 +151,8 @@ def read(path: Path, most_bytes: int, keep: Collection[str] = ()) -> tuple[str, 
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such bundle") from None
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not gzip's
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         raise InputError(f"{path}: is no .tar.gz, or was cut short: {error}") from None
     if len(tops) != 1 or "" in files:
         raise InputError(f"{path}: is no bundle of tvmkd: it has no single folder at the top")

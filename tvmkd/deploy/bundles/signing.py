@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 from collections.abc import Callable
@@ -153,6 +154,10 @@ def verify(key: minisign.PublicKey, data: bytes, signature: bytes, where: str) -
         found = library.Signature.from_bytes(signature)
         if not found.is_prehashed():
             raise library.VerifyError("it is not prehashed")
+        # Its number lies where a public key has its own: after two bytes, on the second line.
+        signer = _number(base64.standard_b64decode(signature.splitlines()[1]))
+        if signer != key_id(key):
+            raise library.VerifyError(f"it is by the key {signer}, not by {key_id(key)}")
         key.verify(data, found)
     except (library.Error, ValueError) as error:
         raise InputError(f"{where}: the signature is not right: {error}") from None
@@ -167,7 +172,9 @@ def public_bytes(key: minisign.PublicKey) -> bytes:
 
 def key_id(key: minisign.PublicKey) -> str:
     """The key's number in hex, as ``minisign`` prints it."""
-    import base64
+    return _number(base64.standard_b64decode(key.to_base64()))
 
+
+def _number(packed: bytes) -> str:
     # Little-endian, after two bytes for the algorithm.
-    return base64.standard_b64decode(key.to_base64())[2:10][::-1].hex().upper()
+    return packed[2:10][::-1].hex().upper()

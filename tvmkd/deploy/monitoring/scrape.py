@@ -82,7 +82,9 @@ class Server:
             try:
                 context = ssl.create_default_context(cafile=cafile)
             except (OSError, ssl.SSLError) as error:
-                raise InputError(f"{cafile}: cannot be read as certificates: {error}") from None
+                raise InputError(
+                    f"{cafile}: cannot be read as certificates: {error.strerror}"
+                ) from None
         return cls(parts.geturl().rstrip("/"), token, context)
 
     def scrape(self, seconds: float = SECONDS) -> Scrape:

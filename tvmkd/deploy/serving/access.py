@@ -26,8 +26,10 @@ def read_token(path: Path) -> str:
     """
     try:
         lines = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a token: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a token: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read as a token: it is no ASCII text") from None
     if len(lines) != 1 or len(lines[0]) < LEAST_TOKEN:
         raise InputError(
             f"{path}: expected one word of at least {LEAST_TOKEN} characters; make one with: "
