@@ -464,11 +464,11 @@ def test_bundles_are_compressed_without_names_and_times(bundles: Bundles) -> Non
             assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
 
 
-def test_the_command_that_starts_it_is_the_units(board: Board, bundles: Bundles) -> None:
+def test_the_command_that_starts_it_is_the_units(any_board: Board, bundles: Bundles) -> None:
     """Without systemd it has to call the model as the unit does, whatever the library's name is."""
-    done = board.install(bundles["1.1"])
+    done = any_board.install(bundles["1.1"])
     assert done.returncode == 0, done.stderr
-    now = f"{board.root}/sample/current"
+    now = f"{any_board.root}/sample/current"
     line = next(line for line in done.stdout.splitlines() if "no service" in line)
     command = line.partition("start it with: ")[2]
     assert command == f"{now}/bin/tvmkd-server {now}/lib/libsample.so --name sample"
