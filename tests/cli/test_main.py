@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -226,3 +227,31 @@ def test_a_gone_reader_is_no_error() -> None:
     script = f"{sys.executable} -m tvmkd targets --json | head -c 1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_as_ctrl_c_and_the_handlers_are_set_back(
+    tvmkd: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def ended(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            if number == signal.SIGHUP:
+                signal.raise_signal(number)  # from the kernel, after the shell's
+
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
+    monkeypatch.setattr(cli.group, "main", ended)
+    done = tvmkd("stack")
+    assert done.code == 128 + number
+    assert "tvmkd: interrupted: nothing was left half-written" in done.err
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_nohup_goes_on(tvmkd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.group, "main", lambda *_, **__: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert tvmkd("stack").code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

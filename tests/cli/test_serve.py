@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +38,7 @@ def refused(capfd: pytest.CaptureFixture[str]) -> Any:
     """Runs the command, which must fail, and returns its exit code and its line."""
 
     def call(*argv: object) -> tuple[int, str]:
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            code = cli.execute(["serve", *map(str, argv)])
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        code = cli.execute(["serve", *map(str, argv)])
         lines = [line for line in capfd.readouterr().err.splitlines() if "rror: " in line]
         assert len(lines) == 1, lines
         return code, lines[0]

@@ -95,9 +95,11 @@ def test_bad_input_and_what_is_missing(tvmkd: Any, model: Path, tmp_path: Path) 
     assert tvmkd("stream", model, "-o", file).code == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_stream_with_its_result(
-    model: Path, tmp_path: Path, number: signal.Signals
+    model: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     out = tmp_path / "streamed"
     raw = ("--source", "raw", "--input", "-", "--size", "8x4", "--budget", "1s", "--threads", "1")
@@ -125,7 +127,7 @@ def test_a_signal_ends_the_stream_with_its_result(
     os.write(process.stdin.fileno(), frames * 20)  # returns once some were taken
     process.send_signal(number)
     said, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
+    assert process.returncode == code, told
     assert "ended early" in said
     made = result.load(out / "stream.json")
     assert made.interrupted

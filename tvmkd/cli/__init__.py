@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import os
@@ -15,7 +14,7 @@ from types import FrameType
 
 import click
 
-from tvmkd.base import fault_report
+from tvmkd.base import fault_report, signals
 from tvmkd.base.errors import FAULT, InternalError, MissingError, TvmkdError, expected
 from tvmkd.base.text import reason, suggest
 from tvmkd.base.user_code import blamed
@@ -96,16 +95,27 @@ def group() -> None:
     Start with `tvmkd demo`, or `tvmkd doctor` where something does not work.
 
     Exit codes: 0 done, 1 the gate said no or a budget was missed, 2 wrong usage, 4 bad input, 5
-    something needed is missing, 70 a fault of tvmkd or a library, 130 interrupted.
+    something needed is missing, 70 a fault of tvmkd or a library, 129 the terminal
+    has gone, 130 interrupted.
     """
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, handled like Ctrl-C."""
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, handled like Ctrl-C.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _stop(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:
+        signals.hung_up()
+    raise _Stopped(number)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -118,8 +128,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def execute(argv: Sequence[str]) -> int:
     """Runs one command line and returns its exit code. An expected error prints one line."""
-    with contextlib.suppress(ValueError):  # not in the main thread: its owner handles signals
-        signal.signal(signal.SIGTERM, _terminate)
+    stops = [number for number in signals.ending() if number != signal.SIGINT]
+    with signals.handled(dict.fromkeys(stops, _stop)):
+        return _execute(argv)
+
+
+def _execute(argv: Sequence[str]) -> int:
     try:
         result = group.main(list(argv), prog_name="tvmkd", standalone_mode=False)
         sys.stdout.flush()
@@ -130,7 +144,7 @@ def execute(argv: Sequence[str]) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort) as stop:
-        return _interrupted(argv, 143 if isinstance(stop, _Terminated) else 130)
+        return _interrupted(argv, 128 + getattr(stop, "number", signal.SIGINT))
     except BrokenPipeError:
         # The reader of our output has ended (`tvmkd ... | head`): print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -112,8 +112,8 @@ def command(
     """Serve artifacts over REST and gRPC: the Open Inference Protocol.
 
     FOLDER is an artifact, or a folder whose subfolders are the versions of one model, or a folder
-    of such models. It runs until Ctrl-C or SIGTERM, and finishes what it has accepted. A page for
-    people is at /, Prometheus' metrics are at /metrics.
+    of such models. It runs until Ctrl-C, SIGTERM or SIGHUP, and finishes what it has accepted. A
+    page for people is at /, Prometheus' metrics are at /metrics.
 
     \b
     Examples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,8 @@ def command(
         calm_s=settings["calm"],
     )
     wanted = [] if power is None else power_mode.commands(_power(target, power), power)
-    with _shown(asked) as told:
+    stopped: list[int] = []
+    with _shown(asked, stopped) as told:
         run = stream.run
         if destination is not None:
             run = functools.partial(on_board.run, destination=destination)
@@ -170,7 +172,8 @@ def command(
     else:
         _print(result)
     if result.interrupted:
-        return 130
+        # SIGTERM ends it as Ctrl-C does: somebody stopped it. After SIGHUP nobody is there.
+        return 129 if signal.SIGHUP in stopped else 130
     return 1 if budget is not None and result.misses else 0
 
 
@@ -181,8 +184,8 @@ def _power(target: Target | None, mode: str) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def _shown(plan: Plan) -> Iterator[Any]:
-    """A progress bar; the function takes the events of the stream."""
+def _shown(plan: Plan, stopped: list[int]) -> Iterator[Any]:
+    """A progress bar; the function takes the events of the stream, and notes what stopped it."""
     from tvmkd.base import console
 
     with console.progress(transient=True) as bar:
@@ -191,6 +194,9 @@ def _shown(plan: Plan) -> Iterator[Any]:
         def told(event: str, data: Mapping[str, Any]) -> None:
             if event == "ready":
                 bar.update(task, description="streaming")
+                return
+            if event == "stopped":
+                stopped.append(data["signal"])
                 return
             rung = f", model {data['rung']}" if len(plan.models) > 1 else ""
             note = f"worst {data['worst']:.2f} ms, {data['late']} late, "

@@ -167,7 +167,8 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_stop_finishes_what_was_accepted(slow: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_finishes_what_was_accepted(slow: Path, number: signal.Signals) -> None:
     with serving(slow, "--no-grpc", code=None) as running:
         server = target(running)
         body, headers = request(server, server.inputs())
@@ -183,7 +184,11 @@ def test_a_stop_finishes_what_was_accepted(slow: Path) -> None:
         until = time.monotonic() + 10
         while total(metrics(server), "tvmkd_inference_requests_total", model="toy") < 8:
             assert time.monotonic() < until
-        running.end()
+        if number == signal.SIGHUP:  # a closed terminal tells the whole group
+            pid = running.process.pid
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                os.kill(int(child), number)
+        running.end(number)
         for thread in threads:
             thread.join(60)
         assert [answer.status for answer in answers] == [200] * 8

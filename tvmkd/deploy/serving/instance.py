@@ -37,9 +37,9 @@ def main(text: str) -> int:
     """
     given = json.loads(text)
     die_with_parent()
-    # Ctrl-C, and a stop by a service manager, may reach the whole group of processes; the server
-    # ends its instances when they are done.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C, a stop by a service manager and a closed terminal may reach the whole group of
+    # processes; the server ends its instances when they are done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=given["control"])
     try:

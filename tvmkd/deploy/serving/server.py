@@ -10,9 +10,10 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from tvmkd.base import console
+from tvmkd.base import console, signals
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.deploy.serving.access import WARNING, Access
 from tvmkd.deploy.serving.options import Address, Options
@@ -25,7 +26,7 @@ STOP_SECONDS = 30.0
 def run(
     sources: Mapping[str, Source], options: Options, started: Callable[[Address], None]
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C; then finishes what was accepted.
+    """Serves until SIGTERM, SIGHUP or Ctrl-C; then finishes what was accepted.
 
     Args:
         sources: the models, by name.
@@ -68,15 +69,16 @@ def _packages() -> Callable[[], asyncio.AbstractEventLoop]:
 
 @contextlib.contextmanager
 def _stop_noted() -> Iterator[list[int]]:
-    """Notes SIGTERM and Ctrl-C, which would otherwise end an import or a step halfway."""
+    """Notes what would otherwise end an import or a step halfway (`tvmkd.base.signals.ending`)."""
     noted: list[int] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda got, _: noted.append(got)) for number in numbers]
-    try:
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            signals.hung_up()
+        noted.append(number)
+
+    with signals.handled(dict.fromkeys(signals.ending(), note)):
         yield noted
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
@@ -184,8 +186,14 @@ async def _serve(
     metrics.connections = lambda: len(server.server_state.connections)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def end(number: int) -> None:
+        if number == signal.SIGHUP:
+            signals.let_go()
+        stop.set()
+
+    for number in signals.ending():
+        loop.add_signal_handler(number, end, number)
     if stopped:
         return
     ending = asyncio.ensure_future(stop.wait())

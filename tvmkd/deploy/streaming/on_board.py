@@ -235,7 +235,7 @@ def _stream(command: Sequence[str], here: Path, told: Told) -> tuple[dict[str, A
     said = ""
     try:
         # The program ends with its stdin: also where this process is killed.
-        with ends_early(process.stdin.close):
+        with ends_early(process.stdin.close, told):
             for line in _lines(process.stderr):
                 event = _event(line)
                 if event is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tvmkd.base import signals
 from tvmkd.base.version import __version__
 from tvmkd.base.wire import Child
 from tvmkd.bench import machine
@@ -41,15 +42,15 @@ def run(
 ) -> tuple[StreamResult, Table]:
     """Streams.
 
-    SIGINT or SIGTERM ends the stream after its frame: the result is that of the frames so far. A
-    second one ends everything. The power mode is set back in any case.
+    SIGINT, SIGTERM or SIGHUP ends the stream after its frame: the result is that of the frames so
+    far. A second one ends everything. The power mode is set back in any case.
 
     Args:
         plan: what to do.
         power: the name of the power mode, for the result.
         power_commands: what sets it.
         model_ms: the target's budget for the model alone.
-        told: is told ``ready``, and ``progress`` twice a second.
+        told: is told ``ready``, ``progress`` twice a second, and ``stopped`` with the ``signal``.
 
     Returns:
         the result, and the record of all frames (`tvmkd.deploy.streaming.record`).
@@ -67,7 +68,7 @@ def run(
             Child([sys.executable, "-m", WORKER], env=environment(threads) if threads else {})
         )
         sampler = stack.enter_context(Sampler())
-        stack.enter_context(ends_early(child.interrupt))
+        stack.enter_context(ends_early(child.interrupt, told))
         params = {"plan": plan.to_dict(), "table": str(place / "frames.npy")}
         found = child.call("stream", params, silence=START_SECONDS, on_event=told)
         table: Table = np.load(place / "frames.npy")
@@ -77,16 +78,23 @@ def run(
 
 
 @contextlib.contextmanager
-def ends_early(stop: Callable[[], object]) -> Iterator[None]:
-    """Has the first SIGINT or SIGTERM end the stream; the second has its usual effect.
+def ends_early(stop: Callable[[], object], told: Told) -> Iterator[None]:
+    """Has the first SIGINT, SIGTERM or SIGHUP end the stream; the second has its usual effect.
+
+    After a SIGHUP the others are ignored for good: see `tvmkd.base.signals.hung_up`.
 
     Args:
         stop: ends the stream after its frame.
+        told: is told ``stopped``.
     """
     before: dict[int, Any] = {}
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         restore()
+        if number == signal.SIGHUP:
+            signals.hung_up()
+            del before[number]
+        told("stopped", {"signal": number})
         stop()
 
     def restore() -> None:
@@ -94,7 +102,7 @@ def ends_early(stop: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
     with contextlib.suppress(ValueError):  # not in the main thread: its owner handles signals
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals.ending():
             before[number] = signal.signal(number, pass_on)
     try:
         yield
