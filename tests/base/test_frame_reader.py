@@ -79,6 +79,11 @@ def test_a_detector_needs_no_more_than_its_description() -> None:
         ({"given": {"resize_shorter_side": 10}}, "at least 24"),
         ({"given": {"crop_center": [9, 9]}}, r"crop_center must be \[20, 24\]"),
         ({"given": {"resize": [9, 9]}}, r"resize must be \[20, 24\]"),
+        (
+            {"given": {"interpolation": "cubic"}},
+            'interpolation must be "bilinear, antialiased" or "bilinear"',
+        ),
+        ({"steps": {"mean": [1, 2]}, "shape": (1, 1, 8, 8)}, "a list of 1 number$"),
         ({"given": {"activation": "relu"}}, "activation must be one of"),
         ({"shape": (2, 3, 20, 24)}, "is for one input.*x: float32 2 x 3 x 20 x 24"),
         ({"dtype": "int8"}, "x: int8"),
@@ -94,6 +99,7 @@ def test_what_cannot_be(changes: dict[str, Any], said: str) -> None:
 
 def test_steps_of_a_user() -> None:
     assert frame_reader.parse_steps('{"scale": 1}', "--preprocessing") == {"scale": 1}
-    for text in ("[1]", "{", "7"):
-        with pytest.raises(InputError, match="--preprocessing: preprocessing "):
+    for text, said in (("[1]", 'must be an object, such as {"color"'), ("[]", "must be an object"),
+                       ("{", "is no JSON"), ("7", "must be an object")):  # fmt: skip
+        with pytest.raises(InputError, match=f"--preprocessing: preprocessing {said}"):
             frame_reader.parse_steps(text, "--preprocessing")

@@ -30,6 +30,9 @@ _KEYS = (
 )
 
 
+_INTERPOLATIONS = ("bilinear, antialiased", "bilinear")
+
+
 def read(
     metadata: Mapping[str, str],
     inputs: Sequence[Spec],
@@ -79,7 +82,8 @@ def _json(metadata: Mapping[str, str], key: str, kind: type[Any], where: str) ->
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: {key} is no JSON: {error}") from None
     if found is not None and not isinstance(found, kind):
-        raise InputError(f"{where}: {key} must be JSON like {_EXAMPLE}")
+        wanted = "a list" if kind is list else f"an object, such as {_EXAMPLE}"
+        raise InputError(f"{where}: {key} must be {wanted}")
     return kind() if found is None else found
 
 
@@ -113,7 +117,8 @@ class _Reader:
             bgr=self._one_of(("color", "channels"), ("RGB", "BGR", "gray"), "RGB") == "BGR",
             channels_last=last,
             shorter=shorter,
-            antialias=self._steps.get("interpolation") != "bilinear",
+            antialias=self._one_of(("interpolation",), _INTERPOLATIONS, _INTERPOLATIONS[0])
+            != "bilinear",
             subtract=subtract,
             divide=divide,
             task=task,
@@ -131,6 +136,8 @@ class _Reader:
         for key in keys:
             if key in self._steps:
                 if self._steps[key] not in allowed:
+                    if allowed is _INTERPOLATIONS:  # one of them holds a comma
+                        raise self._wrong(key, 'must be "{}" or "{}"'.format(*allowed))
                     raise self._wrong(key, f"must be one of {listing(allowed)}")
                 return str(self._steps[key])
         return default
@@ -167,7 +174,8 @@ class _Reader:
             for each in found
         )
         if not good:
-            raise self._wrong(key, f"must be a number, or a list of {channels} numbers")
+            many = "1 number" if channels == 1 else f"{channels} numbers"
+            raise self._wrong(key, f"must be a number, or a list of {many}")
         return [float(each) for each in found]
 
     def _normalisation(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
