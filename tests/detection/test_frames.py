@@ -81,11 +81,28 @@ def test_views_orders_and_settings(compiled: Path) -> None:
         (np.zeros((0, 4, 3), np.uint8), "RGB", "it is empty"),
         (np.zeros((481, 4, 3), np.uint8), "RGB", "larger than the library was built for"),
         ([1], "RGB", "got list"),
+        (np.zeros((4, 6), np.uint8), "BGR", r"height, width, 3\], got uint8 \[4, 6\]$"),
+        (np.zeros((4, 4, 3), np.uint8), ["RGB"], "there is no order"),
     ],
 )
 def test_bad_frames(compiled: Path, frame: Any, order: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         tvmkd.load(compiled / "out").run_frame(frame, order)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"threshold": "a"}, "^threshold must be a number, got 'a'"),
+        ({"threshold": float("nan")}, "^threshold must be a number, got nan"),
+        ({"overlap": [0.5]}, "^overlap must be a number"),
+        ({"room": 1.5}, "^room must be a whole number, got 1.5"),
+        ({"deadline_ns": "1"}, "^deadline_ns must be a whole number"),
+    ],
+)
+def test_bad_settings(compiled: Path, settings: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        tvmkd.load(compiled / "out").run_frame(scene(), **settings)
 
 
 def test_an_artifact_that_takes_no_frames(compiled: Path, tmp_path: Path) -> None:

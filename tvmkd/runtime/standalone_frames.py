@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,15 +182,16 @@ class FrameRunner:
         import numpy as np
 
         given = self._frame(frame, order)
-        given.deadline_ns = 0 if deadline_ns is None else max(1, deadline_ns)
-        count = self.about.max_results if room is None else room
+        if deadline_ns is not None:
+            given.deadline_ns = max(1, _whole("deadline_ns", deadline_ns))
+        count = self.about.max_results if room is None else _whole("room", room)
         rows = np.empty(max(0, count), self._row)
         results = Results(
             ctypes.sizeof(Results),
             count,
             rows.ctypes.data if count > 0 else None,
-            _number(threshold, self.about.threshold),
-            _number(overlap, self.about.overlap),
+            _number("threshold", threshold, self.about.threshold),
+            _number("overlap", overlap, self.about.overlap),
         )
         outputs = [np.empty(shape, dtype) for shape, dtype in self._specs]
         places = (ctypes.c_void_p * len(outputs))(*(each.ctypes.data for each in outputs))
@@ -216,17 +219,17 @@ class FrameRunner:
     def _frame(self, frame: NDArray[np.uint8], order: str) -> Frame:
         import numpy as np
 
-        if order not in ORDERS:
+        if not isinstance(order, str) or order not in ORDERS:
             raise InputError(f'there is no order "{order}" of a pixel: {", ".join(ORDERS)}')
         number, channels = ORDERS[order]
         shape: tuple[int, ...] = getattr(frame, "shape", ())
+        got = list(shape)
         if len(shape) == 2:
             shape = (*shape, 1)
         if getattr(frame, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != channels:
-            got = getattr(frame, "dtype", type(frame).__name__)
+            kind = getattr(frame, "dtype", type(frame).__name__)
             raise InputError(
-                f"a frame in {order} is a uint8 array [height, width, {channels}], got {got} "
-                f"{list(shape)}"
+                f"a frame in {order} is a uint8 array [height, width, {channels}], got {kind} {got}"
             )
         pixels = frame.reshape(shape) if frame.ndim == 2 else frame
         if pixels.strides[1:] != (channels, 1):
@@ -236,8 +239,16 @@ class FrameRunner:
         return Frame(ctypes.sizeof(Frame), shape[1], shape[0], number, pixels.ctypes.data, stride)
 
 
-def _number(given: float | None, usual: float) -> float:
+def _whole(name: str, given: object) -> int:
+    if not isinstance(given, numbers.Integral):
+        raise InputError(f"{name} must be a whole number, got {given!r}")
+    return int(given)
+
+
+def _number(name: str, given: float | None, usual: float) -> float:
     """A number as the library reads it: there, 0 stands for the usual one."""
     if given is None:
         return usual
-    return given if given > 0 else -1.0
+    if not isinstance(given, numbers.Real) or math.isnan(given):
+        raise InputError(f"{name} must be a number, got {given!r}")
+    return float(given) if given > 0 else -1.0
