@@ -17,6 +17,7 @@ from plant import plant
 
 import tvmkd
 from tvmkd import targets
+from tvmkd.base.errors import InputError
 from tvmkd.stacks.client import StackClient
 
 TARGET = targets.load("host").to_dict()
@@ -186,3 +187,16 @@ def test_a_recurrent_layer_is_built_and_leaves_nothing_to_tune(
     assert lowered["notes"] == []
     manifest = stack.build(path, TARGET, [], tmp_path / "out")
     assert manifest["check"]["max_error"] < 1e-4
+
+
+def test_a_refusal_is_not_also_a_note(stack: StackClient, tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]>
+        g (float[2, 3] x) => (int64[2, K] y) { y = NonZero(x) }"""
+    path = tmp_path / "nz.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    events: list[str] = []
+    with pytest.raises(InputError, match="cannot be a standalone library: ONNX Runtime runs one"):
+        stack.build(path, TARGET, [], tmp_path / "out", runtime="standalone",
+                    on_event=lambda name, _: events.append(name))  # fmt: skip
+    assert "stage" in events
+    assert "note" not in events

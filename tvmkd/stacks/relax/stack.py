@@ -190,8 +190,6 @@ class RelaxStack:
         report = handed[0].report if handed else None
         if model.outside:
             report = merged(report, model.outside.report())
-            for note in model.outside.notes():
-                emit("note", {"text": note})
 
         def builder_of(
             found: relax_import.Model,
@@ -214,6 +212,9 @@ class RelaxStack:
             return relax_build.RelaxBuilder(found, tasks, goal, tools, report, Cpu.of(rest))
 
         builder = builder_of(model, tasks, report, request.exits)
+        # After a refusal, which says the same.
+        for note in model.outside.notes() if model.outside else ():
+            emit("note", {"text": note})
 
         def again(path: Path) -> tuple[relax_import.Model, relax_build.RelaxBuilder]:
             part, found = self._tasks(replace(request, onnx=path, dims={}, model=None), rest)
