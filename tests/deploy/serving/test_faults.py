@@ -279,6 +279,15 @@ def test_nothing_is_computed_for_a_client_that_has_gone(slow: Path) -> None:
         assert total(after, count, model="toy", stage="compute") == 3
 
 
+def test_what_is_no_http_is_answered_and_not_logged(slow: Path) -> None:
+    with serving(slow, "--no-grpc") as running:
+        with socket.create_connection(target(running).address, timeout=20) as line:
+            line.sendall(b"\0\1\2\r\n\r\n")
+            assert line.recv(100).startswith(b"HTTP/1.1 400 ")
+        time.sleep(0.2)  # what was written is read by a thread
+        assert "Invalid HTTP" not in "".join(running.errors)
+
+
 def wait_for(server: Server, name: str, value: float) -> None:
     until = time.monotonic() + 20
     while total(metrics(server), name, model="toy") < value:

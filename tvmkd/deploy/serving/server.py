@@ -169,6 +169,7 @@ async def _serve(
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",  # its warnings are of clients' faults, which get an answer
         access_log=False,
         server_header=False,
         proxy_headers=False,
