@@ -245,10 +245,10 @@ def _whole(name: str, given: object) -> int:
     return int(given)
 
 
-def _number(name: str, given: float | None, usual: float) -> float:
+def _number(name: str, given: object, usual: float) -> float:
     """A number as the library reads it: there, 0 stands for the usual one."""
     if given is None:
         return usual
-    if not isinstance(given, numbers.Real) or math.isnan(given):
+    if not isinstance(given, numbers.Real) or math.isnan(value := float(given)):
         raise InputError(f"{name} must be a number, got {given!r}")
-    return float(given) if given > 0 else -1.0
+    return value if value > 0 else -1.0
