@@ -130,7 +130,7 @@ static void refused(tvmkd_options options, const char *why) {
 static void options(void) {
   int32_t cpus[] = {0, 1}, none[] = {-1};
   uint32_t size = sizeof(tvmkd_options);
-  refused((tvmkd_options){0}, "options: size is not set");
+  refused((tvmkd_options){0}, "options: size is not that of tvmkd_options");
   refused((tvmkd_options){.size = size, .threads = 65}, "options: threads must be from 0 to 64");
   refused((tvmkd_options){.size = size, .spin_us = -2}, "options: spin_us must be from -1 to 1000000");
   refused((tvmkd_options){.size = size, .cpus = cpus}, "options: fewer cpus than threads");

@@ -2,6 +2,7 @@
  * may do to it: standalone_stress CASE. Prints "ok", or what was wrong. */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,11 @@ static void errors(void) {
   CHECK(tvmkd_rt_run(instance, NULL, outputs) == TVMKD_BAD_ARGUMENT);
   CHECK(tvmkd_rt_run(instance, inputs, NULL) == TVMKD_BAD_ARGUMENT);
   CHECK(tvmkd_rt_run(NULL, inputs, outputs) == TVMKD_BAD_ARGUMENT);
+  CHECK(!strcmp(tvmkd_rt_last_error(NULL), "run: instance is NULL"));
+  CHECK(tvmkd_rt_run_exit(NULL, inputs, outputs, 0) == TVMKD_BAD_ARGUMENT);
+  CHECK(!strcmp(tvmkd_rt_last_error(NULL), "run_exit: instance is NULL"));
+  CHECK(tvmkd_rt_run_until(NULL, inputs, outputs, 0, NULL) == TVMKD_BAD_ARGUMENT);
+  CHECK(!strcmp(tvmkd_rt_last_error(NULL), "run_until: instance is NULL"));
   run_many(instance, 2, 0);
   tvmkd_rt_close(instance);
   put_back(x, 0), put_back(y, 0), put_back(z, 4);
@@ -186,6 +192,8 @@ static void options(void) {
   static const int32_t far[] = {0, 1 << 20}, first[] = {0};
   const tvmkd_options wrong[] = {
       {.size = 0},
+      {.size = 4, .threads = 1}, /* smaller than any version */
+      {.size = sizeof *wrong - 1},
       {.size = sizeof *wrong, .threads = -1},
       {.size = sizeof *wrong, .threads = 65},
       {.size = sizeof *wrong, .spin_us = -2},
@@ -198,6 +206,15 @@ static void options(void) {
     CHECK(!instance && !strncmp(tvmkd_rt_last_error(NULL), "options: ", 9));
   }
   CHECK(tvmkd_rt_open(&graph, NULL, NULL) == TVMKD_BAD_ARGUMENT);
+  CHECK(!strcmp(tvmkd_rt_last_error(NULL), "open: instance is NULL"));
+  static const int32_t absent[] = {0, CPU_SETSIZE - 1}; /* no kernel here has so many */
+  tvmkd_options nowhere = {.size = sizeof nowhere, .threads = 2, .cpus = absent, .cpu_count = 2};
+  cpu_set_t before, after;
+  sched_getaffinity(0, sizeof before, &before);
+  CHECK(tvmkd_rt_open(&graph, &nowhere, &instance) == TVMKD_BAD_ARGUMENT && !instance);
+  CHECK(strstr(tvmkd_rt_last_error(NULL), "may not use one of these CPUs"));
+  sched_getaffinity(0, sizeof after, &after);
+  CHECK(CPU_EQUAL(&before, &after));
   static const uint32_t never[] = {0xffffff00 | 31, 0};
   tvmkd_graph other = graph;
   other.features = never;
@@ -209,6 +226,7 @@ static void options(void) {
   CHECK(tvmkd_rt_open(&other, NULL, &instance) == TVMKD_NO_MEMORY && !instance);
   tvmkd_options pinned = {.size = sizeof pinned, .cpus = first, .cpu_count = 1, .spin_us = -1};
   CHECK(tvmkd_rt_open(&graph, &pinned, &instance) == TVMKD_OK);
+  CHECK(!*tvmkd_rt_last_error(NULL)); /* what was wrong before is told no more */
   run_many(instance, 3, 0);
   tvmkd_rt_close(instance);
 }

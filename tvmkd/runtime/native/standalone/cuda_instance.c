@@ -9,6 +9,8 @@
 
 #define DEFAULT_SPIN_US 50
 #define LONGEST_SPIN_US 1000000
+/* The size of tvmkd_options in its first version: there are no smaller ones. */
+#define FIRST_OPTIONS (offsetof(tvmkd_options, spin_us) + sizeof(int32_t))
 
 enum { INTEGRATED = 18, MANAGED_MEMORY = 83 }; /* CUdevice_attribute */
 enum { NON_BLOCKING = 1 };                     /* CUstream_flags */
@@ -22,7 +24,7 @@ static _Thread_local char open_error[MESSAGE] __attribute__((tls_model("global-d
 static const char *read_options(const tvmkd_options *given, cuda_instance *instance) {
   tvmkd_options options = {0};
   if (given) {
-    if (given->size < sizeof given->size) return "options: size is not set";
+    if (given->size < FIRST_OPTIONS) return "options: size is not that of tvmkd_options";
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   }
   if (options.threads < 0 || options.threads > MOST_THREADS)

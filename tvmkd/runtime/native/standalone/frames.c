@@ -117,7 +117,8 @@ static const char *interpret(tvmkd_instance *instance, const tvmkd_frame *frame,
 
 tvmkd_status tvmkd_rt_run_frame(tvmkd_instance *instance, const tvmkd_frame *frame,
                                 void *const *outputs, tvmkd_results *results) {
-  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (!instance)
+    return tvmkd_rt_fail(NULL, TVMKD_BAD_ARGUMENT, "run_frame: instance is NULL", "", "");
   const tvmkd_frame_plan *plan = instance->graph->frames;
   tvmkd_frame full;
   const char *wrong = complete(plan->frames, frame, &full, results);

@@ -9,6 +9,8 @@
 
 #define DEFAULT_SPIN_US 50
 #define LONGEST_SPIN_US 1000000
+/* The size of tvmkd_options in its first version: there are no smaller ones. */
+#define FIRST_OPTIONS (offsetof(tvmkd_options, spin_us) + sizeof(int32_t))
 
 static _Thread_local const char *open_error = "";
 
@@ -26,6 +28,19 @@ static int allowed_cpus(void) {
   return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
+/* Whether threads can be pinned to these CPUs: what the kernel makes of them tells. The calling
+ * thread's own set does not, since a run of another instance may have pinned it. */
+static int may_use(const int32_t *cpus, int32_t count) {
+  cpu_set_t before, wanted, got;
+  CPU_ZERO(&wanted);
+  for (int32_t each = 0; each < count; each++) CPU_SET(cpus[each], &wanted);
+  if (sched_getaffinity(0, sizeof before, &before)) return 1; /* more CPUs than a set holds */
+  int good = !sched_setaffinity(0, sizeof wanted, &wanted) &&
+             !sched_getaffinity(0, sizeof got, &got) && CPU_EQUAL(&wanted, &got);
+  sched_setaffinity(0, sizeof before, &before);
+  return good;
+}
+
 static void append(char *text, size_t size, const char *more) {
   size_t used = strlen(text), length = strlen(more);
   if (length > size - 1 - used) length = size - 1 - used;
@@ -38,7 +53,7 @@ static const char *complete(const tvmkd_graph *graph, const tvmkd_options *given
                             tvmkd_options *options) {
   memset(options, 0, sizeof *options);
   if (given) {
-    if (given->size < sizeof given->size) return "options: size is not set";
+    if (given->size < FIRST_OPTIONS) return "options: size is not that of tvmkd_options";
     memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
   }
   if (options->threads < 0 || options->threads > MOST_THREADS)
@@ -55,6 +70,8 @@ static const char *complete(const tvmkd_graph *graph, const tvmkd_options *given
     for (int32_t each = 0; each < options->cpu_count; each++)
       if (options->cpus[each] < 0 || options->cpus[each] >= CPU_SETSIZE)
         return "options: cpus: no such CPU";
+    if (!may_use(options->cpus, options->cpu_count))
+      return "options: cpus: this process may not use one of these CPUs, or there is no such one";
   }
   return NULL;
 }
@@ -144,7 +161,7 @@ tvmkd_status tvmkd_rt_open(const tvmkd_graph *graph, const tvmkd_options *given,
     return refuse(TVMKD_NO_MEMORY, "open: the system refuses another thread");
   }
   *made = instance;
-  return TVMKD_OK;
+  return refuse(TVMKD_OK, "");
 }
 
 void tvmkd_rt_close(tvmkd_instance *instance) {
@@ -159,6 +176,7 @@ const char *tvmkd_rt_last_error(const tvmkd_instance *instance) {
 
 tvmkd_status tvmkd_rt_fail(tvmkd_instance *instance, tvmkd_status status, const char *what,
                            const char *name, const char *why) {
+  if (!instance) return refuse(status, what);
   const char *words[] = {what, name, why};
   instance->error[0] = 0;
   for (size_t each = 0; each < sizeof words / sizeof *words; each++)
@@ -231,7 +249,7 @@ static int sure(const tvmkd_instance *instance, int32_t exit) {
 
 tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
                           void *const *outputs) {
-  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (!instance) return refuse(TVMKD_BAD_ARGUMENT, "run: instance is NULL");
   tvmkd_status status = bind(instance, inputs, outputs);
   if (status) return status;
   tvmkd_rt_pool_enter(instance->pool);
@@ -244,7 +262,7 @@ tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
 
 tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inputs,
                                void *const *outputs, int32_t exit) {
-  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (!instance) return refuse(TVMKD_BAD_ARGUMENT, "run_exit: instance is NULL");
   if (exit < 0 || exit >= instance->graph->library->exit_count)
     return tvmkd_rt_fail(instance, TVMKD_BAD_ARGUMENT, "run_exit: ", "there is no such exit", "");
   tvmkd_status status = bind(instance, inputs, outputs);
@@ -258,7 +276,7 @@ tvmkd_status tvmkd_rt_run_exit(tvmkd_instance *instance, const void *const *inpu
 
 tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inputs,
                                 void *const *outputs, int64_t deadline_ns, int32_t *exit_taken) {
-  if (!instance) return TVMKD_BAD_ARGUMENT;
+  if (!instance) return refuse(TVMKD_BAD_ARGUMENT, "run_until: instance is NULL");
   int64_t time = now();
   /* A deadline may be any number: differences from it must not overflow. */
   if (deadline_ns < 0) deadline_ns = 0;

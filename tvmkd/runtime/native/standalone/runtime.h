@@ -77,6 +77,7 @@ tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,
                           void *const *outputs);
 tvmkd_status tvmkd_rt_run_until(tvmkd_instance *instance, const void *const *inputs,
                                 void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
+/* Without an instance `what` is the whole reason, and has to last. */
 tvmkd_status tvmkd_rt_fail(tvmkd_instance *instance, tvmkd_status status, const char *what,
                            const char *name, const char *why);
 const char *tvmkd_rt_last_error(const tvmkd_instance *instance);

@@ -170,8 +170,8 @@ typedef struct {
   tvmkd_status (*run_until)(tvmkd_instance *instance, const void *const *inputs,
                             void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
 
-  /* The reason of the last failure of an instance; with NULL, of this thread's last open. Never
-   * NULL; valid until the next call. */
+  /* The reason of the last failure of an instance; with NULL, of this thread's last open, or of its
+   * later call without an instance. Never NULL; valid until the next call. */
   const char *(*last_error)(const tvmkd_instance *instance);
 
   void (*close)(tvmkd_instance *instance); /* NULL is allowed */
