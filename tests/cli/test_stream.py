@@ -68,6 +68,7 @@ def test_json_and_a_missed_budget(tvmkd: Any, model: Path) -> None:
         (["--budget", "30"], "is not a time"),
         (["--fps", "0"], "--fps"),
         (["--power", "max"], "an ONNX file names no target"),
+        (["--when-late", "exit", "--seconds", "1"], "has no early exits; leave the option out"),
         (["--when-late", "ladder"], "give the smaller models"),
         (["--priority", "fast"], "give fifo:1"),
         (["--cpu", "x"], "give CPUs"),

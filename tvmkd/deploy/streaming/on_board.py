@@ -27,7 +27,7 @@ from tvmkd.boards.board_state import Telemetry
 from tvmkd.deploy import native_programs
 from tvmkd.deploy.bundles.remote import Remote
 from tvmkd.deploy.monitoring import over_ssh
-from tvmkd.deploy.streaming import power_mode, sources, summarise
+from tvmkd.deploy.streaming import fit, power_mode, sources, summarise
 from tvmkd.deploy.streaming.model import Model, described
 from tvmkd.deploy.streaming.pipeline import pipeline_of
 from tvmkd.deploy.streaming.plan import Plan
@@ -69,6 +69,8 @@ def run(
         )
     models = [described(path) for path in plan.paths]
     _check_alike(models)
+    # A library without pre-processing gets what was prepared for the first.
+    fit.check(models, plan.when_late, prepared=not artifact.read(plan.paths[0]).frames)
     try:
         board = over_ssh.files(destination)
     except over_ssh.Unanswered as error:

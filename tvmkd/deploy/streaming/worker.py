@@ -19,7 +19,7 @@ import numpy as np
 
 from tvmkd.base import wire
 from tvmkd.boards import telemetry
-from tvmkd.deploy.streaming import realtime, sources
+from tvmkd.deploy.streaming import fit, realtime, sources
 from tvmkd.deploy.streaming.clock import MonotonicClock
 from tvmkd.deploy.streaming.frames import Frames
 from tvmkd.deploy.streaming.ladder import Ladder, Rules
@@ -54,6 +54,7 @@ def stream(params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
             plan.source, None if plan.input is None else Path(plan.input), plan.size, plan.severity
         )
         rungs = [_rung(path, plan) for path in plan.paths]
+        fit.check([rung.model for rung in rungs], plan.when_late)
         reference = [_warm_up(rung, plan) for rung in rungs]
         if len(rungs) > 1:  # the others have cooled down the first one's caches
             _warm_up(rungs[0], plan)
