@@ -30,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import tvmkd
 from tvmkd import targets
+from tvmkd.artifact import MANIFEST
 from tvmkd.base import machine
 from tvmkd.base.runtimes import STANDALONE
 from tvmkd.bench import CompareOptions, EngineSpec, compare
@@ -51,7 +52,8 @@ def artifacts(onnx_path: Path, work: Path) -> tuple[Path, Path]:
     found = []
     for runtime in (STANDALONE, "tvm"):
         out = work / f"{onnx_path.stem}-{runtime}"
-        build(onnx_path, targets.load("host"), [], out, runtime=runtime)
+        if not (out / MANIFEST).exists():
+            build(onnx_path, targets.load("host"), [], out, runtime=runtime)
         found.append(out)
     return found[0], found[1]
 
@@ -126,18 +128,27 @@ def chain(path: Path, kernels: int) -> Path:
     return path
 
 
+def chains(work: Path) -> list[Path]:
+    """Libraries of one and of many kernels that compute next to nothing."""
+    found = []
+    for kernels in (1, KERNELS):
+        out = work / f"chain{kernels}"
+        if not (out / MANIFEST).exists():
+            path = chain(work / f"chain{kernels}.onnx", kernels)
+            build(path, targets.load("host"), [], out, runtime=STANDALONE)
+        found.append(next(out.glob("*.so")))
+    return found
+
+
 def fixed_costs(work: Path) -> list[Result]:
     """Of a call and of a kernel, in microseconds, with what the kernels compute."""
     program = run_program(targets.load("host"))
-    medians = []
-    for kernels in (1, KERNELS):
-        path = chain(work / f"chain{kernels}.onnx", kernels)
-        out = work / f"chain{kernels}"
-        build(path, targets.load("host"), [], out, runtime=STANDALONE)
-        medians.append(timed(program, str(next(out.glob("*.so"))))["latency_ms"]["median"] * 1e3)
+    one, many = (
+        timed(program, str(library))["latency_ms"]["median"] * 1e3 for library in chains(work)
+    )
     return [
-        Result("a call of one tiny kernel, us", medians[0], BAR_CALL),
-        Result("a kernel, us", (medians[1] - medians[0]) / (KERNELS - 1), BAR_KERNEL),
+        Result("a call of one tiny kernel, us", one, BAR_CALL),
+        Result("a kernel, us", (many - one) / (KERNELS - 1), BAR_KERNEL),
     ]
 
 
@@ -182,19 +193,24 @@ def main() -> int:
     options.add_argument("--threads", type=int, default=machine.physical_cores())
     options.add_argument("--seconds", type=float, default=4.0, help="a network and engine")
     options.add_argument("--rounds", type=int, default=7, help="processes that are opened")
+    options.add_argument("--work", type=Path, help="keep artifacts here, and use those there")
+    options.add_argument("--build-only", action="store_true", help="measure in another run")
     options.add_argument("--networks", nargs="+", choices=[*NETWORKS, *EDGE12], default=SIX)
     args = options.parse_args()
     rows: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="tvmkd-deploy-") as folder:
-        work = Path(folder)
+        work = args.work or Path(folder)
         for name in args.networks:
             path = onnx_file(name, work)
             ours, vm = artifacts(path, work)
+            if args.build_only:
+                continue
             rows += in_turns(name, path, ours, vm, args)
             rows += c_process(name, ours, args)
             if name == STUDENT:
                 rows += [*tails(ours, path, args.threads), idle(ours, args.threads)]
-        rows += fixed_costs(work)
+        chains(work)
+        rows += [] if args.build_only else fixed_costs(work)
     return finish(rows, args.json)
 
 

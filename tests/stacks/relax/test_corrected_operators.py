@@ -115,3 +115,70 @@ def test_shifts_by_computed_amounts() -> None:
         node = graphs.helper.make_node("BitShift", ["x0", "x1"], ["y"], direction=direction)
         mod = imported(node, graphs.TensorProto.INT32, [4], [4])
         np.testing.assert_array_equal(run(mod, [x, by])[0], wanted)
+
+
+INDEXED = {
+    "Gather": ({"axis": 1}, [4, 2], False),
+    "GatherElements": ({"axis": 1}, [3, 2], False),
+    "GatherND": ({}, [4, 2], False),
+    "ScatterElements": ({"axis": 1}, [3, 2], True),
+    "ScatterND": ({}, [4, 2], True),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXED)
+@inside("relax")
+def test_indices_out_of_range_stay_inside(kind: str, tmp_path: Path) -> None:
+    """A kernel would read, or write, the memory beside the tensor; those in range are as ever."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    attributes, shape, writes = INDEXED[kind]
+    updates = [4] if kind == "ScatterND" else shape
+    values = [("x", TensorProto.FLOAT, [3, 5]), ("i", TensorProto.INT64, shape)]
+    values += [("u", TensorProto.FLOAT, updates)] if writes else []
+    node = helper.make_node(kind, [name for name, _, _ in values], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info(*value) for value in values],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(onnx.shape_inference.infer_shapes(model), tmp_path / "m.onnx")
+    mod = importer.read(tmp_path / "m.onnx").mod
+    rng = np.random.default_rng(0)
+    x, u = rng.random((3, 5), np.float32), rng.random(updates, np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    right = rng.permuted(np.arange(-3, 3)[: shape[1]] + np.zeros(shape, int), axis=1)
+    if kind == "ScatterND":  # no place twice
+        right = np.array([[0, 1], [2, -1], [-2, 3], [1, 0]])
+    for indices in (right, np.full(shape, 10**9), np.full(shape, -(10**9))):
+        given = {"x": x, "i": indices.astype(np.int64), **({"u": u} if writes else {})}
+        (found,) = run(mod, list(given.values()))
+        if indices is right:
+            np.testing.assert_array_equal(found, session.run(None, given)[0])
+        else:
+            assert np.isin(found, np.concatenate([x.ravel(), u.ravel()])).all()
+
+
+@inside("relax")
+def test_one_hot_has_nothing_at_an_index_out_of_range(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("OneHot", ["i", "depth", "values"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4])],
+        [
+            numpy_helper.from_array(np.array(4), "depth"),
+            numpy_helper.from_array(np.array([0, 1], np.float32), "values"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    (found,) = run(importer.read(tmp_path / "m.onnx").mod, [np.array([1, 7, -1])])
+    np.testing.assert_array_equal(found, [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])

@@ -18,6 +18,53 @@ from tvm.relax.frontend.onnx import onnx_frontend
 _NO_ARITHMETIC = ("float8", "float6_", "float4", "int4", "uint4", "int2", "uint2")
 
 
+_within = onnx_frontend._normalize_negative_indices
+
+
+def within(bb: Any, indices: Any, extent: Any) -> Any:
+    """Indices of gathering and scattering that are never outside of the tensor.
+
+    ONNX Runtime refuses an index that is out of range; a kernel would read or write the memory
+    beside the tensor. Here it becomes the nearest one.
+
+    Args:
+        bb: of the function that is being imported.
+        indices: as in the ONNX file; negative ones count from the end.
+        extent: the size of the axis, broadcasts with ``indices``; a constant is the depth of a
+            OneHot, which has nothing at an index that is out of range.
+    """
+    found = _within(bb, indices, extent)
+    if isinstance(indices, GenericConst) or isinstance(extent, GenericConst):
+        return found
+    dtype = indices.ty.dtype.dtype
+    one, zero = (relax.const(value, dtype) for value in (1, 0))
+    found = bb.normalize(relax.op.minimum(found, bb.normalize(relax.op.subtract(extent, one))))
+    return found if dtype.startswith("u") else bb.normalize(relax.op.maximum(found, zero))
+
+
+class ScatterElements(onnx_frontend.ScatterElements):  # type: ignore[misc]
+    """Never writes outside of the tensor: see `within`."""
+
+    @classmethod
+    def _inside(cls, bb: Any, inputs: Any, attr: Any) -> list[Any]:
+        data, indices, updates = inputs[0], inputs[1], inputs[2]
+        dtype = indices.ty.dtype.dtype
+        extent = onnx_frontend._axis_extent(bb, data, attr.get("axis", 0), dtype)
+        return [data, within(bb, indices, extent), updates]
+
+    @classmethod
+    def _impl_v11(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        return super()._impl_v11(bb, cls._inside(bb, inputs, attr), attr, params)
+
+    @classmethod
+    def _impl_v16(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        return super()._impl_v16(bb, cls._inside(bb, inputs, attr), attr, params)
+
+    @classmethod
+    def _impl_v18(cls, bb: Any, inputs: Any, attr: Any, params: Any) -> Any:
+        return super()._impl_v18(bb, cls._inside(bb, inputs, attr), attr, params)
+
+
 class Clip(onnx_frontend.Clip):  # type: ignore[misc]
     """Clip with constant bounds as one operator.
 
@@ -184,6 +231,7 @@ CORRECTED: dict[str, type] = {
     "BitCast": BitCast,
     "BitShift": BitShift,
     "Cast": _checked(onnx_frontend.Cast),
+    "ScatterElements": ScatterElements,
     "CastLike": _checked(onnx_frontend.CastLike),
     "Clip": Clip,
     "Max": _folded(_of_two(relax.op.maximum)),

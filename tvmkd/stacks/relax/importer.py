@@ -22,7 +22,7 @@ from tvmkd.stacks.failed_node import failed_at
 from tvmkd.stacks.relax import folding
 from tvmkd.stacks.relax.accumulate import is_half, sums_in_float32
 from tvmkd.stacks.relax.attention import attention
-from tvmkd.stacks.relax.corrected_operators import CORRECTED
+from tvmkd.stacks.relax.corrected_operators import CORRECTED, within
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.gelu import gelu
 from tvmkd.stacks.relax.layout import channels_last
@@ -170,6 +170,8 @@ def _imported(
     more = {**layers, **({} if outside is None else {OPERATOR: outside.converter()})}
     original = onnx_frontend._get_convert_map
     onnx_frontend._get_convert_map = lambda: {**original(), **CORRECTED, **more}
+    plain = onnx_frontend._normalize_negative_indices
+    onnx_frontend._normalize_negative_indices = within
     try:
         mod = onnx_frontend.from_onnx(model, shape_dict=shapes)
         outputs = _outputs(mod, info, outside is not None)
@@ -177,6 +179,7 @@ def _imported(
         raise _NotImported(refusal(path, error), failed_at(error)) from None
     finally:
         onnx_frontend._get_convert_map = original
+        onnx_frontend._normalize_negative_indices = plain
     if outside is not None:
         mod = outside.carried(mod)
     inputs = [
