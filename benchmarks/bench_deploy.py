@@ -4,9 +4,9 @@
 Six networks are built for this machine with the records that ship with tvmkd. All three are called
 from Python in processes of their own, which take turns (`tvmkd.bench.compare`). What a C program
 pays is measured with ``tvmkd-run``: memory beside weights, arena, inputs and outputs, and the time
-to open, of the static program with the model linked in; a call and a kernel of networks that compute
-next to nothing; and the CPU that a pool of threads takes between 30 calls a second. The tail is that of
-100,000 calls of the student.
+to open, of the static program with the model linked in; a call and a kernel of networks that
+compute next to nothing; and the CPU that a pool of threads takes between 30 calls a second. The
+tail is that of 100,000 calls of the student.
 """
 
 from __future__ import annotations
@@ -101,9 +101,10 @@ def c_process(name: str, ours: Path, args: Any) -> list[Result]:
     more = [run["resident_bytes"] / MB - known for run in runs]
     opened = [run["load_ms"] + run["open_ms"] for run in runs]
     dynamic = shared["resident_bytes"] / MB - known
+    note = f"they are {known:.1f}, with buffers of {given:.2f}; with dlopen {dynamic:.2f}"
     return [
         Result(f"{name}: MB beside weights, arena and buffers", statistics.median(more), BAR_MEMORY,
-               ratios=more, note=f"they are {known:.1f}, with buffers of {given:.2f}; with dlopen {dynamic:.2f}"),
+               ratios=more, note=note),
         Result(f"{name}: opening, ms", statistics.median(opened), BAR_OPEN, ratios=opened,
                note=f"with dlopen {shared['load_ms'] + shared['open_ms']:.2f}"),
     ]  # fmt: skip
