@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tvmkd.base import folders
-from tvmkd.base.folders import draft_folder, make_once
+from tvmkd.base.folders import draft_folder, make_once, undone
 
 
 def listed(folder: Path) -> list[str]:
@@ -152,3 +152,24 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
         make_once(tmp_path / "made", lambda folder: (folder / "a").touch())
     assert (tmp_path / "made").read_text() == "mine"
     assert listed(tmp_path) == ["made"]
+
+
+def fill(path: Path) -> None:
+    with undone(path):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "a").write_text("a")
+        raise FileNotFoundError
+
+
+def test_what_a_failed_block_made_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for path in (tmp_path / "new", tmp_path / "very" / "deep" / "out"):
+        with pytest.raises(FileNotFoundError):
+            fill(path)
+    assert listed(tmp_path) == []
+    (tmp_path / "old").mkdir()
+    with pytest.raises(FileNotFoundError):
+        fill(tmp_path / "old")
+    assert listed(tmp_path / "old") == ["a"]
+    with undone(tmp_path / "good"):
+        (tmp_path / "good").mkdir()
+    assert listed(tmp_path) == ["good", "old"]

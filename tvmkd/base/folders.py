@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,24 @@ def draft_folder(path: Path) -> Iterator[Path]:
             if old.exists():
                 old.replace(path)
             raise
+
+
+@contextlib.contextmanager
+def undone(path: Path) -> Iterator[None]:
+    """Where the block fails, removes the folder ``path`` and its parents, if the block made them.
+
+    For folders that are written file by file, into what lies there already.
+    """
+    made = [place for place in (path, *path.parents) if not os.path.lexists(place)]
+    try:
+        yield
+    except BaseException:
+        if made:
+            shutil.rmtree(path, ignore_errors=True)
+        for place in made[1:]:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                place.rmdir()
+        raise
 
 
 def _exchanged(first: Path, second: Path) -> bool:

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from tvmkd.base.files import check_output, write_text
+from tvmkd.base.folders import undone
 
 FILES = ("grafana.json", "rules.yml", "prometheus.yml")
 
@@ -23,7 +24,8 @@ def write(folder: Path) -> list[Path]:
     """
     check_output(folder, folder=True)
     paths = []
-    for name in FILES:
-        write_text(folder / name, text(name))
-        paths.append(folder / name)
+    with undone(folder):
+        for name in FILES:
+            write_text(folder / name, text(name))
+            paths.append(folder / name)
     return paths
