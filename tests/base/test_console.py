@@ -25,3 +25,11 @@ def test_without_a_terminal_each_step_is_one_line(capsys: pytest.CaptureFixture[
     with console.working("first") as step:
         step("second [x]")
     assert capsys.readouterr().err == "first\nsecond [x]\n"
+
+
+def test_nothing_remains_of_a_transient_bar_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.progress(transient=True) as bar:
+        bar.update(bar.add_task("loading", total=3, note=""), completed=1)
+    assert capsys.readouterr().err == ""

@@ -42,6 +42,7 @@ def progress(*, transient: bool = False) -> Progress:
         TimeRemainingColumn,
     )
 
+    screen = console()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -49,8 +50,10 @@ def progress(*, transient: bool = False) -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
-        console=console(),
+        console=screen,
         transient=transient,
+        # Without a terminal all that remains of it is an empty line.
+        disable=transient and not screen.is_terminal,
     )
 
 
