@@ -99,6 +99,7 @@ def test_it_runs_and_compares(each: Program, tmp_path: Path) -> None:
     said = each.refuses(*inputs, "--compare", tmp_path / "out", code=1)
     assert "output y differs" in said
     assert "0.000999 of its range" in said
+    assert "drawn" not in said
     out, _ = each(*inputs, "--compare", tmp_path / "out", "--tolerance=0.0011", "--json")
     compared = {row["name"]: row for row in json.loads(out)["compared"]}
     assert compared["y"]["error"] == pytest.approx(0.001, rel=0.01)
@@ -189,8 +190,12 @@ def test_a_description(run: Program) -> None:
 
 def test_random_inputs_depend_on_the_seed(run: Program, tmp_path: Path) -> None:
     run("--output", tmp_path / "a")
-    run("--compare", tmp_path / "a")
-    run("--seed=1", "--compare", tmp_path / "a", code=1)
+    out, _ = run("--compare", tmp_path / "a")
+    assert out.endswith(b"2 outputs as recorded; inputs were drawn\n")
+    _, said = run("--seed=1", "--compare", tmp_path / "a", code=1)
+    wanted = "; inputs were drawn with --seed 1: give those of the recorded outputs with --inputs"
+    assert all(line.endswith(wanted) for line in said.splitlines())
+    assert wanted in said
     y = np.load(tmp_path / "a/y.npy")
     assert ((y >= -1) & (y < 3)).all()
     assert len(set(y.ravel())) == 4
@@ -224,6 +229,7 @@ def test_a_session(run: Program) -> None:
     [
         (["--bogus"], "--bogus: there is no such option"),
         (["--threads", "0"], "--threads 0: wants a whole number from 1"),
+        (["--threads", "65"], "--threads 65: wants a whole number from 1 to 64"),
         (["--duration=fast"], "wants a number from"),
         (["--percentile=101"], "numbers from 0 to 100"),
         (["--cpus=3-1"], "wants CPUs such as"),

@@ -2,6 +2,7 @@
 #include "run_once.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,10 +51,23 @@ static void write_outputs(const tvmkd_library* library, const char* folder,
   }
 }
 
+/* What a difference may come from: "" if all inputs were given. */
+static void tell_drawn(const tvmkd_library* library, const struct run_options* options, char* text,
+                       size_t room) {
+  text[0] = 0;
+  if (options->input_folder != NULL || options->input_count >= library->input_count) return;
+  snprintf(text, room,
+           "; inputs were drawn with --seed %" PRIu64 ": give those of the recorded outputs with "
+           "--inputs",
+           options->seed);
+}
+
 /* Returns whether every output is near enough; says which are not. */
 static bool compare_outputs(const tvmkd_library* library, const struct run_options* options,
                             const struct tensors* outputs, struct buffer* json) {
   bool same = true;
+  char drawn[160];
+  tell_drawn(library, options, drawn, sizeof drawn);
   buffer_text(json, ", \"compared\": [");
   for (int i = 0; i < outputs->count; ++i) {
     const tvmkd_tensor* tensor = &library->outputs[i];
@@ -64,8 +78,8 @@ static bool compare_outputs(const tvmkd_library* library, const struct run_optio
     double error = error_of_range(tensor, outputs->data[i], wanted);
     bool good = error <= options->tolerance;
     if (!good) {
-      say("%s: output %s differs from %s by %.3g of its range, and at most %.3g is allowed",
-          library->name, tensor->name, path, error, options->tolerance);
+      say("%s: output %s differs from %s by %.3g of its range, and at most %.3g is allowed%s",
+          library->name, tensor->name, path, error, options->tolerance, drawn);
     }
     buffer_text(json, i ? ", {\"name\": " : "{\"name\": ");
     buffer_json_text(json, tensor->name);
@@ -96,8 +110,10 @@ int run_once(const tvmkd_library* library, const struct run_options* options) {
   if (options->json && !json.failed) {
     fputs(json.data, stdout);
   } else if (options->compare != NULL && same) {
-    printf("%s: %d output%s as recorded\n", library->name, outputs.count,
-           outputs.count == 1 ? "" : "s");
+    char drawn[160];
+    tell_drawn(library, options, drawn, sizeof drawn);
+    printf("%s: %d output%s as recorded%s\n", library->name, outputs.count,
+           outputs.count == 1 ? "" : "s", drawn[0] != 0 ? "; inputs were drawn" : "");
   }
   free(json.data);
   tensors_free(&inputs);

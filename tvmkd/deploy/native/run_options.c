@@ -34,7 +34,7 @@ static const char help[] =
     "  --order ORDER         of a pixel's bytes: rgb (default), bgr, rgbx, bgrx, gray\n"
     "  --threshold T         least score of a result (default: the library's)\n"
     "\n"
-    "  --threads N           threads of an instance, the calling one included\n"
+    "  --threads N           threads of an instance, the calling one included; at most 64\n"
     "  --cpus LIST           pin the threads to these CPUs, such as 0,2-3\n"
     "  --spin US             how long a thread waits before it sleeps (default 50)\n"
     "  --sleep               threads sleep at once\n"
@@ -108,7 +108,7 @@ static bool take_data_option(struct arguments* arguments, struct run_options* op
 /* Options of threads and of timing; false: it is none of them. */
 static bool take_timing_option(struct arguments* arguments, struct run_options* options) {
   if (is(arguments, "--threads")) {
-    options->threads = (int)argument_integer(arguments, 1, 1024);
+    options->threads = (int)argument_integer(arguments, 1, 64); /* the libraries' limit */
   } else if (is(arguments, "--cpus")) {
     free(options->cpus);
     options->cpu_count = argument_cpus(arguments, &options->cpus);
