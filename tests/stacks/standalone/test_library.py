@@ -128,22 +128,46 @@ def test_the_example_on_an_emulated_nano(nano: Path, tmp_path: Path, kind: str) 
     check_example(nano, [*runner, *built])
 
 
-def test_two_models_in_one_program(host: Path, tmp_path: Path) -> None:
+BOTH = (
+    '#include <stdio.h>\n#include "net.h"\n#include "other.h"\nint main(void) {\n'
+    "  tvmkd_instance *a, *b;\n"
+    "  if (net_library()->open(0, &a) || other_library()->open(0, &b)) return 1;\n"
+    "  net_library()->close(a); other_library()->close(b);\n"
+    '  printf("%s %s\\n", net_library()->name, other_library()->name); }\n'
+)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("other")
+    tvmkd.build(graphs.separable(folder / "other.onnx"), folder / "out", runtime="standalone")
+    return folder / "out"
+
+
+def test_two_models_in_one_program(host: Path, other: Path, tmp_path: Path) -> None:
     """They share kernels and the runtime; each is the same as alone."""
-    other = graphs.separable(tmp_path / "other.onnx")
-    tvmkd.build(other, tmp_path / "other", runtime="standalone")
     text = tmp_path / "both.c"
-    text.write_text(
-        '#include <stdio.h>\n#include "net.h"\n#include "other.h"\nint main(void) {\n'
-        "  tvmkd_instance *a, *b;\n"
-        "  if (net_library()->open(0, &a) || other_library()->open(0, &b)) return 1;\n"
-        "  net_library()->close(a); other_library()->close(b);\n"
-        '  printf("%s %s\\n", net_library()->name, other_library()->name); }\n'
-    )
-    words = ["gcc", f"-I{host}", f"-I{tmp_path / 'other'}", text, host / "libnet.a"]
-    words += [tmp_path / "other" / "libother.a", "-lm", "-lpthread", "-o", tmp_path / "both"]
+    text.write_text(BOTH)
+    words = ["gcc", f"-I{host}", f"-I{other}", text, host / "libnet.a"]
+    words += [other / "libother.a", "-lm", "-lpthread", "-o", tmp_path / "both"]
     subprocess.run(list(map(os.fspath, words)), check=True)
     said = subprocess.run([tmp_path / "both"], capture_output=True, text=True, check=True)
+    assert said.stdout == "net other\n"
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake: apt install cmake")
+def test_two_models_in_one_cmake_project(host: Path, other: Path, tmp_path: Path) -> None:
+    """Neither has an example there: two targets of one name are refused."""
+    (tmp_path / "both.c").write_text(BOTH)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.10)\nproject(both C)\n"
+        f"add_subdirectory({host} net)\nadd_subdirectory({other} other)\n"
+        "add_executable(both both.c)\ntarget_link_libraries(both net_static other_static)\n"
+    )
+    for words in (["-S", tmp_path, "-B", tmp_path / "made"], ["--build", tmp_path / "made"]):
+        done = subprocess.run(["cmake", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    said = subprocess.run([tmp_path / "made/both"], capture_output=True, text=True, check=True)
     assert said.stdout == "net other\n"
 
 
