@@ -191,7 +191,8 @@ def test_the_process_says_that_it_is_ready_and_ends_with_the_server(ends: Any) -
     assert told["run_ns"] > 0
     assert pinned == [(0, [1, 3])]
     # A signal to the whole group is the server's business.
-    wanted = dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)
+    ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    wanted = dict.fromkeys(ignored, signal.SIG_IGN)
     assert both.signals == wanted
 
 
