@@ -67,7 +67,7 @@ class Board:
         }
 
     def with_systemd(self, name: str = "sample", *, real: bool = False) -> Path:
-        """Gives the board a systemd that only writes down what it is told; returns its folder.
+        """Gives the board a systemd that only records its commands; returns its folder.
 
         Args:
             name: the model's.

@@ -94,7 +94,7 @@ def test_a_version_that_still_runs_is_told(wire: Wire, bundles: Mapping[str, Pat
 
 
 class Canned(Remote):
-    """A board whose probe has a fixed answer, and that notes what it is told to install."""
+    """A board whose probe has a fixed answer; it records every installation."""
 
     answer = ""
 

@@ -1,4 +1,4 @@
-"""The systemd unit's text; test_install.py starts what it says."""
+"""The text of the systemd unit; test_install.py runs its command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are told apart by what they are, not by what is in them."""
+"""Two requests are equal only if they are the same object, whatever they hold."""
 
 from __future__ import annotations
 

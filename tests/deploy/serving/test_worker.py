@@ -1,4 +1,4 @@
-"""The server's side of an instance, with a process that answers as it is told."""
+"""The server's side of an instance, with a process whose answers the test chooses."""
 
 from __future__ import annotations
 

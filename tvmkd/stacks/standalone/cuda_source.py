@@ -86,31 +86,7 @@ static const tvmkd_tensor outputs[] = {{
 static tvmkd_cuda_shared shared = {{.lock = PTHREAD_MUTEX_INITIALIZER}};
 static const tvmkd_cuda_graph graph;
 
-static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **instance) {{
-  return tvmkd_cuda_open(&graph, options, instance);
-}}
-
-static const tvmkd_library library = {{
-  .size = sizeof(tvmkd_library),
-  .api_version = TVMKD_API_VERSION,
-  .name = {quoted(about.name)},
-  .target = {quoted(about.target)},
-  .built_by = {quoted(about.built_by)},
-  .digest = {quoted(about.digest)},
-  .inputs = inputs,
-  .outputs = outputs,
-  .input_count = {len(about.inputs)},
-  .output_count = {len(about.outputs)},
-  .weight_bytes = {weights},
-  .arena_bytes = {places.arena_bytes + places.io_bytes},
-  .exit_count = 1,
-  .open = open_it,
-  .run = tvmkd_cuda_run,
-  .run_until = tvmkd_cuda_run_until,
-  .last_error = tvmkd_cuda_last_error,
-  .close = tvmkd_cuda_close,
-  .run_exit = tvmkd_cuda_run_exit,
-}};
+{source.library(about, "tvmkd_cuda", weights, places.arena_bytes + places.io_bytes, 1)}
 static const tvmkd_cuda_graph graph = {{
   .library = &library,
   .shared = &shared,
@@ -131,10 +107,7 @@ static const tvmkd_cuda_graph graph = {{
   .capability = {capability},
 }};
 
-const tvmkd_library *{source.identifier(about.name)}_library(void);
-__attribute__((visibility("default")))
-const tvmkd_library *{source.identifier(about.name)}_library(void) {{ return &library; }}
-"""
+{source.own_entry(about.name)}"""
 
 
 class _Places:

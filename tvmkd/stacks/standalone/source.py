@@ -117,8 +117,10 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
     places = []
     for tensor in tensors:
         storage = tensor.storage
-        offset = {Place.ARENA: arena.get(storage, 0)}.get(storage.place, storage.number)
-        if storage.place is Place.CONSTANTS:
+        offset = storage.number
+        if storage.place is Place.ARENA:
+            offset = arena[storage]
+        elif storage.place is Place.CONSTANTS:
             offset = lying[storage.number]
         shape, strides = shapes.add(tensor.shape), shapes.add(_strides(tensor.shape))
         code, bits = _CODES[tensor.dtype.kind], tensor.dtype.itemsize * 8
@@ -138,6 +140,8 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
         has_anchors = about.frames.detector is not None
         anchors = f"{constants(about.name)} + {lying[-1]}" if has_anchors else "0"
         tables = frames.write(about.frames, anchors, quoted)
+    members = f"  .thresholds = {'thresholds' if about.thresholds else '0'},\n"
+    members += frames.MEMBERS if about.frames else ""
     return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
 #include "runtime.h"
 {_SORTS if sorts else ""}
@@ -162,32 +166,7 @@ static const tvmkd_tensor outputs[] = {{
 static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
 static const tvmkd_graph graph;
 
-static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **instance) {{
-  return tvmkd_rt_open(&graph, options, instance);
-}}
-
-static const tvmkd_library library = {{
-  .size = sizeof(tvmkd_library),
-  .api_version = TVMKD_API_VERSION,
-  .name = {quoted(about.name)},
-  .target = {quoted(about.target)},
-  .built_by = {quoted(about.built_by)},
-  .digest = {quoted(about.digest)},
-  .inputs = inputs,
-  .outputs = outputs,
-  .input_count = {len(about.inputs)},
-  .output_count = {len(about.outputs)},
-  .weight_bytes = {weights},
-  .arena_bytes = {arena_bytes},
-  .exit_count = {len(parts)},
-  .open = open_it,
-  .run = tvmkd_rt_run,
-  .run_until = tvmkd_rt_run_until,
-  .last_error = tvmkd_rt_last_error,
-  .close = tvmkd_rt_close,
-  .thresholds = {"thresholds" if about.thresholds else "0"},
-  .run_exit = tvmkd_rt_run_exit,
-{frames.MEMBERS if about.frames else ""}}};
+{library(about, "tvmkd_rt", weights, arena_bytes, len(parts), members)}
 static const tvmkd_graph graph = {{
   .library = &library,
   .places = places,
@@ -202,9 +181,55 @@ static const tvmkd_graph graph = {{
   .parts = parts,
 {frames.GRAPH_MEMBERS if about.frames else ""}}};
 
-const tvmkd_library *{identifier(about.name)}_library(void);
+{own_entry(about.name)}"""
+
+
+def library(
+    about: About, prefix: str, weights: int, arena: int, exits: int, members: str = ""
+) -> str:
+    """The library's description, and the function that opens its ``graph``.
+
+    Args:
+        about: what it says of itself.
+        prefix: of the runtime's functions.
+        weights, arena: bytes.
+        exits: their number.
+        members: further initialisers, a line each.
+    """
+    return f"""static tvmkd_status open_it(const tvmkd_options *options,
+                            tvmkd_instance **instance) {{
+  return {prefix}_open(&graph, options, instance);
+}}
+
+static const tvmkd_library library = {{
+  .size = sizeof(tvmkd_library),
+  .api_version = TVMKD_API_VERSION,
+  .name = {quoted(about.name)},
+  .target = {quoted(about.target)},
+  .built_by = {quoted(about.built_by)},
+  .digest = {quoted(about.digest)},
+  .inputs = inputs,
+  .outputs = outputs,
+  .input_count = {len(about.inputs)},
+  .output_count = {len(about.outputs)},
+  .weight_bytes = {weights},
+  .arena_bytes = {arena},
+  .exit_count = {exits},
+  .open = open_it,
+  .run = {prefix}_run,
+  .run_until = {prefix}_run_until,
+  .last_error = {prefix}_last_error,
+  .close = {prefix}_close,
+  .run_exit = {prefix}_run_exit,
+{members}}};"""
+
+
+def own_entry(name: str) -> str:
+    """The function by which a model is known beside others in one program."""
+    own = f"{identifier(name)}_library"
+    return f"""const tvmkd_library *{own}(void);
 __attribute__((visibility("default")))
-const tvmkd_library *{identifier(about.name)}_library(void) {{ return &library; }}
+const tvmkd_library *{own}(void) {{ return &library; }}
 """
 
 
