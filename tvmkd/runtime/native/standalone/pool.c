@@ -156,6 +156,7 @@ int tvmkd_rt_pool_start(tvmkd_pool *pool, int threads, const int32_t *cpus, int6
       tvmkd_rt_pool_stop(pool);
       return error;
     }
+    pthread_setname_np(each->thread, "tvmkd-worker"); /* for top -H; may fail without /proc */
   }
   return 0;
 }
