@@ -87,6 +87,11 @@ ROOMS = (
         "torch",
     ),
     Room(
+        ("search",),
+        "latency tables, search spaces, studies, supernets: networks that are fast on the target",
+        "torch, optuna, lazily",
+    ),
+    Room(
         ("deploy",),
         "from an artifact to a product: bundles, images, serving, running on time, watching",
         "lazily",

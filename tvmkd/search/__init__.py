@@ -1,0 +1,1 @@
+"""Searches for networks that are fast on the target: latency tables, spaces, studies, supernets."""
