@@ -31,7 +31,17 @@ TARGET = {"name": "board", "tvm": {"kind": "llvm", "num-cores": 4}}
         LowerRequest(Path("m.onnx"), TARGET, {"batch": 2}, True, "tensorrt", INFO),
         LowerRequest(Path("m.onnx"), TARGET),
         TuneRequest(
-            Path("m.onnx"), TARGET, Path("r"), 9, {"port": 1}, 3, {"boards": 2}, {"N": 1}, INFO
+            Path("m.onnx"),
+            TARGET,
+            Path("r"),
+            9,
+            {"port": 1},
+            3,
+            {"boards": 2},
+            {"N": 1},
+            INFO,
+            [INFO],
+            {"0x1": 0.5},
         ),
         BuildRequest(Path("m.onnx"), TARGET, [Path("a"), Path("b")], Path("o"), model=INFO),
         BuildRequest(Path("m"), TARGET, [], Path("o"), Path("i.npz"), False, {"port": 1}, "x"),

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvmkd.tuning.space import candidate_key, plain
+from tvmkd.tuning.space import Task, candidate_key, plain, union
 
 LEAVES = st.one_of(
     st.none(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text(max_size=8)
@@ -29,3 +29,18 @@ def test_plain_unwraps_values() -> None:
         value = 3
 
     assert plain([Imm(), ("a", None), {"k": Imm()}]) == [3, ["a", None], {"k": 3}]
+
+
+def _task(key: str, weight: float, flop: float = 1.0) -> Task:
+    return Task(key, key, None, None, weight, flop, "conv2d")  # type: ignore[arg-type]
+
+
+def test_tasks_of_several_models_are_one_each() -> None:
+    found = union([[_task("a", 1, 2.0), _task("b", 1, 5.0)], [_task("b", 2, 5.0)]], None)
+    assert [(task.key, task.weight) for task in found] == [("b", 3), ("a", 1)]
+
+
+def test_weights_replace_the_models_and_leave_tasks_out() -> None:
+    groups = [[_task("a", 1), _task("b", 9)], [_task("c", 1), _task("b", 9)]]
+    found = union(groups, {"b": 0.5, "c": 2.0, "unknown": 7.0})
+    assert [(task.key, task.weight) for task in found] == [("c", 2.0), ("b", 0.5)]

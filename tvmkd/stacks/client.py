@@ -296,6 +296,8 @@ class StackClient:
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
         dims: Mapping[str, int] | None = None,
+        others: Sequence[ModelInfo] = (),
+        weights: Mapping[str, float] | None = None,
         timeout: float | None = None,
         on_event: Event | None = None,
     ) -> dict[str, Any]:
@@ -304,6 +306,9 @@ class StackClient:
         Args:
             onnx: the file; its facts, if the caller has checked it and the records folder.
             tracker: ``{"host", "port", "key"}``.
+            others: more models, whose tasks are tuned together with those of the first.
+            weights: what a second of each task counts, by key; others are left out. None: as
+                often as the models run them.
             timeout: seconds without an event after which the worker counts as hung: see
                 `tvmkd.base.limits.silence_limit`.
             on_event: receives ``tasks``, ``trial``, ``estimate`` and ``note`` events.
@@ -322,6 +327,8 @@ class StackClient:
             dict(options or {}),
             dict(dims or {}),
             model,
+            list(others),
+            None if weights is None else dict(weights),
         )
         result: dict[str, Any] = self._work_on(
             model.path, "tune", request, limit=timeout, on_event=on_event

@@ -36,7 +36,11 @@ class LowerRequest:
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """Asks for trials: see `tvmkd.stacks.client.StackClient.tune`."""
+    """Asks for trials: see `tvmkd.stacks.client.StackClient.tune`.
+
+    ``model`` and ``others`` are tuned together. ``weights`` says how much a second of each task
+    counts, by key; tasks that are not in it are left out. None: as often as the models run them.
+    """
 
     onnx: Path
     target: dict[str, Any]
@@ -47,6 +51,8 @@ class TuneRequest:
     options: dict[str, Any] = field(default_factory=dict)
     dims: dict[str, int] = field(default_factory=dict)
     model: ModelInfo | None = None
+    others: list[ModelInfo] = field(default_factory=list)
+    weights: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

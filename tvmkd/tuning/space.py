@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +27,7 @@ class Task:
         key: TVM's structural hash of ``mod``, in hex (see :func:`tvmkd.tuning.records.task_key`).
         mod: an ``IRModule`` with the single ``PrimFunc`` ``main``.
         target: the ``tvm.target.Target``.
-        weight: how often the model runs this kernel.
+        weight: how often the model runs this kernel, or what else its seconds are to count.
         flop: floating point operations of one run.
         kind: ``conv2d``, ``depthwise``, ``dense``...
         template: a space made for this kind of kernel; None: evolution over upstream's rules.
@@ -36,7 +37,7 @@ class Task:
     key: str
     mod: IRModule
     target: Target
-    weight: int
+    weight: float
     flop: float
     kind: str
     template: Space | None = None
@@ -51,6 +52,26 @@ class Task:
             "kind": self.kind,
             "template": self.template is not None,
         }
+
+
+def union(groups: Iterable[Sequence[Task]], weights: Mapping[str, float] | None) -> list[Task]:
+    """The distinct tasks of several models, those that weigh most first.
+
+    Args:
+        groups: the tasks of each model.
+        weights: by task key; a task that is not there is left out. None: the sums of the models'.
+    """
+    found: dict[str, Task] = {}
+    for task in itertools.chain.from_iterable(groups):
+        if task.key in found:
+            found[task.key].weight += task.weight
+        elif weights is None or task.key in weights:
+            found[task.key] = task
+    if weights is None:
+        return sorted(found.values(), key=lambda task: -task.flop * task.weight)
+    for key, task in found.items():
+        task.weight = weights[key]
+    return sorted(found.values(), key=lambda task: -task.weight)
 
 
 @dataclass(frozen=True)

@@ -141,10 +141,16 @@ class RelaxStack:
         }
 
     def tune(self, request: TuneRequest, emit: Emit) -> dict[str, Any]:
-        """Tunes a model's tasks into a records folder."""
+        """Tunes the models' tasks into a records folder."""
+        from tvmkd.tuning.space import union
         from tvmkd.tuning.tune import tune_into
 
         model, tasks = self._tasks(request, request.target)
+        others = (
+            self._tasks(replace(request, onnx=each.path, model=each), request.target)[1]
+            for each in request.others
+        )
+        tasks = union([tasks, *others], request.weights)
         for note in model.outside.notes() if model.outside else ():
             emit("note", {"text": note})
         return tune_into(

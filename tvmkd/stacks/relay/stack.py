@@ -75,10 +75,13 @@ class RelayStack:
         }
 
     def tune(self, request: TuneRequest, emit: Emit) -> dict[str, Any]:
-        """Tunes a model's tasks into a records folder."""
+        """Tunes the models' tasks into a records folder."""
+        from tvmkd.tuning.space import union
         from tvmkd.tuning.tune import tune_into
 
         model, _, tasks = self._tasks(request)
+        others = (self._tasks(replace(request, onnx=o.path, model=o))[2] for o in request.others)
+        tasks = union([tasks, *others], request.weights)
         return tune_into(
             request.records,
             tasks,
