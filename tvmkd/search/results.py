@@ -84,6 +84,8 @@ class Study(BaseModel):
     points: list[Point] = Field(default_factory=list)
     baselines: list[Point] = Field(default_factory=list)
     """Hand-made students, measured beside the front; ``structure`` holds their names."""
+    reference: tuple[float, float] | None = None
+    """(accuracy, latency) that volumes of the front are taken against: see `front.reference`."""
     winner: int | None = None
     """Number of the chosen point."""
     board_seconds: float = 0.0
