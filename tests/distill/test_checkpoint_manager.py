@@ -12,7 +12,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.distill.checkpoint_manager import CheckpointManager
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.task import Metric
-from tvmkd.distill.training import Job, Settings
+from tvmkd.distill.training import Job, Rungs, Settings
 from tvmkd.models import checkpoint
 
 
@@ -125,3 +125,24 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="student: weight holds NaN or infinity after epoch 2"):
         kept.end_epoch(0.5, lambda: 0.9)
     assert (tmp_path / "a.pt").read_bytes() == before
+
+
+def test_a_rung_is_scored_and_written_before_it_may_end_the_training(tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def reached(epoch: int, score: float) -> None:
+        seen.append((epoch, score))
+        if epoch == 7 and len(seen) == 2:
+            raise StopIteration
+
+    work = job(tmp_path / "a.pt", checkpoint_seconds=1e6, rungs=Rungs(frozenset({3, 7}), reached))
+    kept = manager(work, network(1.0), Part(), [])
+    scores = iter((0.2, 0.3, 0.4, 0.6, 0.7))
+    for _ in range(6):
+        kept.end_epoch(1.0, lambda: next(scores))
+    with pytest.raises(StopIteration):
+        kept.end_epoch(1.0, lambda: next(scores))
+    assert checkpoint.load(work.path).epoch == 7
+    again = manager(work, network(1.0), Part(), [])
+    assert again.state.epoch == 7
+    assert seen == [(3, 0.3), (7, 0.7), (3, 0.3), (7, 0.7)], "a resumed training passes them again"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE
 from tvmkd.distill.session import Session
+from tvmkd.distill.training import Rungs
 from tvmkd.models import checkpoint
 
 
@@ -81,3 +83,20 @@ def test_a_teacher_that_guesses_or_answers_nan_is_told(tmp_path, capsys, monkeyp
     monkeypatch.setattr(Session, "build", silent)
     with pytest.raises(InputError, match=r'teacher "residual": its outputs .* are NaN'):
         here.teacher()
+
+
+def test_rungs_do_not_change_where_a_training_ends(tmp_path):
+    here, ends = session(tmp_path, small()), []
+    for name in ("straight", "stopped"):
+        network, job = here.student(0, tmp_path / f"{name}.pt", name, None)
+        if name == "stopped":
+
+            def stop(epoch, score):
+                raise StopIteration
+
+            with pytest.raises(StopIteration):
+                here.fit(network, replace(job, rungs=Rungs(frozenset({2}), stop)))
+            assert checkpoint.load(job.path).epoch == 2
+            network, job = here.student(0, tmp_path / f"{name}.pt", name, None)
+        ends.append(here.fit(network, job).state)
+    torch.testing.assert_close(*ends, atol=0, rtol=0)

@@ -69,9 +69,11 @@ class CheckpointManager:
         self._before = self.state.seconds
         self._began = self._saved = time.monotonic()
         report(self.state.epoch, self._note())
+        for entry in self.state.history:
+            self._judge(entry)
 
     def end_epoch(self, loss: float, score: Callable[[], float]) -> None:
-        """Adds an epoch to the history, with a score after every fifth of the training.
+        """Adds an epoch to the history, with a score after every fifth of the training and rung.
 
         Raises:
             InputError: a weight is not finite; the checkpoint is not written.
@@ -85,13 +87,14 @@ class CheckpointManager:
         state, job, epochs = self.state, self._job, self._job.settings.epochs
         state.epoch += 1
         last = state.epoch == epochs
+        rung = job.rungs is not None and state.epoch in job.rungs.epochs
         entry = {"epoch": float(state.epoch), "loss": loss}
-        if last or state.epoch % max(1, epochs // 5) == 0:
-            entry[f"val_{self._metric.key}"] = score()
+        if last or rung or state.epoch % max(1, epochs // 5) == 0:
+            entry[self._key] = score()
         state.history.append(entry)
         self._report(state.epoch, self._note())
         old = time.monotonic() - self._saved >= job.checkpoint_seconds
-        if self._team.leader and (last or old):
+        if self._team.leader and (last or old or rung):
             state.seconds = self._before + time.monotonic() - self._began
             state.state = self._network.state_dict()
             state.optimizer = {name: part.state_dict() for name, part in self._parts.items()}
@@ -99,6 +102,7 @@ class CheckpointManager:
             if job.after_checkpoint is not None:
                 job.after_checkpoint(job.path, state.epoch, self._network)
             self._saved = time.monotonic()
+        self._judge(entry)
 
     def finish(self) -> Checkpoint:
         """The last checkpoint, when the whole team is done."""
@@ -106,8 +110,19 @@ class CheckpointManager:
         self.state.state = self._network.state_dict()
         return self.state
 
+    @property
+    def _key(self) -> str:
+        """Where an epoch's entry in the history has its score."""
+        return f"val_{self._metric.key}"
+
+    def _judge(self, entry: Mapping[str, float]) -> None:
+        """Calls the job's rungs for an epoch that is one of them."""
+        rungs, epoch = self._job.rungs, int(entry["epoch"])
+        if rungs is not None and epoch in rungs.epochs and self._key in entry:
+            rungs.reached(epoch, entry[self._key])
+
     def _note(self) -> str:
-        history, key = self.state.history, f"val_{self._metric.key}"
+        history, key = self.state.history, self._key
         if not history:
             return ""
         scores = [entry[key] for entry in history if key in entry]

@@ -12,12 +12,14 @@ from torch import nn
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
 from tvmkd.distill.distributed import Team
+from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer
-from tvmkd.distill.training import Job, Settings
+from tvmkd.distill.training import Job, Report, Settings
 from tvmkd.models import checkpoint as files
+from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
 
 if TYPE_CHECKING:
@@ -131,16 +133,66 @@ class Session:
                 "NaN; give another checkpoint, or train it with a lower lr"
             )
 
+    @property
+    def student_model(self) -> tuple[str, dict[str, Any]]:
+        """What the student is built from: its section's model, with exits where they are wanted."""
+        spec, exits = self.cfg.student, self.cfg.early_exit
+        if exits is None:
+            return spec.model, spec.args
+        base = self.kwargs("student", spec.model, spec.args)
+        return "early-exit", {
+            "base": spec.model,
+            "args": base,
+            "exits": exits.exits,
+            "shape": list(self.task.input_shape),
+        }
+
+    def student(
+        self, seed: int, path: Path, name: str, teacher: nn.Module | None
+    ) -> tuple[nn.Module, Job]:
+        """A new student and its training, as ``[distill]`` says.
+
+        Args:
+            seed: of the weights and the order of the images.
+            path: the checkpoint.
+            name: for messages.
+            teacher: trained and frozen; None: the student learns from the labels alone.
+
+        Raises:
+            InputError: it cannot be built, or does not fit the data or the teacher.
+        """
+        cfg, (spec, args) = self.cfg.distill, self.student_model
+        model = self.build("student", spec, args, seed)
+        job = Job(
+            name=name,
+            model={"spec": spec, "kwargs": self.kwargs("student", spec, args)},
+            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            path=path,
+            loss=self.task.loss(model),
+            loss_id={**self.task.labels_id, **self.start("student")},
+            variants=self.task.variants,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+        if teacher is not None:
+            job = self.distilled(job, model, teacher)
+        exits = self.cfg.early_exit
+        if exits is not None:
+            assert isinstance(model, EarlyExitNet)
+            loss = ExitLoss(model, job.loss, exits.weight, cfg.alpha, cfg.temperature)
+            branches = [exits.weight, cfg.alpha, cfg.temperature]
+            job = replace(job, loss=loss, loss_id={**job.loss_id, "branches": branches})
+        return model, job
+
     def distilled(self, job: Job, student: nn.Module, teacher: nn.Module) -> Job:
         """A training, with the loss by which the student learns from the teacher."""
         found = self.task.distillation(student, teacher, self.out / "teacher", self.team)
         identity = {**found.identity, **self.start("student")}
         return replace(job, loss=found.loss, loss_id=identity, curriculum=found.curriculum)
 
-    def fit(self, network: nn.Module, job: Job) -> files.Checkpoint:
-        """Trains a network, then closes the loss."""
+    def fit(self, network: nn.Module, job: Job, report: Report | None = None) -> files.Checkpoint:
+        """Trains a network, then closes the loss; ``report`` as for `Trainer.fit`."""
         try:
-            return self.trainer.fit(network, job)
+            return self.trainer.fit(network, job, report)
         finally:
             close = getattr(job.loss, "close", None)
             if close is not None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
-from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
 from tvmkd.distill.task import Task
-from tvmkd.distill.training import AfterCheckpoint, Job, Settings
+from tvmkd.distill.training import AfterCheckpoint
 from tvmkd.models import checkpoint as files
-from tvmkd.models.early_exit import EarlyExitNet
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -81,8 +79,8 @@ class _Students(Session):
     def run(self) -> Result:
         cfg = self.cfg.distill
         # Both are built before either is trained: a mistake in the student's name shows at once.
-        blank = self.build("student", *self._student_model, 0)
-        student = self.size(self._student_model[0], blank)
+        blank = self.build("student", *self.student_model, 0)
+        student = self.size(self.student_model[0], blank)
         teacher: tuple[nn.Module, Network] | None = None
         if cfg.loss != "ce":
             other = self.cfg.teacher
@@ -113,43 +111,14 @@ class _Students(Session):
         self.team.wait()
         return result
 
-    @property
-    def _student_model(self) -> tuple[str, dict[str, Any]]:
-        """What the student is built from: its section's model, with exits where they are wanted."""
-        spec, exits = self.cfg.student, self.cfg.early_exit
-        if exits is None:
-            return spec.model, spec.args
-        base = self.kwargs("student", spec.model, spec.args)
-        return "early-exit", {
-            "base": spec.model,
-            "args": base,
-            "exits": exits.exits,
-            "shape": list(self.task.input_shape),
-        }
-
     def _student(self, kind: Kind, seed: int, teacher: nn.Module | None) -> Run:
-        cfg, (spec, args) = self.cfg.distill, self._student_model
-        model = self.build("student", spec, args, seed)
-        job = Job(
-            name=f"{kind} student (seed {seed})",
-            model={"spec": spec, "kwargs": self.kwargs("student", spec, args)},
-            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
-            path=self.out / "students" / f"{kind}-{seed}.pt",
-            loss=self.task.loss(model),
-            loss_id={**self.task.labels_id, **self.start("student")},
-            variants=self.task.variants,
-            latency=self._latency(),
-            checkpoint_seconds=self.checkpoint_seconds,
-            after_checkpoint=self.after_checkpoint,
+        model, job = self.student(
+            seed,
+            self.out / "students" / f"{kind}-{seed}.pt",
+            f"{kind} student (seed {seed})",
+            teacher if kind == "distilled" else None,
         )
-        if kind == "distilled" and teacher is not None:
-            job = self.distilled(job, model, teacher)
-        exits = self.cfg.early_exit
-        if exits is not None:
-            assert isinstance(model, EarlyExitNet)
-            loss = ExitLoss(model, job.loss, exits.weight, cfg.alpha, cfg.temperature)
-            branches = [exits.weight, cfg.alpha, cfg.temperature]
-            job = replace(job, loss=loss, loss_id={**job.loss_id, "branches": branches})
+        job = replace(job, latency=self._latency(), after_checkpoint=self.after_checkpoint)
         state = self.fit(model, job)
         score, _ = self.evaluate(model, "val")
         test, others = self.evaluate(model, "test")
@@ -171,6 +140,6 @@ class _Students(Session):
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
         if term is None:
             return 0.0
-        model = self.build("student", *self._student_model, run.seed)
+        model = self.build("student", *self.student_model, run.seed)
         files.load_weights(model, run.checkpoint, "student")
         return term.penalty(model)

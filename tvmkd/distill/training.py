@@ -24,6 +24,21 @@ Report = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
+class Rungs:
+    """Epochs after which a training is judged, and may be ended.
+
+    Attributes:
+        epochs: after each of these a validation score is taken and a checkpoint is written.
+        reached: called with the epochs done and the score, after the checkpoint; may raise to end
+            the training, which a later one of the same job continues. A resumed training first
+            calls it for the rungs that it has passed, in order.
+    """
+
+    epochs: frozenset[int]
+    reached: Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
 class Settings:
     """How to train: together with the model, the loss and the data this determines the result."""
 
@@ -52,6 +67,7 @@ class Job:
         checkpoint_seconds: a checkpoint is written at the end of an epoch if the last one is at
             least this old, and always after the last epoch. 0: every epoch.
         after_checkpoint: called after each checkpoint, by the leader.
+        rungs: where the training is judged; does not change where it ends.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Job:
     curriculum: Curriculum | None = None
     checkpoint_seconds: float = 5.0
     after_checkpoint: AfterCheckpoint | None = None
+    rungs: Rungs | None = None
 
     @property
     def by_user(self) -> bool:
