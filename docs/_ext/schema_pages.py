@@ -123,8 +123,11 @@ def sections(
     for name, field in model.model_fields.items():
         section, many = section_of(field)
         if section is not None:
-            yield f"{place}{name}", many, section
-            yield from sections(section, f"{place}{name}.")
+            table = (
+                f"{place}{name}.NAME" if get_origin(field.annotation) is dict else f"{place}{name}"
+            )
+            yield table, many, section
+            yield from sections(section, f"{table}.")
 
 
 def toml_reference() -> str:

@@ -74,6 +74,7 @@ def test_every_key_of_the_configuration_is_in_the_reference() -> None:
     assert len(keys) > 80
     assert [key for key in keys if f":::{{confval}} {key}\n" not in text] == []
     assert "## `[[distill.features]]`" in text
+    assert "## `[search.space.NAME]`" in text
 
 
 def test_a_model_is_a_table_and_so_is_what_it_contains() -> None:

@@ -151,6 +151,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "compare.rounds": (2, ("quantize", "compare")),
     "compare.processes": (4, ("quantize", "compare")),
     "gate.require": (["tvm.p99 < 1s"], ("gate",)),
+    "search": ({"space": {"distill.lr": [0.1, 0.2]}}, ()),  # as a whole: no stage reads any of it
 }
 
 
@@ -217,7 +218,7 @@ def fields(model: type[BaseModel], place: str = "") -> Iterator[str]:
         sections = [
             kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)
         ]
-        if sections:
+        if sections and f"{place}{name}" != "search":
             number = ".0" if get_origin(field.annotation) is list else ""
             yield from fields(sections[0], f"{place}{name}{number}.")
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ from tvmkd.base.files import read_text
 from tvmkd.base.text import suggest
 from tvmkd.config.data import Camera, Data, Detection, Effect
 from tvmkd.config.fields import Section
+from tvmkd.config.search import Search, check_space
 from tvmkd.config.sections import (
     DEFAULT_TRACKER_PORT,
     Compare,
@@ -55,6 +56,7 @@ __all__ = [
     "Project",
     "Prune",
     "Quantize",
+    "Search",
     "Student",
     "TargetRef",
     "Teacher",
@@ -97,6 +99,8 @@ class Config(Section):
     """Which engines are measured."""
     gate: Gate = Field(default_factory=Gate)
     """What the comparison must satisfy."""
+    search: Search | None = None
+    """The search for a student, for ``tvmkd search``."""
 
     @model_validator(mode="after")
     def _one_way_to_be_fast(self) -> Config:
@@ -147,6 +151,13 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _space_of_this_file(self) -> Config:
+        if self.search is not None:
+            base = self.model_dump(mode="json", exclude_unset=True, exclude={"search"})
+            check_space(self.search.space, type(self), base, _problem)
+        return self
+
 
 def read(path: Path) -> Config:
     """Reads and checks a ``tvmkd.toml``.
@@ -175,12 +186,24 @@ def parse(data: dict[str, Any], where: str = "tvmkd.toml") -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        # A misspelt key also shows as a missing one: the misspelling is what helps.
-        problems = error.errors(include_url=False)
-        first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
         more = error.error_count() - 1
         tail = f" (and {more} more)" if more else ""
-        raise InputError(f"{where}: {_explain(first)}{tail}") from None
+        raise InputError(f"{where}: {_first(error)}{tail}") from None
+
+
+def _problem(data: dict[str, Any]) -> str | None:
+    """What is wrong with plain data, in one line; None: nothing."""
+    try:
+        Config.model_validate(data)
+    except ValidationError as error:
+        return _first(error)
+    return None
+
+
+def _first(error: ValidationError) -> str:
+    # A misspelt key also shows as a missing one: the misspelling is what helps.
+    problems = error.errors(include_url=False)
+    return _explain(min(problems, key=lambda problem: problem["type"] != "extra_forbidden"))
 
 
 def _explain(problem: Any) -> str:
@@ -203,6 +226,9 @@ def _keys(place: list[str]) -> list[str]:
     model: Any = Config
     for part in place:
         # A number is a place in a list, whose items' model stands in the list's annotation.
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            continue
         model = get_args(model)[0] if part.isdigit() else model.model_fields[part].annotation
         if type(None) in get_args(model):
             model = get_args(model)[0]
