@@ -253,6 +253,7 @@ class StackClient:
         *,
         show: bool = False,
         byoc: str | None = None,
+        features: bool = False,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """The tuning tasks of an ONNX file.
@@ -264,12 +265,15 @@ class StackClient:
             show: also return the lowered module as text.
             byoc: report the subgraphs that this engine (one of the stack's ``byoc`` engines)
                 supports, in place of the tasks.
+            features: also return numbers that describe each kernel without a schedule: see
+                :mod:`tvmkd.stacks.relax.kernel_features`.
             timeout: seconds after which the compiler counts as hung: see
                 `tvmkd.base.limits.silence_limit`.
 
         Returns:
             ``{"tasks": [{"name", "key", "weight", "flop", "kind", "template"}], "inputs",
-            "outputs", "notes", "module"}``, and with ``byoc`` also ``"byoc": {"available",
+            "outputs", "notes", "module"}``, each task with ``features`` if they were asked for, and
+            with ``byoc`` also ``"byoc": {"available",
             "version", "regions", "operators", "offloaded", "left", "mac_share"}``: ``available`` is
             None if the regions can also be built, otherwise the reason why not; for the others see
             ``coverage`` of :mod:`tvmkd.stacks.relay.tensorrt` and of
@@ -281,7 +285,9 @@ class StackClient:
         """
         self._check_byoc(byoc)
         model = self._admit(onnx, dims)
-        request = LowerRequest(model.path, dict(target), dict(dims or {}), show, byoc, model)
+        request = LowerRequest(
+            model.path, dict(target), dict(dims or {}), show, byoc, model, features
+        )
         result: dict[str, Any] = self._work_on(model.path, "lower", request, limit=timeout)
         return result
 

@@ -32,6 +32,7 @@ class LowerRequest:
     show: bool = False
     byoc: str | None = None
     model: ModelInfo | None = None
+    features: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,15 @@ def test_lowering_names_tasks_inputs_and_outputs(stack: StackClient, tmp_path: P
     # The stem: 10 x 10 pixels of 16 channels, 27 products and sums each.
     assert any(task["flop"] >= 2 * 100 * 16 * 27 for task in lowered["tasks"])
     assert all(task["weight"] == 1 for task in lowered["tasks"])
+    assert not any("features" in task for task in lowered["tasks"])
+
+
+def test_lowering_describes_kernels_by_numbers_where_asked(
+    stack: StackClient, tmp_path: Path
+) -> None:
+    tasks = stack.lower(graphs.separable(tmp_path / "m.onnx"), TARGET, features=True)["tasks"]
+    assert all(task["features"]["flop"] == task["flop"] for task in tasks)
+    assert all("expected" in t["features"] for t in tasks if t["kind"] in ("conv2d", "depthwise"))
 
 
 def test_a_convolutional_network_is_transposed_only_at_its_entrance(

@@ -71,12 +71,13 @@ def test_a_build_agrees_with_onnxruntime(name: str, stack: StackClient, tmp_path
 
 
 def test_lowering_names_tasks_inputs_and_outputs(stack: StackClient, separable: Path) -> None:
-    lowered = stack.lower(separable, TARGET)
+    lowered = stack.lower(separable, TARGET, features=True)
     assert {"conv2d", "depthwise", "dense"} <= {task["kind"] for task in lowered["tasks"]}
     assert lowered["inputs"] == [{"name": "x", "shape": [1, 3, 20, 20], "dtype": "float32"}]
     assert [out["shape"] for out in lowered["outputs"]] == [[1, 10]]
     # The stem: 10 x 10 pixels of 16 channels, 27 products and sums each.
     assert any(task["flop"] >= 2 * 100 * 16 * 27 for task in lowered["tasks"])
+    assert all(task["features"]["work"] >= task["features"]["sums"] for task in lowered["tasks"])
     # Biases and activations fuse with their convolution.
     names = [task["name"] for task in lowered["tasks"]]
     assert sum("conv2d" in name for name in names) == 3

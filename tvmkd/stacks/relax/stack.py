@@ -23,6 +23,7 @@ from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
 from tvmkd.stacks.relax import profile as relax_profile
 from tvmkd.stacks.relax.cuda_standalone import CudaStandaloneBuilder
+from tvmkd.stacks.relax.kernel_features import features
 from tvmkd.stacks.relax.outside import ENGINE, merged
 from tvmkd.stacks.relax.standalone import StandaloneBuilder
 from tvmkd.stacks.relax.tasks import tasks_of
@@ -95,8 +96,13 @@ class RelaxStack:
             return self._regions(request, request.byoc)
         model, tasks = self._tasks(request, request.target)
         whole = sum(task.flop * task.weight for task in tasks) or 1.0
+        summaries = [task.summary() for task in tasks]
+        if request.features:
+            cpu = None if nvrtc.settings(request.target) else Cpu.of(request.target)
+            for task, summary in zip(tasks, summaries, strict=True):
+                summary["features"] = features(task, cpu)
         return {
-            "tasks": [task.summary() for task in tasks],
+            "tasks": summaries,
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [

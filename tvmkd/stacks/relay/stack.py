@@ -20,6 +20,7 @@ from tvmkd.stacks.relay import importer as relay_import
 from tvmkd.stacks.relay import tasks as relay_tasks
 from tvmkd.stacks.relay.accumulate import sums_in_float32
 from tvmkd.stacks.relay.fusion_limit import limit_fusion
+from tvmkd.stacks.relay.kernel_features import features
 from tvmkd.stacks.relay.nan import keep_nan
 from tvmkd.tuning.space import Task
 
@@ -66,8 +67,12 @@ class RelayStack:
                 },
             }
         model, lowered, tasks = self._tasks(request)
+        summaries = [task.summary() for task in tasks]
+        if request.features:
+            for task, summary in zip(tasks, summaries, strict=True):
+                summary["features"] = features(task)
         return {
-            "tasks": [task.summary() for task in tasks],
+            "tasks": summaries,
             "inputs": model.inputs,
             "outputs": model.outputs,
             "notes": [],
