@@ -15,6 +15,10 @@ def test_every_template_escapes_text_and_leaves_markup() -> None:
         "parts.html",
         "pruning.html",
         "report.html",
+        "search.css",
+        "search.html",
+        "search.js",
+        "search_plot.html",
         "style.css",
     ]
     shown = made.from_string("{{ text }}{{ markup }}").render(text="<&>", markup=Markup("<p>"))
