@@ -93,3 +93,8 @@ def test_an_error_in_a_library_is_the_user_s_where_the_block_is() -> None:
     said = pytest.raises(InputError, match="student: KeyError: 'ours'")
     with said, user_code.guard("student", theirs=True):
         fault()
+
+
+def test_what_is_the_users_own_code() -> None:
+    specs = ("depthwise", "torchvision:resnet18", "timm:resnet18", "mine:net", "torchvisionn:x")
+    assert [spec for spec in specs if user_code.is_own(spec)] == ["mine:net", "torchvisionn:x"]

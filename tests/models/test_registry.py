@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import pytest
 import torch
 from torch import nn
 
 from tvmkd import models
-from tvmkd.base.errors import InputError, UsageError
-from tvmkd.models.registry import REGISTERED
+from tvmkd.base.errors import InputError, MissingError, UsageError
+from tvmkd.models.registry import REGISTERED, without_weights
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,60 @@ def test_torchvision():
     assert models.is_builtin(spec)
     model = models.build(spec, **models.arguments(spec, classes=4, channels=3))
     assert model.classifier[-1].out_features == 4
+
+
+@pytest.fixture
+def timm(monkeypatch):
+    """A library like timm, which takes seconds to import, with one network."""
+    made = []
+
+    def create(name, **kwargs):
+        made.append((name, kwargs))
+        return nn.Linear(2, kwargs["num_classes"])
+
+    library = types.ModuleType("timm")
+    library.list_models = lambda: ["tiny_net"]
+    library.create_model = create
+    monkeypatch.setitem(sys.modules, "timm", library)
+    return made
+
+
+def test_timm(timm):
+    assert models.is_builtin("timm:tiny_net")
+    known = models.arguments("timm:tiny_net", classes=4, channels=1)
+    assert models.build("timm:tiny_net", **known, drop_rate=0.1).out_features == 4
+    assert timm == [("tiny_net", {"num_classes": 4, "in_chans": 1, "drop_rate": 0.1})]
+
+
+@pytest.mark.parametrize("name", ["tiny_nett", "hf-hub:someone/net"])
+def test_timm_builds_what_it_lists_only(timm, name):
+    with pytest.raises(InputError, match=f'model "timm:{name}": not known'):
+        models.build(f"timm:{name}", num_classes=3)
+    assert timm == []
+
+
+def test_timm_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingError, match="timm is not installed; pip install timm"):
+        models.build("timm:resnet18")
+
+
+@pytest.mark.slow  # importing timm takes seconds
+def test_a_network_of_timm():
+    pytest.importorskip("timm")
+    spec = "timm:mobilenetv3_small_050"
+    model = models.build(spec, **models.arguments(spec, classes=4, channels=1)).eval()
+    assert model(torch.zeros(1, 1, 32, 32)).shape == (1, 4)
+    with pytest.raises(InputError, match="did you mean"):
+        models.build("timm:mobilenetv3_smal_050")
+
+
+def test_arguments_that_would_load_weights():
+    given = {"weights": "DEFAULT", "weights_backbone": None, "num_classes": 3}
+    assert without_weights("torchvision:resnet18", given) == {"num_classes": 3}
+    loading = {"pretrained": True, "pretrained_cfg": {}, "checkpoint_path": "x", "in_chans": 1}
+    assert without_weights("timm:resnet18", loading) == {"in_chans": 1}
+    assert without_weights("mine:net", given) == given
 
 
 def test_a_module_in_the_current_folder_or_beside_the_config(tmp_path):

@@ -16,11 +16,19 @@ from typing import Any
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.base.text import first_line, suggest
 
+LIBRARIES = ("torchvision", "timm")
+"""Libraries of models, whose networks are named ``LIBRARY:NAME``: no user's code."""
+
 _OURS = os.path.join(os.path.realpath(os.path.join(os.path.dirname(__file__), "..")), "")
 _INSTALLED = re.compile(r"(^|[/\\\\])(site|dist)-packages[/\\\\]")
 # Where users' code lies, noted by `load`: folders, and single modules among installed ones.
 _FOLDERS: set[str] = set()
 _MODULES: set[str] = set()
+
+
+def is_own(spec: str) -> bool:
+    """True if ``spec`` is a ``module:callable`` of the user, not a name or ``LIBRARY:NAME``."""
+    return ":" in spec and spec.partition(":")[0] not in LIBRARIES
 
 
 def load(spec: str, what: str, search_in: Sequence[Path] = ()) -> Callable[..., Any]:

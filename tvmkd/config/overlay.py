@@ -21,7 +21,7 @@ SHORT = {
 
 _SAME = ("project", "target", "tune", "compare", "gate", "search", "teacher.checkpoint")
 """What is the same for all networks of a search: the run itself, and what they are measured on."""
-_DATA = ("image_size", "batch_size", "augment", "channels", "camera")
+_DATA = ("image_size", "batch_size", "augment", "camera")
 """Keys of ``[data]`` that may differ: scores on other splits could not be compared."""
 
 

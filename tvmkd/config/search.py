@@ -114,13 +114,24 @@ def check_space(
             raise ValueError(f'{where}: "auto" measures; name "fp32", "fp16" or "int8"')
         for value in [] if of_model else values.samples():
             data = copy.deepcopy(dict(base))
-            overlay.put(data, {path: value})
+            overlay.put(data, {**_beside(path, space), path: value})
             problem = validate(data)
             if problem is not None:
                 raise ValueError(f"{where}: the value {value!r} is refused: {problem}")
 
 
 _ARGS = "student.args."
+
+
+def _beside(path: str, space: Mapping[str, Values]) -> dict[str, Any]:
+    """The values with which a key of an optional section may be given."""
+    if path == "export.keep_fp32":
+        return {SHORT["precision"]: "fp16"}
+    if path.startswith("quantize."):
+        return {SHORT["precision"]: "int8"}
+    exits = space.get("exits") or space.get(SHORT["exits"])
+    given = [value for value in exits.samples() if value is not False] if exits else []
+    return {SHORT["exits"]: given[0]} if path.startswith("early_exit.") and given else {}
 
 
 def _models(space: Mapping[str, Values], base: Mapping[str, Any]) -> list[str]:

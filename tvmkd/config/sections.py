@@ -64,7 +64,8 @@ class Teacher(Section):
     """``[teacher]``: trained here, or read from ``checkpoint`` (then not trained)."""
 
     model: str = "residual"
-    """A registered name, ``module:callable`` (returns an ``nn.Module``) or ``torchvision:NAME``."""
+    """A registered name, ``torchvision:NAME``, ``timm:NAME``, or ``module:callable``, which returns
+    an ``nn.Module``."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the model, as a TOML table."""
     epochs: Annotated[int, Field(ge=0)] = 10
@@ -90,7 +91,8 @@ class Student(Section):
     """``[student]``: the network to distil into."""
 
     model: str = "depthwise"
-    """A registered name, ``module:callable`` (returns an ``nn.Module``) or ``torchvision:NAME``."""
+    """A registered name, ``torchvision:NAME``, ``timm:NAME``, or ``module:callable``, which returns
+    an ``nn.Module``."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the model, as a TOML table."""
     images: Count | None = None

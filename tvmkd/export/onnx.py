@@ -21,6 +21,7 @@ from tvmkd.base.files import check_replaceable, sync
 from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
 from tvmkd.models import checkpoint as files
+from tvmkd.models.registry import without_weights
 from tvmkd.models.restore import restore
 
 OPSETS = range(18, 24)
@@ -116,9 +117,9 @@ def _restore(
             f"if you trust it, give --model {named}"
         )
     kwargs = saved.model["kwargs"] if args is None else args
-    if args is None and named.startswith("torchvision:"):
-        # The checkpoint contains the weights, so torchvision must not download any.
-        kwargs = {key: v for key, v in kwargs.items() if not key.startswith("weights")}
+    if args is None:
+        # The checkpoint contains the weights, so a library must not download any.
+        kwargs = without_weights(named, kwargs)
     network = models.build(spec or named, search_in=search_in, **kwargs)
     files.load_weights(network, path, f'"{spec or named}"')
     text = saved.meta.get("input_shape", "")

@@ -1,11 +1,11 @@
-"""Builds models by name: a registered name, ``torchvision:NAME``, or any ``module:callable``."""
+"""Builds models by name: registered, ``torchvision:NAME``, ``timm:NAME``, ``module:callable``."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tvmkd.base import user_code
-from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.errors import InputError, MissingError, TvmkdError, UsageError
 from tvmkd.base.text import suggest
 
 REGISTERED = {
@@ -35,9 +35,24 @@ CHANGED = {
 _OURS = {**REGISTERED, **DETECTORS, **CHANGED}
 
 
+# The arguments by which the functions of `user_code.LIBRARIES` load weights.
+_LOADING = {"torchvision": ("weights",), "timm": ("pretrained", "checkpoint_path")}
+
+
 def is_builtin(spec: str) -> bool:
-    """True if ``spec`` names a model of tvmkd or torchvision: building it runs no user code."""
-    return spec in _OURS or spec.startswith("torchvision:")
+    """True if ``spec`` names a model of tvmkd or of a library: building it runs no user code."""
+    return spec in _OURS or of_library(spec)
+
+
+def of_library(spec: str) -> bool:
+    """True if ``spec`` names a model of torchvision or timm."""
+    return ":" in spec and spec.partition(":")[0] in user_code.LIBRARIES
+
+
+def without_weights(spec: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for a model that gets its weights from a file: it must not download any."""
+    loading = _LOADING.get(spec.partition(":")[0], ()) if of_library(spec) else ()
+    return {key: value for key, value in kwargs.items() if not key.startswith(loading)}
 
 
 def arguments(
@@ -52,14 +67,18 @@ def arguments(
 
     Args:
         spec: as for `build`. A registered model receives those of the following that are its
-            parameters, a torchvision model only the number of classes, a ``module:callable`` none.
+            parameters, a torchvision model only the number of classes, one of timm also the
+            channels, a ``module:callable`` none.
         classes: number of classes.
         channels: channels of the image.
         size: side of the image, pixels; None: unknown.
         multiple: the target's channel multiple; None: any count.
     """
     if spec not in _OURS:
-        return {"num_classes": classes} if spec.startswith("torchvision:") else {}
+        if not of_library(spec):
+            return {}
+        image = {"in_chans": channels} if spec.startswith("timm:") else {}
+        return {"num_classes": classes, **image}
     known = {"classes": classes, "channels": channels, "size": size, "multiple": multiple}
     taken = inspect.signature(_registered(spec)).parameters
     return {key: value for key, value in known.items() if key in taken and value is not None}
@@ -69,34 +88,20 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
     """Builds the model named ``spec``, with torch's current random state.
 
     Args:
-        spec: a name in `REGISTERED`, ``torchvision:NAME`` or ``module:callable``. A module is
-            searched in the current folder, then in ``search_in``, then on Python's path.
+        spec: a name in `REGISTERED`, ``torchvision:NAME``, ``timm:NAME`` or ``module:callable``. A
+            module is searched in the current folder, then in ``search_in``, then on Python's path.
         kwargs: passed to the callable.
 
     Raises:
         InputError: there is no such model, its module cannot be imported, the callable does not
             accept ``kwargs``, its result is not an ``nn.Module``, or it changes the default dtype.
         UsageError: an argument of a registered model is out of range.
+        MissingError: it is of timm, which is not installed.
     """
-    kind, _, name = spec.partition(":")
-    factory: Callable[..., Any]
-    if spec in _OURS:
-        factory = _registered(spec)
-    elif kind == "torchvision" and name:
-        factory = _torchvision(name)
-    elif kind and name:
-        with default_dtype_kept(f'model "{spec}"'):
-            factory = user_code.load(spec, f'model "{spec}"', search_in)
-    else:
-        known = {**REGISTERED, **DETECTORS}
-        hint = suggest(spec, known)
-        raise InputError(
-            f'model "{spec}": not known{hint or "; known: " + ", ".join(known)}; '
-            "or give torchvision:NAME or module:callable"
-        )
+    made = factory(spec, search_in)
     try:
         with default_dtype_kept(f'model "{spec}"'):
-            model = factory(**kwargs)
+            model = made(**kwargs)
     except UsageError as error:
         raise UsageError(f'model "{spec}": {error}') from None
     except TvmkdError:
@@ -110,6 +115,31 @@ def build(spec: str, /, *, search_in: Sequence[Path] = (), **kwargs: Any) -> nn.
             f'model "{spec}" returns {type(model).__name__}; it has to return a torch.nn.Module'
         )
     return model
+
+
+def factory(spec: str, search_in: Sequence[Path] = ()) -> Callable[..., Any]:
+    """The callable that builds the model named ``spec``; see `build`.
+
+    Raises:
+        InputError: there is no such model, or its module cannot be imported.
+        MissingError: it is of timm, which is not installed.
+    """
+    kind, _, name = spec.partition(":")
+    if spec in _OURS:
+        return _registered(spec)
+    if kind == "torchvision" and name:
+        return _torchvision(name)
+    if kind == "timm" and name:
+        return _timm(name)
+    if kind and name:
+        with default_dtype_kept(f'model "{spec}"'):
+            return user_code.load(spec, f'model "{spec}"', search_in)
+    known = {**REGISTERED, **DETECTORS}
+    hint = suggest(spec, known)
+    raise InputError(
+        f'model "{spec}": not known{hint or "; known: " + ", ".join(known)}; '
+        "or give torchvision:NAME, timm:NAME or module:callable"
+    )
 
 
 @contextlib.contextmanager
@@ -150,3 +180,21 @@ def _torchvision(name: str) -> Callable[..., Any]:
         return models.get_model(name, **kwargs)
 
     return factory
+
+
+def _timm(name: str) -> Callable[..., Any]:
+    try:
+        import timm
+    except ImportError:
+        raise MissingError(
+            f'model "timm:{name}": timm is not installed; pip install timm'
+        ) from None
+    # Of its own list only: other names, such as hf-hub:..., would be downloaded.
+    names = timm.list_models()
+    if name not in names:
+        raise InputError(f'model "timm:{name}": not known{suggest(name, names)}')
+
+    def make(**kwargs: Any) -> Any:
+        return timm.create_model(name, **kwargs)
+
+    return make

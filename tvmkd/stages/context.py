@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import machine, stack_registry
+from tvmkd.base import machine, stack_registry, user_code
 from tvmkd.base.files import file_hash, listing_hash, source_hash
 from tvmkd.config import Config
 from tvmkd.targets import Target
@@ -237,4 +237,4 @@ def package_version(name: str) -> str | None:
 
 def own_code(spec: str) -> str | None:
     """``spec`` if it is a ``module:callable`` of the user, which an export runs only if told to."""
-    return spec if ":" in spec and not spec.startswith("torchvision:") else None
+    return spec if user_code.is_own(spec) else None

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spaces
+import torch
+
+from tvmkd.base.errors import InputError
+from tvmkd.distill import tasks
+from tvmkd.distill.distributed import ALONE
+from tvmkd.distill.session import Session
+from tvmkd.distill.task import Task
+from tvmkd.models.early_exit import EarlyExitNet
+from tvmkd.prune.channels import widths
+from tvmkd.search import structure
+from tvmkd.search.signatures import signature
+
+CFG = spaces.parse({"width": [1]}, student={"args": {"stem": 8, "width": 0.5}})
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return tasks.make(CFG)
+
+
+def test_a_config_of_one_network() -> None:
+    found = structure.configure(CFG, {"student.args.width": 2, "distill.lr": 0.5}, {})
+    assert found.student.args == {"stem": 8, "width": 2}
+    assert (found.distill.lr, found.search) == (0.5, None)
+    assert CFG.student.args == {"stem": 8, "width": 0.5}
+
+
+def test_another_model_keeps_the_arguments_that_it_has() -> None:
+    known = {"mlp": signature("mlp")}
+    found = structure.configure(CFG, {"student.model": "mlp", "student.args.depth": 2}, known)
+    assert found.student.args == {"width": 0.5, "depth": 2}
+
+
+def test_values_that_do_not_go_together() -> None:
+    values = {"prune.ratio": 0.5, "early_exit.exits": ["a"]}
+    with pytest.raises(InputError, match=r"^a, b: \[prune\] and \[early_exit\] do not go"):
+        structure.configure(CFG, values, {}, "a, b")
+
+
+def test_the_network_is_that_of_the_stage_distill(task: Task) -> None:
+    cfg = structure.configure(CFG, {"student.args.width": 1.5}, {})
+    before = torch.random.get_rng_state()
+    found = structure.build(cfg, task, 16, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    session = Session(cfg, Path(), ALONE, task, None, 16)
+    wanted = session.build("student", *session.student_model, 3).state_dict()
+    assert not found.training
+    assert wanted.keys() == found.state_dict().keys()
+    assert all(torch.equal(wanted[key], found.state_dict()[key]) for key in wanted)
+
+
+def test_another_resolution(task: Task) -> None:
+    cfg = structure.configure(
+        CFG, {"student.model": "mlp", "data.image_size": 24}, {"mlp": signature("mlp")}
+    )
+    assert structure.input_shape(cfg, task) == (1, 1, 24, 24)
+    network = structure.build(cfg, task, 8)
+    assert network(torch.zeros(1, 1, 24, 24)).shape == (1, 10)
+    assert task.input_shape == (1, 1, 16, 16)
+
+
+def test_exits_are_branches_and_pruned_channels_are_gone(task: Task) -> None:
+    exits = structure.configure(CFG, {"early_exit.exits": ["features.4"]}, {})
+    network = structure.build(exits, task, 8)
+    assert isinstance(network, EarlyExitNet)
+    assert network.exits == ("features.4",)
+    values = {"student.args.width": 2.0, "student.args.stem": 16}
+    full = widths(structure.build(structure.configure(CFG, values, {}), task, 8))
+    values["prune.ratio"] = 0.5
+    half = widths(structure.build(structure.configure(CFG, values, {}), task, 8))
+    assert half == {name: count // 2 for name, count in full.items()}
+
+
+def test_equal_networks_have_equal_fingerprints() -> None:
+    def text(width: float, size: int = 16, **args: int) -> str:
+        return structure.fingerprint("bottleneck", {"width": width, **args}, 8, size)
+
+    assert text(0.5) == text(0.51)
+    assert len({text(0.5), text(1.0), text(0.5, size=64), text(0.5, depth=2)}) == 4
+    assert structure.fingerprint("mine:net", {"a": 1}, 8, 16) != structure.fingerprint(
+        "mine:net", {"a": 2}, 8, 16
+    )
+    # An argument out of range shows where the network is built.
+    assert json.loads(structure.fingerprint("mlp", {"width": -1}, 8, 16)) == ["mlp", {"width": -1}]
+
+
+def test_reading_a_space_loads_neither_torch_nor_optuna() -> None:
+    code = (
+        "import sys, tvmkd.search.space; "
+        "sys.exit(str({'torch', 'optuna'} & set(sys.modules)) if "
+        "{'torch', 'optuna'} & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
