@@ -30,7 +30,7 @@ def test_a_model_gets_what_it_takes_of_what_is_known():
     def known(spec):
         return models.arguments(spec, classes=7, channels=3, size=28, multiple=16)
 
-    assert known("residual") == {"classes": 7, "channels": 3}
+    assert known("residual") == {"classes": 7, "channels": 3, "multiple": 16}
     assert known("depthwise") == {"classes": 7, "channels": 3, "multiple": 16}
     for name in ("bottleneck", "mobilevit", "mlp"):
         assert known(name) == {"classes": 7, "channels": 3, "size": 28, "multiple": 16}

@@ -7,7 +7,15 @@ import torch
 from torchvision.models._utils import _make_divisible
 
 from tvmkd.base.errors import InputError, UsageError
-from tvmkd.models.scaling import Scale, check_image, strides
+from tvmkd.models.scaling import (
+    Scale,
+    check_image,
+    each_stage,
+    expansions,
+    kernels,
+    scales,
+    strides,
+)
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 8, 16])
@@ -70,3 +78,32 @@ def test_an_image_of_another_size():
     check_image(torch.zeros(2, 3, 28, 28), 28)
     with pytest.raises(InputError, match=r"32×28 pixels.*for 28×28; build it with size = 32"):
         check_image(torch.zeros(2, 3, 32, 28), 28)
+
+
+def test_one_value_or_one_for_each_stage():
+    assert each_stage("kernel", None, [3, 5]) == [3, 5]
+    assert each_stage("kernel", 7, [3, 5]) == [7, 7]
+    assert each_stage("kernel", (5, 3), [3, 5]) == [5, 3]
+    assert scales([0.5, 2], 3, 4, stages=2) == [Scale(0.5, 3, 4), Scale(2, 3, 4)]
+    assert kernels([3, 5], [3, 3]) == [3, 5]
+    assert expansions(2.5, [1, 3]) == [2.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: scales([1, 1], 1, 8, 3),
+            r"width = \[1, 1\]: wants one number, or 3: one for each",
+        ),
+        (lambda: scales(1, [1, 0, 1], 8, 3), "depth = 0: wants a number above 0"),
+        (lambda: scales("12", 1, 8, 2), "width = '12': wants a number above 0"),
+        (lambda: kernels([3, 4], [3, 3]), "kernel = 4: wants an odd number of pixels"),
+        (lambda: kernels(3.0, [3]), "kernel = 3.0: wants an odd number"),
+        (lambda: kernels([3], [3, 3]), r"kernel = \[3\]: wants one number, or 2"),
+        (lambda: expansions(0, [2]), "expansion = 0: wants a number above 0"),
+    ],
+)
+def test_a_bad_value_for_a_stage_is_one_line(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()

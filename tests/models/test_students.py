@@ -110,6 +110,31 @@ def test_multipliers_make_it_cheaper(name, multiplier):
     assert costs == sorted(set(costs))
 
 
+@pytest.mark.parametrize("name", ["depthwise", "bottleneck", "mobilevit", "residual"])
+def test_each_stage_may_have_its_own_values(name):
+    kind = type(models.build(name))
+    count = kind.stages()
+    plain = models.build(name, width=1.5, kernel=5)
+    alike = models.build(name, width=[1.5] * count, kernel=[5] * count)
+    assert repr(plain) == repr(alike)
+    last = models.build(name, width=[*[1.5] * (count - 1), 3.0], kernel=[*[5] * (count - 1), 7])
+    kernels = [
+        {m.kernel_size[0] for m in net.modules() if isinstance(m, nn.Conv2d)}
+        for net in (plain, last)
+    ]
+    assert (5 in kernels[0], 7 in kernels[0], 7 in kernels[1]) == (True, False, True)
+    assert last.head.in_features == 2 * plain.head.in_features
+    assert last(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", ["bottleneck", "mobilevit", "mlp"])
+def test_an_expansion_changes_what_is_within_blocks(name):
+    thin, wide = (student(name, expansion=factor) for factor in (1, 6))
+    shape = (1, 1, SIZE, SIZE)
+    assert macs(thin, shape) < macs(wide, shape)
+    assert thin.head.in_features == wide.head.in_features
+
+
 @pytest.mark.parametrize("name", STUDENTS)
 def test_gradients_reach_every_weight(name):
     model = student(name).train()

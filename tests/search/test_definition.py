@@ -71,6 +71,11 @@ def test_a_value_for_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("student.args.parts.0", 0),
         ("student.args.parts.1", 1),
     ]
+    models = ["depthwise", "bottleneck"]
+    staged = applying({"width": {"choices": [1, 2], "per_stage": True}, "model": models})
+    assert list(staged) == ["model", "width.0", "width.1", "width.2", "width.3"]
+    assert staged["width.2"] == {}
+    assert staged["width.3"] == {"model": {'"bottleneck"'}}
 
 
 @pytest.mark.parametrize(

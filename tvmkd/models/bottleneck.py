@@ -7,12 +7,13 @@ torchvision's; its ``mobilenet_v3_small`` is made for 224 pixels and rounds chan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation, SqueezeExcitation
 
-from tvmkd.models.scaling import Scale, strides
+from tvmkd.models.scaling import expansions, kernels, scales, strides
 
 
 class Stage(NamedTuple):
@@ -91,9 +92,14 @@ class BottleneckNet(nn.Module):
         channels: channels of the image (1 gray, 3 RGB).
         size: side of the images, pixels, at least 8: determines which stages halve the resolution.
             Shapes of weights do not depend on it.
-        width: multiplier of channel counts.
-        depth: multiplier of the blocks of each stage.
+        width: multiplier of channel counts; one, or one for each of the four stages. The stem has
+            that of the first stage, the last convolution that of the last.
+        depth: multiplier of the blocks of a stage; one, or one for each.
         multiple: channel counts are rounded to a multiple of this.
+        kernel: pixels a side of the depthwise convolutions, odd; one, or one for each stage; None:
+            those of `STAGES`.
+        expansion: hidden channels of a block as a multiple of its input's; one, or one for each
+            stage; None: those of `STAGES`.
 
     Raises:
         UsageError: an argument is out of range.
@@ -104,38 +110,48 @@ class BottleneckNet(nn.Module):
         classes: int = 10,
         channels: int = 1,
         size: int = 32,
-        width: float = 1.0,
-        depth: float = 1.0,
+        width: float | Sequence[float] = 1.0,
+        depth: float | Sequence[float] = 1.0,
         multiple: int = 8,
+        kernel: int | Sequence[int] | None = None,
+        expansion: float | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        scale = Scale(width, depth, multiple)
+        each = scales(width, depth, multiple, len(STAGES))
+        sizes = kernels(kernel, [stage.kernel for stage in STAGES])
+        factors = expansions(expansion, [stage.expansion for stage in STAGES])
         first, *others = strides(size, 1 + len(STAGES))
-        inputs = scale.channels(STEM)
+        inputs = each[0].channels(STEM)
         layers: list[nn.Module] = [
             Conv2dNormActivation(channels, inputs, 3, first, activation_layer=nn.Hardswish)
         ]
-        for stage, stride in zip(STAGES, others, strict=True):
+        rows = zip(STAGES, others, each, sizes, factors, strict=True)
+        for stage, stride, scale, pixels, factor in rows:
             outputs = scale.channels(stage.channels)
             for index in range(scale.repeats(stage.blocks)):
-                hidden = scale.rounded(stage.expansion * inputs)
+                hidden = scale.rounded(factor * inputs)
                 layers.append(
                     InvertedResidual(
                         inputs,
                         hidden,
                         outputs,
-                        kernel=stage.kernel,
+                        kernel=pixels,
                         stride=stride if index == 0 else 1,
                         squeeze=scale.rounded(hidden / 4) if stage.squeeze else None,
                         activation=stage.activation,
                     )
                 )
                 inputs = outputs
-        outputs = scale.channels(HEAD)
+        outputs = each[-1].channels(HEAD)
         layers.append(Conv2dNormActivation(inputs, outputs, 1, activation_layer=nn.Hardswish))
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(outputs, classes)
+
+    @staticmethod
+    def stages() -> int:
+        """How many values ``width``, ``depth``, ``kernel`` and ``expansion`` may have."""
+        return len(STAGES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images."""

@@ -11,10 +11,11 @@ import math
 from torch import Tensor, nn
 
 from tvmkd.base.errors import UsageError
-from tvmkd.models.scaling import Scale, check_image, check_size
+from tvmkd.models.scaling import Scale, check_image, check_size, expansions
 
 GRID = 8  # default number of patches per side
-FEATURES, TOKEN_HIDDEN, FEATURE_HIDDEN, BLOCKS = 32, 32, 64, 3
+FEATURES, TOKEN_HIDDEN, BLOCKS = 32, 32, 3
+EXPANSION = 2
 
 
 def _perceptron(inputs: int, hidden: int) -> nn.Sequential:
@@ -60,6 +61,7 @@ class MixerNet(nn.Module):
         depth: multiplier of the blocks.
         multiple: features and hidden units are rounded to a multiple of this.
         patch: side of a patch, pixels; the default gives at most 8×8 patches.
+        expansion: units between the two layers that mix features, as a multiple of the features.
 
     Raises:
         UsageError: an argument is out of range.
@@ -74,9 +76,11 @@ class MixerNet(nn.Module):
         depth: float = 1.0,
         multiple: int = 8,
         patch: int | None = None,
+        expansion: float = EXPANSION,
     ) -> None:
         super().__init__()
         scale = Scale(width, depth, multiple)
+        (factor,) = expansions(expansion, [EXPANSION])
         check_size(size)
         if patch is None:
             patch = math.ceil(size / GRID)
@@ -94,7 +98,7 @@ class MixerNet(nn.Module):
                     grid * grid,
                     features,
                     scale.channels(TOKEN_HIDDEN),
-                    scale.channels(FEATURE_HIDDEN),
+                    scale.channels(factor * FEATURES),
                 )
                 for _ in range(scale.repeats(BLOCKS))
             )

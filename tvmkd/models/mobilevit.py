@@ -7,13 +7,14 @@ needs an exponential at every position, and two MobileViT blocks instead of thre
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from tvmkd.models.bottleneck import InvertedResidual
-from tvmkd.models.scaling import Scale, check_image, strides
+from tvmkd.models.scaling import check_image, expansions, kernels, scales, strides
 
 HEADS = 4
 EXPANSION = 2
@@ -127,10 +128,17 @@ class MobileVitNet(nn.Module):
         classes: number of classes.
         channels: channels of the image (1 gray, 3 RGB).
         size: side of the images, pixels, at least 8; it determines all shapes.
-        width: multiplier of channel counts and of the features of tokens.
-        depth: multiplier of blocks and of transformer layers.
+        width: multiplier of channel counts and of the features of tokens; one, or one for each of
+            the four stages. The stem has that of the first stage, the last convolution that of the
+            last.
+        depth: multiplier of blocks and of transformer layers; one, or one for each stage. A hybrid
+            stage keeps its one bottleneck.
         multiple: channel counts are rounded to a multiple of this; features of tokens to a multiple
             of both this and the heads.
+        kernel: pixels a side of the bottlenecks' depthwise convolutions, odd; one, or one for each
+            stage.
+        expansion: hidden channels of a bottleneck as a multiple of its input's; one, or one for
+            each stage.
 
     Raises:
         UsageError: an argument is out of range.
@@ -141,43 +149,54 @@ class MobileVitNet(nn.Module):
         classes: int = 10,
         channels: int = 1,
         size: int = 32,
-        width: float = 1.0,
-        depth: float = 1.0,
+        width: float | Sequence[float] = 1.0,
+        depth: float | Sequence[float] = 1.0,
         multiple: int = 8,
+        kernel: int | Sequence[int] = 3,
+        expansion: float | Sequence[float] = EXPANSION,
     ) -> None:
         super().__init__()
-        scale = Scale(width, depth, multiple)
-        tokens = Scale(width, depth, math.lcm(multiple, HEADS))
-        first, *others = strides(size, 1 + len(CONVOLUTIONS) + len(HYBRIDS))
-        inputs, side = scale.channels(STEM), math.ceil(size / first)
+        stages = self.stages()
+        each = scales(width, depth, multiple, stages)
+        tokens = scales(width, depth, math.lcm(multiple, HEADS), stages)
+        sizes = kernels(kernel, [3] * stages)
+        factors = expansions(expansion, [EXPANSION] * stages)
+        first, *others = strides(size, 1 + stages)
+        inputs, side = each[0].channels(STEM), math.ceil(size / first)
         layers: list[nn.Module] = [
             Conv2dNormActivation(channels, inputs, 3, first, activation_layer=nn.Hardswish)
         ]
 
-        def bottleneck(count: int, stride: int) -> int:
-            outputs = scale.channels(count)
-            hidden = scale.rounded(EXPANSION * inputs)
-            layers.append(InvertedResidual(inputs, hidden, outputs, stride=stride))
+        def bottleneck(stage: int, count: int, stride: int) -> int:
+            outputs = each[stage].channels(count)
+            hidden = each[stage].rounded(factors[stage] * inputs)
+            layers.append(
+                InvertedResidual(inputs, hidden, outputs, kernel=sizes[stage], stride=stride)
+            )
             return outputs
 
-        for (count, blocks), stride in zip(CONVOLUTIONS, others[: len(CONVOLUTIONS)], strict=True):
-            side = math.ceil(side / stride)
-            for index in range(scale.repeats(blocks)):
-                inputs = bottleneck(count, stride if index == 0 else 1)
-        for (count, features, depths), stride in zip(
-            HYBRIDS, others[len(CONVOLUTIONS) :], strict=True
-        ):
-            side = math.ceil(side / stride)
-            inputs = bottleneck(count, stride)
+        for stage, (count, blocks) in enumerate(CONVOLUTIONS):
+            side = math.ceil(side / others[stage])
+            for index in range(each[stage].repeats(blocks)):
+                inputs = bottleneck(stage, count, others[stage] if index == 0 else 1)
+        for stage, (count, features, depths) in enumerate(HYBRIDS, len(CONVOLUTIONS)):
+            side = math.ceil(side / others[stage])
+            inputs = bottleneck(stage, count, others[stage])
+            scale = tokens[stage]
             layers.append(
-                MobileVitBlock(inputs, tokens.channels(features), tokens.repeats(depths), side)
+                MobileVitBlock(inputs, scale.channels(features), scale.repeats(depths), side)
             )
-        outputs = scale.channels(HEAD)
+        outputs = each[-1].channels(HEAD)
         layers.append(Conv2dNormActivation(inputs, outputs, 1, activation_layer=nn.Hardswish))
         self.size = size
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(outputs, classes)
+
+    @staticmethod
+    def stages() -> int:
+        """How many values ``width``, ``depth``, ``kernel`` and ``expansion`` may have."""
+        return len(CONVOLUTIONS) + len(HYBRIDS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of a batch of images.
