@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvmkd.search.latency.filling import Network
+from tvmkd.search.latency.filling import Filled, Network, fill
+from tvmkd.search.latency.prediction import Latency
+from tvmkd.search.latency.table import LatencyTable
 from tvmkd.search.space import Space
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from torch import nn
 
     from tvmkd.distill.task import Task
 
+NETWORKS, WHOLE = 64, 16
+"""Networks of a space that are lowered before a search, and those of them that are timed whole."""
 TRIES = 20
 """Draws for each network that is asked for: small spaces have fewer."""
 
@@ -44,3 +49,38 @@ def networks(space: Space, task: Task, drawn: Sequence[Mapping[str, Any]]) -> li
         return space.build(space.cfg, structure, task), shape
 
     return [functools.partial(make, structure) for structure in drawn]
+
+
+def prepare(
+    latency: Latency,
+    space: Space,
+    task: Task,
+    *,
+    count: int = NETWORKS,
+    whole: int = WHOLE,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Filled | None:
+    """Measures what a latency table lacks for the networks of a space, before they are searched.
+
+    Args:
+        latency: a table with boards is filled, anything else is left as it is.
+        space: its networks.
+        task: what they learn.
+        count: networks to find kernels in.
+        whole: networks to time whole, those of earlier calls included.
+        seed: of the sample.
+        progress: shows a bar for each step.
+
+    Returns:
+        what was done; None where there is nothing to fill.
+
+    Raises:
+        InputError: no network of the space can be lowered.
+        MissingError: no board answers; what was measured is kept.
+    """
+    if not isinstance(latency, LatencyTable) or latency.boards is None:
+        return None
+    drawn = structures(space, count, seed)
+    made = networks(space, task, drawn)
+    return fill(latency, made, whole=whole, seed=seed, progress=progress)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["open_latency"]
 
+FOLDER = "table"
+"""Of the table, in that of a search."""
+
 
 def open_latency(cfg: Config, target: Target, folder: Path) -> LatencyTable | Macs:
     """The latency predictor of a config. Use it as a context manager.
@@ -23,7 +26,7 @@ def open_latency(cfg: Config, target: Target, folder: Path) -> LatencyTable | Ma
         cfg: ``[search] table`` and ``budget`` (millions of instructions are counted), ``[tune]
             tracker``, ``key``, ``boards`` and ``stack``.
         target: to predict for.
-        folder: of the table where ``[search]`` names none; it need not exist.
+        folder: of the search; its ``table`` is used where ``[search]`` names none.
 
     Returns:
         a table, which may still be empty; multiply-accumulates, with a warning, if the target does
@@ -40,8 +43,8 @@ def open_latency(cfg: Config, target: Target, folder: Path) -> LatencyTable | Ma
 
     search, tune = cfg.search, cfg.tune
     limit = search.limit if search else None
-    if search and search.table is not None:
-        folder = search.table
+    named = search.table if search else None
+    folder = folder / FOLDER if named is None else named
     boards = None
     here = tune.tracker == "local"
     reason = target.runs_here() if here else None

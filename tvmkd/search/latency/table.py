@@ -110,6 +110,15 @@ class LatencyTable:
         """Seconds of a kernel alone, without the machine's drift; None: nobody has measured it."""
         return self._measured.get(records.normal_key(key))
 
+    def history(self, key: str) -> list[float | None]:
+        """Seconds of each trial of a kernel, oldest first; None for those that failed."""
+        wanted = records.normal_key(key)
+        return [
+            line.get("figure")
+            for line in records.trials(self.path)
+            if records.normal_key(line["task"]) == wanted
+        ]
+
     def times(self, kernels: Sequence[Kernel]) -> list[KernelTime]:
         """The time of each kernel alone, measured or interpolated.
 
