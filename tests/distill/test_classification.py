@@ -9,6 +9,7 @@ from torch import nn
 
 from tvmkd.base.errors import InputError
 from tvmkd.data import TensorImages
+from tvmkd.distill import losses
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.task import Epoch
@@ -107,3 +108,7 @@ def test_a_teacher_may_have_an_augmentation_of_its_own(task) -> None:
     assert "full_well" in own.for_teacher().identity()["augment"]
     assert own.for_teacher().splits.train is own.splits.train
     assert own.identity() == task.identity()
+
+
+def test_classifiers_imitate_probabilities(task) -> None:
+    assert task.imitation() is losses.imitation

@@ -74,6 +74,21 @@ def test_weights_choose_among_the_images(batch, loss):
     torch.testing.assert_close(even, loss(student, teacher, labels))
 
 
+def test_imitating_costs_nothing_if_the_answers_are_the_same_and_teaches_one_side(batch):
+    logits, teacher, _ = batch
+    logits = logits.detach().requires_grad_()
+    other = teacher.detach().requires_grad_()
+    assert float(losses.imitation(other, other).detach()) == pytest.approx(0, abs=1e-6)
+    found = losses.imitation(logits, other)
+    both = (torch.log_softmax(each, 1) for each in (logits, other))
+    mine, theirs = both
+    expected = (theirs.exp() * (theirs - mine)).sum(1).mean()
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    found.backward()
+    assert logits.grad is not None
+    assert other.grad is None
+
+
 def test_kd_by_hand():
     """T = 2: softmaxes of (0, 0) and (1, 0); the labels with a weight of 0.25."""
     student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])

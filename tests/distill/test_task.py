@@ -116,3 +116,7 @@ def test_evaluation_is_in_evaluation_mode_and_full_precision() -> None:
     assert task.score(network, "test") == pytest.approx(0.0, abs=1e-6)
     assert not network.training
     assert task.samples(3).dtype == np.float32
+
+
+def test_a_task_need_not_say_how_networks_imitate_each_other() -> None:
+    assert Line(small()).imitation() is None

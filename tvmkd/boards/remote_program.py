@@ -25,11 +25,6 @@ class RemoteProgram(Protocol):
     def time(self, count: int) -> list[float]:
         """Seconds of each of ``count`` runs, by the board's clock."""
 
-    def call_with(self, function: Any) -> Any:
-        """Calls a function of the board's, which takes a module, the name of what runs the model
-        once, and its arguments.
-        """
-
 
 class VirtualMachine:
     """A Relax virtual machine on the board."""
@@ -56,10 +51,6 @@ class VirtualMachine:
             "invoke_stateful", self._device, number=1, repeat=count
         )
         return [float(value) for value in timer("main").results]
-
-    def call_with(self, function: Any) -> Any:
-        """Calls a function with the virtual machine, ``invoke_stateful`` and ``main``."""
-        return function(self._machine.module, "invoke_stateful", "main")
 
 
 class GraphExecutor:
@@ -92,7 +83,3 @@ class GraphExecutor:
         """Seconds of each of ``count`` runs, by the board's clock."""
         timer = self._graph.module.time_evaluator("run", self._device, number=1, repeat=count)
         return [float(value) for value in timer().results]
-
-    def call_with(self, function: Any) -> Any:
-        """Calls a function with the graph executor and ``run``."""
-        return function(self._graph.module, "run")

@@ -22,7 +22,7 @@ from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distillation_loss import Distillation, check
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.probe import logits_of, probe
-from tvmkd.distill.task import Batch, Distilled, Epoch, Loss, Metric, Split, Task
+from tvmkd.distill.task import Batch, Distilled, Epoch, Imitation, Loss, Metric, Split, Task
 from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class ClassificationTask(Task):
         """Cross entropy."""
         del network
         return losses.cross_entropy
+
+    def imitation(self) -> Imitation:
+        """The divergence of probabilities."""
+        return losses.imitation
 
     def check_distillation(self, student: nn.Module, teacher: nn.Module) -> None:
         """Checks the loss, and the modules that losses on features name.

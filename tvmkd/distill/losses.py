@@ -100,6 +100,12 @@ def cross_entropy(batch: Batch, logits: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), batch.labels)
 
 
+def imitation(logits: Tensor, answer: Tensor) -> Tensor:
+    """How far logits are from those of another network: KL(answer ‖ logits) of probabilities."""
+    target = F.log_softmax(answer.detach().float(), dim=1)
+    return _divergence(F.log_softmax(logits.float(), dim=1), target).mean()
+
+
 @register("kd")
 @dataclass(frozen=True)
 class KD:

@@ -101,6 +101,9 @@ Loss = Callable[[Batch, Any], Tensor]
 A loss that is an ``nn.Module`` may have weights: they are trained beside the network's.
 """
 
+Imitation = Callable[[Any, Any], Tensor]
+"""From a network's output and the one that it should give, without a gradient, to a scalar."""
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -314,6 +317,13 @@ class Task(ABC):
     @abstractmethod
     def loss(self, network: nn.Module) -> Loss:
         """The loss on labels alone: how teachers and baselines are trained."""
+
+    def imitation(self) -> Imitation | None:
+        """How far a network's output is from another one's: how it learns the other's answers.
+
+        None where the task does not say; a network then learns from labels alone.
+        """
+        return None
 
     def check_distillation(self, student: nn.Module, teacher: nn.Module) -> None:  # noqa: B027
         """Checks, before either is trained, that a student can learn from a teacher.

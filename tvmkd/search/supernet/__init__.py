@@ -1,0 +1,1 @@
+"""A supernet: one network trained once, whose parts are evaluated without training."""
