@@ -99,6 +99,7 @@ def test_units(unit: str, kind: str, scale: float) -> None:
         (".5 * 3s", grammar.Side(1500.0, grammar.TIME)),
         ("torch.compile.p99", grammar.Side(1.0, grammar.TIME, "torch.compile", "p99")),
         ("tvm+tensorrt.p99", grammar.Side(1.0, grammar.TIME, "tvm+tensorrt", "p99")),
+        ("tvm@board.p99", grammar.Side(1.0, grammar.TIME, "tvm@board", "p99")),
         ("my.engines:Mine.p99", grammar.Side(1.0, grammar.TIME, "my.engines:Mine", "p99")),
     ],
 )

@@ -144,6 +144,14 @@ def test_a_fault_of_two_sections_is_named_after_neither() -> None:
         config.parse({**NAMED, "data": {"camera": {"jpeg": [1, 2]}}}, "a.toml")
 
 
+def test_a_student_that_is_given_is_not_searched_for() -> None:
+    given = {"student": {"checkpoint": "student.pt"}}
+    assert config.parse({**NAMED, **given}).student.checkpoint == Path("student.pt")
+    search = {"search": {"space": {"width": [1, 2]}}}
+    with pytest.raises(InputError, match=r"checkpoint and \[search\] do not go together"):
+        config.parse({**NAMED, **given, **search})
+
+
 def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None:
     sections = {"prune": {}, "quantize": {}, "export": {"precision": "int8"}}
     assert detector(**sections).export.precision == "int8"

@@ -229,6 +229,24 @@ def test_a_teacher_with_weights_is_not_trained(finished, tmp_path):
     assert weights(result.chosen.checkpoint) == weights(finished.runs[0].checkpoint)
 
 
+def test_a_student_with_weights_is_not_trained(finished, tmp_path):
+    cfg = small(student={"checkpoint": str(finished.checkpoint)})
+    result = distill(cfg, tmp_path)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert names == {"students/given.pt", "student.pt", "metrics.json"}, "nor is its teacher"
+    assert weights(result.checkpoint) == weights(finished.checkpoint)
+    (run,) = result.runs
+    assert (run.kind, run.test_accuracy) == ("distilled", finished.chosen.test_accuracy)
+    assert result.teacher is None
+    teacher = {"checkpoint": str(finished.checkpoint.with_name("teacher.pt"))}
+    result = distill(small(student={"checkpoint": str(run.checkpoint)}, teacher=teacher), tmp_path)
+    assert result.teacher is not None
+    assert result.teacher.test_accuracy == finished.teacher.test_accuracy
+    wrong = small(student={"checkpoint": teacher["checkpoint"]})
+    with pytest.raises(InputError, match=r'not the weights of student "depthwise"'):
+        distill(wrong, tmp_path)
+
+
 def test_zero_epochs_takes_the_teacher_as_it_comes(tmp_path):
     cfg = small(teacher={"epochs": 0}, distill={"seeds": [0], "baseline": False, "epochs": 1})
     result = distill(cfg, tmp_path)

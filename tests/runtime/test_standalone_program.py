@@ -96,7 +96,7 @@ def test_deadlines(built: Path) -> None:
 
 
 def workers() -> int:
-    """Threads of instances in this process; other libraries start and end threads when they like."""
+    """Threads of instances here; other libraries start and end threads when they like."""
     found = 0
     for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # it ended

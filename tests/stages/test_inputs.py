@@ -89,6 +89,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.backbone": ("given.pt", TRAINERS),
     "student.model": ("yours:net", ("distill", "export", "compare")),
     "student.args": ({"width": 2}, ("distill",)),
+    "student.checkpoint": ("given.pt", ("distill",)),
     "student.backbone": ("given.pt", ("distill",)),
     # Without a teacher, none is exported.
     "distill.loss": ("kd", TRAINERS),

@@ -46,10 +46,10 @@ OPERATORS = {
     ">": lambda a, b: a > b,
 }
 # Names are matched before units, so that an engine may be called "ms". A name may contain dots,
-# colons and pluses ("torch.compile", "tvm:untuned", "tvm+tensorrt").
+# colons, pluses and @ ("torch.compile", "tvm:untuned", "tvm+tensorrt", "tvm@board").
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>[A-Za-zµ]+)?"
-    r"|(?P<name>[A-Za-z_][\w.:+-]*)"
+    r"|(?P<name>[A-Za-z_][\w.:+@-]*)"
     r"|(?P<operator><=|>=|==|<|>|\*))"
 )
 

@@ -25,6 +25,11 @@ class RemoteProgram(Protocol):
     def time(self, count: int) -> list[float]:
         """Seconds of each of ``count`` runs, by the board's clock."""
 
+    def call_with(self, function: Any) -> Any:
+        """Calls a function of the board's, which takes a module, the name of what runs the model
+        once, and its arguments.
+        """
+
 
 class VirtualMachine:
     """A Relax virtual machine on the board."""
@@ -51,6 +56,10 @@ class VirtualMachine:
             "invoke_stateful", self._device, number=1, repeat=count
         )
         return [float(value) for value in timer("main").results]
+
+    def call_with(self, function: Any) -> Any:
+        """Calls a function with the virtual machine, ``invoke_stateful`` and ``main``."""
+        return function(self._machine.module, "invoke_stateful", "main")
 
 
 class GraphExecutor:
@@ -83,3 +92,7 @@ class GraphExecutor:
         """Seconds of each of ``count`` runs, by the board's clock."""
         timer = self._graph.module.time_evaluator("run", self._device, number=1, repeat=count)
         return [float(value) for value in timer().results]
+
+    def call_with(self, function: Any) -> Any:
+        """Calls a function with the graph executor and ``run``."""
+        return function(self._graph.module, "run")

@@ -110,6 +110,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _searched_or_given(self) -> Config:
+        if self.search is not None and self.student.checkpoint is not None:
+            raise ValueError("[student] checkpoint and [search] do not go together: remove one")
+        return self
+
+    @model_validator(mode="after")
     def _int8_from_somewhere(self) -> Config:
         precision = self.export.precision
         if precision in ("int8", "auto") and self.quantize is None:

@@ -98,6 +98,9 @@ class Student(Section):
     images: Count | None = None
     """Number of training images of the students, evenly by class, for classifiers: a network that
     was trained on more teaches one for which there are few. Without it: all, as the teacher."""
+    checkpoint: Path | None = None
+    """Weights to use in place of training, in any form that ``[teacher] checkpoint`` may have: no
+    student is trained, and the teacher only where a later section needs it."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
 

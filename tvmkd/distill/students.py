@@ -17,6 +17,7 @@ from tvmkd.distill.session import Session
 from tvmkd.distill.task import Task
 from tvmkd.distill.training import AfterCheckpoint
 from tvmkd.models import checkpoint as files
+from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,6 +38,8 @@ def distill(
     checkpoint_seconds: float = 5.0,
 ) -> Result:
     """Trains the teacher (unless it comes with weights), then a student for each seed.
+
+    A student that comes with weights is not trained: it is the only one.
 
     Under torchrun all processes call this and share the work. Whatever is in ``out_dir`` from an
     earlier call with the same settings is used: finished trainings are skipped, and an unfinished
@@ -81,20 +84,25 @@ class _Students(Session):
         # Both are built before either is trained: a mistake in the student's name shows at once.
         blank = self.build("student", *self.student_model, 0)
         student = self.size(self.student_model[0], blank)
+        given = self.cfg.student.checkpoint
         teacher: tuple[nn.Module, Network] | None = None
-        if cfg.loss != "ce":
+        if cfg.loss != "ce" and (given is None or self._teacher_is_there):
             other = self.cfg.teacher
             untrained = self.build("teacher", other.model, other.args, 0)
             self.task.check_distillation(blank, untrained)
             teacher = self.teacher()
-        kinds: list[Kind] = [] if teacher is None else ["distilled"]
-        if cfg.baseline or teacher is None:
-            kinds.append("baseline")
-        runs = [
-            self._student(kind, seed, teacher[0] if teacher else None)
-            for kind in kinds
-            for seed in cfg.seeds
-        ]
+        kinds: list[Kind] = [] if cfg.loss == "ce" else ["distilled"]
+        if given is not None:
+            kinds = kinds or ["baseline"]
+            runs = [self._given(kinds[0], given)]
+        else:
+            if cfg.baseline or teacher is None:
+                kinds.append("baseline")
+            runs = [
+                self._student(kind, seed, teacher[0] if teacher else None)
+                for kind in kinds
+                for seed in cfg.seeds
+            ]
         result = Result(
             checkpoint=self.out / "student.pt",
             metrics=self.out / "metrics.json",
@@ -123,6 +131,26 @@ class _Students(Session):
         score, _ = self.evaluate(model, "val")
         test, others = self.evaluate(model, "test")
         return Run(kind, seed, score, test, job.path, state.seconds, others)
+
+    @property
+    def _teacher_is_there(self) -> bool:
+        """Whether the teacher need not be trained."""
+        cfg = self.cfg.teacher
+        return cfg.checkpoint is not None or cfg.epochs == 0 or (self.out / "teacher.pt").is_file()
+
+    def _given(self, kind: Kind, weights: Path) -> Run:
+        """The student with the weights of a file."""
+        seed, (spec, args) = self.cfg.distill.seeds[0], self.student_model
+        model = self.build("student", spec, args, seed)
+        self.task.load_weights(model, weights, f'student "{spec}"')
+        path = self.out / "students" / "given.pt"
+        kwargs = self.kwargs("student", spec, args)
+        if self.team.leader:
+            files.save(path, Checkpoint({"spec": spec, "kwargs": kwargs}, model.state_dict()))
+        self.team.wait()
+        score, _ = self.evaluate(model, "val")
+        test, others = self.evaluate(model, "test")
+        return Run(kind, seed, score, test, path, 0.0, others)
 
     def _best(self, runs: Sequence[Run]) -> Run:
         """The best student on the validation split, minus the latency term."""

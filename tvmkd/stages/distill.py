@@ -34,7 +34,9 @@ class Distill(Stage):
         """The data, both networks, the loss, and the user's code behind either network."""
         context, cfg = self.context, self.context.cfg
         exits = cfg.early_exit
+        given = cfg.student.checkpoint
         return {
+            **({} if given is None else {"student": context.hash(given)}),
             "seed": cfg.project.seed,
             "data": context.data,
             "distill": cfg.distill.model_dump(mode="json"),

@@ -83,7 +83,8 @@ class Measured:
     Attributes:
         seconds: the median run, with the machine's drift taken out.
         spread: (Q3 - Q1) / median of the rounds.
-        drift: what the fixed network took beside it, over what it took first.
+        drift: what the fixed network took beside it, over what it usually takes.
+        fixed: seconds that the fixed network took; 0 where nothing drifts.
         board: ``HOST:PORT`` of the board; None: this machine.
         board_seconds: how long the board was busy.
     """
@@ -91,6 +92,7 @@ class Measured:
     seconds: float
     spread: float
     drift: float = 1.0
+    fixed: float = 0.0
     board: str | None = None
     board_seconds: float = 0.0
 

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tvmkd.base.errors import InputError
+from tvmkd.search.latency.drift import Reading
+from tvmkd.search.latency.folder import KERNELS, NETWORKS, TimedNetwork, by_structure, open_folder
+from tvmkd.search.latency.prediction import Kernel
+
+KERNEL = Kernel("0x1", "conv", "conv2d", 2, 1e6, {"work": 3.0})
+
+
+def network(seconds: float, fixed: float = 0.0) -> TimedNetwork:
+    return TimedNetwork("s", {"0x1": 2}, {"0x1": (1e-6, 0.0)}, seconds, fixed=fixed, board="b:1")
+
+
+def test_what_is_added_is_read_again(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    folder.add_kernels([KERNEL, KERNEL])
+    folder.add_network(network(1.0))
+    folder.add_reading(Reading(1.0, 2.0, "b:1"))
+    again = open_folder(tmp_path / "new")
+    assert again.kernels == {"0x1": KERNEL}
+    assert len((tmp_path / "new" / KERNELS).read_text().splitlines()) == 1
+    assert again.readings == folder.readings
+    assert again.networks[0].seconds == 1.0
+    assert list(by_structure(again.networks)) == ["s"]
+
+
+def test_the_drift_is_taken_out_of_a_network(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path)
+    assert folder.without_drift(network(3.0, fixed=2.0)) == 3.0
+    for seconds in (1.0, 1.0, 2.0):
+        folder.add_reading(Reading(0.0, seconds, "b:9"))
+    assert folder.without_drift(network(3.0, fixed=2.0)) == 1.5
+    assert folder.without_drift(network(3.0)) == 3.0
+
+
+def test_damaged_lines_are_named(tmp_path: Path) -> None:
+    (tmp_path / NETWORKS).write_text("{}\n")
+    with pytest.raises(InputError, match=r"networks\.jsonl: \{\}… is no line of this file"):
+        open_folder(tmp_path)
+    (tmp_path / NETWORKS).write_text('{"a\n{}\n')
+    with pytest.raises(InputError, match="line 1 is damaged"):
+        open_folder(tmp_path)

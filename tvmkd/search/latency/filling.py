@@ -1,0 +1,219 @@
+"""Fills a latency table: lowers networks of a space, tunes their kernels, times some of them whole.
+
+Thousands of networks of a space share some hundred kernels. Those that nobody has measured are
+tuned, the most useful first; then the networks are timed whole whose prediction is the least
+certain, given what the others say (active learning: MacKay, "Information-based objective functions
+for active data selection", 1992). Everything is written as it is measured, so that the same call
+continues after an interruption.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.base import console
+from tvmkd.base.errors import InputError
+from tvmkd.search.latency import composition
+from tvmkd.search.latency.composition import Timed
+from tvmkd.search.latency.lowering import structure
+from tvmkd.search.latency.prediction import Kernel, KernelTime
+from tvmkd.search.latency.table import LatencyTable
+from tvmkd.search.latency.usefulness import most_useful
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from torch import nn
+
+CHUNK = 48
+"""Kernels between two readings of the fixed network."""
+
+Network = Callable[[], "tuple[nn.Module | Path, Sequence[int] | None]"]
+"""Makes a network, and says the shape of its input."""
+
+
+@dataclass
+class Filled:
+    """What `fill` did.
+
+    Attributes:
+        networks: that were lowered; of those, ``failed`` could not be.
+        kernels: distinct ones; ``missing`` of them remain unmeasured.
+        tuned: kernels that were measured now.
+        timed: networks that were timed whole now.
+        board_seconds: that boards were busy.
+        failures: why networks failed, one line each.
+    """
+
+    networks: int = 0
+    failed: int = 0
+    kernels: int = 0
+    missing: int = 0
+    tuned: int = 0
+    timed: int = 0
+    board_seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+
+def fill(
+    table: LatencyTable,
+    networks: Iterable[Network],
+    *,
+    trials: int = 1,
+    kernels: int | None = None,
+    whole: int = 24,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Filled:
+    """Measures what a table lacks for some networks.
+
+    Args:
+        table: with boards.
+        networks: a sample of the space, each made when it is lowered.
+        trials: of each kernel that has none.
+        kernels: that may be tuned at most; None: all that are missing.
+        whole: networks to be timed whole in all, those of earlier calls included.
+        seed: of the tuning.
+        progress: shows a bar for each step.
+
+    Raises:
+        InputError: no network can be lowered.
+        MissingError: no board answers; what was measured is kept.
+    """
+    done = Filled()
+    found = _lower(table, networks, done, progress)
+    _tune(table, [kernels for _, kernels in found], trials, kernels, seed, done, progress)
+    _time(table, found, whole, done, progress)
+    for path, _ in found:
+        if path.is_relative_to(table.lowering.folder):
+            table.lowering.forget(path)
+    return done
+
+
+Lowered = list[tuple[Path, list[Kernel]]]
+
+
+def _lower(
+    table: LatencyTable,
+    networks: Iterable[Network],
+    done: Filled,
+    progress: Progress | None,
+) -> Lowered:
+    """The networks that can be lowered, with their files and kernels."""
+    many = list(networks)
+    bar = _bar(progress, "lowering networks", len(many))
+    found: dict[str, tuple[Path, list[Kernel]]] = {}
+    for number, make in enumerate(many):
+        done.networks += 1
+        try:
+            model, shape = make()
+            path = table.lowering.file(model, shape)
+            known = table.kernels(path)
+        except InputError as error:
+            done.failed += 1
+            done.failures.append(str(error))
+        else:
+            found.setdefault(structure(path), (path, known))
+        bar(number + 1, f"{len(table.folder.kernels)} kernels")
+    if not found:
+        raise InputError(
+            f"none of {done.networks} networks can be lowered; the first: "
+            f"{done.failures[0] if done.failures else 'there is none'}"
+        )
+    table.folder.add_kernels(kernel for _, known in found.values() for kernel in known)
+    done.kernels = len({kernel.key for _, known in found.values() for kernel in known})
+    return list(found.values())
+
+
+def _tune(
+    table: LatencyTable,
+    networks: Sequence[Sequence[Kernel]],
+    trials: int,
+    limit: int | None,
+    seed: int,
+    done: Filled,
+    progress: Progress | None,
+) -> None:
+    useful = most_useful([_guessed(table, kernels) for kernels in networks])
+    done.missing = len(useful)
+    wanted = list(useful)[:limit]
+    bar = _bar(progress, "tuning kernels", len(wanted) * trials)
+    count = 0
+
+    def follow(name: str, data: dict[str, Any]) -> None:
+        nonlocal count
+        if name == "trial":
+            count += 1
+            bar(count, "")
+        elif name == "note":
+            console.warn(data["text"])
+
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        if not table.exact:
+            table.read_drift()
+        weights = {key: float(len(chunk) - place) for place, key in enumerate(chunk)}
+        files = table.files(chunk)
+        done.board_seconds += table.tune(
+            files, weights, trials * len(chunk), seed=seed, on_event=follow
+        )
+        now = sum(table.measured(key) is not None for key in chunk)
+        done.tuned += now
+        done.missing -= now
+    if wanted and not table.exact:
+        table.read_drift()
+        table.refresh()
+
+
+def _guessed(table: LatencyTable, kernels: Sequence[Kernel]) -> list[KernelTime]:
+    """The times of kernels; while the table is empty they are taken to be equally fast."""
+    try:
+        return table.times(kernels)
+    except InputError:
+        return [KernelTime(each, 1e-6 + each.flop * 1e-10, "interpolated", 1.0) for each in kernels]
+
+
+def _time(
+    table: LatencyTable,
+    networks: Lowered,
+    whole: int,
+    done: Filled,
+    progress: Progress | None,
+) -> None:
+    known = {network.structure for network in table.folder.networks}
+    rest = {structure(path): (path, kernels) for path, kernels in networks}
+    already = len(known & set(rest))
+    for name in known & set(rest):
+        del rest[name]
+    count = min(whole - already, len(rest))
+    bar = _bar(progress, "timing networks", max(count, 0))
+    timed = [Timed(each.kernels, each.seconds) for each in table.timed()]
+    for number in range(count):
+        fitted = composition.fit(timed, table.exact)
+        times = {name: table.times(kernels) for name, (_, kernels) in rest.items()}
+        name = max(rest, key=lambda name: _uncertainty(fitted, times[name]))
+        path, _ = rest.pop(name)
+        try:
+            measured = table.measure(path)
+        except InputError as error:
+            done.failures.append(str(error))
+            continue
+        timed.append(Timed(times[name], measured.seconds))
+        done.timed += 1
+        done.board_seconds += measured.board_seconds
+        bar(number + 1, f"{measured.seconds * 1e3:.3g} ms")
+
+
+def _uncertainty(fitted: composition.Composition, times: Sequence[KernelTime]) -> float:
+    predicted = fitted.predict(times)
+    return math.log(predicted.high / predicted.low)
+
+
+def _bar(progress: Progress | None, text: str, total: int) -> Callable[[int, str], None]:
+    if progress is None:
+        return lambda done, note: None
+    bar = progress.add_task(text, total=total, note="")
+    return lambda done, note: progress.update(bar, completed=done, note=note)

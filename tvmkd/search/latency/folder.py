@@ -1,0 +1,127 @@
+"""The folder of a latency table: tuning records, and beside them the networks that were timed.
+
+Any folder of tuning records is a table; the other files are made as networks are added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tvmkd.base.errors import InputError
+from tvmkd.search.latency import drift
+from tvmkd.search.latency.drift import Reading
+from tvmkd.search.latency.prediction import Kernel
+from tvmkd.tuning import records
+
+KERNELS, NETWORKS, REFERENCE = "kernels.jsonl", "networks.jsonl", "reference.jsonl"
+
+
+@dataclass(frozen=True)
+class TimedNetwork:
+    """A whole network that was timed; a line of ``networks.jsonl``.
+
+    Attributes:
+        structure: see `tvmkd.search.latency.lowering.structure`.
+        calls: of each kernel, by its key.
+        times: seconds of each kernel alone when the network was built, with the standard error of
+            the logarithm; a kernel is measured again later, and the network is not.
+        seconds: of one run, with the drift of the machine.
+        spread: of the rounds.
+        fixed: seconds that the fixed network took beside it; 0 where nothing drifts.
+        board: ``HOST:PORT``.
+        t: seconds since the epoch.
+        macs: multiply-accumulates: half of the floating point operations of its kernels.
+    """
+
+    structure: str
+    calls: dict[str, int]
+    times: dict[str, tuple[float, float]]
+    seconds: float
+    spread: float = 0.0
+    fixed: float = 0.0
+    board: str | None = None
+    t: float = 0.0
+    macs: float = 0.0
+
+
+@dataclass
+class Folder:
+    """What a table's folder holds; read once by `open`, appended to as things are measured."""
+
+    path: Path
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    networks: list[TimedNetwork] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+
+    def add_kernels(self, kernels: Iterable[Kernel]) -> None:
+        """Remembers the kernels of a network with their features."""
+        for kernel in kernels:
+            if kernel.key not in self.kernels:
+                self.kernels[kernel.key] = kernel
+                self._append(KERNELS, asdict(kernel))
+
+    def add_network(self, network: TimedNetwork) -> None:
+        """Remembers a network that was timed."""
+        self.networks.append(network)
+        self._append(NETWORKS, asdict(network))
+
+    def add_reading(self, reading: Reading) -> None:
+        """Remembers what the fixed network took."""
+        self.readings.append(reading)
+        self._append(REFERENCE, asdict(reading))
+
+    def without_drift(self, network: TimedNetwork) -> float:
+        """The seconds of a network as if the machine had been in its usual state."""
+        usual = drift.standard(self.readings, network.board)
+        if usual is None or not network.fixed:
+            return network.seconds
+        return network.seconds * usual / network.fixed
+
+    def _append(self, name: str, value: dict[str, Any]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        records.append_line(self.path / name, value)
+
+    def trial_times(self) -> dict[tuple[str, str], tuple[float, str | None]]:
+        """When and on which board each trial was made, by task key and candidate key."""
+        return {
+            (records.normal_key(line["task"]), line["key"]): (line["t"], line.get("board"))
+            for line in records.trials(self.path)
+            if isinstance(line.get("t"), int | float)
+        }
+
+
+def open_folder(path: Path) -> Folder:
+    """Reads a table's folder; one that does not exist is an empty table.
+
+    Raises:
+        InputError: a file in it is damaged (names the line).
+    """
+    found = Folder(path)
+    for line in records.read_lines(path / KERNELS):
+        kernel = _made(Kernel, line, path / KERNELS)
+        found.kernels[kernel.key] = kernel
+    for line in records.read_lines(path / NETWORKS):
+        found.networks.append(_made(TimedNetwork, line, path / NETWORKS))
+    for line in records.read_lines(path / REFERENCE):
+        found.readings.append(_made(Reading, line, path / REFERENCE))
+    return found
+
+
+def _made(kind: Any, line: Any, path: Path) -> Any:
+    try:
+        return kind(**line)
+    except TypeError:
+        text = json.dumps(line)[:60]
+        raise InputError(f"{path}: {text}… is no line of this file; remove it") from None
+
+
+def by_structure(networks: Sequence[TimedNetwork]) -> dict[str, list[TimedNetwork]]:
+    """The networks by their structures."""
+    found: dict[str, list[TimedNetwork]] = {}
+    for network in networks:
+        found.setdefault(network.structure, []).append(network)
+    return found

@@ -1,0 +1,318 @@
+"""A latency table: predicts a network's time on a target from the times of its kernels there."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.base import stack_registry
+from tvmkd.base.errors import InputError
+from tvmkd.base.wire import Event
+from tvmkd.search.latency import composition, drift, reference
+from tvmkd.search.latency.composition import Composition, Timed
+from tvmkd.search.latency.drift import Reading
+from tvmkd.search.latency.folder import Folder, TimedNetwork, open_folder
+from tvmkd.search.latency.interpolation import KernelModel
+from tvmkd.search.latency.lowering import Lowering, structure
+from tvmkd.search.latency.prediction import Kernel, KernelTime, Measured, Prediction
+from tvmkd.search.latency.target_boards import TargetBoards
+from tvmkd.tuning import records
+from tvmkd.tuning.session import check_made_for, read_info
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tvmkd.targets import Target
+
+MEASURED_ERROR = 0.0
+"""Standard error of a measured kernel's logarithm beside what the composition finds."""
+
+
+class LatencyTable:
+    """Implements `tvmkd.search.latency.prediction.Latency`. Use as a context manager.
+
+    Args:
+        path: the folder: tuning records and, beside them, what else was measured. It is made by
+            the first measurement.
+        target: what runs on the boards.
+        boards: what measures; None: a table that only predicts.
+        stack: the compiler stack.
+        dims: sizes of free dimensions of ONNX files.
+        python: the interpreter of the stack; None: the one that was installed.
+
+    Raises:
+        InputError: the folder is damaged, or was made for another target.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: Target,
+        boards: TargetBoards | None = None,
+        stack: str = stack_registry.DEFAULT,
+        dims: dict[str, int] | None = None,
+        python: Path | None = None,
+    ) -> None:
+        check_made_for(path, target.to_dict(), stack)
+        self.path, self.target, self.boards, self.stack = path, target, boards, stack
+        self.lowering = Lowering(target, stack, dims, python)
+        info = read_info(path) or {}
+        evaluator = boards.evaluator if boards else info.get("evaluator", "time")
+        self.exact = evaluator == "icount"
+        self.unit = "instructions" if self.exact else "s"
+        self.folder: Folder = open_folder(path)
+        self._measured: dict[str, float] = {}
+        self._seen = dict(self.folder.kernels)
+        self._model: KernelModel | None = None
+        self._composition: Composition | None = None
+        self.refresh()
+
+    def __enter__(self) -> LatencyTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the compiler's process and frees the boards."""
+        self.lowering.close()
+        if self.boards is not None:
+            self.boards.close()
+
+    def refresh(self) -> None:
+        """Reads the records again, after they have changed."""
+        self._model = self._composition = None
+        self._measured = {}
+        if not self.path.is_dir():
+            return
+        when = self.folder.trial_times()
+        for key, found in records.best([self.path]).items():
+            best = found[0]
+            t, board = when.get((key, best.key), (0.0, None))
+            slower = 1.0 if self.exact else drift.factor(self.folder.readings, t, board)
+            self._measured[key] = best.seconds / slower
+
+    def kernels(self, model: nn.Module | Path, shape: Sequence[int] | None = None) -> list[Kernel]:
+        """The kernels that a network becomes on the target.
+
+        Raises:
+            InputError: the network cannot be exported or compiled.
+        """
+        found = self.lowering.kernels(model, shape)
+        self._seen.update({kernel.key: kernel for kernel in found})
+        return found
+
+    def measured(self, key: str) -> float | None:
+        """Seconds of a kernel alone, without the machine's drift; None: nobody has measured it."""
+        return self._measured.get(records.normal_key(key))
+
+    def history(self, key: str) -> list[float | None]:
+        """Seconds of each trial of a kernel, oldest first; None for those that failed."""
+        wanted = records.normal_key(key)
+        return [
+            line.get("figure")
+            for line in records.trials(self.path)
+            if records.normal_key(line["task"]) == wanted
+        ]
+
+    def times(self, kernels: Sequence[Kernel]) -> list[KernelTime]:
+        """The time of each kernel alone, measured or interpolated.
+
+        Raises:
+            InputError: nothing in the table says anything about a kernel.
+        """
+        found = []
+        for kernel in kernels:
+            seconds = self.measured(kernel.key)
+            if seconds is not None:
+                found.append(KernelTime(kernel, seconds, "measured", MEASURED_ERROR))
+                continue
+            seconds, error = self._kernel_model().predict(kernel)
+            found.append(KernelTime(kernel, seconds, "interpolated", error))
+        return found
+
+    def _kernel_model(self) -> KernelModel:
+        if self._model is None:
+            known = [
+                (kernel, seconds)
+                for key, kernel in self._seen.items()
+                if (seconds := self.measured(key)) is not None
+            ]
+            if not known:
+                raise InputError(
+                    f"{self.path}: no kernel of this target has been measured; make the table "
+                    "with: tvmkd latency table"
+                )
+            self._model = KernelModel()
+            self._model.fit([kernel for kernel, _ in known], [seconds for _, seconds in known])
+        return self._model
+
+    @property
+    def composition(self) -> Composition:
+        """The model that adds the kernels up, fitted to the networks that were timed."""
+        if self._composition is None:
+            self._composition = composition.fit(self.timed(), self.exact)
+        return self._composition
+
+    def timed(self) -> list[Timed]:
+        """The networks that were timed whole, without drift.
+
+        Raises:
+            InputError: the folder does not know one of their kernels.
+        """
+        found = []
+        for network in self.folder.networks:
+            kernels = []
+            for key, calls in network.calls.items():
+                seconds, error = network.times[key]
+                kernel = replace(self._kernel(key), calls=calls)
+                kernels.append(KernelTime(kernel, seconds, "measured", error))
+            found.append(Timed(kernels, self.folder.without_drift(network)))
+        return found
+
+    def _kernel(self, key: str) -> Kernel:
+        found = self.folder.kernels.get(key)
+        if found is None:
+            raise InputError(
+                f"{self.path}: a network has the kernel {key}, which kernels.jsonl does not; "
+                "remove networks.jsonl to time the networks again"
+            )
+        return found
+
+    def predict(self, kernels: Sequence[Kernel]) -> Prediction:
+        """The time of a network with these kernels.
+
+        Raises:
+            InputError: nothing in the table says anything about a kernel.
+        """
+        return self.composition.predict(self.times(kernels))
+
+    def predict_model(
+        self, model: nn.Module | Path, shape: Sequence[int] | None = None
+    ) -> Prediction:
+        """`predict` of the `kernels` of a network."""
+        return self.predict(self.kernels(model, shape))
+
+    def tune(
+        self,
+        models: Sequence[Path],
+        weights: Mapping[str, float],
+        trials: int,
+        *,
+        seed: int = 0,
+        on_event: Event | None = None,
+    ) -> float:
+        """Makes ``trials`` more trials of some kernels; returns the seconds that boards were busy.
+
+        Args:
+            models: ONNX files that have these kernels, see `files`.
+            weights: what a second of each kernel counts, by its key.
+
+        Raises:
+            MissingError: no board answers; what was measured is kept.
+        """
+        begin = time.monotonic()
+        try:
+            self._boards().tune(
+                self.lowering,
+                [self.lowering.admit(path) for path in models],
+                self.path,
+                weights,
+                trials=trials,
+                seed=seed,
+                on_event=on_event,
+            )
+        finally:
+            self.refresh()
+        return time.monotonic() - begin
+
+    def files(self, keys: Iterable[str]) -> list[Path]:
+        """A few ONNX files, of networks lowered before, which have all these kernels."""
+        return self.lowering.files(keys)
+
+    def measure(self, onnx: Path) -> Measured:
+        """Builds a network for the target, with the table's records, and times it there.
+
+        The table learns from it.
+
+        Raises:
+            InputError: the network cannot be compiled.
+            MissingError: no board answers.
+        """
+        kernels = self.kernels(onnx)
+        boards = self._boards()
+        with tempfile.TemporaryDirectory(prefix="tvmkd-network-") as work:
+            out = Path(work) / "artifact"
+            self.lowering.build(onnx, self._records(), out)
+            raw = boards.measure(
+                out,
+                None if self.exact else self.reference(),
+                min((each.seconds for each in self.folder.readings), default=None),
+            )
+        if raw.fixed:
+            self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
+        self._learn(structure(onnx), kernels, raw)
+        self.refresh()
+        usual = drift.standard(self.folder.readings, raw.board)
+        slower = raw.fixed / usual if usual else 1.0
+        return replace(raw, seconds=raw.seconds / slower, drift=slower)
+
+    def _learn(self, name: str, kernels: Sequence[Kernel], measured: Measured) -> None:
+        try:
+            times = self.times(kernels)
+        except InputError:
+            return  # not one kernel was measured: nothing can be said of their sum
+        self.folder.add_kernels(kernels)
+        calls: dict[str, int] = {}
+        for kernel in kernels:
+            calls[kernel.key] = calls.get(kernel.key, 0) + kernel.calls
+        self.folder.add_network(
+            TimedNetwork(
+                name,
+                calls,
+                {each.kernel.key: (each.seconds, each.error) for each in times},
+                measured.seconds,
+                measured.spread,
+                measured.fixed,
+                measured.board,
+                time.time(),
+                sum(kernel.flop * kernel.calls for kernel in kernels) / 2,
+            )
+        )
+
+    def _boards(self) -> TargetBoards:
+        if self.boards is None:
+            raise InputError(f"{self.path}: this table only predicts: no boards were given for it")
+        return self.boards
+
+    def _records(self) -> list[Path]:
+        return [self.path] if records.holds_records(self.path) else []
+
+    def read_drift(self) -> None:
+        """Times the fixed network, so that kernels which are tuned next can be corrected by it."""
+        fixed = self.reference()
+        raw = self._boards().measure(fixed, fixed, None)
+        self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
+
+    def reference(self) -> Path:
+        """The artifact of the fixed network; built once, and kept with the table."""
+        path = self.path / reference.FOLDER
+        if not path.is_dir():
+            reference.build(self.lowering, path)
+        return path
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-safe facts: where the times come from, and how good the predictions are."""
+        return {
+            "folder": str(self.path),
+            "target": self.target.name,
+            "stack": self.stack,
+            "evaluator": "icount" if self.exact else "time",
+            "kernels_measured": len(self._measured),
+            "kernels_known": len(self.folder.kernels),
+            **self.composition.describe(),
+        }

@@ -1,0 +1,213 @@
+"""The boards of a latency table: kernels are tuned and whole networks timed on them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tvmkd import artifact
+from tvmkd.base import machine, resources, stack_registry
+from tvmkd.base.errors import UsageError
+from tvmkd.base.locks import Lock
+from tvmkd.base.wire import Event
+from tvmkd.boards.model_timer import ModelTimer
+from tvmkd.search.latency.lowering import Lowering
+from tvmkd.search.latency.prediction import Measured
+
+if TYPE_CHECKING:
+    from tvmkd.export.check import ModelInfo
+    from tvmkd.targets import Target
+
+ROUNDS = 8
+SLICE = 0.03
+"""Seconds of each network in each round."""
+SECONDS_PER_INSTRUCTION = 1e-9
+WARM_UP = 0.1
+DISTURBED = 1.08
+"""Time of the fixed network over its usual one from which a measurement is made again."""
+AGAIN = 3
+
+
+class TargetBoards:
+    """The boards under a key, or this machine as one. Use as a context manager.
+
+    Args:
+        target: what runs on them.
+        stack: the compiler stack.
+        tracker: host and port of TVM's tracker; None: a tracker and one board on this machine,
+            which start when they are needed.
+        key: of the boards.
+        evaluator: ``"time"``, or ``"icount"`` on emulated boards that count instructions.
+        boards: to tune on at once; None: all under the key.
+
+    Raises:
+        UsageError: the target does not run on this machine, and there is no tracker.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        stack: str = stack_registry.DEFAULT,
+        *,
+        tracker: tuple[str, int] | None = None,
+        key: str = "local",
+        evaluator: str = "time",
+        boards: int | None = None,
+    ) -> None:
+        reason = target.runs_here()
+        if tracker is None and reason is not None:
+            raise UsageError(
+                f"{target.name}: nothing can be timed on this machine: {reason}; give the tracker "
+                "and the key of its boards"
+            )
+        self.target, self.stack, self.evaluator = target, stack, evaluator
+        self._tracker, self._key, self._boards = tracker, key, boards
+        self._opened = contextlib.ExitStack()
+        self._address: dict[str, Any] | None = None
+        self._timer = ModelTimer(stack)
+
+    def __enter__(self) -> TargetBoards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the boards."""
+        self._timer.close()
+        self._opened.close()
+        self._address = None
+
+    def address(self) -> dict[str, Any]:
+        """``{"host", "port", "key"}`` of the tracker.
+
+        Raises:
+            MissingError: there is none, or no board under the key.
+        """
+        if self._address is not None:
+            return self._address
+        if self._tracker is None:
+            from tvmkd.boards.fleet import local_fleet
+            from tvmkd.runtime import interpreters
+
+            fleet = local_fleet(
+                1,
+                self._key,
+                threads=machine.physical_cores(),
+                runs=interpreters.find(self.stack),
+            )
+            self._address = self._opened.enter_context(fleet)
+        else:
+            from tvmkd.boards.connect import check
+
+            check(*self._tracker, self._key)
+            host, port = self._tracker
+            self._address = {"host": host, "port": port, "key": self._key}
+        return self._address
+
+    def tune(
+        self,
+        lowering: Lowering,
+        models: Sequence[ModelInfo],
+        folder: Path,
+        weights: Mapping[str, float],
+        *,
+        trials: int,
+        seed: int = 0,
+        on_event: Event | None = None,
+    ) -> dict[str, Any]:
+        """Makes ``trials`` more trials of the kernels in ``weights``, into a records folder.
+
+        Returns:
+            the session's summary, see `tvmkd.tuning.tune.tune`.
+
+        Raises:
+            MissingError: no board answers.
+            InputError: another process tunes into the folder.
+        """
+        from tvmkd.tuning import records
+
+        wanted = {records.normal_key(key) for key in weights}
+        done = sum(records.normal_key(line["task"]) in wanted for line in records.trials(folder))
+        return lowering.client.tune(
+            models[0],
+            self.target.to_dict(),
+            folder,
+            trials=done + trials,
+            tracker=self.address(),
+            seed=seed,
+            options={"boards": self._boards, "evaluator": self.evaluator},
+            others=models[1:],
+            weights=weights,
+            on_event=on_event,
+        )
+
+    def measure(self, folder: Path, reference: Path | None, usual: float | None) -> Measured:
+        """Times an artifact and the fixed network in turns; the drift is left in.
+
+        Args:
+            folder: the artifact.
+            reference: that of the fixed network; not used by boards that count instructions.
+            usual: seconds that the fixed network takes when nothing disturbs it; None: unknown. If
+                it takes much longer, both are timed again, since not everything is slowed down
+                alike.
+
+        Raises:
+            MissingError: no board answers, or it is lost meanwhile.
+        """
+        address = self.address()
+        begin = time.monotonic()
+        with self._alone():
+            board = self._timer.connect(address, self.target.to_dict())
+            try:
+                self._load("model", folder)
+                if self.evaluator == "icount":
+                    count = self._timer.count("model")
+                    seconds, spread, fixed = count * SECONDS_PER_INSTRUCTION, 0.0, 0.0
+                else:
+                    assert reference is not None
+                    self._load("reference", reference)
+                    found = self._in_turns()
+                    for _ in range(AGAIN):
+                        if usual is None or found[2] <= DISTURBED * usual:
+                            break
+                        found = min(found, self._in_turns(), key=lambda each: each[2])
+                    seconds, spread, fixed = found
+            finally:
+                self._timer.release()
+        took = time.monotonic() - begin
+        return Measured(seconds, spread, fixed=fixed, board=board, board_seconds=took)
+
+    def _in_turns(self) -> tuple[float, float, float]:
+        rounds: dict[str, list[float]] = {"model": [], "reference": []}
+        for name in rounds:
+            self._timer.time(name, WARM_UP)
+        for number in range(ROUNDS):
+            order = list(rounds) if number % 2 == 0 else list(reversed(rounds))
+            for name in order:
+                rounds[name].append(float(np.median(self._timer.time(name, SLICE))))
+        low, middle, high = np.quantile(rounds["model"], [0.25, 0.5, 0.75])
+        fixed = float(np.median(rounds["reference"]))
+        return float(middle), float((high - low) / middle), fixed
+
+    def _load(self, name: str, folder: Path) -> None:
+        manifest, library = artifact.read_with_library(folder)
+        device = self.target.device
+        specs = [spec.model_dump() for spec in manifest.inputs]
+        self._timer.load(name, library, device, specs)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the board is this machine, no other process of tvmkd times a network here."""
+        if self._tracker is not None:
+            yield
+            return
+        folder = resources.cache("locks")
+        folder.mkdir(parents=True, exist_ok=True)
+        with Lock(folder / "timing", "timing a network", "stop it", wait=lambda _: None):
+            yield
