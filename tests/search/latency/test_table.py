@@ -11,7 +11,7 @@ import pytest
 from tvmkd import targets
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.models.depthwise import DepthwiseNet
-from tvmkd.search.latency import skeleton
+from tvmkd.search.latency import correction, skeleton
 from tvmkd.search.latency.filling import Filled, fill
 from tvmkd.search.latency.folder import NETWORKS
 from tvmkd.search.latency.table import LatencyTable
@@ -134,3 +134,20 @@ def test_a_table_that_cannot_be_used(table: LatencyTable, filled: Filled, tmp_pa
         pytest.raises(InputError, match=rf"remove {NETWORKS}"),
     ):
         broken.predict_model(net(1.0), SHAPE)
+
+
+def test_a_correction_from_production_is_in_every_prediction(
+    table: LatencyTable, filled: Filled
+) -> None:
+    assert filled.timed
+    before = table.predict_model(net(1.0), SHAPE)
+    assert "correction" not in table.describe()
+    (table.path / correction.FILE).write_text('{"schema_version": 1, "factor": 1.5, "entries": []}')
+    try:
+        table.refresh()
+        after = table.predict_model(net(1.0), SHAPE)
+        assert after.seconds == pytest.approx(1.5 * before.seconds)
+        assert table.describe()["correction"] == 1.5
+    finally:
+        (table.path / correction.FILE).unlink()
+        table.refresh()

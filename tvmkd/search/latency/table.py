@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base import stack_registry
 from tvmkd.base.errors import InputError
 from tvmkd.base.wire import Event
-from tvmkd.search.latency import composition, drift, reference
+from tvmkd.search.latency import composition, correction, drift, reference
 from tvmkd.search.latency.composition import Composition, Timed
 from tvmkd.search.latency.drift import Reading
 from tvmkd.search.latency.folder import Folder, TimedNetwork, open_folder
@@ -43,6 +43,9 @@ class LatencyTable:
         stack: the compiler stack.
         dims: sizes of free dimensions of ONNX files.
         python: the interpreter of the stack; None: the one that was installed.
+
+    Attributes:
+        correction: what predictions are multiplied by: see `tvmkd.search.latency.correction`.
 
     Raises:
         InputError: the folder is damaged, or was made for another target.
@@ -87,6 +90,7 @@ class LatencyTable:
         """Reads the records again, after they have changed."""
         self._model = self._composition = None
         self._measured = {}
+        self.correction = correction.factor(self.path)
         if not self.path.is_dir():
             return
         when = self.folder.trial_times()
@@ -189,7 +193,7 @@ class LatencyTable:
         Raises:
             InputError: nothing in the table says anything about a kernel.
         """
-        return self.composition.predict(self.times(kernels))
+        return correction.corrected(self.composition.predict(self.times(kernels)), self.correction)
 
     def predict_model(
         self, model: nn.Module | Path, shape: Sequence[int] | None = None
@@ -314,5 +318,6 @@ class LatencyTable:
             "evaluator": "icount" if self.exact else "time",
             "kernels_measured": len(self._measured),
             "kernels_known": len(self.folder.kernels),
+            **({} if self.correction == 1.0 else {"correction": self.correction}),
             **self.composition.describe(),
         }
