@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tvmkd.search.latency.prediction import Prediction
     from tvmkd.targets import Target
 
+SHORT = 2e-3
+"""Seconds: networks that are faster take visibly longer in a server than in a row."""
+
 
 @click.command()
 @click.argument("model", metavar="ONNX|ARTIFACT", type=PATH)
@@ -83,7 +86,6 @@ def command(
       tvmkd latency feedback student.onnx --records latency/host --seen calls.csv --update
       tvmkd latency feedback out/artifact --records latency/nano --seen streamed/stream.json --json
     """
-    from tvmkd.base import console
     from tvmkd.base.errors import InputError, UsageError
     from tvmkd.cli._options import existing
     from tvmkd.deploy.monitoring.production import Times
@@ -108,9 +110,10 @@ def command(
     new = None
     if update and not verdict.holds:
         new = correction.update(records, verdict, found.source, str(model))
-    _show(verdict, prediction, found.source, records, target, new, as_json=as_json)
+    served = not isinstance(found, Times) and found.median is None
+    _show(verdict, prediction, found.source, records, target, new, served=served, as_json=as_json)
     if update and new is None and not as_json:
-        console.say("nothing is corrected: the table holds")
+        click.echo("nothing is corrected: the table holds")
     return 0 if verdict.holds else 1
 
 
@@ -192,20 +195,25 @@ def _show(
     target: Target,
     new: float | None,
     *,
+    served: bool,
     as_json: bool,
 ) -> None:
     """Prints the verdict."""
-    from tvmkd.base import console
-
     if as_json:
         facts = {"source": source, "interpolated": prediction.interpolated, "factor": new}
         print_json({**verdict.to_json(), **facts})
         return
     again = f"tvmkd latency table --records {records} --target {target.name} --space TOML"
     for line in verdict.lines(again):
-        console.say(line)
+        click.echo(line)
     if prediction.interpolated > 0:
         share = f"{prediction.interpolated:.0%}"
-        console.say(f"{share} of the predicted time is in kernels that nobody has measured")
+        click.echo(f"{share} of the predicted time is in kernels that nobody has measured")
+    if served and not verdict.holds and verdict.predicted < SHORT:
+        click.echo(
+            "between the requests of a server, threads sleep and caches are used by others, which "
+            "shows in networks as small as this one; a table is measured in runs one after the "
+            "other: compare it with such runs (tvmkd stream, or a file) before you measure again"
+        )
     if new is not None:
-        console.say(f"corrected: predictions are multiplied by {new:.3f} from now on")
+        click.echo(f"corrected: predictions are multiplied by {new:.3f} from now on")

@@ -100,7 +100,7 @@ class Verdict:
         if self.trend is not None:
             trend = self.trend
             lines.append(
-                f"over {trend.hours:.3g} hours: {trend.change:+.1%} (95% interval {trend.low:+.1%} "
+                f"over {_span(trend.hours)}: {trend.change:+.1%} (95% interval {trend.low:+.1%} "
                 f"to {trend.high:+.1%})"
                 + ("; look for heat, a power mode, or other processes" if trend.shows else "")
             )
@@ -173,6 +173,12 @@ def judge_histogram(
 
 def _ranks(total: int, half: float) -> tuple[float, float, float]:
     return max(1.0, total / 2 - half), max(1.0, total / 2), min(float(total), total / 2 + half + 1)
+
+
+def _span(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.3g} hours"
+    return f"{60 * hours:.3g} minutes" if hours >= 1 / 60 else f"{3600 * hours:.3g} seconds"
 
 
 def _check(count: int) -> None:
