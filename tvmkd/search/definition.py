@@ -96,6 +96,7 @@ def _of_the_model(
     """The parameters of an argument: one, or one a stage."""
     argument = path.removeprefix(ARGS).partition(".")[0]
     having = models_with(argument, signatures, values.only)
+    fine = None
     if values.channels is not None:
         absent = [spec for spec in having if "multiple" not in signatures[spec].names]
         if absent:
@@ -104,9 +105,9 @@ def _of_the_model(
                 "has none"
             )
         fine = values.multiple or min(MULTIPLE, multiple)
-        values = values.model_copy(update={"multiple": fine})
     if not values.per_stage:
-        return [Parameter(name, path, values, needs=_of_models(having, names, list(signatures)))]
+        needs = _of_models(having, names, list(signatures))
+        return [Parameter(name, path, values, multiple=fine, needs=needs)]
     counts = {}
     for spec in having:
         args = cfg.student.args if spec == cfg.student.model else {}
@@ -118,7 +119,9 @@ def _of_the_model(
             path,
             values,
             index,
-            _of_models([spec for spec in having if counts[spec] > index], names, list(signatures)),
+            needs=_of_models(
+                [spec for spec in having if counts[spec] > index], names, list(signatures)
+            ),
         )
         for index in range(max(counts.values()))
     ]

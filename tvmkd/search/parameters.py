@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ class Parameter:
         path: of the key in a ``tvmkd.toml``.
         values: which it may have.
         index: the stage of the network that the value is for; None: the whole network.
+        multiple: what the model's channel counts are rounded to with this parameter; None: as
+            without it.
         needs: other parameters, by name, and those values of each with which this one applies;
             values as `text_of` gives them.
     """
@@ -39,6 +41,7 @@ class Parameter:
     path: str
     values: Values
     index: int | None = None
+    multiple: int | None = None
     needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
@@ -149,6 +152,17 @@ class Parameter:
                 self.name, known.low, known.high, step=known.step, log=known.log
             )
         return self.snap(found)
+
+    @property
+    def distance(self) -> Callable[[Any, Any], float] | None:
+        """How far apart two of Optuna's values are, for a list of numbers that it takes as names.
+
+        For ``TPESampler(categorical_distance_func=...)``. None: the values have no order, or Optuna
+        knows it.
+        """
+        if not self._ordered or self._step is not None or self.values.log:
+            return None
+        return lambda first, second: abs(float(first) - float(second))
 
     @property
     def _bounds(self) -> tuple[float, float]:

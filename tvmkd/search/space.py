@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tvmkd.base.errors import InputError, TvmkdError, UsageError
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.config.values import Values
+from tvmkd.search import channels
 from tvmkd.search import structure as structures
-from tvmkd.search.parameters import Parameter, code, text_of
+from tvmkd.search.parameter_space import ParameterSpace
+from tvmkd.search.parameters import Parameter, text_of
 from tvmkd.search.signatures import Signature
-from tvmkd.search.structure import ARGS, Structure
+from tvmkd.search.structure import ARGS
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import BaseTrial
     from torch import nn
 
     from tvmkd.config import Config
     from tvmkd.distill.task import Task
+    from tvmkd.search.latency.prediction import Latency, Prediction
     from tvmkd.targets import Target
 
-TRIES = 100
-"""Random structures in a row that the schema may refuse before a space counts as empty."""
-GRID = 10_000
-"""Structures that `Space.grid` lists at most."""
+MODEL = "student.model"
 
 
-class Space:
+class Space(ParameterSpace):
     """The networks that a search chooses from.
 
-    A structure is a dict with the values of the parameters that apply to it, in the order of
-    `parameters`: a parameter such as ``width`` is not in a structure whose model has no such
-    argument.
+    The schema of ``tvmkd.toml`` may refuse some structures, such as int8 with early exits.
 
     Args:
         cfg: the file; its ``[search]`` is not read.
@@ -57,7 +52,8 @@ class Space:
         multiple: int = 8,
         search_in: Sequence[Path] = (),
     ) -> None:
-        self.cfg, self.parameters = cfg, tuple(parameters)
+        super().__init__(parameters)
+        self.cfg = cfg
         self.signatures, self.multiple, self.search_in = signatures, multiple, tuple(search_in)
 
     @classmethod
@@ -77,146 +73,60 @@ class Space:
         parameters, signatures = definition.read(cfg, target.channel_multiple, search_in)
         return cls(cfg, parameters, signatures, target.channel_multiple, search_in)
 
-    @cached_property
-    def size(self) -> int | None:
-        """The number of structures; None: infinitely many. Some may be refused, some be alike."""
-        controls = self._controls
-        if any(each.count is None for each in self.parameters):
-            return None
-        others = [each for each in self.parameters if each not in controls]
-        return sum(
-            math.prod(each.count or 1 for each in others if each.applies(chosen))
-            for chosen in self._products(controls)
-        )
+    def efficient(self, latency: Latency, task: Task) -> Space:
+        """The space with efficient channel counts for ``channels = "efficient"``.
 
-    def describe(self) -> dict[str, str]:
-        """The parameters and their values as text, for reports."""
-        return {each.name: described(each) for each in self.parameters}
-
-    # Choosing structures.
-
-    def draw(self, rng: np.random.Generator) -> Structure:
-        """A random structure that the schema accepts.
-
-        Raises:
-            InputError: a hundred in a row are refused; says why the last one was.
-        """
-        return self._accepted(lambda: self._filled({}, rng))
-
-    def suggest(self, trial: BaseTrial) -> Structure:
-        """The structure that an Optuna trial chooses; `apply` may refuse it."""
-        found: Structure = {}
-        for each in self.parameters:
-            if each.applies(found):
-                found[each.name] = each.suggest(trial)
-        return found
-
-    def grid(self) -> list[Structure]:
-        """All structures that the schema accepts.
-
-        Raises:
-            UsageError: there are more than `GRID`.
-        """
-        if self.size is None or self.size > GRID:
-            count = "infinitely many" if self.size is None else str(self.size)
-            raise UsageError(f"the space has {count} networks; a grid lists at most {GRID}")
-        return [found for found in self._products(self.parameters) if self.problem(found) is None]
-
-    def neighbours(self, structure: Mapping[str, Any]) -> list[Structure]:
-        """The accepted structures that differ in one parameter, by one step where it has steps.
-
-        Parameters that apply only then have their first value.
-        """
-        found = [
-            self._filled({**structure, each.name: value}, None)
-            for each in self.parameters
-            if each.name in structure
-            for value in each.near(structure[each.name])
-        ]
-        return [each for each in found if self.problem(each) is None]
-
-    def mutate(
-        self, structure: Mapping[str, Any], rng: np.random.Generator, rate: float | None = None
-    ) -> Structure:
-        """A structure with some other values, at least one if any parameter has two.
+        One latency is predicted for each network that differs, with the first values of all other
+        parameters; a parameter of several models gets the values of each. Until then such a
+        parameter has every value of its range.
 
         Args:
-            structure: stays as it is.
-            rng: draws the change.
-            rate: probability for each parameter; None: one in the number of parameters.
+            latency: of the target.
+            task: what is learnt.
 
         Raises:
-            InputError: as `draw`.
+            InputError: the latency of no network can be predicted.
         """
-        own = self.normalise(structure)
-        names = [each for each in self.parameters if each.name in own and each.count != 1]
-        share = 1 / max(1, len(names)) if rate is None else rate
-
-        def once() -> Structure:
-            changed = [each for each in names if rng.random() < share]
-            if names and not changed:
-                changed = [names[int(rng.integers(len(names)))]]
-            new = {each.name: each.mutated(own[each.name], rng) for each in changed}
-            return self._filled({**own, **new}, rng)
-
-        return self._accepted(once)
-
-    def crossover(
-        self, first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator
-    ) -> Structure:
-        """A structure with each value from one of two (uniform crossover).
-
-        Raises:
-            InputError: as `draw`.
-        """
-
-        def once() -> Structure:
-            mixed = {}
-            for each in self.parameters:
-                pair = [parent for parent in (first, second) if each.name in parent]
-                if pair:
-                    mixed[each.name] = pair[int(rng.integers(len(pair)))][each.name]
-            return self._filled(mixed, rng)
-
-        return self._accepted(once)
-
-    def normalise(self, structure: Mapping[str, Any]) -> Structure:
-        """The structure with the parameters that apply, in order, each a value of the space.
-
-        Raises:
-            InputError: one is missing, or has another value.
-        """
-        found: Structure = {}
+        parameters = []
         for each in self.parameters:
-            if each.applies(found):
-                if each.name not in structure:
-                    raise InputError(f"{structures.text(structure)}: {each.name} is missing")
-                try:
-                    found[each.name] = each.snap(structure[each.name])
-                except ValueError as error:
-                    raise InputError(f"{structures.text(structure)}: {error}") from None
-        return found
+            if each.values.channels is not None:
+                models = self.models_of(each)
+                found = {
+                    value
+                    for model in models
+                    for value in self._efficient(each, model, latency, task)
+                }
+                each = replace(each, values=Values(choices=sorted(found)))
+            parameters.append(each)
+        return Space(self.cfg, parameters, self.signatures, self.multiple, self.search_in)
 
-    # In an Optuna study.
+    def _efficient(
+        self, parameter: Parameter, model: str, latency: Latency, task: Task
+    ) -> list[float]:
+        base = self.first({self.model_name: model} if self.model_name else {})
 
-    def params(self, structure: Mapping[str, Any]) -> dict[str, Any]:
-        """A structure as an Optuna trial has it, for ``study.enqueue_trial``."""
-        own = self.normalise(structure)
-        return {name: code(value) for name, value in own.items()}
+        def key(value: float) -> str:
+            return self.key({**base, parameter.name: value})
 
-    def structure(self, params: Mapping[str, Any]) -> Structure:
-        """The structure of a trial's ``params``.
+        def seconds(value: float) -> float:
+            structure = {**base, parameter.name: value}
+            return self.predict(self.cfg, structure, task, latency).seconds
 
-        Raises:
-            InputError: they are of another space.
-        """
-        return self.normalise(params)
+        low, high = float(parameter.values.low or 0), float(parameter.values.high or 0)
+        return channels.efficient_multipliers(
+            f"{parameter.name} of {model}", channels.different(low, high, key), seconds
+        )
 
-    def distributions(self, structure: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-        """The distributions of a structure's parameters, for ``optuna.create_trial``."""
-        return {each.name: each.distribution for each in self.parameters if each.name in structure}
+    def models_of(self, parameter: Parameter) -> list[str]:
+        """The models that have a parameter."""
+        name = self.model_name
+        allowed = parameter.needs.get(name) if name else None
+        return [spec for spec in self.signatures if allowed is None or text_of(spec) in allowed]
 
-    # Networks.
+    @property
+    def model_name(self) -> str | None:
+        """The name of the parameter that chooses the model; None: there is one model."""
+        return next((each.name for each in self.parameters if each.path == MODEL), None)
 
     def apply(self, cfg: Config, structure: Mapping[str, Any]) -> Config:
         """The config of one network: a validated copy of the file, without ``[search]``.
@@ -256,7 +166,66 @@ class Space:
         try:
             applied = self.apply(cfg, structure)
             return structures.build(applied, task, self.multiple, self.search_in, seed)
-        except TvmkdError as error:
+        except (InputError, UsageError) as error:
+            raise structures.named(structure, error) from error
+
+    def onnx(
+        self, cfg: Config, structure: Mapping[str, Any], task: Task, folder: Path, seed: int = 0
+    ) -> Path:
+        """An ONNX file with the network's kernels, in its precision; its weights are random.
+
+        Of a network with exits, all of them run.
+
+        Args:
+            cfg: the file.
+            structure: which.
+            task: what is learnt.
+            folder: gets ``KEY.onnx``; a file that is there is used.
+            seed: of what the pruned channels are chosen by.
+
+        Raises:
+            InputError: it cannot be built, exported, or made to this precision.
+        """
+        from tvmkd.search import kernel_file
+        from tvmkd.search.exits import everything
+
+        path = folder / f"{self.key(structure)}.onnx"
+        if path.exists():
+            return path
+        network = everything(self.build(cfg, structure, task, seed))
+        try:
+            applied = self.apply(cfg, structure)
+            images = structures.images(applied, task)
+            return kernel_file.write(network, images, applied, path)
+        except (InputError, UsageError) as error:
+            raise structures.named(structure, error) from error
+
+    def predict(
+        self, cfg: Config, structure: Mapping[str, Any], task: Task, latency: Latency
+    ) -> Prediction:
+        """The predicted time of one run; with exits, of an image that leaves at the last one.
+
+        Args:
+            cfg: the file.
+            structure: which.
+            task: what is learnt.
+            latency: of the target.
+
+        Raises:
+            InputError: the network cannot be built, exported or compiled; names the structure.
+        """
+        from tvmkd.models.early_exit import EarlyExitNet
+        from tvmkd.search import exits
+
+        if self.apply(cfg, structure).export.precision != "fp32":
+            return latency.predict_model(self.onnx(cfg, structure, task, self._folder))
+        network = self.build(cfg, structure, task)
+        shape = self.shape(cfg, structure, task)
+        try:
+            if isinstance(network, EarlyExitNet):
+                return exits.times(latency, network, shape)[-1]
+            return latency.predict_model(network, shape)
+        except (InputError, UsageError) as error:
             raise structures.named(structure, error) from error
 
     def key(self, structure: Mapping[str, Any]) -> str:
@@ -267,7 +236,7 @@ class Space:
         """
         own = self.normalise(structure)
         values = self._by_path(own)
-        spec = str(values.pop("student.model", self.cfg.student.model))
+        spec = str(values.pop(MODEL, self.cfg.student.model))
         try:
             applied = self.apply(self.cfg, own)
             args = applied.student.args
@@ -281,6 +250,12 @@ class Space:
         found = json.dumps([spec, network, others], sort_keys=True)
         return hashlib.sha256(found.encode()).hexdigest()[:16]
 
+    @cached_property
+    def _folder(self) -> Path:
+        """For files that predictors may read later; goes with the space."""
+        self._files = tempfile.TemporaryDirectory(prefix="tvmkd-space-")
+        return Path(self._files.name)
+
     def _by_path(self, structure: Mapping[str, Any]) -> dict[str, Any]:
         """The values by path; those of stages as lists."""
         found: dict[str, Any] = {}
@@ -291,58 +266,6 @@ class Space:
                 found[each.path] = structure[each.name]
             else:
                 found.setdefault(each.path, []).append(structure[each.name])
-            if each.values.multiple is not None:
-                found[f"{ARGS}multiple"] = each.values.multiple
+            if each.multiple is not None:
+                found[f"{ARGS}multiple"] = each.multiple
         return found
-
-    def _filled(self, values: Mapping[str, Any], rng: np.random.Generator | None) -> Structure:
-        """The values of the parameters that apply; missing ones are drawn, or the first."""
-        found: Structure = {}
-        for each in self.parameters:
-            if each.applies(found):
-                if each.name in values:
-                    found[each.name] = values[each.name]
-                elif rng is None:
-                    found[each.name] = each.values.samples()[0]
-                else:
-                    found[each.name] = each.draw(rng)
-        return found
-
-    def _accepted(self, make: Callable[[], Structure]) -> Structure:
-        problem = None
-        for _ in range(TRIES):
-            found = make()
-            problem = self.problem(found)
-            if problem is None:
-                return found
-        raise InputError(f"the schema refuses {TRIES} networks of the space in a row: {problem}")
-
-    @property
-    def _controls(self) -> list[Parameter]:
-        """The parameters on which others depend."""
-        names = {name for each in self.parameters for name in each.needs}
-        return [each for each in self.parameters if each.name in names]
-
-    def _products(self, parameters: Iterable[Parameter]) -> Iterator[Structure]:
-        """Every structure of some parameters."""
-        found: list[Structure] = [{}]
-        for each in parameters:
-            found = list(
-                itertools.chain.from_iterable(
-                    [{**one, each.name: value} for value in each.listed or []]
-                    if each.applies(one)
-                    else [one]
-                    for one in found
-                )
-            )
-        return iter(found)
-
-
-def described(parameter: Parameter) -> str:
-    """The values of a parameter, for people: ``0.25 to 1.5, step 0.125``."""
-    values = parameter.values
-    if values.choices is not None:
-        return ", ".join(str(value) for value in values.choices)
-    kind = ", logarithmic" if values.log else f", step {values.step:g}" if values.step else ""
-    efficient = ", efficient channel counts" if values.channels else ""
-    return f"{values.low:g} to {values.high:g}{kind}{efficient}"

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tvmkd import config
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError, TvmkdError
@@ -26,6 +28,8 @@ Structure = dict[str, Any]
 """Values by the names of a space's parameters."""
 
 ARGS = "student.args."
+IMAGES = 2
+"""Inputs that show which activations of an int8 network may be negative."""
 _OVERLAY = Overlay(config.Config)
 
 
@@ -113,6 +117,18 @@ def build(
     if cfg.prune is not None:
         shrink(network, shape, cfg.prune.ratio, multiple, task.fixed_outputs(network))
     return network.eval()
+
+
+def images(cfg: Config, task: Task) -> np.ndarray:
+    """A few inputs of a network: the task's, or random ones where the size differs.
+
+    Returns:
+        float32 ``[IMAGES, C, H, W]``.
+    """
+    shape = input_shape(cfg, task)
+    if shape == task.input_shape:
+        return task.samples(IMAGES, "train")
+    return np.random.default_rng(0).standard_normal((IMAGES, *shape[1:])).astype(np.float32)
 
 
 def fingerprint(spec: str, args: Mapping[str, Any], multiple: int, size: int) -> str:

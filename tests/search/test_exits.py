@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import latencies
+import pytest
+import torch
+from torch import nn
+
+from tvmkd.models.early_exit import EarlyExitNet
+from tvmkd.search import exits
+
+SHAPE = (1, 1, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def network() -> EarlyExitNet:
+    args = {"stem": 8, "blocks": [[16, 1], [32, 2]]}
+    return EarlyExitNet("depthwise", args, ["features.3", "features.4"], 10, SHAPE).eval()
+
+
+def test_a_network_until_an_exit(network: EarlyExitNet) -> None:
+    images = torch.randn(SHAPE)
+    with torch.no_grad():
+        wanted = [network(images), *network.branch_logits]
+        last = wanted.pop(0)
+        for number in range(3):
+            found = exits.Until(network, number)(images)
+            assert len(found) == number + 1
+            for one, other in zip(found, [*wanted, last], strict=False):
+                torch.testing.assert_close(one, other)
+    assert network.features == []
+    plain = nn.Linear(2, 2)
+    assert exits.everything(plain) is plain
+    assert len(exits.everything(network)(images)) == 3
+
+
+def test_each_exit_costs_another_call(network: EarlyExitNet) -> None:
+    latency = latencies.Staircase(fixed=0.5)
+    found = exits.times(latency, network, SHAPE)
+    asked = [one.last for one in latency.asked if isinstance(one, exits.Until)]
+    assert asked == [0, 1, 2]
+    assert [one.fixed for one in found] == [0.5, 1.0, 1.5]
+    base = latency.predict_model(network, SHAPE).seconds
+    assert [one.seconds for one in found] == pytest.approx([base, base + 0.5, base + 1.0])
+    assert [one.high - one.low for one in found] == pytest.approx([0.2 * base] * 3)
+
+
+def test_the_mean_over_images(network: EarlyExitNet) -> None:
+    found = exits.times(latencies.Staircase(fixed=0.5), network, SHAPE)
+    mean = exits.mean_seconds(found, [0.5, 0.25, 0.25])
+    assert mean == pytest.approx(found[0].seconds + 0.5 * 0.25 + 1.0 * 0.25)
+    with pytest.raises(ValueError, match="3 exits, and shares"):
+        exits.mean_seconds(found, [0.5, 0.5])
