@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Features = Mapping[str, float]
-HERTZ, BYTES_PER_SECOND, CALL = 3e9, 1e10, 2e-7
+HERTZ, BYTES_PER_SECOND, CALL = 3e9, 1e10, 4e-8
 """Of a usual core: cycles and bytes a second, and the seconds of a call."""
 FLOP_PER_CYCLE = 32.0
 """Of a usual core, where nothing else is known of a kernel."""
