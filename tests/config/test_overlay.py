@@ -53,7 +53,7 @@ def test_what_no_parameter_may_be(name: str, message: str) -> None:
         (
             {"prune": {"steps": 4, "lr": 1.0}},
             {"prune.ratio": 0.5},
-            {"prune": {"steps": 1, "lr": 1.0, "ratio": 0.5}},
+            {"prune": {"steps": 1, "lr": 1.0, "ratio": 0.5, "max_drop": 1.0}},
         ),
         ({"prune": {"steps": 4}}, {"prune.ratio": 0.0}, {}),
         ({}, {"export.precision": "int8"}, {"export": {"precision": "int8"}, "quantize": {}}),

@@ -88,7 +88,7 @@ def test_onnx_runtime_runs_image_by_image_in_order(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     values = [1.0 if number % 3 else -1.0 for number in range(7)]
     images = torch.tensor(values).view(-1, 1, 1, 1)
-    found = quantizing._in_onnx_runtime(tmp_path / "m.onnx")(images)
+    found = quantizing.in_onnx_runtime(tmp_path / "m.onnx")(images)
     assert found.shape == (7, 2)
     assert found.argmax(1).tolist() == [0 if value > 0 else 1 for value in values]
 
@@ -158,7 +158,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(quantizing.checkpoint, "load", lambda _: saved)
     monkeypatch.setattr(quantizing, "export", export)
     monkeypatch.setattr(quantizing.qdq, "quantize", quantize)
-    monkeypatch.setattr(quantizing, "_in_onnx_runtime", lambda onnx: onnx.name)
+    monkeypatch.setattr(quantizing, "in_onnx_runtime", lambda onnx: onnx.name)
     monkeypatch.setattr(
         quantizing,
         "_in_pytorch",

@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from tvmkd import config
+from tvmkd.base.errors import InputError
+from tvmkd.distill import tasks
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.search import exits
 
@@ -50,3 +53,16 @@ def test_the_mean_over_images(network: EarlyExitNet) -> None:
     assert mean == pytest.approx(found[0].seconds + 0.5 * 0.25 + 1.0 * 0.25)
     with pytest.raises(ValueError, match="3 exits, and shares"):
         exits.mean_seconds(found, [0.5, 0.5])
+
+
+def test_the_images_that_leave_at_each_exit(network: EarlyExitNet) -> None:
+    data = {"project": {"name": "a"}, "data": {"image_size": 16}}
+    task = tasks.make(config.parse(data))
+    costs = exits.times(latencies.Staircase(fixed=0.5), network, SHAPE)
+    # Where every image may become wrong, all leave at the first exit.
+    assert exits.rates(network, task, costs, max_drop=1.0) == (1.0, 0.0, 0.0)
+    rates = exits.rates(network, task, costs, max_drop=0.0)
+    assert sum(rates) == pytest.approx(1.0)
+    assert rates[2] > 0
+    with pytest.raises(InputError, match="early exits are for classifiers"):
+        exits.rates(network, object(), costs, 0.0)  # type: ignore[arg-type]

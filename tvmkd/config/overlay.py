@@ -82,7 +82,8 @@ class Overlay:
             else:
                 place[last] = value
             if path == SHORT["prune"]:
-                place["steps"] = 1
+                # The search has decided: a run must not put the channels back.
+                place.update(steps=1, max_drop=place.get("max_drop", 1.0))
             elif path == SHORT["precision"]:
                 _fit_precision(data, value)
 

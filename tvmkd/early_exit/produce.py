@@ -92,7 +92,7 @@ def produce(
             times = clock.pieces_ms([folder / name for name in names], whole, images, threads)
             step("calibrating the exits on the validation split")
             upto = np.cumsum(times["pieces"])
-            val, test = (_logits(network, part) for part in (splits.val, splits.test))
+            val, test = (exit_logits(network, part) for part in (splits.val, splits.test))
             chosen = calibrate.calibrate(
                 val, splits.val.labels.numpy(), upto.tolist(), section.max_drop
             )
@@ -183,7 +183,7 @@ def _build(path: Path, values: np.ndarray, target: Target, out: Path, stack: str
             build(path, target, [], out, inputs=inputs, stack=stack, on_event=follow)
 
 
-def _logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:
+def exit_logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:
     """The logits of each exit in order: ``[N, classes]`` over a split."""
     parts: list[list[torch.Tensor]] = []
     order = torch.split(torch.arange(len(images.labels)), 128)

@@ -38,7 +38,7 @@ def quantize(
     Args:
         cfg: the whole config.
         target: the target to compile for.
-        student: checkpoint of a student of tvmkd or torchvision.
+        student: checkpoint of a student of tvmkd, torchvision or timm.
         out: the run folder; ``student-int8.onnx`` and ``quantize/`` are written into it.
         search_in: folders to search for a ``module:callable``.
 
@@ -57,44 +57,11 @@ def quantize(
     section = cfg.quantize
     assert section is not None
     task = tasks.make(cfg, search_in)
-    saved = checkpoint.load(student)
-    if not models.is_builtin(saved.model["spec"]):
-        raise InputError(
-            f'[quantize] supports students of tvmkd or torchvision, not "{saved.model["spec"]}"'
-        )
-    network = task.restore(student)
-    folder = out / "quantize"
-    folder.mkdir(exist_ok=True)
-    if section.method == "ptq":
-        source = export(student, folder / "fp32.onnx", task.input_shape)
-        full = expected = _judge(task, network, _in_onnx_runtime(source))
-    else:
-        full = _judge(task, network, _in_pytorch(network))
-
-        def train() -> None:
-            fine_tune(
-                cfg,
-                out,
-                network,
-                {"spec": "rounded", "kwargs": saved.model},
-                folder / "qat.pt",
-                name="student in eight bits",
-                epochs=section.epochs,
-                lr=section.lr,
-                search_in=search_in,
-                task=task,
-            )
-
-        # The int8 file is compared with the network that was trained for int8: its answers differ
-        # from the FP32 student's by design.
-        expected = judge_trained(network, section.keep_fp32, train, task)
-        about = checkpoint.description(saved.meta)
-        source = export(network, folder / "qat.onnx", task.input_shape, metadata=about)
     final = out / "student-int8.onnx"
-    with console.working("calibrating the ranges of activations"):
-        images = task.samples(section.images, "train")
-        facts = qdq.quantize(source, final, images, section.keep_fp32)
-    got = _judge(task, network, _in_onnx_runtime(final))
+    made = convert(cfg, task, student, out, out / "quantize", final, search_in=search_in)
+    got = _judge(task, made.network, in_onnx_runtime(final))
+    folder, source, facts = out / "quantize", made.source, made.facts
+    full, expected = made.full, made.expected
     times, left_out = _time(cfg, target, source, final, task.samples(8), folder)
     scores = {"fp32_score": full.score, "int8_score": got.score}
     if section.method == "qat":
@@ -110,6 +77,90 @@ def quantize(
         "ms": times,
         "left_out": left_out,
     }
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A student and its int8 file.
+
+    Attributes:
+        network: the student; after QAT with the weights that were trained for int8.
+        source: its FP32 file.
+        facts: of the int8 file.
+        full: how the student did in FP32.
+        expected: what the int8 file is compared with: PTQ: ``full``; QAT: the trained network.
+    """
+
+    network: nn.Module
+    source: Path
+    facts: qdq.Facts
+    full: Judged
+    expected: Judged
+
+
+def convert(
+    cfg: Config,
+    task: Task,
+    student: Path,
+    teacher: Path,
+    folder: Path,
+    final: Path,
+    *,
+    search_in: Sequence[Path] = (),
+) -> Converted:
+    """Writes the int8 file of a student, as ``[quantize]`` says.
+
+    Args:
+        cfg: the whole config.
+        task: what is learnt.
+        student: checkpoint of a student of tvmkd, torchvision or timm.
+        teacher: the folder of ``teacher.pt``, for QAT.
+        folder: gets the FP32 file, and the checkpoint of the training.
+        final: the int8 file to write.
+        search_in: folders to search for a ``module:callable``.
+
+    Raises:
+        InputError: the student cannot be quantised.
+    """
+    section = cfg.quantize
+    assert section is not None
+    saved = checkpoint.load(student)
+    if not models.is_builtin(saved.model["spec"]):
+        raise InputError(
+            "[quantize] supports students of tvmkd, torchvision or timm, not "
+            f'"{saved.model["spec"]}"'
+        )
+    network = task.restore(student)
+    folder.mkdir(exist_ok=True)
+    if section.method == "ptq":
+        source = export(student, folder / "fp32.onnx", task.input_shape)
+        full = expected = _judge(task, network, in_onnx_runtime(source))
+    else:
+        full = _judge(task, network, _in_pytorch(network))
+
+        def train() -> None:
+            fine_tune(
+                cfg,
+                teacher,
+                network,
+                {"spec": "rounded", "kwargs": saved.model},
+                folder / "qat.pt",
+                name="student in eight bits",
+                epochs=section.epochs,
+                lr=section.lr,
+                search_in=search_in,
+                task=task,
+            )
+
+        # The int8 file is compared with the network that was trained for int8: its answers differ
+        # from the FP32 student's by design.
+        expected = judge_trained(network, section.keep_fp32, train, task)
+        about = checkpoint.description(saved.meta)
+        source = export(network, folder / "qat.onnx", task.input_shape, metadata=about)
+    with console.working("calibrating the ranges of activations"):
+        images = task.samples(section.images, "train")
+        facts = qdq.quantize(source, final, images, section.keep_fp32)
+    return Converted(network, source, facts, full, expected)
 
 
 @dataclass(frozen=True)
@@ -191,7 +242,7 @@ def _in_pytorch(network: nn.Module) -> Callable[[torch.Tensor], Any]:
     return run
 
 
-def _in_onnx_runtime(onnx: Path) -> Callable[[torch.Tensor], Any]:
+def in_onnx_runtime(onnx: Path) -> Callable[[torch.Tensor], Any]:
     """Runs a file image by image: ``[n, C, H, W]`` to its outputs, as `Task.measure` wants them."""
     session = open_session(onnx, threads=machine.physical_cores())
     name = session.get_inputs()[0].name

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from tvmkd.base.errors import InputError
+
 if TYPE_CHECKING:
+    from tvmkd.distill.task import Task
     from tvmkd.models.early_exit import EarlyExitNet
     from tvmkd.search.latency.prediction import Latency, Prediction
 
@@ -69,13 +72,38 @@ def times(latency: Latency, network: EarlyExitNet, shape: Sequence[int]) -> list
     return found
 
 
+def rates(
+    network: EarlyExitNet, task: Task, predictions: Sequence[Prediction], max_drop: float
+) -> tuple[float, ...]:
+    """The share of the validation images that leave at each exit of a trained network.
+
+    Args:
+        network: on the CPU, in evaluation mode.
+        task: a classification.
+        predictions: of each exit, as `times` gives them.
+        max_drop: largest share of images that may become wrong by leaving early.
+
+    Raises:
+        InputError: the task is not a classification.
+    """
+    from tvmkd.distill.classification import ClassificationTask
+    from tvmkd.early_exit.calibrate import calibrate
+    from tvmkd.early_exit.produce import exit_logits
+
+    if not isinstance(task, ClassificationTask):
+        raise InputError("early exits are for classifiers")
+    images = task.splits.val
+    costs = [prediction.seconds for prediction in predictions]
+    found = calibrate(exit_logits(network, images), images.labels.numpy(), costs, max_drop)
+    return found.rates
+
+
 def mean_seconds(predictions: Sequence[Prediction], shares: Sequence[float]) -> float:
     """The mean time of an image.
 
     Args:
         predictions: of each exit, as `times` gives them.
-        shares: of the images that leave at each exit, as `tvmkd.early_exit.calibrate` finds them;
-            they add up to 1.
+        shares: of the images that leave at each exit, as `rates` finds them; they add up to 1.
     """
     if len(predictions) != len(shares) or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"{len(predictions)} exits, and shares {list(shares)}")
