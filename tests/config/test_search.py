@@ -12,7 +12,7 @@ from tvmkd.config.budget import Budget
 SPACE: dict[str, Any] = {
     "width": {"low": 0.25, "high": 1.5, "step": 0.125},
     "model": ["depthwise", "bottleneck"],
-    "exits": [False, ["features.4"]],
+    "exits": [False, ["features.4"], [0.5]],
     "precision": ["fp32", "int8"],
     "distill.temperature": {"low": 1.0, "high": 8.0, "log": True},
 }
@@ -52,6 +52,7 @@ def test_the_file_reads_what_it_writes() -> None:
         ({"precision": ["auto"]}, 'search.space.precision: "auto" measures; name "fp32"'),
         ({"resolution": {"low": 4, "high": 64, "step": 4}}, "the value 4 is refused: data.image"),
         ({"distill.seeds": [[0], [1, 1]]}, "refused: distill.seeds: the seeds must differ"),
+        ({"exits": [[2.0]]}, "search.space.exits: the value [2.0] is refused: early_exit.exits.0"),
         (
             {"model": ["mlp"], "width": {"choices": [1], "only": "mpl"}},
             'search.space.width: only "mpl" is no model of this space; did you mean "mlp"',

@@ -60,6 +60,23 @@ def test_a_key_of_an_optional_section_depends_on_it() -> None:
     assert applying({"quantize.keep_fp32": [[], ["head"]]}, **int8) == {"quantize.keep_fp32": {}}
 
 
+def test_what_is_not_done_to_user_code_depends_on_the_model() -> None:
+    found = applying(
+        {
+            "model": ["mlp", "json:dumps"],
+            "prune": [0, 0.5],
+            "precision": ["fp32", "int8"],
+            "exits": [False, [0.5]],
+            "distill.lr": [0.1, 0.2],
+        }
+    )
+    for name in ("prune", "precision", "exits"):
+        assert found[name] == {"model": {'"mlp"'}}
+    assert found["distill.lr"] == {}
+    both = applying({"model": ["mlp", "json:dumps"], "precision": ["fp32", "fp16"]})
+    assert both["precision"] == {}
+
+
 def test_a_value_for_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "staged_net.py").write_text(NET)
@@ -102,6 +119,11 @@ def test_a_value_for_each_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             {"student.args.patch": {"choices": [1, 2], "per_stage": True}},
             {"student": {"model": "mlp"}},
             "student.args.patch: per_stage = true is for models whose stages are known",
+        ),
+        (
+            {"prune": [0, 0.5]},
+            {"student": {"model": "json:dumps"}},
+            "search.space.prune: is for models of tvmkd, torchvision and timm, not json:dumps",
         ),
         (
             {"student.args.depth": {"low": 1.0, "high": 2.0, "channels": "efficient"}},

@@ -69,6 +69,19 @@ def test_a_value_for_each_stage_is_a_list(tmp_path: Path, task: Task) -> None:
     assert space.key(bad) != space.key(good)
 
 
+def test_exits_after_a_share_of_the_blocks() -> None:
+    space = spaces.make({"depth": [1, 3], "exits": [False, ["features.4"], [0.5]]})
+    places = {}
+    for depth in (1, 3):
+        cfg = space.apply(space.cfg, {"depth": depth, "exits": [0.5]})
+        assert cfg.early_exit is not None
+        places[depth] = cfg.early_exit.exits
+    # 5 blocks behind a stem of 3 layers; three times as many with the other depth.
+    assert places == {1: ["features.4"], 3: ["features.10"]}
+    keys = [space.key({"depth": 1, "exits": exits}) for exits in (["features.4"], [0.5], False)]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_networks_that_are_the_same_have_one_key() -> None:
     space = spaces.make({"width": {"low": 0.5, "high": 1.5}, "distill.lr": [0.1, 0.2]})
     keys = [

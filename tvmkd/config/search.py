@@ -114,7 +114,8 @@ def check_space(
             raise ValueError(f'{where}: "auto" measures; name "fp32", "fp16" or "int8"')
         for value in [] if of_model else values.samples():
             data = copy.deepcopy(dict(base))
-            overlay.put(data, {**_beside(path, space), path: value})
+            given = _named(value) if path == SHORT["exits"] else value
+            overlay.put(data, {**_beside(path, space), path: given})
             problem = validate(data)
             if problem is not None:
                 raise ValueError(f"{where}: the value {value!r} is refused: {problem}")
@@ -131,7 +132,15 @@ def _beside(path: str, space: Mapping[str, Values]) -> dict[str, Any]:
         return {SHORT["precision"]: "int8"}
     exits = space.get("exits") or space.get(SHORT["exits"])
     given = [value for value in exits.samples() if value is not False] if exits else []
-    return {SHORT["exits"]: given[0]} if path.startswith("early_exit.") and given else {}
+    return {SHORT["exits"]: _named(given[0])} if path.startswith("early_exit.") and given else {}
+
+
+def _named(exits: Any) -> Any:
+    """Exits with a path in place of each share of the blocks, which only a network can resolve."""
+    if not isinstance(exits, list):
+        return exits
+    shares = [each for each in exits if isinstance(each, float) and 0 < each < 1]
+    return [f"after {each}" if each in shares else each for each in exits]
 
 
 def _models(space: Mapping[str, Values], base: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd import config
+from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.config.overlay import SHORT, Overlay
 from tvmkd.config.values import Values
@@ -52,8 +53,10 @@ def read(
             if path.startswith(ARGS):
                 found += _of_the_model(name, path, values, cfg, signatures, names, multiple)
                 continue
-            if values.only:
-                needs = {**needs, **_of_models(list(values.only), names, models)}
+            chosen = [spec for spec in values.only or models if _changeable(path, values, spec)]
+            if not chosen:
+                raise InputError(f"{_UNCHANGEABLE}, not {', '.join(values.only or models)}")
+            needs = {**needs, **_of_models(chosen, names, models)}
             found.append(Parameter(name, path, values, needs=needs))
         except InputError as error:
             raise InputError(f"search.space.{name}: {error}") from None
@@ -62,6 +65,17 @@ def read(
 
 def _rank(path: str) -> int:
     return _FIRST.index(path) if path in _FIRST else len(_FIRST)
+
+
+_UNCHANGEABLE = "is for models of tvmkd, torchvision and timm"
+
+
+def _changeable(path: str, values: Values, spec: str) -> bool:
+    """Whether a parameter may change a model: no checkpoint of user code is pruned or quantised."""
+    if not user_code.is_own(spec):
+        return True
+    changes = path in (SHORT["prune"], SHORT["exits"])
+    return not changes and not (path == SHORT["precision"] and "int8" in (values.choices or []))
 
 
 def _models(cfg: Config, names: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.config.overlay import SHORT
 from tvmkd.config.values import Values
 from tvmkd.search import channels
 from tvmkd.search import structure as structures
@@ -135,7 +136,8 @@ class Space(ParameterSpace):
             InputError: the schema refuses the values together.
         """
         own = self.normalise(structure)
-        return structures.configure(cfg, self._by_path(own), self.signatures, structures.text(own))
+        name, values = structures.text(own), self._by_path(own)
+        return structures.configure(cfg, values, self.signatures, name, self.multiple)
 
     def problem(self, structure: Mapping[str, Any]) -> str | None:
         """Why the schema refuses a structure; None: it accepts it."""
@@ -237,17 +239,18 @@ class Space(ParameterSpace):
         own = self.normalise(structure)
         values = self._by_path(own)
         spec = str(values.pop(MODEL, self.cfg.student.model))
+        others = {path: value for path, value in values.items() if not path.startswith(ARGS)}
         try:
             applied = self.apply(self.cfg, own)
-            args = applied.student.args
-            size = applied.data.image_size
         except InputError:
             args, size = dict(values), 0
-        others = {
-            path: text_of(value) for path, value in values.items() if not path.startswith(ARGS)
-        }
+        else:
+            args, size = applied.student.args, applied.data.image_size
+            if applied.early_exit is not None:
+                others[SHORT["exits"]] = applied.early_exit.exits
+        texts = {path: text_of(value) for path, value in others.items()}
         network = structures.fingerprint(spec, args, self.multiple, size)
-        found = json.dumps([spec, network, others], sort_keys=True)
+        found = json.dumps([spec, network, texts], sort_keys=True)
         return hashlib.sha256(found.encode()).hexdigest()[:16]
 
     @cached_property

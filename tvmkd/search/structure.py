@@ -16,6 +16,7 @@ from tvmkd import config
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError, TvmkdError
 from tvmkd.config.overlay import Overlay
+from tvmkd.search import exit_points
 from tvmkd.search.signatures import Signature
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def configure(
     values: Mapping[str, Any],
     signatures: Mapping[str, Signature],
     name: str = "the structure",
+    multiple: int = 8,
 ) -> Config:
     """The config of one network: a validated copy, without ``[search]``.
 
@@ -54,9 +56,10 @@ def configure(
         values: by path.
         signatures: of the models of the space.
         name: for messages.
+        multiple: the target's channel multiple.
 
     Raises:
-        InputError: the schema refuses the values together.
+        InputError: the schema refuses the values together, or there is no place for an exit.
     """
     data = cfg.model_dump(mode="json", exclude_unset=True, exclude={"search"})
     model = values.get("student.model", cfg.student.model)
@@ -67,6 +70,11 @@ def configure(
             "args": {key: value for key, value in cfg.student.args.items() if key in names},
         }
     _OVERLAY.put(data, copy.deepcopy(dict(values)))
+    exits = data.get("early_exit", {}).get("exits", [])
+    if any(map(exit_points.is_share, exits)):
+        args = data.get("student", {}).get("args", {})
+        size = data.get("data", {}).get("image_size", cfg.data.image_size)
+        data["early_exit"]["exits"] = exit_points.resolve(exits, model, args, size, multiple)
     return config.parse(data, name)
 
 
