@@ -25,6 +25,7 @@ VERBS = {
     "run": "Run the whole pipeline that a tvmkd.toml describes.",
     "demo": "Run the pipeline on the digits that ship with it.",
     "distill": "Train the teacher and distil the student of a tvmkd.toml.",
+    "search": "Search for the best network within a latency budget.",
     "export": "Export a checkpoint to ONNX, checked against PyTorch.",
     "lower": "Show the kernels or the code that an ONNX model compiles to.",
     "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
@@ -47,7 +48,7 @@ VERBS = {
 }
 
 # Commands that keep finished work and resume from there.
-RESUMABLE = {"run", "demo", "distill", "tune"}
+RESUMABLE = {"run", "demo", "distill", "search", "tune"}
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from tvmkd.base.errors import InputError
+
+
+def test_a_study_is_made_and_found_again(bench):
+    made = bench(objective="front", budget="2ms")
+    assert made.study.study_name == "toy"
+    assert made.study.metric_names == ["score", "latency"]
+    assert (made.goal.budget, made.unit) == (2.0, "ms")
+    again = bench(objective="front", budget="2ms")
+    assert again.study._study_id == made.study._study_id
+
+
+def test_another_objective_or_space_in_the_same_folder_is_refused(bench):
+    bench(budget=2)
+    with pytest.raises(InputError, match="was made with another objective"):
+        bench(budget=2, objective="front")
+    with pytest.raises(InputError, match="was made with another space"):
+        bench(budget=2, space={"width": [0.5]})
+    with pytest.raises(InputError, match="budget = 2, and this one has 3"):
+        bench(budget=3)
+
+
+def test_a_budget_that_the_target_does_not_count_is_refused(bench):
+    with pytest.raises(InputError, match="this target's latencies are time, such as 5ms"):
+        bench(budget="12M")
+
+
+def test_a_damaged_journal_is_refused(bench, tmp_path):
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "study.journal").write_text("not a journal\n")
+    with pytest.raises(InputError, match=r"study.journal: line 1 is damaged"):
+        bench()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import stand_ins
+
+from tvmkd import config, targets
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.search import methods
+from tvmkd.search.results import Point, Study
+
+
+def cfg(folder: Path, **search: Any) -> config.Config:
+    project = {**stand_ins.SECTIONS["project"], "out": str(folder)}
+    return stand_ins.toy(project=project, search={**stand_ins.SECTIONS["search"], **search})
+
+
+def test_a_method_gets_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    module = ModuleType("some_method")
+    module.search = lambda plan, event: asked.append((plan, event))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "some_method", module)
+    monkeypatch.setitem(methods.METHODS, "joint", "some_method:search")
+    target = targets.load("host")
+    methods.search(cfg(tmp_path, method="joint"), target, search_in=[tmp_path])
+    ((plan, event),) = asked
+    assert (plan.folder, plan.target, plan.search_in) == (tmp_path / "search", target, (tmp_path,))
+    event("trial", {})
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "search").touch()
+    with pytest.raises(InputError, match="search: is a file, and a folder is needed"):
+        methods.search(cfg(tmp_path), targets.load("host"))
+
+
+def test_a_method_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(methods.METHODS, "joint", "tvmkd.search.nothing:search")
+    with pytest.raises(UsageError, match='no method "joint"; use "study"'):
+        methods.search(cfg(tmp_path, method="joint"), targets.load("host"))
+
+
+def test_whether_the_budget_is_met() -> None:
+    def study(budget: float | None, **times: float) -> Study:
+        return Study(
+            tvmkd_version="1",
+            name="x",
+            method="study",
+            objective="accuracy",
+            target="host",
+            unit="ms",
+            budget=budget,
+            metric="accuracy",
+            points=[Point(number=0, structure={}, state="complete", accuracy=0.5, **times)],
+        )
+
+    assert methods.meets_budget(study(2.0, predicted=1.0))
+    assert methods.meets_budget(study(None, predicted=1.0))
+    assert not methods.meets_budget(study(2.0, predicted=1.0, measured=2.1))
+    assert not methods.meets_budget(study(2.0, predicted=1.9, high=2.2))
+    assert not methods.meets_budget(study(2.0))

@@ -1,0 +1,107 @@
+"""``tvmkd search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvmkd.cli import _recipes
+from tvmkd.cli._options import json_option, label
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+
+WIDTH = 140
+"""Columns of the table in a file or a pipe."""
+
+
+@click.command()
+@_recipes.recipe_options(_recipes.SEARCH, "The file with [search] and [search.space].")
+@click.option(
+    "--budget",
+    type=label,
+    metavar="LATENCY",
+    help="The greatest latency, such as 5ms, or 12M instructions on emulated boards; instead of "
+    "the file's.",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["accuracy", "weighted", "front"]),
+    help="What is looked for; instead of the file's.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["study", "supernet", "joint"]),
+    help="How it is looked for; instead of the file's.",
+)
+@click.option(
+    "--trials", type=click.IntRange(min=1), help="Networks to train; instead of the file's."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes on this machine that train at a time; instead of the file's.",
+)
+@json_option
+def command(
+    config: Path, recipe: str | None, copy: Path | None, as_json: bool, **changes: Any
+) -> int:
+    """Search for the best network within a latency budget.
+
+    Networks are drawn from [search.space]. Each one's latency on the target is predicted from the
+    times of its kernels, before it is trained: one that is too slow is not. Those near the front
+    are measured. All is in OUT/search: study.json, pareto.html, winner/. The same command again
+    continues, also with more --trials.
+
+    Exit code 1 if no network meets the budget.
+
+    \b
+    Examples:
+      tvmkd search --recipe digits
+      tvmkd search --config tvmkd.toml --budget 5ms --trials 60
+      tvmkd search --objective front --workers 4
+      optuna-dashboard OUT/search/study.journal
+    """
+    from tvmkd import config as configs
+    from tvmkd import targets
+
+    file = _recipes.given("search", config, recipe, copy)
+    if file is None:
+        return 0
+    cfg = _changed(configs.read(file), changes)
+    target = targets.load(cfg.target.name)
+
+    from tvmkd.search import methods
+    from tvmkd.search.study import live
+
+    trials = cfg.search.trials if cfg.search else 0
+    with live.following(trials) as follow:
+        study = methods.search(cfg, target, search_in=[file.parent], on_event=follow)
+    if as_json:
+        click.echo(study.model_dump_json(indent=2))
+    else:
+        from rich.console import Console
+
+        screen = Console(highlight=False)
+        width = screen.width if screen.is_terminal else WIDTH
+        screen.print(live.summary(study, width), width=width)
+        for line in live.ending(study, methods.folder(cfg)):
+            click.echo(line)
+    return 0 if methods.meets_budget(study) else 1
+
+
+def _changed(cfg: Config, changes: dict[str, Any]) -> Config:
+    """The config with what the command line gives instead of ``[search]``.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    from tvmkd import config as configs
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    if cfg.search is None or not given:
+        return cfg
+    data = cfg.model_dump(mode="json", exclude_unset=True)
+    return configs.parse({**data, "search": {**data["search"], **given}}, "the command line")

@@ -1,0 +1,79 @@
+"""The ways of searching, by ``[search] method``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tvmkd.base.errors import UsageError
+from tvmkd.base.files import check_output
+from tvmkd.base.wire import Event
+from tvmkd.search import choice
+from tvmkd.search.front import usable
+from tvmkd.search.results import Study
+from tvmkd.search.study.bench import Plan
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+    from tvmkd.targets import Target
+
+METHODS = {
+    "study": "tvmkd.search.study.studying:study",
+    "supernet": "tvmkd.search.supernet.searching:search",
+    "joint": "tvmkd.search.joint.searching:search",
+}
+"""For each method a function that takes a `Plan` and an `Event` callback and returns a `Study`."""
+FOLDER = "search"
+"""The search's folder, in that of the run."""
+
+
+def folder(cfg: Config) -> Path:
+    """Where a search's files are."""
+    return cfg.project.out / FOLDER
+
+
+def search(
+    cfg: Config,
+    target: Target,
+    *,
+    search_in: Sequence[Path] = (),
+    on_event: Event | None = None,
+) -> Study:
+    """Searches as ``[search]`` says; the same call after an interruption continues.
+
+    Args:
+        cfg: the whole config.
+        target: what networks have to be fast on.
+        search_in: folders to look in for a ``module:callable``, such as that of the config file.
+        on_event: gets ``study`` (what is known; at the start and after each network), ``doing``
+            (what a worker does) and ``note`` (a line for the person).
+
+    Raises:
+        GateFailure: no network of the space meets the budget.
+        InputError: something that the config names cannot be used, or the search in the folder is
+            another one.
+        UsageError: the settings do not go together.
+        MissingError: a package, a board, a database or a compiler stack is missing.
+    """
+    plan = Plan(cfg, target, folder(cfg), tuple(search_in))
+    chosen = plan.search.method
+    check_output(plan.folder, folder=True)
+    module, _, name = METHODS[chosen].partition(":")
+    try:
+        method: Callable[[Plan, Event], Study] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UsageError(f'this tvmkd has no method "{chosen}"; use "study"') from None
+    return method(plan, on_event or _silent)
+
+
+def meets_budget(study: Study) -> bool:
+    """Whether a network of a search meets the budget, by measured or predicted latency."""
+    return any(choice.within(point, study.budget) for point in usable(study.points))
+
+
+def _silent(name: str, data: dict[str, Any]) -> None:
+    """Shows nothing."""

@@ -1,0 +1,94 @@
+"""Opens a study: its storage, its space, and what its workers need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tvmkd.base.errors import InputError
+from tvmkd.base.wire import Event
+from tvmkd.search.space import Space
+from tvmkd.search.study import fingerprint
+from tvmkd.search.study.bench import Bench, Plan
+from tvmkd.search.study.goal import UNITS, Goal, limit
+from tvmkd.search.study.networks import Networks
+from tvmkd.search.study.quiet import Quiet
+from tvmkd.search.study.rungs import pruner
+from tvmkd.search.study.storage import answering, open_storage, public
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
+    """Everything that a worker needs.
+
+    Args:
+        plan: of the search.
+        event: gets what happens.
+        worker: the worker's number.
+
+    Raises:
+        InputError: the study was made for something else, or its storage, the space, the data or
+            the target cannot be used.
+        MissingError: Optuna, a database or a stack is missing.
+    """
+    cfg, search = plan.cfg, plan.search
+    # What costs little is refused first.
+    storage = open_storage(search.storage, plan.folder)
+    space = Space.from_config(cfg, plan.target, plan.search_in)
+    networks = Networks(plan.folder, plan.target, plan.search_in, worker)
+    session = networks.session(cfg)
+    latency = plan.open_latency()
+    unit = UNITS[latency.unit]
+    goal = Goal(
+        search.objective,
+        limit(search.limit, unit),
+        search.alpha,
+        search.beta,
+        session.task.metric.higher_is_better,
+    )
+    facts = fingerprint.fingerprint(plan, session.task.sha256, goal)
+    with answering(search.storage):
+        study = _study(plan, storage, goal)
+        fingerprint.claim(study, facts, public(search.storage))
+    return Bench(
+        plan=plan,
+        study=study,
+        space=space,
+        goal=goal,
+        unit=unit,
+        latency=latency,
+        networks=networks,
+        training=plan.make_training(networks),
+        quiet=Quiet(plan.folder),
+        event=event,
+        worker=worker,
+    )
+
+
+def _study(plan: Plan, storage: optuna.storages.BaseStorage, goal: Goal) -> optuna.Study:
+    """Optuna's study, made or found.
+
+    Raises:
+        InputError: it has other objectives.
+    """
+    import optuna
+
+    search = plan.search
+    name = plan.cfg.project.name
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=goal.directions,
+        pruner=pruner(plan.cfg.distill.epochs, search.stop),
+        load_if_exists=True,
+    )
+    found = [direction.name.lower() for direction in study.directions]
+    if found != goal.directions:
+        raise InputError(
+            f"{public(search.storage)}: the study {name} was made with another objective; give "
+            "another [project] name and out, or put it back"
+        )
+    if not study.metric_names:
+        study.set_metric_names(goal.names)
+    return study

@@ -1,0 +1,98 @@
+"""Trainings are short first, and go on if they survive: at which epochs, and which do.
+
+A study with one objective asks an Optuna pruner: asynchronous successive halving (Li et al., "A
+System for Massively Parallel Hyperparameter Tuning", 2020) or Hyperband. Those know one objective
+only, so a front has the rule `beaten`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+Stopping = Literal["halving", "hyperband", "never"]
+
+REDUCTION = 3
+"""A rung is this many times as long as the one before, and one of so many survives it."""
+RUNGS = 2
+"""Rungs before the end of the training."""
+RIVALS = 2
+"""`beaten`: how many rivals it takes. One may have had luck with its seed."""
+SIGMAS = 2.0
+"""`beaten`: how many standard errors better a rival has to be."""
+
+
+def first_rung(epochs: int) -> int:
+    """Epochs of the shortest training."""
+    return max(1, int(epochs // REDUCTION**RUNGS))
+
+
+def rungs(epochs: int, stopping: Stopping) -> list[int]:
+    """The epochs after which a training of so many is judged, in order; the end is not one."""
+    found, rung = [], first_rung(epochs)
+    while rung < epochs and stopping != "never":
+        found.append(rung)
+        rung *= REDUCTION
+    return found
+
+
+def pruner(epochs: int, stopping: Stopping) -> BasePruner:
+    """The pruner of a study with one objective."""
+    from optuna import pruners
+
+    if stopping == "never" or not rungs(epochs, stopping):
+        return pruners.NopPruner()
+    first = first_rung(epochs)
+    if stopping == "hyperband":
+        return pruners.HyperbandPruner(
+            min_resource=first, max_resource=epochs, reduction_factor=REDUCTION
+        )
+    return pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
+
+
+@dataclass(frozen=True)
+class AtRung:
+    """A network at a rung.
+
+    Attributes:
+        score: on the validation split.
+        latency: measured or predicted.
+    """
+
+    score: float
+    latency: float
+
+
+def beaten(one: AtRung, others: Iterable[AtRung], images: int, *, maximize: bool = True) -> bool:
+    """Whether a network has no place on the front, as far as can be seen at a rung.
+
+    It has none if `RIVALS` others are at least as fast and clearly better: by `SIGMAS` standard
+    errors of the difference of two shares of ``images`` images. Scores that are no shares (beyond 0
+    to 1) are never clearly better.
+
+    Args:
+        one: to be judged.
+        others: at the same rung.
+        images: of the validation split.
+        maximize: whether a higher score is better.
+    """
+    rivals = 0
+    for other in others:
+        gain = other.score - one.score if maximize else one.score - other.score
+        if other.latency <= one.latency and gain > SIGMAS * _error(one.score, other.score, images):
+            rivals += 1
+    return rivals >= RIVALS
+
+
+def _error(first: float, second: float, images: int) -> float:
+    """Standard error of the difference of two shares; infinite if they are none."""
+    if not (0 <= first <= 1 and 0 <= second <= 1):
+        return math.inf
+    # One image more on each side keeps the error of 0 and of 1 above zero.
+    shares = [(share * images + 1) / (images + 2) for share in (first, second)]
+    return math.sqrt(sum(share * (1 - share) / images for share in shares))

@@ -1,0 +1,136 @@
+"""A worker of a study: trial after trial, until there are enough; dead workers' trials as well."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tvmkd.base.errors import InputError
+from tvmkd.search.study import points
+from tvmkd.search.study.bench import Bench
+from tvmkd.search.study.owners import (
+    NAMELESS_SECONDS,
+    SILENT_SECONDS,
+    Listener,
+    alive,
+    beating,
+)
+from tvmkd.search.study.proposals import Proposals, hand_back, open_slots
+from tvmkd.search.study.trial import carry_out
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from tvmkd.search.structure import Structure
+
+WAIT_SECONDS = 0.25
+"""Between two looks at the study, while others do the last trials."""
+FIRST_FAILURES = 5
+"""If so many trials have failed in the same way, and none has not, the search ends."""
+LATER_FAILURES = 20
+"""If the last so many trials have failed, the search ends."""
+DEATHS = 3
+"""A network during which so many processes died is a failed one."""
+
+
+def work(bench: Bench) -> None:
+    """Does trials until the study has as many as it should.
+
+    Raises:
+        InputError: all trials fail.
+        KeyboardInterrupt: the trial that ran has been handed back, and will be continued.
+    """
+    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.trial import TrialState
+
+    study, search = bench.study, bench.plan.search
+    # What failed before this run may have been mended since.
+    before = study.get_trials(deepcopy=False)
+    forgiven = {trial.number for trial in before if trial.state == TrialState.FAIL}
+    proposals = Proposals(study, bench.space, bench.goal, search.seed, search.trials, forgiven)
+    listener = Listener()
+    while True:
+        trials = study.get_trials(deepcopy=False)
+        adopt(bench, trials, listener)
+        check_failures([each for each in trials if each.number not in forgiven])
+        left, free = open_slots(trials, search.trials)
+        if not left:
+            return
+        if not free:
+            bench.doing("waiting for the last trials")
+            time.sleep(WAIT_SECONDS * random.uniform(0.5, 1.5))
+            continue
+        try:
+            found = proposals.next()
+            if found is None:
+                bench.doing("no network is left to try")
+                if any(points.active(each) for each in study.get_trials(deepcopy=False)):
+                    time.sleep(WAIT_SECONDS)
+                    continue
+                return
+            trial, structure = found
+            _one(bench, trial, structure)
+        except UpdateFinishedTrialError:
+            bench.note("warning: another worker has taken over this trial: this one was silent")
+        bench.event("trial", {"worker": bench.worker})
+
+
+def _one(bench: Bench, trial: optuna.Trial, structure: Structure) -> None:
+    """One trial, with a sign of life once a minute."""
+    from optuna.trial import TrialState
+
+    if trial.user_attrs.get(points.DEATHS, 0) >= DEATHS:
+        trial.set_user_attr(points.ERROR, f"its process died {DEATHS} times while it worked on it")
+        bench.study.tell(trial, state=TrialState.FAIL)
+        return
+    try:
+        with beating(lambda number: trial.set_user_attr(points.BEAT, number)):
+            carry_out(bench, trial, structure)
+    except KeyboardInterrupt:
+        frozen = bench.study.get_trials(deepcopy=False)[trial.number]
+        if not frozen.state.is_finished():
+            hand_back(bench.study, frozen, "interrupted")
+        raise
+
+
+def adopt(bench: Bench, trials: Sequence[FrozenTrial], listener: Listener) -> None:
+    """Hands back the trials of processes that are dead."""
+    from optuna.trial import TrialState
+
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        owner = trial.user_attrs.get(points.OWNER)
+        lives = alive(owner)
+        if lives is None:
+            seconds = NAMELESS_SECONDS if owner is None else SILENT_SECONDS
+            lives = not listener.silent(trial.number, trial.user_attrs.get(points.BEAT), seconds)
+        if not lives and hand_back(bench.study, trial, "its process died", died=True):
+            bench.note(f"trial {trial.number}: its process died; it is continued")
+
+
+def check_failures(trials: Sequence[FrozenTrial]) -> None:
+    """Ends a search whose trials all fail.
+
+    Raises:
+        InputError: they do; has the line of the first one.
+    """
+    from optuna.trial import TrialState
+
+    over = [
+        each for each in trials if each.state.is_finished() and points.VOID not in each.user_attrs
+    ]
+    failed = [each for each in over if each.state == TrialState.FAIL]
+    if not failed:
+        return
+    lines = [str(each.user_attrs.get(points.ERROR, "")) for each in failed]
+    alike = len({re.sub(r"\d+(\.\d+)?", "#", line) for line in lines[:FIRST_FAILURES]}) == 1
+    if len(failed) == len(over) >= FIRST_FAILURES and alike:
+        raise InputError(f"the first {FIRST_FAILURES} networks all failed: {lines[0]}")
+    last = over[-LATER_FAILURES:]
+    if len(last) == LATER_FAILURES and all(each.state == TrialState.FAIL for each in last):
+        raise InputError(f"the last {LATER_FAILURES} networks all failed: {lines[-1]}")
