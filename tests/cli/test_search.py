@@ -90,6 +90,33 @@ def test_the_exit_code_says_if_the_budget_was_missed(
     assert tvmkd("search", "--config", given, "--budget", "0.5").code == 1
 
 
+def test_the_gate_says_what_it_knows(tvmkd: Any, given: Path, asked: list[Any]) -> None:
+    given.write_text(given.read_text() + '[gate]\nrequire = ["tvm.p99 < 3ms"]\n')
+    done = tvmkd("search", "--config", given)
+    assert done.code == 0
+    assert "pass  latency <= 2 ms: 1 of 1 predicted networks; trial 0" in done.out
+    assert "open  tvm.p99 < 3ms: a run of the winner compares" in done.out
+    given.write_text(given.read_text().replace("3ms", "3 parsecs"))
+    assert tvmkd("search", "--config", given).code == 2
+    assert len(asked) == 1, "a wrong rule is told before the search"
+
+
+def test_the_page_can_be_written_again(tvmkd: Any, tmp_path: Path) -> None:
+    found = Study(
+        tvmkd_version="1",
+        name="toy",
+        method="study",
+        objective="front",
+        target="host",
+        unit="ms",
+        metric="accuracy",
+    )
+    (tmp_path / "study.json").write_text(found.model_dump_json())
+    assert tvmkd("search", "--page", tmp_path).code == 0
+    assert "No network was trained to the end" in (tmp_path / "pareto.html").read_text()
+    assert tvmkd("search", "--page", tmp_path / "nothing").code == 4
+
+
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [

@@ -11,7 +11,6 @@ import stand_ins
 from tvmkd import config, targets
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.search import methods
-from tvmkd.search.results import Point, Study
 
 
 def cfg(folder: Path, **search: Any) -> config.Config:
@@ -42,24 +41,3 @@ def test_a_method_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(methods.METHODS, "joint", "tvmkd.search.nothing:search")
     with pytest.raises(UsageError, match='no method "joint"; use "study"'):
         methods.search(cfg(tmp_path, method="joint"), targets.load("host"))
-
-
-def test_whether_the_budget_is_met() -> None:
-    def study(budget: float | None, **times: float) -> Study:
-        return Study(
-            tvmkd_version="1",
-            name="x",
-            method="study",
-            objective="accuracy",
-            target="host",
-            unit="ms",
-            budget=budget,
-            metric="accuracy",
-            points=[Point(number=0, structure={}, state="complete", accuracy=0.5, **times)],
-        )
-
-    assert methods.meets_budget(study(2.0, predicted=1.0))
-    assert methods.meets_budget(study(None, predicted=1.0))
-    assert not methods.meets_budget(study(2.0, predicted=1.0, measured=2.1))
-    assert not methods.meets_budget(study(2.0, predicted=1.9, high=2.2))
-    assert not methods.meets_budget(study(2.0))

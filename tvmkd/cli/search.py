@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvmkd.cli import _recipes
-from tvmkd.cli._options import json_option, label
+from tvmkd.cli._options import PATH, json_option, label
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -44,9 +44,20 @@ WIDTH = 140
     type=click.IntRange(min=1),
     help="Processes on this machine that train at a time; instead of the file's.",
 )
+@click.option(
+    "--page",
+    type=PATH,
+    metavar="FOLDER",
+    help="Only write the page of a search again, from the study.json in its folder.",
+)
 @json_option
 def command(
-    config: Path, recipe: str | None, copy: Path | None, as_json: bool, **changes: Any
+    config: Path,
+    recipe: str | None,
+    copy: Path | None,
+    page: Path | None,
+    as_json: bool,
+    **changes: Any,
 ) -> int:
     """Search for the best network within a latency budget.
 
@@ -55,30 +66,38 @@ def command(
     are measured. All is in OUT/search: study.json, pareto.html, winner/. The same command again
     continues, also with more --trials.
 
-    Exit code 1 if no network meets the budget.
+    Exit code 1 if no network meets the budget, or the winner breaks a rule of [gate] about its
+    median time. Other rules need a comparison, which a run of the winner makes.
 
     \b
     Examples:
       tvmkd search --recipe digits
       tvmkd search --config tvmkd.toml --budget 5ms --trials 60
       tvmkd search --objective front --workers 4
+      tvmkd search --page OUT/search
       optuna-dashboard OUT/search/study.journal
     """
+    if page is not None:
+        return _page(page)
     from tvmkd import config as configs
     from tvmkd import targets
+    from tvmkd.bench.expression import parse
 
     file = _recipes.given("search", config, recipe, copy)
     if file is None:
         return 0
     cfg = _changed(configs.read(file), changes)
     target = targets.load(cfg.target.name)
+    for rule in cfg.gate.require:
+        parse(rule)
 
-    from tvmkd.search import methods
+    from tvmkd.search import gate, methods
     from tvmkd.search.study import live
 
     trials = cfg.search.trials if cfg.search else 0
     with live.following(trials) as follow:
         study = methods.search(cfg, target, search_in=[file.parent], on_event=follow)
+    verdict = gate.judge(study, cfg.gate.require)
     if as_json:
         click.echo(study.model_dump_json(indent=2))
     else:
@@ -89,7 +108,22 @@ def command(
         screen.print(live.summary(study, width), width=width)
         for line in live.ending(study, methods.folder(cfg)):
             click.echo(line)
-    return 0 if methods.meets_budget(study) else 1
+        for check in verdict.checks:
+            click.echo(f"{'pass' if check.holds else 'FAIL'}  {check.text}")
+        for rule in verdict.undecided:
+            click.echo(f"open  {rule}: a run of the winner compares")
+    return 0 if verdict.passed else 1
+
+
+def _page(folder: Path) -> int:
+    """Writes the page of a finished or interrupted search."""
+    from tvmkd.base import console
+    from tvmkd.search import page, results
+
+    study = results.read(folder)
+    place = folder if folder.is_dir() else folder.parent
+    console.say(f"{page.write(study, place / page.PARETO)}: the page")
+    return 0
 
 
 def _changed(cfg: Config, changes: dict[str, Any]) -> Config:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base.errors import UsageError
 from tvmkd.base.files import check_output
 from tvmkd.base.wire import Event
-from tvmkd.search import choice
-from tvmkd.search.front import usable
 from tvmkd.search.results import Study
 from tvmkd.search.study.bench import Plan
 
@@ -68,11 +66,6 @@ def search(
             raise
         raise UsageError(f'this tvmkd has no method "{chosen}"; use "study"') from None
     return method(plan, on_event or _silent)
-
-
-def meets_budget(study: Study) -> bool:
-    """Whether a network of a search meets the budget, by measured or predicted latency."""
-    return any(choice.within(point, study.budget) for point in usable(study.points))
 
 
 def _silent(name: str, data: dict[str, Any]) -> None:
