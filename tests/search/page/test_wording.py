@@ -44,8 +44,15 @@ def test_a_point_in_one_line() -> None:
 
 
 def test_structures_and_facts_are_read_by_people() -> None:
-    structure = {"width": 0.5, "exits": ["a", "b"], "se": True, "none": None, "more": {"a": 1}}
-    text = "width 0.5, exits a, b, se yes, none none, more a 1"
+    structure = {
+        "width": 0.5,
+        "exits": ["a", "b"],
+        "se": True,
+        "none": None,
+        "more": {"a": 1},
+        "student.args.b": [[1, 2]],
+    }
+    text = "width 0.5, exits a, b, se yes, none none, more a 1, b [[1, 2]]"
     assert wording.structure(structure) == text
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tvmkd.base.files import write_text
 from tvmkd.report import environment
-from tvmkd.search.page import marked, rows, sections, summary
+from tvmkd.search.page import marked, rows, sections, summary, units
 from tvmkd.search.results import Study
 
 PARETO = "pareto.html"
@@ -28,6 +28,7 @@ def write(study: Study, path: Path) -> Path:
 
 def render(study: Study) -> str:
     """The page as text."""
+    study = units.readable(study)
     known = marked.find(study)
     head, detail = summary.headline(study, known)
     script = (environment.TEMPLATES / "search.js").read_text(encoding="utf-8")

@@ -130,7 +130,8 @@ def progress(study: Study, width: int) -> Canvas:
         told += f"; the best within the budget: {words.score(steps[-1][1])}"
     canvas = Canvas(width, bottom + 42, "Progress of the search", told)
     for tick in x.ticks(9 if width == WIDE else 4):
-        canvas.text(x(tick), bottom + 17, number(tick), "small", "middle")
+        if tick == round(tick):
+            canvas.text(x(tick), bottom + 17, number(tick), "small", "middle")
     canvas.text(right, bottom + 35, "trial", "small", "end")
     for tick in y.ticks(4):
         canvas.line(left, y(tick), right, y(tick), "grid")

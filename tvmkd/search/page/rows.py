@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from tvmkd.report.view import NOTHING, Mood
 from tvmkd.search.page.marked import Marked
-from tvmkd.search.page.wording import Wording, baseline_name, scalar, significant
+from tvmkd.search.page.wording import (
+    Wording,
+    baseline_name,
+    scalar,
+    short_name,
+    significant,
+    structure,
+)
 from tvmkd.search.results import Point, Study
 
 COLUMNS = 8
@@ -67,7 +74,7 @@ def make(study: Study, known: Marked) -> Grid:
         names = []
     error = any(point.error for point in study.points)
     heads = [
-        *([Head(name) for name in names] or [Head("structure", words=True)]),
+        *([Head(short_name(name)) for name in names] or [Head("structure", words=True)]),
         Head(words.metric, falls=study.maximize, tip="on the validation images"),
         Head("test", falls=study.maximize, tip="on the test images"),
         Head(f"measured {study.unit}"),
@@ -143,7 +150,7 @@ def _cells(
 ) -> list[Value]:
     values = [_parameter(point.structure[n]) if n in point.structure else Value() for n in names]
     if not names:
-        text = ", ".join(f"{k} {scalar(v)}" for k, v in point.structure.items())
+        text = structure(point.structure)
         values = [Value(text, text, words=True)]
     off = None
     if point.measured and point.predicted:

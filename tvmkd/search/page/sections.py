@@ -16,7 +16,7 @@ from tvmkd.search.page import agreement, charts, plot
 from tvmkd.search.page.importances import importances
 from tvmkd.search.page.marked import Marked
 from tvmkd.search.page.rows import short
-from tvmkd.search.page.wording import Wording, baseline_name, scalar, significant
+from tvmkd.search.page.wording import Wording, baseline_name, scalar, short_name, significant
 from tvmkd.search.results import Point, Study
 
 
@@ -138,7 +138,7 @@ def parameters(study: Study) -> Section | None:
         return None
     rows = [
         Row(
-            name,
+            short_name(name),
             [
                 Cell(f"{accuracy.get(name, 0.0):.0%}"),
                 Cell(share=accuracy.get(name, 0.0)),
@@ -196,4 +196,7 @@ def _teacher(study: Study, words: Wording) -> str:
 
 
 def _prefixed(prefix: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    return {f"{prefix}{name.replace('_', ' ')}": scalar(value) for name, value in facts.items()}
+    return {
+        f"{prefix}{short_name(name).replace('_', ' ')}": scalar(value)
+        for name, value in facts.items()
+    }

@@ -75,6 +75,8 @@ def scalar(value: Any) -> str:
     if isinstance(value, str | int):
         return str(value)
     if isinstance(value, list | tuple):
+        if any(isinstance(item, list | tuple | Mapping) for item in value):
+            return json.dumps(value, default=str)
         return ", ".join(map(scalar, value)) or "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {scalar(item)}" for key, item in value.items()) or "none"
@@ -83,7 +85,12 @@ def scalar(value: Any) -> str:
 
 def structure(values: Mapping[str, Any]) -> str:
     """``width 0.5, model depthwise``."""
-    return ", ".join(f"{name} {scalar(value)}" for name, value in values.items())
+    return ", ".join(f"{short_name(name)} {scalar(value)}" for name, value in values.items())
+
+
+def short_name(name: str) -> str:
+    """A parameter's name without what most of them begin with."""
+    return name.removeprefix("student.args.")
 
 
 def baseline_name(point: Point) -> str:
