@@ -83,7 +83,7 @@ def test_a_narrow_screen_cuts_structures_only() -> None:
     wide = study([POINTS[1].model_copy(update={"structure": {"blocks": [[16, 2]] * 9}})])
     shown = text(live.summary(wide, 80), 80)
     assert "95.0%" in shown
-    assert "blocks 16," in shown
+    assert "blocks [[16," in shown
     assert "…" in shown
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
 
