@@ -7,11 +7,15 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
+from tvmkd import targets
 from tvmkd.base.errors import InputError
+from tvmkd.export import export
 from tvmkd.models.depthwise import DepthwiseNet
+from tvmkd.models.mobilevit import TransformerLayer
 from tvmkd.search.latency import skeleton
+from tvmkd.stacks.client import StackClient
 
 
 def test_no_weight_is_special(tmp_path: Path) -> None:
@@ -54,6 +58,66 @@ def test_what_one_exporter_cannot_do_the_other_does(
     path = skeleton.write(nn.Conv2d(1, 8, 3), (1, 1, 8, 8), tmp_path / "n.onnx")
     assert asked == [False, True]
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Conv"]
+
+
+def students() -> list[tuple[nn.Module, tuple[int, ...]]]:
+    """Between them they have what torch's two exporters would write differently."""
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = attention
+            self.own = TransformerLayer(8)
+            self.token = nn.Parameter(torch.rand(1, 1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.flatten(2).transpose(1, 2)
+            rows = torch.cat([self.token.expand(x.shape[0], -1, -1), rows], dim=1)
+            mixed, _ = self.attention(rows, rows, rows, need_weights=False)
+            first, second = self.own(mixed).mean(1).chunk(2, dim=1)
+            out: Tensor = first * second
+            return out
+
+    return [
+        (Attends(), (1, 8, 2, 2)),
+        (nn.Sequential(DepthwiseNet(stem=8, blocks=[(8, 1)]), nn.Hardswish()), (1, 1, 8, 8)),
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_kernels_are_those_of_a_trained_network(
+    relax_stack: StackClient, tmp_path: Path, number: int
+) -> None:
+    network, shape = students()[number]
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor += 0.01 * torch.randn(tensor.shape)
+    files = [
+        skeleton.write(network, shape, tmp_path / "s.onnx"),
+        export(network, tmp_path / "e.onnx", shape),
+    ]
+    target = targets.load("x86-64-v3").to_dict()
+    ours, theirs = (
+        {task["key"]: task["weight"] for task in relax_stack.lower(file, target)["tasks"]}
+        for file in files
+    )
+    assert ours == theirs
+
+
+def test_an_exporter_that_fails_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unknown(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.special.bessel_j0(x)
+
+    real = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: real(*a, **{**k, "dynamo": False}))
+    with pytest.raises(InputError, match="Unknown: torch cannot export it to ONNX"):
+        skeleton.write(Unknown(), (1, 4), tmp_path / "n.onnx")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_networks_that_do_not_run_or_export(

@@ -10,16 +10,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import onnx
 import torch
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.export.onnx import INPUT
-
-OPSET = 18
-OUTPUTS = "output"
+from tvmkd.search.latency import symbolics
 
 
 def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
@@ -38,9 +39,9 @@ def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
     Raises:
         InputError: the network does not run on an input of this shape, or cannot be exported.
     """
-    network = _generic(model)
     example = torch.zeros(tuple(shape))
     try:
+        network = _generic(model)
         with torch.no_grad():
             network(example)
     except Exception as error:  # reports any error of the user's code in one line
@@ -50,17 +51,19 @@ def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
     errors = []
     for dynamo in (False, True):
         try:
-            with _quiet():
+            with _quiet(), symbolics.replaced(), _plain_attention():
                 torch.onnx.export(
                     network,
                     (example,),
                     os.fspath(path),
                     input_names=[INPUT],
-                    opset_version=OPSET,
+                    opset_version=symbolics.OPSET,
                     dynamo=dynamo,
                     external_data=False,
                     verbose=False,
                 )
+                if not dynamo:
+                    onnx.save(optimizer.optimize(onnx.load(path)), path)
             return path
         except Exception as error:  # of any class, as the exporters raise
             errors.append(error)
@@ -84,12 +87,31 @@ def _generic(model: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without the operator that torch computes attention with where no gradient is asked for.
+
+    No exporter knows it, and trained networks, whose weights have gradients, are exported without.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporters' warnings and progress lines."""
     previous: Any = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        # Where it fails, the exporter writes its whole graph to file descriptor 1.
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(None),
+            mock.patch.object(torch._C, "_jit_onnx_log"),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
