@@ -112,3 +112,11 @@ def test_a_teacher_may_have_an_augmentation_of_its_own(task) -> None:
 
 def test_classifiers_imitate_probabilities(task) -> None:
     assert task.imitation() is losses.imitation
+
+
+def test_a_shortened_split_is_even_by_class_and_the_others_stay(task) -> None:
+    short = task.shortened("val", 20)
+    assert torch.bincount(short.splits.val.labels).tolist() == [2] * 10
+    assert (short.count("val"), short.count("train")) == (20, task.count("train"))
+    assert task.count("val") > 20
+    assert task.shortened("val", 10_000) is task

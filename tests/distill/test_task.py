@@ -120,3 +120,8 @@ def test_evaluation_is_in_evaluation_mode_and_full_precision() -> None:
 
 def test_a_task_need_not_say_how_networks_imitate_each_other() -> None:
     assert Line(small()).imitation() is None
+
+
+def test_a_task_need_not_be_able_to_leave_out_images() -> None:
+    task = Line(small())
+    assert task.shortened("val", 2) is task

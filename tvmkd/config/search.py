@@ -5,15 +5,40 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, StrictFloat, StrictInt, StrictStr, field_validator
+from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr, field_validator
 
 from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
-from tvmkd.config.fields import Count, NotNegative, Section, Seed
+from tvmkd.config.fields import Count, NotNegative, Positive, Section, Seed
 from tvmkd.config.overlay import SHORT, Overlay
 from tvmkd.config.values import Values
+
+
+class Supernet(Section):
+    """``[search.supernet]``: how ``method = "supernet"`` trains, evaluates and chooses."""
+
+    epochs: Count = 200
+    """Epochs of the supernet. It takes several times as many as one network of the space."""
+    lr: Positive | None = None
+    """Learning rate of the supernet. Without it: ``distill.lr``."""
+    samples: Count = 2
+    """Random networks that learn in each step, beside the largest and the smallest."""
+    calibration: Annotated[int, Field(ge=2)] = 512
+    """Training images from which each network's batch-norm statistics are computed."""
+    validation: Annotated[int, Field(ge=2)] | None = None
+    """Images of the validation split on which networks are compared. Without it: all."""
+    population: Annotated[int, Field(ge=2)] = 50
+    """Networks of a generation of the evolution."""
+    generations: Annotated[int, Field(ge=0)] = 10
+    """Generations after the first, which is random."""
+    winners: Count = 3
+    """Best networks that are cut out, trained on with the teacher, and measured."""
+    tuning_epochs: Count = 20
+    """Epochs that a winner is trained on."""
+    tuning_lr: Positive = 5e-4
+    """Learning rate of that training."""
 
 
 class Search(Section):
@@ -51,6 +76,8 @@ class Search(Section):
     storage: str | None = None
     """URL of an Optuna storage, such as ``sqlite:///study.db``, that workers on several machines
     share. Without it: a journal file in the search's folder."""
+    supernet: Supernet = Field(default_factory=Supernet)
+    """Settings of ``method = "supernet"``."""
     space: dict[str, Values]
     """The parameters of a network and their values, by name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -16,13 +17,23 @@ from torch import Tensor, nn
 
 from tvmkd import data
 from tvmkd.data import augment
-from tvmkd.data.splits import Images, Splits, batches
+from tvmkd.data.splits import Images, Splits, Subset, batches, evenly
 from tvmkd.distill import losses, teacher_cache
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distillation_loss import Distillation, check
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.probe import logits_of, probe
-from tvmkd.distill.task import Batch, Distilled, Epoch, Imitation, Loss, Metric, Split, Task
+from tvmkd.distill.task import (
+    SPLITS,
+    Batch,
+    Distilled,
+    Epoch,
+    Imitation,
+    Loss,
+    Metric,
+    Split,
+    Task,
+)
 from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
@@ -104,6 +115,17 @@ class ClassificationTask(Task):
         student = cfg.student.model_copy(update={"images": None})
         cfg = cfg.model_copy(update={"student": student})
         return ClassificationTask(cfg, self.search_in, splits)
+
+    def shortened(self, split: Split, count: int) -> ClassificationTask:
+        """With ``count`` images in a split, evenly by class."""
+        images = self._images(split)
+        if count >= len(images.labels):
+            return self
+        task, parts = copy.copy(self), {each: self._images(each) for each in SPLITS}
+        parts[split] = Subset(images, evenly(images.labels, count))
+        train, val, test = parts["train"], parts["val"], parts["test"]
+        task.splits = replace(self.splits, train=train, val=val, test=test)
+        return task
 
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """The data and the augmentation."""

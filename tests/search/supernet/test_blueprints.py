@@ -4,6 +4,9 @@ import pytest
 import spaces
 
 from tvmkd.base.errors import UsageError
+from tvmkd.config import Config
+from tvmkd.distill import tasks
+from tvmkd.distill.task import Task
 from tvmkd.search.supernet.blueprints import Blueprints
 
 SPACE = {"width": {"low": 0.0, "high": 1.0, "step": 0.25}, "resolution": [8, 16]}
@@ -23,11 +26,18 @@ def test_each_size_of_images_has_one_task_and_networks_know_it() -> None:
     assert blueprints.config(small).data.image_size == 8
 
 
-def test_a_given_task_is_that_of_the_file() -> None:
-    task = Blueprints(MADE.cfg, MADE).task({"width": 1.0, "resolution": 16})
-    blueprints = Blueprints(MADE.cfg, MADE, task)
-    assert blueprints.task({"width": 0.5, "resolution": 16}) is task
-    assert blueprints.task({"width": 0.5, "resolution": 8}) is not task
+def test_tasks_are_made_once_for_each_size() -> None:
+    made = []
+
+    def make(cfg: Config) -> Task:
+        made.append(cfg.data.image_size)
+        return tasks.make(cfg)
+
+    blueprints = Blueprints(MADE.cfg, MADE, make)
+    for width in (0.5, 1.0):
+        for size in (8, 16):
+            blueprints.build({"width": width, "resolution": size})
+    assert made == [8, 16]
 
 
 def test_equal_networks_have_one_key() -> None:

@@ -12,7 +12,7 @@ import torch
 from tvmkd.base.errors import InputError
 from tvmkd.search.supernet import corners
 from tvmkd.search.supernet.blueprints import Blueprints
-from tvmkd.search.supernet.networks import KEPT, Networks, random_state_kept
+from tvmkd.search.supernet.networks import KEPT, Networks, random_state_kept, without_weights
 
 IMAGES = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 DATA = {"data": {"dataset": "digits", "image_size": 16}}
@@ -176,3 +176,17 @@ def test_building_changes_no_random_state() -> None:
         np.random.seed(2)  # noqa: NPY002
     assert random.random() == random.Random(1).random()
     assert np.random.random() == np.random.RandomState(1).random()  # noqa: NPY002
+
+
+def test_parts_take_no_memory_for_weights() -> None:
+    networks = make({"width": [0.5, 1.0]}, **BLOCKS)
+    part = networks.part({"width": 0.5})
+    assert all(weight.is_meta for weight in part.network.parameters())
+    assert not any(buffer.is_meta for buffer in part.network.buffers())
+    assert networks.cut({"width": 0.5}).head.weight.isfinite().all()
+    tied = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    tied[1].weight = tied[0].weight
+    tied[1].bias.requires_grad_(False)
+    without_weights(tied)
+    assert tied[1].weight is tied[0].weight
+    assert [weight.requires_grad for weight in tied.parameters()] == [True, True, False]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -23,12 +23,15 @@ class Blueprints:
     Args:
         cfg: the config that structures are applied to.
         space: of structures.
-        task: what is learnt at the image size of ``cfg``; None: what its ``[data]`` names.
+        make: makes the task of a config; None: what its ``[data]`` names.
     """
 
-    def __init__(self, cfg: Config, space: Space, task: Task | None = None) -> None:
+    def __init__(
+        self, cfg: Config, space: Space, make: Callable[[Config], Task] | None = None
+    ) -> None:
         self.cfg, self.space = cfg, space
-        self._tasks: dict[str, Task] = {} if task is None else {_data(cfg): task}
+        self._make = make or (lambda one: tasks.make(one, space.search_in))
+        self._tasks: dict[str, Task] = {}
         self._keys: dict[str, str] = {}
 
     def key(self, structure: Mapping[str, Any]) -> str:
@@ -49,9 +52,9 @@ class Blueprints:
     def task(self, structure: Mapping[str, Any]) -> Task:
         """What the network learns, with images of its size."""
         cfg = self.config(structure)
-        key = _data(cfg)
+        key = cfg.data.model_dump_json()
         if key not in self._tasks:
-            self._tasks[key] = tasks.make(cfg, self.space.search_in)
+            self._tasks[key] = self._make(cfg)
         return self._tasks[key]
 
     def model(self, structure: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +72,3 @@ class Blueprints:
         model = self.model(structure)
         name = f"{structures.text(structure)}:"
         return self.task(structure).build(model["spec"], model["kwargs"], name, seed)
-
-
-def _data(cfg: Config) -> str:
-    return cfg.data.model_dump_json()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,9 @@ class Channels:
         self.segments: dict[Place, list[Segment]] = defaultdict(list)
         twin = copy.deepcopy(network).eval()
         try:
-            self._read(twin, shape)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of parameters that belong to no layer
+                self._read(twin, shape)
         except Exception as error:  # it traces the network, and raises what it likes
             text = f"{type(error).__name__}: {first_line(error)}"
             raise InputError(f"Torch-Pruning cannot follow it: {text}") from error

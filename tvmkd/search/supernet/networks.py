@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tvmkd.distill.task import Task
     from tvmkd.search.supernet.blueprints import Blueprints
 
-KEPT = 64  # plain networks that are kept for the next step that needs them
+KEPT = 1024  # parts that are kept for the next step that needs them; they have no weights
 
 Structure = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ class Part:
     """A network of the space, and which part of the largest network it is.
 
     Attributes:
-        network: built on its own; its weights are not used while it is a part.
+        network: built on its own; its weights have no content, slices take their place.
         slices: for each of its tensors the part of the largest network's.
         task: with images of its size.
     """
@@ -80,7 +80,7 @@ class Networks:
         self.largest = to_device(largest, team.device)
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._failed: dict[str, str] = {}
-        self._depths: dict[str, Pairs] = {}
+        self._depths: dict[str, tuple[nn.Module, Pairs]] = {}
 
     def part(self, structure: Structure) -> Part:
         """A network of the space as a part of the largest.
@@ -88,20 +88,20 @@ class Networks:
         Raises:
             InputError: it cannot be built, or is no part of it.
         """
-        key = self.blueprints.key(structure)
-        if key in self._failed:
-            raise InputError(self._failed[key])
-        if key not in self._parts:
+        text = structures.text(structure)
+        if text in self._failed:
+            raise InputError(self._failed[text])
+        if text not in self._parts:
             try:
                 with random_state_kept():
-                    self._parts[key] = self._make(structure)
+                    self._parts[text] = self._make(structure)
             except TvmkdError as error:
-                self._failed[key] = str(error)
+                self._failed[text] = str(error)
                 raise
             if len(self._parts) > KEPT:
                 self._parts.popitem(last=False)
-        self._parts.move_to_end(key)
-        return self._parts[key]
+        self._parts.move_to_end(text)
+        return self._parts[text]
 
     def forward(self, part: Part, images: Tensor) -> Any:
         """A sub-network's output, as the losses take it, in training mode.
@@ -141,21 +141,34 @@ class Networks:
         network = self.blueprints.build(structure)
         pairs = self._pairs(network, structure)
         found = slices(network, self.largest, pairs, self.channels)
-        return Part(to_device(network, self._team.device), found, self.blueprints.task(structure))
+        network = without_weights(to_device(network, self._team.device))
+        return Part(network, found, self.blueprints.task(structure))
 
     def _pairs(self, network: nn.Module, structure: Structure) -> Pairs:
         """By way of a network of the same depth and full width, where blocks can be told apart."""
         full = self.corners.deepened(structure)
-        key = self.blueprints.key(full)
+        text = structures.text(full)
         try:
-            wide = self.blueprints.build(full)
-            if key not in self._depths:
-                self._depths[key] = align(wide, self.largest)
-            depth, width = self._depths[key], align(network, wide)
+            if text not in self._depths:
+                wide = without_weights(self.blueprints.build(full))
+                self._depths[text] = wide, align(wide, self.largest)
+            wide, depth = self._depths[text]
+            width = align(network, wide)
         except InputError as error:
             what = structures.text(structure)
             raise InputError(f"{what}: is no part of the largest network: {error}") from None
         return {path: depth[other] for path, other in width.items()}
+
+
+def without_weights(network: nn.Module) -> nn.Module:
+    """The network with parameters that have a shape and no content; buffers stay."""
+    empty: dict[nn.Parameter, nn.Parameter] = {}
+    for module in network.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            if weight not in empty:
+                empty[weight] = nn.Parameter(weight.detach().to("meta"), weight.requires_grad)
+            module._parameters[name] = empty[weight]
+    return network
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -181,7 +194,7 @@ def random_state_kept() -> Iterator[None]:
     """Leaves every random generator as it was: a training resumes alike whatever was cached."""
     state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([*range(torch.cuda.device_count())]):
             yield
     finally:
         random.setstate(state)
