@@ -59,7 +59,15 @@ def test_the_progress_counts_the_trials() -> None:
     assert section is not None
     counts = "3 trained to the end, 1 stopped early, 1 not trained: too slow, 1 failed."
     assert section.lead.startswith(counts)
+    assert "pale dots were stopped early" in section.lead
     assert sections.progress(studies.study(POINTS[:1])) is None
+
+
+def test_the_progress_of_a_supernet_says_whose_weights_scored() -> None:
+    section = sections.progress(study(method="supernet"))
+    assert section is not None
+    assert "1 scored with the weights of the supernet, 1 not trained" in section.lead
+    assert "pale dots were scored with the weights of the supernet" in section.lead
 
 
 def test_how_it_was_searched() -> None:

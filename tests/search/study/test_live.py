@@ -88,6 +88,13 @@ def test_a_narrow_screen_cuts_structures_only() -> None:
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
 
 
+def test_the_state_of_a_supernet_in_one_line() -> None:
+    progress = live.Progress(9)
+    progress.take("study", {"study": study(method="supernet")})
+    line = "5 networks scored · 4 trained on · 1 too slow · 1 failed · best 95.0% at 4.20 ms"
+    assert progress.line() == line
+
+
 def test_the_view_has_a_line_for_each_worker() -> None:
     progress = live.Progress(9)
     progress.take("study", {"study": study([], winner=None)})

@@ -114,14 +114,16 @@ def progress(study: Study) -> Section | None:
     if not charts.has_scores(study.points):
         return None
     counts = Counter(point.state for point in study.points)
+    shared = study.method == "supernet"
     texts = [f"{counts['complete']} trained to the end"]
-    texts += [f"{counts['pruned']} stopped early"] * bool(counts["pruned"])
+    pale = "scored with the weights of the supernet" if shared else "stopped early"
+    texts += [f"{counts['pruned']} {pale}"] * bool(counts["pruned"])
     texts += [f"{counts['infeasible']} not trained: too slow"] * bool(counts["infeasible"])
     texts += [f"{counts['failed']} failed"] * bool(counts["failed"])
     within = "so far" if study.budget is None else "within the budget so far"
     return Section(
         "Progress of the search",
-        f"{', '.join(texts)}. The line is the best score {within}; pale dots were stopped early, "
+        f"{', '.join(texts)}. The line is the best score {within}; pale dots were {pale}, "
         "marks at the bottom have no score.",
         both(lambda width: charts.progress(study, width)),
     )

@@ -86,10 +86,18 @@ class Progress:
         if study is None:
             return parts[0]
         states = Counter(point.state for point in study.points)
-        parts += [f"{states[state]} {word}" for state, word in STATES.items() if states[state]]
-        best, words = self.best(), Wording(study)
+        words = dict(STATES)
+        shared = study.method == "supernet"
+        if shared:
+            del words["pruned"]
+            parts = [f"{self.done} networks scored", f"{states['complete']} trained on"]
+        parts += [f"{states[state]} {word}" for state, word in words.items() if states[state]]
+        best, wording = self.best(), Wording(study)
         if best is not None:
-            parts.append(f"best {words.score(accuracy_of(best))} at {latency_text(best, words)}")
+            score = wording.score(accuracy_of(best))
+            parts.append(f"best {score} at {latency_text(best, wording)}")
+        if shared:
+            return " · ".join(parts)
         fresh, minutes = self.done - (self._before or 0), (time.monotonic() - self._began) / 60
         if fresh > 0 and minutes > 0:
             parts.append(f"{fresh / minutes:.1f} a minute")
