@@ -11,7 +11,7 @@ from torch import nn
 from tvmkd.base.errors import InputError
 from tvmkd.distill import tasks
 from tvmkd.distill.task import Task
-from tvmkd.search.channels import efficient
+from tvmkd.search.channels import different, efficient
 from tvmkd.search.space import Space
 
 WIDTH = {"low": 0.5, "high": 2.0, "channels": "efficient"}
@@ -32,6 +32,16 @@ def test_less_than_the_tolerance_is_no_step() -> None:
     seconds = {8: 1.0, 16: 1.005, 24: 2.0}
     assert efficient(list(seconds), seconds.__getitem__) == [16, 24]
     assert efficient(list(seconds), seconds.__getitem__, tolerance=0.0) == [8, 16, 24]
+
+
+def test_of_each_network_the_multiplier_with_few_digits() -> None:
+    found = different(0.25, 1.5, lambda value: str(round(value * 8)))
+    assert found == [0.3, 0.4, 0.5, 0.6, 0.7, 0.9, 1.0, 1.1, 1.2, 1.4, 1.5]
+    assert different(0.5, 0.5, str) == [0.5]
+    every = different(0.5, 2.0, str)
+    assert every[0] == 0.5
+    assert every[-1] == 2.0
+    assert 30 <= len(every) <= 66
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +120,6 @@ def test_a_width_that_cannot_be_compiled_is_left_out(task: Task, capsys: Any) ->
     found = space.efficient(Failing(48), task).parameters[0].listed
     assert found
     assert max(channels(space, each)[1] for each in found) == 48
-    assert " multipliers: width=1.9" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"width=1\.9\d+: too wide for the compiler"):
+    assert " 6 multipliers: width=2.0: too wide" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"width=2\.0: too wide for the compiler"):
         space.efficient(Failing(1), task)

@@ -6,6 +6,7 @@ costs as much as a full one. The counts worth offering are the last of each step
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from tvmkd.config.values import DIGITS
 TOLERANCE = 0.01
 """Share of a time below which a difference counts as none."""
 GRID = 64
-"""Parts of a range: the latency is predicted for as many multipliers and one, if all networks
+"""Parts of a range: the latency is predicted for about as many multipliers, if all networks
 differ."""
 
 NumberT = TypeVar("NumberT", int, float)
@@ -49,17 +50,22 @@ def efficient(
 
 
 def different(low: float, high: float, key: Callable[[float], str]) -> list[float]:
-    """The multipliers of a range whose networks differ: of each network the smallest.
+    """The multipliers of a range whose networks differ: of each network one with few digits.
 
     Args:
         low, high: of the range.
         key: equal for equal networks.
     """
-    found: dict[str, float] = {}
-    for index in range(GRID + 1):
-        value = round(low + (high - low) * index / GRID, DIGITS)
-        found.setdefault(key(value), value)
-    return list(found.values())
+    if low == high:
+        return [low]
+    width = 10.0 ** math.floor(math.log10((high - low) / GRID))
+    step = next(factor * width for factor in (1, 2, 5, 10) if factor * width * GRID >= high - low)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    inside = (round(count * step, DIGITS) for count in range(first, last + 1))
+    found: dict[str, list[float]] = {}
+    for value in sorted({low, high, *inside}):
+        found.setdefault(key(value), []).append(value)
+    return [min(alike, key=lambda value: (len(repr(value)), value)) for alike in found.values()]
 
 
 def efficient_multipliers(
