@@ -97,5 +97,10 @@ def test_another_precision(
     assert found.score == pytest.approx(full, abs=0.05)
     operators = {node.op_type for node in onnx.load(str(found.onnx)).graph.node}
     assert ("QuantizeLinear" in operators) == (precision == "int8")
+    if precision == "int8":
+        # The file that was judged is there too, with its own scales.
+        files_of = [path.name for path in (tmp_path / "a").glob("int8*.onnx")]
+        assert sorted(files_of) == ["int8-kernels.onnx", "int8.onnx"]
+        assert found.onnx.read_bytes() != (tmp_path / "a" / "int8.onnx").read_bytes()
     kinds = {entry.data_type for entry in onnx.load(str(found.onnx)).graph.initializer}
     assert (onnx.TensorProto.FLOAT16 in kinds) == (precision == "fp16")

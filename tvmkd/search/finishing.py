@@ -6,6 +6,7 @@ stages ``prune``, ``quantize`` and ``early_exit`` of a run, without their compil
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from tvmkd import models
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import draft
 from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.export.half import half
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint as files
 from tvmkd.prune import channels
 from tvmkd.quantize import quantizing
+from tvmkd.search import canonical
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +41,8 @@ class Finished:
     Attributes:
         score: the deciding one, on the validation split.
         test: the same on the test split.
-        onnx: its file, to be measured.
+        onnx: its file, to be measured: in int8 with the scales of `tvmkd.search.canonical`, because
+            the table has no records for the kernels of a calibration.
         seconds: of the training that this took.
     """
 
@@ -88,7 +92,7 @@ def finish(
         network = task.restore(student)
         run = quantizing.in_onnx_runtime(onnx)
         scores = [task.measure(network, run, split)[task.metric.key] for split in ("val", "test")]
-        return Finished(scores[0], scores[1], onnx, time.monotonic() - began)
+        return Finished(scores[0], scores[1], _with_known_kernels(onnx), time.monotonic() - began)
     spec = files.load(student).model["spec"]
     own = None if models.is_builtin(spec) else spec
     kind: dict[str, Any] = {"model": own, "search_in": search_in, "opset": cfg.export.opset}
@@ -100,6 +104,15 @@ def finish(
     network = task.restore(student)
     score, test = task.score(network, "val"), task.score(network, "test")
     return Finished(score, test, onnx, time.monotonic() - began)
+
+
+def _with_known_kernels(onnx: Path) -> Path:
+    """A copy of an int8 file, with the kernels that the search has predicted the time of."""
+    path = onnx.with_name(f"{onnx.stem}-kernels.onnx")
+    with draft(path, ".onnx") as written:
+        shutil.copyfile(onnx, written)
+        canonical.rescale(written)
+    return path
 
 
 def _pruned(
