@@ -33,3 +33,15 @@ def test_nothing_remains_of_a_transient_bar_without_a_terminal(
     with console.progress(transient=True) as bar:
         bar.update(bar.add_task("loading", total=3, note=""), completed=1)
     assert capsys.readouterr().err == ""
+
+
+def test_in_a_live_view_only_lines_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.quiet():
+        with console.working("first") as step, console.progress() as bar:
+            step("second")
+            bar.update(bar.add_task("loading", total=3, note=""), completed=3)
+        console.say("a line")
+    assert capsys.readouterr().err == "a line\n"
+    with console.working("after"):
+        pass
+    assert capsys.readouterr().err == "after\n"

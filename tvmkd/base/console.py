@@ -31,6 +31,20 @@ def warn(message: str) -> None:
     console().print(message, markup=False, soft_wrap=True)
 
 
+_quiet = False
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No bars, spinners and steps in the block, which has a live view of its own; lines remain."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
 def progress(*, transient: bool = False) -> Progress:
     """A progress bar with a spinner, a count, the time left (at the end: taken) and a note."""
     from rich.progress import (
@@ -53,7 +67,7 @@ def progress(*, transient: bool = False) -> Progress:
         console=screen,
         transient=transient,
         # Without a terminal all that remains of it is an empty line.
-        disable=transient and not screen.is_terminal,
+        disable=_quiet or (transient and not screen.is_terminal),
     )
 
 
@@ -64,6 +78,9 @@ def working(text: str) -> Iterator[Callable[[str], None]]:
     The block gets a function that changes the text. Without a terminal each text is one line.
     """
     screen = console()
+    if _quiet:
+        yield lambda step: None
+        return
     if not screen.is_terminal:
         say(text)
         yield say

@@ -92,7 +92,7 @@ def command(
         parse(rule)
 
     from tvmkd.search import gate, methods
-    from tvmkd.search.study import live
+    from tvmkd.search.study import live, network_table
 
     trials = cfg.search.trials if cfg.search else 0
     with live.following(trials) as follow:
@@ -105,8 +105,8 @@ def command(
 
         screen = Console(highlight=False)
         width = screen.width if screen.is_terminal else WIDTH
-        screen.print(live.summary(study, width), width=width)
-        for line in live.ending(study, methods.folder(cfg)):
+        screen.print(network_table.summary(study, width), width=width)
+        for line in network_table.ending(study, methods.folder(cfg)):
             click.echo(line)
         for check in verdict.checks:
             click.echo(f"{'pass' if check.holds else 'FAIL'}  {check.text}")

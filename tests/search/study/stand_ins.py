@@ -62,6 +62,7 @@ class Sums:
         """One kernel."""
         assert isinstance(model, nn.Module)
         count = sum(weight.numel() for weight in model.parameters())
+        count *= 1 + 3 * getattr(model, "last", 0)  # until a later exit it takes longer
         return [Kernel("all", "all", "conv2d", 1, float(count))]
 
     def predict(self, kernels: Sequence[Kernel]) -> Prediction:
@@ -118,3 +119,18 @@ class Waiting:
             if epoch in rungs.epochs:
                 rungs.reached(epoch, score * epoch / epochs)
         return Trained(score, score, self.seconds, epochs, None)
+
+
+class Saving(Waiting):
+    """As `Waiting`, but leaves the network as it was built."""
+
+    def fit(self, candidate: Any, rungs: Any, report: Any) -> Any:
+        """Saves it."""
+        from tvmkd.models.checkpoint import Checkpoint, save
+        from tvmkd.search.study.training import Trained, weights
+
+        spec, args = candidate.session.student_model
+        model = {"spec": spec, "kwargs": candidate.session.kwargs("student", spec, args)}
+        path = weights(candidate)
+        save(path, Checkpoint(model, candidate.network.state_dict()))
+        return Trained(0.9, 0.9, 0.0, 1, path)

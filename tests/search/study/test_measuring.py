@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from tvmkd import export
 from tvmkd.search.latency.prediction import Measured
 from tvmkd.search.results import Point
 from tvmkd.search.study import measuring
@@ -38,7 +37,7 @@ def test_who_does_not_want_measurements_gets_none(bench):
 def exported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The calls of `export`, which writes nothing."""
     calls: list[Any] = []
-    monkeypatch.setattr(export, "export", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr(measuring, "export", lambda *given, **named: calls.append((given, named)))
     return calls
 
 
@@ -53,7 +52,7 @@ def test_no_other_trains_on_this_machine_while_it_measures(bench, exported, tmp_
     monkeypatch.setattr(made.latency, "measure", measure)
     alone = made.quiet.alone
     monkeypatch.setattr(made.quiet, "alone", lambda: order.append("alone") or alone())
-    measuring.measure(made, tmp_path / "student.pt", candidate)
+    measuring.measure(made, tmp_path / "student.pt", candidate, None)
     assert order == ["alone", "student.onnx"]
     ((given, named),) = exported
     assert given == (tmp_path / "student.pt", tmp_path / "student.onnx", (1, 1, 8, 8))

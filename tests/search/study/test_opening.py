@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tvmkd.base.errors import InputError
+from tvmkd.search.study.opening import settle_channels
 
 
 def test_a_study_is_made_and_found_again(bench):
@@ -34,3 +35,17 @@ def test_a_damaged_journal_is_refused(bench, tmp_path):
     (tmp_path / "search" / "study.journal").write_text("not a journal\n")
     with pytest.raises(InputError, match=r"study.journal: line 1 is damaged"):
         bench()
+
+
+def test_efficient_channel_counts_are_found_once_for_the_whole_study(bench, monkeypatch):
+    space = {"width": {"low": 0.5, "high": 4.0, "channels": "efficient"}}
+    made = bench(space=space)
+    settle_channels(made)
+    (width,) = made.space.parameters
+    found = width.values.choices
+    assert found
+    again = bench(space=space)
+    assert again.space.parameters[0].values.choices == found
+    monkeypatch.setattr(type(again.space), "efficient", None)
+    settle_channels(again)
+    assert again.space.suggest(again.study.ask())["width"] in found

@@ -75,7 +75,7 @@ def test_what_may_win_is_measured_before_the_winner_is_chosen(bench, files, monk
     add(made, 2, 0.95, 2.8, 3.4)  # only a measurement can tell
     add(made, 3, 0.99, 3.5, 4.0)
 
-    def measure(_: Any, checkpoint: Any, __: Any) -> Measured:
+    def measure(_: Any, checkpoint: Any, *__: Any) -> Measured:
         asked.append(int(checkpoint.parent.name))
         seconds = {0: 1e-3, 1: 2.1e-3, 2: 3.1e-3, 3: 3.6e-3}[asked[-1]]
         return Measured(seconds, 0.01, board_seconds=1.5)
@@ -112,7 +112,7 @@ def test_a_network_that_cannot_be_measured_leaves_the_others(bench, files, monke
     add(made, 0, 0.80, 1.0, 1.2)
     add(made, 1, 0.95, 2.8, 3.4)
 
-    def fail(_: Any, checkpoint: Any, __: Any) -> Measured:
+    def fail(_: Any, checkpoint: Any, *__: Any) -> Measured:
         if checkpoint.parent.name == "1":
             raise InputError("no kernel for Einsum")
         return Measured(1e-3, 0.01)

@@ -146,14 +146,17 @@ class Bench:
     def predict(self, structure: Structure) -> Prediction:
         """The predicted latency of a structure; each is predicted once.
 
+        Of a network with exits: that of an image which leaves at the last one.
+
         Raises:
             InputError: the network cannot be built, exported or compiled.
         """
         key = self.space.key(structure)
         if key not in self._predictions:
-            cfg = self.plan.cfg
-            task = self.networks.session(self.space.apply(cfg, structure)).task
-            self._predictions[key] = self.space.predict(cfg, structure, task, self.latency)
+            task = self.networks.session(self.space.apply(self.plan.cfg, structure)).task
+            self._predictions[key] = self.space.predict(
+                self.plan.cfg, structure, task, self.latency
+            )
         return self._predictions[key]
 
     def points(self) -> list[Point]:

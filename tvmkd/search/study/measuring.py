@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvmkd.base import user_code
+from tvmkd.export.onnx import export
 from tvmkd.search.front import accuracy_of, usable
 from tvmkd.search.latency.prediction import Measured
 from tvmkd.search.results import Point
 from tvmkd.search.study.networks import Candidate
 
 if TYPE_CHECKING:
+    from tvmkd.config import Config
     from tvmkd.search.study.bench import Bench
 
 
@@ -47,29 +50,39 @@ def wanted(bench: Bench, score: float, low: float) -> bool:
     return near_front(score, low, bench.points(), maximize=bench.goal.maximize)
 
 
-def measure(bench: Bench, checkpoint: Path, candidate: Candidate) -> Measured:
-    """Exports a trained network and times it on the target.
+def can_be(cfg: Config) -> bool:
+    """Whether a network's latency is that of one file: with exits it is a mean over images."""
+    return cfg.early_exit is None
+
+
+def measure(bench: Bench, checkpoint: Path, candidate: Candidate, onnx: Path | None) -> Measured:
+    """Times a trained network on the target.
 
     On this machine no other process of the search trains meanwhile.
+
+    Args:
+        bench: has the target.
+        checkpoint: of the student, exported if there is no file of the network.
+        candidate: the network.
+        onnx: its file, if it is more than the student.
 
     Raises:
         InputError: it cannot be exported or built.
         MissingError: no board answers.
     """
-    from tvmkd.export import export
-
-    spec = candidate.cfg.student.model
-    own = spec if ":" in spec and not spec.startswith("torchvision:") else None
-    onnx = checkpoint.with_suffix(".onnx")
-    export(
-        checkpoint,
-        onnx,
-        candidate.shape,
-        opset=candidate.cfg.export.opset,
-        model=own,
-        search_in=bench.plan.search_in,
-    )
-    if candidate.cfg.tune.tracker != "local":
+    cfg = candidate.cfg
+    if onnx is None:
+        onnx = checkpoint.with_suffix(".onnx")
+        spec = cfg.student.model
+        export(
+            checkpoint,
+            onnx,
+            candidate.shape,
+            opset=cfg.export.opset,
+            model=spec if user_code.is_own(spec) else None,
+            search_in=bench.plan.search_in,
+        )
+    if cfg.tune.tracker != "local":
         return bench.latency.measure(onnx)
     with bench.quiet.alone():
         return bench.latency.measure(onnx)

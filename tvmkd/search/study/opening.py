@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tvmkd.base.errors import InputError
 from tvmkd.base.wire import Event
+from tvmkd.config.values import Values
 from tvmkd.search.space import Space
 from tvmkd.search.study import fingerprint
 from tvmkd.search.study.bench import Bench, Plan
@@ -17,6 +19,9 @@ from tvmkd.search.study.storage import answering, open_storage, public
 
 if TYPE_CHECKING:
     import optuna
+
+CHANNELS = "efficient channels"
+"""Attribute of a study: the values of its parameters with ``channels = "efficient"``."""
 
 
 def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
@@ -54,7 +59,7 @@ def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
     return Bench(
         plan=plan,
         study=study,
-        space=space,
+        space=with_channels(space, study.user_attrs.get(CHANNELS, {})),
         goal=goal,
         unit=unit,
         latency=latency,
@@ -64,6 +69,37 @@ def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
         event=event,
         worker=worker,
     )
+
+
+def settle_channels(bench: Bench) -> None:
+    """Finds the efficient channel counts that the space asks for, once for the whole study.
+
+    The study keeps them: the table changes with each measurement, and what a parameter may be must
+    not, for Optuna.
+
+    Raises:
+        InputError: the latency of no network can be predicted.
+    """
+    wanted = [each.name for each in bench.space.parameters if each.values.channels is not None]
+    if not wanted:
+        return
+    bench.doing("looking for efficient channel counts")
+    task = bench.networks.session(bench.plan.cfg).task
+    space = bench.space.efficient(bench.latency, task)
+    found = {each.name: each.values.choices for each in space.parameters if each.name in wanted}
+    bench.study.set_user_attr(CHANNELS, found)
+    bench.space = space
+
+
+def with_channels(space: Space, known: dict[str, list[float]]) -> Space:
+    """A space with the efficient channel counts that a study keeps."""
+    if not known:
+        return space
+    parameters = [
+        replace(each, values=Values(choices=known[each.name])) if each.name in known else each
+        for each in space.parameters
+    ]
+    return Space(space.cfg, parameters, space.signatures, space.multiple, space.search_in)
 
 
 def _study(plan: Plan, storage: optuna.storages.BaseStorage, goal: Goal) -> optuna.Study:

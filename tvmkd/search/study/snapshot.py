@@ -10,12 +10,13 @@ from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied
 from tvmkd.base.files import write_text
 from tvmkd.base.locks import Lock
 from tvmkd.base.version import __version__
-from tvmkd.search import choice, page, winner
+from tvmkd.search import choice, finishing, page, winner
 from tvmkd.search.front import accuracy_of, front, latency_of, reference, usable
 from tvmkd.search.results import STUDY, Point, Study
 from tvmkd.search.study import measuring, points
 from tvmkd.search.study.bench import Bench
 from tvmkd.search.study.goal import in_unit
+from tvmkd.search.study.training import finishing_key
 from tvmkd.search.study.trial import describe
 
 
@@ -76,6 +77,7 @@ def finish(bench: Bench) -> Study:
 
 def _measure_rest(bench: Bench) -> None:
     """Measures the front's points that a board was missing for, and those that may win."""
+    cfg = bench.plan.cfg
     if not bench.plan.search.measure:
         return
     tried: set[int] = set()
@@ -88,6 +90,7 @@ def _measure_rest(bench: Bench) -> None:
             point
             for point in (*first, *line)
             if point.measured is None and point.checkpoint and point.number not in tried
+            if measuring.can_be(bench.space.apply(cfg, point.structure))
         ]
         if not todo:
             return
@@ -102,7 +105,12 @@ def _measure_later(bench: Bench, point: Point) -> bool:
     bench.doing(f"measuring trial {point.number}")
     try:
         candidate = bench.build(point.structure)
-        measured = measuring.measure(bench, bench.plan.folder / point.checkpoint, candidate)
+        onnx = None
+        if not finishing.is_final(candidate.cfg):
+            place = candidate.folder / finishing_key(candidate.cfg)
+            onnx = place / f"{candidate.cfg.export.precision}.onnx"
+        weights = bench.plan.folder / point.checkpoint
+        measured = measuring.measure(bench, weights, candidate, onnx)
     except (MissingError, WorkerDied) as error:
         measuring.tell_once(bench, describe(error))
         return False

@@ -11,7 +11,7 @@ from tvmkd.search.results import Study
 from tvmkd.search.study import snapshot
 from tvmkd.search.study.bench import Bench, Plan
 from tvmkd.search.study.fastest import check_budget
-from tvmkd.search.study.opening import open_bench
+from tvmkd.search.study.opening import open_bench, settle_channels
 from tvmkd.search.study.storage import answering
 from tvmkd.search.study.worker import work
 from tvmkd.search.study.workers import Workers
@@ -47,6 +47,7 @@ def study(plan: Plan, event: Event) -> Study:
         bench = open_bench(plan, follow)
         try:
             _fill_table(bench)
+            settle_channels(bench)
             check_budget(bench)
             event("study", {"study": snapshot.snapshot(bench)})
             count = plan.search.workers

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from tvmkd.base import console
 from tvmkd.base.errors import InputError
+from tvmkd.base.locks import Lock
 from tvmkd.distill.results import Network
 from tvmkd.distill.training import Report, Rungs
 from tvmkd.models import checkpoint as files
+from tvmkd.search import finishing
 from tvmkd.search.study.networks import Candidate, Networks
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,10 @@ class Trained:
         test: the same on the test split, for reports: it chooses nothing.
         seconds: of training, those before an interruption included.
         epochs: how many.
-        checkpoint: the weights; None: there are none to keep.
+        checkpoint: the weights of the student, as ``[student] checkpoint`` takes them; None: there
+            are none to keep.
+        onnx: the network as it will run, where that is more than the student: pruned, in its
+            precision; None: the student itself.
     """
 
     score: float
@@ -30,6 +41,7 @@ class Trained:
     seconds: float
     epochs: int
     checkpoint: Path | None
+    onnx: Path | None = None
 
 
 class Training(Protocol):
@@ -73,10 +85,38 @@ class Distilling:
         network, job = session.student(
             candidate.seed, path, "student", None if found is None else found[0]
         )
-        state = session.fit(network, replace(job, rungs=rungs), report)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Networks that differ in what comes after the training share it: the second one waits.
+        with Lock(path.with_name(".lock"), "training it", "", wait=lambda line: None):
+            state = session.fit(network, replace(job, rungs=rungs), report)
+        if not finishing.is_final(candidate.cfg):
+            return self._finish(candidate, state.seconds, report)
         score, _ = session.evaluate(network, "val")
         test, _ = session.evaluate(network, "test")
         return Trained(score, test, state.seconds, state.epoch, path)
+
+    def _finish(self, candidate: Candidate, seconds: float, report: Report) -> Trained:
+        """Prunes the trained student and puts it into its precision."""
+        cfg, epochs = candidate.cfg, candidate.cfg.distill.epochs
+        report(epochs, "pruning it" if cfg.prune else f"putting it into {cfg.export.precision}")
+        with console.quiet():
+            done = finishing.finish(
+                cfg,
+                candidate.session.task,
+                weights(candidate),
+                candidate.session.out,
+                candidate.folder / finishing_key(cfg),
+                self._networks.target.channel_multiple,
+                self._networks.search_in,
+            )
+        path = weights(candidate)
+        return Trained(done.score, done.test, seconds + done.seconds, epochs, path, done.onnx)
+
+
+def finishing_key(cfg: Config) -> str:
+    """Tells apart what is done with a student after its training."""
+    facts = cfg.model_dump(mode="json", include={"prune", "quantize", "export"})
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def weights(candidate: Candidate) -> Path:

@@ -16,7 +16,7 @@ from tvmkd.base.text import first_line
 from tvmkd.base.user_code import blamed
 from tvmkd.distill.training import Rungs
 from tvmkd.search.latency.prediction import Prediction
-from tvmkd.search.study import measuring, points
+from tvmkd.search.study import measuring, points, predicting
 from tvmkd.search.study.bench import Bench
 from tvmkd.search.study.goal import in_unit
 from tvmkd.search.study.networks import TRIALS, Candidate
@@ -78,6 +78,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
+def _facts(prediction: Prediction) -> dict[str, float]:
+    """A prediction, in the study's unit."""
+    return {
+        "predicted": in_unit(prediction.seconds),
+        "low": in_unit(prediction.low),
+        "high": in_unit(prediction.high),
+        "interpolated": prediction.interpolated,
+    }
+
+
 @dataclass
 class _Work:
     """The steps of one trial."""
@@ -92,19 +102,18 @@ class _Work:
         bench, trial, goal = self.bench, self.trial, self.bench.goal
         bench.doing("lowering", trial=trial.number)
         candidate = bench.build(self.structure)
-        prediction = bench.predict(self.structure)
+        times = predicting.times(bench, self.structure)
+        prediction = times[-1]
         self._note(
-            predicted=in_unit(prediction.seconds),
-            low=in_unit(prediction.low),
-            high=in_unit(prediction.high),
-            interpolated=prediction.interpolated,
+            **_facts(prediction),
             macs=candidate.size.macs,
             parameters=candidate.size.parameters,
             seed=candidate.seed,
         )
-        why = goal.hopeless(prediction, self._costs())
+        # A network with exits may turn out to let every image leave at the first one.
+        why = goal.hopeless(times[0], self._costs())
         if why is not None:
-            self._give_up(prediction, why)
+            self._give_up(times[0], why)
             return
         try:
             trained = self._train(candidate, in_unit(prediction.seconds))
@@ -116,6 +125,9 @@ class _Work:
         if not math.isfinite(trained.score):
             raise InputError(f"its score on the validation split is {trained.score}")
         self._note(accuracy=trained.score, test_accuracy=trained.test, epochs=trained.epochs)
+        if candidate.cfg.early_exit is not None and trained.checkpoint is not None:
+            prediction, shares = predicting.mean(times, candidate, trained.checkpoint)
+            self._note(**_facts(prediction), exits=shares)
         latency = self._measure(candidate, prediction, trained)
         self._constrain(latency)
         bench.study.tell(trial, goal.values(trained.score, latency))
@@ -194,11 +206,13 @@ class _Work:
         """
         bench, predicted = self.bench, in_unit(prediction.seconds)
         low = in_unit(prediction.low)
-        if trained.checkpoint is None or not measuring.wanted(bench, trained.score, low):
+        if trained.checkpoint is None or not measuring.can_be(candidate.cfg):
+            return predicted
+        if not measuring.wanted(bench, trained.score, low):
             return predicted
         bench.doing("measuring", trial=self.trial.number)
         try:
-            measured = measuring.measure(bench, trained.checkpoint, candidate)
+            measured = measuring.measure(bench, trained.checkpoint, candidate, trained.onnx)
         except (MissingError, WorkerDied) as error:
             measuring.tell_once(bench, describe(error))
             return predicted
