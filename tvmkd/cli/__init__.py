@@ -48,7 +48,7 @@ VERBS = {
 }
 
 # Commands that keep finished work and resume from there.
-RESUMABLE = {"run", "demo", "distill", "search", "tune"}
+RESUMABLE = {"run", "demo", "distill", "search", "tune", "latency"}
 
 
 class LazyGroup(click.Group):
