@@ -83,10 +83,11 @@ def command(
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
-    """Predict how long a network takes on the target, from a table of its kernels' times.
+    """Predict how long a network takes on the target.
 
-    The interval holds nine tenths of measured times. Kernels that nobody has measured on the target
-    are interpolated from others, and named. Weights do not matter: a MODEL is never trained.
+    The times of its kernels come from a table, and are added up. The interval holds nine tenths of
+    measured times. Kernels that nobody has measured on the target are interpolated from others, and
+    named. Weights do not matter: a MODEL is never trained.
 
     \b
     Examples:
