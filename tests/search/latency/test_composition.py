@@ -71,6 +71,11 @@ def test_left_out_networks_are_as_far_off_as_new_ones() -> None:
     assert facts["within_10_percent"] >= facts["within_5_percent"] > 0.5
 
 
+def test_one_network_cannot_be_left_out() -> None:
+    facts = fit(World().networks(1)).describe()
+    assert (facts["networks"], facts["median_error"]) == (1, None)
+
+
 def test_the_parts_add_up() -> None:
     world = World()
     found = fit(world.networks(20)).predict(world.networks(1)[0].kernels)

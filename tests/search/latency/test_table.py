@@ -76,9 +76,8 @@ def test_unknown_kernels_are_interpolated(table: LatencyTable, filled: Filled) -
     guessed = [each for each in found.kernels if each.source == "interpolated"]
     assert guessed
     assert all(each.error > 0 for each in guessed)
-    assert found.interpolated > 0
-    known = table.predict_model(net(2.0), SHAPE)
-    assert found.high / found.low > known.high / known.low
+    assert 0 < found.interpolated <= 1
+    assert found.low < found.seconds < found.high
 
 
 @pytest.mark.rpc

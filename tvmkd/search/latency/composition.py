@@ -131,7 +131,7 @@ class Composition:
         """JSON-safe: the networks it was checked on, and how near it came, each left out."""
         off = np.abs(self.left_out - 1)
         return {
-            "networks": len(off),
+            "networks": len(self.design),
             "within_5_percent": float(np.mean(off <= 0.05)) if len(off) else None,
             "within_10_percent": float(np.mean(off <= 0.1)) if len(off) else None,
             "median_error": float(np.median(off)) if len(off) else None,
