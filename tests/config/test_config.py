@@ -172,3 +172,33 @@ def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None
 def test_precisions_that_cannot_be_are_refused(sections: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=line):
         config.parse({"project": {"name": "toy"}, **sections})
+
+
+SHAPED = {"latency": "table", "latency_weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"distill": SHAPED, "early_exit": {"exits": ["a"]}},
+            r"\[early_exit\] and distill.latency",
+        ),
+        (
+            {"distill": {"watch": "8ms"}, "export": {"precision": "fp16"}},
+            r'distill.watch measures .*export.precision = "fp16"',
+        ),
+    ],
+)
+def test_sections_that_do_not_go_with_a_learnt_structure_or_a_watch(
+    sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        config.parse({**NAMED, **sections})
+
+
+def test_detectors_are_shaped_too_but_not_chosen_by_their_multiply_accumulates() -> None:
+    data = {**NAMED, "data": {"dataset": "scenes", "image_size": 64}}
+    assert config.parse({**data, "distill": SHAPED}).distill.shaped
+    with pytest.raises(InputError, match=r"distill.latency_weight is for classifiers"):
+        config.parse({**data, "distill": {"latency_weight": 0.5}})

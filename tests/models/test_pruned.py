@@ -50,6 +50,32 @@ def test_a_damaged_history_is_one_line(history: Any) -> None:
         models.build("pruned", base="residual", args=ARGS, shape=SHAPE, history=history)
 
 
+def test_a_block_that_was_left_out_gives_its_input() -> None:
+    args = {"classes": 10, "widths": [16], "depth": 2}
+    torch.manual_seed(0)
+    network = models.build("residual", **args)
+    twin = models.build(
+        "pruned",
+        base="residual",
+        args=args,
+        shape=SHAPE,
+        history=[["blocks.0.second.0", True, [0, 1]]],
+        skipped=["blocks.1"],
+    )
+    assert isinstance(twin.get_submodule("blocks.1"), nn.Identity)
+    assert twin.get_submodule("blocks.0.second.0").out_channels == 14
+    whole = models.build("pruned", base="residual", args=args, shape=SHAPE, history=[])
+    whole.load_state_dict(network.state_dict())
+    assert set(twin.state_dict()) < set(whole.state_dict())
+    assert twin(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("skipped", [["nowhere"], [""], [3]])
+def test_a_block_that_is_not_there_is_one_line(skipped: Any) -> None:
+    with pytest.raises(InputError, match=r"residual has no block .*damaged checkpoint"):
+        models.build("pruned", base="residual", args=ARGS, shape=SHAPE, history=[], skipped=skipped)
+
+
 def test_a_file_does_not_choose_what_code_runs() -> None:
     with pytest.raises(InputError, match='"os:getcwd" is not a model of tvmkd'):
         models.build("pruned", base="os:getcwd", args={}, shape=SHAPE, history=[])

@@ -34,6 +34,7 @@ BASE: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
+    "shaped": {"prune": {}, "quantize": {}, "distill": {"latency": "table"}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
         "data": {"dataset": "scenes", "image_size": 96},
@@ -102,7 +103,13 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "distill.weight_decay": (0.5, TRAINERS),
     "distill.seeds": ([5], ("distill",)),
     "distill.baseline": (False, ("distill",)),
+    "distill.latency": ("table", ("distill",)),
     "distill.latency_weight": (0.5, ("distill",)),
+    "distill.table": ("elsewhere", ("distill",)),
+    "distill.shape": (["width"], ("distill",)),
+    "distill.shaping": (0.25, ("distill",)),
+    "distill.watch": ("8ms", ("distill",)),
+    "distill.watch_every": (5.0, ("distill",)),
     "distill.features.0.loss": ("attention", TRAINERS),
     "distill.features.0.student": ("c", TRAINERS),
     "distill.features.0.teacher": ("c", TRAINERS),
@@ -245,6 +252,10 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["voc"]
     elif field == "distill.loss_args":
         names = ["own loss"]
+    elif field in ("distill.table", "distill.shape", "distill.shaping"):
+        names = ["shaped"]
+    elif field == "distill.watch":
+        names = ["all but early exits"]
     elif field == "export.keep_fp32":
         names = ["half"]
     elif section in ("prune", "quantize"):

@@ -79,6 +79,20 @@ def test_repair_cuts_torn_lines_and_keeps_whole_ones(tmp_path: Path, cut: int) -
     assert records.repair(folder) == []
 
 
+def test_a_torn_line_is_cut_and_a_whole_one_gets_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    assert not records.cut_torn(path)
+    assert not path.exists()
+    for text, torn, after in [
+        ('{"a": 1}\n{"b"', True, '{"a": 1}\n'),
+        ('{"a": 1}\n{"b": 2}', False, '{"a": 1}\n{"b": 2}\n'),
+        ('{"a": 1}\n', False, '{"a": 1}\n'),
+    ]:
+        path.write_text(text)
+        assert records.cut_torn(path) is torn
+        assert path.read_text() == after
+
+
 def test_repair_drops_records_whose_workload_is_gone(tmp_path: Path) -> None:
     folder = write(tmp_path, [(1, 1, 3e-6), (2, 1, 1e-6)])
     path = folder / records.WORKLOADS

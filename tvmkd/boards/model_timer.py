@@ -32,16 +32,10 @@ class ModelTimer:
     Args:
         stack: the stack that built the models.
         run_timeout: seconds that the runs of one request may take, the upload included.
-        python: the interpreter of the stack; None: the one that was installed.
     """
 
-    def __init__(
-        self,
-        stack: str = stack_registry.DEFAULT,
-        run_timeout: float = 600.0,
-        python: Path | None = None,
-    ) -> None:
-        self._stack, self._timeout, self._python = stack, run_timeout, python
+    def __init__(self, stack: str = stack_registry.DEFAULT, run_timeout: float = 600.0) -> None:
+        self._stack, self._timeout = stack, run_timeout
         self._child: wire.Child | None = None
         self.facts: dict[str, Any] = {}
 
@@ -63,7 +57,7 @@ class ModelTimer:
             InputError: the board does not fit the target.
         """
         if self._child is None:
-            python = interpreters.find(self._stack, self._python)
+            python = interpreters.find(self._stack)
             self._child = wire.Child(
                 [python.python, "-m", "tvmkd.boards.model_timer"], env=python.environment()
             )

@@ -116,6 +116,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _shaped_as_a_whole(self) -> Config:
+        if self.distill.shaped and self.early_exit is not None:
+            raise ValueError(
+                '[early_exit] and distill.latency = "table" do not go together: give one of them'
+            )
+        if self.distill.watch is not None and self.export.precision != "fp32":
+            raise ValueError(
+                "distill.watch measures the student as it is trained, in FP32, and "
+                f'export.precision = "{self.export.precision}" is another network: leave it out'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _int8_from_somewhere(self) -> Config:
         precision = self.export.precision
         if precision in ("int8", "auto") and self.quantize is None:
@@ -148,6 +161,7 @@ class Config(Section):
             f"distill.{name}"
             for name in ("hard_mining", "curriculum", "latency_weight")
             if getattr(self.distill, name) != fields[name].default
+            and not (name == "latency_weight" and self.distill.shaped)
         ]
         given += ["distill.features"] if self.distill.features else []
         if given:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 from tvmkd.base import engine_registry, stack_registry
 from tvmkd.base.errors import UsageError
 from tvmkd.base.text import suggest
+from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
 
@@ -146,9 +155,32 @@ class Distill(Section):
     """One student is trained for each seed. They must differ."""
     baseline: bool = True
     """Also train each student without the teacher."""
+    latency: Literal["macs", "table"] = "macs"
+    """What ``latency_weight`` is a factor of. ``macs``: millions of multiply-accumulates; they move
+    no weight and count only when the best student is chosen. ``table``: the latency that a latency
+    table of the target predicts, as a share of the whole student's; the structure of each student
+    is learnt with it in the loss."""
     latency_weight: NotNegative = 0.0
-    """Factor of the student's estimated latency (multiply-accumulates) when the best student is
-    chosen. 0: accuracy alone."""
+    """Factor of the student's latency: see ``latency``. 0: accuracy alone, nothing is taken out."""
+    table: Path | None = None
+    """``table``: folder of the latency table. Without it: that of ``[search]``, or
+    ``search/table`` in the run's folder."""
+    shape: Annotated[tuple[Literal["width", "depth"], ...], Field(min_length=1)] = (
+        "width",
+        "depth",
+    )
+    """``table``: what may be taken out of the student: channels (``width``), residual blocks
+    (``depth``)."""
+    shaping: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    """``table``: share of the epochs in which the structure is learnt; in the others the student
+    that was cut out is trained on."""
+    watch: StrictStr | StrictInt | StrictFloat | None = None
+    """Latency budget, a text such as ``8ms`` or a number of milliseconds: checkpoints are compiled
+    with the tuned kernels there are and run on the target, and the training ends with exit code 1
+    if the median is over it."""
+    watch_every: NotNegative = 60.0
+    """``watch``: least seconds between two measurements. The first checkpoint and the finished
+    student are measured in any case."""
     features: list[Feature] = Field(default_factory=list)
     """Losses between intermediate outputs."""
     hard_mining: NotNegative = 0.0
@@ -179,6 +211,41 @@ class Distill(Section):
             hint = suggest(name, LOSSES) or f"; known: {', '.join(LOSSES)}"
             raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
         return name
+
+    @property
+    def shaped(self) -> bool:
+        """Whether the structure of students is learnt."""
+        return self.latency == "table" and self.latency_weight > 0
+
+    @property
+    def limit(self) -> Budget | None:
+        """The budget of ``watch``."""
+        return None if self.watch is None else parse_budget(self.watch)
+
+    @field_validator("watch")
+    @classmethod
+    def _a_time(cls, given: str | float | None) -> str | float | None:
+        if given is not None and parse_budget(given).unit != "ms":
+            raise ValueError("wants a latency such as 8ms: checkpoints are timed, not counted")
+        return given
+
+    @model_validator(mode="after")
+    def _of_a_table(self) -> Distill:
+        fields = type(self).model_fields
+        given = [
+            name
+            for name in ("table", "shape", "shaping")
+            if getattr(self, name) != fields[name].default
+        ]
+        if self.latency != "table" and given:
+            raise ValueError(f'{given[0]} has no effect without latency = "table"')
+        if self.shaped and self.epochs < 2:
+            raise ValueError(
+                'latency = "table" needs 2 epochs or more: to learn the structure, and to train on'
+            )
+        if len(set(self.shape)) != len(self.shape):
+            raise ValueError("shape names something twice")
+        return self
 
     @model_validator(mode="after")
     def _args_need_a_callable(self) -> Distill:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tvmkd.config import Config
+    from tvmkd.distill.shaping import Shaper
+    from tvmkd.distill.training import AfterCheckpoint
 
 __all__ = ["Result", "Run", "Task", "distill", "make_task", "samples", "train"]
 
@@ -30,9 +32,21 @@ def train(
     *,
     search_in: Sequence[Path] = (),
     multiple: int | None = None,
+    task: Task | None = None,
+    shaper: Shaper | None = None,
+    after_checkpoint: AfterCheckpoint | None = None,
 ) -> Result:
     """Distills for the config's task; the arguments and errors are those of `distill`."""
-    return distill(cfg, out_dir, progress, search_in=search_in, multiple=multiple)
+    return distill(
+        cfg,
+        out_dir,
+        progress,
+        search_in=search_in,
+        multiple=multiple,
+        task=task,
+        shaper=shaper,
+        after_checkpoint=after_checkpoint,
+    )
 
 
 def samples(cfg: Config, count: int, search_in: Sequence[Path] = ()) -> NDArray[np.float32]:

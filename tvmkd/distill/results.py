@@ -39,7 +39,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Run:
-    """One student: how it was trained and how good it is; scores as in `Network`."""
+    """One student: how it was trained and how good it is; scores as in `Network`.
+
+    ``shape`` is what is known of its structure if that was learnt: see
+    `tvmkd.distill.shaping.Shaped`; its macs and parameters are there too.
+    """
 
     kind: Kind
     seed: int
@@ -48,11 +52,15 @@ class Run:
     checkpoint: Path
     seconds: float
     others: Mapping[str, float] = field(default_factory=dict)
+    shape: Mapping[str, Any] | None = None
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """As plain data, the checkpoint as a path in ``folder``."""
         path = self.checkpoint.relative_to(folder).as_posix()
-        return _flat({**asdict(self), "checkpoint": path})
+        values = _flat({**asdict(self), "checkpoint": path})
+        if values["shape"] is None:
+            del values["shape"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -113,9 +121,14 @@ class Result:
             rows.append(("teacher", self.teacher, text))
         rows += [(kind, self.student, self._spread(s)) for kind, s in self.summary().items()]
         width = max(len(network.model) for _, network, _ in rows)
-        return [
+        lines = [
             f"{label:<9}  {network.model:<{width}}  {network.macs / 1e6:8.2f} MMAC  {text}"
             for label, network, text in rows
+        ]
+        return lines + [
+            f"{run.kind}, seed {run.seed}: {run.shape['summary']}"
+            for run in self.runs
+            if run.shape is not None
         ]
 
     def write(self, data: Mapping[str, Any], sections: Mapping[str, Any], **meta: str) -> None:

@@ -163,18 +163,8 @@ class Session:
         """
         cfg, (spec, args) = self.cfg.distill, self.student_model
         model = self.build("student", spec, args, seed)
-        job = Job(
-            name=name,
-            model={"spec": spec, "kwargs": self.kwargs("student", spec, args)},
-            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
-            path=path,
-            loss=self.task.loss(model),
-            loss_id={**self.task.labels_id, **self.start("student")},
-            variants=self.task.variants,
-            checkpoint_seconds=self.checkpoint_seconds,
-        )
-        if teacher is not None:
-            job = self.distilled(job, model, teacher)
+        made = {"spec": spec, "kwargs": self.kwargs("student", spec, args)}
+        job = self.job(model, made, seed, path, name, teacher)
         exits = self.cfg.early_exit
         if exits is not None:
             assert isinstance(model, EarlyExitNet)
@@ -182,6 +172,38 @@ class Session:
             branches = [exits.weight, cfg.alpha, cfg.temperature]
             job = replace(job, loss=loss, loss_id={**job.loss_id, "branches": branches})
         return model, job
+
+    def job(
+        self,
+        model: nn.Module,
+        made: dict[str, Any],
+        seed: int,
+        path: Path,
+        name: str,
+        teacher: nn.Module | None,
+    ) -> Job:
+        """The training of a student without exits, as ``[distill]`` says.
+
+        Args:
+            model: the student.
+            made: ``{"spec", "kwargs"}`` that it was built from.
+            seed, path, name, teacher: as for `student`.
+
+        Raises:
+            InputError: it does not fit the teacher.
+        """
+        cfg = self.cfg.distill
+        job = Job(
+            name=name,
+            model=made,
+            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            path=path,
+            loss=self.task.loss(model),
+            loss_id={**self.task.labels_id, **self.start("student")},
+            variants=self.task.variants,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+        return job if teacher is None else self.distilled(job, model, teacher)
 
     def distilled(self, job: Job, student: nn.Module, teacher: nn.Module) -> Job:
         """A training, with the loss by which the student learns from the teacher."""

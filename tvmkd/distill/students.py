@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from tvmkd.distill.distributed import assemble
 from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
+from tvmkd.distill.shaping import Shaper, shape
 from tvmkd.distill.task import Task
 from tvmkd.distill.training import AfterCheckpoint
 from tvmkd.models import checkpoint as files
@@ -34,6 +35,7 @@ def distill(
     multiple: int | None = None,
     task: Task | None = None,
     estimate: Estimate | None = None,
+    shaper: Shaper | None = None,
     after_checkpoint: AfterCheckpoint | None = None,
     checkpoint_seconds: float = 5.0,
 ) -> Result:
@@ -54,6 +56,8 @@ def distill(
             is rounded to it, unless its args say otherwise. The teacher is not: it stays here.
         task: what is learnt; None: what ``[data]`` names.
         estimate: latency model for the latency term; by default, millions of MACs.
+        shaper: learns the structure of each student in the first part of its training, with the
+            latency in the loss; ``estimate`` has no effect then.
         after_checkpoint: called by the leading process after each checkpoint of a student.
         checkpoint_seconds: least time between two checkpoints of one training.
 
@@ -69,6 +73,7 @@ def distill(
             progress=progress if team.leader else None,
             multiple=multiple,
             estimate=estimate,
+            shaper=shaper,
             after_checkpoint=after_checkpoint,
             checkpoint_seconds=checkpoint_seconds,
         ).run()
@@ -77,6 +82,7 @@ def distill(
 @dataclass(frozen=True)
 class _Students(Session):
     estimate: Estimate | None = None
+    shaper: Shaper | None = None
     after_checkpoint: AfterCheckpoint | None = None
 
     def run(self) -> Result:
@@ -103,13 +109,18 @@ class _Students(Session):
                 for kind in kinds
                 for seed in cfg.seeds
             ]
+        chosen = self._best([run for run in runs if run.kind == kinds[0]])
+        if chosen.shape is not None:
+            student = replace(
+                student, macs=chosen.shape["macs"], parameters=chosen.shape["parameters"]
+            )
         result = Result(
             checkpoint=self.out / "student.pt",
             metrics=self.out / "metrics.json",
             teacher=teacher[1] if teacher else None,
             student=student,
             runs=runs,
-            chosen=self._best([run for run in runs if run.kind == kinds[0]]),
+            chosen=chosen,
             scores=self.task.metrics,
         )
         if self.team.leader:
@@ -120,17 +131,25 @@ class _Students(Session):
         return result
 
     def _student(self, kind: Kind, seed: int, teacher: nn.Module | None) -> Run:
+        guide = teacher if kind == "distilled" else None
         model, job = self.student(
             seed,
             self.out / "students" / f"{kind}-{seed}.pt",
             f"{kind} student (seed {seed})",
-            teacher if kind == "distilled" else None,
+            guide,
         )
-        job = replace(job, latency=self._latency(), after_checkpoint=self.after_checkpoint)
+        job = replace(job, after_checkpoint=self.after_checkpoint)
+        facts: dict[str, Any] | None = None
+        if self.shaper is None:
+            job = replace(job, latency=self._latency())
+        else:
+            model, job, facts = shape(self, self.shaper, model, job, guide)
+            size = self.size(job.model["spec"], model)
+            facts = {**facts, "macs": size.macs, "parameters": size.parameters}
         state = self.fit(model, job)
         score, _ = self.evaluate(model, "val")
         test, others = self.evaluate(model, "test")
-        return Run(kind, seed, score, test, job.path, state.seconds, others)
+        return Run(kind, seed, score, test, job.path, state.seconds, others, facts)
 
     @property
     def _teacher_is_there(self) -> bool:
@@ -166,8 +185,8 @@ class _Students(Session):
         return LatencyTerm(self.estimate or mega_macs(self.task.input_shape), weight)
 
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
+        if run.shape is not None:
+            return self.cfg.distill.latency_weight * float(run.shape["ratio"])
         if term is None:
             return 0.0
-        model = self.build("student", *self.student_model, run.seed)
-        files.load_weights(model, run.checkpoint, "student")
-        return term.penalty(model)
+        return term.penalty(self.task.restore(run.checkpoint))

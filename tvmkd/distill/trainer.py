@@ -55,7 +55,7 @@ class Trainer:
                 fails, an image cannot be read, or the checkpoint cannot be written.
         """
         task, team, settings = self.task, self.team, job.settings
-        steps = steps_in_epoch(task.count("train"), settings.batch_size, team)
+        steps = self.steps(settings)
         to_device(network, team.device)
         own = job.loss.to(team.device) if isinstance(job.loss, nn.Module) else None
         weights = [*network.parameters(), *([] if own is None else own.parameters())]
@@ -78,6 +78,14 @@ class Trainer:
                 mean = self._epoch(network, job, epoch, optimizer)
             manager.end_epoch(mean, lambda: task.score(network, "val", team))
         return manager.finish()
+
+    def steps(self, settings: Settings) -> int:
+        """Steps in an epoch of a training.
+
+        Raises:
+            InputError: as `steps_in_epoch`.
+        """
+        return steps_in_epoch(self.task.count("train"), settings.batch_size, self.team)
 
     def _epoch(self, network: nn.Module, job: Job, epoch: Epoch, optimizer: Optimizer) -> float:
         """Trains for one epoch; returns the mean loss."""

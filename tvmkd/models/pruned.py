@@ -1,4 +1,4 @@
-"""A pruned network, rebuilt from the record of the removed channels of each module."""
+"""A pruned network, rebuilt from the record of the channels and blocks that were removed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ History = Sequence[Sequence[Any]]
 """``(module's path, whether output channels, indices)`` of each group that went, in order."""
 
 
-def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: History) -> nn.Module:
-    """Builds ``base`` and removes the recorded channels; weights are loaded from a checkpoint.
+def pruned(
+    base: str,
+    args: Mapping[str, Any],
+    shape: Sequence[int],
+    history: History,
+    skipped: Sequence[str] = (),
+) -> nn.Module:
+    """Builds ``base`` and removes what is recorded; weights are loaded from a checkpoint.
 
     Args:
         base: the base network: a registered name or ``torchvision:NAME``.
         args: arguments of the base network.
         shape: shape of one input, batch first.
         history: the record that `tvmkd.prune.channels.shrink` returns.
+        skipped: paths of residual blocks, which give their input then; they go before channels do.
 
     Raises:
         InputError: the base is user code, or the history does not fit this network.
@@ -36,7 +43,13 @@ def pruned(base: str, args: Mapping[str, Any], shape: Sequence[int], history: Hi
     network = models.build(base, **args)
     mode = network.training
     network.eval()  # batch normalisation cannot train on a map of one pixel
-    graph = torch_pruning.DependencyGraph().build_dependency(network, torch.zeros(tuple(shape)))
+    for block in skipped:
+        if not isinstance(block, str) or block not in dict(network.named_modules()) or not block:
+            raise InputError(f"pruning: {base} has no block {block!r}: a damaged checkpoint")
+        network.set_submodule(block, nn.Identity(), strict=True)
+    graph = torch_pruning.DependencyGraph().build_dependency(
+        network, torch.zeros(tuple(shape)), verbose=False
+    )
     known = dict(network.named_modules())
     try:
         for path, _, indices in history:

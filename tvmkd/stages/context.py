@@ -18,7 +18,10 @@ from tvmkd.targets import Target
 SAMPLES = 8  # batches of real images to check builds on and to compare engines on
 
 # Fields of [distill] that only the first training of a student reads.
-_FIRST_TRAINING = {"epochs", "lr", "seeds", "baseline", "latency_weight"}
+_FIRST_TRAINING = {
+    *("epochs", "lr", "seeds", "baseline", "watch", "watch_every"),
+    *("latency", "latency_weight", "table", "shape", "shaping"),
+}
 
 
 @dataclass

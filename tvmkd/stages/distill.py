@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -53,8 +54,24 @@ class Distill(Stage):
                 for section in (cfg.teacher, cfg.student)
             ],
             "checkpoint": context.hash(cfg.teacher.checkpoint),
+            **self._latencies(),
             "loss": context.source(cfg.distill.loss),
         }
+
+    def _latencies(self) -> dict[str, Any]:
+        """What latencies come from, where the training depends on them."""
+        context, cfg = self.context, self.context.cfg
+        read: dict[str, Any] = {}
+        if cfg.distill.shaped and cfg.student.checkpoint is None:
+            from tvmkd.search.soft.opening import table_folder
+
+            read["table"] = context.hash(table_folder(cfg, context.folder))
+        if read or cfg.distill.watch is not None:
+            read["building"] = context.building
+        if cfg.distill.watch is not None:
+            tune = cfg.tune
+            read["watch"] = [tune.tracker, tune.key, cfg.export.batch]
+        return read
 
     def outputs(self) -> list[Path]:
         """The chosen student, the metrics, and the teacher if it was trained."""
@@ -63,11 +80,33 @@ class Distill(Stage):
         teacher = [trained] if context.teacher_weights == trained else []
         return [context.distilled, context.metrics, *teacher]
 
+    def check(self) -> list[str]:
+        """Looks for the latency table, and for where checkpoints can be measured."""
+        context, cfg = self.context, self.context.cfg
+        if cfg.distill.shaped and cfg.student.checkpoint is None:
+            from tvmkd.search.soft import opening
+
+            opening.check(cfg, context.target, context.folder)
+        if cfg.distill.watch is not None:
+            from tvmkd.search.watch import opening as watching
+
+            watching.check(cfg, context.target)
+        return []
+
     def run(self) -> dict[str, Any]:
         """Returns what ``metrics.json`` holds."""
         context = self.context
+        cfg = context.cfg
         with console.progress() as progress:
-            result = train(context.cfg, context.target, context.folder, context.search_in, progress)
+            result = train(
+                cfg,
+                context.target,
+                context.folder,
+                context.search_in,
+                progress,
+                [context.records],
+                context.source(cfg.student.model),
+            )
         for line in result.lines():
             console.say(f"  {line}")
         metrics: dict[str, Any] = json.loads(result.metrics.read_text(encoding="utf-8"))
@@ -80,14 +119,54 @@ def train(
     folder: Path,
     search_in: Sequence[Path],
     progress: Progress | None = None,
+    records: Sequence[Path] = (),
+    code: str | None = None,
 ) -> Result:
     """Trains as the config says; every process under torchrun calls this with equal arguments.
 
+    Args:
+        cfg: the whole config.
+        target: what the student is for.
+        folder: of the run.
+        search_in: folders to look for a ``module:callable`` in.
+        progress: shows bars.
+        records: folders that may hold tuning records, for ``[distill] watch``.
+        code: identifies the user's code behind the student, if any.
+
     Raises:
         InputError: the data, a model or a checkpoint cannot be used.
+        GateFailure: the student is over the budget of ``[distill] watch``.
     """
     from tvmkd import distill
 
-    return distill.train(
-        cfg, folder, progress, search_in=search_in, multiple=target.channel_multiple
-    )
+    section = cfg.distill
+    shaped = section.shaped and cfg.student.checkpoint is None
+    if section.watch is None and not shaped:
+        return distill.train(
+            cfg, folder, progress, search_in=search_in, multiple=target.channel_multiple
+        )
+    from tvmkd.search.soft.opening import open_shaper, table_folder
+    from tvmkd.search.watch.opening import open_watch
+
+    task = distill.make_task(cfg, search_in)
+    with contextlib.ExitStack() as opened:
+        watch = shaper = None
+        if section.watch is not None:
+            known = [*records, table_folder(cfg, folder)]
+            watch = opened.enter_context(open_watch(cfg, target, folder, task, known, code))
+        if shaped:
+            looking = None if watch is None else watch.while_shaping
+            shaper = opened.enter_context(open_shaper(cfg, target, folder, progress, looking))
+        result = distill.train(
+            cfg,
+            folder,
+            progress,
+            search_in=search_in,
+            multiple=target.channel_multiple,
+            task=task,
+            shaper=shaper,
+            after_checkpoint=watch,
+        )
+        if watch is not None and progress is not None:
+            watch.finish(result)
+        return result

@@ -188,6 +188,24 @@ def append_line(path: Path, value: Any) -> None:
         ) from None
 
 
+def cut_torn(path: Path) -> bool:
+    """Cuts off a last line that was being written when its process was killed.
+
+    Only for the one process that appends to the file. Returns whether there was one.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    cut = data.rfind(b"\n") + 1
+    if not data[cut:]:
+        return False
+    try:
+        json.loads(data[cut:])
+    except ValueError:
+        write_bytes(path, data[:cut])
+        return True
+    write_bytes(path, data + b"\n")
+    return False
+
+
 def repair(folder: Path) -> list[str]:
     """Cuts off torn last lines and records without a workload; unpacks packed workloads.
 
@@ -200,22 +218,11 @@ def repair(folder: Path) -> list[str]:
         write_bytes(folder / WORKLOADS, gzip.decompress(packed.read_bytes()))
         packed.unlink()
         notes.append(f"{packed.name}: unpacked, so that tuning can continue from it")
-    for name in (WORKLOADS, RECORDS, LOG, TRIALS, ASIDE):
-        path = folder / name
-        if not path.exists():
-            continue
-        data = path.read_bytes()
-        cut = data.rfind(b"\n") + 1
-        tail = data[cut:]
-        if not tail:
-            continue
-        try:
-            json.loads(tail)
-        except ValueError:
-            write_bytes(path, data[:cut])
-            notes.append(f"{name}: a torn last line was cut off")
-        else:
-            write_bytes(path, data + b"\n")
+    notes += [
+        f"{name}: a torn last line was cut off"
+        for name in (WORKLOADS, RECORDS, LOG, TRIALS, ASIDE)
+        if cut_torn(folder / name)
+    ]
     count = len(read_lines(folder / WORKLOADS))
     records = read_lines(folder / RECORDS)
     # A line that is no record stays: whoever reads it names it.

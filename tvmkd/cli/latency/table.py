@@ -139,13 +139,7 @@ def command(
     task = tasks.make(cfg, [space.parent])
     drawn = structures(chosen, count, seed)
     fleet = TargetBoards(
-        target,
-        stack,
-        tracker=rpc_tracker,
-        key=rpc_key,
-        evaluator=evaluator,
-        boards=boards,
-        python=stack_python,
+        target, stack, tracker=rpc_tracker, key=rpc_key, evaluator=evaluator, boards=boards
     )
     with (
         LatencyTable(records, target, fleet, stack, python=stack_python) as table,
@@ -164,4 +158,5 @@ def command(
     if as_json:
         print_json({**asdict(done), "table": facts})
         return
-    click.echo("\n".join(lines(done, facts)))
+    for line in lines(done, facts):
+        console.say(line)

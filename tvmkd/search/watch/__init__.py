@@ -1,0 +1,1 @@
+"""Measures the student while it trains, and ends the training when it is over its budget."""
