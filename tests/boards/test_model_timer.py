@@ -45,7 +45,7 @@ class Child:
 def child(monkeypatch: pytest.MonkeyPatch) -> None:
     Child.made, Child.answers = [], {"connect": {"board": "b:1"}}
     found = SimpleNamespace(python="python", environment=dict)
-    monkeypatch.setattr(interpreters, "find", lambda stack: found)
+    monkeypatch.setattr(interpreters, "find", lambda stack, given: found)
     monkeypatch.setattr(wire, "Child", Child)
     monkeypatch.setattr(model_timer, "check_match", lambda *_: None)
 

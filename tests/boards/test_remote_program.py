@@ -98,6 +98,21 @@ def test_a_graph_executor_gives_all_outputs_in_order() -> None:
     assert program.time(2) == [0.25] * 2
 
 
+def test_a_function_of_the_board_runs_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def count(*arguments: Any) -> int:
+        calls.append(arguments)
+        return 7
+
+    monkeypatch.setattr(FakeMachine, "module", "machine", raising=False)
+    machine: RemoteProgram = VirtualMachine("library", "cpu")
+    assert machine.call_with(count) == 7
+    graph = GraphExecutor({"default": lambda device: device}, "cpu")
+    assert graph.call_with(count) == 7
+    assert calls == [("machine", "invoke_stateful", "main"), (graph._graph, "run")]
+
+
 def test_a_model_that_needs_the_virtual_machine_of_relay_is_refused() -> None:
     class NoGraph:
         def __getitem__(self, name: str) -> Any:

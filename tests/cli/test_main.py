@@ -18,7 +18,7 @@ import pytest
 
 from tvmkd import cli
 from tvmkd.base.errors import MissingError, TvmkdError, WorkerDied
-from tvmkd.cli import board, data, deploy, engine, stack
+from tvmkd.cli import board, data, deploy, engine, latency, stack
 
 HEAVY = {
     "matplotlib",
@@ -47,12 +47,13 @@ COMMANDS = [
     *[
         ((verb,), first)
         for verb, first in cli.VERBS.items()
-        if verb not in {"board", "data", "deploy", "engine", "stack"}
+        if verb not in {"board", "data", "deploy", "engine", "latency", "stack"}
     ],
     *[(("board", verb), first) for verb, first in board.VERBS.items()],
     *[(("data", verb), first) for verb, first in data.VERBS.items()],
     *[(("deploy", verb), first) for verb, first in deploy.VERBS.items()],
     *[(("engine", verb), first) for verb, first in engine.VERBS.items()],
+    *[(("latency", verb), first) for verb, first in latency.VERBS.items()],
     *[(("stack", verb), first) for verb, first in stack.VERBS.items()],
 ]
 

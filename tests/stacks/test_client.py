@@ -96,9 +96,9 @@ def test_errors_keep_their_type(client: StackClient) -> None:
 def test_a_worker_that_dies_or_falls_silent_is_reported(client: StackClient) -> None:
     with pytest.raises(WorkerDied, match=r"^m: starting the compiler: .*SIGKILL"):
         client.tune(Path("m"), {}, Path("r"), seed=13, **TUNE)
-    client.close()
     with pytest.raises(InputError, match=r"^m: no sign of life .* 1 s \(starting the compiler\)"):
         client.tune(Path("m"), {}, Path("r"), seed=14, timeout=1, **TUNE)
+    assert client.available() == {"version": "9"}  # a new worker
 
 
 def test_a_crash_of_the_compiler_names_the_operator(

@@ -32,10 +32,16 @@ class ModelTimer:
     Args:
         stack: the stack that built the models.
         run_timeout: seconds that the runs of one request may take, the upload included.
+        python: the interpreter of the stack; None: the one that was installed.
     """
 
-    def __init__(self, stack: str = stack_registry.DEFAULT, run_timeout: float = 600.0) -> None:
-        self._stack, self._timeout = stack, run_timeout
+    def __init__(
+        self,
+        stack: str = stack_registry.DEFAULT,
+        run_timeout: float = 600.0,
+        python: Path | None = None,
+    ) -> None:
+        self._stack, self._timeout, self._python = stack, run_timeout, python
         self._child: wire.Child | None = None
         self.facts: dict[str, Any] = {}
 
@@ -57,7 +63,7 @@ class ModelTimer:
             InputError: the board does not fit the target.
         """
         if self._child is None:
-            python = interpreters.find(self._stack)
+            python = interpreters.find(self._stack, self._python)
             self._child = wire.Child(
                 [python.python, "-m", "tvmkd.boards.model_timer"], env=python.environment()
             )

@@ -34,7 +34,7 @@ VERBS = {
     "compare": "Measure engines head to head on one ONNX model.",
     "profile": "Show where an artifact's time goes, kernel by kernel.",
     "detect": "Find objects in images with a detector, and time it.",
-    "latency": "Predict a network's time on a target from a table of its kernels' times.",
+    "latency": "Predict times on a target from a table of its kernels' times.",
     "serve": "Serve artifacts over REST and gRPC: the Open Inference Protocol.",
     "stream": "Stream frames through an artifact and check their deadlines.",
     "deploy": "Bring a standalone artifact to boards: bundles, images, updates.",
@@ -48,7 +48,7 @@ VERBS = {
 }
 
 # Commands that keep finished work and resume from there.
-RESUMABLE = {"run", "demo", "distill", "search", "tune"}
+RESUMABLE = {"run", "demo", "distill", "search", "tune", "latency"}
 
 
 class LazyGroup(click.Group):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tvmkd.search.exits import everything
 from tvmkd.search.latency.filling import Filled, Network, fill
 from tvmkd.search.latency.prediction import Latency
 from tvmkd.search.latency.table import LatencyTable
@@ -42,11 +44,16 @@ def structures(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def networks(space: Space, task: Task, drawn: Sequence[Mapping[str, Any]]) -> list[Network]:
-    """What `tvmkd.search.latency.filling.fill` makes these structures' networks with."""
+    """What `tvmkd.search.latency.filling.fill` makes these structures' networks with.
 
-    def make(structure: Mapping[str, Any]) -> tuple[nn.Module, Sequence[int]]:
-        shape = space.shape(space.cfg, structure, task)
-        return space.build(space.cfg, structure, task), shape
+    Each in its precision, and with all of its exits.
+    """
+
+    def make(structure: Mapping[str, Any]) -> tuple[nn.Module | Path, Sequence[int] | None]:
+        if space.apply(space.cfg, structure).export.precision != "fp32":
+            return space.onnx(space.cfg, structure, task, space.folder), None
+        network = everything(space.build(space.cfg, structure, task))
+        return network, space.shape(space.cfg, structure, task)
 
     return [functools.partial(make, structure) for structure in drawn]
 

@@ -220,7 +220,7 @@ class Space(ParameterSpace):
         from tvmkd.search import exits
 
         if self.apply(cfg, structure).export.precision != "fp32":
-            return latency.predict_model(self.onnx(cfg, structure, task, self._folder))
+            return latency.predict_model(self.onnx(cfg, structure, task, self.folder))
         network = self.build(cfg, structure, task)
         shape = self.shape(cfg, structure, task)
         try:
@@ -254,7 +254,7 @@ class Space(ParameterSpace):
         return hashlib.sha256(found.encode()).hexdigest()[:16]
 
     @cached_property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         """For files that predictors may read later; goes with the space."""
         self._files = tempfile.TemporaryDirectory(prefix="tvmkd-space-")
         return Path(self._files.name)

@@ -110,6 +110,7 @@ class StackClient:
         silence: float | None = None,
         on_event: Event | None = None,
     ) -> Any:
+        self._forget_dead()
         try:
             return self.start().call(
                 method, params, timeout=timeout, silence=silence, on_event=on_event

@@ -197,6 +197,22 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     return result
 
 
+def check_evaluator(folder: Path, evaluator: str) -> None:
+    """Checks that the figures of a records folder are of this kind; see `open_session`.
+
+    Raises:
+        InputError: they are of another kind.
+    """
+    info = read_info(folder)
+    found = evaluator if info is None else info.get("evaluator", "time")
+    if found != evaluator:
+        made = {"time": "times", "icount": "instruction counts", SCORE: "scores"}
+        raise InputError(
+            f"{folder} holds {made.get(found, found)}, and {made[evaluator]} cannot be compared "
+            "with them; choose another --records folder"
+        )
+
+
 def check_made_for(
     folder: Path, target: Mapping[str, Any], stack: str, *, same_cores: bool = True
 ) -> None:
@@ -263,6 +279,7 @@ def open_session(
     try:
         # Again if the caller has checked: another tuner may have made the folder since.
         check_made_for(folder, target, stack)
+        check_evaluator(folder, evaluator)
         notes = records.repair(folder)
         info = read_info(folder)
         if info is None:
@@ -280,12 +297,6 @@ def open_session(
                 "boards": [],
                 "tasks": [],
             }
-        elif info.get("evaluator", "time") != evaluator:
-            made = {"time": "times", "icount": "instruction counts", SCORE: "scores"}
-            raise InputError(
-                f"{folder} holds {made[info.get('evaluator', 'time')]}, and {made[evaluator]} "
-                "cannot be compared with them; choose another --records folder"
-            )
         elif stack_version and info["stack_version"] != stack_version:
             notes.append(f"these records are of {stack} {info['stack_version']}")
         if onnx_sha256 and onnx_sha256 not in info["models"]:

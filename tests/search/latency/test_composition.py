@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,11 @@ def test_left_out_networks_are_as_far_off_as_new_ones() -> None:
     assert facts["within_10_percent"] >= facts["within_5_percent"] > 0.5
 
 
+def test_one_network_cannot_be_left_out() -> None:
+    facts = fit(World().networks(1)).describe()
+    assert (facts["networks"], facts["median_error"]) == (1, None)
+
+
 def test_the_parts_add_up() -> None:
     world = World()
     found = fit(world.networks(20)).predict(world.networks(1)[0].kernels)
@@ -88,6 +95,17 @@ def test_few_networks_leave_the_interval_wide() -> None:
     assert widths[0] > widths[1] > widths[2]
 
 
+def test_without_networks_the_interval_does_not_depend_on_how_fast_they_are() -> None:
+    kernels, fitted = World().alone[:20], fit([])
+    widths = []
+    for factor in (1e-2, 1.0, 1e3):
+        scaled = [replace(each, seconds=factor * each.seconds) for each in kernels]
+        found = fitted.predict(scaled)
+        widths.append(found.high / found.low)
+    assert max(widths) == pytest.approx(min(widths))
+    assert 3 < widths[0] < 30
+
+
 def test_an_interpolated_kernel_widens_the_interval() -> None:
     world = World()
     fitted, kernels = fit(world.networks(30)), list(world.alone[:10])
@@ -96,6 +114,22 @@ def test_an_interpolated_kernel_widens_the_interval() -> None:
     wide, narrow = (fitted.predict([*kernels, each]) for each in (guessed, known))
     assert wide.seconds == pytest.approx(narrow.seconds)
     assert wide.high / wide.low > narrow.high / narrow.low
+
+
+def test_an_interpolation_that_was_wrong_does_not_spoil_the_kernel_once_it_is_measured() -> None:
+    world = World(noise=0.0)
+    networks, new = world.networks(30), Kernel("0xabc", "g", "conv2d", 1, 1.0)
+    guess, alone = KernelTime(new, 2e-5, "interpolated", 0.7), KernelTime(new, 5e-5, "measured")
+    with_guess = [
+        Timed([*net.kernels, guess], net.seconds + FACTORS["conv2d"] * 5e-5 + CALL)
+        for net in networks[:6]
+    ]
+    fitted = fit([*with_guess, *networks[6:]])
+    rest = networks[0].seconds
+    truth = rest + FACTORS["conv2d"] * 5e-5 + CALL
+    for known in (guess, alone):
+        found = fitted.predict([*networks[0].kernels, known])
+        assert found.seconds == pytest.approx(truth, rel=0.08), known.source
 
 
 def test_counts_of_instructions_just_add_up() -> None:

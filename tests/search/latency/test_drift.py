@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tvmkd.search.latency.drift import REACH, Reading, factor, same, standard
+from tvmkd.search.latency.drift import REACH, Reading, factor, least, same, standard
 
 
 def test_the_usual_time_is_that_of_a_quiet_machine() -> None:
@@ -10,6 +10,9 @@ def test_the_usual_time_is_that_of_a_quiet_machine() -> None:
     assert standard(readings, "nano:7") == 1
     assert standard(readings, "other:7") is None
     assert standard([], None) is None
+    assert least(readings, "nano:7") == 1
+    assert least([*readings, Reading(5.0, 0.5, "pi:1")], "nano:7") == 1
+    assert least([], "nano:7") is None
 
 
 def test_a_slow_spell_is_seen_where_it_was() -> None:

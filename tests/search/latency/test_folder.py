@@ -6,7 +6,15 @@ import pytest
 
 from tvmkd.base.errors import InputError
 from tvmkd.search.latency.drift import Reading
-from tvmkd.search.latency.folder import KERNELS, NETWORKS, TimedNetwork, by_structure, open_folder
+from tvmkd.search.latency.folder import (
+    KERNELS,
+    NETWORKS,
+    REFERENCE,
+    Folder,
+    TimedNetwork,
+    by_structure,
+    open_folder,
+)
 from tvmkd.search.latency.prediction import Kernel
 
 KERNEL = Kernel("0x1", "conv", "conv2d", 2, 1e6, {"work": 3.0})
@@ -46,3 +54,27 @@ def test_damaged_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / NETWORKS).write_text('{"a\n{}\n')
     with pytest.raises(InputError, match="line 1 is damaged"):
         open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (KERNELS, '{"key": "k", "name": "c", "kind": "conv2d", "calls": 1, "flop": 1.0}'),
+        (KERNELS, '{"key": "0x1", "name": "c", "kind": "d", "calls": 1, "flop": 1, "features": 7}'),
+        (NETWORKS, '{"structure": "s", "calls": {"0x1": 1}, "times": {}, "seconds": 1.0}'),
+        (NETWORKS, '{"structure": "s", "calls": {}, "times": {}, "seconds": 0.0}'),
+        (NETWORKS, '{"structure": "s", "calls": {}, "times": {}, "seconds": NaN}'),
+        (REFERENCE, '{"t": 1.0, "seconds": null}'),
+        (REFERENCE, "[1, 2]"),
+    ],
+)
+def test_lines_that_cannot_be_reckoned_with_are_named(tmp_path: Path, name: str, line: str) -> None:
+    (tmp_path / name).write_text(line + "\n")
+    with pytest.raises(InputError, match=rf"{name}: .*… is no line of this file; remove it"):
+        open_folder(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="table: cannot be written"):
+        Folder(tmp_path / "file" / "table").add_reading(Reading(1.0, 2.0))

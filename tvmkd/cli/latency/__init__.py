@@ -22,7 +22,7 @@ class LatencyGroup(LazyGroup):
 
 @click.command(cls=LatencyGroup)
 def command() -> None:
-    """Predict a network's time on a target from a table of its kernels' times.
+    """Predict times on a target from a table of its kernels' times.
 
     A network's time is the sum of its kernels' times and the cost of a call; thousands of networks
     of a search space share some hundred kernels.

@@ -73,7 +73,7 @@ def command(
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> int:
-    """Compare times seen in production with what a table predicts.
+    """Compare times seen in production with a table's predictions.
 
     The median of the times is compared with the predicted time of the same model: the ratio has an
     interval, and so has the prediction. Of a server, the time of its stage "compute" counts. Exit

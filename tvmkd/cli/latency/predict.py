@@ -35,6 +35,17 @@ def _args(text: str) -> dict[str, Any]:
     return found
 
 
+def _of_image(model: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The arguments of a model that the shape of its input tells."""
+    from tvmkd import models
+
+    if len(shape) != 4:
+        return {}
+    size = shape[2] if shape[2] == shape[3] else None
+    known = models.arguments(model, classes=0, channels=shape[1], size=size)
+    return {key: value for key, value in known.items() if key in ("channels", "in_chans", "size")}
+
+
 @click.command()
 @click.argument("model", metavar="ONNX|MODEL")
 @click.option(
@@ -72,10 +83,11 @@ def command(
     dims: tuple[tuple[str, int], ...],
     as_json: bool,
 ) -> None:
-    """Predict how long a network takes on the target, from a table of its kernels' times.
+    """Predict how long a network takes on the target.
 
-    The interval holds nine tenths of measured times. Kernels that nobody has measured on the target
-    are interpolated from others, and named. Weights do not matter: a MODEL is never trained.
+    The times of its kernels come from a table, and are added up. The interval holds nine tenths of
+    measured times. Kernels that nobody has measured on the target are interpolated from others, and
+    named. Weights do not matter: a MODEL is never trained.
 
     \b
     Examples:
@@ -83,7 +95,6 @@ def command(
       tvmkd latency predict torchvision:mobilenet_v2 --input-shape 1x3x96x96 --records latency/host
     """
     from tvmkd import models, targets
-    from tvmkd.base import console
     from tvmkd.base.errors import UsageError
     from tvmkd.cli._options import existing
     from tvmkd.search.latency import report
@@ -94,14 +105,20 @@ def command(
     network: Any = Path(model)
     if network.suffix == ".onnx" or network.is_file():
         existing(network, "ONNX file")
+        if input_shape is not None or arguments:
+            raise UsageError(
+                f"{model}: an ONNX file has no --args, and --shape gives its free dimensions"
+            )
     else:
         if input_shape is None:
             raise UsageError(f"{model}: give --input-shape 1x3x224x224, or an ONNX file")
-        network = models.build(model, search_in=[Path.cwd()], **arguments)
+        if dims:
+            raise UsageError(f"{model}: --dim and --shape are for ONNX files")
+        known = _of_image(model, input_shape)
+        network = models.build(model, search_in=[Path.cwd()], **{**known, **arguments})
     with LatencyTable(records, target, stack=stack, dims=dict(dims), python=stack_python) as table:
         found = table.predict_model(network, input_shape)
     if as_json:
         print_json(report.to_json(found, table.unit))
         return
-    for line in report.prediction_lines(model, found, table.unit, top):
-        console.say(line)
+    click.echo("\n".join(report.prediction_lines(model, found, table.unit, top)))

@@ -139,7 +139,13 @@ def command(
     task = tasks.make(cfg, [space.parent])
     drawn = structures(chosen, count, seed)
     fleet = TargetBoards(
-        target, stack, tracker=rpc_tracker, key=rpc_key, evaluator=evaluator, boards=boards
+        target,
+        stack,
+        tracker=rpc_tracker,
+        key=rpc_key,
+        evaluator=evaluator,
+        boards=boards,
+        python=stack_python,
     )
     with (
         LatencyTable(records, target, fleet, stack, python=stack_python) as table,
@@ -158,5 +164,4 @@ def command(
     if as_json:
         print_json({**asdict(done), "table": facts})
         return
-    for line in lines(done, facts):
-        console.say(line)
+    click.echo("\n".join(lines(done, facts)))

@@ -34,6 +34,8 @@ GAUSSIAN = 1.645
 """Standard deviations on each side that hold this share, if errors are Gaussian."""
 FACTOR, FACTOR_SD = 1.1, 0.3
 """Expected time of a kernel in a network over its time alone, before any network was timed."""
+COST = 0.3
+"""Standard deviation of c0, and of c1 for all calls, over the time of a typical network."""
 DEVIATIONS = (0.02, 0.05, 0.1, 0.2, 0.35)
 ERRORS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12)
 """Candidates for the standard deviation of δ, and for the model's own relative error."""
@@ -55,7 +57,7 @@ class _Terms:
     """The numbers of a network that the unknowns are multiplied with."""
 
     common: Array  # seconds of each kind, 1, number of calls
-    kernels: dict[str, float]  # seconds of each kernel
+    kernels: dict[str, float]  # seconds of each kernel, by `_own`
     errors: dict[str, float]  # the standard error of its logarithm
 
     @property
@@ -98,8 +100,12 @@ class Composition:
                 row[place] = seconds
             else:
                 unseen += (seconds * math.hypot(terms.errors[key], self.deviation)) ** 2
-        spread = self.design @ (self.variance * row)
-        variance = float(row @ (self.variance * row) - spread @ self.inverse @ spread) + unseen
+        prior = self.variance
+        if not len(self.design):  # the scale of the costs is unknown: a share of the network's time
+            prior = prior.copy()
+            prior[[-2, -1]] = _costs(terms.prior, max(terms.common[-1], 1.0))
+        spread = self.design @ (prior * row)
+        variance = float(row @ (prior * row) - spread @ self.inverse @ spread) + unseen
         factors = self.mean[: len(self.kinds)]
         inside = [
             replace(each, seconds=each.seconds * self._factor(each, factors)) for each in kernels
@@ -117,7 +123,7 @@ class Composition:
         )
 
     def _factor(self, kernel: KernelTime, factors: Array) -> float:
-        place = self.keys.get(kernel.kernel.key)
+        place = self.keys.get(_own(kernel))
         own = 0.0 if place is None else float(self.mean[place])
         return max(0.1, float(factors[_kind(kernel, self.kinds)]) + own)
 
@@ -125,7 +131,7 @@ class Composition:
         """JSON-safe: the networks it was checked on, and how near it came, each left out."""
         off = np.abs(self.left_out - 1)
         return {
-            "networks": len(off),
+            "networks": len(self.design),
             "within_5_percent": float(np.mean(off <= 0.05)) if len(off) else None,
             "within_10_percent": float(np.mean(off <= 0.1)) if len(off) else None,
             "median_error": float(np.median(off)) if len(off) else None,
@@ -164,7 +170,7 @@ def fit(networks: Sequence[Timed], exact: bool = False) -> Composition:
 
     def prior(deviation: float) -> Array:
         common = [(0.02 if exact else FACTOR_SD) ** 2] * len(kinds)
-        common += [(0.3 * whole) ** 2, (0.3 * whole / calls) ** 2]
+        common += _costs(whole, calls)
         return np.concatenate([common, known**2 + deviation**2])
 
     candidates = [UNCHECKED]
@@ -198,6 +204,11 @@ def fit(networks: Sequence[Timed], exact: bool = False) -> Composition:
     )
 
 
+def _costs(whole: float, calls: float) -> list[float]:
+    """The prior variances of c0 and c1, from a typical network's seconds and calls."""
+    return [(COST * whole) ** 2, (COST * whole / calls) ** 2]
+
+
 def _solve(
     design: Array, mean: Array, variance: Array, measured: Array, error: float
 ) -> tuple[Array, Array]:
@@ -219,6 +230,15 @@ def _kind(kernel: KernelTime, kinds: tuple[str, ...]) -> int:
     return kinds.index(kind) if kind in kinds else len(kinds) - 1
 
 
+def _own(kernel: KernelTime) -> str:
+    """The name of a kernel's deviation.
+
+    That from an interpolated time is another one than that from a measured time: what the
+    interpolation was wrong by says nothing about the kernel once it has been measured.
+    """
+    return kernel.kernel.key if kernel.error == 0 else f"{kernel.kernel.key} interpolated"
+
+
 def _terms(kernels: Sequence[KernelTime], kinds: tuple[str, ...]) -> _Terms:
     common = np.zeros(len(kinds) + 2)
     common[-2] = 1.0
@@ -228,6 +248,6 @@ def _terms(kernels: Sequence[KernelTime], kinds: tuple[str, ...]) -> _Terms:
         seconds = each.seconds * each.kernel.calls
         common[_kind(each, kinds)] += seconds
         common[-1] += each.kernel.calls
-        parts[each.kernel.key] = parts.get(each.kernel.key, 0.0) + seconds
-        errors[each.kernel.key] = each.error
+        parts[_own(each)] = parts.get(_own(each), 0.0) + seconds
+        errors[_own(each)] = each.error
     return _Terms(common, parts, errors)

@@ -39,6 +39,11 @@ def standard(readings: Sequence[Reading], board: str | None) -> float | None:
     return float(np.quantile(found, 0.25, method="lower")) if found else None
 
 
+def least(readings: Sequence[Reading], board: str | None) -> float | None:
+    """The least that the fixed network ever took on a board; None: never timed there."""
+    return min((each.seconds for each in readings if same(each.board, board)), default=None)
+
+
 def factor(readings: Sequence[Reading], t: float, board: str | None) -> float:
     """How much slower than usual a board was at a time: the mean of the readings near it.
 

@@ -9,18 +9,19 @@ continues after an interruption.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, InternalError, MissingError, WorkerDied
 from tvmkd.search.latency import composition
 from tvmkd.search.latency.composition import Timed
 from tvmkd.search.latency.lowering import structure
-from tvmkd.search.latency.prediction import Kernel, KernelTime
+from tvmkd.search.latency.prediction import Kernel, KernelTime, figure
 from tvmkd.search.latency.table import LatencyTable
 from tvmkd.search.latency.usefulness import most_useful
 
@@ -32,7 +33,10 @@ CHUNK = 48
 """Kernels between two readings of the fixed network."""
 
 Network = Callable[[], "tuple[nn.Module | Path, Sequence[int] | None]"]
-"""Makes a network, and says the shape of its input."""
+"""Makes a network, the same in each call, and says the shape of its input."""
+
+FAULTS = (InputError, InternalError, WorkerDied)
+"""What is wrong with one network and not with the others; a compiler may crash on it."""
 
 
 @dataclass
@@ -45,6 +49,7 @@ class Filled:
         tuned: kernels that were measured now.
         timed: networks that were timed whole now.
         board_seconds: that boards were busy.
+        untimed: networks that could not be built or timed.
         failures: why networks failed, one line each.
     """
 
@@ -54,6 +59,7 @@ class Filled:
     missing: int = 0
     tuned: int = 0
     timed: int = 0
+    untimed: int = 0
     board_seconds: float = 0.0
     failures: list[str] = field(default_factory=list)
 
@@ -85,15 +91,13 @@ def fill(
     """
     done = Filled()
     found = _lower(table, networks, done, progress)
-    _tune(table, [kernels for _, kernels in found], trials, kernels, seed, done, progress)
+    _tune(table, [kernels for _, kernels in found.values()], trials, kernels, seed, done, progress)
     _time(table, found, whole, done, progress)
-    for path, _ in found:
-        if path.is_relative_to(table.lowering.folder):
-            table.lowering.forget(path)
     return done
 
 
-Lowered = list[tuple[Path, list[Kernel]]]
+Lowered = dict[str, tuple[Network, list[Kernel]]]
+"""By `structure`. Networks are made again when they are timed: their files may be large."""
 
 
 def _lower(
@@ -105,27 +109,40 @@ def _lower(
     """The networks that can be lowered, with their files and kernels."""
     many = list(networks)
     bar = _bar(progress, "lowering networks", len(many))
-    found: dict[str, tuple[Path, list[Kernel]]] = {}
+    found: Lowered = {}
+    distinct: dict[str, Kernel] = {}
     for number, make in enumerate(many):
         done.networks += 1
         try:
-            model, shape = make()
-            path = table.lowering.file(model, shape)
-            known = table.kernels(path)
-        except InputError as error:
+            with _file(table, make) as path:
+                known, name = table.kernels(path), structure(path)
+        except FAULTS as error:
             done.failed += 1
             done.failures.append(str(error))
         else:
-            found.setdefault(structure(path), (path, known))
-        bar(number + 1, f"{len(table.folder.kernels)} kernels")
+            found.setdefault(name, (make, known))
+            distinct.update({kernel.key: kernel for kernel in known})
+        bar(number + 1, f"{len(distinct)} kernels")
     if not found:
         raise InputError(
             f"none of {done.networks} networks can be lowered; the first: "
             f"{done.failures[0] if done.failures else 'there is none'}"
         )
-    table.folder.add_kernels(kernel for _, known in found.values() for kernel in known)
-    done.kernels = len({kernel.key for _, known in found.values() for kernel in known})
-    return list(found.values())
+    table.folder.add_kernels(distinct.values())
+    done.kernels = len(distinct)
+    return found
+
+
+@contextlib.contextmanager
+def _file(table: LatencyTable, make: Network) -> Iterator[Path]:
+    """The ONNX file of a network; one that the table made is removed after the block."""
+    model, shape = make()
+    path = table.lowering.file(model, shape)
+    try:
+        yield path
+    finally:
+        if path is not model:
+            table.lowering.forget(path)
 
 
 def _tune(
@@ -184,27 +201,29 @@ def _time(
     progress: Progress | None,
 ) -> None:
     known = {network.structure for network in table.folder.networks}
-    rest = {structure(path): (path, kernels) for path, kernels in networks}
-    already = len(known & set(rest))
-    for name in known & set(rest):
-        del rest[name]
-    count = min(whole - already, len(rest))
-    bar = _bar(progress, "timing networks", max(count, 0))
+    rest = {name: found for name, found in networks.items() if name not in known}
+    already = len(networks) - len(rest)
+    count = max(0, min(whole - already, len(rest))) if table.holds_times() else 0
+    bar = _bar(progress, "timing networks", count)
     timed = [Timed(each.kernels, each.seconds) for each in table.timed()]
     for number in range(count):
         fitted = composition.fit(timed, table.exact)
         times = {name: table.times(kernels) for name, (_, kernels) in rest.items()}
         name = max(rest, key=lambda name: _uncertainty(fitted, times[name]))
-        path, _ = rest.pop(name)
+        make, _ = rest.pop(name)
         try:
-            measured = table.measure(path)
-        except InputError as error:
+            with _file(table, make) as path:
+                measured = table.measure(path)
+        except (*FAULTS, MissingError) as error:
+            if isinstance(error, MissingError):
+                table.read_drift()  # fails too, unless it is this network that ends the session
+            done.untimed += 1
             done.failures.append(str(error))
             continue
         timed.append(Timed(times[name], measured.seconds))
         done.timed += 1
         done.board_seconds += measured.board_seconds
-        bar(number + 1, f"{measured.seconds * 1e3:.3g} ms")
+        bar(number + 1, figure(measured.seconds, table.unit))
 
 
 def _uncertainty(fitted: composition.Composition, times: Sequence[KernelTime]) -> float:

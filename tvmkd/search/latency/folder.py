@@ -6,12 +6,13 @@ Any folder of tuning records is a table; the other files are made as networks ar
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, unwritable
 from tvmkd.search.latency import drift
 from tvmkd.search.latency.drift import Reading
 from tvmkd.search.latency.prediction import Kernel
@@ -82,7 +83,10 @@ class Folder:
         return network.seconds * usual / network.fixed
 
     def _append(self, name: str, value: dict[str, Any]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(error, self.path) from None
         records.append_line(self.path / name, value)
 
     def trial_times(self) -> dict[tuple[str, str], tuple[float, str | None]]:
@@ -96,6 +100,8 @@ class Folder:
 
 def open_folder(path: Path) -> Folder:
     """Reads a table's folder; one that does not exist is an empty table.
+
+    A line of a file that is cut off at its end is still being written, and left out.
 
     Raises:
         InputError: a file in it is damaged (names the line).
@@ -113,10 +119,30 @@ def open_folder(path: Path) -> Folder:
 
 def _made(kind: Any, line: Any, path: Path) -> Any:
     try:
-        return kind(**line)
-    except TypeError:
+        made = kind(**line)
+        if not _sound(made):
+            raise TypeError
+    except (TypeError, ValueError, AttributeError):
         text = json.dumps(line)[:60]
         raise InputError(f"{path}: {text}… is no line of this file; remove it") from None
+    return made
+
+
+def _sound(made: Kernel | TimedNetwork | Reading) -> bool:
+    """Whether the values of a line can be reckoned with."""
+    if isinstance(made, Kernel):
+        records.normal_key(made.key)
+        return isinstance(made.kind, str) and all(map(_number, made.features.values()))
+    if not (_number(made.seconds) and made.seconds > 0 and _number(made.t)):
+        return False
+    if isinstance(made, Reading):
+        return True
+    pairs = [made.times.get(key, ()) for key in made.calls]
+    return all(len(pair) == 2 and all(map(_number, pair)) for pair in pairs)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def by_structure(networks: Sequence[TimedNetwork]) -> dict[str, list[TimedNetwork]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,18 +83,21 @@ class Lowering:
         self._count += 1
         return skeleton.write(model, shape, self.folder / f"{self._count}.onnx")
 
-    def admit(self, onnx_file: Path) -> ModelInfo:
-        """The facts of a file, normalised for the compiler.
+    @contextlib.contextmanager
+    def admitted(self, *onnx_files: Path) -> Iterator[list[ModelInfo]]:
+        """The facts of files, normalised for the compiler while the block runs.
 
         Raises:
-            InputError: the file cannot be used.
+            InputError: a file cannot be used.
         """
         from tvmkd.export.door import admit
 
-        self._count += 1
-        folder = self.folder / f"a{self._count}"
-        folder.mkdir()
-        return admit(onnx_file, self._dims, folder)
+        with contextlib.ExitStack() as opened:
+            found = []
+            for onnx_file in onnx_files:
+                folder = opened.enter_context(tempfile.TemporaryDirectory(dir=self.folder))
+                found.append(admit(onnx_file, self._dims, Path(folder)))
+            yield found
 
     def kernels(self, model: nn.Module | Path, shape: Sequence[int] | None = None) -> list[Kernel]:
         """The kernels of a network; two of the same structure are lowered once.
@@ -102,18 +106,22 @@ class Lowering:
             InputError: it cannot be exported or compiled.
         """
         path = self.file(model, shape)
+        try:
+            return self._kernels(path)
+        finally:
+            if path is not model:
+                self.forget(path)
+
+    def _kernels(self, path: Path) -> list[Kernel]:
         key = structure(path)
         if key not in self._known:
-            found = self.client.lower(
-                self.admit(path), self._target.to_dict(), self._dims, features=True
-            )
+            with self.admitted(path) as (info,):
+                found = self.client.lower(info, self._target.to_dict(), self._dims, features=True)
             self._known[key] = [_kernel(task) for task in found["tasks"]]
             keys = {kernel.key for kernel in self._known[key]}
             if not keys <= self._kept:  # a file for each kernel is enough
                 self._kept |= keys
                 self._files[key] = path
-        if path is not model:
-            self.forget(path)
         return self._known[key]
 
     def forget(self, path: Path) -> None:
@@ -149,14 +157,10 @@ class Lowering:
         Raises:
             InputError: the network cannot be compiled.
         """
-        self.client.build(
-            self.admit(onnx_file),
-            self._target.to_dict(),
-            list(records),
-            out,
-            check=False,
-            dims=self._dims,
-        )
+        with self.admitted(onnx_file) as (model,):
+            self.client.build(
+                model, self._target.to_dict(), list(records), out, check=False, dims=self._dims
+            )
 
 
 def _kernel(task: dict[str, Any]) -> Kernel:
@@ -183,6 +187,8 @@ def structure(path: Path) -> str:
 
     try:
         model = onnx.load(os.fspath(path), load_external_data=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
     except Exception as error:  # protobuf's own, of several classes
         raise InputError(f"{path}: not an ONNX file ({type(error).__name__})") from None
     digest = hashlib.sha256()

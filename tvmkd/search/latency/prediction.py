@@ -134,3 +134,20 @@ class Latency(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """JSON-safe facts for reports: where the times come from, and how good predictions are."""
+
+
+def figure(seconds: float, unit: str) -> str:
+    """A time as people read it: ``4.21 ms``, ``35.2 us``; ``12.3 M instructions``."""
+    if unit != "s":
+        millions = seconds * (1e9 if unit == "instructions" else 1) / 1e6
+        return f"{_digits(millions)} M {unit}"
+    number, name = seconds * 1e6, "us"
+    for larger in ("ms", "s"):
+        if abs(number) >= 999.5:
+            number, name = number / 1e3, larger
+    return f"{_digits(number)} {name}"
+
+
+def _digits(number: float) -> str:
+    """Three significant digits, and never an exponent for large numbers."""
+    return f"{number:.0f}" if abs(number) >= 99.95 else f"{number:.3g}"

@@ -21,7 +21,7 @@ from tvmkd.search.latency.lowering import Lowering, structure
 from tvmkd.search.latency.prediction import Kernel, KernelTime, Measured, Prediction
 from tvmkd.search.latency.target_boards import TargetBoards
 from tvmkd.tuning import records
-from tvmkd.tuning.session import check_made_for, read_info
+from tvmkd.tuning.session import SCORE, check_evaluator, check_made_for, read_info
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,18 +61,24 @@ class LatencyTable:
         python: Path | None = None,
     ) -> None:
         check_made_for(path, target.to_dict(), stack)
+        evaluator = str((read_info(path) or {}).get("evaluator", "time"))
+        if boards is not None or evaluator == SCORE:
+            check_evaluator(path, boards.evaluator if boards else "time")
+            evaluator = boards.evaluator if boards else evaluator
         self.path, self.target, self.boards, self.stack = path, target, boards, stack
-        self.lowering = Lowering(target, stack, dims, python)
-        info = read_info(path) or {}
-        evaluator = boards.evaluator if boards else info.get("evaluator", "time")
         self.exact = evaluator == "icount"
         self.unit = "instructions" if self.exact else "s"
         self.folder: Folder = open_folder(path)
+        self.lowering = Lowering(target, stack, dims, python)
         self._measured: dict[str, float] = {}
         self._seen = dict(self.folder.kernels)
         self._model: KernelModel | None = None
         self._composition: Composition | None = None
-        self.refresh()
+        try:
+            self.refresh()
+        except BaseException:
+            self.lowering.close()
+            raise
 
     def __enter__(self) -> LatencyTable:
         return self
@@ -114,6 +120,10 @@ class LatencyTable:
         """Seconds of a kernel alone, without the machine's drift; None: nobody has measured it."""
         return self._measured.get(records.normal_key(key))
 
+    def holds_times(self) -> bool:
+        """True if any kernel of this target was measured, of whatever network."""
+        return bool(self._measured)
+
     def history(self, key: str) -> list[float | None]:
         """Seconds of each trial of a kernel, oldest first; None for those that failed."""
         wanted = records.normal_key(key)
@@ -129,14 +139,16 @@ class LatencyTable:
         Raises:
             InputError: nothing in the table says anything about a kernel.
         """
+        unknown = [kernel for kernel in kernels if self.measured(kernel.key) is None]
+        guesses = iter(self._kernel_model().predict_all(unknown) if unknown else [])
         found = []
         for kernel in kernels:
             seconds = self.measured(kernel.key)
             if seconds is not None:
                 found.append(KernelTime(kernel, seconds, "measured", MEASURED_ERROR))
-                continue
-            seconds, error = self._kernel_model().predict(kernel)
-            found.append(KernelTime(kernel, seconds, "interpolated", error))
+            else:
+                seconds, error = next(guesses)
+                found.append(KernelTime(kernel, seconds, "interpolated", error))
         return found
 
     def _kernel_model(self) -> KernelModel:
@@ -147,10 +159,10 @@ class LatencyTable:
                 if (seconds := self.measured(key)) is not None
             ]
             if not known:
-                raise InputError(
-                    f"{self.path}: no kernel of this target has been measured; make the table "
-                    "with: tvmkd latency table"
-                )
+                lacks = "no kernel of this target has been measured"
+                if self._measured:
+                    lacks = "none of this network's kernels has been measured, nor any like them"
+                raise InputError(f"{self.path}: {lacks}; measure some with: tvmkd latency table")
             self._model = KernelModel()
             self._model.fit([kernel for kernel, _ in known], [seconds for _, seconds in known])
         return self._model
@@ -221,15 +233,16 @@ class LatencyTable:
         """
         begin = time.monotonic()
         try:
-            self._boards().tune(
-                self.lowering,
-                [self.lowering.admit(path) for path in models],
-                self.path,
-                weights,
-                trials=trials,
-                seed=seed,
-                on_event=on_event,
-            )
+            with self.lowering.admitted(*models) as found:
+                self._boards().tune(
+                    self.lowering,
+                    found,
+                    self.path,
+                    weights,
+                    trials=trials,
+                    seed=seed,
+                    on_event=on_event,
+                )
         finally:
             self.refresh()
         return time.monotonic() - begin
@@ -255,7 +268,7 @@ class LatencyTable:
             raw = boards.measure(
                 out,
                 None if self.exact else self.reference(),
-                min((each.seconds for each in self.folder.readings), default=None),
+                lambda board: drift.least(self.folder.readings, board),
             )
         if raw.fixed:
             self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
@@ -297,10 +310,15 @@ class LatencyTable:
         return [self.path] if records.holds_records(self.path) else []
 
     def read_drift(self) -> None:
-        """Times the fixed network, so that kernels which are tuned next can be corrected by it."""
+        """Times the fixed network, so that kernels which are tuned next can be corrected by it.
+
+        Raises:
+            MissingError: no board answers.
+        """
         fixed = self.reference()
-        raw = self._boards().measure(fixed, fixed, None)
-        self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
+        raw = self._boards().measure(fixed, fixed)
+        if raw.fixed:
+            self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
 
     def reference(self) -> Path:
         """The artifact of the fixed network; built once, and kept with the table."""

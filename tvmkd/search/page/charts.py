@@ -12,6 +12,9 @@ from tvmkd.search.page.wording import Wording, baseline_name
 from tvmkd.search.results import Point, Study
 
 BANDS = (0.1, 0.05)
+"""Of the measured time, the wider one first."""
+FEW = 5
+"""With fewer finished trainings, those that were stopped early set the scale of the progress."""
 SIDE = 460
 """Width of the two plots that stand side by side."""
 
@@ -117,7 +120,7 @@ def progress(study: Study, width: int) -> Canvas:
     finished = [score for score, state in known if state == "complete"]
     y = scales.score(
         [words.shown(score) for _, score in steps[-1:]],
-        finished or [score for score, _ in known],
+        finished if len(finished) >= FEW else [score for score, _ in known],
         bottom,
         top,
         maximize=study.maximize,
