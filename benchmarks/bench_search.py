@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Search: the latency table, the networks found, the supernet, structure and schedule together.
+
+    python benchmarks/bench_search.py --part table --json /tmp/search.json
+
+The parts:
+
+- ``table``: 40 random networks of three spaces, predicted against measured; MACs beside.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from _common import finish, parser
+
+PARTS = ("table",)
+
+
+def main() -> int:
+    """Runs the parts that were asked for."""
+    options = parser(__doc__ or "")
+    options.add_argument("--part", action="append", choices=PARTS, help="default: all")
+    options.add_argument("--work", type=Path, help="a folder that is kept")
+    options.add_argument("--seed", type=int, default=0)
+    args = options.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="tvmkd-bench-") as temporary:
+        work = args.work or Path(temporary)
+        for part in args.part or PARTS:
+            if part == "table":
+                from _search_table import accuracy
+
+                results += accuracy(work / "table", args.seed)
+    return finish(results, args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
