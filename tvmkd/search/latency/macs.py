@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Macs:
-    """Implements `tvmkd.search.latency.prediction.Latency`: "seconds" are multiply-accumulates.
+    """Implements `tvmkd.search.latency.prediction.Latency`: a "second" is 1e9 MACs.
 
     They say little about time: a depthwise convolution takes several times as long for each as a
     dense one. See `tvmkd.search.latency.table.LatencyTable`.
@@ -46,7 +46,7 @@ class Macs:
 
     def predict(self, kernels: Sequence[Kernel]) -> Prediction:
         """Half of the floating point operations of these kernels, without an interval."""
-        parts = [KernelTime(each, each.flop / 2, "measured") for each in kernels]
+        parts = [KernelTime(each, each.flop / 2 * 1e-9, "measured") for each in kernels]
         whole = sum(each.seconds * each.kernel.calls for each in parts)
         return Prediction(whole, whole, whole, parts)
 

@@ -100,8 +100,8 @@ class Measured:
 class Latency(Protocol):
     """A latency predictor: `tvmkd.search.latency.table.LatencyTable`, or MACs where there is none.
 
-    ``unit`` is ``"s"``, ``"instructions"`` (emulated boards, seconds stand for 1e9 of them) or
-    ``"MACs"``.
+    ``unit`` is ``"s"``, ``"instructions"`` (emulated boards) or ``"MACs"``. A "second" of the last
+    two is 1e9 of them.
     """
 
     unit: str
