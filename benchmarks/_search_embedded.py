@@ -1,9 +1,8 @@
 """The embedded digits: networks found by a search against hand-made students and a search on MACs.
 
-The hand-made students are the registered ones as they come. The best of them on the validation split
-sets the budget: a share of its measured latency. Each search gets as many trainings, and the one on
-MACs may measure every network that it trained, which takes at least as many seconds of the board as
-the latency table of the other. At the end all networks are timed in turns in one run.
+The hand-made students are the registered ones as they come. The best of them on the validation
+split sets the budget: a share of its measured latency. Each search gets as many trainings, and the
+one on MACs may measure every network that it trained. At the end all networks are timed in turns in one run.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from _common import Result
-from tvmkd.search.study.bench import Plan
-from tvmkd.search.study.studying import study
 
 from tvmkd import config, targets
 from tvmkd.base import resources
@@ -30,6 +27,8 @@ from tvmkd.search.latency.macs import Macs
 from tvmkd.search.latency.table import LatencyTable
 from tvmkd.search.latency.target_boards import TargetBoards
 from tvmkd.search.results import Point, Study
+from tvmkd.search.study.bench import Plan
+from tvmkd.search.study.studying import study
 from tvmkd.targets import Target
 
 SHARE = 0.7

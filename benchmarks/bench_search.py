@@ -6,6 +6,9 @@
 The parts:
 
 - ``table``: 40 random networks of three spaces, predicted against measured; MACs beside.
+- ``embedded``: on the digits, with three seeds, the network found against the hand-made students'
+  best and against a search on MACs.
+- ``workers``: four workers on one study against one, trainings replaced by a declared delay.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 
 from _common import finish, parser
 
-PARTS = ("table",)
+PARTS = ("table", "embedded", "workers")
 
 
 def main() -> int:
@@ -34,6 +37,14 @@ def main() -> int:
                 from _search_table import accuracy
 
                 results += accuracy(work / "table", args.seed)
+            elif part == "embedded":
+                from _search_embedded import results as embedded
+
+                results += embedded(work / "embedded")
+            elif part == "workers":
+                from _search_workers import results as workers
+
+                results += workers()
     return finish(results, args.json)
 
 
