@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ LIBRARIES = ("torchvision", "timm")
 """Libraries of models, whose networks are named ``LIBRARY:NAME``: no user's code."""
 
 _OURS = os.path.join(os.path.realpath(os.path.join(os.path.dirname(__file__), "..")), "")
+_PYTHON = os.path.join(os.path.realpath(sysconfig.get_path("stdlib")), "")
 _INSTALLED = re.compile(r"(^|[/\\\\])(site|dist)-packages[/\\\\]")
 # Where users' code lies, noted by `load`: folders, and single modules among installed ones.
 _FOLDERS: set[str] = set()
@@ -124,6 +126,8 @@ def _place(error: BaseException) -> str | None:
     """File and line of the innermost frame in code that `load` imported, or in its neighbours."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = os.path.realpath(frame.filename)
+        if path.startswith(_PYTHON) and not _INSTALLED.search(path):
+            continue  # a model may be named there: json:loads
         for folder in _FOLDERS:
             inside = path.removeprefix(folder)
             if inside != path and not _INSTALLED.search(inside) and not path.startswith(_OURS):

@@ -18,7 +18,7 @@ def test_a_network_counts_as_half_of_its_operations(
         predictor: Latency = macs
         found = predictor.predict_model(write([1, 2, 2], tmp_path / "n.onnx"))
         assert found == predictor.predict(predictor.kernels(tmp_path / "n.onnx"))
-    expected = (kernel(1).flop + 2 * kernel(2).flop) / 2
+    expected = (kernel(1).flop + 2 * kernel(2).flop) / 2 * 1e-9
     assert found.seconds == found.low == found.high == pytest.approx(expected)
     assert found.interpolated == 0
     assert found.fixed == 0

@@ -139,8 +139,7 @@ class Latency(Protocol):
 def figure(seconds: float, unit: str) -> str:
     """A time as people read it: ``4.21 ms``, ``35.2 us``; ``12.3 M instructions``."""
     if unit != "s":
-        millions = seconds * (1e9 if unit == "instructions" else 1) / 1e6
-        return f"{_digits(millions)} M {unit}"
+        return f"{_digits(seconds * 1e3)} M {unit}"
     number, name = seconds * 1e6, "us"
     for larger in ("ms", "s"):
         if abs(number) >= 999.5:
