@@ -2,7 +2,8 @@
 
 The hand-made students are the registered ones as they come. The best of them on the validation
 split sets the budget: a share of its measured latency. Each search gets as many trainings, and the
-one on MACs may measure every network that it trained. At the end all networks are timed in turns in one run.
+one on MACs may measure every network that it trained. At the end all networks are timed in turns in
+one run.
 """
 
 from __future__ import annotations
