@@ -15,7 +15,7 @@ def test_a_training_is_judged_at_a_ninth_and_a_third() -> None:
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_halving_lets_the_best_third_go_on(direction: str) -> None:
+def test_halving_lets_the_first_four_and_the_best_third_go_on(direction: str) -> None:
     study = optuna.create_study(direction=direction, pruner=pruner(9, "halving"))
     sign = 1 if direction == "maximize" else -1
     went_on = []
@@ -25,7 +25,7 @@ def test_halving_lets_the_best_third_go_on(direction: str) -> None:
         if not trial.should_prune():
             went_on.append(score)
         study.tell(trial, sign * score)
-    assert went_on == [5, 8, 9, 7]
+    assert went_on == [5, 3, 4, 8, 9, 7]
 
 
 def test_the_other_pruners() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -21,6 +21,8 @@ REDUCTION = 3
 """A rung is this many times as long as the one before, and one of so many survives it."""
 RUNGS = 2
 """Rungs before the end of the training."""
+WHOLE = 4
+"""Networks that are trained to the end before halving ends trainings."""
 RIVALS = 2
 """`beaten`: how many rivals it takes. One may have had luck with its seed."""
 SIGMAS = 2.0
@@ -52,7 +54,26 @@ def pruner(epochs: int, stopping: Stopping) -> BasePruner:
         return pruners.HyperbandPruner(
             min_resource=first, max_resource=epochs, reduction_factor=REDUCTION
         )
-    return pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
+    halving = pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
+    return _later(halving)
+
+
+def _later(pruner: BasePruner) -> BasePruner:
+    """A pruner that ends no training before `WHOLE` have been trained to the end.
+
+    One of nine survives two rungs: a short study would have a single network to show, the first.
+    """
+    from optuna.pruners import BasePruner
+    from optuna.trial import TrialState
+
+    class Later(BasePruner):
+        def prune(self, study: Any, trial: Any) -> bool:
+            # Asked in any case: it notes the rungs that a trial has reached.
+            wanted = pruner.prune(study, trial)
+            done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            return wanted and len(done) >= WHOLE
+
+    return Later()
 
 
 @dataclass(frozen=True)
