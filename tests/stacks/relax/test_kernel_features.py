@@ -86,6 +86,9 @@ def test_products_sums_and_moves() -> None:
     assert dense["weight_bytes"] == bytes_of(dense["channels"], 24)
     assert (mean["sums"], mean["taps"], mean["weight_bytes"]) == (36, 1, 0)
     assert "expected" not in mean
+    assert (mean["threads"], mean["turns"]) == (1, 3), "three blocks of 8 channels"
+    one = found(lambda x: op.mean(x, [1, 2]), (1, 6, 6, 16))["reduction"]
+    assert (one["threads"], one["turns"]) == (0, 1), "nothing to share"
 
     moved = found(lambda x: op.permute_dims(x, [0, 2, 3, 1]), (1, 24, 6, 6))["elementwise"]
     plain = found(nn.relu, (1, 24, 6, 6))["elementwise"]
@@ -114,7 +117,7 @@ def test_names_change_nothing_and_a_gpu_has_neither_template_nor_expectation() -
     for task in tasks.tasks_of(fused, TARGET, None):
         numbers = features(task, None)
         assert numbers["template"] == 0
-        assert not {"expected", "threads"} & numbers.keys()
+        assert not {"expected", "threads", "turns"} & numbers.keys()
         assert numbers["work"] > 0
 
 

@@ -1,4 +1,4 @@
-"""A kernel's time from its features alone: arithmetic, memory and a call, added up.
+"""A kernel's time from its features alone: arithmetic, memory, threads and a call.
 
 As in the roofline model (Williams et al., 2009) a few rates describe the machine. They are fitted
 to measured kernels; where these are few, the rates keep the proportions of a usual CPU core.
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 Features = Mapping[str, float]
-HERTZ, BYTES_PER_SECOND, CALL = 3e9, 1e10, 4e-8
-"""Of a usual core: cycles and bytes a second, and the seconds of a call."""
+HERTZ, BYTES_PER_SECOND, CALL, THREADS = 3e9, 1e10, 4e-8, 1e-6
+"""Of a usual core: cycles and bytes a second, the seconds of a call, and of waking threads."""
 FLOP_PER_CYCLE = 32.0
 """Of a usual core, where nothing else is known of a kernel."""
 BYTES = ("input_bytes", "weight_bytes", "extra_bytes", "output_bytes")
-PARTS = ("expected", "main", "beside", "memory", "call")
+PARTS = ("expected", "main", "beside", "memory", "threads", "call")
 SPREAD = 0.1
 """Relative errors far above this are outliers: they count by their size, not by their square."""
 PRIOR = 1.0
@@ -28,7 +28,7 @@ def parts(features: Features) -> list[float]:
     """Seconds of each of `PARTS` on a usual core.
 
     Where a cost model expects cycles for the best schedule (``expected``), these stand for the main
-    loop nest, what follows it for each of its results, and memory. ``beside`` then holds only what
+    loop nest, what follows it for each of its results, memory and threads. ``beside`` then holds only what
     is computed for more elements than those (the multiplication of squeeze-and-excitation).
 
     Args:
@@ -44,11 +44,12 @@ def parts(features: Features) -> list[float]:
     if get("expected", 0.0) > 0:
         nests = max(1.0, get("elementwise", 0.0) + get("reductions", 0.0))
         wider = max(0.0, others - nests * results) / max(others, 1.0)
-        return [features["expected"] / HERTZ, 0.0, wider * beside / HERTZ, 0.0, CALL]
+        return [features["expected"] / HERTZ, 0.0, wider * beside / HERTZ, 0.0, 0.0, CALL]
     main = vectors * sums * get("main_instructions", 2.0) / 2
     main = main or get("flop", 0.0) / FLOP_PER_CYCLE
     moved = sum(get(name, 0.0) for name in BYTES)
-    return [0.0, main / HERTZ, beside / HERTZ, moved / BYTES_PER_SECOND, CALL]
+    threads = THREADS * get("threads", 0.0)
+    return [0.0, main / HERTZ, beside / HERTZ, moved / BYTES_PER_SECOND, threads, CALL]
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def features(task: Task, cpu: Cpu | None) -> dict[str, float]:
     - ``elementwise``, ``reductions``: other nests without and with a sum; ``other_work``: the
       iterations of them all; ``instructions``: roughly what they take; ``main_instructions``:
       what one iteration of the main nest takes.
-    - ``template``: whether a template knows the kernel; ``expected``: the cycles of its first
-      guess, for kernels whose schedules a cost model ranks; ``threads``: whether that uses threads.
+    - ``template``: whether a template knows the kernel; ``threads``: whether its first guess uses
+      threads, and ``turns`` of which loop these share, about; ``expected``: the cycles that it
+      takes, for kernels whose schedules a cost model ranks.
 
     Each is a number of the kernel alone, the same in every network.
 
@@ -66,17 +67,24 @@ def features(task: Task, cpu: Cpu | None) -> dict[str, float]:
         **nests.arguments(),
         **nests.others(),
         "template": task.template is not None,
-        **_expectation(task.template),
+        **_first_guess(task.template, math.prod(nests.space)),
     }
     return {name: float(value) for name, value in found.items()}
 
 
-def _expectation(template: Any) -> dict[str, float]:
-    """What the cost model says of the first configuration; nothing where it does not know it."""
-    if not isinstance(template, EnumeratedSpace) or EXPECTED not in template.configs[0]:
+def _first_guess(template: Any, results: int) -> dict[str, float]:
+    """What is known of the first configuration of a template; nothing without one.
+
+    Args:
+        results: elements that the main nest computes.
+    """
+    if not isinstance(template, EnumeratedSpace):
         return {}
     first = template.configs[0]
-    return {"expected": first[EXPECTED], "threads": first["parallel"]}
+    each = first.get("width", 1) * first.get("columns", 1)
+    turns = first.get("steps", -(-results // each))
+    found = {"threads": first["parallel"] and turns > 1, "turns": turns}
+    return found | ({"expected": first[EXPECTED]} if EXPECTED in first else {})
 
 
 class _Nests:
