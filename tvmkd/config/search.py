@@ -61,7 +61,8 @@ class Search(Section):
     stop: Literal["halving", "hyperband", "never"] = "halving"
     """Trainings that do worse than others end early, at a ninth and a third of ``distill.epochs``:
     by successive halving, which lets the best third go on once four networks were trained to the
-    end, or by Hyperband, for some hundred networks. With ``objective = "front"`` either ends those that faster networks clearly beat."""
+    end, or by Hyperband, for some hundred networks. With ``objective = "front"`` either ends those
+    that faster networks clearly beat."""
     seed: Seed = 0
     """Seed of the search."""
     alpha: NotNegative = 1.0
