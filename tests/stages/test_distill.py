@@ -161,5 +161,6 @@ def test_the_shaper_and_the_watch_reach_the_training(
         after_checkpoint=watch,
     )
     assert finished == ["result"]
+    monkeypatch.setenv("RANK", "1")
     train(*given)
     assert finished == ["result"], "another process of the team"

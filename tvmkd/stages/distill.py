@@ -167,6 +167,6 @@ def train(
             shaper=shaper,
             after_checkpoint=watch,
         )
-        if watch is not None and progress is not None:
+        if watch is not None and int(os.environ.get("RANK", "0")) == 0:
             watch.finish(result)
         return result

@@ -12,6 +12,7 @@ from torch import nn
 
 from tvmkd.base.errors import InputError
 from tvmkd.search.latency import target_boards
+from tvmkd.search.soft import sampling
 from tvmkd.search.space import Space
 
 FILE = """
@@ -135,10 +136,30 @@ def test_ctrl_c_says_that_it_can_go_on(
     assert "what was done is kept; continue with: tvmkd latency table" in done.err
 
 
+def test_a_student_that_is_shaped_is_a_space_too(
+    tvmkd: Any, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def networks(cfg: Any, target: Any, task: Any, count: int, seed: int) -> list[Any]:
+        asked.append((cfg.student.model, target.name, task.input_shape, count, seed))
+        return [lambda width=width: (Made(width), (1, 1, 16, 16)) for width in (1.0, 0.5)]
+
+    monkeypatch.setattr(sampling, "networks", networks)
+    path = tmp_path / "tvmkd.toml"
+    distill = '[distill]\nlatency = "table"\nlatency_weight = 0.5\n'
+    path.write_text(FILE.partition("[search")[0] + distill)
+    options = ("--records", tmp_path / "t", "--target", "jetson-nano", "--networks", "7")
+    done = tvmkd("latency", "table", "--space", path, *options, "--seed", "3", "--whole", "0")
+    assert done.code == 0, done.err
+    assert asked == [("depthwise", "jetson-nano", (1, 1, 16, 16), 7, 3)]
+    assert "2 networks have 4 kernels" in done.out
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[project]\nname = "a"\n', "has no [search.space]; it says which networks there are"),
+        ('[project]\nname = "a"\n', "has no [search.space], and no [distill] latency"),
         ("[search.space]\nwidth = {low = 2.0, high = 1.0}\n" + FILE.partition("[search")[0], "2"),
         ("nonsense", "tvmkd.toml"),
     ],

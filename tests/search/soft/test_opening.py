@@ -38,7 +38,7 @@ def test_no_table_is_one_line_with_the_command_that_makes_one(tmp_path: Path) ->
         opening.check(parsed(), NANO, tmp_path)
     text = str(caught.value)
     assert "no latency table of jetson-nano" in text
-    assert f"tvmkd latency table --space TOML --target host --records {tmp_path}" in text
+    assert f"tvmkd latency table --space tvmkd.toml --target host --records {tmp_path}" in text
     assert "\n" not in text
 
 

@@ -26,7 +26,8 @@ from tvmkd.cli._options import (
     type=PATH,
     required=True,
     metavar="TOML",
-    help="A tvmkd.toml with [search.space]: the networks to be predicted.",
+    help="A tvmkd.toml with [search.space], or whose [distill] shapes the student by a latency "
+    "table: the networks to be predicted.",
 )
 @target_option
 @click.option(
@@ -107,10 +108,10 @@ def command(
 ) -> None:
     """Measure the kernels of a search space on the target, so that times can be predicted.
 
-    Networks are drawn from the space and lowered; kernels that nobody has measured are tuned, the
-    most useful first, on every board under the key; then the networks are timed whole whose
-    prediction is the least certain. Everything is written as it is measured: the same command again
-    continues.
+    Networks are drawn from the space, or cut out of the student, and lowered; kernels that nobody
+    has measured are tuned, the most useful first, on every board under the key; then the networks
+    are timed whole whose prediction is the least certain. Everything is written as it is measured:
+    the same command again continues.
 
     \b
     Examples:
@@ -128,16 +129,23 @@ def command(
     from tvmkd.search.latency.table import LatencyTable
     from tvmkd.search.latency.target_boards import TargetBoards
     from tvmkd.search.sampling import networks, structures
+    from tvmkd.search.soft import sampling
     from tvmkd.search.space import Space
 
     cfg = config.read(space)
-    if cfg.search is None:
-        raise InputError(f"{space}: has no [search.space]; it says which networks there are")
+    if cfg.search is None and not cfg.distill.shaped:
+        raise InputError(
+            f'{space}: has no [search.space], and no [distill] latency = "table" with a '
+            "latency_weight; one of them says which networks there are"
+        )
     check_output(records, folder=True)
     target = targets.load(target_name)
-    chosen = Space.from_config(cfg, target, [space.parent])
     task = tasks.make(cfg, [space.parent])
-    drawn = structures(chosen, count, seed)
+    if cfg.search is None:
+        sample = sampling.networks(cfg, target, task, count, seed)
+    else:
+        chosen = Space.from_config(cfg, target, [space.parent])
+        sample = networks(chosen, task, structures(chosen, count, seed))
     fleet = TargetBoards(
         target,
         stack,
@@ -153,7 +161,7 @@ def command(
     ):
         done = filling.fill(
             table,
-            networks(chosen, task, drawn),
+            sample,
             trials=trials,
             kernels=kernels,
             whole=whole,

@@ -48,7 +48,8 @@ def check(cfg: Config, target: Target, folder: Path) -> None:
     if not holds_records(table):
         raise MissingError(
             f'[distill] latency = "table": no latency table of {target.name} at {table}; make one '
-            f"with: tvmkd latency table --space TOML --target {cfg.target.name} --records {table}"
+            f"with: tvmkd latency table --space tvmkd.toml --target {cfg.target.name} "
+            f"--records {table}"
         )
     check_made_for(table, target.to_dict(), cfg.tune.stack)
 
