@@ -28,16 +28,42 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from _common import Result
 
+from tvmkd import targets
 from tvmkd.search.latency.interpolation import KernelModel
 from tvmkd.search.latency.prediction import Kernel, KernelTime
 from tvmkd.search.latency.roofline import BYTES
+from tvmkd.search.latency.table import LatencyTable
 from tvmkd.search.latency.usefulness import most_useful
+from tvmkd.tuning.records import holds_records
 
 SHARES = (0.25, 0.5, 0.75)
 REPEATS = 5
 """Random choices of the kernels that are measured."""
 BAR = 0.1
+SHIPPED = "x86-64-v4"
+"""The target with the most records that were measured."""
 METHODS = ("interpolated", "cost model", "MACs")
+
+
+def results(table: Path) -> list[Result]:
+    """What there is to say of a latency table, or if there is none of the shipped records."""
+    target = targets.load("host")
+    if not holds_records(table):
+        return interpolation(*shipped(SHIPPED), "shipped records")
+    with LatencyTable(table, target) as opened:
+        known = {
+            key: (kernel, seconds)
+            for key, kernel in opened.folder.kernels.items()
+            if (seconds := opened.measured(key)) is not None
+        }
+        networks = [
+            each.calls for each in opened.folder.networks if known.keys() >= each.calls.keys()
+        ]
+    kernels, times = zip(*known.values(), strict=True)
+    return [
+        *interpolation(kernels, times, "table"),
+        *(orders(kernels, times, networks, "table") if networks else ()),
+    ]
 
 
 def interpolation(kernels: Sequence[Kernel], seconds: Sequence[float], of: str) -> list[Result]:
@@ -233,7 +259,6 @@ def _write_shipped(name: str) -> None:
     from tvm.s_tir.analysis import estimate_tir_flops
     from tvm.s_tir.meta_schedule.database import Workload
 
-    from tvmkd import targets
     from tvmkd.base import resources
     from tvmkd.stacks.relax.kernel_features import features
     from tvmkd.stacks.relax.stack import tvm_target

@@ -6,6 +6,8 @@
 The parts:
 
 - ``table``: 40 random networks of three spaces, predicted against measured; MACs beside.
+- ``kernels``: kernels of that table (without one, of the shipped records) left out and
+  interpolated; MACs and the cost model beside.
 - ``embedded``: on the digits, with three seeds, the network found against the hand-made students'
   best and against a search on MACs.
 - ``workers``: four workers on one study against one, trainings replaced by a declared delay.
@@ -19,7 +21,7 @@ from pathlib import Path
 
 from _common import finish, parser
 
-PARTS = ("table", "embedded", "workers")
+PARTS = ("table", "kernels", "embedded", "workers")
 
 
 def main() -> int:
@@ -37,6 +39,10 @@ def main() -> int:
                 from _search_table import accuracy
 
                 results += accuracy(work / "table", args.seed)
+            elif part == "kernels":
+                from _search_kernels import results as kernels
+
+                results += kernels(work / "table" / "table")
             elif part == "embedded":
                 from _search_embedded import results as embedded
 
