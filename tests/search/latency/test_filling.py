@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,33 @@ def test_the_most_useful_kernel_is_first(world: World, tmp_path: Path) -> None:
     assert world.tuned()[0] == 14
     (entry,) = (entry for entry in world.log if entry[0] == "tune")
     assert entry[2] == 4
+
+
+def test_kernels_are_chosen_again_when_others_are_known(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "FIRST", 2)
+    monkeypatch.setattr(filling, "CHUNK", 4)
+    world.boards.bad = {3}
+    seen: list[set[str]] = []
+    real = filling.most_useful
+
+    def most_useful(times: Any, **options: Any) -> Any:
+        seen.append({each.kernel.key for each in times[0] if each.source == "measured"})
+        return real(times, **options)
+
+    monkeypatch.setattr(filling, "most_useful", most_useful)
+    done = run(world, tmp_path / "a", tuple(range(1, 12)), whole=0)
+    sizes = [len(entry[1]) for entry in world.log if entry[0] == "tune"]
+    assert sizes[:2] == [2, 2], "no more than are known"
+    assert max(sizes) == 4
+    assert sum(sizes) == 11, "a kernel that fails is not tried twice"
+    assert (done.tuned, done.missing) == (10, 1)
+    assert seen[0] == set()
+    assert all(before < after for before, after in itertools.pairwise(seen))
+    done = run(world, tmp_path / "b", tuple(range(1, 12)), whole=0, kernels=5)
+    assert done.tuned + done.missing == 11
+    assert done.tuned in (4, 5)
 
 
 def test_what_is_there_is_not_measured_again(world: World, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, InternalError, MissingError, WorkerDied
-from tvmkd.search.latency import composition
+from tvmkd.search.latency import composition, roofline
 from tvmkd.search.latency.composition import Timed
 from tvmkd.search.latency.lowering import structure
 from tvmkd.search.latency.prediction import Kernel, KernelTime, figure
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from torch import nn
 
-CHUNK = 48
-"""Kernels between two readings of the fixed network."""
+FIRST, CHUNK = 12, 48
+"""Kernels between two readings of the fixed network: at first, and at most."""
 
 Network = Callable[[], "tuple[nn.Module | Path, Sequence[int] | None]"]
 """Makes a network, the same in each call, and says the shape of its input."""
@@ -154,11 +154,11 @@ def _tune(
     done: Filled,
     progress: Progress | None,
 ) -> None:
-    useful = most_useful([_guessed(table, kernels) for kernels in networks])
-    done.missing = len(useful)
-    wanted = list(useful)[:limit]
-    bar = _bar(progress, "tuning kernels", len(wanted) * trials)
-    count = 0
+    missing = {k.key for kernels in networks for k in kernels if table.measured(k.key) is None}
+    done.missing = len(missing)
+    wanted = len(missing) if limit is None else min(limit, len(missing))
+    bar = _bar(progress, "tuning kernels", wanted * trials)
+    count, tried = 0, set[str]()
 
     def follow(name: str, data: dict[str, Any]) -> None:
         nonlocal count
@@ -168,29 +168,41 @@ def _tune(
         elif name == "note":
             console.warn(data["text"])
 
-    for start in range(0, len(wanted), CHUNK):
-        chunk = wanted[start : start + CHUNK]
+    while chunk := _chosen(table, networks, tried, wanted - len(tried)):
+        tried |= set(chunk)
         if not table.exact:
             table.read_drift()
         weights = {key: float(len(chunk) - place) for place, key in enumerate(chunk)}
-        files = table.files(chunk)
+        more = trials * len(chunk)
         done.board_seconds += table.tune(
-            files, weights, trials * len(chunk), seed=seed, on_event=follow
+            table.files(chunk), weights, more, seed=seed, on_event=follow
         )
         now = sum(table.measured(key) is not None for key in chunk)
-        done.tuned += now
-        done.missing -= now
-    if wanted and not table.exact:
+        done.tuned, done.missing = done.tuned + now, done.missing - now
+    if tried and not table.exact:
         table.read_drift()
         table.refresh()
 
 
+def _chosen(
+    table: LatencyTable, networks: Sequence[Sequence[Kernel]], tried: set[str], most: int
+) -> list[str]:
+    """The most useful kernels of those neither measured nor tried: no more than are measured,
+    because those say which are useful.
+    """
+    times = [_guessed(table, kernels) for kernels in networks]
+    known = {t.kernel.key for kernels in times for t in kernels if t.source == "measured"}
+    count = min(CHUNK, max(FIRST, len(known)), most)
+    return [key for key in most_useful(times, count=count + len(tried)) if key not in tried][:count]
+
+
 def _guessed(table: LatencyTable, kernels: Sequence[Kernel]) -> list[KernelTime]:
-    """The times of kernels; while the table is empty they are taken to be equally fast."""
+    """The times of kernels; while the table is empty, those on a usual core."""
     try:
         return table.times(kernels)
     except InputError:
-        return [KernelTime(each, 1e-6 + each.flop * 1e-10, "interpolated", 1.0) for each in kernels]
+        usual = roofline.USUAL.seconds([kernel.features for kernel in kernels]).tolist()
+        return [KernelTime(*each, "interpolated", 1.0) for each in zip(kernels, usual, strict=True)]
 
 
 def _time(

@@ -28,8 +28,8 @@ def parts(features: Features) -> list[float]:
     """Seconds of each of `PARTS` on a usual core.
 
     Where a cost model expects cycles for the best schedule (``expected``), these stand for the main
-    loop nest, what follows it for each of its results, memory and threads. ``beside`` then holds only what
-    is computed for more elements than those (the multiplication of squeeze-and-excitation).
+    loop nest, what follows it for each of its results, memory and threads. ``beside`` then holds
+    only what is computed for more elements than those (squeeze-and-excitation's multiplication).
 
     Args:
         features: see `tvmkd.stacks.relax.kernel_features`; what is missing counts as nothing.
@@ -66,6 +66,10 @@ class Roofline:
     def seconds(self, rows: Sequence[Features]) -> np.ndarray:
         """Seconds of each kernel."""
         return np.asarray(self.shares(rows).sum(axis=1))
+
+
+USUAL = Roofline(np.ones(len(PARTS)))
+"""The machine to assume where nothing was measured."""
 
 
 def fit(rows: Sequence[Features], seconds: Sequence[float]) -> Roofline:
