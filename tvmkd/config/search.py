@@ -41,6 +41,25 @@ class Supernet(Section):
     """Learning rate of that training."""
 
 
+class Joint(Section):
+    """``[search.joint]``: how ``method = "joint"`` divides trainings and tuning trials."""
+
+    rounds: Count = 6
+    """Rounds at most: in each, networks are trained, then the kernels of the front are tuned."""
+    board_seconds: NotNegative = 600.0
+    """Seconds for which boards may be busy with tuning. What a table lacks at first is measured
+    besides, as for every method."""
+    batch: Count = 64
+    """Most tuning trials before the front is taken again."""
+    last: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Share of ``board_seconds`` that is kept for the last front."""
+    patience: Count = 2
+    """The search ends once the front has stood still for so many rounds: the same networks, with
+    latencies within the table's error."""
+    choice: Count = 4
+    """Networks that are proposed and lowered for each one that is trained."""
+
+
 class Search(Section):
     """``[search]``: finds a student for the target with ``tvmkd search``. Runs ignore it."""
 
@@ -79,6 +98,8 @@ class Search(Section):
     share. Without it: a journal file in the search's folder."""
     supernet: Supernet = Field(default_factory=Supernet)
     """Settings of ``method = "supernet"``."""
+    joint: Joint = Field(default_factory=Joint)
+    """Settings of ``method = "joint"``."""
     space: dict[str, Values]
     """The parameters of a network and their values, by name."""
 

@@ -18,11 +18,12 @@ class Ledger:
     Attributes:
         board_seconds: the most, in seconds for which boards are busy.
         trainings: the most.
+        spent: board seconds so far, by what they were spent on.
     """
 
     board_seconds: float
     trainings: int
-    _spent: dict[str, float] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
     _trained: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -34,7 +35,7 @@ class Ledger:
 
     def charge_board(self, what: str, seconds: float) -> None:
         """Adds seconds for which boards were busy; ``what`` says for what, for the report."""
-        self._spent[what] = self._spent.get(what, 0.0) + seconds
+        self.spent[what] = self.spent.get(what, 0.0) + seconds
 
     def charge_training(self, key: str) -> None:
         """Adds the training of a structure, unless it is there already."""
@@ -43,7 +44,7 @@ class Ledger:
     @property
     def board_spent(self) -> float:
         """Board seconds spent so far."""
-        return sum(self._spent.values())
+        return sum(self.spent.values())
 
     @property
     def board_left(self) -> float:
@@ -62,5 +63,5 @@ class Ledger:
 
     def summary(self) -> dict[str, float]:
         """Board seconds by what they were spent on, and the trainings, for a report."""
-        parts = {f"board seconds, {what}": round(each, 3) for what, each in self._spent.items()}
+        parts = {f"board seconds, {what}": round(each, 3) for what, each in self.spent.items()}
         return {**parts, "board seconds": round(self.board_spent, 3), "trainings": self.trained}

@@ -89,6 +89,7 @@ class JointSearch:
         guide: predicts latencies for the search in place of the table, which then counts from the
             last front on: MACs, for comparison.
         past: networks that were trained before; an interrupted search continues from them.
+        done: rounds that were done before.
         emit: gets ``trained``, ``failed``, ``tuned``, ``round`` and ``note``.
     """
 
@@ -104,10 +105,12 @@ class JointSearch:
         *,
         guide: Predictor | None = None,
         past: Sequence[Network] = (),
+        done: int = 0,
         emit: Event = _silent,
     ) -> None:
         self.networks = list(past)
         self._train = train
+        self._done = done
         self._table, self._ledger, self._options = table, ledger, options
         self._guide: Predictor = guide or table
         self._emit = emit
@@ -137,7 +140,7 @@ class JointSearch:
         options, ledger = self._options, self._ledger
         earlier: Standing | None = None
         still = 0
-        for number in range(options.rounds):
+        for number in range(self._done, options.rounds):
             left = options.rounds - number
             self._rng = np.random.default_rng([options.seed, number])
             self._propose(-(-ledger.trainings_left // left))
@@ -152,8 +155,7 @@ class JointSearch:
             self._emit("round", {"number": number, "standing": standing, "still": still})
             if still >= options.patience:
                 break
-        assert earlier is not None
-        if not options.rank_again:
+        if earlier is not None and not options.rank_again:
             self.networks = [self.networks[i] for i in earlier.front]
         if ledger.board_left > 0:
             self._measure_missing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tvmkd.search.latency.prediction import Kernel, Prediction
 from tvmkd.search.structure import Structure
@@ -66,6 +66,7 @@ class Predictor(Protocol):
         """The time of a network with these kernels."""
 
 
+@runtime_checkable
 class Tunable(Predictor, Protocol):
     """A latency table whose kernels can be tuned further on the board."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,7 @@ class Bench:
             ``trial`` (one is over) and ``note`` (``text``).
         worker: this worker's number, from 0.
         away: the last line about a board that did not answer; each line is shown once.
+        correct: changes points to what is known now, where latencies were corrected since.
     """
 
     plan: Plan
@@ -137,6 +138,7 @@ class Bench:
     event: Event
     worker: int = 0
     away: str | None = None
+    correct: Callable[[list[Point]], list[Point]] | None = None
     _predictions: dict[str, Prediction] = field(default_factory=dict)
 
     def build(self, structure: Structure) -> Candidate:
@@ -162,7 +164,8 @@ class Bench:
     def points(self) -> list[Point]:
         """What is known so far, of all workers."""
         later = points.measured_later(self.study.user_attrs)
-        return points.points(self.study.get_trials(deepcopy=False), later, self.plan.folder)
+        found = points.points(self.study.get_trials(deepcopy=False), later, self.plan.folder)
+        return found if self.correct is None else self.correct(found)
 
     def close(self) -> None:
         """Ends what other processes do for this one, and releases the locks."""

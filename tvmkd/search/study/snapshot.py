@@ -26,12 +26,12 @@ def snapshot(bench: Bench, *, complete: bool = False) -> Study:
     attributes = study.user_attrs
     later = points.measured_later(attributes)
     trials = study.get_trials(deepcopy=False)
-    known = points.points(trials, later, bench.plan.folder)
+    known = bench.points()
     metric = bench.networks.session(cfg).task.metric
     found = Study(
         tvmkd_version=__version__,
         name=cfg.project.name,
-        method="study",
+        method=bench.plan.search.method,
         objective=goal.objective,
         target=bench.plan.target.name,
         unit=bench.unit,
@@ -46,7 +46,7 @@ def snapshot(bench: Bench, *, complete: bool = False) -> Study:
         space=dict(bench.space.describe()),
         points=known,
         reference=_reference(known, maximize=goal.maximize),
-        board_seconds=points.board_seconds(trials, later),
+        board_seconds=points.board_seconds(trials, later) + attributes.get(points.TUNING, 0.0),
         training_seconds=math.fsum(point.seconds for point in known),
         complete=complete,
     )

@@ -46,7 +46,7 @@ def study(plan: Plan, event: Event) -> Study:
     with answering(plan.search.storage):
         bench = open_bench(plan, follow)
         try:
-            _fill_table(bench)
+            fill_table(bench)
             settle_channels(bench)
             check_budget(bench)
             event("study", {"study": snapshot.snapshot(bench)})
@@ -61,7 +61,7 @@ def study(plan: Plan, event: Event) -> Study:
             bench.close()
 
 
-def _fill_table(bench: Bench) -> None:
+def fill_table(bench: Bench) -> None:
     """Measures the kernels of the space that the latency table lacks; one process at a time."""
     folder = bench.plan.folder
     with Lock(folder / ".table.lock", "filling the latency table", "", wait=bench.note):

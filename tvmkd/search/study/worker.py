@@ -73,13 +73,13 @@ def work(bench: Bench) -> None:
                     continue
                 return
             trial, structure = found
-            _one(bench, trial, structure)
+            one(bench, trial, structure)
         except UpdateFinishedTrialError:
             bench.note("warning: another worker has taken over this trial: this one was silent")
         bench.event("trial", {"worker": bench.worker})
 
 
-def _one(bench: Bench, trial: optuna.Trial, structure: Structure) -> None:
+def one(bench: Bench, trial: optuna.Trial, structure: Structure) -> None:
     """One trial, with a sign of life once a minute."""
     from optuna.trial import TrialState
 

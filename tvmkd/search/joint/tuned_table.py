@@ -1,0 +1,76 @@
+"""A latency table as the joint search tunes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tvmkd.base.wire import Event
+from tvmkd.search.joint.protocols import Progress, Spent
+from tvmkd.search.latency.prediction import Kernel, Prediction
+from tvmkd.search.latency.table import LatencyTable
+from tvmkd.tuning import records
+
+
+class TunedTable:
+    """Implements `tvmkd.search.joint.protocols.Tunable`.
+
+    Args:
+        table: with boards; the networks were lowered by it.
+        seed: of the tuning.
+        on_event: gets the events of `tvmkd.tuning.tune.tune`.
+        clock: seconds from any start.
+    """
+
+    def __init__(
+        self,
+        table: LatencyTable,
+        seed: int = 0,
+        on_event: Event | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        import time
+
+        self._table, self._seed, self._on_event = table, seed, on_event
+        self._clock = clock or time.monotonic
+        self._figures: dict[str, list[float | None]] | None = None
+
+    def predict(self, kernels: Sequence[Kernel]) -> Prediction:
+        """See the table."""
+        return self._table.predict(kernels)
+
+    def progress(self, key: str) -> Progress | None:
+        """How far a kernel is tuned; None as well if none of its schedules ran."""
+        figures = self._history().get(records.normal_key(key), [])
+        good = [each for each in figures if each is not None]
+        return Progress(len(figures), good[0], min(good)) if good else None
+
+    def tune(self, weights: Mapping[str, float], trials: int) -> Spent:
+        """Makes trials, and reads the machine's drift before them, which costs seconds as well."""
+        before = self._trials(weights)
+        began = self._clock()
+        if not self._table.exact:
+            self._table.read_drift()
+        try:
+            self._table.tune(
+                self._table.files(weights),
+                weights,
+                trials,
+                seed=self._seed,
+                on_event=self._on_event,
+            )
+        finally:
+            self._figures = None
+        return Spent(self._clock() - began, self._trials(weights) - before)
+
+    def _trials(self, keys: Mapping[str, float]) -> int:
+        history = self._history()
+        return sum(len(history.get(records.normal_key(key), ())) for key in keys)
+
+    def _history(self) -> dict[str, list[float | None]]:
+        """Seconds of each trial, by kernel, oldest first; None for those that failed."""
+        if self._figures is None:
+            self._figures = {}
+            for line in records.trials(self._table.path):
+                key = records.normal_key(line["task"])
+                self._figures.setdefault(key, []).append(line.get("figure"))
+        return self._figures
