@@ -23,6 +23,7 @@ from tvmkd.stacks import worker_pool
 from tvmkd.tuning.session import open_session
 
 if TYPE_CHECKING:
+    from tvmkd.boards.fleet import Fleet
     from tvmkd.stacks.worker_pool import Pool
 
 HOST = targets.load("host")
@@ -34,9 +35,13 @@ def net(width: float) -> DepthwiseNet:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory, workers: Pool) -> Iterator[LatencyTable]:
+def table(
+    tmp_path_factory: pytest.TempPathFactory, workers: Pool, fleet: Fleet
+) -> Iterator[LatencyTable]:
     folder = tmp_path_factory.mktemp("latency") / "table"
-    with worker_pool.shared(workers), LatencyTable(folder, HOST, TargetBoards(HOST)) as made:
+    address = fleet.address()
+    boards = TargetBoards(HOST, tracker=(address["host"], address["port"]), key=address["key"])
+    with worker_pool.shared(workers), LatencyTable(folder, HOST, boards) as made:
         yield made
 
 
