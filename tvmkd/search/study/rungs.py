@@ -66,7 +66,7 @@ def _later(pruner: BasePruner) -> BasePruner:
     from optuna.pruners import BasePruner
     from optuna.trial import TrialState
 
-    class Later(BasePruner):
+    class Later(BasePruner):  # type: ignore[misc]
         def prune(self, study: Any, trial: Any) -> bool:
             # Asked in any case: it notes the rungs that a trial has reached.
             wanted = pruner.prune(study, trial)
