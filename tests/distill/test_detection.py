@@ -51,9 +51,9 @@ def test_a_teacher_may_have_batches_of_its_own(
     sizes: dict[str, int] = {}
     fit = Trainer.fit
 
-    def noted(self: Trainer, network: Any, job: Any) -> Any:
+    def noted(self: Trainer, network: Any, job: Any, report: Any = None) -> Any:
         sizes[job.name.split()[0]] = job.settings.batch_size
-        return fit(self, network, job)
+        return fit(self, network, job, report)
 
     monkeypatch.setattr(Trainer, "fit", noted)
     run(

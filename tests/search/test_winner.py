@@ -70,13 +70,13 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "nets.py").write_text(
+    (tmp_path / "winning_nets.py").write_text(
         "from torch import nn\n\n\ndef net(width=4):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(256, width), nn.Linear(width, 10))\n"
     )
     (tmp_path / "my.toml").write_text(Path(spaces.__file__).name)
     sections = {
-        "student": {"model": "nets:net"},
+        "student": {"model": "winning_nets:net"},
         "teacher": {"checkpoint": "given/teacher.pt"},
         "target": {"name": "my.toml"},
         "gate": {"require": ["tvm.p99 < 9ms"]},
@@ -96,7 +96,7 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
     assert cfg.target.name == str(tmp_path / "my.toml")
     assert cfg.project.out == tmp_path / "s/winner/run"
     assert cfg.gate.require == ["tvm.p99 < 9ms"], "the file's own rules stay"
-    assert (path.parent / "nets.py").is_file(), "a user's module is found from there"
+    assert (path.parent / "winning_nets.py").is_file(), "a user's module is found from there"
 
 
 def test_the_budget_becomes_a_rule_where_it_can_be_checked() -> None:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.search.latency.prediction import Measured
-from tvmkd.search.study import measuring, points, trial
+from tvmkd.search.study import measuring, points, rungs, trial
 from tvmkd.search.study.proposals import Proposals
 from tvmkd.search.study.training import Trained
 
@@ -64,7 +64,8 @@ def test_a_weighted_network_that_cannot_win_is_not_trained(bench):
     assert made.points()[1].state == "infeasible"
 
 
-def test_a_training_that_does_worse_is_stopped_at_a_rung(bench):
+def test_a_training_that_does_worse_is_stopped_at_a_rung(bench, monkeypatch):
+    monkeypatch.setattr(rungs, "WHOLE", 1)
     made = bench()
     carry_out(made, WIDE)
     found = carry_out(made, NARROW)
