@@ -17,7 +17,7 @@ from tvmkd.base.errors import GateFailure, MissingError
 from tvmkd.distill import Result, distill, tasks
 from tvmkd.models import checkpoint
 from tvmkd.models.depthwise import DepthwiseNet
-from tvmkd.search.watch import entries
+from tvmkd.search.watch import entries, opening
 from tvmkd.search.watch import watch as module
 from tvmkd.search.watch.watch import RUNS, WARM_UP, Watch
 
@@ -239,3 +239,18 @@ def test_while_the_structure_is_learnt_nothing_ends(
     (entry,) = entries.read(tmp_path)
     assert (entry.shaping, entry.over, entry.epoch) == (True, True, 1)
     assert "epoch 1 (structure not settled): p50 9 ms" in capfd.readouterr().err
+
+
+@pytest.mark.rpc
+@pytest.mark.slow
+@pytest.mark.usefixtures("warm_worker")
+def test_a_student_is_really_built_and_run(tmp_path: Path) -> None:
+    cfg = CFG.model_copy(update={"distill": CFG.distill.model_copy(update={"watch": "10s"})})
+    target, task = targets.load("host"), tasks.make(cfg)
+    with opening.open_watch(cfg, target, tmp_path, task, []) as watch:
+        watch.finish(train(tmp_path, watch))
+    first, last = entries.read(tmp_path)
+    assert first.structure == last.structure
+    assert 0 < first.p50 <= first.p95 <= first.p99 < 1000
+    assert 0 <= first.tuned <= first.tasks != 0
+    assert (tmp_path / "watch" / first.structure / "artifact" / "model.so").is_file()

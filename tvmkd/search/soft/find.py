@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ def find(
     fixed: Sequence[nn.Module],
     multiple: int,
     kinds: Sequence[str] = ("width", "depth"),
+    tell: Callable[[str], None] = console.say,
 ) -> list[Choice]:
     """The choices about a network, with all channel counts that are worth a question.
 
@@ -40,6 +41,7 @@ def find(
         fixed: layers whose outputs stay.
         multiple: channel counts are multiples of it.
         kinds: ``width``, ``depth`` or both.
+        tell: gets a line about what stays whole, if anything does.
 
     Raises:
         InputError: Torch-Pruning cannot follow the network, or there is nothing to choose.
@@ -53,6 +55,9 @@ def find(
     if "depth" in kinds:
         found += [Choice(path, "depth", (1, 0)) for path in blocks.find(network, shape, fixed)]
     good = _checked(network, model, shape, found)
+    out = [choice.name for choice in found if choice not in good]
+    if out:
+        tell(f"  not shaped, since they cannot be cut exactly: {', '.join(out)}")
     if not good:
         raise InputError(
             f"{model['spec']}: nothing can be taken out of it: no group has more than {multiple} "
@@ -94,9 +99,6 @@ def _checked(
         good += some
     while good and not same(good):
         good.pop()
-    out = [choice.name for choice in choices if choice not in good]
-    if out:
-        console.say(f"  not shaped, since they cannot be cut exactly: {', '.join(out)}")
     return good
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from tvmkd import models
-from tvmkd.base import files
+from tvmkd.base import console, files
 from tvmkd.base.errors import InputError
 from tvmkd.distill.shaping import Shaped
 from tvmkd.distill.task import Loss, Task
@@ -57,6 +57,7 @@ class LatencyShaper:
         self.latency, self.table, self.weight = latency, table, weight
         self.folder, self.multiple, self.kinds = folder, multiple, tuple(kinds)
         self.progress, self.watch = progress, watch
+        self._tell: Callable[[str], None] = _nothing if progress is None else console.say
 
     def soften(
         self, network: nn.Module, model: Mapping[str, Any], task: Task, pace: float, leader: bool
@@ -75,7 +76,8 @@ class LatencyShaper:
             )
         shape = task.input_shape
         fixed = task.fixed_outputs(network)
-        choices = find(network, model, shape, fixed, self.multiple, self.kinds)
+        tell, self._tell = self._tell, _nothing  # it is the same for each seed
+        choices = find(network, model, shape, fixed, self.multiple, self.kinds, tell)
         plain = copy.deepcopy(network)  # without hooks
         known = self._survey(plain, model, shape, choices, leader)
         return SoftNetwork(self, network, plain, model, shape, known, pace, leader)
@@ -209,6 +211,10 @@ class SoftNetwork:
             f"{len(choices) - blocks} groups of channels narrower, {gone} of {blocks} blocks left "
             "out",
         }
+
+
+def _nothing(_line: str) -> None:
+    """Tells nobody."""
 
 
 def _text(seconds: float, unit: str) -> str:
