@@ -26,9 +26,9 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_package_offers_what_the_module_does() -> None:
-    names = {*api.__all__, "Artifact"}
-    assert set(tvmkd.__all__) == {*names, "__version__"}
-    for name in api.__all__:
+    offered = set(api.__all__) - {"search"}  # tvmkd.search is the package
+    assert set(tvmkd.__all__) == {*offered, "Artifact", "__version__"}
+    for name in offered:
         assert getattr(tvmkd, name) is getattr(api, name)
     with pytest.raises(AttributeError, match="no attribute 'biuld'"):
         _ = tvmkd.biuld  # type: ignore[attr-defined]
@@ -130,3 +130,23 @@ def test_a_build_prints_nothing_and_reports_its_steps(
     )
     assert capfd.readouterr() == ("", "")
     assert "comparing with ONNX Runtime" in events
+
+
+def test_a_search_takes_a_file_or_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd import config
+    from tvmkd.search import methods
+
+    asked: list[Any] = []
+    monkeypatch.setattr(methods, "search", lambda cfg, *_, **named: asked.append((cfg, named)))
+    path = tmp_path / "mine.toml"
+    path.write_text('[project]\nname = "x"\n[search.space]\nwidth = [0.5, 1.0]\n')
+    api.search(str(path), budget="5ms", trials=7)
+    api.search(config.read(path), workers=2)
+    (first, named), (second, others) = asked
+    assert (first.search.budget, first.search.trials) == ("5ms", 7)
+    assert named["search_in"] == [tmp_path]
+    assert (second.search.workers, second.search.budget, others["search_in"]) == (2, None, [])
+    with pytest.raises(InputError, match=r"the arguments: search.budget"):
+        api.search(path, budget="5 apples")

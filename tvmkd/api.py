@@ -1,4 +1,6 @@
-"""Tune, build, compare and load as plain functions, also available as ``tvmkd.tune`` and so on.
+"""Tune, build, compare, load and search as plain functions; most also as ``tvmkd.tune`` and so on.
+
+(`search` is ``tvmkd.api.search``: ``tvmkd.search`` is the package.)
 
 They print nothing. Long calls report to ``on_event`` (`compare`: to ``progress``), called in the
 caller's thread with the name and the data of each event; `tvmkd.tuning.table.following` and
@@ -43,7 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tvmkd import targets
 from tvmkd.artifact import load
@@ -54,12 +56,24 @@ from tvmkd.base.manifest import Manifest
 from tvmkd.base.runtimes import TVM
 from tvmkd.base.wire import Event
 from tvmkd.bench import CompareOptions, EngineSpec, compare
-from tvmkd.config import parse_tracker
+from tvmkd.config import Config, parse_tracker, read
 from tvmkd.early_exit.library import builder_of, one_file
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
-__all__ = ["CompareOptions", "EngineSpec", "FrameOptions", "build", "compare", "load", "tune"]
+if TYPE_CHECKING:
+    from tvmkd.search.results import Study
+
+__all__ = [
+    "CompareOptions",
+    "EngineSpec",
+    "FrameOptions",
+    "build",
+    "compare",
+    "load",
+    "search",
+    "tune",
+]
 
 Tracker = str | tuple[str, int]
 """A TVM tracker: ``"HOST[:PORT]"`` (port 9190 if none is given) or ``(host, port)``."""
@@ -217,6 +231,61 @@ def build(
         on_event=on_event,
     )
     return Manifest.model_validate(manifest)
+
+
+def search(
+    config: str | Path | Config,
+    *,
+    budget: str | float | None = None,
+    objective: str | None = None,
+    method: str | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    on_event: Event | None = None,
+) -> Study:
+    """Searches for the best network that meets a latency budget on a target.
+
+    Every network is kept as its trial ends: the same call after an interruption continues.
+
+    Args:
+        config: a ``tvmkd.toml`` with ``[search]``, or what was read from one.
+        budget: the greatest latency: ``"5ms"``, a number of milliseconds, or ``"12M"``
+            instructions; None, here and below: as in the file.
+        objective: ``"accuracy"``, ``"weighted"`` or ``"front"``.
+        method: ``"study"``, ``"supernet"`` or ``"joint"``.
+        trials: networks to train in all, those of earlier calls included.
+        workers: processes on this machine.
+        on_event: gets ``study`` (what is known so far, after each network), ``doing`` (what a
+            worker does) and ``note`` (a warning).
+
+    Returns:
+        the study: its points, the number of the winner, and what the table of latencies says of
+        itself. ``study.json``, ``pareto.html`` and ``winner/`` are in ``OUT/search``.
+
+    Raises:
+        GateFailure: no network of the space meets the budget.
+        InputError: something that the config names cannot be used, or the search in the folder is
+            another one.
+        UsageError: the settings do not go together.
+        MissingError: a package, a board, a database or a compiler stack is missing.
+    """
+    from tvmkd.search import methods
+
+    search_in: list[Path] = []
+    if not isinstance(config, Config):
+        search_in = [Path(config).parent]
+        config = read(Path(config))
+    given = {
+        "budget": budget,
+        "objective": objective,
+        "method": method,
+        "trials": trials,
+        "workers": workers,
+    }
+    cfg = methods.changed(config, given, "the arguments")
+    return methods.search(
+        cfg, targets.load(cfg.target.name), search_in=search_in, on_event=on_event
+    )
 
 
 def _target(target: str | Path | Target) -> Target:

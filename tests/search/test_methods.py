@@ -31,6 +31,17 @@ def test_a_method_gets_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     event("trial", {})
 
 
+def test_values_stand_over_the_file(tmp_path: Path) -> None:
+    given = cfg(tmp_path, budget="5ms")
+    assert methods.changed(given, {"budget": None, "trials": None}) is given
+    found = methods.changed(given, {"budget": 2, "trials": 9, "objective": None})
+    assert found.search is not None
+    assert (found.search.budget, found.search.trials, found.search.objective) == (2, 9, "accuracy")
+    assert found.search.space.keys() == {"width", "distill.lr"}
+    with pytest.raises(InputError, match=r"the arguments: search.trials"):
+        methods.changed(given, {"trials": 0}, "the arguments")
+
+
 def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
     (tmp_path / "search").touch()
     with pytest.raises(InputError, match="search: is a file, and a folder is needed"):

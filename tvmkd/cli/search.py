@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tvmkd.cli import _recipes
 from tvmkd.cli._options import PATH, json_option, label
-
-if TYPE_CHECKING:
-    from tvmkd.config import Config
 
 WIDTH = 140
 """Columns of the table in a file or a pipe."""
@@ -86,12 +83,13 @@ def command(
     file = _recipes.given("search", config, recipe, copy)
     if file is None:
         return 0
-    cfg = _changed(configs.read(file), changes)
+    from tvmkd.search import gate, methods
+
+    cfg = methods.changed(configs.read(file), changes)
     target = targets.load(cfg.target.name)
     for rule in cfg.gate.require:
         parse(rule)
 
-    from tvmkd.search import gate, methods
     from tvmkd.search.study import live, network_table
 
     trials = cfg.search.trials if cfg.search else 0
@@ -124,18 +122,3 @@ def _page(folder: Path) -> int:
     place = folder if folder.is_dir() else folder.parent
     console.say(f"{page.write(study, place / page.PARETO)}: the page")
     return 0
-
-
-def _changed(cfg: Config, changes: dict[str, Any]) -> Config:
-    """The config with what the command line gives instead of ``[search]``.
-
-    Raises:
-        InputError: a value is wrong.
-    """
-    from tvmkd import config as configs
-
-    given = {name: value for name, value in changes.items() if value is not None}
-    if cfg.search is None or not given:
-        return cfg
-    data = cfg.model_dump(mode="json", exclude_unset=True)
-    return configs.parse({**data, "search": {**data["search"], **given}}, "the command line")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,26 @@ FOLDER = "search"
 def folder(cfg: Config) -> Path:
     """Where a search's files are."""
     return cfg.project.out / FOLDER
+
+
+def changed(cfg: Config, changes: Mapping[str, Any], where: str = "the command line") -> Config:
+    """A config with other values in ``[search]``.
+
+    Args:
+        cfg: stays as it is.
+        changes: by key; None: as in the file.
+        where: they come from, for messages.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    from tvmkd import config
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    if cfg.search is None or not given:
+        return cfg
+    data = cfg.model_dump(mode="json", exclude_unset=True)
+    return config.parse({**data, "search": {**data["search"], **given}}, where)
 
 
 def search(

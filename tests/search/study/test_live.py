@@ -47,6 +47,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     lines = screen.file.getvalue().splitlines()
     assert lines[:2] == ["tuning kernels 5/9", "[bold] is no markup"]
     assert lines[2].startswith("1/9 networks")
+    assert lines[2].endswith(" · tuning kernels 5/9")
     assert lines[3].startswith("5/9 networks")
     assert len(lines) == 4
 

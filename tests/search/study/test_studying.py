@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+import optuna_dashboard
 import pytest
 import stand_ins
 
@@ -58,9 +59,8 @@ def test_the_same_search_again_trains_nothing(done: Any, monkeypatch: pytest.Mon
 
 
 def test_optuna_s_dashboard_shows_the_study(done: Any) -> None:
-    dashboard = pytest.importorskip("optuna_dashboard")
     found, _, folder = done
-    app = dashboard.wsgi(open_storage(None, folder))
+    app = optuna_dashboard.wsgi(open_storage(None, folder))
 
     def get(path: str) -> Any:
         environ: dict[str, Any] = {"PATH_INFO": path}

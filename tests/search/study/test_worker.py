@@ -117,6 +117,17 @@ def test_a_dead_process_s_trial_is_continued_and_one_elsewhere_is_left_alone(ben
     assert states[third.number] == TrialState.RUNNING
 
 
+def test_a_trial_that_this_process_has_left_is_continued(bench, events):
+    made = bench(trials=1)
+    left, structure = Proposals(made.study, made.space, made.goal, 0, 4).next()
+    worker.work(made)
+    (point,) = made.points()
+    assert (point.structure, point.state) == (structure, "complete")
+    assert point.number > left.number
+    assert ("note", {"text": "trial 0: it was interrupted; it is continued"}) in events
+    assert points.DEATHS not in made.study.trials[point.number].user_attrs
+
+
 def test_a_network_that_kills_every_process_is_a_failed_one(bench):
     made = bench(trials=1, space={"width": [1.0]})
     made.study.enqueue_trial({"width": 1.0}, user_attrs={points.DEATHS: worker.DEATHS})

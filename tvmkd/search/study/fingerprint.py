@@ -27,20 +27,19 @@ def fingerprint(plan: Plan, data: str, goal: Goal) -> dict[str, Any]:
         goal: of the study.
     """
     cfg, target = plan.cfg, plan.target
-    learning = cfg.model_dump(mode="json", include={"data", "distill", "detection", "project"})
-    learning["project"] = cfg.project.seed
-    teacher = cfg.teacher.model_dump(mode="json") if cfg.distill.loss != "ce" else None
+    # Without defaults: a newer tvmkd has more keys.
+    plain: dict[str, Any] = {"mode": "json", "exclude_defaults": True}
+    learning = cfg.model_dump(include={"data", "distill", "detection"}, **plain)
+    learning["seed"] = cfg.project.seed
+    teacher = cfg.teacher.model_dump(**plain) if cfg.distill.loss != "ce" else None
     return {
         "format": FORMAT,
         "target": target.name,
         "target file": _short(target.to_dict()),
         "stack": cfg.tune.stack,
         "data": data[:16],
-        "space": {
-            name: values.model_dump(mode="json", exclude_defaults=True)
-            for name, values in plan.search.space.items()
-        },
-        "student": cfg.student.model_dump(mode="json"),
+        "space": {name: values.model_dump(**plain) for name, values in plan.search.space.items()},
+        "student": cfg.student.model_dump(**plain),
         "teacher": _short(teacher),
         "training": _short(learning),
         "objective": goal.objective,

@@ -85,12 +85,9 @@ def _in_lines(progress: Progress, screen: Console, ours: bool) -> Iterator[Follo
         if name == "note":
             show(data["text"])
         elif time.monotonic() - last >= LINE_SECONDS:
-            last = time.monotonic()
-            if name == "study":
-                said = progress.line()
-                show(said)
-            elif progress.study is None:  # before the first network
-                show(" · ".join(progress.doing.values()))
+            last, said = time.monotonic(), progress.line()
+            known = [said] if progress.study is not None else []
+            show(" · ".join([*known, *progress.doing.values()]))
 
     yield follow
     if progress.study is not None and progress.line() != said:

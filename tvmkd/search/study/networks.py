@@ -140,7 +140,7 @@ class Networks:
     def _training_key(self, cfg: Config) -> str:
         """Tells apart the trainings of students."""
         parts = {"data", "teacher", "student", "distill", "early_exit", "detection"}
-        facts = cfg.model_dump(mode="json", include=parts)
+        facts = cfg.model_dump(mode="json", include=parts, exclude_defaults=True)
         code = source_hash(cfg.student.model, self.search_in)
         return _digest([facts, cfg.project.seed, self.target.channel_multiple, code])[:12]
 
@@ -148,14 +148,14 @@ class Networks:
         """Tells apart the teachers of configs: a space may change the size of images."""
         specs = (cfg.teacher.model, cfg.data.task or "")
         code = [source_hash(spec, self.search_in) for spec in specs]
-        teacher = cfg.teacher.model_dump(mode="json")
+        teacher = cfg.teacher.model_dump(mode="json", exclude_defaults=True)
         return _digest([teacher, _data(cfg), cfg.project.seed, code])[:12]
 
 
 def _data(cfg: Config) -> list[Any]:
     """What the data of a config depends on."""
-    detection = cfg.detection.model_dump(mode="json") if cfg.data.detection else None
-    return [cfg.data.model_dump(mode="json"), cfg.student.images, detection]
+    sections = cfg.model_dump(mode="json", include={"data", "detection"}, exclude_defaults=True)
+    return [sections, cfg.student.images]
 
 
 def _digest(value: Any) -> str:

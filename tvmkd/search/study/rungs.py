@@ -69,7 +69,7 @@ def _later(pruner: BasePruner) -> BasePruner:
     class Later(BasePruner):  # type: ignore[misc]
         def prune(self, study: Any, trial: Any) -> bool:
             # Asked in any case: it notes the rungs that a trial has reached.
-            wanted = pruner.prune(study, trial)
+            wanted: bool = pruner.prune(study, trial)
             done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             return wanted and len(done) >= WHOLE
 

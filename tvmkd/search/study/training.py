@@ -115,7 +115,8 @@ class Distilling:
 
 def finishing_key(cfg: Config) -> str:
     """Tells apart what is done with a student after its training."""
-    facts = cfg.model_dump(mode="json", include={"prune", "quantize", "export"})
+    parts = {"prune", "quantize", "export"}
+    facts = cfg.model_dump(mode="json", include=parts, exclude_defaults=True)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 

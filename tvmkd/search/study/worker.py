@@ -17,6 +17,7 @@ from tvmkd.search.study.owners import (
     Listener,
     alive,
     beating,
+    this_process,
 )
 from tvmkd.search.study.proposals import Proposals, hand_back, open_slots
 from tvmkd.search.study.trial import carry_out
@@ -53,6 +54,8 @@ def work(bench: Bench) -> None:
     forgiven = {trial.number for trial in before if trial.state == TrialState.FAIL}
     proposals = Proposals(study, bench.space, bench.goal, search.seed, search.trials, forgiven)
     listener = Listener()
+    # This process may have been interrupted between two steps of an earlier call.
+    adopt(bench, [each for each in before if _own(each)], listener, own=True)
     while True:
         trials = study.get_trials(deepcopy=False)
         adopt(bench, trials, listener)
@@ -97,20 +100,30 @@ def one(bench: Bench, trial: optuna.Trial, structure: Structure) -> None:
         raise
 
 
-def adopt(bench: Bench, trials: Sequence[FrozenTrial], listener: Listener) -> None:
-    """Hands back the trials of processes that are dead."""
+def _own(trial: FrozenTrial) -> bool:
+    """Whether a trial says that this process runs it."""
+    return bool(trial.user_attrs.get(points.OWNER) == this_process().to_dict())
+
+
+def adopt(
+    bench: Bench, trials: Sequence[FrozenTrial], listener: Listener, *, own: bool = False
+) -> None:
+    """Hands back the trials of processes that are dead; with ``own`` also those of this one."""
     from optuna.trial import TrialState
 
     for trial in trials:
         if trial.state != TrialState.RUNNING:
             continue
         owner = trial.user_attrs.get(points.OWNER)
-        lives = alive(owner)
+        lives = False if own else alive(owner)
         if lives is None:
             seconds = NAMELESS_SECONDS if owner is None else SILENT_SECONDS
             lives = not listener.silent(trial.number, trial.user_attrs.get(points.BEAT), seconds)
-        if not lives and hand_back(bench.study, trial, "its process died", died=True):
-            bench.note(f"trial {trial.number}: its process died; it is continued")
+        if lives:
+            continue
+        why = "it was interrupted" if own else "its process died"
+        if hand_back(bench.study, trial, why, died=not own):
+            bench.note(f"trial {trial.number}: {why}; it is continued")
 
 
 def check_failures(trials: Sequence[FrozenTrial]) -> None:
