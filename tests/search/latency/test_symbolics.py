@@ -70,6 +70,48 @@ def test_a_tensor_is_expanded_to_constant_sizes(tmp_path: Path) -> None:
     assert {node.op_type for node in found.node} <= {"Expand", "Concat", "Constant"}
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_mean_of_channels_that_come_last(tmp_path: Path, last: bool) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.permute(0, 3, 1, 2) if last else x
+            return nn.functional.adaptive_avg_pool2d(x, 1)
+
+    found = graph(Mean(), (2, 3, 4, 5), tmp_path)
+    kinds = [node.op_type for node in found.node if node.op_type != "Constant"]
+    assert kinds == (["Transpose", "ReduceMean", "Reshape", "Gather"] if last else ["ReduceMean"])
+
+
+def test_other_pooling_is_left_to_the_other_exporter(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError, match="more than one element"):
+        graph(nn.AdaptiveAvgPool2d(2), (1, 3, 4, 4), tmp_path)
+
+
+def test_parts_of_one_are_slices(tmp_path: Path) -> None:
+    class Parts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            first, second = x.unbind(-3)
+            return first * second
+
+    found = graph(Parts(), (1, 2, 3, 4), tmp_path)
+    kinds = [node.op_type for node in found.node if node.op_type != "Constant"]
+    assert kinds == ["Slice", "Slice", "Squeeze", "Squeeze", "Mul"]
+
+
+def test_a_list_of_parts_is_left_to_the_other_exporter() -> None:
+    with pytest.raises(NotImplementedError, match="a list of tensors"):
+        symbolics.unbind(None, None, None)
+
+
+def test_sizes_are_constants(tmp_path: Path) -> None:
+    class Sized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(x.size(0), -1, x.shape[-1]) * x.shape[1] + len(x.size())
+
+    found = graph(Sized(), (2, 3, 2, 4), tmp_path)
+    assert {node.op_type for node in found.node} <= {"Reshape", "Mul", "Add", "Constant", "Cast"}
+
+
 class Attention(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()

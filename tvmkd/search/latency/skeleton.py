@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import onnx
 import torch
-from onnxscript import optimizer
+from onnxscript import ir, optimizer
 from torch import Tensor, nn
 
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.export.onnx import INPUT
 from tvmkd.search.latency import symbolics
+
+STATISTICS = ("running_mean", "running_var")
+"""Buffers that training changes."""
 
 
 def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
@@ -63,7 +65,7 @@ def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
                     verbose=False,
                 )
                 if not dynamo:
-                    onnx.save(optimizer.optimize(onnx.load(path)), path)
+                    _optimise(path)
             return path
         except Exception as error:  # of any class, as the exporters raise
             errors.append(error)
@@ -72,13 +74,24 @@ def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
     raise InputError(f"{type(model).__name__}: torch cannot export it to ONNX ({lines[0][:300]})")
 
 
+def _optimise(path: Path) -> None:
+    """Does to a file of the TorchScript exporter what the other one does to its own."""
+    model = ir.load(path)
+    optimizer.optimize(model)
+    ir.save(model, path)
+
+
 def _generic(model: nn.Module) -> nn.Module:
-    """A copy for inference in which no weight is special, such as 0 or equal to another."""
+    """A copy for inference in which no weight is special, such as 0 or equal to another.
+
+    Of the buffers only running statistics are learnt; others, such as an image's mean, stay.
+    """
     network = copy.deepcopy(model).cpu().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-            if tensor.is_floating_point():
+            learnt = isinstance(tensor, nn.Parameter) or name.endswith(STATISTICS)
+            if learnt and tensor.is_floating_point():
                 drawn: Tensor = torch.rand(tensor.shape, generator=generator) + 0.5
                 if "var" not in name:  # a variance stays positive
                     drawn = (drawn - 1.0) * 0.2

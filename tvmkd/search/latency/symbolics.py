@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.onnx import utils
+from torch.onnx import symbolic_opset9, utils
 
 OPSET = 18
 """The operator set of these functions."""
@@ -25,7 +25,10 @@ def replaced() -> Iterator[None]:
     own: dict[str, Callable[..., Any]] = {
         "aten::linear": linear,
         "prim::ConstantChunk": chunk,
+        "aten::adaptive_avg_pool2d": mean_of_image,
         "aten::expand": expand,
+        "aten::size": size,
+        "aten::unbind": unbind,
         "aten::scaled_dot_product_attention": attention,
     }
     for name, function in own.items():
@@ -52,9 +55,60 @@ def chunk(g: Any, x: Any, chunks: int, dim: int) -> Any:
     return parts if chunks > 1 else [parts]
 
 
-def expand(g: Any, x: Any, size: Any, implicit: Any) -> Any:
-    """The sizes are constants: networks are traced for one shape."""
+def mean_of_image(g: Any, x: Any, size: Any) -> Any:
+    """A mean, whose elements are gathered again where channels come last in memory.
+
+    That is what torch makes of the strides that its own pooling gives to the result.
+
+    Raises:
+        NotImplementedError: for a pooling to more than one element.
+    """
+    if list(g.original_node.output().type().sizes() or [])[-2:] != [1, 1]:
+        raise NotImplementedError("a pooling to more than one element")
+    axes = g.op("Constant", value_t=torch.tensor([-1, -2]))
+    mean = g.op("ReduceMean", x, axes, keepdims_i=1)
+    sizes, strides = _sizes(g, 0), next(iter(g.original_node.inputs())).type().strides()
+    image = torch.empty_strided(sizes, strides, device="meta")
+    last = len(sizes) == 4 and image.is_contiguous(memory_format=torch.channels_last)
+    if image.is_contiguous() or not last:
+        return mean
+    places = torch.arange(sizes[0] * sizes[1]).reshape(sizes[0], sizes[1], 1, 1)
+    flat = g.op("Reshape", mean, g.op("Constant", value_t=torch.tensor([-1])))
+    return g.op("Gather", flat, g.op("Constant", value_t=places), axis_i=0)
+
+
+def unbind(g: Any, x: Any, dim: Any, _outputs: int | None = None) -> Any:
+    """A slice for each part, in place of one ``Split``.
+
+    Raises:
+        NotImplementedError: the parts are used as a list.
+    """
+    if _outputs is None:
+        raise NotImplementedError("a list of tensors")
+    axis = _constant(dim) % len(_sizes(g, 0))
+
+    def constant(value: int) -> Any:
+        return g.op("Constant", value_t=torch.tensor([value]))
+
+    ends = [(constant(number), constant(number + 1)) for number in range(_outputs)]
+    slices = [g.op("Slice", x, begin, end, constant(axis)) for begin, end in ends]
+    return [g.op("Squeeze", part, constant(axis)) for part in slices]
+
+
+def size(g: Any, x: Any, dim: Any = None) -> Any:
+    """Sizes are constants: networks are traced for one shape."""
+    try:
+        found = torch.tensor(_sizes(g, 0))
+    except NotImplementedError:  # inside of what becomes one node later
+        return symbolic_opset9.size(g, x, dim)
+    return g.op("Constant", value_t=found if _absent(dim) else found[_constant(dim)])
+
+
+def expand(g: Any, x: Any, sizes: Any, implicit: Any) -> Any:
+    """To constant sizes."""
     sizes = g.original_node.output().type().sizes()
+    if sizes is None:
+        raise NotImplementedError("an unknown shape")
     return g.op("Expand", x, g.op("Constant", value_t=torch.tensor(sizes)))
 
 
@@ -75,7 +129,7 @@ def attention(
         NotImplementedError: for a causal or Boolean mask, a given scale, or groups of queries.
     """
     *first, tokens, features = _sizes(g, 1)
-    if len(first) != 2 or first[1] != _sizes(g, 0)[1] or not _absent(scale) or _true(causal):
+    if len(first) != 2 or first[1] != _sizes(g, 0)[1] or not _absent(scale) or _constant(causal):
         raise NotImplementedError("attention")
     if not _absent(mask) and mask.type().scalarType() != "Float":
         raise NotImplementedError("attention with a mask that is not added")
@@ -93,8 +147,14 @@ def attention(
 
 
 def _sizes(g: Any, number: int) -> Sequence[int]:
-    """The shape of an input of the operator as it was traced."""
-    found: Sequence[int] = list(g.original_node.inputs())[number].type().sizes()
+    """The shape of an input of the operator as it was traced.
+
+    Raises:
+        NotImplementedError: it is not known.
+    """
+    found: Sequence[int] | None = list(g.original_node.inputs())[number].type().sizes()
+    if found is None:
+        raise NotImplementedError("an unknown shape")
     return found
 
 
@@ -102,9 +162,7 @@ def _absent(value: Any) -> bool:
     return value is None or bool(value.node().mustBeNone())
 
 
-def _true(value: Any) -> bool:
-    """Whether a constant argument is true."""
+def _constant(value: Any) -> int:
+    """The value of an argument that is a constant integer or Boolean."""
     node = value.node()
-    return (
-        bool(node.t("value").item()) if node.kind() == "onnx::Constant" else bool(node.i("value"))
-    )
+    return int(node.t("value") if node.kind() == "onnx::Constant" else node.i("value"))
