@@ -9,7 +9,7 @@ import supernets
 from tvmkd import config
 from tvmkd.base.errors import GateFailure, InputError, UsageError
 from tvmkd.distill import tasks
-from tvmkd.search import results
+from tvmkd.search import finishing, results
 from tvmkd.search.results import Point, Study
 from tvmkd.search.supernet import winners
 from tvmkd.search.supernet.searching import search
@@ -30,6 +30,18 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Study, Events
         patch.setattr(supernets.Known, "measured", 1.0)
         study, events = run(folder)
     return folder, study, events
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses the files of an earlier search: exporting takes seconds."""
+
+    def finish(cfg: Any, task: Any, student: Path, *more: Any) -> finishing.Finished:
+        onnx = student.with_name("fp32.onnx")
+        assert onnx.is_file()
+        return finishing.Finished(0.0, 0.0, onnx, 0.0)
+
+    monkeypatch.setattr(finishing, "finish", finish)
 
 
 def complete(study: Study) -> list[Point]:
@@ -94,7 +106,7 @@ def test_events_tell_what_is_done(found: tuple[Path, Study, Events]) -> None:
 
 
 def test_the_same_again_trains_nothing_and_finds_the_same(
-    found: tuple[Path, Study, Events], monkeypatch: pytest.MonkeyPatch
+    found: tuple[Path, Study, Events], exported: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, study, _ = found
     monkeypatch.setattr(supernets.Known, "measured", 1.0)
@@ -121,7 +133,7 @@ def test_another_budget_needs_no_other_supernet(
 
 
 def test_faults_of_winners_are_in_their_points(
-    found: tuple[Path, Study, Events], monkeypatch: pytest.MonkeyPatch
+    found: tuple[Path, Study, Events], exported: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, study, _ = found
     first, second = (
