@@ -9,18 +9,22 @@ that are trained on their own is beside the supernet's, which can hardly be abov
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 from _common import Result
 from scipy.stats import kendalltau, spearmanr
+from torch import nn
 
 from tvmkd import config, targets
-from tvmkd.base.console import say
 from tvmkd.distill.task import Task
 from tvmkd.models.macs import macs
 from tvmkd.search.space import Space
@@ -33,7 +37,7 @@ BAR = 0.8
 NETWORKS, SEEDS = 12, (0, 1, 2)
 EPOCHS = 100
 """Epochs of a network that is trained on its own: its loss no longer falls."""
-FILE = {
+FILE: dict[str, Any] = {
     "project": {"name": "supernet"},
     "data": {"dataset": "digits", "image_size": 16, "batch_size": 64, "augment": "affine"},
     "student": {"model": "depthwise", "args": {"multiple": 4}},
@@ -55,41 +59,38 @@ FILE = {
 def correlation(work: Path, seed: int = 0) -> list[Result]:
     """Compares the orders; trainings that an earlier call left in ``work`` are not done again.
 
+    Two processes with one thread each train side by side.
+
     Args:
         work: a folder for the trainings.
         seed: of the draw of networks.
     """
-    cfg, target = config.parse(FILE), targets.load("host")
-    space = Space.from_config(cfg, target)
-    sessions = Sessions(work, target)
-    drawn = _draw(space, seed)
-    alone, costs = _alone(cfg, space, sessions, drawn, work)
-    blueprints = Blueprints(cfg, space, lambda one: sessions.session(one).task)
-    shared, spent, scored = [], [], []
-    for number in SEEDS:
-        say(f"supernet, seed {number}")
-        found, seconds, looked = _supernet(cfg, blueprints, sessions, drawn, work, number)
-        shared.append(found)
-        spent.append(seconds)
-        scored.append(looked)
-    mean = np.mean(alone, axis=0)
-    ranks = [float(spearmanr(scores, mean)[0]) for scores in shared]
-    pairs = list(itertools.combinations(range(len(SEEDS)), 2))
-    noise = [float(spearmanr(alone[one], alone[other])[0]) for one, other in pairs]
-    one_by_one = sum(costs) / len(SEEDS)
+    drawn = _draw(seed)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        # The longest first.
+        shared = [pool.submit(_supernet, work, number, drawn) for number in SEEDS]
+        alone = [pool.submit(_alone, work, number, drawn) for number in SEEDS]
+        supernets, networks = ([job.result() for job in jobs] for jobs in (shared, alone))
+    mean = np.mean([found.scores for found in networks], axis=0)
+    ranks = [float(spearmanr(found.scores, mean)[0]) for found in supernets]
+    noise = [
+        float(spearmanr(one.scores, other.scores)[0])
+        for one, other in itertools.combinations(networks, 2)
+    ]
+    each = fmean(found.training for found in networks) / len(drawn)
+    blueprints = _blueprints(work, 0)[1]
     rows = [
         {
             "structure": structure,
             "macs": macs(blueprints.build(structure), blueprints.task(structure).input_shape),
-            "shared": [round(scores[index], 4) for scores in shared],
-            "alone": [round(scores[index], 4) for scores in alone],
+            "shared": [round(found.scores[index], 4) for found in supernets],
+            "alone": [round(found.scores[index], 4) for found in networks],
         }
         for index, structure in enumerate(drawn)
     ]
-    cost = (
-        f"{fmean(spent):.0f} s to train, {1000 * fmean(scored) / len(drawn):.0f} ms for each "
-        f"network; {one_by_one / len(drawn):.1f} s to train each on its own"
-    )
+    whole = fmean(found.training for found in supernets)
+    scoring = fmean(found.scoring for found in supernets)
+    size = len(blueprints.space.grid())
     return [
         Result(
             name=f"supernet: rank correlation of accuracies, {len(drawn)} networks",
@@ -97,11 +98,12 @@ def correlation(work: Path, seed: int = 0) -> list[Result]:
             bar=BAR,
             better="higher",
             ratios=ranks,
-            note=f"two seeds of networks trained on their own: {fmean(noise):.2f}; {cost}",
+            note=f"two seeds of networks trained on their own: {fmean(noise):.2f}",
             details={
-                "kendall": [float(kendalltau(scores, mean)[0]) for scores in shared],
+                "kendall": [float(kendalltau(found.scores, mean)[0]) for found in supernets],
                 "single_seeds": [
-                    float(spearmanr(one, other)[0]) for one in shared for other in alone
+                    float(spearmanr(one.scores, other.scores)[0])
+                    for one, other in itertools.product(supernets, networks)
                 ],
                 "noise": noise,
                 "macs": float(spearmanr([row["macs"] for row in rows], mean)[0]),
@@ -109,79 +111,81 @@ def correlation(work: Path, seed: int = 0) -> list[Result]:
             },
         ),
         Result(
-            name="supernet: seconds over those of training each network on its own",
-            ratio=(fmean(spent) + fmean(scored)) / one_by_one,
+            name=f"supernet: seconds over those of training all {size} networks on their own",
+            ratio=(whole + scoring / len(drawn) * size) / (each * size),
             bar=None,
-            ratios=[(a + b) / one_by_one for a, b in zip(spent, scored, strict=True)],
-            note=f"{len(drawn)} networks; {len(space.grid())} are in the space",
-            details={"supernet": spent, "scoring": scored, "alone": costs},
+            note=f"{whole:.0f} s, and {1000 * scoring / len(drawn):.0f} ms to score a network; "
+            f"{each:.1f} s to train one on its own",
+            details={
+                "supernet": [found.training for found in supernets],
+                "scoring": [found.scoring for found in supernets],
+                "alone": [found.training for found in networks],
+            },
         ),
     ]
 
 
-def _draw(space: Space, seed: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Scored:
+    """Accuracies of the networks, and the seconds that training and scoring took in all."""
+
+    scores: list[float]
+    training: float
+    scoring: float
+
+
+def _blueprints(work: Path, seed: int) -> tuple[Sessions, Blueprints]:
+    cfg = config.parse({**FILE, "distill": {**FILE["distill"], "seeds": [seed]}})
+    target = targets.load("host")
+    sessions = Sessions(work, target)
+    space = Space.from_config(cfg, target)
+    return sessions, Blueprints(cfg, space, lambda one: sessions.session(one).task)
+
+
+def _draw(seed: int) -> list[dict[str, Any]]:
     """Random networks, each once."""
-    rng, found = np.random.default_rng(seed), {}
+    cfg = config.parse(FILE)
+    space, rng = Space.from_config(cfg, targets.load("host")), np.random.default_rng(seed)
+    found: dict[str, dict[str, Any]] = {}
     while len(found) < NETWORKS:
         structure = space.draw(rng)
         found.setdefault(space.key(structure), structure)
     return list(found.values())
 
 
-def _alone(
-    cfg: config.Config,
-    space: Space,
-    sessions: Sessions,
-    drawn: Sequence[dict[str, Any]],
-    work: Path,
-) -> tuple[list[list[float]], list[float]]:
-    """Scores by seed and network of those trained on their own, and the seconds of all."""
-    found, costs = [], []
-    for seed in SEEDS:
-        scores = []
-        for number, structure in enumerate(drawn):
-            session = sessions.session(space.apply(cfg, structure))
-            path = work / "alone" / f"{space.key(structure)}-{seed}.pt"
-            network, job = session.student(seed, path, "alone", None)
-            costs.append(session.fit(network, job).seconds)
-            scores.append(_score(session.task, network))
-            say(f"seed {seed}, network {number + 1}: {scores[-1]:.4f}, {costs[-1]:.1f} s")
-        found.append(scores)
-    return found, costs
+def _alone(work: Path, seed: int, drawn: Sequence[dict[str, Any]]) -> Scored:
+    """Networks that are trained on their own."""
+    torch.set_num_threads(1)
+    sessions, blueprints = _blueprints(work, seed)
+    scores, training, scoring = [], 0.0, 0.0
+    for structure in drawn:
+        session = sessions.session(blueprints.config(structure))
+        path = work / "alone" / f"{blueprints.key(structure)}-{seed}.pt"
+        network, job = session.student(seed, path, "alone", None)
+        training += session.fit(network, job).seconds
+        began = time.monotonic()
+        scores.append(_score(session.task, network))
+        scoring += time.monotonic() - began
+    return Scored(scores, training, scoring)
 
 
-def _supernet(
-    cfg: config.Config,
-    blueprints: Blueprints,
-    sessions: Sessions,
-    drawn: Sequence[dict[str, Any]],
-    work: Path,
-    seed: int,
-) -> tuple[list[float], float, float]:
-    """Scores with the weights of one supernet, and the seconds of training and scoring."""
-    import torch
-
-    assert cfg.search is not None
-    distill = cfg.distill.model_copy(update={"seeds": [seed]})
-    own = Blueprints(
-        cfg.model_copy(update={"distill": distill}),
-        blueprints.space,
-        lambda one: sessions.session(one).task,
-    )
-    settings = cfg.search.supernet
-    ends = corners.find(own)
-    networks, state = training.train(
-        own, ends, settings, sessions, work / f"supernet-{seed}" / "supernet.pt"
-    )
+def _supernet(work: Path, seed: int, drawn: Sequence[dict[str, Any]]) -> Scored:
+    """The same networks with the weights of a supernet."""
+    torch.set_num_threads(1)
+    sessions, blueprints = _blueprints(work, seed)
+    assert blueprints.cfg.search is not None
+    settings = blueprints.cfg.search.supernet
+    path = work / f"supernet-{seed}.pt"
+    networks, state = training.train(blueprints, corners.find(blueprints), settings, sessions, path)
     began, scores = time.monotonic(), []
     for structure in drawn:
-        task = own.task(structure)
+        task = blueprints.task(structure)
         images = torch.from_numpy(task.samples(settings.calibration, "train"))
         scores.append(_score(task, calibrate(networks.cut(structure), images)))
-    return scores, state.seconds, time.monotonic() - began
+    return Scored(scores, state.seconds, time.monotonic() - began)
 
 
-def _score(task: Task, network: Any) -> float:
+def _score(task: Task, network: nn.Module) -> float:
     """Accuracy on all images that nobody trains on: validation and test split."""
     counts = [task.count("val"), task.count("test")]
     scores = [task.score(network, "val"), task.score(network, "test")]
