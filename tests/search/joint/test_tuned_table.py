@@ -11,6 +11,7 @@ import pytest
 
 from tvmkd.search.joint.protocols import Progress, Spent, Tunable
 from tvmkd.search.joint.tuned_table import TunedTable
+from tvmkd.search.latency.prediction import Kernel
 from tvmkd.tuning.records import TRIALS
 
 A, B, C = "0x000000000000000a", "0x000000000000000b", "0x000000000000000c"
@@ -22,6 +23,7 @@ class Table:
     def __init__(self, path: Path, exact: bool = False) -> None:
         self.path, self.exact = path, exact
         self.calls: list[Any] = []
+        self.empty = False
         self.seconds = 0.0
         (path / TRIALS).write_text(
             "".join(
@@ -52,6 +54,9 @@ class Table:
         self.seconds += 10.0
         return 10.0
 
+    def holds_times(self) -> bool:
+        return not self.empty
+
     def predict(self, kernels: Any) -> Any:
         return ("predicted", kernels)
 
@@ -65,6 +70,15 @@ def test_is_tunable(tmp_path: Path) -> None:
     made, _ = tuned(tmp_path)
     assert isinstance(made, Tunable)
     assert made.predict([]) == ("predicted", [])  # type: ignore[comparison-overlap]
+
+
+def test_an_empty_table_guesses_and_is_unsure(tmp_path: Path) -> None:
+    made, table = tuned(tmp_path)
+    table.empty = True
+    found = made.predict([Kernel(A, "a", "conv2d", 2, 1e6), Kernel(B, "b", "conv2d", 1, 1e4)])
+    assert found.seconds == pytest.approx(2 * 101e-6 + 2e-6)
+    assert found.interpolated == 1
+    assert found.low < found.seconds / 2 < found.seconds * 2 < found.high
 
 
 def test_progress_counts_failed_trials_too(tmp_path: Path) -> None:

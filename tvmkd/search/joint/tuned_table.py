@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from tvmkd.base.wire import Event
 from tvmkd.search.joint.protocols import Progress, Spent
-from tvmkd.search.latency.prediction import Kernel, Prediction
+from tvmkd.search.latency.prediction import Kernel, KernelTime, Prediction
 from tvmkd.search.latency.table import LatencyTable
 from tvmkd.tuning import records
+
+UNKNOWN = 1.0
+"""Standard error of the logarithm of a time of which nothing is known."""
 
 
 class TunedTable:
@@ -35,8 +39,14 @@ class TunedTable:
         self._figures: dict[str, list[float | None]] | None = None
 
     def predict(self, kernels: Sequence[Kernel]) -> Prediction:
-        """See the table."""
-        return self._table.predict(kernels)
+        """See the table; while that knows nothing, all operations cost the same, more or less."""
+        if self._table.holds_times():
+            return self._table.predict(kernels)
+        times = [
+            KernelTime(each, 1e-6 + 1e-10 * each.flop, "interpolated", UNKNOWN) for each in kernels
+        ]
+        total = sum(each.seconds * each.kernel.calls for each in times)
+        return Prediction(total, total / math.exp(UNKNOWN), total * math.exp(UNKNOWN), times)
 
     def progress(self, key: str) -> Progress | None:
         """How far a kernel is tuned; None as well if none of its schedules ran."""
