@@ -11,6 +11,7 @@ The parts:
 - ``embedded``: on the digits, with three seeds, the network found against the hand-made students'
   best and against a search on MACs.
 - ``workers``: four workers on one study against one, trainings replaced by a declared delay.
+- ``supernet``: accuracies of its parts against those of networks trained one by one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _common import finish, parser
+from _common import Result, finish, parser
 
-PARTS = ("table", "kernels", "embedded", "workers")
+PARTS = ("table", "kernels", "embedded", "workers", "supernet")
 
 
 def main() -> int:
@@ -48,9 +49,14 @@ def main() -> int:
 
                 results += embedded(work / "embedded")
             elif part == "workers":
-                from _search_workers import results as workers
+                from _search_workers import speedup
 
-                results += workers()
+                times = speedup()
+                results.append(Result("four workers' trials over one's", times, 3.5, "higher"))
+            elif part == "supernet":
+                from _search_supernet import correlation
+
+                results += correlation(work / "supernet", args.seed)
     return finish(results, args.json)
 
 
