@@ -265,3 +265,7 @@ def test_progress_is_shown(world: World, tmp_path: Path) -> None:
     assert shown["tuning kernels"] == (8, 8, "")
     assert shown["timing networks"][:2] == (3, 3)
     assert shown["timing networks"][2].endswith(" us")
+    shown.clear()
+    with world.table(tmp_path) as made:
+        fill(made, nets(*SPACE), whole=3, progress=Progress())  # type: ignore[arg-type]
+    assert list(shown) == ["lowering networks"]

@@ -41,6 +41,12 @@ def test_kernels_that_take_less_in_a_network() -> None:
     assert lines[-1] == "  less than the kernels add up to: 2 us"
 
 
+def test_rounding_is_no_time_outside_of_kernels() -> None:
+    lines = report.prediction_lines("net", prediction(1e-15), "s", 10)
+    assert len(lines) == 5
+    assert "outside" not in "\n".join(lines)
+
+
 def test_nothing_is_said_of_interpolation_where_there_is_none() -> None:
     found = Prediction(1e-3, 9e-4, 1.1e-3, prediction().kernels[:1])
     assert "interpolated" not in "\n".join(report.prediction_lines("net", found, "s", 10))

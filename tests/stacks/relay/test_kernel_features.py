@@ -53,3 +53,15 @@ def test_sizes_and_arguments_are_read_from_the_computation() -> None:
     assert (pool["sums"], pool["channels"]) == (3 * 2, 6), "the first window of 5 x 4 pixels"
     assert pool["weight_bytes"] == 0
     assert all(isinstance(value, float) for value in [*conv.values(), *dense.values()])
+
+
+@inside("relay")
+def test_arguments_without_axes_are_told_apart() -> None:
+    x = relay.var("x", shape=(1, 8), dtype="float32")
+    dense = relay.nn.dense(x, relay.const(np.ones((4, 8), np.float32)))
+    scalars = [relay.const(np.float32(value)) for value in (0.3, 0.7)]
+    y = relay.multiply(relay.add(dense, scalars[0]), scalars[1])
+    mod = relay.transform.InferType()(tvm.IRModule.from_expr(y))
+    (found,) = (features(task) for task in tasks_of(mod, TARGET))
+    assert (found["input_bytes"], found["weight_bytes"], found["output_bytes"]) == (32, 128, 16)
+    assert found["extra_bytes"] == 2 * 4

@@ -244,7 +244,7 @@ def _uncertainty(fitted: composition.Composition, times: Sequence[KernelTime]) -
 
 
 def _bar(progress: Progress | None, text: str, total: int) -> Callable[[int, str], None]:
-    if progress is None:
+    if progress is None or not total:
         return lambda done, note: None
     bar = progress.add_task(text, total=total, note="")
     return lambda done, note: progress.update(bar, completed=done, note=note)

@@ -65,7 +65,8 @@ def prediction_lines(name: str, found: Prediction, unit: str, top: int) -> list[
         lines.append(f"  and {len(found.kernels) - top} more kernels")
     # Fitted, and so below zero where kernels take less in a network than alone.
     rest = "outside of kernels" if found.fixed >= 0 else "less than the kernels add up to"
-    lines.append(f"  {rest}: {figure(abs(found.fixed), unit)}")
+    if abs(found.fixed) > 1e-6 * found.seconds:  # else only rounded
+        lines.append(f"  {rest}: {figure(abs(found.fixed), unit)}")
     return lines
 
 

@@ -58,27 +58,32 @@ def _extents(op: Any, axes: Any) -> list[int]:
 
 def _arguments(computed: list[Any], main: Any) -> dict[str, float]:
     """The bytes of the arguments by their role."""
-    read = {tensor for op in computed for tensor in op.input_tensors}
+    read = {_identity(tensor): tensor for op in computed for tensor in op.input_tensors}
     factors = [_origins(tensor) for tensor in main.input_tensors]
     sizes = dict.fromkeys(("input_bytes", "weight_bytes", "extra_bytes", "output_bytes"), 0)
-    for tensor in read:
+    for identity, tensor in read.items():
         if isinstance(tensor.op, te.PlaceholderOp):
             role = "extra_bytes"
-            if tensor in factors[0]:
+            if identity in factors[0]:
                 role = "input_bytes"
-            elif main.reduce_axis and tensor in factors[-1]:
+            elif main.reduce_axis and identity in factors[-1]:
                 role = "weight_bytes"
             sizes[role] += _bytes(tensor)
     for op in computed:
-        if op.output(0) not in read:
+        if _identity(op.output(0)) not in read:
             sizes["output_bytes"] += _bytes(op.output(0))
     return {**sizes, "element": np.dtype(main.output(0).dtype).itemsize}
 
 
-def _origins(tensor: Any) -> set[Any]:
+def _identity(tensor: Any) -> tuple[int, int]:
+    """What tells tensors apart: TVM refuses to compare those without axes."""
+    return tensor.op.handle.value, tensor.value_index
+
+
+def _origins(tensor: Any) -> set[tuple[int, int]]:
     """The arguments that a tensor is computed from."""
     if isinstance(tensor.op, te.PlaceholderOp):
-        return {tensor}
+        return {_identity(tensor)}
     return set().union(*(_origins(each) for each in tensor.op.input_tensors))
 
 
