@@ -64,4 +64,3 @@ def test_arguments_without_axes_are_told_apart() -> None:
     mod = relay.transform.InferType()(tvm.IRModule.from_expr(y))
     (found,) = (features(task) for task in tasks_of(mod, TARGET))
     assert (found["input_bytes"], found["weight_bytes"], found["output_bytes"]) == (32, 128, 16)
-    assert found["extra_bytes"] == 2 * 4
