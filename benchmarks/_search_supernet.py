@@ -45,7 +45,7 @@ FILE: dict[str, Any] = {
     "distill": {"loss": "ce", "epochs": EPOCHS, "lr": 4e-3, "baseline": False},
     "search": {
         "method": "supernet",
-        "supernet": {"epochs": 400},
+        "supernet": {"epochs": 1000},
         "space": {
             "width": [0.125, 0.25, 0.375, 0.5, 0.75, 1.0],
             "depth": [0.5, 1.0, 2.0],

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tvmkd.base import console
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, UsageError, WorkerDied
 from tvmkd.base.wire import Event
-from tvmkd.distill.task import Task
 from tvmkd.models import checkpoint as files
 from tvmkd.search import finishing, page, winner
 from tvmkd.search.results import Study
@@ -58,7 +58,8 @@ def search(plan: Plan, event: Event) -> Study:
     blueprints = Blueprints(plan.cfg, space, lambda cfg: sessions.session(cfg).task)
     ends = corners.find(blueprints)
     task = blueprints.task(ends.largest)
-    if task.imitation() is None and len({t.input_shape for t in _sizes(blueprints, ends)}) > 1:
+    shapes = {blueprints.task(each).input_shape for each in (ends.largest, ends.smallest)}
+    if task.imitation() is None and len(shapes) > 1:
         raise InputError(
             f"[search.space]: {type(task).__name__} labels places in an image, and method = "
             '"supernet" scales the image alone: take resolution out of the space'
@@ -81,10 +82,6 @@ def search(plan: Plan, event: Event) -> Study:
         close = getattr(latency, "close", None)
         if close is not None:
             close()
-
-
-def _sizes(blueprints: Blueprints, ends: corners.Corners) -> list[Task]:
-    return [blueprints.task(structure) for structure in (ends.largest, ends.smallest)]
 
 
 @dataclass
@@ -213,15 +210,16 @@ class _Search:
         """
         cfg, tuned = self.blueprints.config(judged.structure), self.record.tuned[judged.key]
         session = self.sessions.session(cfg)
-        found = finishing.finish(
-            cfg,
-            session.task,
-            tuned.checkpoint,
-            session.out,
-            tuned.checkpoint.parent,
-            self.blueprints.space.multiple,
-            self.plan.search_in,
-        )
+        with console.quiet():  # its bars are not those of the search
+            found = finishing.finish(
+                cfg,
+                session.task,
+                tuned.checkpoint,
+                session.out,
+                tuned.checkpoint.parent,
+                self.blueprints.space.multiple,
+                self.plan.search_in,
+            )
         if not finishing.is_final(cfg):
             self.record.tuned[judged.key] = replace(
                 tuned, score=found.score, test=found.test, seconds=tuned.seconds + found.seconds
