@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-Handler = Callable[[int, FrameType | None], object]
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def ending() -> tuple[signal.Signals, ...]:

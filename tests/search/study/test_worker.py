@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -75,9 +78,18 @@ def test_trials_that_fail_in_turn_end_the_search_too(bench):
 def test_ctrl_c_hands_the_trial_back(bench, monkeypatch):
     made = bench(trials=2)
     real = type(made.training).fit
-    monkeypatch.setattr(
-        type(made.training), "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    handed = worker.hand_back
+
+    def interrupt(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    def hand_back(*given: Any, **named: Any) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)  # a second one, as shells send it
+        return handed(*given, **named)
+
+    monkeypatch.setattr(type(made.training), "fit", interrupt)
+    monkeypatch.setattr(worker, "hand_back", hand_back)
     with pytest.raises(KeyboardInterrupt):
         worker.work(made)
     assert [each.state for each in made.study.trials] == [TrialState.FAIL, TrialState.WAITING]

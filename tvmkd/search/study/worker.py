@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tvmkd.base import signals
 from tvmkd.base.errors import InputError
 from tvmkd.search.study import points
 from tvmkd.search.study.bench import Bench
@@ -94,9 +96,11 @@ def one(bench: Bench, trial: optuna.Trial, structure: Structure) -> None:
         with beating(lambda number: trial.set_user_attr(points.BEAT, number)):
             carry_out(bench, trial, structure)
     except KeyboardInterrupt:
-        frozen = bench.study.get_trials(deepcopy=False)[trial.number]
-        if not frozen.state.is_finished():
-            hand_back(bench.study, frozen, "interrupted")
+        # A second signal often follows the first: of a shell, or of what started the search.
+        with signals.handled(dict.fromkeys(signals.ending(), signal.SIG_IGN)):
+            frozen = bench.study.get_trials(deepcopy=False)[trial.number]
+            if not frozen.state.is_finished():
+                hand_back(bench.study, frozen, "interrupted")
         raise
 
 
