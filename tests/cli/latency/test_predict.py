@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from made_up_boards import HOST, World, install, kernel, write
 from torch import nn
 
 from tvmkd import models
+from tvmkd.export import door
 from tvmkd.search.latency.filling import fill
 
 
@@ -54,6 +56,16 @@ def test_a_file_is_predicted_as_json(tvmkd: Any, records: Path, onnx: Path) -> N
         "k9": "interpolated",
     }
     assert {each["key"] for each in found["kernels"]} == {kernel(n).key for n in (1, 2, 9)}
+
+
+def test_sizes_that_were_assumed_are_said(
+    tvmkd: Any, records: Path, onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = SimpleNamespace(path=onnx, assumptions=["N is free: N=1 is used"])
+    monkeypatch.setattr(door, "admit", lambda *_: info)
+    done = tvmkd("latency", "predict", onnx, "--records", records, "--json")
+    assert done.err == "N is free: N=1 is used\n"
+    assert json.loads(done.out)["unit"] == "s"
 
 
 @pytest.fixture

@@ -235,6 +235,6 @@ def install(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         folder.mkdir(parents=True)
 
     monkeypatch.setattr(client, "StackClient", lambda *_: world.compiler)
-    monkeypatch.setattr(door, "admit", lambda path, *_: SimpleNamespace(path=path))
+    monkeypatch.setattr(door, "admit", lambda path, *_: SimpleNamespace(path=path, assumptions=[]))
     monkeypatch.setattr(skeleton, "write", lambda model, shape, path: write(model.numbers, path))
     monkeypatch.setattr(reference, "build", built)

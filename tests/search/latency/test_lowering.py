@@ -68,7 +68,8 @@ def test_normalised_files_are_there_only_meanwhile(
     def admit(path: Path, dims: Any, folder: Path) -> Any:
         assert dims == {"N": 2}
         (folder / "normalised.onnx").write_text("")
-        return SimpleNamespace(path=path, normalised=folder / "normalised.onnx")
+        facts = {"normalised": folder / "normalised.onnx", "assumptions": ["M is free"]}
+        return SimpleNamespace(path=path, **facts)
 
     monkeypatch.setattr(door, "admit", admit)
     path = write([1], tmp_path / "n.onnx")
@@ -80,6 +81,25 @@ def test_normalised_files_are_there_only_meanwhile(
         lowering.kernels(path)
         lowering.build(path, [], tmp_path / "out")
         assert list(lowering.folder.iterdir()) == []
+        assert lowering.assumptions == ["M is free"]
+
+
+def test_sizes_of_free_dimensions_are_for_files_that_are_given(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tvmkd.export import door
+
+    asked: list[Any] = []
+
+    def admit(path: Path, dims: Any, folder: Path) -> Any:
+        asked.append(dims)
+        return SimpleNamespace(path=path, assumptions=[])
+
+    monkeypatch.setattr(door, "admit", admit)
+    with Lowering(HOST, dims={"N": 2}) as lowering:
+        lowering.kernels(network(1, 2), (1, 3))
+        lowering.kernels(write([1], tmp_path / "n.onnx"))
+    assert asked == [None, {"N": 2}]
 
 
 def test_a_network_that_fails_may_be_tried_again(world: World) -> None:

@@ -95,6 +95,7 @@ def command(
       tvmkd latency predict torchvision:mobilenet_v2 --input-shape 1x3x96x96 --records latency/host
     """
     from tvmkd import models, targets
+    from tvmkd.base import console
     from tvmkd.base.errors import UsageError
     from tvmkd.cli._options import existing
     from tvmkd.search.latency import report
@@ -118,6 +119,8 @@ def command(
         network = models.build(model, search_in=[Path.cwd()], **{**known, **arguments})
     with LatencyTable(records, target, stack=stack, dims=dict(dims), python=stack_python) as table:
         found = table.predict_model(network, input_shape)
+        for line in table.lowering.assumptions:
+            console.say(line)
     if as_json:
         print_json(report.to_json(found, table.unit))
         return

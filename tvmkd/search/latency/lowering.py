@@ -31,12 +31,13 @@ class Lowering:
     Args:
         target: what to compile for.
         stack: the compiler stack.
-        dims: sizes of free dimensions of ONNX files.
+        dims: sizes of free dimensions of ONNX files; those that `file` makes have none.
         python: the interpreter of the stack; None: the one that was installed.
 
     Attributes:
         client: of the worker.
         folder: of the files that `file` makes, until `close`.
+        assumptions: what was assumed of free dimensions without a size, a line for each.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Lowering:
 
         self._target, self._dims = target, dims
         self.client = StackClient(stack, python)
+        self.assumptions: list[str] = []
         self._known: dict[str, list[Kernel]] = {}
         self._files: dict[str, Path] = {}
         self._kept: set[str] = set()
@@ -96,8 +98,13 @@ class Lowering:
             found = []
             for onnx_file in onnx_files:
                 folder = opened.enter_context(tempfile.TemporaryDirectory(dir=self.folder))
-                found.append(admit(onnx_file, self._dims, Path(folder)))
+                found.append(admit(onnx_file, self._sizes(onnx_file), Path(folder)))
+            said = [line for info in found for line in info.assumptions]
+            self.assumptions = list(dict.fromkeys([*self.assumptions, *said]))
             yield found
+
+    def _sizes(self, onnx_file: Path) -> dict[str, int] | None:
+        return None if onnx_file.is_relative_to(self.folder) else self._dims
 
     def kernels(self, model: nn.Module | Path, shape: Sequence[int] | None = None) -> list[Kernel]:
         """The kernels of a network; two of the same structure are lowered once.
@@ -116,7 +123,9 @@ class Lowering:
         key = structure(path)
         if key not in self._known:
             with self.admitted(path) as (info,):
-                found = self.client.lower(info, self._target.to_dict(), self._dims, features=True)
+                found = self.client.lower(
+                    info, self._target.to_dict(), self._sizes(path), features=True
+                )
             self._known[key] = [_kernel(task) for task in found["tasks"]]
             keys = {kernel.key for kernel in self._known[key]}
             if not keys <= self._kept:  # a file for each kernel is enough
@@ -159,7 +168,12 @@ class Lowering:
         """
         with self.admitted(onnx_file) as (model,):
             self.client.build(
-                model, self._target.to_dict(), list(records), out, check=False, dims=self._dims
+                model,
+                self._target.to_dict(),
+                list(records),
+                out,
+                check=False,
+                dims=self._sizes(onnx_file),
             )
 
 

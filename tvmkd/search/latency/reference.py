@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from tvmkd.search.latency import skeleton
 from tvmkd.search.latency.lowering import Lowering
 
 FOLDER = "reference"
@@ -17,6 +15,6 @@ def build(lowering: Lowering, folder: Path) -> None:
     """Builds it without records: it must stay the same when the table gets better ones."""
     from tvmkd.models.depthwise import DepthwiseNet
 
-    with tempfile.TemporaryDirectory(prefix="tvmkd-reference-") as work:
-        onnx = skeleton.write(DepthwiseNet(channels=SHAPE[1]), SHAPE, Path(work) / "fixed.onnx")
-        lowering.build(onnx, [], folder)
+    onnx = lowering.file(DepthwiseNet(channels=SHAPE[1]), SHAPE)
+    lowering.build(onnx, [], folder)
+    lowering.forget(onnx)
