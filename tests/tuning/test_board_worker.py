@@ -23,6 +23,7 @@ from tvmkd.tuning.board_worker import (
     next_job,
     time_limit,
 )
+from tvmkd.tuning.canary import FACT, LONGEST
 from tvmkd.tuning.measurement import RunJob, RunResult, Work
 from tvmkd.tuning.quarantine import MOST_FAILURES, Quarantine
 
@@ -279,6 +280,7 @@ def test_a_job_is_measured_and_its_result_has_all_of_it(monkeypatch: pytest.Monk
         "reject": 5.0,
         "evaluator": "time",
         "plain": None,
+        "canary": None,
     }
     assert ground.worker.ready
     assert ground.shared.facts == {HERE: {"board": HERE, "threads": 4}}
@@ -648,3 +650,31 @@ def test_a_pause_ends_with_the_run_or_its_seconds() -> None:
     shared.closed = True
     shared.pause(3600.0)
     assert waits == [(False, 7.0), (True, 3600.0)]
+
+
+def test_a_kernel_with_threads_is_measured_beside_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [Attempt(None, None, [2.0], {FACT: each}) for each in (9e-6, 8e-6, 9e-6)]
+    ground = Ground(monkeypatch, FakeSession(measure=answers))
+    ground.submit(work())
+    ground.worker.step()
+    ground.shared.canary = RunJob(Path("canary.so"), [("float32", [4])])
+    ground.submit(work(), work(threads=False), work(plain=Path("plain.so")))
+    for _ in range(3):
+        ground.worker.step()
+    asked = [params["canary"] for params, *_ in ground.session.measured]
+    known = {"path": "canary.so", "args": [["float32", [4]]], "patience": LONGEST}
+    assert asked == [None, {**known, "usual": None}, None, None]
+    assert ground.shared.calm.params(HERE)["usual"] == 8e-6
+
+
+@pytest.mark.parametrize("facts", [{"emulated": True}, {"declared_delay_s": 0.1}])
+def test_boards_whose_times_mean_nothing_run_no_canary(
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any]
+) -> None:
+    ground = Ground(monkeypatch, FakeSession())
+    ground.submit(work(), work())
+    ground.worker.step()
+    ground.shared.canary = RunJob(Path("canary.so"), [("float32", [4])])
+    ground.shared.facts[HERE] = facts
+    ground.worker.step()
+    assert [params["canary"] for params, *_ in ground.session.measured] == [None, None]

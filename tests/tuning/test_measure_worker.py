@@ -90,3 +90,33 @@ def test_a_session_near_its_end_is_not_used() -> None:
     measurer._opened = random.random() - 1e6  # long ago
     answer = measurer.measure({"path": os.devnull, "limit": 1.0}, lambda *_: None)
     assert answer["error_kind"] == "session_due"
+
+
+def test_the_canary_is_loaded_once_a_session_and_its_least_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    class Board:
+        def upload(self, path: str, target: str) -> None:
+            events.append(f"{path} as {target}")
+
+        def load_module(self, target: str) -> Any:
+            def time_evaluator(_name: str, _device: Any, number: int, repeat: int) -> Any:
+                return lambda *buffers: SimpleNamespace(results=[9e-6, 8e-6, 9e-6][:repeat])
+
+            return SimpleNamespace(time_evaluator=time_evaluator)
+
+        def get_function(self, name: str) -> Any:
+            return lambda buffer: events.append(f"{name} {buffer}")
+
+    monkeypatch.setattr(measure_worker, "new_tensor", lambda tvm, spec, device: spec)
+    measurer = Measurer()
+    measurer._session = Board()
+    params = {"path": "c.so", "args": [["float32", [4]], ["float32", [4]]]}
+    canary = measurer._watching(params, None)
+    assert canary() == canary() == 8e-6
+    assert measurer._watching(params, None) is canary
+    assert events == ["c.so as canary.so", *[f"{measure_worker.FILL} ((4,), 'float32')"] * 2]
+    measurer._drop()
+    assert measurer._canary is None

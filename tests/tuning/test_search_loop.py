@@ -78,6 +78,9 @@ class FakeStack:
     def source(self, candidate: Candidate) -> str:
         return candidate.key
 
+    def uses_threads(self, candidate: Candidate) -> bool:
+        return candidate.key.isupper()
+
     def plain_loops(self, task: Task, candidate: Candidate) -> str | None:
         return f"plain-{candidate.key}" if self._plain else None
 
@@ -116,7 +119,7 @@ class Ground:
         self.stack = FakeStack(self.spaces, plain)
         self.session = session or FakeSession()
         self.runner = SimpleNamespace(
-            remote=remote, boards=boards, submit=self._submit, news=self._news
+            remote=remote, boards=boards, submit=self._submit, news=self._news, watches=False
         )
         self.builder = SimpleNamespace(build=self._build)
 
@@ -542,3 +545,13 @@ def test_a_run_without_boards_ends_with_their_error(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no board answered"):
         ground.run(total=1)
     assert ground.session.added == []
+
+
+@pytest.mark.parametrize("watches", [True, False])
+def test_boards_that_run_a_canary_are_told_which_kernels_use_threads(
+    tmp_path: Path, watches: bool
+) -> None:
+    ground = Ground(tmp_path, {"a": 2.0, "B": 1.0}, "aB", plain=False)
+    ground.runner.watches = watches
+    ground.run(2)
+    assert [job.threads for job in ground.jobs] == [False, watches]

@@ -15,7 +15,7 @@ from grounds import Ground, faults
 
 from tvmkd.base.errors import UsageError
 from tvmkd.boards.fleet import Fleet, running_fleet
-from tvmkd.tuning import records
+from tvmkd.tuning import canary, records
 from tvmkd.tuning.measurement import WRONG
 from tvmkd.tuning.tune import tune_into
 
@@ -79,9 +79,13 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
     assert all(task["best_us"] > 0 for task in first["tasks"])
     assert first["end_to_end_us"] == pytest.approx(sum(t["best_us"] for t in first["tasks"]))
     assert_sound(folder, 5)
+    settings["options"]["steady"] = True
     second = ground.tune(folder, trials=8, **settings)
     assert second["trials"] == 8
     assert second["fresh"] == 3
+    watched = [canary.FACT in line for line in trials(folder) if line["status"] == "ok"]
+    assert not any(watched[:5])
+    assert any(watched[5:]) == (ground.stack == "relax")
     assert_sound(folder, 8)
     info = json.loads((folder / records.SIDECAR).read_text())
     assert [task["name"] for task in info["tasks"]] == settings["tasks"]

@@ -17,6 +17,7 @@ from typing import Any
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import match
 from tvmkd.tuning.board_session import Attempt, BoardFailed, BoardSession, SessionClosed
+from tvmkd.tuning.canary import FACT, Calm
 from tvmkd.tuning.measurement import RunJob, RunResult, Work
 from tvmkd.tuning.quarantine import Quarantine
 
@@ -58,6 +59,8 @@ class Shared:
     started: bool = False  # boards that come now are news
     closed: bool = False
     lost: int = 0
+    canary: RunJob | None = None
+    calm: Calm = field(default_factory=Calm)
     trouble: str = ""  # why the last try to get a board failed
     last_ready: float = field(default_factory=time.monotonic)
 
@@ -286,6 +289,7 @@ class BoardWorker:
             "reject": self._settings.reject,
             "evaluator": self._settings.evaluator,
             "plain": None if work.job.plain is None else str(work.job.plain),
+            "canary": self._canary(work.job, address),
         }
         delay = float(self._shared.facts.get(address, {}).get("declared_delay_s") or 0.0)
         limit = time_limit(work.job, self._settings.run_timeout, delay)
@@ -300,9 +304,21 @@ class BoardWorker:
             self._lost(work, attempt, address, time.monotonic() - started)
         else:
             self._shared.quarantine.succeeded(address)
+            if self._shared.canary is not None:
+                wall = time.monotonic() - started
+                self._shared.calm.measured(address, attempt.facts.get(FACT), wall)
             self._finish(work, attempt, address, time.monotonic() - started)
             if attempt.facts.get("throttled") or attempt.facts.get("celsius"):
                 self._cool_if_hot(attempt.facts)
+
+    def _canary(self, job: RunJob, address: str) -> dict[str, Any] | None:
+        """What the board needs to run the canary beside a job; None: it is not to."""
+        canary, facts = self._shared.canary, self._shared.facts.get(address, {})
+        meaningless = facts.get("emulated") or facts.get("declared_delay_s")
+        if canary is None or not job.threads or job.plain is not None or meaningless:
+            return None
+        args = [[dtype, list(shape)] for dtype, shape in canary.args]
+        return {"path": str(canary.path), "args": args, **self._shared.calm.params(address)}
 
     def _cool_if_hot(self, facts: Mapping[str, Any]) -> None:
         if self._shared.quarantine.too_hot(facts, resting=False):

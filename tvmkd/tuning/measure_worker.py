@@ -21,6 +21,7 @@ from tvmkd.base.errors import MissingError
 from tvmkd.base.prctl import die_with_parent
 from tvmkd.boards.connect import refused, request
 from tvmkd.runtime.tvm_process import import_runtime, new_tensor
+from tvmkd.tuning import canary
 from tvmkd.tuning.measurement import WRONG
 
 FILL = "tvm.contrib.random.random_fill_for_measure"
@@ -31,6 +32,7 @@ MOST_REPEATS = 12
 CLEARLY_SLOWER = 1.25  # a candidate this much slower gets the first repeats only
 WIDE_SPREAD = 0.25  # (Q3 - Q1) / median; a wider series is measured again
 SERIES = 3  # at most so many series; the one with the least spread counts
+CANARY_RUNS = 100
 COUNT = "tvmkd.board.count_instructions"
 SECONDS_PER_INSTRUCTION = 1e-9  # one instruction is reported as one nanosecond
 
@@ -54,6 +56,7 @@ class Measurer:
         self._args: tuple[str, list[Any]] | None = None
         self._count = 0
         self._telemetry: Callable[[], str] | None = None
+        self._canary: Callable[[], float] | None = None
 
     def connect(self, params: dict[str, Any], emit: wire.Event) -> dict[str, Any]:
         """Opens a session: ``{"host", "port", "key", "timeout", "session_seconds"}``.
@@ -80,6 +83,7 @@ class Measurer:
     def _drop(self) -> None:
         self._args = None
         self._telemetry = None
+        self._canary = None
         self._session = None
 
     def drop(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
@@ -133,11 +137,14 @@ class Measurer:
         ``best``, the best seconds so far or None; ``reject``, the factor over ``best`` at which
         one run is enough; ``limit``, the longest that one measurement may take; ``evaluator``,
         ``"time"`` (the default) or ``"icount"``, the instructions of one run; ``plain``, a library
-        to compare outputs with instead (see :mod:`tvmkd.tuning.verify`).
+        to compare outputs with instead (see :mod:`tvmkd.tuning.verify`); ``canary``, None or the
+        ``path`` and ``args`` of a :mod:`tvmkd.tuning.canary` to time beside it, its ``usual``
+        seconds (None: unknown) and the seconds of ``patience``.
 
         Returns:
             ``{"seconds": [...], "facts": {...}}``, one mean per repeat, with ``spread``,
-            ``remeasured`` and what the board says of its heat after it; or
+            ``remeasured``, the seconds of the canary and what the board says of its heat after it;
+            or
             ``{"error_kind", "error"}`` with ``run_error`` (the candidate's own), ``wrong_output``,
             ``session_lost``, or ``session_due`` (nothing was run: open the session anew first).
         """
@@ -202,16 +209,47 @@ class Measurer:
                 count = int(session.get_function(COUNT)(module, "main", *buffers))
                 return {"seconds": [count * SECONDS_PER_INSTRUCTION], "facts": {}}
             best = params["best"]
-            seconds, series = self._series(
-                lambda: self._repeats(module, device, buffers, best, params["reject"]),
-                best,
-                time.monotonic() + params["limit"] / 4,
-            )
-            facts = {"spread": round(spread(seconds), 4), "remeasured": series - 1}
+            watched = params.get("canary")
+
+            def repeats(budget: float = BUDGET_SECONDS) -> list[float]:
+                return self._repeats(module, device, buffers, best, params["reject"], budget)
+
+            series, own = 1, {}
+            if watched is None:
+                deadline = time.monotonic() + params["limit"] / 4
+                seconds, series = self._series(repeats, best, deadline)
+            else:
+                seconds, took = canary.undisturbed(
+                    lambda: repeats(BUDGET_SECONDS / canary.WINDOWS),
+                    self._watching(watched, device),
+                    watched["usual"],
+                    time.monotonic,
+                    watched["patience"],
+                    lambda found: best is not None and min(found) > CLEARLY_SLOWER * best,
+                )
+                own = {canary.FACT: took}
+            facts = {"spread": round(spread(seconds), 4), "remeasured": series - 1, **own}
             if self._telemetry is not None:
                 now = json.loads(self._telemetry())
                 facts.update(celsius=now.get("celsius"), throttled=now.get("throttled"))
             return {"seconds": seconds, "facts": facts}
+
+    def _watching(self, params: dict[str, Any], device: Any) -> Callable[[], float]:
+        """What runs the canary, which stays loaded as long as the session."""
+        if self._canary is None:
+            self._session.upload(params["path"], target="canary.so")
+            module = self._session.load_module("canary.so")
+            fill = self._session.get_function(FILL)
+            buffers = [
+                new_tensor(self._tvm, (tuple(shape), dtype), device)
+                for dtype, shape in params["args"]
+            ]
+            for buffer in buffers:
+                fill(buffer)
+            module.time_evaluator("main", device, number=1, repeat=1)(*buffers)
+            timer = module.time_evaluator("main", device, number=CANARY_RUNS, repeat=3)
+            self._canary = lambda: min(float(value) for value in timer(*buffers).results)
+        return self._canary
 
     @staticmethod
     def _series(
@@ -231,7 +269,12 @@ class Measurer:
 
     @staticmethod
     def _repeats(
-        module: Any, device: Any, buffers: list[Any], best: float | None, reject: float
+        module: Any,
+        device: Any,
+        buffers: list[Any],
+        best: float | None,
+        reject: float,
+        budget: float = BUDGET_SECONDS,
     ) -> list[float]:
         def run(number: int, repeat: int) -> list[float]:
             timer = module.time_evaluator("main", device, number=number, repeat=repeat)
@@ -242,7 +285,7 @@ class Measurer:
             return first
         once = max(first[0], 1e-8)
         number = max(1, math.ceil(SLICE_SECONDS / once))
-        repeats = int(min(MOST_REPEATS, max(FIRST_REPEATS, BUDGET_SECONDS / (number * once))))
+        repeats = int(min(MOST_REPEATS, max(FIRST_REPEATS, budget / (number * once))))
         seconds = run(number, FIRST_REPEATS)
         if best is not None and min(seconds) > CLEARLY_SLOWER * best:
             return seconds

@@ -20,6 +20,7 @@ class RunJob:
         path: its library.
         args: dtype and shape of each argument.
         best: returns the best seconds of its task so far, for rejecting slow candidates early.
+        threads: whether the kernel uses more than one core.
         plain: a library that computes the same in plain loops. Then nothing is timed; the board
             compares the outputs of the two.
     """
@@ -28,6 +29,7 @@ class RunJob:
     args: list[tuple[str, list[int]]]
     best: Callable[[], float | None] = lambda: None
     plain: Path | None = None
+    threads: bool = True
 
 
 @dataclass(frozen=True)

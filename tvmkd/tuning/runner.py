@@ -15,6 +15,7 @@ from tvmkd.base.errors import InputError, MissingError
 from tvmkd.boards import connect
 from tvmkd.boards.connect import SILENT
 from tvmkd.tuning.board_worker import PLAIN_LOOPS_TAKE, BoardWorker, Settings, Shared
+from tvmkd.tuning.canary import Calm
 from tvmkd.tuning.measurement import RunJob, RunResult, Work
 from tvmkd.tuning.quarantine import Quarantine
 
@@ -149,6 +150,21 @@ class BoardRunner:
         if named is not None:
             why = f"the board at {named} fails: {SILENT}"
         raise MissingError(f"no board answered for {OPEN_SECONDS:.0f} s: {why}")
+
+    def watch(self, canary: RunJob, known: Mapping[str, float]) -> None:
+        """Runs a `tvmkd.tuning.canary` beside kernels with threads, and measures longer by it.
+
+        Args:
+            canary: the kernel.
+            known: its least seconds on boards that it ran on before, see `canary.usual`.
+        """
+        self._shared.calm = Calm(known)
+        self._shared.canary = canary
+
+    @property
+    def watches(self) -> bool:
+        """True if boards run a canary."""
+        return self._shared.canary is not None
 
     @property
     def lost(self) -> int:

@@ -192,7 +192,9 @@ class SearchLoop:
     def _measure(self, batch: _Batch, index: int) -> None:
         build = batch.builds[index]
         assert build.path is not None
-        self._submit(batch, index, RunJob(build.path, build.args, lambda: self._best(batch)))
+        threads = self._runner.watches and self._stack.uses_threads(batch.candidates[index])
+        job = RunJob(build.path, build.args, lambda: self._best(batch), threads=threads)
+        self._submit(batch, index, job)
 
     def _best(self, batch: _Batch) -> float | None:
         """The best seconds of a batch's task so far, verified or not."""

@@ -11,8 +11,9 @@ from typing import Any
 from tvmkd.base.errors import TvmkdError, UsageError
 from tvmkd.base.toolchain import linker_for
 from tvmkd.runtime import nvrtc
-from tvmkd.tuning import tuner_backend
+from tvmkd.tuning import canary, records, tuner_backend
 from tvmkd.tuning.builder import WarmBuilder
+from tvmkd.tuning.measurement import RunJob
 from tvmkd.tuning.runner import BoardRunner
 from tvmkd.tuning.search_loop import Emit, Run, SearchLoop, end_to_end
 from tvmkd.tuning.session import Session, open_session
@@ -26,6 +27,7 @@ OPTIONS = {
     "board_wait": 90.0,  # seconds without any board after which tuning stops
     "workers": None,  # builds at a time (None: one a CPU)
     "evaluator": "time",  # or "icount": instructions, on emulated boards that count them
+    "steady": False,  # measure again what was measured while something else ran on the board
 }
 
 
@@ -85,6 +87,8 @@ def tune(
         emit("note", {"text": note})
     session.describe(tasks, runner.open(), seed)
     emit("tasks", {"tasks": [_status(task, session) for task in tasks]})
+    if settings["steady"] and settings["evaluator"] == "time":
+        _watch(runner, builder, session)
     batch = max(1, min(settings["batch"], -(-trials // (2 * max(1, len(tasks))))))
     stack = tuner_backend.of(session.info["stack"])
     SearchLoop(tasks, stack, session, runner, builder, run, seed, batch).run()
@@ -98,6 +102,17 @@ def tune(
         "seconds": time.monotonic() - run.started,
         "sessions_lost": runner.lost,
     }
+
+
+def _watch(runner: BoardRunner, builder: WarmBuilder, session: Session) -> None:
+    """Has the boards run a canary after each measurement, where the stack can make one."""
+    source = tuner_backend.of(session.info["stack"]).canary(session.info["target"])
+    if source is None:
+        return
+    (built,) = builder.build([source])
+    if built.path is not None:
+        known = canary.usual(records.trials(session.folder))
+        runner.watch(RunJob(built.path, built.args), known)
 
 
 def _status(task: Task, session: Session) -> dict[str, Any]:

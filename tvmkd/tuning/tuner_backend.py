@@ -54,6 +54,21 @@ class TunerBackend(Protocol):
         cannot make them: then only the check of the whole model finds a wrong kernel.
         """
 
+    def uses_threads(self, candidate: Candidate) -> bool:
+        """Whether a candidate uses more than one core."""
+
+    def canary(self, target: Mapping[str, Any]) -> str | None:
+        """A small kernel on all cores, as text for `compile_object`: see `tvmkd.tuning.canary`.
+
+        It reads what other cores have written, and has one input and one output.
+
+        Args:
+            target: ``Target.to_dict()``.
+
+        Returns:
+            None where the stack cannot make one, or the target is a GPU.
+        """
+
     def warm_up(self, setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
         """Compiles one kernel in the builder's process, so that every fork of it starts warm."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from in_tvm import INSIDE, inside
 
+from tvmkd import targets
 from tvmkd.tuning import records
 
 if INSIDE:
@@ -141,3 +142,19 @@ def test_warming_up_compiles_for_the_cpu_and_leaves_nothing(tmp_path: Path) -> N
             metaschedule.warm_up(tvm.ir.save_json(target), cuda, tmp_path)
     assert seen == ["llvm", {"arch": "sm_53"}, "llvm"]
     assert list(tmp_path.iterdir()) == []
+
+
+@inside("relax")
+def test_the_canary_uses_all_cores_and_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    host = targets.load("host").to_dict()
+    host["tvm"]["num-cores"] = 2
+    source = metaschedule.canary(host)
+    assert source is not None
+    both = SimpleNamespace(schedule=SimpleNamespace(mod=tvm.ir.load_json(source)))
+    assert metaschedule.uses_threads(both)
+    assert not metaschedule.uses_threads(split(tiny_kernels.task("matmul:16"), 2))
+    arguments = metaschedule.compile_object(
+        source, tvm.ir.save_json(tvm.target.Target("llvm")), tmp_path / "canary.o"
+    )
+    assert arguments == [("float32", [metaschedule.CANARY_FLOATS])] * 2
+    assert metaschedule.canary({**host, "device": "cuda"}) is None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tvmkd.tuning.tuner_backend import Arguments, Stored
 
 __all__ = [
+    "canary",
     "compile_object",
     "import_compiler",
     "plain_loops",
@@ -22,6 +23,7 @@ __all__ = [
     "setup",
     "source",
     "spaces",
+    "uses_threads",
     "warm_up",
 ]
 
@@ -101,6 +103,37 @@ def plain_loops(task: Task, candidate: Candidate) -> str | None:
     """None: here the schedule itself rewrites the layout of the weights."""
     del task, candidate
     return None
+
+
+def uses_threads(candidate: Candidate) -> bool:
+    """Whether a loop is parallel."""
+    return "T.parallel(" in candidate.schedule.mod.script()
+
+
+CANARY_FLOATS = 16_384
+"""64 KiB a buffer: in the nearest caches of a core, and many lines to pass on."""
+
+
+def canary(target: Mapping[str, Any]) -> str | None:
+    """Two loops on all cores; the second reads backwards what the first has written."""
+    from tvm import te
+    from tvm.ir import IRModule, save_json
+    from tvm.s_tir import Schedule
+
+    cores = int((target.get("tvm") or {}).get("num-cores", 1))
+    if target.get("device", "cpu") != "cpu":
+        return None
+    a = te.placeholder((CANARY_FLOATS,), name="a")
+    b = te.compute((CANARY_FLOATS,), lambda i: a[i] * 2.0 + 1.0, name="b")
+    c = te.compute((CANARY_FLOATS,), lambda i: b[CANARY_FLOATS - 1 - i] * 0.5, name="c")
+    function = te.create_prim_func([a, c]).with_attr("global_symbol", "main")
+    schedule = Schedule(IRModule({"main": function}))
+    for block in ("b", "c"):
+        (loop,) = schedule.get_loops(schedule.get_sblock(block))
+        outer, _ = schedule.split(loop, [cores, None])
+        schedule.parallel(outer)
+    text: str = save_json(schedule.mod)
+    return text
 
 
 def warm_up(setup: Any, cuda: Mapping[str, Any] | None, folder: Path) -> None:
