@@ -74,7 +74,7 @@ def accuracy(work: Path, seed: int = 0) -> list[Result]:
             files.append(table.lowering.file(model, shape))
             found.append(table.predict_model(files[-1]))
         macs = [sum(k.flop * k.calls for k in table.kernels(file)) / 2 for file in files]
-        measured = [table.measure(file).seconds for file in files]
+        measured = undisturbed(table, files)
         facts = table.describe()
     taken = time.monotonic() - begin
     predicted = np.array([each.seconds for each in found])
@@ -104,6 +104,18 @@ def accuracy(work: Path, seed: int = 0) -> list[Result]:
         Result("MACs: networks within 5 %", near(others, times, 0.05), None, "higher"),
         Result("MACs: rank correlation", rank(np.array(macs), times), None, "higher"),
     ]  # fmt: skip
+
+
+def undisturbed(table: LatencyTable, files: list[Path]) -> list[float]:
+    """Seconds of networks; those during which something else ran are timed again, up to twice."""
+    found = [table.measure(file) for file in files]
+    for _ in range(2):
+        for place, file in enumerate(files):
+            if found[place].drift.disturbed:
+                found[place] = min(
+                    found[place], table.measure(file), key=lambda each: each.drift.passing
+                )
+    return [each.seconds for each in found]
 
 
 def by_macs(timed: list[TimedNetwork]) -> Callable[[float], float]:

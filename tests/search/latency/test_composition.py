@@ -71,6 +71,25 @@ def test_left_out_networks_are_as_far_off_as_new_ones() -> None:
     assert facts["within_10_percent"] >= facts["within_5_percent"] > 0.5
 
 
+def test_times_in_doubt_neither_decide_nor_judge() -> None:
+    world = World()
+    networks, others = world.networks(30), world.networks(60)
+    # A third were timed while the machine was disturbed, and corrected by too much.
+    spoilt = [
+        replace(net, seconds=0.5 * net.seconds, doubt=0.4) if place % 3 == 0 else net
+        for place, net in enumerate(networks)
+    ]
+    trusting = fit([replace(net, doubt=0.0) for net in spoilt])
+    careful = fit(spoilt)
+    assert np.median(np.abs(errors(trusting, others))) > 0.05
+    assert np.median(np.abs(errors(careful, others))) < 0.02
+    facts = careful.describe()
+    assert (facts["networks"], facts["judged_by"]) == (30, 20)
+    assert facts["within_10_percent"] > 0.9
+    # Where all are in doubt they are all there is.
+    assert fit([replace(net, doubt=0.4) for net in networks]).describe()["judged_by"] == 30
+
+
 def test_one_network_cannot_be_left_out() -> None:
     facts = fit(World().networks(1)).describe()
     assert (facts["networks"], facts["median_error"]) == (1, None)

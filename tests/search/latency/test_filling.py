@@ -220,12 +220,41 @@ def test_drift_is_taken_out_of_kernels_and_networks(world: World, tmp_path: Path
     with world.table(tmp_path) as made:
         for _ in range(6):
             made.read_drift()
-        before = made.measure(write([1, 2], tmp_path / "n.onnx"))
+        network = write([1, 2], tmp_path / "n.onnx")
+        before = made.measure(network)
         world.boards.slow = 1.3
-        after = made.measure(write([1, 2], tmp_path / "n.onnx"))
-        assert (before.drift, after.drift) == (pytest.approx(1.0), pytest.approx(1.3))
+        hit = made.measure(network)
+        assert (hit.drift.lasting, hit.drift.passing) == (1.0, pytest.approx(1.3))
+        assert hit.seconds == pytest.approx(1.3 * before.seconds), "it may be as slow as it was"
+        for _ in range(12):
+            made.read_drift()
+        after = made.measure(network)
+        assert (after.drift.lasting, after.drift.passing) == (pytest.approx(1.3), 1.0)
         assert after.seconds == pytest.approx(before.seconds)
         assert {round(each.seconds / before.seconds, 6) for each in made.timed()[1:]} == {1.0}
+
+
+def test_a_network_that_was_timed_beside_other_load_is_timed_again_after_the_others(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, slow = LatencyTable.measure, iter([2.0])
+
+    def measure(self: LatencyTable, onnx: Path) -> Any:
+        world.boards.slow = next(slow, 1.0)
+        return real(self, onnx)
+
+    monkeypatch.setattr(LatencyTable, "measure", measure)
+    done = run(world, tmp_path / "a", *SPACE, whole=4)
+    first, *others = world.timed()
+    assert sorted(others) == sorted(SPACE)
+    assert others[-1] == first
+    assert (done.timed, done.untimed) == (4, 0)
+    # Where it never ends, no more than once for each network that is wanted.
+    world.log.clear()
+    slow = itertools.repeat(2.0)
+    done = run(world, tmp_path / "a", (1, 9), (1, 10), whole=2)
+    assert len(world.timed()) == 4
+    assert done.timed == 2
 
 
 def test_instructions_do_not_drift(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

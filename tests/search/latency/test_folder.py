@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tvmkd.base.errors import InputError
-from tvmkd.search.latency.drift import Reading
+from tvmkd.search.latency.drift import Reading, Slowdown
 from tvmkd.search.latency.folder import (
     KERNELS,
     NETWORKS,
@@ -38,13 +38,19 @@ def test_what_is_added_is_read_again(tmp_path: Path) -> None:
     assert list(by_structure(again.networks)) == ["s"]
 
 
-def test_the_drift_is_taken_out_of_a_network(tmp_path: Path) -> None:
+def test_what_slowed_a_network_down_is_known_better_later(tmp_path: Path) -> None:
     folder = open_folder(tmp_path)
-    assert folder.without_drift(network(3.0, fixed=2.0)) == 3.0
+    timed = network(3.0, fixed=2.0)
+    assert folder.slowdown(timed) == Slowdown()
     for seconds in (1.0, 1.0, 2.0):
-        folder.add_reading(Reading(0.0, seconds, "b:9"))
-    assert folder.without_drift(network(3.0, fixed=2.0)) == 1.5
-    assert folder.without_drift(network(3.0)) == 3.0
+        folder.add_reading(Reading(timed.t, seconds, "b:9"))
+    assert folder.slowdown(timed) == Slowdown(lasting=1.0, passing=2.0)
+    for _ in range(4):  # it was no moment
+        folder.add_reading(Reading(timed.t, 2.0, "b:9"))
+    for later in (5000.0, 5001.0, 5002.0):
+        folder.add_reading(Reading(timed.t + later, 1.0, "b:9"))
+    assert folder.slowdown(timed) == Slowdown(lasting=2.0, passing=1.0)
+    assert folder.slowdown(network(3.0)) == Slowdown()
 
 
 def test_damaged_lines_are_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from made_up_boards import World, install, kernel, key, write
 from tvmkd import targets
 from tvmkd.base.errors import InputError, MissingError
 from tvmkd.models.depthwise import DepthwiseNet
-from tvmkd.search.latency import correction, skeleton
+from tvmkd.search.latency import correction, skeleton, target_boards
 from tvmkd.search.latency.filling import Filled, fill
 from tvmkd.search.latency.folder import NETWORKS
 from tvmkd.search.latency.table import LatencyTable
@@ -41,7 +41,12 @@ def table(
     folder = tmp_path_factory.mktemp("latency") / "table"
     address = fleet.address()
     boards = TargetBoards(HOST, tracker=(address["host"], address["port"]), key=address["key"])
-    with worker_pool.shared(workers), LatencyTable(folder, HOST, boards) as made:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        worker_pool.shared(workers),
+        LatencyTable(folder, HOST, boards) as made,
+    ):
+        patch.setattr(target_boards, "LONGEST", 0.5)  # other tests run meanwhile, all the time
         yield made
 
 
@@ -106,7 +111,7 @@ def test_a_file_is_measured_and_learnt_from(
     measured = table.measure(onnx)
     assert 0 < measured.seconds < 0.1
     assert measured.board_seconds > 0
-    assert measured.drift > 0
+    assert measured.drift.lasting > 0
     assert len(table.folder.networks) == before + 1
     again = table.predict_model(onnx)
     assert measured.seconds / 3 < again.seconds < measured.seconds * 3

@@ -16,7 +16,16 @@ from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.base.locks import Lock
 from tvmkd.boards import connect, fleet
 from tvmkd.search.latency import target_boards
-from tvmkd.search.latency.target_boards import AGAIN, DISTURBED, ROUNDS, TargetBoards
+from tvmkd.search.latency.drift import Slowdown
+from tvmkd.search.latency.target_boards import (
+    DISTURBED,
+    FACTOR,
+    LONGEST,
+    ROUNDS,
+    SLICE,
+    WARM_UP,
+    TargetBoards,
+)
 from tvmkd.tuning import records
 
 HOST = targets.load("host")
@@ -28,14 +37,16 @@ class Timer:
     """Stands for `tvmkd.boards.model_timer.ModelTimer`.
 
     Attributes:
-        fixed: seconds of the fixed network in each measurement; the last one stays.
+        fixed: seconds of the fixed network in each slice; the last one stays.
+        now: seconds; each slice takes as long as it was asked for.
         fails: what the next call of a method raises.
     """
 
     def __init__(self) -> None:
         self.log: list[Any] = []
+        self.now = 0.0
         self.fixed = [1.0]
-        self.model = 2.0
+        self.model, self.last = 2.0, 0.0
         self.fails: dict[str, Exception] = {}
         self.python: Path | None = None
 
@@ -53,11 +64,16 @@ class Timer:
 
     def time(self, name: str, seconds: float) -> list[float]:
         self._call("time", name)
+        self.now += seconds
         if name == "model":
-            return [self.model] * 3
-        measurement = sum(entry == ("time", "reference") for entry in self.log) - 1
-        place = min(measurement // (ROUNDS + 1), len(self.fixed) - 1)
-        return [self.fixed[place]] * 3
+            return [self.model * (2 if self.disturbed else 1)] * 3
+        slices = sum(entry == ("time", "reference") for entry in self.log)
+        self.last = self.fixed[max(0, min(slices - 2, len(self.fixed) - 1))]  # the first warms up
+        return [self.last] * 3
+
+    @property
+    def disturbed(self) -> bool:
+        return self.last > DISTURBED * self.fixed[-1]
 
     def count(self, name: str) -> int:
         self._call("count", name)
@@ -85,6 +101,7 @@ def timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Timer:
 
     spec = SimpleNamespace(model_dump=lambda: {"name": "x"})
     manifest = SimpleNamespace(inputs=[spec])
+    monkeypatch.setattr(target_boards, "time", SimpleNamespace(monotonic=lambda: made.now))
     monkeypatch.setattr(target_boards, "ModelTimer", new)
     monkeypatch.setattr(artifact, "read_with_library", lambda folder: (manifest, folder / "m.so"))
     monkeypatch.setattr(connect, "check", lambda *address: made.log.append(("check", address)))
@@ -101,7 +118,7 @@ def test_model_and_fixed_network_are_timed_in_turns(boards: TargetBoards, timer:
     timer.fixed = [0.5]
     found = boards.measure(Path("net"), Path("fixed"))
     assert (found.seconds, found.spread, found.fixed) == (2.0, 0.0, 0.5)
-    assert (found.board, found.drift) == ("nano:9090", 1.0)
+    assert (found.board, found.drift) == ("nano:9090", Slowdown())
     assert found.board_seconds >= 0
     assert timer.log[0] == ("check", (*TRACKER, "nano"))
     assert timer.log[1] == ("connect", ADDRESS, HOST.name)
@@ -110,39 +127,52 @@ def test_model_and_fixed_network_are_timed_in_turns(boards: TargetBoards, timer:
         ("load", "reference", "fixed", "cpu", [{"name": "x"}]),
     ]
     turns = [entry[1] for entry in timer.log if entry[0] == "time"]
-    assert turns[2:] == ["model", "reference", "reference", "model"] * (ROUNDS // 2)
+    assert turns == ["model", "reference", "reference", *["model", "reference"] * ROUNDS]
     assert timer.log[-1] == "release"
     boards.measure(Path("net"), Path("fixed"))
     assert timer.names.count("check") == 1, "the tracker is asked once"
 
 
-def test_a_disturbed_measurement_is_made_again(boards: TargetBoards, timer: Timer) -> None:
+def test_slices_beside_a_slow_fixed_network_do_not_count(
+    boards: TargetBoards, timer: Timer
+) -> None:
     asked: list[str] = []
 
     def usual(board: str) -> float:
         asked.append(board)
         return 1.0
 
-    timer.fixed = [1.3, 1.2, DISTURBED - 0.01]
+    timer.fixed = [1.3, 1.2, 1.0, 1.5, 1.5, 1.0]
     found = boards.measure(Path("net"), Path("fixed"), usual)
-    assert found.fixed == pytest.approx(DISTURBED - 0.01)
+    assert (found.seconds, found.spread, found.fixed) == (2.0, 0.0, 1.0)
     assert asked == ["nano:9090"]
-    assert timer.names.count("time") == 3 * 2 * (ROUNDS + 1)
+    assert timer.log.count(("time", "model")) == 1 + ROUNDS + 5
 
 
-def test_the_least_disturbed_counts_if_it_stays_slow(boards: TargetBoards, timer: Timer) -> None:
-    timer.fixed = [1.5, 1.3, 1.4]
+def test_the_least_disturbed_count_if_it_stays_slow(boards: TargetBoards, timer: Timer) -> None:
+    timer.fixed = [1.5, 1.4, 1.3]
     found = boards.measure(Path("net"), Path("fixed"), lambda _: 1.0)
     assert found.fixed == 1.3
-    assert timer.names.count("time") == (1 + AGAIN) * 2 * (ROUNDS + 1)
+    assert LONGEST < timer.now < LONGEST + 2 * SLICE + 2 * WARM_UP + SLICE
+    for _ in range(20):
+        boards.measure(Path("net"), Path("fixed"), lambda _: 1.0)
+    # All waiting together is limited, too, by how long the measuring takes.
+    before = timer.now
+    boards.measure(Path("net"), Path("fixed"), lambda _: 1.0)
+    needed = (ROUNDS + 1) * 1.5 * SLICE
+    assert timer.now - before < 2 * WARM_UP + (1 + FACTOR) * needed + 3 * SLICE
 
 
-@pytest.mark.parametrize("usual", [None, 1.4])
-def test_what_is_usual_is_not_measured_again(
-    boards: TargetBoards, timer: Timer, usual: float | None
+def test_where_nothing_is_known_the_slices_themselves_say_what_is_usual(
+    boards: TargetBoards, timer: Timer
 ) -> None:
     timer.fixed = [1.5, 1.0]
-    assert boards.measure(Path("net"), Path("fixed"), lambda _: usual).fixed == 1.5
+    assert boards.measure(Path("net"), Path("fixed")).fixed == 1.0
+    assert timer.log.count(("time", "model")) == 1 + ROUNDS + 1
+    timer.log.clear()
+    timer.fixed = [1.5]
+    assert boards.measure(Path("net"), Path("fixed"), lambda _: 1.4).fixed == 1.5
+    assert timer.log.count(("time", "model")) == 1 + ROUNDS
 
 
 def test_instructions_are_counted_once_and_alone(timer: Timer) -> None:
@@ -251,7 +281,7 @@ def test_trials_are_added_to_those_of_the_same_kernels(
         "trials": 3 + 5,
         "tracker": ADDRESS,
         "seed": 7,
-        "options": {"boards": 2, "evaluator": "icount"},
+        "options": {"boards": 2, "evaluator": "icount", "steady": True},
         "weights": weights,
         "on_event": None,
     }

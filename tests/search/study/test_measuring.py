@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tvmkd.search.latency.drift import Slowdown
 from tvmkd.search.latency.prediction import Measured
 from tvmkd.search.results import Point
 from tvmkd.search.study import measuring
@@ -66,3 +67,20 @@ def test_a_line_about_a_board_is_said_once(bench, events):
     made.away = None
     measuring.tell_once(made, "no tracker")
     assert len([name for name, _ in events if name == "note"]) == 3
+
+
+@pytest.mark.parametrize(("slow", "seconds"), [((1.0,), 1.0), ((3.0, 1.5), 1.5), ((2.0, 4.0), 2.0)])
+def test_a_disturbed_measurement_is_made_twice_and_the_better_one_counts(
+    bench, tmp_path, monkeypatch, slow, seconds
+):
+    made, calls = bench(), list[float]()
+    candidate = made.build({"width": 1.0, "distill.lr": 1e-3})
+
+    def measure(onnx: Any) -> Measured:
+        calls.append(slow[len(calls)])
+        return Measured(calls[-1], 0.0, Slowdown(1.0, calls[-1]), board_seconds=2.0)
+
+    monkeypatch.setattr(made.latency, "measure", measure)
+    found = measuring.measure(made, tmp_path / "student.pt", candidate, tmp_path / "student.onnx")
+    assert (found.seconds, found.board_seconds) == (seconds, 2.0 * len(slow))
+    assert tuple(calls) == slow

@@ -42,14 +42,20 @@ ERRORS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12)
 UNCHECKED = (0.1, 0.08)
 """Both, while fewer networks than `FEW` were timed."""
 FEW = 8
+DOUBTFUL = 0.04
+"""`Timed.doubt` above which a network does not count where predictions are judged."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A whole network that was timed: its kernels with their times alone, and seconds a run."""
+    """A whole network that was timed: its kernels with their times alone, and seconds a run.
+
+    ``doubt`` is the standard error of the logarithm of ``seconds`` beside the model's own error.
+    """
 
     kernels: Sequence[KernelTime]
     seconds: float
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Composition:
         kinds: of kernels; a kind that is not among them is taken for the last, ``other``.
         deviation: standard deviation of δ.
         error: the model's own relative error.
-        left_out: predicted over measured time of each network, from all others.
+        left_out: predicted over measured time of each network that was timed undisturbed, from all
+            others.
         width: standard deviations that an interval reaches to each side.
     """
 
@@ -132,6 +139,7 @@ class Composition:
         off = np.abs(self.left_out - 1)
         return {
             "networks": len(self.design),
+            "judged_by": len(off),
             "within_5_percent": float(np.mean(off <= 0.05)) if len(off) else None,
             "within_10_percent": float(np.mean(off <= 0.1)) if len(off) else None,
             "median_error": float(np.median(off)) if len(off) else None,
@@ -153,6 +161,7 @@ def fit(networks: Sequence[Timed], exact: bool = False) -> Composition:
         kinds = ("other",)
     rows = [_terms(net.kernels, kinds) for net in networks]
     measured = np.array([net.seconds for net in networks])
+    doubts = np.array([net.doubt for net in networks])
     errors: dict[str, float] = {}
     for row in rows:
         errors.update(row.errors)
@@ -177,19 +186,24 @@ def fit(networks: Sequence[Timed], exact: bool = False) -> Composition:
     if len(rows) >= FEW:
         candidates = list(itertools.product(DEVIATIONS, ERRORS))
     deviation, error = max(
-        candidates, key=lambda pair: _evidence(design, mean, prior(pair[0]), measured, pair[1])
+        candidates,
+        key=lambda pair: _evidence(
+            design, mean, prior(pair[0]), measured, np.hypot(pair[1], doubts)
+        ),
     )
     variance = prior(deviation)
-    inverse, gap = _solve(design, mean, variance, measured, error)
+    inverse, gap = _solve(design, mean, variance, measured, np.hypot(error, doubts))
     left_out, width = np.zeros(0), 1.5 * GAUSSIAN
     if len(rows) > 1:
         diagonal = np.diag(inverse)
         off = (inverse @ gap) / diagonal  # measured less predicted
-        left_out = np.maximum(1 - off / measured, 0.01)
-        scores = np.sort(np.abs(np.log(left_out)) / (np.sqrt(1 / diagonal) / measured))
-        place = math.ceil((len(rows) + 1) * COVERAGE) - 1
-        if len(rows) >= FEW:
-            width = max(1.0, float(scores[min(place, len(rows) - 1)]))
+        # A time that is in doubt itself says nothing of how good a prediction is.
+        sure = doubts <= DOUBTFUL if (doubts <= DOUBTFUL).any() else np.full(len(rows), True)
+        left_out = np.maximum(1 - off / measured, 0.01)[sure]
+        scores = np.abs(np.log(left_out)) / (np.sqrt(1 / diagonal) / measured)[sure]
+        place = math.ceil((len(scores) + 1) * COVERAGE) - 1
+        if len(scores) >= FEW:
+            width = max(1.0, float(np.sort(scores)[min(place, len(scores) - 1)]))
     return Composition(
         kinds,
         keys,
@@ -210,7 +224,7 @@ def _costs(whole: float, calls: float) -> list[float]:
 
 
 def _solve(
-    design: Array, mean: Array, variance: Array, measured: Array, error: float
+    design: Array, mean: Array, variance: Array, measured: Array, error: Array
 ) -> tuple[Array, Array]:
     """The inverse covariance of the measured times, and their distances from the prior mean."""
     covariance = (design * variance) @ design.T + np.diag((error * measured) ** 2)
@@ -218,7 +232,7 @@ def _solve(
     return inverse, measured - design @ mean
 
 
-def _evidence(design: Array, mean: Array, variance: Array, measured: Array, error: float) -> float:
+def _evidence(design: Array, mean: Array, variance: Array, measured: Array, error: Array) -> float:
     """The logarithm of the marginal likelihood, up to a constant."""
     inverse, gap = _solve(design, mean, variance, measured, error)
     _, logarithm = np.linalg.slogdet(inverse)

@@ -6,11 +6,16 @@ fixed network says by how much: what was measured beside it is divided by that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tvmkd.tuning.canary import host
+
+DISTURBED = 1.08
+"""Time of the fixed network over its usual one from which something else must have run."""
 REACH = 300.0
 """Seconds over which two readings say something about each other."""
 
@@ -45,10 +50,11 @@ def least(readings: Sequence[Reading], board: str | None) -> float | None:
 
 
 def factor(readings: Sequence[Reading], t: float, board: str | None) -> float:
-    """How much slower than usual a board was at a time: the mean of the readings near it.
+    """How much slower than usual a board was at a time: the weighted median of readings near it.
 
-    Readings count less the further away they are (a Gaussian of `REACH`). 1 where there are none
-    within three times that.
+    Readings count less the further away they are (a Gaussian of `REACH`). The median, because what
+    disturbs a machine for seconds says nothing about the next minute. 1 where there are none within
+    three times that.
     """
     usual = standard(readings, board)
     if usual is None:
@@ -56,10 +62,67 @@ def factor(readings: Sequence[Reading], t: float, board: str | None) -> float:
     near = [each for each in readings if same(each.board, board) and abs(each.t - t) <= 3 * REACH]
     if not near:
         return 1.0
-    weights = np.exp([-0.5 * ((each.t - t) / REACH) ** 2 for each in near])
-    return float(np.average([each.seconds for each in near], weights=weights)) / usual
+    near.sort(key=lambda each: each.seconds)
+    weights = np.cumsum(np.exp([-0.5 * ((each.t - t) / REACH) ** 2 for each in near]))
+    middle = near[int(np.searchsorted(weights, 0.5 * weights[-1]))]
+    return middle.seconds / usual
+
+
+@dataclass(frozen=True)
+class Slowdown:
+    """What a machine was slower by while something was timed.
+
+    Attributes:
+        lasting: its drift: what slows everything down, as heat does.
+        passing: beside that. What disturbs a machine for a while slows some networks down by as
+            much as the fixed one, and others not at all.
+    """
+
+    lasting: float = 1.0
+    passing: float = 1.0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something else ran, and not just the readings differed."""
+        return self.passing > DISTURBED
+
+    @property
+    def expected(self) -> float:
+        """What a network beside it was slower by: if it was disturbed, half of that."""
+        return self.lasting * (math.sqrt(self.passing) if self.disturbed else self.passing)
+
+    @property
+    def certain(self) -> float:
+        """What a network beside it was slower by at least."""
+        return self.lasting * (1.0 if self.disturbed else self.passing)
+
+    @property
+    def doubt(self) -> float:
+        """The standard error of the logarithm of `expected`."""
+        return doubt(self.passing)
+
+
+def slowdown(readings: Sequence[Reading], t: float, fixed: float, board: str | None) -> Slowdown:
+    """What the fixed network beside a measurement says.
+
+    Args:
+        readings: all that are known, later ones too.
+        t: when, seconds since the epoch.
+        fixed: seconds that it took; 0: it was not timed.
+        board: where.
+    """
+    usual = standard(readings, board)
+    if usual is None or not fixed:
+        return Slowdown()
+    lasting = factor(readings, t, board)
+    return Slowdown(lasting, fixed / usual / lasting)
+
+
+def doubt(slower: float) -> float:
+    """The standard error of the logarithm of a time that was corrected by half of a slowdown."""
+    return 0.5 * abs(math.log(slower))
 
 
 def same(first: str | None, second: str | None) -> bool:
     """Whether two readings are of one board; its server gets a new port each time."""
-    return (first or "").rpartition(":")[0] == (second or "").rpartition(":")[0]
+    return host(first) == host(second)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, InternalError, MissingError, WorkerDied
 from tvmkd.search.latency import composition, roofline
-from tvmkd.search.latency.composition import Timed
 from tvmkd.search.latency.lowering import structure
 from tvmkd.search.latency.prediction import Kernel, KernelTime, figure
 from tvmkd.search.latency.table import LatencyTable
@@ -158,14 +158,15 @@ def _tune(
     done.missing = len(missing)
     wanted = len(missing) if limit is None else min(limit, len(missing))
     bar = _bar(progress, "tuning kernels", wanted * trials)
-    count, tried = 0, set[str]()
+    count, tried, told = 0, set[str](), set[str]()
 
     def follow(name: str, data: dict[str, Any]) -> None:
         nonlocal count
         if name == "trial":
             count += 1
             bar(count, "")
-        elif name == "note":
+        elif name == "note" and data["text"] not in told:
+            told.add(data["text"])
             console.warn(data["text"])
 
     while chunk := _chosen(table, networks, tried, wanted - len(tried)):
@@ -217,12 +218,14 @@ def _time(
     already = len(networks) - len(rest)
     count = max(0, min(whole - already, len(rest))) if table.holds_times() else 0
     bar = _bar(progress, "timing networks", count)
-    timed = [Timed(each.kernels, each.seconds) for each in table.timed()]
-    for number in range(count):
+    timed = table.timed()
+    tried: Counter[str] = Counter()  # what a disturbed machine spoilt; it is tried again last
+    spare, number = count, 0
+    while number < count and rest:
         fitted = composition.fit(timed, table.exact)
         times = {name: table.times(kernels) for name, (_, kernels) in rest.items()}
-        name = max(rest, key=lambda name: _uncertainty(fitted, times[name]))
-        make, _ = rest.pop(name)
+        name = max(rest, key=lambda name: (-tried[name], _uncertainty(fitted, times[name])))
+        make, _ = rest[name]
         try:
             with _file(table, make) as path:
                 measured = table.measure(path)
@@ -231,11 +234,17 @@ def _time(
                 table.read_drift()  # fails too, unless it is this network that ends the session
             done.untimed += 1
             done.failures.append(str(error))
-            continue
-        timed.append(Timed(times[name], measured.seconds))
-        done.timed += 1
-        done.board_seconds += measured.board_seconds
-        bar(number + 1, figure(measured.seconds, table.unit))
+        else:
+            timed = table.timed()
+            done.board_seconds += measured.board_seconds
+            if measured.drift.disturbed and spare > 0:
+                spare -= 1
+                tried[name] += 1
+                continue
+            done.timed += 1
+            bar(number + 1, figure(measured.seconds, table.unit))
+        rest.pop(name)
+        number += 1
 
 
 def _uncertainty(fitted: composition.Composition, times: Sequence[KernelTime]) -> float:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tvmkd.base.errors import InputError, unwritable
 from tvmkd.search.latency import drift
-from tvmkd.search.latency.drift import Reading
+from tvmkd.search.latency.drift import Reading, Slowdown
 from tvmkd.search.latency.prediction import Kernel
-from tvmkd.tuning import records
+from tvmkd.tuning import canary, records
 
 KERNELS, NETWORKS, REFERENCE = "kernels.jsonl", "networks.jsonl", "reference.jsonl"
 
@@ -49,6 +49,18 @@ class TimedNetwork:
     macs: float = 0.0
 
 
+@dataclass(frozen=True)
+class TrialFacts:
+    """When (seconds since the epoch) and where (``HOST:PORT``) a trial was made.
+
+    ``doubt`` is the standard error of the logarithm of its time: something else ran meanwhile.
+    """
+
+    t: float = 0.0
+    board: str | None = None
+    doubt: float = 0.0
+
+
 @dataclass
 class Folder:
     """What a table's folder holds; read once by `open`, appended to as things are measured."""
@@ -75,12 +87,9 @@ class Folder:
         self.readings.append(reading)
         self._append(REFERENCE, asdict(reading))
 
-    def without_drift(self, network: TimedNetwork) -> float:
-        """The seconds of a network as if the machine had been in its usual state."""
-        usual = drift.standard(self.readings, network.board)
-        if usual is None or not network.fixed:
-            return network.seconds
-        return network.seconds * usual / network.fixed
+    def slowdown(self, network: TimedNetwork) -> Slowdown:
+        """What the machine was slower by when a network was timed, by what is known now."""
+        return drift.slowdown(self.readings, network.t, network.fixed, network.board)
 
     def _append(self, name: str, value: dict[str, Any]) -> None:
         try:
@@ -89,13 +98,24 @@ class Folder:
             raise unwritable(error, self.path) from None
         records.append_line(self.path / name, value)
 
-    def trial_times(self) -> dict[tuple[str, str], tuple[float, str | None]]:
+    def trial_facts(self) -> dict[tuple[str, str], TrialFacts]:
         """When and on which board each trial was made, by task key and candidate key."""
+        lines = list(records.trials(self.path))
+        least = canary.usual(lines)
         return {
-            (records.normal_key(line["task"]), line["key"]): (line["t"], line.get("board"))
-            for line in records.trials(self.path)
+            (records.normal_key(line["task"]), line["key"]): TrialFacts(
+                line["t"], line.get("board"), _doubt(line, least)
+            )
+            for line in lines
             if isinstance(line.get("t"), int | float)
         }
+
+
+def _doubt(line: Mapping[str, Any], least: Mapping[str, float]) -> float:
+    seconds, usual = line.get(canary.FACT), least.get(canary.host(line.get("board")))
+    if seconds is None or usual is None or seconds <= canary.DISTURBED * usual:
+        return 0.0
+    return drift.doubt(seconds / usual)
 
 
 def open_folder(path: Path) -> Folder:

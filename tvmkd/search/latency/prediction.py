@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tvmkd.search.latency.drift import Slowdown
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -81,9 +83,9 @@ class Measured:
     """A network that was built and timed.
 
     Attributes:
-        seconds: the median run, with the machine's drift taken out.
+        seconds: the median run, with the machine's lasting drift taken out.
         spread: (Q3 - Q1) / median of the rounds.
-        drift: what the fixed network took beside it, over what it usually takes.
+        drift: what the machine was slower by, as the fixed network beside it says.
         fixed: seconds that the fixed network took; 0 where nothing drifts.
         board: ``HOST:PORT`` of the board; None: this machine.
         board_seconds: how long the board was busy.
@@ -91,7 +93,7 @@ class Measured:
 
     seconds: float
     spread: float
-    drift: float = 1.0
+    drift: Slowdown = field(default_factory=Slowdown)
     fixed: float = 0.0
     board: str | None = None
     board_seconds: float = 0.0

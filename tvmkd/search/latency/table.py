@@ -15,7 +15,7 @@ from tvmkd.base.wire import Event
 from tvmkd.search.latency import composition, correction, drift, reference
 from tvmkd.search.latency.composition import Composition, Timed
 from tvmkd.search.latency.drift import Reading
-from tvmkd.search.latency.folder import Folder, TimedNetwork, open_folder
+from tvmkd.search.latency.folder import Folder, TimedNetwork, TrialFacts, open_folder
 from tvmkd.search.latency.interpolation import KernelModel
 from tvmkd.search.latency.lowering import Lowering, structure
 from tvmkd.search.latency.prediction import Kernel, KernelTime, Measured, Prediction
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tvmkd.targets import Target
-
-MEASURED_ERROR = 0.0
-"""Standard error of a measured kernel's logarithm beside what the composition finds."""
 
 
 class LatencyTable:
@@ -71,6 +68,7 @@ class LatencyTable:
         self.folder: Folder = open_folder(path)
         self.lowering = Lowering(target, stack, dims, python)
         self._measured: dict[str, float] = {}
+        self._doubts: dict[str, float] = {}
         self._seen = dict(self.folder.kernels)
         self._model: KernelModel | None = None
         self._composition: Composition | None = None
@@ -95,15 +93,18 @@ class LatencyTable:
     def refresh(self) -> None:
         """Reads the records again, after they have changed."""
         self._model = self._composition = None
-        self._measured = {}
+        self._measured, self._doubts = {}, {}
         self.correction = correction.factor(self.path)
         if not self.path.is_dir():
             return
-        when = self.folder.trial_times()
+        trials = self.folder.trial_facts()
         for key, found in records.best([self.path]).items():
             best = found[0]
-            t, board = when.get((key, best.key), (0.0, None))
-            slower = 1.0 if self.exact else drift.factor(self.folder.readings, t, board)
+            facts = trials.get((key, best.key), TrialFacts())
+            slower = 1.0
+            if not self.exact:
+                slower = drift.factor(self.folder.readings, facts.t, facts.board)
+                self._doubts[key] = facts.doubt
             self._measured[key] = best.seconds / slower
 
     def kernels(self, model: nn.Module | Path, shape: Sequence[int] | None = None) -> list[Kernel]:
@@ -145,7 +146,8 @@ class LatencyTable:
         for kernel in kernels:
             seconds = self.measured(kernel.key)
             if seconds is not None:
-                found.append(KernelTime(kernel, seconds, "measured", MEASURED_ERROR))
+                error = self._doubts.get(records.normal_key(kernel.key), 0.0)
+                found.append(KernelTime(kernel, seconds, "measured", error))
             else:
                 seconds, error = next(guesses)
                 found.append(KernelTime(kernel, seconds, "interpolated", error))
@@ -187,7 +189,8 @@ class LatencyTable:
                 seconds, error = network.times[key]
                 kernel = replace(self._kernel(key), calls=calls)
                 kernels.append(KernelTime(kernel, seconds, "measured", error))
-            found.append(Timed(kernels, self.folder.without_drift(network)))
+            slower = self.folder.slowdown(network)
+            found.append(Timed(kernels, network.seconds / slower.expected, slower.doubt))
         return found
 
     def _kernel(self, key: str) -> Kernel:
@@ -265,18 +268,14 @@ class LatencyTable:
         with tempfile.TemporaryDirectory(prefix="tvmkd-network-") as work:
             out = Path(work) / "artifact"
             self.lowering.build(onnx, self._records(), out)
-            raw = boards.measure(
-                out,
-                None if self.exact else self.reference(),
-                lambda board: drift.least(self.folder.readings, board),
-            )
+            fixed = None if self.exact else self.reference()
+            raw = boards.measure(out, fixed, self._usual)
         if raw.fixed:
             self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
         self._learn(structure(onnx), kernels, raw)
         self.refresh()
-        usual = drift.standard(self.folder.readings, raw.board)
-        slower = raw.fixed / usual if usual else 1.0
-        return replace(raw, seconds=raw.seconds / slower, drift=slower)
+        slower = drift.slowdown(self.folder.readings, time.time(), raw.fixed, raw.board)
+        return replace(raw, seconds=raw.seconds / slower.certain, drift=slower)
 
     def _learn(self, name: str, kernels: Sequence[Kernel], measured: Measured) -> None:
         try:
@@ -316,9 +315,12 @@ class LatencyTable:
             MissingError: no board answers.
         """
         fixed = self.reference()
-        raw = self._boards().measure(fixed, fixed)
+        raw = self._boards().measure(fixed, fixed, self._usual)
         if raw.fixed:
             self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
+
+    def _usual(self, board: str) -> float | None:
+        return drift.least(self.folder.readings, board)
 
     def reference(self) -> Path:
         """The artifact of the fixed network; built once, and kept with the table."""

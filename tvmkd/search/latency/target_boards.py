@@ -16,6 +16,7 @@ from tvmkd.base.errors import UsageError
 from tvmkd.base.locks import Lock
 from tvmkd.base.wire import Event
 from tvmkd.boards.model_timer import ModelTimer
+from tvmkd.search.latency.drift import DISTURBED
 from tvmkd.search.latency.lowering import Lowering
 from tvmkd.search.latency.prediction import Measured
 
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     from tvmkd.targets import Target
 
 ROUNDS = 8
+"""Slices of the network that count."""
 SLICE = 0.03
-"""Seconds of each network in each round."""
+"""Seconds of each; the fixed network is timed for half of it before and after."""
 SECONDS_PER_INSTRUCTION = 1e-9
 WARM_UP = 0.1
-DISTURBED = 1.08
-"""Time of the fixed network over its usual one from which a measurement is made again."""
-AGAIN = 3
+LONGEST = 20.0
+"""Seconds that one network may wait for slices that count."""
+PATIENCE = 60.0
+FACTOR = 5.0
+"""What may be waited in all: so many seconds, and so many times what measuring has taken."""
 
 
 class TargetBoards:
@@ -73,6 +77,7 @@ class TargetBoards:
         self._opened = contextlib.ExitStack()
         self._address: dict[str, Any] | None = None
         self._timer = ModelTimer(stack, python=python)
+        self._left = PATIENCE
 
     def __enter__(self) -> TargetBoards:
         return self
@@ -144,7 +149,7 @@ class TargetBoards:
             trials=done + trials,
             tracker=self.address(),
             seed=seed,
-            options={"boards": self._boards, "evaluator": self.evaluator},
+            options={"boards": self._boards, "evaluator": self.evaluator, "steady": True},
             others=models[1:],
             weights=weights,
             on_event=on_event,
@@ -162,8 +167,8 @@ class TargetBoards:
             folder: the artifact.
             reference: that of the fixed network; not used by boards that count instructions.
             usual: seconds that the fixed network takes on a board, ``HOST:PORT``, when nothing
-                disturbs it; None: unknown. If it takes much longer, both are timed again, since not
-                everything is slowed down alike.
+                disturbs it; None: unknown. What was timed beside a slower one does not count, since
+                not everything is slowed down alike: see `tvmkd.tuning.canary`.
 
         Raises:
             MissingError: no board answers, or it is lost meanwhile.
@@ -187,26 +192,36 @@ class TargetBoards:
         return Measured(seconds, spread, fixed=fixed, board=board, board_seconds=took)
 
     def _undisturbed(self, usual: float | None) -> tuple[float, float, float]:
-        """`_in_turns`, several times if the fixed network takes much longer than usual."""
-        found = self._in_turns()
-        for _ in range(AGAIN):
-            if usual is None or found[2] <= DISTURBED * usual:
-                break
-            found = min(found, self._in_turns(), key=lambda each: each[2])
-        return found
+        """The model's median and spread, and the fixed network's median, of undisturbed slices.
 
-    def _in_turns(self) -> tuple[float, float, float]:
-        """The model's median and spread, and the fixed network's median, from rounds in turns."""
-        rounds: dict[str, list[float]] = {"model": [], "reference": []}
-        for name in rounds:
+        The two are timed in turns, until `ROUNDS` slices of the model have an undisturbed one of
+        the fixed network before and after. If there are none in time, the least disturbed count.
+        """
+        for name in ("model", "reference"):
             self._timer.time(name, WARM_UP)
-        for number in range(ROUNDS):
-            order = list(rounds) if number % 2 == 0 else list(reversed(rounds))
-            for name in order:
-                rounds[name].append(float(np.median(self._timer.time(name, SLICE))))
-        low, middle, high = np.quantile(rounds["model"], [0.25, 0.5, 0.75])
-        fixed = float(np.median(rounds["reference"]))
-        return float(middle), float((high - low) / middle), fixed
+        begin = time.monotonic()
+        fixed, model = [self._slice("reference", SLICE / 2)], list[float]()
+        while True:
+            model.append(self._slice("model", SLICE))
+            fixed.append(self._slice("reference", SLICE / 2))
+            worst = np.maximum(fixed[:-1], fixed[1:])
+            least = float(np.quantile(fixed, 0.1, method="higher"))
+            calm = worst <= DISTURBED * min(least, usual or least)
+            took = time.monotonic() - begin
+            # A slow network gets less slices than it should.
+            limit = min(LONGEST, max(0.0, self._left)) if len(model) >= ROUNDS else LONGEST
+            if calm.sum() >= ROUNDS or took > limit:
+                break
+        needed = took / len(model) * ROUNDS
+        self._left += FACTOR * needed - max(0.0, took - needed)
+        if not calm.any():
+            calm = worst <= np.sort(worst)[min(ROUNDS // 2, len(worst)) - 1]
+        kept = np.array(model)[calm]
+        low, middle, high = np.quantile(kept, [0.25, 0.5, 0.75])
+        return float(middle), float((high - low) / middle), float(np.median(worst[calm]))
+
+    def _slice(self, name: str, seconds: float) -> float:
+        return float(np.median(self._timer.time(name, seconds)))
 
     def _load(self, name: str, folder: Path) -> None:
         manifest, library = artifact.read_with_library(folder)

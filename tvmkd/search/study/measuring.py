@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmkd.base import user_code
 from tvmkd.export.onnx import export
 from tvmkd.search.front import accuracy_of, usable
-from tvmkd.search.latency.prediction import Measured
+from tvmkd.search.latency.prediction import Latency, Measured
 from tvmkd.search.results import Point
 from tvmkd.search.study.networks import Candidate
 
@@ -83,9 +84,19 @@ def measure(bench: Bench, checkpoint: Path, candidate: Candidate, onnx: Path | N
             search_in=bench.plan.search_in,
         )
     if cfg.tune.tracker != "local":
-        return bench.latency.measure(onnx)
+        return _undisturbed(bench.latency, onnx)
     with bench.quiet.alone():
-        return bench.latency.measure(onnx)
+        return _undisturbed(bench.latency, onnx)
+
+
+def _undisturbed(latency: Latency, onnx: Path) -> Measured:
+    """A measurement, or the better of two if something else ran during the first."""
+    first = latency.measure(onnx)
+    if not first.drift.disturbed:
+        return first
+    second = latency.measure(onnx)
+    best = min(first, second, key=lambda each: each.drift.passing)
+    return replace(best, board_seconds=first.board_seconds + second.board_seconds)
 
 
 def tell_once(bench: Bench, line: str) -> None:
