@@ -16,7 +16,7 @@ from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
-from tvmkd.distill.trainer import Trainer
+from tvmkd.distill.trainer import Trainer, steps_in_epoch
 from tvmkd.distill.training import Job, Report, Settings
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
@@ -56,6 +56,11 @@ class Session:
     def trainer(self) -> Trainer:
         """Trains on the session's task."""
         return Trainer(self.task, self.team, self.progress)
+
+    @property
+    def steps(self) -> int:
+        """Of the optimiser in one epoch of a student."""
+        return steps_in_epoch(self.task.count("train"), self.cfg.data.batch_size, self.team)
 
     def kwargs(self, role: Role, spec: str, args: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a model; the target's multiple is for the student alone."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import stand_ins
 
+from tvmkd.search.study import rungs
 from tvmkd.search.study.bench import Bench
 from tvmkd.search.study.opening import open_bench
 
@@ -20,9 +21,10 @@ def events() -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.fixture
 def bench(
-    tmp_path: Path, events: list[tuple[str, dict[str, Any]]]
+    tmp_path: Path, events: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Bench]]:
     """Opens the toy study: ``bench(trials=8)`` with some keys of ``[search]`` changed."""
+    monkeypatch.setattr(rungs, "LEAST_STEPS", 1)  # an epoch of the toy has a few
     with ExitStack() as stack:
 
         def make(training: str = "stand_ins:Waiting", **search: Any) -> Bench:

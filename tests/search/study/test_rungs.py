@@ -7,16 +7,19 @@ from tvmkd.search.study.rungs import AtRung, beaten, pruner, rungs
 
 
 def test_a_training_is_judged_at_a_ninth_and_a_third() -> None:
-    assert rungs(90, "halving") == [10, 30]
-    assert rungs(60, "hyperband") == [6, 18, 54]
-    assert rungs(2, "halving") == [1]
-    assert rungs(1, "halving") == []
-    assert rungs(90, "never") == []
+    assert rungs(90, 100, "halving") == [10, 30]
+    assert rungs(60, 100, "hyperband") == [6, 18, 54]
+    assert rungs(2, 200, "halving") == [1]
+    assert rungs(1, 200, "halving") == []
+    assert rungs(90, 100, "never") == []
+    # After so few steps many have learnt nothing.
+    assert rungs(90, 10, "halving") == [30]
+    assert rungs(90, 2, "halving") == []
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_halving_lets_the_first_four_and_the_best_third_go_on(direction: str) -> None:
-    study = optuna.create_study(direction=direction, pruner=pruner(9, "halving"))
+    study = optuna.create_study(direction=direction, pruner=pruner(9, 200, "halving"))
     sign = 1 if direction == "maximize" else -1
     went_on = []
     for score in (5, 3, 4, 8, 1, 2, 9, 0, 7):
@@ -29,9 +32,9 @@ def test_halving_lets_the_first_four_and_the_best_third_go_on(direction: str) ->
 
 
 def test_the_other_pruners() -> None:
-    assert isinstance(pruner(90, "hyperband"), optuna.pruners.HyperbandPruner)
-    assert isinstance(pruner(90, "never"), optuna.pruners.NopPruner)
-    assert isinstance(pruner(1, "halving"), optuna.pruners.NopPruner)
+    assert isinstance(pruner(90, 100, "hyperband"), optuna.pruners.HyperbandPruner)
+    assert isinstance(pruner(90, 100, "never"), optuna.pruners.NopPruner)
+    assert isinstance(pruner(1, 200, "halving"), optuna.pruners.NopPruner)
 
 
 def test_a_front_s_training_ends_if_two_faster_ones_are_clearly_better() -> None:

@@ -57,6 +57,11 @@ class Candidate:
         return self.session.task.input_shape
 
     @property
+    def steps(self) -> int:
+        """Of the optimiser in one epoch."""
+        return self.session.steps
+
+    @property
     def seed(self) -> int:
         """Of the training: networks are compared with the same one."""
         return self.cfg.distill.seeds[0]

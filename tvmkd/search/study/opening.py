@@ -54,7 +54,7 @@ def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
     )
     facts = fingerprint.fingerprint(plan, session.task.sha256, goal)
     with answering(search.storage):
-        study = _study(plan, storage, goal)
+        study = _study(plan, storage, goal, session.steps)
         fingerprint.claim(study, facts, public(search.storage))
     return Bench(
         plan=plan,
@@ -102,7 +102,9 @@ def with_channels(space: Space, known: dict[str, list[float]]) -> Space:
     return Space(space.cfg, parameters, space.signatures, space.multiple, space.search_in)
 
 
-def _study(plan: Plan, storage: optuna.storages.BaseStorage, goal: Goal) -> optuna.Study:
+def _study(
+    plan: Plan, storage: optuna.storages.BaseStorage, goal: Goal, steps: int
+) -> optuna.Study:
     """Optuna's study, made or found.
 
     Raises:
@@ -116,7 +118,7 @@ def _study(plan: Plan, storage: optuna.storages.BaseStorage, goal: Goal) -> optu
         storage=storage,
         study_name=name,
         directions=goal.directions,
-        pruner=pruner(plan.cfg.distill.epochs, search.stop),
+        pruner=pruner(plan.cfg.distill.epochs, steps, search.stop),
         load_if_exists=True,
     )
     found = [direction.name.lower() for direction in study.directions]

@@ -21,6 +21,8 @@ REDUCTION = 3
 """A rung is this many times as long as the one before, and one of so many survives it."""
 RUNGS = 2
 """Rungs before the end of the training."""
+LEAST_STEPS = 200
+"""Steps of the optimiser before which no network is judged: many have learnt nothing by then."""
 WHOLE = 4
 """Networks that are trained to the end before halving ends trainings."""
 RIVALS = 2
@@ -29,27 +31,30 @@ SIGMAS = 2.0
 """`beaten`: how many standard errors better a rival has to be."""
 
 
-def first_rung(epochs: int) -> int:
-    """Epochs of the shortest training."""
-    return max(1, int(epochs // REDUCTION**RUNGS))
+def rungs(epochs: int, steps: int, stopping: Stopping) -> list[int]:
+    """The epochs after which a training is judged, in order; the end is not one.
 
-
-def rungs(epochs: int, stopping: Stopping) -> list[int]:
-    """The epochs after which a training of so many is judged, in order; the end is not one."""
-    found, rung = [], first_rung(epochs)
+    Args:
+        epochs: of a whole training.
+        steps: of one epoch.
+        stopping: what ends trainings.
+    """
+    found, rung = [], max(1, int(epochs // REDUCTION**RUNGS))
     while rung < epochs and stopping != "never":
-        found.append(rung)
+        if rung * steps >= LEAST_STEPS:
+            found.append(rung)
         rung *= REDUCTION
     return found
 
 
-def pruner(epochs: int, stopping: Stopping) -> BasePruner:
-    """The pruner of a study with one objective."""
+def pruner(epochs: int, steps: int, stopping: Stopping) -> BasePruner:
+    """The pruner of a study with one objective; see `rungs`."""
     from optuna import pruners
 
-    if stopping == "never" or not rungs(epochs, stopping):
+    judged = rungs(epochs, steps, stopping)
+    if not judged:
         return pruners.NopPruner()
-    first = first_rung(epochs)
+    first = judged[0]
     if stopping == "hyperband":
         return pruners.HyperbandPruner(
             min_resource=first, max_resource=epochs, reduction_factor=REDUCTION

@@ -167,7 +167,7 @@ class _Work:
 
         before = seconds_before(candidate)
         began = time.monotonic()
-        judged = Rungs(frozenset(rungs(epochs, bench.plan.search.stop)), reached)
+        judged = Rungs(frozenset(rungs(epochs, candidate.steps, bench.plan.search.stop)), reached)
         try:
             trained = bench.training.fit(candidate, judged, report)
         except BaseException:
