@@ -88,6 +88,10 @@ class Search(Section):
     """``weighted``: factor of the error."""
     beta: NotNegative = 0.2
     """``weighted``: factor of the latency, as a share of the budget."""
+    baselines: list[str] | None = None
+    """Students to compare with, which are trained with the same settings and measured: names as for
+    ``student.model``. Without it: the ``[student]`` of this file as it stands; ``[]``: none. Not
+    with ``supernet``."""
     measure: bool = True
     """Measure networks near the front on the target. ``false``: predictions alone decide."""
     table: Path | None = None

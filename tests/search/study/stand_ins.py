@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "distill": {"loss": "kd", "epochs": 2, "lr": 4e-3, "seeds": [0], "baseline": False},
     "search": {
         "trials": 4,
+        "baselines": [],
         "space": {"width": [0.5, 1.0, 2.0, 3.0, 4.0], "distill.lr": [1e-3, 2e-3, 4e-3, 8e-3]},
     },
 }

@@ -13,7 +13,7 @@ from tvmkd.base.version import __version__
 from tvmkd.search import choice, finishing, page, winner
 from tvmkd.search.front import accuracy_of, front, latency_of, reference, usable
 from tvmkd.search.results import STUDY, Point, Study
-from tvmkd.search.study import measuring, points
+from tvmkd.search.study import baselines, measuring, points
 from tvmkd.search.study.bench import Bench
 from tvmkd.search.study.goal import in_unit
 from tvmkd.search.study.training import finishing_key
@@ -45,6 +45,7 @@ def snapshot(bench: Bench, *, complete: bool = False) -> Study:
         table=bench.latency.describe(),
         space=dict(bench.space.describe()),
         points=known,
+        baselines=baselines.known(bench),
         reference=_reference(known, maximize=goal.maximize),
         board_seconds=points.board_seconds(trials, later) + attributes.get(points.TUNING, 0.0),
         training_seconds=math.fsum(point.seconds for point in known),
@@ -64,12 +65,13 @@ def write(bench: Bench, *, complete: bool = False) -> Study:
 
 
 def finish(bench: Bench) -> Study:
-    """Measures what may win and was not measured, chooses the winner, writes all of it.
+    """Measures what may win and was not measured, compares, chooses the winner, writes all of it.
 
     Returns:
         the study; its page and its winner's files are written beside ``study.json``.
     """
     _measure_rest(bench)
+    baselines.add(bench)
     found = write(bench, complete=True)
     _write_files(bench, found)
     return found
