@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tvmkd.base.errors import InputError
 from tvmkd.distill import latency
 from tvmkd.distill.latency import LatencyTerm, mega_macs
 
@@ -46,3 +47,32 @@ def test_weight_zero_is_silent(warnings):
     assert term.loss(nn.Conv2d(1, 8, 3)) is None
     assert term.penalty(nn.Conv2d(1, 8, 3)) == 0.0
     assert warnings == []
+
+
+def test_a_users_model_gives_one_finite_number_or_one_line(tmp_path):
+    (tmp_path / "own_latencies.py").write_text(
+        "import torch\n"
+        "def pulls(model):\n    return model.weight.abs().sum().reshape(1, 1)\n"
+        "def counts(model):\n    return 3\n"
+        "def many(model):\n    return model.weight\n"
+        "def endless(model):\n    return float('inf')\n"
+        "def fails(model):\n    return model.no_such_layer\n"
+    )
+
+    def load(name):
+        return latency.load(f"own_latencies:{name}", (1, 2), [tmp_path])
+
+    model = nn.Linear(2, 2, bias=False)
+    loss = LatencyTerm(load("pulls"), 0.5).loss(model)
+    torch.testing.assert_close(loss, 0.5 * model.weight.abs().sum())
+    assert load("counts")(model) == 3
+    for name, message in (
+        ("many", "must return one number"),
+        ("endless", "returned inf; a latency is finite"),
+        ("fails", r"no_such_layer.*own_latencies.py:11"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(name)(model)
+    with pytest.raises(InputError, match="has no nothing"):
+        load("nothing")
+    assert latency.load("macs", (1, 2))(model) == mega_macs((1, 2))(model)

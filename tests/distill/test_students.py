@@ -254,11 +254,13 @@ def test_zero_epochs_takes_the_teacher_as_it_comes(tmp_path):
     assert result.teacher.seconds == 0
 
 
-def test_dkd_and_the_latency_term_train_too(tmp_path):
-    cfg = small(distill={"loss": "dkd", "seeds": [0], "baseline": False, "latency_weight": 0.1})
-    pulled = distill(
-        cfg, tmp_path / "a", estimate=lambda model: model.head.weight.square().sum() * 1000
+def test_dkd_and_a_latency_model_of_the_users_train_too(tmp_path):
+    (tmp_path / "my_latency_model.py").write_text(
+        "def estimate(model):\n    return model.head.weight.square().sum() * 1000\n"
     )
+    section = {"loss": "dkd", "seeds": [0], "baseline": False, "latency_weight": 0.1}
+    cfg = small(distill={**section, "latency": "my_latency_model:estimate"})
+    pulled = distill(cfg, tmp_path / "a", search_in=[tmp_path])
     free = distill(small(distill={"loss": "dkd", "seeds": [0], "baseline": False}), tmp_path / "b")
 
     def size(result):

@@ -31,6 +31,24 @@ def test_a_method_gets_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     event("trial", {})
 
 
+def test_a_latency_term_of_the_training_is_told_to_have_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("quiet_method")
+    module.search = lambda plan, event: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "quiet_method", module)
+    monkeypatch.setitem(methods.METHODS, "study", "quiet_method:search")
+    given, target, said = cfg(tmp_path), targets.load("host"), list[Any]()
+    methods.search(given, target, on_event=lambda *event: said.append(event))
+    assert said == []
+    heavy = given.distill.model_copy(update={"latency_weight": 0.5})
+    given = given.model_copy(update={"distill": heavy})
+    methods.search(given, target, on_event=lambda *event: said.append(event))
+    ((name, data),) = said
+    assert name == "note"
+    assert "[distill] latency has no effect" in data["text"]
+
+
 def test_values_stand_over_the_file(tmp_path: Path) -> None:
     given = cfg(tmp_path, budget="5ms")
     assert methods.changed(given, {"budget": None, "trials": None}) is given

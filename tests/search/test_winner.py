@@ -16,6 +16,7 @@ from tvmkd.search import winner
 from tvmkd.search.results import Study
 from tvmkd.search.space import Space
 from tvmkd.stages import pipeline
+from tvmkd.tuning.records import LOG
 
 SPACE: dict[str, Any] = {"width": [0.5, 1.0], "distill.temperature": {"low": 1.0, "high": 8.0}}
 STRUCTURE = {"width": 0.5, "distill.temperature": 2.5}
@@ -80,9 +81,15 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
         "teacher": {"checkpoint": "given/teacher.pt"},
         "target": {"name": "my.toml"},
         "gate": {"require": ["tvm.p99 < 9ms"]},
+        "distill": {"latency": "winning_latency:estimate"},
+        "tune": {"records": ["other/records"]},
     }
+    (tmp_path / "winning_latency.py").write_text("def estimate(model):\n    return 1.0\n")
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / LOG).write_text("")
     space = spaces.make({"width": [2, 4]}, tmp_path, **sections)
-    study = searched(tmp_path / "s", space, {"width": 2}, name="two\nlines \x1b[1m")
+    known = {"name": "two\nlines \x1b[1m", "table": {"folder": "table"}}
+    study = searched(tmp_path / "s", space, {"width": 2}, **known)
     path = winner.write(study, space.cfg, space, Path("s"))
     text = path.read_text(encoding="utf-8")
     head, _, body = text.partition("\n\n")
@@ -96,7 +103,9 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
     assert cfg.target.name == str(tmp_path / "my.toml")
     assert cfg.project.out == tmp_path / "s/winner/run"
     assert cfg.gate.require == ["tvm.p99 < 9ms"], "the file's own rules stay"
-    assert (path.parent / "winning_nets.py").is_file(), "a user's module is found from there"
+    for name in ("winning_nets.py", "winning_latency.py"):
+        assert (path.parent / name).is_file(), "a user's module is found from there"
+    assert cfg.tune.records == [tmp_path / "other/records", tmp_path / "table"]
 
 
 def test_the_budget_becomes_a_rule_where_it_can_be_checked() -> None:

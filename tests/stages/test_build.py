@@ -11,10 +11,12 @@ from unittest.mock import Mock
 import pytest
 from toy_run import context
 
+from tvmkd.base.errors import InputError
 from tvmkd.stacks import compile as compiling
 from tvmkd.stacks import progress
 from tvmkd.stages.build import Build
 from tvmkd.stages.context import RunContext
+from tvmkd.tuning.records import LOG
 
 
 @pytest.fixture
@@ -86,3 +88,20 @@ def test_the_records_and_the_trials_are_inputs_and_what_the_build_sets_aside_is_
     for name in (*names, "trials.jsonl"):
         (made.records / name).unlink()
     assert Build(made).inputs()["records"] == [None, None]
+
+
+def test_other_records_reach_the_tuned_artifact_and_its_inputs(build: Mock, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.mkdir()
+    made = context(tmp_path, "jetson-nano", tune={"stack": "relay", "records": [str(table)]})
+    stage = Build(made)
+    with pytest.raises(InputError, match=r"\[tune\] records: .*table: holds no tuning records"):
+        stage.check()
+    (table / LOG).write_text("{}\n")
+    assert stage.check() == []
+    before = stage.inputs()["records"]
+    (table / LOG).write_text("{}\n{}\n")
+    assert stage.inputs()["records"] != before
+    stage.run()
+    assert build.call_args_list[0].args[2] == [made.records, table]
+    assert all(call.args[2] == [] for call in build.call_args_list[1:])

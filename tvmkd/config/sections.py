@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from tvmkd.base import engine_registry, stack_registry
+from tvmkd.base import engine_registry, stack_registry, user_code
 from tvmkd.base.errors import UsageError
 from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
@@ -49,6 +49,8 @@ DEFAULT_TRACKER_PORT = 9190
 LOSSES = ("kd", "dkd", "ce")
 """Names for ``[distill] loss``. Those with a teacher are registered in tvmkd.distill.losses, which
 would load torch here; a test compares."""
+LATENCIES = ("macs", "table")
+"""Names for ``[distill] latency``."""
 
 
 class Project(Section):
@@ -155,11 +157,13 @@ class Distill(Section):
     """One student is trained for each seed. They must differ."""
     baseline: bool = True
     """Also train each student without the teacher."""
-    latency: Literal["macs", "table"] = "macs"
+    latency: str = "macs"
     """What ``latency_weight`` is a factor of. ``macs``: millions of multiply-accumulates; they move
     no weight and count only when the best student is chosen. ``table``: the latency that a latency
     table of the target predicts, as a share of the whole student's; the structure of each student
-    is learnt with it in the loss."""
+    is learnt with it in the loss. Or your own latency model: the ``module:callable`` of a function
+    that takes the student (a ``torch.nn.Module``) and returns one number; a tensor with a gradient
+    to the weights is added to the loss, another number counts like ``macs``."""
     latency_weight: NotNegative = 0.0
     """Factor of the student's latency: see ``latency``. 0: accuracy alone, nothing is taken out."""
     table: Path | None = None
@@ -203,6 +207,14 @@ class Distill(Section):
         if self.loss == "ce" and named:
             raise ValueError(f'loss = "ce" has no teacher, and {", ".join(named)} needs one')
         return self
+
+    @field_validator("latency")
+    @classmethod
+    def _latency_known(cls, name: str) -> str:
+        if name not in LATENCIES and not user_code.is_own(name):
+            hint = suggest(name, LATENCIES) or f"; known: {', '.join(LATENCIES)}"
+            raise ValueError(f'there is no latency model "{name}"{hint}; or give module:callable')
+        return name
 
     @field_validator("loss")
     @classmethod
@@ -355,6 +367,9 @@ class Tune(Section):
     boards: Count | None = None
     """Measure on at most this many boards at once. Without it: all under the key, and one with
     ``local``."""
+    records: list[Path] = Field(default_factory=list)
+    """More folders of tuning records, such as that of a latency table: the artifact has the fastest
+    kernels of these and of the run's own. No trials are made for them."""
 
     @field_validator("tracker")
     @classmethod

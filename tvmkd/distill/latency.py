@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tvmkd.base import console
+from tvmkd.base import console, user_code
+from tvmkd.base.errors import InputError
 from tvmkd.models.macs import macs
 
 Estimate = Callable[[nn.Module], "Tensor | float"]
@@ -72,5 +75,42 @@ def mega_macs(shape: Sequence[int]) -> Estimate:
 
     def estimate(model: nn.Module) -> float:
         return macs(model, shape) / 1e6
+
+    return estimate
+
+
+def load(spec: str, shape: Sequence[int], search_in: Sequence[Path] = ()) -> Estimate:
+    """The latency model that ``[distill] latency`` names.
+
+    Args:
+        spec: a ``module:callable``; any other name stands for millions of MACs.
+        shape: of the network's input, batch first.
+        search_in: folders to look for the module in.
+
+    Returns:
+        the model. Calling it raises InputError if the user's code fails, or if what it returns is
+        not one finite number.
+
+    Raises:
+        InputError: the module does not import, or has no such callable.
+    """
+    if not user_code.is_own(spec):
+        return mega_macs(shape)
+    what = f'latency "{spec}"'
+    found = user_code.load(spec, what, search_in)
+
+    def estimate(model: nn.Module) -> Tensor | float:
+        with user_code.guard(what, theirs=True):
+            value: object = found(model)
+        if isinstance(value, Tensor) and value.numel() == 1:
+            value = value.reshape(())
+            number = float(value.detach())
+        elif isinstance(value, (int, float)):
+            number = float(value)
+        else:
+            raise InputError(f"{what}: must return one number or a tensor with one, not {value!r}")
+        if not math.isfinite(number):
+            raise InputError(f"{what}: returned {number}; a latency is finite")
+        return value
 
     return estimate

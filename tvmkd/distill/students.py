@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from torch import nn
 
 from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
-from tvmkd.distill.latency import Estimate, LatencyTerm, mega_macs
+from tvmkd.distill.latency import Estimate, LatencyTerm
+from tvmkd.distill.latency import load as load_estimate
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
 from tvmkd.distill.shaping import Shaper, shape
@@ -34,7 +35,6 @@ def distill(
     search_in: Sequence[Path] = (),
     multiple: int | None = None,
     task: Task | None = None,
-    estimate: Estimate | None = None,
     shaper: Shaper | None = None,
     after_checkpoint: AfterCheckpoint | None = None,
     checkpoint_seconds: float = 5.0,
@@ -55,21 +55,22 @@ def distill(
         multiple: what the target wants channel counts to be a multiple of; a registered student
             is rounded to it, unless its args say otherwise. The teacher is not: it stays here.
         task: what is learnt; None: what ``[data]`` names.
-        estimate: latency model for the latency term; by default, millions of MACs.
         shaper: learns the structure of each student in the first part of its training, with the
-            latency in the loss; ``estimate`` has no effect then.
+            latency in the loss; ``distill.latency`` has no other effect then.
         after_checkpoint: called by the leading process after each checkpoint of a student.
         checkpoint_seconds: least time between two checkpoints of one training.
 
     Raises:
         InputError: the data, a model or a checkpoint cannot be used.
     """
+    task = task or tasks.make(cfg, search_in)
+    estimate = load_estimate(cfg.distill.latency, task.input_shape, search_in)
     with assemble() as team:
         return _Students(
             cfg=cfg,
             out=out_dir,
             team=team,
-            task=task or tasks.make(cfg, search_in),
+            task=task,
             progress=progress if team.leader else None,
             multiple=multiple,
             estimate=estimate,
@@ -81,7 +82,7 @@ def distill(
 
 @dataclass(frozen=True)
 class _Students(Session):
-    estimate: Estimate | None = None
+    estimate: Estimate = field(kw_only=True)
     shaper: Shaper | None = None
     after_checkpoint: AfterCheckpoint | None = None
 
@@ -182,7 +183,7 @@ class _Students(Session):
         weight = self.cfg.distill.latency_weight
         if weight == 0:
             return None
-        return LatencyTerm(self.estimate or mega_macs(self.task.input_shape), weight)
+        return LatencyTerm(self.estimate, weight)
 
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
         if run.shape is not None:

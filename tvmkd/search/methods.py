@@ -85,7 +85,11 @@ def search(
         if error.name is None or not module.startswith(error.name):
             raise
         raise UsageError(f'this tvmkd has no method "{chosen}"; use "study"') from None
-    return method(plan, on_event or _silent)
+    event = on_event or _silent
+    if cfg.distill.latency_weight > 0:
+        text = "warning: a search weighs latency itself: [distill] latency has no effect in it"
+        event("note", {"text": text})
+    return method(plan, event)
 
 
 def _silent(name: str, data: dict[str, Any]) -> None:

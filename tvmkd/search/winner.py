@@ -19,6 +19,7 @@ from tvmkd.base.toml_text import dumps
 from tvmkd.search.gate import is_tuned_tvm
 from tvmkd.search.page.wording import Wording, structure
 from tvmkd.search.results import Point, Study
+from tvmkd.tuning.records import holds_records
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -39,8 +40,9 @@ def write(
     """Writes the winner's files; ``tvmkd run`` goes on from them and trains nothing again.
 
     ``tvmkd.toml`` is the search's file with the winner's structure, its weights as
-    ``[student] checkpoint``, and the budget as a rule of ``[gate]`` where the file has none. Its
-    paths are absolute: it is valid from any folder.
+    ``[student] checkpoint``, the kernels of the latency table as ``[tune] records``, and the budget
+    as a rule of ``[gate]`` where the file has none. Its paths are absolute: it is valid from any
+    folder.
 
     Args:
         study: with a winner that has a checkpoint.
@@ -69,6 +71,10 @@ def write(
     if teacher is not None and one.distill.loss != "ce":
         data.setdefault("teacher", {})["checkpoint"] = str(place / "teacher.pt")
     data.setdefault("distill", {}).update(seeds=[won.seed], baseline=False)
+    table = study.table.get("folder")
+    if table is not None and holds_records(Path(table)):
+        tune = data.setdefault("tune", {})
+        tune["records"] = [*tune.get("records", ()), os.path.abspath(table)]
     rule = requirement(study, one)
     if rule is not None:
         data["gate"] = {"require": [rule]}
@@ -118,6 +124,8 @@ def _absolute(model: BaseModel, data: dict[str, Any]) -> dict[str, Any]:
         value = getattr(model, name)
         if isinstance(value, Path):
             data[name] = os.path.abspath(value)
+        elif isinstance(value, list) and all(isinstance(each, Path) for each in value):
+            data[name] = [os.path.abspath(each) for each in value]
         elif isinstance(value, BaseModel):
             data[name] = _absolute(value, data[name])
     if isinstance(model, config.TargetRef) and Path(model.name).is_file():
@@ -156,7 +164,8 @@ def _copy_code(cfg: Config, search_in: Sequence[Path], place: Path) -> None:
 
 def _modules(cfg: Config) -> Iterator[str]:
     """The top names of the user's modules that a config names."""
-    specs = [cfg.student.model, cfg.teacher.model, cfg.distill.loss, cfg.data.task or ""]
+    specs = [cfg.student.model, cfg.teacher.model, cfg.data.task or ""]
+    specs += [cfg.distill.loss, cfg.distill.latency]
     engines = [name for name in cfg.compare.engines if name not in engine_registry.ENGINES]
     for spec in [*specs, *engines]:
         module, colon, _ = spec.partition(":")

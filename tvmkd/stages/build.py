@@ -7,6 +7,7 @@ from typing import Any
 
 from tvmkd.base import console
 from tvmkd.base.engine_registry import UNTUNED
+from tvmkd.base.errors import InputError
 from tvmkd.stages.base import Stage
 from tvmkd.stages.tune import Tune
 
@@ -21,13 +22,30 @@ class Build(Stage):
     def _both(self) -> bool:
         return UNTUNED in self.context.cfg.compare.engines
 
+    def check(self) -> list[str]:
+        """Looks at the folders of ``[tune] records``."""
+        from tvmkd.tuning.records import holds_records
+        from tvmkd.tuning.session import check_made_for
+
+        context = self.context
+        for folder in context.cfg.tune.records:
+            if not holds_records(folder):
+                raise InputError(f"[tune] records: {folder}: holds no tuning records")
+            target, stack = context.target.to_dict(), context.cfg.tune.stack
+            check_made_for(folder, target, stack, same_cores=False)
+        return []
+
     def inputs(self) -> dict[str, Any]:
         """The model, the records, the compiler and the real inputs of the numeric check."""
         from tvmkd.tuning.records import SIDECAR, TRIALS, native
 
         context = self.context
         # Not what is set aside there: the build itself writes it.
-        records = [*native(context.records), context.records / SIDECAR, context.records / TRIALS]
+        records = [
+            path
+            for folder in self._folders
+            for path in (*native(folder), folder / SIDECAR, folder / TRIALS)
+        ]
         return {
             "onnx": context.onnx_hash(context.onnx),
             "dims": context.dims,
@@ -36,6 +54,10 @@ class Build(Stage):
             "untuned": self._both,
             "building": context.building,
         }
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [self.context.records, *self.context.cfg.tune.records]
 
     def outputs(self) -> list[Path]:
         """The artifact folders."""
@@ -47,7 +69,7 @@ class Build(Stage):
         from tvmkd.stacks import progress
 
         context = self.context
-        manifest = self._build([context.records], context.artifact)
+        manifest = self._build(self._folders, context.artifact)
         for line in progress.coverage_lines(manifest):
             console.say(f"  {line}")
         if self._both:

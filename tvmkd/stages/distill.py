@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.base import console
+from tvmkd.base import console, user_code
 from tvmkd.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Distill(Stage):
         if cfg.distill.watch is not None:
             tune = cfg.tune
             read["watch"] = [tune.tracker, tune.key, cfg.export.batch]
+        if user_code.is_own(cfg.distill.latency):
+            read["latency"] = context.source(cfg.distill.latency)
         return read
 
     def outputs(self) -> list[Path]:
@@ -104,7 +106,7 @@ class Distill(Stage):
                 context.folder,
                 context.search_in,
                 progress,
-                [context.records],
+                [context.records, *cfg.tune.records],
                 context.source(cfg.student.model),
             )
         for line in result.lines():

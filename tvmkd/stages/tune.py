@@ -29,7 +29,7 @@ class Tune(Stage):
             "onnx": context.onnx_hash(context.onnx),
             "dims": context.dims,
             "target": context.target.to_dict(),
-            "tune": context.cfg.tune.model_dump(mode="json"),
+            "tune": context.cfg.tune.model_dump(mode="json", exclude={"records"}),
             "compiler": context.compiler,
         }
 
