@@ -54,10 +54,11 @@ from tvmkd.search.study.training import Distilling, Trained
 from tvmkd.timing.interleaved import in_turns
 
 HERE = Path(__file__).parent
-BOARD_SECONDS, TRAININGS, ROUNDS = 60.0, 20, 4
-SAMPLE, WHOLE = 24, 6
+BOARD_SECONDS, TRAININGS, ROUNDS = 120.0, 16, 4
+SAMPLE, WHOLE = 12, 4
 """Networks of the space that the first table is made for, and of them those timed whole."""
-EPOCHS, SIDE = 8, 32
+EPOCHS, SIDE = 60, 32
+"""240 steps: after a tenth of that most networks have learnt nothing."""
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "joint": {},

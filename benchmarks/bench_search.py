@@ -11,6 +11,7 @@ The parts:
 - ``embedded``: on the digits, with three seeds, the network found against the hand-made students'
   best and against a search on MACs.
 - ``workers``: four workers on one study against one, trainings replaced by a declared delay.
+- ``joint``: structure and schedule together, against a search that tunes last and one on MACs.
 - ``supernet``: accuracies of its parts against those of networks trained one by one.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from _common import Result, finish, parser
 
-PARTS = ("table", "kernels", "embedded", "workers", "supernet")
+PARTS = ("table", "kernels", "embedded", "workers", "joint", "supernet")
 
 
 def main() -> int:
@@ -53,6 +54,10 @@ def main() -> int:
 
                 times = speedup()
                 results.append(Result("four workers' trials over one's", times, 3.5, "higher"))
+            elif part == "joint":
+                from _search_joint import results as joint
+
+                results += joint(work / "joint")
             elif part == "supernet":
                 from _search_supernet import correlation
 
