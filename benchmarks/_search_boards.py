@@ -33,7 +33,7 @@ def file(work: Path, tracker: str, key: str, method: str) -> Path:
         "project": {"name": "nanos", "out": str(work / "run")},
         "data": {"dataset": "digits", "image_size": 16, "batch_size": 64},
         "student": {"model": "depthwise", "args": {"stem": 8}},
-        "distill": {"loss": "ce", "epochs": 10, "lr": 4e-3, "seeds": [0]},
+        "distill": {"loss": "ce", "epochs": 40, "lr": 4e-3, "seeds": [0]},
         "target": {"name": "jetson-nano"},
         "tune": {"tracker": tracker, "key": key},
         "search": {

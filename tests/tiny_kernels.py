@@ -70,6 +70,8 @@ def filling(mebibytes: int) -> Any:
 class TileSpace:
     """All tilings of the first block's two outer loops: small, quick, enumerable."""
 
+    threads = False
+
     def __init__(self, mod: Any, tiles: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> None:
         self._mod = mod
         self._points = list(itertools.product(tiles, tiles))
@@ -89,12 +91,20 @@ class TileSpace:
             i_out, i_in = schedule.split(i, [None, inner_i])
             j_out, j_in = schedule.split(j, [None, inner_j])
             schedule.reorder(i_out, j_out, i_in, j_in)
+            if self.threads:
+                schedule.parallel(i_out)
             new = candidate(schedule)
             if new.key not in known:
                 found.append(new)
             if len(found) == n:
                 break
         return found
+
+
+class ThreadSpace(TileSpace):
+    """The same, on all cores."""
+
+    threads = True
 
 
 class LoneSpace:
@@ -199,7 +209,7 @@ def task(spec: str, tvm_target: dict[str, Any] | None = None) -> Any:
         mod, flop = filling(int(what)), 4.0
     else:
         mod, flop = matmul(int(what)), 2.0 * int(what) ** 3
-    kinds = {"call": LoneSpace, "fill": LoneSpace, "matmul": TileSpace}
+    kinds = {"call": LoneSpace, "fill": LoneSpace, "matmul": TileSpace, "threads": ThreadSpace}
     space: Any = kinds.get(kind, lambda _: None)(mod)
     return Task(spec, task_key(mod), mod, target, 1, flop, kind, space)
 

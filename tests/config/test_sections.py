@@ -51,7 +51,10 @@ def test_the_budget_of_a_watch_is_a_time() -> None:
     [
         ({"watch": "12M"}, "distill.watch: wants a latency such as 8ms"),
         ({"watch": "soon"}, "distill.watch: wants a latency such as 5ms"),
-        ({"latency": "tabel"}, 'distill.latency: no latency model "tabel"; did you mean "table"'),
+        (
+            {"latency": "tabel"},
+            'there is no latency model "tabel"; did you mean "table"',
+        ),
         ({"latency": "torchvision:resnet18"}, "distill.latency: .*known: macs, table; or give"),
         ({"table": "t"}, 'table has no effect without latency = "table"'),
         ({"shaping": 0.2}, 'shaping has no effect without latency = "table"'),

@@ -153,6 +153,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "tune.key": ("nano", ("tune",)),
     "tune.seed": (2, ("tune",)),
     "tune.boards": (2, ("tune",)),
+    "tune.records": (["more"], ("build",)),
     "compare.engines": (["torch", "onnxruntime", "tvm"], ("build", "compare")),
     "compare.threads": (3, (*COMPILERS, "compare")),
     "compare.seconds": (0.5, ("quantize", "compare")),

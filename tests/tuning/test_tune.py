@@ -79,13 +79,9 @@ def test_it_tunes_writes_everything_down_and_goes_on_where_it_was(
     assert all(task["best_us"] > 0 for task in first["tasks"])
     assert first["end_to_end_us"] == pytest.approx(sum(t["best_us"] for t in first["tasks"]))
     assert_sound(folder, 5)
-    settings["options"]["steady"] = True
     second = ground.tune(folder, trials=8, **settings)
     assert second["trials"] == 8
     assert second["fresh"] == 3
-    watched = [canary.FACT in line for line in trials(folder) if line["status"] == "ok"]
-    assert not any(watched[:5])
-    assert any(watched[5:]) == (ground.stack == "relax")
     assert_sound(folder, 8)
     info = json.loads((folder / records.SIDECAR).read_text())
     assert [task["name"] for task in info["tasks"]] == settings["tasks"]
@@ -118,6 +114,23 @@ def test_a_signal_loses_at_most_the_trials_in_flight(
     result = ground.tune(tmp_path, trials=8)
     assert result["trials"] >= 8
     assert_sound(tmp_path, result["trials"])
+
+
+@on_relax
+def test_kernels_with_threads_are_measured_beside_a_canary_if_asked(
+    tmp_path: Path, ground: Ground
+) -> None:
+    tasks = ["matmul:32", "threads:48"]
+    ground.tune(tmp_path, trials=4, tasks=tasks, options={"batch": 2, "steady": True})
+    ground.tune(tmp_path, trials=6, tasks=tasks, options={"batch": 2})
+    names = {
+        task["key"]: task["name"]
+        for task in json.loads((tmp_path / records.SIDECAR).read_text())["tasks"]
+    }
+    lines = [line for line in trials(tmp_path) if line["status"] == "ok"]
+    watched = [(names[line["task"]], canary.FACT in line) for line in lines]
+    assert set(watched[:4]) == {("matmul:32", False), ("threads:48", True)}
+    assert not any(seen for _, seen in watched[4:])
 
 
 @on_relax
