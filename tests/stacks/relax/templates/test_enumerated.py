@@ -14,6 +14,7 @@ from in_tvm import INSIDE, inside
 if INSIDE:
     import numpy as np
     import template_cases as cases
+    import tiny_kernels
 
     from tvmkd.stacks.relax.templates import enumerated, template_for
     from tvmkd.stacks.relax.templates.cpu import Cpu
@@ -124,9 +125,29 @@ def test_a_new_space_finds_the_members_of_a_history() -> None:
 @inside("relax")
 def test_words_are_numbers_that_are_the_same_in_every_process() -> None:
     config = {"order": "rows", "blocks": 3, "parallel": True, "cycles": 0.5}
-    blocks, cycles, order, parallel = enumerated._features(config)
+    ((blocks, cycles, order, parallel),) = enumerated._features([config])
     assert (blocks, cycles, parallel) == (3.0, 0.5, 1.0)
-    assert order == hashlib.sha256(b"rows").digest()[0] / 255
+    assert order == pytest.approx(hashlib.sha256(b"rows").digest()[0] / 255)
+
+
+@inside("relax")
+def test_members_of_several_algorithms_are_learnt_from_together() -> None:
+    """As of a convolution that can be computed directly, or by Winograd's algorithm."""
+    direct, other = {"tile": 4, "order": "rows"}, {"tile": 2, "outputs": 16, "unroll": None}
+    found = enumerated._features([direct, other])
+    assert found.shape == (2, 4)
+    assert list(np.isnan(found[0])) == [False, True, False, True]
+    assert list(np.isnan(found[1])) == [True, False, False, True]
+    configs = [{"tile": each} for each in range(1, 9)] + [{"outputs": each} for each in (1, 2, 3)]
+
+    def apply(schedule: Any, config: dict[str, Any]) -> None:
+        tile = config.get("tile", 8 + config.get("outputs", 0))
+        schedule.split(schedule.get_loops(schedule.get_sblock("C"))[0], [None, tile])
+
+    mixed = enumerated.EnumeratedSpace(tiny_kernels.task("matmul:32").mod, configs, apply)
+    keys = [mixed.member(number).key for number in range(len(configs))]
+    history = [(key, 1.0 + place) for place, key in enumerate(keys[1:])]
+    assert mixed.propose(1, set(keys[1:]), history, np.random.default_rng(0))[0].key == keys[0]
 
 
 def cost(config: dict[str, Any]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ class EnumeratedSpace:
     def _predict(self, measured: Sequence[tuple[int, float]]) -> np.ndarray:
         import xgboost
 
-        features = np.array([_features(config) for config in self._configs], dtype=np.float32)
+        features = _features(self._configs)
         rows = np.array([number for number, _ in measured])
         expected = np.log([float(config.get(EXPECTED, 1.0)) for config in self._configs])
         surprise = np.log([seconds for _, seconds in measured]) - expected[rows]
@@ -121,11 +122,20 @@ class EnumeratedSpace:
         return np.asarray(expected + model.predict(features))
 
 
-def _features(config: Config) -> list[float]:
-    """Numbers as they are; words as a small stable number each."""
-    return [
-        float(value)
-        if isinstance(value, (int, float))
-        else hashlib.sha256(str(value).encode()).digest()[0] / 255
-        for _, value in sorted(config.items())
-    ]
+def _features(configs: Sequence[Config]) -> np.ndarray:
+    """A row for each member: float32 ``[members, names]``.
+
+    Numbers as they are; words as a small stable number each. Members of several algorithms have
+    different names; what a member does not have is NaN, which XGBoost takes for missing.
+    """
+    names = sorted({name for config in configs for name in config})
+
+    def number(value: Any) -> float:
+        if value is None:
+            return math.nan
+        if isinstance(value, (int, float)):
+            return float(value)
+        return hashlib.sha256(str(value).encode()).digest()[0] / 255
+
+    rows = [[number(config.get(name)) for name in names] for config in configs]
+    return np.array(rows, dtype=np.float32)
