@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from tvmkd.search.latency.folder import (
     REFERENCE,
     Folder,
     TimedNetwork,
+    TrialFacts,
     by_structure,
     open_folder,
 )
 from tvmkd.search.latency.prediction import Kernel
+from tvmkd.tuning import records
+from tvmkd.tuning.canary import FACT
 
 KERNEL = Kernel("0x1", "conv", "conv2d", 2, 1e6, {"work": 3.0})
 
@@ -51,6 +55,18 @@ def test_what_slowed_a_network_down_is_known_better_later(tmp_path: Path) -> Non
         folder.add_reading(Reading(timed.t + later, 1.0, "b:9"))
     assert folder.slowdown(timed) == Slowdown(lasting=2.0, passing=1.0)
     assert folder.slowdown(network(3.0)) == Slowdown()
+
+
+def test_a_trial_beside_a_slow_canary_is_in_doubt(tmp_path: Path) -> None:
+    common = {"t": 5.0, "board": "b:1"}
+    for task, more in (("0x1", {}), ("0x2", {FACT: 8e-6}), ("0x3", {FACT: 32e-6})):
+        records.append_line(tmp_path / records.TRIALS, {"task": task, "key": "c", **common, **more})
+    facts = open_folder(tmp_path).trial_facts()
+    one, two, three = (facts[records.normal_key(task), "c"] for task in ("0x1", "0x2", "0x3"))
+    assert one == two == TrialFacts(5.0, "b:1")
+    # It took between its time and four times that: twice, give or take a factor of two.
+    assert three.slower == pytest.approx(2.0)
+    assert three.doubt == pytest.approx(math.log(2.0))
 
 
 def test_damaged_lines_are_named(tmp_path: Path) -> None:

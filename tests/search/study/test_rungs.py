@@ -8,7 +8,7 @@ from tvmkd.search.study.rungs import AtRung, beaten, pruner, rungs
 
 def test_a_training_is_judged_at_a_ninth_and_a_third() -> None:
     assert rungs(90, 100, "halving") == [10, 30]
-    assert rungs(60, 100, "hyperband") == [6, 18, 54]
+    assert rungs(60, 100, "hyperband") == [6, 20]
     assert rungs(2, 200, "halving") == [1]
     assert rungs(1, 200, "halving") == []
     assert rungs(90, 100, "never") == []

@@ -99,7 +99,7 @@ class Slowdown:
     @property
     def doubt(self) -> float:
         """The standard error of the logarithm of `expected`."""
-        return doubt(self.passing)
+        return 0.5 * abs(math.log(self.passing))
 
 
 def slowdown(readings: Sequence[Reading], t: float, fixed: float, board: str | None) -> Slowdown:
@@ -116,11 +116,6 @@ def slowdown(readings: Sequence[Reading], t: float, fixed: float, board: str | N
         return Slowdown()
     lasting = factor(readings, t, board)
     return Slowdown(lasting, fixed / usual / lasting)
-
-
-def doubt(slower: float) -> float:
-    """The standard error of the logarithm of a time that was corrected by half of a slowdown."""
-    return 0.5 * abs(math.log(slower))
 
 
 def same(first: str | None, second: str | None) -> bool:

@@ -51,13 +51,18 @@ class TimedNetwork:
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """When (seconds since the epoch) and where (``HOST:PORT``) a trial was made.
+    """When and where a trial was made, and what disturbed it.
 
-    ``doubt`` is the standard error of the logarithm of its time: something else ran meanwhile.
+    Attributes:
+        t: seconds since the epoch.
+        board: ``HOST:PORT``.
+        slower: what its time is expected to be too large by; something else ran meanwhile.
+        doubt: the standard error of the logarithm of that.
     """
 
     t: float = 0.0
     board: str | None = None
+    slower: float = 1.0
     doubt: float = 0.0
 
 
@@ -102,20 +107,21 @@ class Folder:
         """When and on which board each trial was made, by task key and candidate key."""
         lines = list(records.trials(self.path))
         least = canary.usual(lines)
-        return {
-            (records.normal_key(line["task"]), line["key"]): TrialFacts(
-                line["t"], line.get("board"), _doubt(line, least)
-            )
-            for line in lines
-            if isinstance(line.get("t"), int | float)
-        }
+        found = {}
+        for line in lines:
+            if isinstance(line.get("t"), int | float):
+                slower, board = _slowdown(line, least), line.get("board")
+                facts = TrialFacts(line["t"], board, slower.expected, slower.doubt)
+                found[records.normal_key(line["task"]), line["key"]] = facts
+        return found
 
 
-def _doubt(line: Mapping[str, Any], least: Mapping[str, float]) -> float:
+def _slowdown(line: Mapping[str, Any], least: Mapping[str, float]) -> Slowdown:
+    """What the canary beside a trial says; it is a kernel with threads, as the trial's."""
     seconds, usual = line.get(canary.FACT), least.get(canary.host(line.get("board")))
     if seconds is None or usual is None or seconds <= canary.DISTURBED * usual:
-        return 0.0
-    return drift.doubt(seconds / usual)
+        return Slowdown()
+    return Slowdown(passing=seconds / usual)
 
 
 def open_folder(path: Path) -> Folder:

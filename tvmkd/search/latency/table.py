@@ -103,7 +103,8 @@ class LatencyTable:
             facts = trials.get((key, best.key), TrialFacts())
             slower = 1.0
             if not self.exact:
-                slower = drift.factor(self.folder.readings, facts.t, facts.board)
+                lasting = drift.factor(self.folder.readings, facts.t, facts.board)
+                slower = lasting * facts.slower
                 self._doubts[key] = facts.doubt
             self._measured[key] = best.seconds / slower
 

@@ -39,12 +39,12 @@ def rungs(epochs: int, steps: int, stopping: Stopping) -> list[int]:
         steps: of one epoch.
         stopping: what ends trainings.
     """
-    found, rung = [], max(1, int(epochs // REDUCTION**RUNGS))
-    while rung < epochs and stopping != "never":
-        if rung * steps >= LEAST_STEPS:
+    found: list[int] = []
+    for place in range(RUNGS, 0, -1):
+        rung = max(1, epochs // REDUCTION**place)
+        if rung not in found and rung < epochs and rung * steps >= LEAST_STEPS:
             found.append(rung)
-        rung *= REDUCTION
-    return found
+    return [] if stopping == "never" else found
 
 
 def pruner(epochs: int, steps: int, stopping: Stopping) -> BasePruner:
