@@ -212,6 +212,22 @@ def test_a_board_that_took_the_session_and_is_silent_is_not_busy(ground: Ground)
         runner.open()
 
 
+@pytest.mark.parametrize(("port", "why"), [(9090, "another generation"), (9091, "does not answer")])
+def test_what_a_board_said_stands_while_it_is_asked_again(
+    ground: Ground, port: int, why: str
+) -> None:
+    def begin(worker: Any) -> None:
+        worker.session.waiting_for = "10.0.0.7:9090"
+        worker.shared.trouble = f"the board at 10.0.0.7:{port} fails: another generation of TVM"
+
+    ground.begin = begin
+    with (
+        BoardRunner(TRACKER) as runner,
+        pytest.raises(MissingError, match=f"7:9090 fails: .*{why}"),
+    ):
+        runner.open()
+
+
 @pytest.mark.parametrize(
     ("kinds", "remote"),
     [([], False), ([True], True), ([False], False), ([True, True], True), ([True, False], False)],

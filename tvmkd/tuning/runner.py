@@ -147,8 +147,10 @@ class BoardRunner:
         silent = [worker.session.waiting_for for worker in self._shared.workers]
         named = next((address for address in silent if address is not None), None)
         why = self._shared.trouble or f"every board under the key {self._tracker['key']!r} is busy"
-        if named is not None:
-            why = f"the board at {named} fails: {SILENT}"
+        fails = f"the board at {named} fails: "
+        # It may be asked once more at this moment, and have said before what is wrong.
+        if named is not None and not why.startswith(fails):
+            why = fails + SILENT
         raise MissingError(f"no board answered for {OPEN_SECONDS:.0f} s: {why}")
 
     def watch(self, canary: RunJob, known: Mapping[str, float]) -> None:
