@@ -87,6 +87,27 @@ def undisturbed(
     return seconds, worst
 
 
+class Patience:
+    """How long measurements may still wait: it grows with what measuring takes.
+
+    Args:
+        seconds: at the start.
+        factor: seconds more for each second of measuring.
+    """
+
+    def __init__(self, seconds: float, factor: float) -> None:
+        self._left, self._factor = seconds, factor
+
+    @property
+    def left(self) -> float:
+        """Seconds, at least 0."""
+        return max(0.0, self._left)
+
+    def measured(self, took: float, needed: float) -> None:
+        """Counts a measurement that took so many seconds, of which some were not waited."""
+        self._left += self._factor * needed - max(0.0, took - needed)
+
+
 class Calm:
     """What the boards' canaries took, and how long measurements may still wait.
 
@@ -99,14 +120,13 @@ class Calm:
     def __init__(self, known: Mapping[str, float] | None = None) -> None:
         self._seen = {name: deque([least], REMEMBERED) for name, least in (known or {}).items()}
         self._lock = threading.Lock()
-        self._left = PATIENCE
+        self._patience = Patience(PATIENCE, FACTOR)
 
     def params(self, board: str) -> dict[str, float | None]:
         """``usual`` and ``patience`` of the next measurement on a board, ``HOST:PORT``."""
         with self._lock:
-            patience = max(0.0, min(LONGEST, self._left))
             least = min(self._seen.get(host(board), ()), default=None)
-            return {"usual": least, "patience": patience}
+            return {"usual": least, "patience": min(LONGEST, self._patience.left)}
 
     def measured(self, board: str, seconds: float | None, wall: float) -> None:
         """Learns from a measurement.
@@ -117,6 +137,6 @@ class Calm:
             wall: seconds that the measurement took.
         """
         with self._lock:
-            self._left += FACTOR * min(wall, USUAL) - max(0.0, wall - USUAL)
+            self._patience.measured(wall, min(wall, USUAL))
             if seconds is not None:
                 self._seen.setdefault(host(board), deque(maxlen=REMEMBERED)).append(seconds)

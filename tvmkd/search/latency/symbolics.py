@@ -78,7 +78,7 @@ def mean_of_image(g: Any, x: Any, size: Any) -> Any:
 
 
 def unbind(g: Any, x: Any, dim: Any, _outputs: int | None = None) -> Any:
-    """A slice for each part, in place of one ``Split``.
+    """The slices that stand for one ``Split``: one slice for each part.
 
     Raises:
         NotImplementedError: the parts are used as a list.

@@ -19,6 +19,7 @@ from tvmkd.boards.model_timer import ModelTimer
 from tvmkd.search.latency.drift import DISTURBED
 from tvmkd.search.latency.lowering import Lowering
 from tvmkd.search.latency.prediction import Measured
+from tvmkd.tuning.canary import Patience
 
 if TYPE_CHECKING:
     from tvmkd.export.check import ModelInfo
@@ -77,7 +78,7 @@ class TargetBoards:
         self._opened = contextlib.ExitStack()
         self._address: dict[str, Any] | None = None
         self._timer = ModelTimer(stack, python=python)
-        self._left = PATIENCE
+        self._patience = Patience(PATIENCE, FACTOR)
 
     def __enter__(self) -> TargetBoards:
         return self
@@ -209,11 +210,10 @@ class TargetBoards:
             calm = worst <= DISTURBED * min(least, usual or least)
             took = time.monotonic() - begin
             # A slow network gets less slices than it should.
-            limit = min(LONGEST, max(0.0, self._left)) if len(model) >= ROUNDS else LONGEST
+            limit = min(LONGEST, self._patience.left) if len(model) >= ROUNDS else LONGEST
             if calm.sum() >= ROUNDS or took > limit:
                 break
-        needed = took / len(model) * ROUNDS
-        self._left += FACTOR * needed - max(0.0, took - needed)
+        self._patience.measured(took, took / len(model) * ROUNDS)
         if not calm.any():
             calm = worst <= np.sort(worst)[min(ROUNDS // 2, len(worst)) - 1]
         kept = np.array(model)[calm]

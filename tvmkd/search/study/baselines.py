@@ -8,13 +8,12 @@ from dataclasses import replace
 from tvmkd.base.errors import InputError, MissingError, WorkerDied
 from tvmkd.config.values import Values
 from tvmkd.distill.training import Rungs
-from tvmkd.search.latency.prediction import Measured
 from tvmkd.search.results import Point
 from tvmkd.search.space import Space
 from tvmkd.search.study import measuring, predicting
 from tvmkd.search.study.bench import Bench
 from tvmkd.search.study.goal import in_unit
-from tvmkd.search.study.trial import describe
+from tvmkd.search.study.trial import describe, facts, note_teacher
 
 BASELINE = "baseline"
 """Start of the names of the study's attributes that hold them."""
@@ -27,7 +26,7 @@ def known(bench: Bench) -> list[Point]:
 
 
 def add(bench: Bench) -> None:
-    """Trains and measures what is missing; what fails is told and left out."""
+    """Trains and measures the students that are missing. One that fails is left out and told."""
     measures = bench.plan.search.measure
     done = {point.structure["model"] for point in known(bench) if point.measured or not measures}
     for number, name in enumerate(_names(bench)):
@@ -63,9 +62,7 @@ def _point(bench: Bench, name: str, number: int) -> Point:
     bench.doing(text)
     candidate = alone.build(structure)
     times = predicting.times(alone, structure)
-    teacher = bench.training.teacher(candidate)
-    if teacher is not None and "teacher" not in bench.study.user_attrs:
-        bench.study.set_user_attr("teacher", teacher.to_dict())
+    note_teacher(bench, candidate)
     epochs = candidate.cfg.distill.epochs
 
     def report(done: int, note: str) -> None:
@@ -92,18 +89,11 @@ def _point(bench: Bench, name: str, number: int) -> Point:
         state="complete",
         accuracy=trained.score,
         test_accuracy=trained.test,
-        predicted=in_unit(prediction.seconds),
-        low=in_unit(prediction.low),
-        high=in_unit(prediction.high),
-        interpolated=prediction.interpolated,
-        measured=_seconds(measured),
+        **facts(prediction),
+        measured=None if measured is None else in_unit(measured.seconds),
         macs=candidate.size.macs,
         parameters=candidate.size.parameters,
         epochs=trained.epochs,
         seconds=trained.seconds,
         seed=candidate.seed,
     )
-
-
-def _seconds(measured: Measured | None) -> float | None:
-    return None if measured is None else in_unit(measured.seconds)

@@ -78,7 +78,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _facts(prediction: Prediction) -> dict[str, float]:
+def facts(prediction: Prediction) -> dict[str, Any]:
     """A prediction, in the study's unit."""
     return {
         "predicted": in_unit(prediction.seconds),
@@ -86,6 +86,13 @@ def _facts(prediction: Prediction) -> dict[str, float]:
         "high": in_unit(prediction.high),
         "interpolated": prediction.interpolated,
     }
+
+
+def note_teacher(bench: Bench, candidate: Candidate) -> None:
+    """Trains a network's teacher, if nobody has, and keeps what is known of it in the study."""
+    teacher = bench.training.teacher(candidate)
+    if teacher is not None and "teacher" not in bench.study.user_attrs:
+        bench.study.set_user_attr("teacher", teacher.to_dict())
 
 
 @dataclass
@@ -105,7 +112,7 @@ class _Work:
         times = predicting.times(bench, self.structure)
         prediction = times[-1]
         self._note(
-            **_facts(prediction),
+            **facts(prediction),
             macs=candidate.size.macs,
             parameters=candidate.size.parameters,
             seed=candidate.seed,
@@ -127,7 +134,7 @@ class _Work:
         self._note(accuracy=trained.score, test_accuracy=trained.test, epochs=trained.epochs)
         if candidate.cfg.early_exit is not None and trained.checkpoint is not None:
             prediction, shares = predicting.mean(times, candidate, trained.checkpoint)
-            self._note(**_facts(prediction), exits=shares)
+            self._note(**facts(prediction), exits=shares)
         latency = self._measure(candidate, prediction, trained)
         self._constrain(latency)
         bench.study.tell(trial, goal.values(trained.score, latency))
@@ -153,9 +160,7 @@ class _Work:
         bench, number = self.bench, self.trial.number
         epochs = candidate.cfg.distill.epochs
         bench.doing("waiting for the teacher", trial=number)
-        teacher = bench.training.teacher(candidate)
-        if teacher is not None and "teacher" not in bench.study.user_attrs:
-            bench.study.set_user_attr("teacher", teacher.to_dict())
+        note_teacher(bench, candidate)
 
         def report(done: int, note: str) -> None:
             bench.quiet.epoch()
