@@ -23,7 +23,7 @@ from tvmkd.boards.emulate import running_emulated_fleet
 from tvmkd.search import results
 from tvmkd.tuning import records
 
-BOARDS, BUDGET = 3, "1.2M"
+BOARDS, BUDGET = 3, "0.12M"
 TRIALS = 8
 
 

@@ -4,7 +4,7 @@ All three strategies get the same board seconds and the same number of trainings
 ledger for each, and the same proposals, choice and scheduler: `tvmkd.search.joint.loop`. What a
 training gives is cached by structure, so that a structure which two strategies choose is trained
 once; each is charged for it. At the end each strategy's front is built with the records that this
-strategy has made, and all of these networks are timed in turns in one process.
+strategy has made, and all of these networks are timed in turns, beside a fixed network.
 
 - ``joint``: trains, tunes the kernels of the front, corrects the table, trains on.
 - ``last``: the same search on a table of first schedules; all tuning afterwards, for its front.
@@ -42,6 +42,7 @@ from tvmkd.search.joint.loop import JointSearch, Options
 from tvmkd.search.joint.proposals import StudyProposer
 from tvmkd.search.joint.standing import Network
 from tvmkd.search.joint.tuned_table import TunedTable
+from tvmkd.search.latency import drift
 from tvmkd.search.latency import reference as fixed_network
 from tvmkd.search.latency.filling import fill
 from tvmkd.search.latency.macs import Macs
@@ -51,7 +52,6 @@ from tvmkd.search.latency.target_boards import TargetBoards
 from tvmkd.search.space import Space
 from tvmkd.search.study.networks import Networks
 from tvmkd.search.study.training import Distilling, Trained
-from tvmkd.timing.interleaved import in_turns
 
 HERE = Path(__file__).parent
 BOARD_SECONDS, TRAININGS, ROUNDS = 120.0, 16, 4
@@ -59,6 +59,8 @@ SAMPLE, WHOLE = 12, 4
 """Networks of the space that the first table is made for, and of them those timed whole."""
 EPOCHS, SIDE = 60, 32
 """240 steps: after a tenth of that most networks have learnt nothing."""
+TIMES = 3
+"""How often each network of the fronts is timed in the end."""
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "joint": {},
@@ -210,12 +212,21 @@ def search(bench: Bench, strategy: str, seed: int, board_seconds: float, trainin
 
 
 def time_all(bench: Bench, fronts: Sequence[Front]) -> None:
-    """Times the networks of all fronts in turns, in one process."""
-    inputs = bench.work / "input.npy"
-    np.save(inputs, np.random.default_rng(0).random((1, 1, SIDE, SIDE), np.float32))
+    """Times the networks of all fronts in turns, each beside the fixed network."""
     artifacts = [each for front in fronts for each in front.artifacts]
-    rounds = in_turns(artifacts, inputs, 2, seconds=0.5)
-    medians = iter(float(np.median(np.concatenate(each))) / 1e3 for each in rounds)
+    with (
+        LatencyTable(bench.first, bench.target) as table,
+        TargetBoards(bench.target) as boards,
+    ):
+        fixed, readings = table.reference(), table.folder.readings
+        rounds = [
+            [
+                boards.measure(each, fixed, lambda board: drift.least(readings, board)).seconds
+                for each in artifacts
+            ]
+            for _ in range(TIMES)
+        ]
+    medians = iter(float(np.median(each)) for each in zip(*rounds, strict=True))
     for front in fronts:
         front.seconds = [next(medians) for _ in front.artifacts]
 

@@ -35,6 +35,11 @@ def test_the_winner_stands_beside_what_others_would_take() -> None:
     ]
     assert table.heads == ["choice", "accuracy", "test", "ms", "× the winner's", "MACs"]
     assert [cell.text for cell in table.rows[2].cells] == ["93.0%", "–", "2.00", "0.67", "–"]
+    slow = study(baselines=hand[1:])
+    section = sections.alternatives(slow, marked.find(slow))
+    assert section is not None
+    assert section.tables[0].rows[2].cells[2].text == "9.00"  # over the budget, and shown as such
+    assert section.tables[0].rows[2].cells[2].pill == "over"
     alone = studies.study(POINTS[:1], winner=None)
     assert sections.alternatives(alone, marked.find(alone)) is None
 

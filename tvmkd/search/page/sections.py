@@ -38,9 +38,7 @@ def pareto(study: Study, known: Marked) -> Section | None:
 def alternatives(study: Study, known: Marked) -> Section | None:
     """The winner beside what others would have taken: by MACs, by hand, the teacher."""
     words = Wording(study)
-    by_hand = choice.choose(
-        study.baselines, "accuracy", budget=study.budget, maximize=study.maximize
-    ).winner
+    by_hand = _best_by_hand(study, study.budget) or _best_by_hand(study, None)
     found: list[tuple[str, Point]] = []
     if known.winner is not None:
         found.append((f"this search: trial {known.winner.number}", known.winner))
@@ -67,6 +65,10 @@ def alternatives(study: Study, known: Marked) -> Section | None:
         "multiply-accumulates, where a search without a latency table ends.",
         tables=[Table(heads, rows).without_empty_columns()],
     )
+
+
+def _best_by_hand(study: Study, budget: float | None) -> Point | None:
+    return choice.choose(study.baselines, "accuracy", budget=budget, maximize=study.maximize).winner
 
 
 def _facts(point: Point, study: Study, known: Marked, words: Wording) -> list[Cell]:
