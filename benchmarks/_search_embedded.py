@@ -1,8 +1,9 @@
 """The embedded digits: networks found by a search against hand-made students and a search on MACs.
 
 The hand-made students are the registered ones as they come; the best of them is that with the best
-score on the validation split. A search over the recipe's space has the share of the bar of its
-measured latency as its budget, and is to be as accurate.
+score on the validation split. A search over the registered convolutional students, by width, depth
+and kernel, has the share of the bar of its measured latency as its budget, and is to be as
+accurate. (The recipe's own space has only networks that are smaller than that budget.)
 
 Against MACs a space of blocks of several kinds is searched (`_mixed_net`), with a tight budget that
 is known before anything is trained: one search gets the latency of the quickest quarter of a random
@@ -12,6 +13,7 @@ The one on MACs may measure the best of what it trained, until one meets the lat
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
 import time
@@ -37,14 +39,20 @@ from tvmkd.search.latency.target_boards import TargetBoards
 from tvmkd.search.results import Point, Study
 from tvmkd.search.space import Space
 from tvmkd.search.study.bench import Plan
-from tvmkd.search.study.networks import Networks
+from tvmkd.search.study.networks import TEACHERS, Networks
 from tvmkd.search.study.studying import study
 from tvmkd.targets import Target
 
 SHARE = 0.7
 """Bar: of the hand-made student's measured latency."""
-TRIALS, ROUNDS = 16, 2
+TRIALS, TIGHT_TRIALS, ROUNDS = 20, 12, 2
 HAND_MADE = ("depthwise", "bottleneck", "mobilevit", "mlp")
+REGISTERED: dict[str, Any] = {
+    "model": ["depthwise", "bottleneck"],
+    "width": {"low": 0.5, "high": 2.0, "step": 0.25},
+    "depth": [0.5, 1.0, 2.0],
+    "kernel": [3, 5],
+}
 MIXED: dict[str, Any] = {
     "student.args.kind": ["dense", "separable", "grouped", "dilated"],
     "student.args.width": [8, 12, 16, 24, 32],
@@ -125,7 +133,7 @@ def budgets(work: Path) -> tuple[float, float]:
     times: list[float] = []
     counts: list[float] = []
     with LatencyTable(work / FOLDER, target, TargetBoards(target)) as table, Macs(target) as macs:
-        for more in ({}, {"space": MIXED}):
+        for more in ({"space": REGISTERED}, {"space": MIXED}):
             cfg = base(work / "budgets", 0, table=str(work / FOLDER), **more)
             space = Space.from_config(cfg, target, [HERE])
             task = Networks(work / "budgets", target, [HERE]).session(cfg).task
@@ -156,17 +164,23 @@ def one_seed(
     """Hand-made students, a search, and a search on MACs, with one seed."""
     target = targets.load("host")
     given: dict[str, Any] = {"table": str(common), "baselines": [], "stop": "never"}
+    few = min(trials, TIGHT_TRIALS)
     hand = base(work / "hand", seed, objective="front", budget=None, trials=len(HAND_MADE),
                 space={"model": list(HAND_MADE)}, **given)  # fmt: skip
     best = max(usable(search(hand, target).points), key=lambda point: point.accuracy or 0.0)
     with LatencyTable(common, target, TargetBoards(target)) as table:
         (first,) = timed(table, networks([best], methods.folder(hand), "hand-made"))
-    equal = base(work / "equal", seed, budget=f"{SHARE * first.ms}ms", trials=trials, **given)
+    equal = base(work / "equal", seed, budget=f"{SHARE * first.ms}ms", trials=trials,
+                 space=REGISTERED, **given)  # fmt: skip
+    _share_teacher(hand, equal)
     as_good = search(equal, target)
-    tight = base(work / "tight", seed, budget=f"{quarter[0]}ms", trials=trials, space=MIXED,
+    tight = base(work / "tight", seed, budget=f"{quarter[0]}ms", trials=few, space=MIXED,
                  **given)  # fmt: skip
+    macs = base(work / "macs", seed, budget=f"{quarter[1]}M", trials=few, space=MIXED,
+                measure=False, **given)  # fmt: skip
+    for other in (tight, macs):
+        _share_teacher(hand, other)
     found = search(tight, target)
-    macs = base(work / "macs", seed, budget=f"{quarter[1]}M", trials=trials, space=MIXED, **given)
     guided = search(macs, target, latency=f"{__name__}:by_macs")
     files = [
         *networks([best], methods.folder(hand), "hand-made"),
@@ -212,6 +226,12 @@ def results(work: Path, seeds: Sequence[int] = (0, 1, 2), trials: int = TRIALS) 
         Result("tight budget: accuracy less that of the search on MACs", statistics.mean(against),
                0.0, "higher", against),
     ]  # fmt: skip
+
+
+def _share_teacher(cfg: Config, other: Config) -> None:
+    """Puts the teacher that one search has trained where another looks for it."""
+    for place in (methods.folder(cfg) / TEACHERS).iterdir():
+        shutil.copytree(place, methods.folder(other) / TEACHERS / place.name)
 
 
 def _winner(result: Study) -> list[Point]:

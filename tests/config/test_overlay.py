@@ -74,3 +74,9 @@ def test_values_are_put_into_the_data(
 ) -> None:
     OVERLAY.put(data, values)
     assert data == result
+
+
+def test_a_path_through_a_value_is_refused() -> None:
+    data: dict[str, Any] = {"student": {"args": {"blocks": [1, 2]}}}
+    with pytest.raises(ValueError, match=r"student.args.blocks.0: blocks is \[1, 2\] in the file"):
+        OVERLAY.put(data, {"student.args.blocks.0": 3})

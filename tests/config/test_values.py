@@ -21,6 +21,7 @@ from tvmkd.config.values import Values
         ({"low": 2.0, "high": 2.0}, [2.0]),
         ({"low": 1, "high": 4, "log": True}, [1, 2, 3, 4]),
         ({"low": 0.5, "high": 1.5}, None),
+        ({"low": 1, "high": 2, "channels": "efficient"}, None),
         ({"low": 1, "high": 10.0, "log": True}, None),
     ],
 )
@@ -55,6 +56,7 @@ def test_what_it_writes_it_reads() -> None:
         ({"low": 1}, "has no high; a range has low and high"),
         ({"high": 1}, "has no low"),
         ({"low": 2, "high": 1}, "low 2 is above high 1"),
+        ({"low": 1e-12, "high": 1.0, "log": True}, "low 1e-12 is too small"),
         ({"low": 1, "high": 2, "step": 0}, "step 0 is not above 0"),
         ({"low": 1, "high": 2, "step": -0.5}, "step -0.5 is not above 0"),
         ({"low": 0.5, "high": 1.0, "step": 0.3}, "does not reach high 1; high = 0.8 fits"),

@@ -56,6 +56,7 @@ def test_a_users_model_gives_one_finite_number_or_one_line(tmp_path):
         "def counts(model):\n    return 3\n"
         "def many(model):\n    return model.weight\n"
         "def endless(model):\n    return float('inf')\n"
+        "def numpys(model):\n    import numpy\n    return numpy.float32(3)\n"
         "def fails(model):\n    return model.no_such_layer\n"
     )
 
@@ -65,11 +66,11 @@ def test_a_users_model_gives_one_finite_number_or_one_line(tmp_path):
     model = nn.Linear(2, 2, bias=False)
     loss = LatencyTerm(load("pulls"), 0.5).loss(model)
     torch.testing.assert_close(loss, 0.5 * model.weight.abs().sum())
-    assert load("counts")(model) == 3
+    assert load("counts")(model) == load("numpys")(model) == 3
     for name, message in (
         ("many", "must return one number"),
         ("endless", "returned inf; a latency is finite"),
-        ("fails", r"no_such_layer.*own_latencies.py:11"),
+        ("fails", r"no_such_layer.*own_latencies.py:14"),
     ):
         with pytest.raises(InputError, match=message):
             load(name)(model)

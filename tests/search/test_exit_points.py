@@ -31,6 +31,7 @@ def test_the_blocks_of_networks() -> None:
         ("depthwise", [0.01, 0.99], ["features.3", "features.6"]),
         ("depthwise", [0.4, 0.41], ["features.4"]),
         ("depthwise", ["features.5"], ["features.5"]),
+        ("depthwise", ["features.5", 0.2, 0.6], ["features.3", "features.5"]),
         ("torchvision:mobilenet_v3_small", [0.5], ["features.5"]),
     ],
 )

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import latencies
 import pytest
 import torch
@@ -73,3 +76,20 @@ def test_the_images_that_leave_at_each_exit(network: EarlyExitNet) -> None:
     assert wanted.accuracy >= wanted.full_accuracy - 0.02
     with pytest.raises(InputError, match="early exits are for classifiers"):
         exits.rates(network, object(), costs, 0.0)  # type: ignore[arg-type]
+
+
+def test_in_another_precision_files_are_predicted(network: EarlyExitNet, tmp_path: Path) -> None:
+    written: list[tuple[int, int]] = []
+
+    class Latency(latencies.Staircase):
+        def predict_model(self, model: Any, shape: Any = None) -> Any:
+            assert shape is None or not isinstance(model, Path) or model.parent == tmp_path
+            return super().predict_model(network, SHAPE)
+
+    def file(part: nn.Module, number: int) -> Path:
+        assert isinstance(part, exits.Until)
+        written.append((part.last, number))
+        return tmp_path / f"{number}.onnx"
+
+    assert len(exits.times(Latency(), network, SHAPE, file)) == 3
+    assert written == [(0, 0), (1, 1), (2, 2)]

@@ -29,6 +29,7 @@ def test_a_predicted_one_does_not_where_others_were_measured() -> None:
     text = "none of 2 measured networks; the fastest is trial 1: 90.0%, 2.00 ms measured"
     assert text in told.checks[0].text
     assert gate.judge(studies.study(POINTS[2:], budget=1.5)).passed, "none was measured"
+    assert gate.judge(studies.study(POINTS, budget=1.5, winner=2)).passed, "it is the winner"
     across = gate.judge(studies.study(POINTS[2:], budget=1.05))
     assert not across.passed, "the high end of its interval counts"
 
@@ -39,7 +40,9 @@ def test_nothing_that_was_trained_meets_nothing() -> None:
         "latency <= 1 ms: no network was trained to the end"
     ]
     assert not told.passed
-    assert gate.judge(studies.study([])).passed, "there is no budget"
+    told = gate.judge(studies.study([point(0, state="failed")]))
+    assert [check.text for check in told.checks] == ["no network was trained to the end"]
+    assert not told.passed
 
 
 def test_the_winners_median_is_held_against_the_rules_of_the_file() -> None:

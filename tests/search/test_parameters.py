@@ -78,6 +78,7 @@ def test_a_mutation_is_another_value(each: Parameter) -> None:
         (parameter([5, 3, 1]), IntDistribution(1, 5, step=2)),
         (UNEVEN, CategoricalDistribution([0.5, 2.0, 1.0])),
         (parameter([3, 5]), CategoricalDistribution([3, 5])),
+        (parameter({"low": 0.001, "high": 0.001, "log": True}), CategoricalDistribution([0.001])),
         (parameter(["a", "b", "c"]), CategoricalDistribution(["a", "b", "c"])),
         (
             MIXED,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,8 @@ def test_unreadable_studies(tmp_path: Path) -> None:
     path.write_text(json.dumps({**study([]).model_dump(), "schema_version": 2}))
     with pytest.raises(InputError, match="schema 2; this tvmkd reads schema 1"):
         results.read(path)
+
+
+def test_a_score_that_is_no_number_is_none() -> None:
+    made = Point(number=0, structure={}, state="pruned", accuracy=math.nan, test_accuracy=math.inf)
+    assert (made.accuracy, made.test_accuracy) == (None, None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,24 @@ def test_the_latency_of_a_structure(space: Space, task: Task, tmp_path: Path) ->
         space.onnx(
             space.cfg, {**missing, "precision": "fp32", "exits": ["features.4"]}, task, tmp_path
         )
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"precision": "auto"}, r'precision = "auto" measures which one is faster, and a search'),
+        ({"batch": 8}, r"batch = 8: a search predicts and measures networks for one image"),
+    ],
+)
+def test_what_a_search_cannot_compare_is_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        spaces.make({"width": [0.5]}, export=section, quantize={})
+
+
+def test_files_of_predictions_stay_when_the_parameters_change() -> None:
+    made = spaces.make({"width": [0.5, 1.0]})
+    (made.folder / "a.onnx").touch()
+    other = made.with_parameters(made.parameters)
+    del made
+    gc.collect()
+    assert (other.folder / "a.onnx").exists()

@@ -100,3 +100,16 @@ def test_reading_a_space_loads_neither_torch_nor_optuna() -> None:
         "{'torch', 'optuna'} & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_files_own_pruning_is_judged_in_one_step_and_a_run_does_the_same() -> None:
+    cfg = spaces.parse({"width": [1.0]}, prune={"ratio": 0.5, "steps": 4})
+    found = structure.configure(cfg, {}, {}).prune
+    assert found is not None
+    assert (found.steps, found.max_drop, found.ratio) == (1, 1.0, 0.5)
+
+
+def test_a_path_through_a_value_is_one_line() -> None:
+    cfg = spaces.parse({"width": [1.0]}, student={"args": {"blocks": [[8, 1]]}})
+    with pytest.raises(InputError, match=r"^net: student.args.blocks.0: blocks is \[\[8, 1\]\]"):
+        structure.configure(cfg, {"student.args.blocks.0": 3}, {}, "net")

@@ -128,3 +128,21 @@ def test_a_winner_whose_weights_are_gone_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no winner"):
         winner.write(study.model_copy(update={"winner": None}), space.cfg, space, tmp_path)
     assert not (tmp_path / "winner").exists()
+
+
+def test_a_package_without_a_file_of_its_own_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "plain_nets"
+    (package / "deep").mkdir(parents=True)
+    (package / "small.py").write_text(
+        "from torch import nn\n\n\ndef net(width=4):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(256, width), nn.Linear(width, 10))\n"
+    )
+    (package / "weights.bin").write_bytes(b"0")
+    space = spaces.make({"width": [2, 4]}, tmp_path, student={"model": "plain_nets.small:net"})
+    study = searched(tmp_path / "s", space, {"width": 2})
+    place = winner.write(study, space.cfg, space, tmp_path / "s").parent
+    assert (place / "plain_nets" / "small.py").is_file()
+    assert not (place / "plain_nets" / "weights.bin").exists()

@@ -653,7 +653,8 @@ def test_a_pause_ends_with_the_run_or_its_seconds() -> None:
 
 
 def test_a_kernel_with_threads_is_measured_beside_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [Attempt(None, None, [2.0], {FACT: each}) for each in (9e-6, 8e-6, 9e-6)]
+    watched = [(None, None), (8e-6, 0.2), (None, None), (None, None)]
+    answers = [Attempt(None, None, [2.0], {FACT: one}, took) for one, took in watched]
     ground = Ground(monkeypatch, FakeSession(measure=answers))
     ground.submit(work())
     ground.worker.step()
@@ -665,6 +666,19 @@ def test_a_kernel_with_threads_is_measured_beside_a_canary(monkeypatch: pytest.M
     known = {"path": "canary.so", "args": [["float32", [4]]], "patience": LONGEST}
     assert asked == [None, {**known, "usual": None}, None, None]
     assert ground.shared.calm.params(HERE)["usual"] == 8e-6
+
+
+def test_what_a_board_needs_without_a_canary_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads to a slow board, and kernels on one core, use up no patience."""
+    answers = [Attempt(None, None, [2.0], {}) for _ in range(9)]
+    ground = Ground(monkeypatch, FakeSession(measure=answers))
+    ground.shared.canary = RunJob(Path("canary.so"), [("float32", [4])])
+    told = list[float]()
+    monkeypatch.setattr(ground.shared.calm, "measured", lambda *given: told.append(given[2]))
+    ground.submit(*(work(threads=False) for _ in range(9)))
+    for _ in range(9):
+        ground.worker.step()
+    assert told == []
 
 
 @pytest.mark.parametrize("facts", [{"emulated": True}, {"declared_delay_s": 0.1}])

@@ -63,6 +63,9 @@ class Overlay:
         Args:
             data: as read from a ``tvmkd.toml``.
             values: by path.
+
+        Raises:
+            ValueError: a path goes through a value that is no table.
         """
         # The precision first: it makes or removes the section that other values are in.
         for path in sorted(values, key=lambda path: path != SHORT["precision"]):
@@ -77,6 +80,8 @@ class Overlay:
             *parts, last = key.split(".")
             for part in parts:
                 place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise ValueError(f"{path}: {part} is {place!r} in the file, and no table")
             if value is False and self._may_be_absent(path):
                 place.pop(last, None)
             else:

@@ -90,7 +90,9 @@ class Values(Section):
 
     @property
     def whole(self) -> bool:
-        """True for a range of whole numbers."""
+        """True for a range of whole numbers; channel multipliers are none."""
+        if self.channels is not None:
+            return False
         bounds = (self.low, self.high, 1 if self.step is None else self.step)
         return self.choices is None and all(isinstance(bound, int) for bound in bounds)
 
@@ -141,6 +143,8 @@ def _check_range(low: float, high: float, step: float | None, log: bool) -> None
         raise ValueError(f"low {low:g} is above high {high:g}")
     if log and low <= 0:
         raise ValueError(f"low {low:g} has no logarithm; with log = true it is above 0")
+    if log and low < 10.0**-DIGITS:
+        raise ValueError(f"low {low:g} is too small: values have {DIGITS} decimals")
     if step is None:
         if isinstance(low, int) and isinstance(high, int) and high - low >= MOST:
             raise ValueError(f"has more than {MOST} values; give a step")

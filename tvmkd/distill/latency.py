@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,8 +106,8 @@ def load(spec: str, shape: Sequence[int], search_in: Sequence[Path] = ()) -> Est
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.reshape(())
             number = float(value.detach())
-        elif isinstance(value, (int, float)):
-            number = float(value)
+        elif isinstance(value, numbers.Real):
+            number = value = float(value)
         else:
             raise InputError(f"{what}: must return one number or a tensor with one, not {value!r}")
         if not math.isfinite(number):

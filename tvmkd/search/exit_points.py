@@ -50,7 +50,10 @@ def resolve(
         )
     # After the last block an exit saves nothing.
     places = {min(max(round(share * len(names)), 1), len(names) - 1) - 1 for share in shares}
-    return [*found, *(names[place] for place in sorted(places))]
+    chosen = dict.fromkeys([*found, *(names[place] for place in sorted(places))])
+    if set(chosen) <= set(names):
+        return sorted(chosen, key=names.index)
+    return list(chosen)
 
 
 @lru_cache(maxsize=1024)

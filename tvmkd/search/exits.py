@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -43,7 +44,12 @@ def everything(network: nn.Module) -> nn.Module:
     return Until(network, len(network.exits)) if isinstance(network, EarlyExitNet) else network
 
 
-def times(latency: Latency, network: EarlyExitNet, shape: Sequence[int]) -> list[Prediction]:
+def times(
+    latency: Latency,
+    network: EarlyExitNet,
+    shape: Sequence[int],
+    file: Callable[[nn.Module, int], Path] | None = None,
+) -> list[Prediction]:
     """The predicted time of an image that leaves at each exit, the last one included.
 
     A network with exits is run in pieces, one for each exit; each costs a call.
@@ -52,13 +58,15 @@ def times(latency: Latency, network: EarlyExitNet, shape: Sequence[int]) -> list
         latency: of the target.
         network: in evaluation mode.
         shape: of the input, batch first.
+        file: writes what runs until an exit as an ONNX file in another precision than FP32.
 
     Raises:
         InputError: it cannot be exported or compiled.
     """
     found = []
     for exit_number in range(len(network.exits) + 1):
-        one = latency.predict_model(Until(network, exit_number), shape)
+        part = Until(network, exit_number)
+        one = latency.predict_model(file(part, exit_number) if file else part, shape)
         more = exit_number * one.fixed
         found.append(
             replace(

@@ -46,7 +46,7 @@ def judge(study: Study, requirements: Sequence[str] = ()) -> Verdict:
     Raises:
         UsageError: a requirement does not parse.
     """
-    checks = [] if study.budget is None else [_budget(study, study.budget)]
+    checks = _any(study) if study.budget is None else [_budget(study, study.budget)]
     won = next((point for point in study.points if point.number == study.winner), None)
     undecided = []
     for text in requirements:
@@ -58,11 +58,24 @@ def judge(study: Study, requirements: Sequence[str] = ()) -> Verdict:
     return Verdict(checks, undecided)
 
 
+def _any(study: Study) -> list[Check]:
+    """That there is a network, where there is none."""
+    if usable(study.points):
+        return []
+    return [Check("a network", False, "no network was trained to the end")]
+
+
 def _budget(study: Study, budget: float) -> Check:
-    """Whether a measured network meets the budget; a predicted one, where none was measured."""
+    """Whether a measured network meets the budget.
+
+    A predicted one, where none was measured or the winner was not: one with exits cannot be.
+    """
     words, rule = Wording(study), f"latency <= {budget:g} {study.unit}"
     known = usable(study.points)
     measured = [point for point in known if point.measured is not None]
+    won = next((point for point in known if point.number == study.winner), None)
+    if won is not None and won.measured is None and within(won, budget):
+        measured = []
     meeting = [point for point in measured or known if within(point, budget)]
     how = "measured" if measured else "predicted"
     if not known:

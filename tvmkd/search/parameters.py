@@ -125,7 +125,7 @@ class Parameter:
 
         if self.listed is None:
             return kinds.FloatDistribution(*self._bounds, log=self.values.log)
-        if self.values.log:
+        if self.values.log and len(self.listed) > 1:
             return kinds.IntDistribution(self.listed[0], self.listed[-1], log=True)
         step = self._step
         if step is None:

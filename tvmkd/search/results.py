@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 STUDY = "study.json"
 SCHEMA = 1
@@ -47,6 +48,12 @@ class Point(BaseModel):
     """Its weights, relative to the search's folder."""
     error: str | None = None
     """Why it failed, one line."""
+
+    @field_validator("accuracy", "test_accuracy")
+    @classmethod
+    def _known(cls, score: float | None) -> float | None:
+        """A user's metric may be NaN before a network has learnt anything."""
+        return score if score is None or math.isfinite(score) else None
 
     @property
     def latency(self) -> float | None:

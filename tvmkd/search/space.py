@@ -71,6 +71,16 @@ class Space(ParameterSpace):
         """
         from tvmkd.search import definition
 
+        if cfg.export.precision == "auto":
+            raise InputError(
+                '[export] precision = "auto" measures which one is faster, and a search compares '
+                'networks in one: give "fp32", "fp16" or "int8"'
+            )
+        if cfg.export.batch != 1:
+            raise InputError(
+                f"[export] batch = {cfg.export.batch}: a search predicts and measures networks for "
+                "one image; leave it out"
+            )
         parameters, signatures = definition.read(cfg, target.channel_multiple, search_in)
         return cls(cfg, parameters, signatures, target.channel_multiple, search_in)
 
@@ -99,7 +109,14 @@ class Space(ParameterSpace):
                 }
                 each = replace(each, values=Values(choices=sorted(found)))
             parameters.append(each)
-        return Space(self.cfg, parameters, self.signatures, self.multiple, self.search_in)
+        return self.with_parameters(parameters)
+
+    def with_parameters(self, parameters: Sequence[Parameter]) -> Space:
+        """The space with others; files of earlier predictions stay as long as it does."""
+        made = Space(self.cfg, parameters, self.signatures, self.multiple, self.search_in)
+        made.folder = self.folder
+        made._files = self._files
+        return made
 
     def _efficient(
         self, parameter: Parameter, model: str, latency: Latency, task: Task

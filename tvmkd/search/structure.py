@@ -69,7 +69,12 @@ def configure(
             **data.get("student", {}),
             "args": {key: value for key, value in cfg.student.args.items() if key in names},
         }
-    _OVERLAY.put(data, copy.deepcopy(dict(values)))
+    try:
+        _OVERLAY.put(data, copy.deepcopy(dict(values)))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    if "prune" in data:  # judged, and written for the winner, with one step
+        data["prune"] = {"max_drop": 1.0, **data["prune"], "steps": 1}
     exits = data.get("early_exit", {}).get("exits", [])
     if any(map(exit_points.is_share, exits)):
         args = data.get("student", {}).get("args", {})

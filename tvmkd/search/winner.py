@@ -156,10 +156,21 @@ def _copy_code(cfg: Config, search_in: Sequence[Path], place: Path) -> None:
                     shutil.copyfile(source, written)
                 break
             package = folder / module
-            if (package / "__init__.py").is_file():
-                ignored = shutil.ignore_patterns("__pycache__")
+            if package.is_dir():
+                whole = (package / "__init__.py").is_file()
+                ignored = shutil.ignore_patterns("__pycache__") if whole else _no_code
                 shutil.copytree(package, place / module, ignore=ignored, dirs_exist_ok=True)
                 break
+
+
+def _no_code(folder: str, names: list[str]) -> list[str]:
+    """Of a package without ``__init__.py``, which may be any folder: all but its modules."""
+    places = {name: Path(folder, name) for name in names}
+    return [
+        name
+        for name, path in places.items()
+        if name == "__pycache__" or not (path.suffix == ".py" or path.is_dir())
+    ]
 
 
 def _modules(cfg: Config) -> Iterator[str]:

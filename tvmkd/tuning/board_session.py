@@ -29,12 +29,14 @@ class Attempt:
         error: the message of a failure.
         seconds: mean seconds of a run, one value for each repeat; None if it failed.
         facts: ``spread``, ``remeasured`` and the board's telemetry.
+        watched: seconds that the measurement took beside a canary, its waiting included.
     """
 
     kind: str | None
     error: str | None = None
     seconds: list[float] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    watched: float | None = None
 
 
 class SessionClosed(Exception):
@@ -174,7 +176,13 @@ class BoardSession:
             self.address = None
         if kind == "session_lost":
             kind = "run_crash"
-        return Attempt(kind, answer.get("error"), answer.get("seconds"), answer.get("facts", {}))
+        return Attempt(
+            kind,
+            answer.get("error"),
+            answer.get("seconds"),
+            answer.get("facts", {}),
+            answer.get("watched"),
+        )
 
     def drop(self) -> None:
         """Ends the session; the process stays for the next one."""

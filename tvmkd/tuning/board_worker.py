@@ -304,9 +304,8 @@ class BoardWorker:
             self._lost(work, attempt, address, time.monotonic() - started)
         else:
             self._shared.quarantine.succeeded(address)
-            if self._shared.canary is not None:
-                wall = time.monotonic() - started
-                self._shared.calm.measured(address, attempt.facts.get(FACT), wall)
+            if attempt.watched is not None:
+                self._shared.calm.measured(address, attempt.facts.get(FACT), attempt.watched)
             self._finish(work, attempt, address, time.monotonic() - started)
             if attempt.facts.get("throttled") or attempt.facts.get("celsius"):
                 self._cool_if_hot(attempt.facts)

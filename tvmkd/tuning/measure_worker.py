@@ -143,8 +143,8 @@ class Measurer:
 
         Returns:
             ``{"seconds": [...], "facts": {...}}``, one mean per repeat, with ``spread``,
-            ``remeasured``, the seconds of the canary and what the board says of its heat after it;
-            or
+            ``remeasured``, the seconds of the canary and what the board says of its heat after it,
+            and ``watched``, how long the measurement took if there was a canary; or
             ``{"error_kind", "error"}`` with ``run_error`` (the candidate's own), ``wrong_output``,
             ``session_lost``, or ``session_due`` (nothing was run: open the session anew first).
         """
@@ -214,11 +214,12 @@ class Measurer:
             def repeats(budget: float = BUDGET_SECONDS) -> list[float]:
                 return self._repeats(module, device, buffers, best, params["reject"], budget)
 
-            series, own = 1, {}
+            series, own, whole = 1, {}, None
             if watched is None:
                 deadline = time.monotonic() + params["limit"] / 4
                 seconds, series = self._series(repeats, best, deadline)
             else:
+                began = time.monotonic()
                 seconds, took = canary.undisturbed(
                     lambda: repeats(BUDGET_SECONDS / canary.WINDOWS),
                     self._watching(watched, device),
@@ -227,12 +228,12 @@ class Measurer:
                     watched["patience"],
                     lambda found: best is not None and min(found) > CLEARLY_SLOWER * best,
                 )
-                own = {canary.FACT: took}
+                own, whole = {canary.FACT: took}, time.monotonic() - began
             facts = {"spread": round(spread(seconds), 4), "remeasured": series - 1, **own}
             if self._telemetry is not None:
                 now = json.loads(self._telemetry())
                 facts.update(celsius=now.get("celsius"), throttled=now.get("throttled"))
-            return {"seconds": seconds, "facts": facts}
+            return {"seconds": seconds, "facts": facts, "watched": whole}
 
     def _watching(self, params: dict[str, Any], device: Any) -> Callable[[], float]:
         """What runs the canary, which stays loaded as long as the session."""

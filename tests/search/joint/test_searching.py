@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stand_ins
+from tunable_sums import TunableSums
 
 from tvmkd import config
-from tvmkd.base.errors import GateFailure, MissingError, UsageError
+from tvmkd.base.errors import GateFailure, InputError, MissingError, UsageError
+from tvmkd.base.locks import Lock
 from tvmkd.search import winner
 from tvmkd.search.joint import searching
 from tvmkd.search.results import Study
@@ -92,6 +95,34 @@ def test_the_same_search_again_trains_and_tunes_nothing(
     ]
     assert again.winner == done.study.winner
     assert again.board_seconds == done.study.board_seconds
+
+
+def test_a_search_that_has_ended_trains_more_networks_and_measures_anew(
+    done: Done, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = list[Path]()
+    real = TunableSums.measure
+
+    def measure(self: TunableSums, onnx: Path) -> Any:
+        measured.append(onnx)
+        return real(self, onnx)
+
+    monkeypatch.setattr(TunableSums, "measure", measure)
+    shutil.copytree(folder, tmp_path / "copy")
+    joint = {**SETTINGS, "board_seconds": 90.0}
+    more = search(tmp_path / "copy", trials=8, joint=joint).study
+    assert len(more.points) == 8
+    assert more.board_seconds > done.study.board_seconds + 25
+    assert measured, "what was measured before is out of date"
+    assert sum(point.measured is not None for point in more.points) == len(measured)
+
+
+def test_a_second_search_in_the_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        Lock(tmp_path / ".joint.lock", "searching here", ""),
+        pytest.raises(InputError, match="is searching here; wait for it or give another"),
+    ):
+        search(tmp_path)
 
 
 def test_a_board_that_goes_away_stops_it_and_it_continues(

@@ -47,7 +47,7 @@ class Timer:
         self.now = 0.0
         self.fixed = [1.0]
         self.model, self.last = 2.0, 0.0
-        self.fails: dict[str, Exception] = {}
+        self.fails: dict[str, BaseException] = {}
         self.python: Path | None = None
 
     def _call(self, *entry: Any) -> None:
@@ -112,6 +112,33 @@ def timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Timer:
 @pytest.fixture
 def boards(timer: Timer) -> TargetBoards:
     return TargetBoards(HOST, tracker=TRACKER, key="nano")
+
+
+def test_a_board_that_hangs_is_not_asked_to_let_go(boards: TargetBoards, timer: Timer) -> None:
+    timer.fails["time"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        boards.measure(Path("net"), Path("fixed"))
+    assert timer.names[-1] == "close"
+    assert "release" not in timer.names
+
+
+def test_this_machines_board_is_started_again_after_it_was_lost(
+    timer: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    @contextlib.contextmanager
+    def local_fleet(*given: Any, **more: Any) -> Iterator[Any]:
+        started.append(given)
+        yield SimpleNamespace(host="127.0.0.1", port=9000 + len(started), key="local")
+
+    monkeypatch.setattr(fleet, "local_fleet", local_fleet)
+    boards = TargetBoards(HOST)
+    timer.fails["load"] = MissingError("the board was lost")
+    with pytest.raises(MissingError, match="was lost"):
+        boards.measure(Path("net"), Path("fixed"))
+    boards.measure(Path("net"), Path("fixed"))
+    assert len(started) == 2
 
 
 def test_model_and_fixed_network_are_timed_in_turns(boards: TargetBoards, timer: Timer) -> None:
@@ -187,7 +214,7 @@ def test_a_board_that_is_lost_meanwhile(boards: TargetBoards, timer: Timer, meth
     timer.fails = {method: MissingError("the board at nano:9090 was lost")}
     with pytest.raises(MissingError, match="was lost"):
         boards.measure(Path("net"), Path("fixed"))
-    assert timer.log[-1] == "release"
+    assert timer.log[-1] == "close"
     assert boards.measure(Path("net"), Path("fixed")).seconds == 2.0
     assert timer.names.count("connect") == 2
 

@@ -61,3 +61,9 @@ def test_a_baseline_is_called_by_its_name() -> None:
     named = point(0, structure={"model": "depthwise", "width": 0.5})
     assert wording.baseline_name(named) == "depthwise width 0.5"
     assert wording.baseline_name(point(0)) == "by hand"
+
+
+def test_an_accuracy_in_percent_is_shown_as_it_is() -> None:
+    """A user's metric may have that name and go to 100."""
+    words = Wording(studies.study([point(0, 97.5)]))
+    assert (words.score(97.5), words.shown(97.5)) == ("97.5", 97.5)

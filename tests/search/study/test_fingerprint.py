@@ -40,6 +40,8 @@ def space(**changes: Any) -> dict[str, Any]:
         ({"student": {"args": {"stem": 16}}}, r"another \[student\]"),
         ({"teacher": {"epochs": 7}}, r"another \[teacher\]"),
         ({"distill": {"lr": 1.0}}, r"other settings in \[data\], \[distill\]"),
+        ({"prune": {"ratio": 0.5}}, r"other settings in \[prune\], \[quantize\]"),
+        ({"export": {"precision": "fp16"}}, r"other settings in \[prune\], \[quantize\]"),
         ({"tune": {"stack": "relay"}}, "stack = relax, and this one has relay"),
     ],
 )

@@ -76,7 +76,11 @@ def test_a_lock_of_a_dead_process_is_taken_away(
     os.symlink(path, f"{path}.lock")
     monkeypatch.setattr(journal, "STALE_SECONDS", 3)
     monkeypatch.setattr(optuna.storages.journal._file._logger, "propagate", True)
-    study = optuna.load_study(study_name="s", storage=journal.open_journal(path))
+    monkeypatch.chdir(tmp_path.parent)
+    relative = Path(tmp_path.name, path.name)
+    study = optuna.load_study(study_name="s", storage=journal.open_journal(relative))
     study.ask()
     assert numbers(path) == [0, 1]
     assert not os.path.lexists(f"{path}.lock")
+    lock = study._storage._backend._lock._lock_target_file
+    assert os.path.isabs(lock), "the link that is the lock has to lead somewhere"

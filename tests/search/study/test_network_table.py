@@ -56,9 +56,12 @@ def test_the_end_says_where_everything_is(tmp_path: Path) -> None:
     (tmp_path / "winner").mkdir()
     (tmp_path / "winner" / "tvmkd.toml").touch()
     place = tmp_path / "winner" / "tvmkd.toml"
+    here = [each.model_copy(update={"checkpoint": "trials/a.pt"}) for each in POINTS]
     assert (
-        network_table.ending(study(), tmp_path)[1]
+        network_table.ending(study(here), tmp_path)[1]
         == f"  {place}: continue with tvmkd run --config {place}"
     )
+    earlier = network_table.ending(study(), tmp_path)[1]
+    assert "another machine trained it" in earlier, "the file is of an earlier winner"
     none = network_table.ending(study(winner=None, budget=1.0), tmp_path)
     assert none[0] == "no network was found within 1.00 ms; the fastest takes 2.10 ms"

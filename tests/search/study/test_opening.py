@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tvmkd.base.errors import InputError
-from tvmkd.search.study.opening import settle_channels
+from tvmkd.search.study.opening import CHANNELS, settle_channels
 
 
 def test_a_study_is_made_and_found_again(bench):
@@ -49,3 +49,16 @@ def test_efficient_channel_counts_are_found_once_for_the_whole_study(bench, monk
     monkeypatch.setattr(type(again.space), "efficient", None)
     settle_channels(again)
     assert again.space.suggest(again.study.ask())["width"] in found
+
+
+def test_of_two_processes_that_look_for_channel_counts_the_first_one_counts(bench, monkeypatch):
+    made = bench(space={"width": {"low": 0.5, "high": 4.0, "channels": "efficient"}})
+    real = type(made.space).efficient
+
+    def meanwhile(*given):
+        made.study.set_user_attr(CHANNELS, {"width": [0.5, 4.0]})
+        return real(*given)
+
+    monkeypatch.setattr(type(made.space), "efficient", meanwhile)
+    settle_channels(made)
+    assert made.space.parameters[0].values.choices == [0.5, 4.0]

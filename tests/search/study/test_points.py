@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tvmkd.models import checkpoint
 from tvmkd.search.study import points
 
 
@@ -74,3 +78,23 @@ def test_a_failed_point_has_its_line(tmp_path: Path) -> None:
     found = points.point(trial(TrialState.FAIL, error="NaN"), {}, tmp_path)
     assert found is not None
     assert found.error == "NaN"
+
+
+def test_weights_of_another_machine_are_not_those_that_lie_here(tmp_path: Path) -> None:
+    """An unfinished training of the same network may lie in the folder."""
+    here = checkpoint.Checkpoint({}, {}, epoch=2)
+    checkpoint.save(tmp_path / "a.pt", here)
+
+    def known(**attributes: Any) -> str | None:
+        made = trial(TrialState.COMPLETE, checkpoint="a.pt", epochs=3, **attributes)
+        found = points.point(made, {}, tmp_path)
+        assert found is not None
+        return found.checkpoint
+
+    assert known(host=platform.node()) == "a.pt"
+    assert known(host="another") is None
+    checkpoint.save(tmp_path / "a.pt", replace(here, epoch=3))
+    os.utime(tmp_path / "a.pt", (1, 1))
+    assert known(host="another") == "a.pt", "on a shared disk, or under a new name of the machine"
+    (tmp_path / "a.pt").write_bytes(b"damaged")
+    assert known(host="another") is None

@@ -75,6 +75,23 @@ def test_trials_that_fail_in_turn_end_the_search_too(bench):
         worker.check_failures(made.study.trials)
 
 
+def test_if_all_networks_of_a_space_fail_the_search_ends_with_the_first_line(bench, monkeypatch):
+    monkeypatch.setenv("STAND_IN_FAILS", "1.0")
+    with pytest.raises(InputError, match=r"all 1 networks of the space failed: width 1.0 is unl"):
+        worker.work(bench(trials=3, space={"width": [1.0]}))
+
+
+def test_a_space_of_slow_networks_does_not_go_on_for_ever(bench, events, monkeypatch):
+    monkeypatch.setattr(worker, "TOO_SLOW", 3)
+    space = {"width": {"low": 8.0, "high": 80.0}}
+    worker.work(bench(trials=3, budget=1e-6, space=space))
+    assert [point.state for point in bench(budget=1e-6, space=space).points()] == ["infeasible"] * 3
+    (text,) = [data["text"] for name, data in events if name == "note"]
+    assert "the last 3 networks were predicted to be too slow: the search ends 3 networks" in text
+    worker.work(bench(trials=3, budget=1e-6, space=space))
+    assert len(bench(budget=1e-6, space=space).points()) == 6, "asked again, it looks on"
+
+
 def test_ctrl_c_hands_the_trial_back(bench, monkeypatch):
     made = bench(trials=2)
     real = type(made.training).fit
@@ -143,7 +160,8 @@ def test_a_trial_that_this_process_has_left_is_continued(bench, events):
 def test_a_network_that_kills_every_process_is_a_failed_one(bench):
     made = bench(trials=1, space={"width": [1.0]})
     made.study.enqueue_trial({"width": 1.0}, user_attrs={points.DEATHS: worker.DEATHS})
-    worker.work(made)
+    with pytest.raises(InputError, match="all 1 networks of the space failed: its process died 3"):
+        worker.work(made)
     (point,) = made.points()
     assert point.state == "failed"
     assert point.error == "its process died 3 times while it worked on it"

@@ -80,5 +80,9 @@ def test_a_value_that_fails_is_no_end(tmp_path: Path) -> None:
     found = corners({"student.args.width": [4, 5, 6, 8]}, tmp_path, **own)
     assert found.largest == {"student.args.width": 6}
     assert found.smallest == {"student.args.width": 4}
+    for values in ({"low": 1, "high": 40}, {"low": 1, "high": 9, "log": True}):
+        found = corners({"student.args.width": values}, tmp_path, **own)
+        assert found.smallest == {"student.args.width": 1}
+        assert found.largest["student.args.width"] in (4, 5, 6)
     with pytest.raises(InputError, match="with width=9: ValueError: too wide"):
         corners({"student.args.width": [8, 9]}, tmp_path, **own)

@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import spaces
 
 from tvmkd.search.study.goal import Goal
+from tvmkd.search.supernet import evolution
 from tvmkd.search.supernet.blueprints import Blueprints
 from tvmkd.search.supernet.evolution import evolve
 from tvmkd.search.supernet.ranking import Judged, Ranking
@@ -105,3 +107,21 @@ def test_a_generation_ends_where_nothing_is_new() -> None:
         assert len(world.evolve(population=4, generations=50)) <= 6
     finally:
         del world.blueprints.space.__dict__["size"]
+
+
+def test_a_space_that_is_too_large_for_a_list_evolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evolution, "GRID", 50)
+    made = spaces.make({"width": {"low": 1, "high": 60}, "depth": [1]})
+    monkeypatch.setattr(made, "grid", None)
+    world = World(made, budget=None)
+    assert len(world.evolve(population=40, generations=1)) >= 40
+
+
+def test_a_small_space_is_tried_as_a_whole_although_many_networks_are_alike() -> None:
+    made = spaces.make({"depth": [1, 2], "width": {"low": 1, "high": 80}})
+    world = World(made, budget=None)
+    world.blueprints.key = lambda one: str(
+        one["depth"],
+    )  # type: ignore[method-assign]
+    found = world.evolve(population=160, generations=1)
+    assert {each.structure["depth"] for each in found} == {1, 2}

@@ -28,7 +28,7 @@ def test_within_the_budget_the_most_accurate_and_of_those_the_fastest() -> None:
         judged("f", None, None, error="fails"),
         judged("g", None, 1.0, error="its score is nan"),
     )
-    assert order(Ranking(Goal("accuracy", 5.0)), *found) == "cbag" + "edf"
+    assert order(Ranking(Goal("accuracy", 5.0)), *found) == "cba" + "edfg"
     assert order(Ranking(Goal("accuracy", 5.0, maximize=False)), *found)[:3] == "acb"
     assert order(Ranking(Goal("accuracy")), *found)[:3] == "cba"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tvmkd.base.errors import GateFailure, InputError, UsageError
 from tvmkd.distill import tasks
 from tvmkd.search import finishing, results
 from tvmkd.search.results import Point, Study
-from tvmkd.search.supernet import winners
+from tvmkd.search.supernet import searching, winners
 from tvmkd.search.supernet.searching import search
 
 Events = list[tuple[str, dict[str, Any]]]
@@ -185,3 +186,26 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="without torchrun"):
         run(tmp_path)
+
+
+def test_channel_counts_are_those_that_are_efficient_on_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"width": {"low": 0.5, "high": 2.0, "channels": "efficient"}}
+    with pytest.raises(GateFailure):
+        run(tmp_path, space=space, budget="1us")
+    (path,) = (tmp_path / "supernet").glob("channels-*.json")
+    found = json.loads(path.read_text())["width"]
+    assert 2 < len(found) < 64
+    assert 1.8 < found[-1] <= 2.0
+    drawn = []
+
+    def check(blueprints: Any, *more: Any, **settings: Any) -> None:
+        drawn.extend(blueprints.space.parameters[0].listed)
+        raise GateFailure("enough")
+
+    monkeypatch.setattr(searching, "check_budget", check)
+    monkeypatch.setattr(searching, "efficient_channels", None)
+    with pytest.raises(GateFailure, match="enough"):
+        run(tmp_path, space=space, budget="1us")
+    assert drawn == found, "they are kept"

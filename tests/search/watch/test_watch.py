@@ -13,7 +13,7 @@ import torch
 from small import small
 
 from tvmkd import targets
-from tvmkd.base.errors import GateFailure, MissingError
+from tvmkd.base.errors import GateFailure, InternalError, MissingError, WorkerDied
 from tvmkd.distill import Result, distill, tasks
 from tvmkd.models import checkpoint
 from tvmkd.models.depthwise import DepthwiseNet
@@ -254,3 +254,26 @@ def test_a_student_is_really_built_and_run(tmp_path: Path) -> None:
     assert 0 < first.p50 <= first.p95 <= first.p99 < 1000
     assert 0 <= first.tuned <= first.tasks != 0
     assert (tmp_path / "watch" / first.structure / "artifact" / "model.so").is_file()
+
+
+@pytest.mark.parametrize("error", [InternalError("RPCError: reset"), WorkerDied("it crashed")])
+def test_a_board_that_is_lost_costs_the_measurement(
+    tmp_path: Path,
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    real, left = board.time, [1]
+
+    def time(arrays: list[Any], count: int) -> list[float]:
+        if left:
+            left.pop()
+            raise error
+        return real(arrays, count)
+
+    monkeypatch.setattr(board, "time", time)
+    watch = watching(tmp_path)
+    train(tmp_path, watch)
+    assert f"epoch 1: not measured: the board was lost ({error})" in capfd.readouterr().err
+    assert [entry.epoch for entry in entries.read(tmp_path)] == [2, 3, 4]

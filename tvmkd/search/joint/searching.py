@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.base.locks import Lock
 from tvmkd.base.wire import Event
 from tvmkd.search.joint import lowering
 from tvmkd.search.joint.ledger import Ledger
@@ -63,9 +65,13 @@ def search(plan: Plan, event: Event) -> Study:
 
     if plan.search.workers > 1:
         event("note", {"text": 'warning: method = "joint" works in one process, not several'})
-    with answering(plan.search.storage):
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(answering(plan.search.storage))
         bench = open_bench(plan, follow)
         try:
+            opened.enter_context(
+                Lock(plan.folder / ".joint.lock", "searching here", "give another [project] out")
+            )
             table = _tunable(bench)
             fill_table(bench)
             settle_channels(bench)
@@ -127,6 +133,9 @@ class _Search:
         self._finish_begun()
         state = bench.study.user_attrs.get(STATE, {})
         ledger = Ledger(settings.board_seconds, search.trials, dict(state.get("spent", {})))
+        past, done = self._past(), state.get("rounds", 0)
+        if len(past) < search.trials:  # a search that has ended may get more of them
+            done = min(done, settings.rounds - 1)
         loop = JointSearch(
             bench.space,
             StudyProposer(bench.space),
@@ -143,8 +152,8 @@ class _Search:
                 budget=None if limit is None else limit / in_unit(1.0),
                 seed=search.seed,
             ),
-            past=self._past(),
-            done=state.get("rounds", 0),
+            past=past,
+            done=done,
             emit=lambda name, data: self._follow(name, data, ledger),
         )
         loop.run()
@@ -170,6 +179,8 @@ class _Search:
         bench.study.enqueue_trial(bench.space.params(structure))
         number = self._next()
         trial = bench.study.get_trials(deepcopy=False)[number]
+        if trial.user_attrs.get(points.KEY) != bench.space.key(structure):
+            raise InputError("another process works on this study; let one of them go on alone")
         score = trial.user_attrs.get("accuracy")
         if points.ERROR in trial.user_attrs or score is None:
             raise InputError(trial.user_attrs.get(points.ERROR, "the trial has no score"))
@@ -235,10 +246,20 @@ class _Search:
         if name == "note":
             bench.note(data["text"])
         elif name in ("tuned", "round"):
+            if name == "tuned":
+                self._forget_measured()
             rounds = data["number"] + 1 if name == "round" else self._rounds
             bench.study.set_user_attr(STATE, {"rounds": rounds, "spent": ledger.spent})
             bench.study.set_user_attr(points.TUNING, ledger.board_spent)
             bench.event("trial", {"worker": bench.worker})
+
+    def _forget_measured(self) -> None:
+        """Times of whole networks, of an earlier end of this search, are out of date."""
+        study = self.bench.study
+        for number, values in points.measured_later(study.user_attrs).items():
+            kept = {name: value for name, value in values.items() if name != points.MEASURED}
+            if kept != values:
+                study.set_user_attr(f"{points.MEASURED}:{number}", kept)
 
     @property
     def _rounds(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from tvmkd.base import stack_registry
+from tvmkd.search.latency import thin_files
 from tvmkd.search.latency.prediction import Kernel
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Lowering:
             if not keys <= self._kept:  # a file for each kernel is enough
                 self._kept |= keys
                 self._files[key] = path
+                if self._made(path):
+                    thin_files.thin(path)
         return self._known[key]
 
     def forget(self, path: Path) -> None:
@@ -140,6 +143,8 @@ class Lowering:
 
     def files(self, keys: Iterable[str]) -> list[Path]:
         """A few of the files lowered so far, which have all these kernels between them.
+
+        They are there until the next call.
 
         Raises:
             ValueError: a kernel is in none of them.
@@ -156,7 +161,17 @@ class Lowering:
                 raise ValueError(f"no network lowered so far has {min(missing)}")
             missing -= kernels[name]
             found.append(self._files[name])
-        return found
+        wanted = {path: self.folder / f"whole-{path.name}" for path in found if self._made(path)}
+        for path in set(self.folder.glob("whole-*")) - set(wanted.values()):
+            path.unlink()
+        for path, place in wanted.items():
+            if not place.exists():
+                thin_files.whole(path, place)
+        return [wanted.get(path, path) for path in found]
+
+    def _made(self, path: Path) -> bool:
+        """Whether `file` made a file."""
+        return path.parent == self.folder
 
     def build(self, onnx_file: Path, records: Sequence[Path], out: Path) -> None:
         """Builds an artifact with the best of these records, without a check of its outputs.

@@ -12,7 +12,7 @@ import numpy as np
 
 from tvmkd import artifact
 from tvmkd.base import machine, resources, stack_registry
-from tvmkd.base.errors import UsageError
+from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.base.locks import Lock
 from tvmkd.base.wire import Event
 from tvmkd.boards.model_timer import ModelTimer
@@ -176,9 +176,9 @@ class TargetBoards:
         """
         address = self.address()
         begin = time.monotonic()
-        with self._alone():
-            board = self._timer.connect(address, self.target.to_dict())
-            try:
+        try:
+            with self._alone():
+                board = self._timer.connect(address, self.target.to_dict())
                 self._load("model", folder)
                 if self.evaluator == "icount":
                     count = self._timer.count("model")
@@ -187,10 +187,20 @@ class TargetBoards:
                     assert reference is not None
                     self._load("reference", reference)
                     seconds, spread, fixed = self._undisturbed(usual(board))
-            finally:
                 self._timer.release()
+        except BaseException as error:
+            # Not released: a board that hangs would not answer that either.
+            self._timer.close()
+            if self._tracker is None and isinstance(error, MissingError):
+                self._forget_fleet()
+            raise
         took = time.monotonic() - begin
         return Measured(seconds, spread, fixed=fixed, board=board, board_seconds=took)
+
+    def _forget_fleet(self) -> None:
+        """Ends this machine's own board, whose server may be dead; the next call starts another."""
+        self._opened.close()
+        self._address = None
 
     def _undisturbed(self, usual: float | None) -> tuple[float, float, float]:
         """The model's median and spread, and the fixed network's median, of undisturbed slices.

@@ -21,7 +21,9 @@ class Wording:
 
     def __init__(self, study: Study) -> None:
         self.metric = study.metric
-        self.percent = study.metric == "accuracy"
+        scores = [each.accuracy for each in (*study.points, *study.baselines)]
+        shares = all(0 <= score <= 1 for score in scores if score is not None)
+        self.percent = study.metric == "accuracy" and shares
         self.unit = study.unit
 
     @property

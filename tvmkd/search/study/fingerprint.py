@@ -31,6 +31,8 @@ def fingerprint(plan: Plan, data: str, goal: Goal) -> dict[str, Any]:
     plain: dict[str, Any] = {"mode": "json", "exclude_defaults": True}
     learning = cfg.model_dump(include={"data", "distill", "detection"}, **plain)
     learning["seed"] = cfg.project.seed
+    parts = {"prune", "quantize", "early_exit", "export"}
+    finishing = cfg.model_dump(include=parts, exclude={"export": {"allow_slow"}}, **plain)
     teacher = cfg.teacher.model_dump(**plain) if cfg.distill.loss != "ce" else None
     return {
         "format": FORMAT,
@@ -42,6 +44,7 @@ def fingerprint(plan: Plan, data: str, goal: Goal) -> dict[str, Any]:
         "student": cfg.student.model_dump(**plain),
         "teacher": _short(teacher),
         "training": _short(learning),
+        "finishing": _short(finishing) if any(finishing.values()) else None,
         "objective": goal.objective,
         "budget": goal.budget,
         "weights": [goal.alpha, goal.beta] if goal.objective == "weighted" else None,
@@ -97,6 +100,7 @@ _WORDS = {
     "student": "another [student]",
     "teacher": "another [teacher]",
     "training": "other settings in [data], [distill], [detection] or [project] seed",
+    "finishing": "other settings in [prune], [quantize], [early_exit] or [export]",
     "weights": "another alpha or beta",
 }
 

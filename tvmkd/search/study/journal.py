@@ -32,6 +32,7 @@ def open_journal(path: Path) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+    path = Path(os.path.abspath(path))  # the lock is a link to it
     lock = JournalFileSymlinkLock(str(path), grace_period=STALE_SECONDS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,7 @@ def ending(study: Study, folder: Path) -> list[str]:
         within_it = limit if within(winner, study.budget) else ""
         lines.append(f"winner: trial {winner.number}, {words.summary(winner)}{within_it}")
         place = folder / "winner" / "tvmkd.toml"
-        if place.is_file():
+        if winner.checkpoint is not None and place.is_file():
             lines.append(f"  {place}: continue with tvmkd run --config {place}")
         elif winner.checkpoint is None:
             lines.append("  its weights are not in this folder: another machine trained it")

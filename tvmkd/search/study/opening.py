@@ -20,6 +20,9 @@ from tvmkd.search.study.storage import answering, open_storage, public
 if TYPE_CHECKING:
     import optuna
 
+    from tvmkd.distill.task import Task
+    from tvmkd.search.latency.prediction import Latency
+
 CHANNELS = "efficient channels"
 """Attribute of a study: the values of its parameters with ``channels = "efficient"``."""
 
@@ -85,10 +88,25 @@ def settle_channels(bench: Bench) -> None:
         return
     bench.doing("looking for efficient channel counts")
     task = bench.networks.session(bench.plan.cfg).task
-    space = bench.space.efficient(bench.latency, task)
-    found = {each.name: each.values.choices for each in space.parameters if each.name in wanted}
-    bench.study.set_user_attr(CHANNELS, found)
-    bench.space = space
+    found = efficient_channels(bench.space, bench.latency, task)
+    # Another process may have been quicker, with a table that knew less.
+    known = bench.study.user_attrs.get(CHANNELS)
+    if known is None:
+        bench.study.set_user_attr(CHANNELS, known := found)
+    bench.space = with_channels(bench.space, known)
+
+
+def efficient_channels(space: Space, latency: Latency, task: Task) -> dict[str, list[float]]:
+    """The efficient channel counts of the parameters that ask for them, by name.
+
+    Raises:
+        InputError: the latency of no network can be predicted.
+    """
+    wanted = {each.name for each in space.parameters if each.values.channels is not None}
+    if not wanted:
+        return {}
+    found = space.efficient(latency, task).parameters
+    return {each.name: each.values.choices or [] for each in found if each.name in wanted}
 
 
 def with_channels(space: Space, known: dict[str, list[float]]) -> Space:
@@ -99,7 +117,7 @@ def with_channels(space: Space, known: dict[str, list[float]]) -> Space:
         replace(each, values=Values(choices=known[each.name])) if each.name in known else each
         for each in space.parameters
     ]
-    return Space(space.cfg, parameters, space.signatures, space.multiple, space.search_in)
+    return space.with_parameters(parameters)
 
 
 def _study(

@@ -6,11 +6,14 @@ columns. What is measured after a trial has ended is in an attribute of the stud
 
 from __future__ import annotations
 
+import functools
 import math
+import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tvmkd.base.errors import InputError
 from tvmkd.search.results import Point, State
 
 if TYPE_CHECKING:
@@ -71,10 +74,40 @@ def point(
         state=state,
         accuracy=attributes.get("accuracy"),
         measured=measured,
-        checkpoint=checkpoint if checkpoint and (folder / checkpoint).is_file() else None,
+        checkpoint=checkpoint if _present(folder, attributes) else None,
         error=attributes.get(ERROR, attributes.get(INFEASIBLE)),
         **found,
     )
+
+
+def _present(folder: Path, attributes: Mapping[str, Any]) -> bool:
+    """Whether a trial's weights are in the folder.
+
+    Another machine may have trained them elsewhere, while an unfinished training of the same
+    network lies here.
+    """
+    if not attributes.get("checkpoint"):
+        return False
+    path = folder / attributes["checkpoint"]
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return False
+    return attributes.get(HOST) in (None, platform.node()) or (
+        _epochs(path, changed) >= attributes.get("epochs", 0)
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _epochs(path: Path, changed: int) -> int:
+    """The epochs in a checkpoint; -1: it cannot be read. ``changed``: when it was written."""
+    from tvmkd.models import checkpoint
+
+    del changed
+    try:
+        return checkpoint.load(path).epoch
+    except InputError:
+        return -1
 
 
 def points(

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmkd.models.early_exit import EarlyExitNet
-from tvmkd.search import exits
+from tvmkd.search import exits, kernel_file
+from tvmkd.search import structure as structures
 from tvmkd.search.latency.prediction import Prediction
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from tvmkd.search.structure import Structure
     from tvmkd.search.study.bench import Bench
     from tvmkd.search.study.networks import Candidate
@@ -29,7 +32,15 @@ def times(bench: Bench, structure: Structure) -> list[Prediction]:
         return [bench.predict(structure)]
     candidate = bench.networks.build(cfg)
     assert isinstance(candidate.network, EarlyExitNet)
-    return exits.times(bench.latency, candidate.network, candidate.shape)
+    if cfg.export.precision == "fp32":
+        return exits.times(bench.latency, candidate.network, candidate.shape)
+    images = structures.images(cfg, candidate.session.task)
+    stem = bench.space.folder / bench.space.key(structure)
+
+    def file(part: nn.Module, number: int) -> Path:
+        return kernel_file.write(part, images, cfg, stem.with_suffix(f".{number}.onnx"))
+
+    return exits.times(bench.latency, candidate.network, candidate.shape, file)
 
 
 def mean(

@@ -128,16 +128,15 @@ def _measure_later(bench: Bench, point: Point) -> bool:
 
 
 def _write_files(bench: Bench, found: Study) -> None:
-    """The page, and the winner as files if its weights are on this machine."""
+    """The winner as files, if its weights are on this machine, and the page."""
     plan = bench.plan
-    page.write(found, plan.folder / page.PARETO)
     won = next((point for point in found.points if point.number == found.winner), None)
-    if won is None or won.checkpoint is None:
-        return
-    session = bench.networks.session(bench.space.apply(plan.cfg, won.structure))
-    trained = session.out / "teacher.pt"
-    teacher = trained if trained.is_file() else None
-    winner.write(found, plan.cfg, bench.space, plan.folder, teacher=teacher)
+    if won is not None and won.checkpoint is not None:
+        session = bench.networks.session(bench.space.apply(plan.cfg, won.structure))
+        trained = session.out / "teacher.pt"
+        teacher = trained if trained.is_file() else None
+        winner.write(found, plan.cfg, bench.space, plan.folder, teacher=teacher)
+    page.write(found, plan.folder / page.PARETO)
 
 
 def _teacher(known: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tvmkd.base.files import write_text
 from tvmkd.base.text import first_line
 from tvmkd.base.user_code import blamed
 from tvmkd.distill.training import Rungs
+from tvmkd.search.front import accuracy_of, latency_of, usable
 from tvmkd.search.latency.prediction import Prediction
 from tvmkd.search.study import measuring, points, predicting
 from tvmkd.search.study.bench import Bench
@@ -90,7 +91,11 @@ def facts(prediction: Prediction) -> dict[str, Any]:
 
 def note_teacher(bench: Bench, candidate: Candidate) -> None:
     """Trains a network's teacher, if nobody has, and keeps what is known of it in the study."""
-    teacher = bench.training.teacher(candidate)
+    bench.quiet.epoch()
+    try:
+        teacher = bench.training.teacher(candidate)
+    finally:
+        bench.quiet.rest()
     if teacher is not None and "teacher" not in bench.study.user_attrs:
         bench.study.set_user_attr("teacher", teacher.to_dict())
 
@@ -227,17 +232,14 @@ class _Work:
         return latency
 
     def _costs(self) -> list[float]:
-        """``weighted``: of the networks that are known."""
+        """``weighted``: of the networks that are known; none if nobody knows the best score."""
         goal = self.bench.goal
         if goal.objective != "weighted":
             return []
-        return [
-            goal.cost(point.accuracy, point.latency)
-            for point in self.bench.points()
-            if point.state == "complete"
-            and point.accuracy is not None
-            and point.latency is not None
-        ]
+        known = usable(self.bench.points())
+        if any(not 0 <= accuracy_of(point) <= 1 for point in known):
+            return []  # a score of the user's, in percent or decibels
+        return [goal.cost(accuracy_of(point), latency_of(point)) for point in known]
 
     def _constrain(self, latency: float) -> None:
         excess = self.bench.goal.excess(latency)

@@ -36,6 +36,8 @@ FIRST_FAILURES = 5
 """If so many trials have failed in the same way, and none has not, the search ends."""
 LATER_FAILURES = 20
 """If the last so many trials have failed, the search ends."""
+TOO_SLOW = 200
+"""If the last so many networks were predicted to be too slow, the search ends."""
 DEATHS = 3
 """A network during which so many processes died is a failed one."""
 
@@ -54,6 +56,8 @@ def work(bench: Bench) -> None:
     # What failed before this run may have been mended since.
     before = study.get_trials(deepcopy=False)
     forgiven = {trial.number for trial in before if trial.state == TrialState.FAIL}
+    # A call with more trials looks on.
+    seen = len(before)
     proposals = Proposals(study, bench.space, bench.goal, search.seed, search.trials, forgiven)
     listener = Listener()
     # This process may have been interrupted between two steps of an earlier call.
@@ -64,6 +68,13 @@ def work(bench: Bench) -> None:
         check_failures([each for each in trials if each.number not in forgiven])
         left, free = open_slots(trials, search.trials)
         if not left:
+            return
+        if all_too_slow(trials[seen:]):
+            bench.note(
+                f"warning: the last {TOO_SLOW} networks were predicted to be too slow: the search "
+                f"ends {left} networks early; give a larger budget, or smaller networks in the "
+                "space"
+            )
             return
         if not free:
             bench.doing("waiting for the last trials")
@@ -76,6 +87,7 @@ def work(bench: Bench) -> None:
                 if any(points.active(each) for each in study.get_trials(deepcopy=False)):
                     time.sleep(WAIT_SECONDS)
                     continue
+                check_failures(study.get_trials(deepcopy=False), ended=True)
                 return
             trial, structure = found
             one(bench, trial, structure)
@@ -130,21 +142,38 @@ def adopt(
             bench.note(f"trial {trial.number}: {why}; it is continued")
 
 
-def check_failures(trials: Sequence[FrozenTrial]) -> None:
+def all_too_slow(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the last `TOO_SLOW` networks were not trained, because they cannot win."""
+    last = _over(trials)[-TOO_SLOW:]
+    return len(last) == TOO_SLOW and all(points.INFEASIBLE in each.user_attrs for each in last)
+
+
+def _over(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of networks that are finished."""
+    return [
+        each for each in trials if each.state.is_finished() and points.VOID not in each.user_attrs
+    ]
+
+
+def check_failures(trials: Sequence[FrozenTrial], *, ended: bool = False) -> None:
     """Ends a search whose trials all fail.
+
+    Args:
+        trials: of the study.
+        ended: there are no other networks.
 
     Raises:
         InputError: they do; has the line of the first one.
     """
     from optuna.trial import TrialState
 
-    over = [
-        each for each in trials if each.state.is_finished() and points.VOID not in each.user_attrs
-    ]
+    over = _over(trials)
     failed = [each for each in over if each.state == TrialState.FAIL]
     if not failed:
         return
     lines = [str(each.user_attrs.get(points.ERROR, "")) for each in failed]
+    if ended and len(failed) == len(over):
+        raise InputError(f"all {len(failed)} networks of the space failed: {lines[0]}")
     alike = len({re.sub(r"\d+(\.\d+)?", "#", line) for line in lines[:FIRST_FAILURES]}) == 1
     if len(failed) == len(over) >= FIRST_FAILURES and alike:
         raise InputError(f"the first {FIRST_FAILURES} networks all failed: {lines[0]}")

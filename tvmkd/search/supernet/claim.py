@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from tvmkd.search.study.goal import Goal
 
 FILE = "made_for.json"
-_FREE = ("target", "target file", "stack", "objective", "budget", "weights")
-"""What may be another one: the weights of a supernet serve any target, budget and objective."""
+_FREE = ("target", "target file", "stack", "objective", "budget", "weights", "finishing")
+"""What may be another one: the weights of a supernet serve any target, budget and objective, and
+whatever is done with its parts afterwards."""
 
 
 def claim(plan: Plan, folder: Path, data: str, goal: Goal, multiple: int) -> None:

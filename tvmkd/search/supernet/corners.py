@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from tvmkd.base.errors import InputError, TvmkdError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 SHARED = ("student.args.", "data.image_size")
 """Beginnings of the paths whose values networks with shared weights may differ in."""
+
+TRIED = 17
+"""Values of a range that are tried where the network of one of its ends fails."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,18 @@ def _ends(parameter: Parameter) -> list[Any]:
     return values
 
 
+def _all(parameter: Parameter) -> list[Any]:
+    """The values of a list, and some of a range from one end to the other."""
+    if parameter.values.choices is not None:
+        return list(parameter.values.choices)
+    if parameter.listed is None:
+        low, high = parameter.values.samples()
+        return [parameter.snap(value) for value in np.linspace(low, high, TRIED)]
+    last = len(parameter.listed) - 1
+    places = np.linspace(0, last, min(TRIED, last + 1)).round().astype(int)
+    return [parameter.listed[place] for place in places]
+
+
 def _built(
     blueprints: Blueprints, others: Mapping[str, Any], parameter: Parameter
 ) -> list[tuple[nn.Module, Any]]:
@@ -88,7 +104,7 @@ def _built(
     """
     found: list[tuple[nn.Module, Any]] = []
     failed: TvmkdError | None = None
-    for values in (_ends(parameter), parameter.values.samples()):
+    for values in (_ends(parameter), _all(parameter)):
         failed = None
         found = []
         for value in values:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tvmkd.search.parameter_space import GRID
 from tvmkd.search.supernet.ranking import Judged
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def evolve(
     space, rng = blueprints.space, np.random.default_rng(seed)
     found: dict[str, Judged] = {}
 
-    def add(structures: Iterable[Mapping[str, Any]], most: int) -> int:
+    def add(structures: Iterable[Mapping[str, Any]], most: int, tries: int = TRIES) -> int:
         """Evaluates the new ones of some structures until there are enough; returns how many."""
         count = stale = 0
         for structure in structures:
@@ -63,14 +64,14 @@ def evolve(
             if key not in found:
                 found[key] = judge(dict(structure))
                 count, stale = count + 1, 0
-            if count >= most or stale >= TRIES:
+            if count >= most or stale >= tries:
                 break
         return count
 
-    if space.size is not None and space.size <= population * (1 + generations):
+    if space.size is not None and space.size <= min(GRID, population * (1 + generations)):
         everything = space.grid()
         for first in range(0, len(everything), population):
-            add(everything[first : first + population], population)
+            add(everything[first : first + population], population, population + 1)
             report([*found.values()])
         return [*found.values()]
 

@@ -64,7 +64,7 @@ class Ranking:
         ``weighted`` has no limit: its budget is a scale.
         """
         latency = judged.high if self.sure else judged.predicted
-        if latency is None or not math.isfinite(latency):
+        if judged.error is not None or latency is None or not math.isfinite(latency):
             return math.inf
         return max(0.0, self.goal.excess(latency) or 0.0)
 

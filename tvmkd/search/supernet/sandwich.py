@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,19 @@ class Sandwich(nn.Module):
     def draw(self, progress: float) -> list[Part]:
         """The networks that a step draws; those that cannot be built are drawn again.
 
-        Raises:
-            InputError: none of many can be built; says why the last one cannot.
+        Where none of many can be built, the smallest one stands for them.
         """
         (networks,) = self._networks
         seeds = np.random.SeedSequence([self._seed, int(progress * 2**52)])
         rng = np.random.default_rng(seeds)
         found: list[Part] = []
         for _ in range(self._samples):
-            for attempt in range(TRIES):
-                try:
+            for _ in range(TRIES):
+                with suppress(TvmkdError):
                     found.append(networks.part(networks.blueprints.space.draw(rng)))
                     break
-                except TvmkdError:
-                    if attempt == TRIES - 1:
-                        raise
+            else:
+                found.append(self._smallest())
         return found
 
     def close(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, UsageError, WorkerDied
+from tvmkd.base.files import read_text, write_json
 from tvmkd.base.wire import Event
 from tvmkd.models import checkpoint as files
 from tvmkd.search import finishing, page, winner
@@ -17,6 +21,7 @@ from tvmkd.search.space import Space
 from tvmkd.search.study import networks as trials
 from tvmkd.search.study.bench import Plan
 from tvmkd.search.study.goal import UNITS, Goal, limit
+from tvmkd.search.study.opening import efficient_channels, with_channels
 from tvmkd.search.supernet import corners, training, winners
 from tvmkd.search.supernet.blueprints import Blueprints
 from tvmkd.search.supernet.budget import check_budget
@@ -27,6 +32,10 @@ from tvmkd.search.supernet.nesting import check_nesting
 from tvmkd.search.supernet.networks import Networks
 from tvmkd.search.supernet.ranking import Judged, Ranking
 from tvmkd.search.supernet.record import Record
+
+if TYPE_CHECKING:
+    from tvmkd.distill.task import Task
+    from tvmkd.search.latency.prediction import Latency
 
 FOLDER = "supernet"
 """Of the supernet's files, in the search's folder."""
@@ -76,22 +85,48 @@ def search(plan: Plan, event: Event) -> Study:
             task.metric.higher_is_better,
         )
         claim(plan, plan.folder / FOLDER, task.sha256, goal, space.multiple)
+        # Trained for all counts: the weights serve other targets, with other efficient ones, too.
+        space = with_channels(space, _channels(plan, space, latency, task))
+        searched = Blueprints(plan.cfg, space, lambda cfg: sessions.session(cfg).task)
+        starts = corners.find(searched)
         record = Record(plan, goal, space, latency, task.metric.name)
-        return _Search(plan, event, blueprints, ends, sessions, record).do()
+        return _Search(plan, event, blueprints, ends, searched, starts, sessions, record).do()
     finally:
         close = getattr(latency, "close", None)
         if close is not None:
             close()
 
 
+def _channels(plan: Plan, space: Space, latency: Latency, task: Task) -> dict[str, list[float]]:
+    """The efficient channel counts for the target, where the space asks for them; kept.
+
+    Raises:
+        InputError: the latency of no network can be predicted.
+    """
+    path = plan.folder / FOLDER / f"channels-{plan.target.name}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(read_text(path)))
+    found = efficient_channels(space, latency, task)
+    if found:
+        write_json(path, found)
+    return found
+
+
 @dataclass
 class _Search:
-    """The steps of one search."""
+    """The steps of one search.
+
+    Attributes:
+        blueprints, ends: of the networks that are trained together.
+        searched, starts: of those of them that are looked at.
+    """
 
     plan: Plan
     event: Event
     blueprints: Blueprints
     ends: corners.Corners
+    searched: Blueprints
+    starts: corners.Corners
     sessions: trials.Networks
     record: Record
 
@@ -104,8 +139,8 @@ class _Search:
         ranking = Ranking(record.goal, sure=not plan.search.measure)
         self._doing("looking for a network within the budget")
         check_budget(
-            self.blueprints,
-            self.ends,
+            self.searched,
+            self.starts,
             lambda structure: predicted(self.blueprints, record.latency, structure),
             ranking,
             unit=record.unit,
@@ -114,13 +149,13 @@ class _Search:
         networks = self._train()
         judge = self._judge(networks, ranking)
         record.judged = evolve(
-            self.blueprints,
+            self.searched,
             judge,
             ranking,
             population=settings.population,
             generations=settings.generations,
             seed=plan.search.seed,
-            start=(self.ends.smallest, self.ends.largest),
+            start=(self.starts.smallest, self.starts.largest),
             report=lambda found: self._generation(found, judge),
         )
         if all(each.error is not None for each in record.judged):
@@ -229,13 +264,13 @@ class _Search:
     def _finish(self) -> Study:
         """Writes the study, its page, and the winner as files."""
         plan, found = self.plan, self.record.write(complete=True)
-        page.write(found, plan.folder / page.PARETO)
         won = next((point for point in found.points if point.number == found.winner), None)
         if won is not None:
             session = self.sessions.session(self.blueprints.config(won.structure))
             trained = session.out / "teacher.pt"
             teacher = trained if trained.is_file() else None
             winner.write(found, plan.cfg, self.blueprints.space, plan.folder, teacher=teacher)
+        page.write(found, plan.folder / page.PARETO)
         return found
 
     def _tell(self) -> None:

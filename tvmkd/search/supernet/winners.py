@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tvmkd.base.errors import InputError
 from tvmkd.distill.training import Report
 from tvmkd.models import checkpoint as files
 from tvmkd.search.supernet.ranking import Judged, Ranking
@@ -108,5 +110,7 @@ def tune(
     job = replace(job, loss_id={**job.loss_id, **begin}, curriculum=None)
     state = session.fit(network, job, report)
     score, _ = session.evaluate(network, "val")
+    if not math.isfinite(score):
+        raise InputError(f"its score on the validation split is {score}")
     test, _ = session.evaluate(network, "test")
     return Tuned(score, test, state.epoch, state.seconds, path, seed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +14,10 @@ import numpy as np
 from torch import nn
 
 from tvmkd.base import console
-from tvmkd.base.errors import GateFailure, MissingError
+from tvmkd.base.errors import GateFailure, InternalError, MissingError, WorkerDied
 from tvmkd.base.files import read_text, write_json
 from tvmkd.base.random_inputs import random_sample
+from tvmkd.base.text import first_line
 from tvmkd.boards.remote import RemoteModel
 from tvmkd.distill.results import Result
 from tvmkd.distill.shaping import FOLDER as SHAPING
@@ -32,6 +35,19 @@ RUNS = 100
 WARM_UP = 10  # runs that are not counted
 BLOCK = 25  # runs of one request to a board
 ATTEMPTS = 3  # measurements over the budget that end a training
+
+
+@contextlib.contextmanager
+def _lost_boards() -> Iterator[None]:
+    """Whatever goes wrong on a board means that it was lost: weights and code were checked here.
+
+    Raises:
+        MissingError: in place of what a session raises.
+    """
+    try:
+        yield
+    except (InternalError, WorkerDied) as error:
+        raise MissingError(f"the board was lost ({first_line(error)})") from None
 
 
 class Watch:
@@ -141,7 +157,7 @@ class Watch:
         inputs = [spec.model_dump() for spec in manifest.inputs]
         arrays = list(random_sample(np.random.default_rng(0), inputs).values())
         tried: list[tuple[float, ...]] = []
-        with self._model(place / manifest.library) as model:
+        with _lost_boards(), self._model(place / manifest.library) as model:
             # A disturbance makes runs slower, never faster: the least median counts.
             while len(tried) < ATTEMPTS and (not tried or min(tried)[0] > self._budget):
                 model.time(arrays, WARM_UP)
