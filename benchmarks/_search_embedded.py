@@ -49,7 +49,7 @@ TRIALS, TIGHT_TRIALS, ROUNDS = 20, 12, 2
 HAND_MADE = ("depthwise", "bottleneck", "mobilevit", "mlp")
 REGISTERED: dict[str, Any] = {
     "model": ["depthwise", "bottleneck"],
-    "width": {"low": 0.5, "high": 2.0, "step": 0.25},
+    "width": {"low": 0.5, "high": 2.0, "step": 0.5},
     "depth": [0.5, 1.0, 2.0],
     "kernel": [3, 5],
 }
