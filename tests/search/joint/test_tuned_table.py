@@ -37,7 +37,7 @@ class Table:
         return {"task": task, "key": "k", "status": status, "figure": figure, "t": 1.0,
                 "board": "b", "wall": 0.1}  # fmt: skip
 
-    def read_drift(self) -> None:
+    def read_drift(self, every: float = 0.0) -> None:
         self.calls.append("drift")
         self.seconds += 1.0
 

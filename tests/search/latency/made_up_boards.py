@@ -182,6 +182,7 @@ class Boards:
         folder: Path,
         reference: Path | None = None,
         usual: Callable[[str], float | None] = lambda _: None,
+        longest: float = 0.0,
     ) -> Measured:
         """The network's kernels and a call."""
         if not (folder / "kernels.json").exists():

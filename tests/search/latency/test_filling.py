@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,12 +268,22 @@ def test_instructions_do_not_drift(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert made.folder.readings == []
 
 
+def test_a_reading_of_the_drift_that_is_not_old_is_enough(world: World, tmp_path: Path) -> None:
+    with world.table(tmp_path) as made:
+        for every, count in ((60.0, 1), (60.0, 1), (0.0, 2)):
+            made.read_drift(every)
+            assert len(made.folder.readings) == count
+        made.folder.readings[:] = [replace(each, t=each.t - 61) for each in made.folder.readings]
+        made.read_drift(60.0)
+        assert len(made.folder.readings) == 3
+
+
 def test_files_do_not_pile_up(world: World, tmp_path: Path) -> None:
     with world.table(tmp_path) as made:
         fill(made, nets((1, 2), (1, 2), (2, 1), (1,)), whole=2)
-        left = list(made.lowering.folder.iterdir())
-        # One that has both kernels, for trials later on.
-        assert len(left) == 1
+        left = sorted(path.name for path in made.lowering.folder.iterdir())
+        # One that has both kernels, for trials later on, and how the last trials got it.
+        assert left == ["1.onnx", "whole-1.onnx"]
         folder = made.lowering.folder
     assert not folder.exists()
 

@@ -243,7 +243,8 @@ class JointSearch:
                 for key, each in self._importances().items()
                 if key not in self._exhausted and each.worth > 0
             }
-            if not found or not trials:
+            # To begin with fewer trials takes longer than the trials do; a later round has more.
+            if not found or trials < KERNEL_TRIALS:
                 return
             self._spend(what, most_important(found, trials // KERNEL_TRIALS), trials)
 

@@ -11,6 +11,8 @@ from tvmkd.search.latency.prediction import Kernel, KernelTime, Prediction
 from tvmkd.search.latency.table import LatencyTable
 from tvmkd.tuning import records
 
+BETWEEN = 60.0
+"""Seconds between two readings of the machine's drift."""
 UNKNOWN = 1.0
 """Standard error of the logarithm of a time of which nothing is known."""
 
@@ -59,7 +61,7 @@ class TunedTable:
         before = self._trials(weights)
         began = self._clock()
         if not self._table.exact:
-            self._table.read_drift()
+            self._table.read_drift(BETWEEN)
         try:
             self._table.tune(
                 self._table.files(weights),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from tvmkd.targets import Target
 
+READING = 2.0
+"""Seconds that a reading of the drift may wait: the median of many counts."""
+
 
 class LatencyTable:
     """Implements `tvmkd.search.latency.prediction.Latency`. Use as a context manager.
@@ -309,14 +312,20 @@ class LatencyTable:
     def _records(self) -> list[Path]:
         return [self.path] if records.holds_records(self.path) else []
 
-    def read_drift(self) -> None:
+    def read_drift(self, every: float = 0.0) -> None:
         """Times the fixed network, so that kernels which are tuned next can be corrected by it.
+
+        Args:
+            every: seconds; a reading that is not older is enough.
 
         Raises:
             MissingError: no board answers.
         """
+        last = max((reading.t for reading in self.folder.readings), default=0.0)
+        if 0.0 <= time.time() - last < every:
+            return
         fixed = self.reference()
-        raw = self._boards().measure(fixed, fixed, self._usual)
+        raw = self._boards().measure(fixed, fixed, self._usual, READING)
         if raw.fixed:
             self.folder.add_reading(Reading(time.time(), raw.fixed, raw.board))
 

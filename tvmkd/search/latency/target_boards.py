@@ -161,6 +161,7 @@ class TargetBoards:
         folder: Path,
         reference: Path | None = None,
         usual: Callable[[str], float | None] = lambda _: None,
+        longest: float = LONGEST,
     ) -> Measured:
         """Times an artifact and the fixed network in turns; the drift is left in.
 
@@ -170,6 +171,7 @@ class TargetBoards:
             usual: seconds that the fixed network takes on a board, ``HOST:PORT``, when nothing
                 disturbs it; None: unknown. What was timed beside a slower one does not count, since
                 not everything is slowed down alike: see `tvmkd.tuning.canary`.
+            longest: seconds to wait for undisturbed moments.
 
         Raises:
             MissingError: no board answers, or it is lost meanwhile.
@@ -186,7 +188,7 @@ class TargetBoards:
                 else:
                     assert reference is not None
                     self._load("reference", reference)
-                    seconds, spread, fixed = self._undisturbed(usual(board))
+                    seconds, spread, fixed = self._undisturbed(usual(board), longest)
                 self._timer.release()
         except BaseException as error:
             # Not released: a board that hangs would not answer that either.
@@ -202,7 +204,7 @@ class TargetBoards:
         self._opened.close()
         self._address = None
 
-    def _undisturbed(self, usual: float | None) -> tuple[float, float, float]:
+    def _undisturbed(self, usual: float | None, longest: float) -> tuple[float, float, float]:
         """The model's median and spread, and the fixed network's median, of undisturbed slices.
 
         The two are timed in turns, until `ROUNDS` slices of the model have an undisturbed one of
@@ -220,7 +222,7 @@ class TargetBoards:
             calm = worst <= DISTURBED * min(least, usual or least)
             took = time.monotonic() - begin
             # A slow network gets less slices than it should.
-            limit = min(LONGEST, self._patience.left) if len(model) >= ROUNDS else LONGEST
+            limit = min(longest, self._patience.left) if len(model) >= ROUNDS else longest
             if calm.sum() >= ROUNDS or took > limit:
                 break
         self._patience.measured(took, took / len(model) * ROUNDS)
