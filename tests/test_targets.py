@@ -8,9 +8,10 @@ import pytest
 
 from tvmkd import targets
 from tvmkd.base import machine
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.nvidia_driver import Gpu
 
-SHIPPED = [name for name in targets.names() if name != "host"]
+SHIPPED = targets.shipped()
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -57,7 +58,7 @@ def test_a_machine_without_a_target_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_unknown_name_gets_the_nearest_and_all() -> None:
-    with pytest.raises(InputError, match=r'did you mean "jetson-nano"\?.*known: host, aarch64'):
+    with pytest.raises(InputError, match=r'mean "jetson-nano"\?.*known: host, cuda, aarch64'):
         targets.load("jetson-nanno")
 
 
@@ -107,3 +108,33 @@ def test_a_precision_that_does_not_pay_is_refused_or_warned_of() -> None:
     with pytest.raises(InputError, match="raspberry-pi-4: int8 does not pay there: the"):
         target.check_pays("int8")
     assert "no dot products" in str(target.check_pays("int8", allow_slow=True))
+
+
+@pytest.mark.parametrize(
+    ("capability", "pays", "reason"),
+    [
+        (53, True, "twice the fp32 rate"),
+        (61, False, "slower than fp32 there"),
+        (62, True, "twice the fp32 rate"),
+        (70, True, "tensor cores"),
+        (120, True, "tensor cores"),
+    ],
+)
+def test_a_gpu_of_this_machine(
+    capability: int, pays: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Gpu("H200", capability, 1, 132, 65536, 49152, 1024, 32, 4800.0, False, (12, 8))
+    monkeypatch.setattr(targets.nvidia_driver, "gpus", lambda: [gpu])
+    target = targets.load("cuda")
+    assert (target.device, target.tvm["arch"]) == ("cuda", f"sm_{capability}")
+    assert target.cuda == targets.Cuda(f"sm_{capability}", "8.7", "", 132, 4800.0)
+    assert target.toolchain == targets.load("host").toolchain
+    assert targets.Target.from_dict(target.to_dict()) == target
+    assert target.precisions["fp16"] == targets.Precision(pays, reason)
+    assert not target.precisions["int8"].ok
+
+
+def test_a_machine_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets.nvidia_driver, "LIBRARY", "libno-such-driver.so.1")
+    with pytest.raises(MissingError, match="no NVIDIA driver"):
+        targets.load("cuda")

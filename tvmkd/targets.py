@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import machine, resources, wide_registers
+from tvmkd.base import machine, nvidia_driver, resources, wide_registers
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import read_text
+from tvmkd.base.nvidia_driver import Gpu
 from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.text import listing, suggest
 
@@ -33,11 +34,21 @@ class Toolchain:
 
 @dataclass(frozen=True)
 class Cuda:
-    """The GPU side: ``sm_NN``, the driver's newest PTX version, the TensorRT release."""
+    """The GPU side.
+
+    Attributes:
+        arch: ``sm_NN``.
+        ptx_max: the newest PTX version that the driver accepts.
+        tensorrt: the release there; empty: unknown.
+        multiprocessors: how many it has; 0: unknown.
+        memory_gb_s: what its memory gives on paper, in GB/s; 0: unknown.
+    """
 
     arch: str
     ptx_max: str
     tensorrt: str
+    multiprocessors: int = 0
+    memory_gb_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ class Target:
         channel_multiple: channel counts should be rounded to a multiple of this.
         budget: default budgets in ms: ``total_ms``, ``model_ms``.
         power: the commands of the power modes, and ``watts``.
+        unused: what the chip has and tvmkd does not use, and why: ``dla``, ``sparsity``.
         thermal: ``pause_celsius``, at which tuning pauses on a board until it has cooled to
             ``resume_celsius``; empty: never pause.
     """
@@ -107,6 +119,7 @@ class Target:
     channel_multiple: int = 8
     budget: dict[str, float] = field(default_factory=dict)
     power: dict[str, Any] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
     thermal: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -186,7 +199,8 @@ class Target:
             name: Precision(**_fields(Precision, precisions[name], f"{where}: precisions.{name}"))
             for name in PRECISIONS
         }
-        kinds = {"tvm": dict, "channel_multiple": int, "budget": dict, "thermal": dict}
+        kinds = {"tvm": dict, "channel_multiple": int, "budget": dict}
+        kinds |= {"thermal": dict, "unused": dict}
         for key, wanted in kinds.items():
             if key in values:
                 _typed(values[key], wanted, f"{where}: {key}")
@@ -237,9 +251,18 @@ def _typed(value: Any, wanted: type[Any], where: str) -> Any:
     return value
 
 
+HOST, GPU = "host", "cuda"
+"""Names that stand for this machine, and for its GPU."""
+
+
+def shipped() -> list[str]:
+    """The names of the files that ship with tvmkd."""
+    return sorted(path.stem for path in resources.folder("targets").glob("*.toml"))
+
+
 def names() -> list[str]:
-    """The names that `load` accepts: the shipped files, and ``host`` for this machine."""
-    return ["host", *sorted(path.stem for path in resources.folder("targets").glob("*.toml"))]
+    """The names that `load` accepts: `HOST`, `GPU`, and the shipped files."""
+    return [HOST, GPU, *shipped()]
 
 
 def host_name() -> str:
@@ -265,18 +288,58 @@ def host_name() -> str:
     )
 
 
+def of_gpu(gpu: Gpu, host: Target) -> Target:
+    """The target of a GPU of this machine, as its driver describes it.
+
+    Args:
+        gpu: see `tvmkd.base.nvidia_driver`.
+        host: the machine's CPU.
+    """
+    fast_half = gpu.capability >= 53 and gpu.capability != 61
+    half = "twice the fp32 rate" if fast_half else "slower than fp32 there"
+    precisions = {
+        "fp32": Precision(True, "native"),
+        "fp16": Precision(fast_half, "tensor cores" if gpu.capability >= 70 else half),
+        "int8": Precision(
+            False, "only in TensorRT: TVM's kernels for GPUs compute such a model in float32"
+        ),
+    }
+    cuda = ".".join(map(str, gpu.cuda))
+    return Target(
+        name=GPU,
+        description=f"{gpu.name} of this machine, driver for CUDA {cuda}",
+        device="cuda",
+        tvm={
+            "kind": "cuda",
+            "arch": gpu.arch,
+            "max_shared_memory_per_block": gpu.shared_per_block,
+            "max_threads_per_block": gpu.threads_per_block,
+            "registers_per_block": gpu.registers_per_block,
+            "thread_warp_size": gpu.warp,
+        },
+        toolchain=host.toolchain,
+        precisions=precisions,
+        host=host.tvm,
+        cuda=Cuda(gpu.arch, gpu.ptx, "", gpu.multiprocessors, gpu.memory_gb_s),
+        channel_multiple=host.channel_multiple,
+    )
+
+
 def load(name_or_path: str | Path) -> Target:
     """The target of that name, or of the file at that path (ends in ``.toml`` or has a ``/``).
 
     Raises:
         InputError: unknown name (the message lists the known names and the closest), unreadable or
             invalid file.
+        MissingError: ``cuda``, and there is no NVIDIA GPU here.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
         return _read(Path(text))
-    if text == "host":
+    if text == HOST:
         text = host_name()
+    if text == GPU:
+        return of_gpu(nvidia_driver.gpus()[0], load(HOST))
     path = resources.folder("targets") / f"{text}.toml"
     if not path.is_file():
         known = names()

@@ -8,6 +8,7 @@
  *   FAKE_CUDA_TRACE     a file: a line for each call; "+" or "-" and the kind of what it makes or
  *                       removes.
  *   FAKE_CUDA_FAIL      "NAME:N:CODE": the N-th call of this function returns this error.
+ *   FAKE_CUDA_VERSION   1000 times the major version of CUDA and 10 times the minor one.
  *   FAKE_CUDA_DISCRETE  the GPU has memory of its own; Tegra's has not.
  * Compiled with WITHOUT_GRAPHS it is a driver before CUDA 10.1. */
 #include "fake_cuda.h"
@@ -189,7 +190,11 @@ int cuGetExportTable(const void** out, const void* which) {
   *out = &empty;
   return 0;
 }
-int cuDriverGetVersion(int* version) { *version = 10020; return 0; }
+int cuDriverGetVersion(int* version) {
+  const char* given = getenv("FAKE_CUDA_VERSION");
+  *version = given != NULL ? atoi(given) : 10020;
+  return 0;
+}
 int cuDeviceGetCount(int* count) {
   ENTER("cuDeviceGetCount\n");
   *count = 1;
@@ -217,6 +222,8 @@ int cuDeviceGetAttribute(int* value, int which, int device) {
     case 10: *value = 32; return 0;
     case 12: *value = 32768; return 0;
     case 16: *value = 1; return 0;
+    case 36: *value = 1600000; return 0;
+    case 37: *value = 64; return 0;
     case 18: case 83: *value = getenv("FAKE_CUDA_DISCRETE") == NULL; return 0;
     case 75: *value = number / 10; return 0;
     case 76: *value = number % 10; return 0;

@@ -11,7 +11,7 @@ def test_the_list_names_them_all_and_marks_the_host(tvmkd: Any) -> None:
     done = tvmkd("targets")
     assert done.code == 0
     lines = {line.split()[0]: line for line in done.out.splitlines()}
-    assert list(lines) == [name for name in targets.names() if name != "host"]
+    assert list(lines) == targets.shipped()
     assert [name for name, line in lines.items() if "(host)" in line] == [targets.host_name()]
 
 

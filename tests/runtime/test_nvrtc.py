@@ -10,7 +10,7 @@ from tvmkd.base.errors import MissingError
 from tvmkd.runtime import nvrtc
 
 try:
-    nvrtc.require()
+    nvrtc.require("sm_53")
     MISSING = ""
 except MissingError as error:
     MISSING = str(error)
@@ -109,16 +109,18 @@ def test_a_kernel_with_too_many_registers_is_refused() -> None:
         nvrtc.check(text, "sm_53", 4096)
 
 
-def test_without_the_wheels_the_message_says_how_to_install_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def missing(package: str, inside: str) -> None:
-        raise MissingError(f"{package}/{inside}")
+def test_text_that_is_old_enough_keeps_its_version() -> None:
+    text = ".version 8.5\n.target sm_87\n"
+    assert nvrtc.as_version(text, "9.0") == text
+    assert nvrtc.as_version(text, "8.10") == text
+    assert nvrtc.as_version(text, "7.4") == text.replace("8.5", "7.4")
 
-    monkeypatch.setattr(nvrtc, "installed", missing)
-    nvrtc._nvrtc.cache_clear()
-    try:
-        with pytest.raises(MissingError, match=r"pip install 'tvmkd\[cuda\]'"):
-            nvrtc.require()
-    finally:
-        nvrtc._nvrtc.cache_clear()
+
+@pytest.mark.parametrize(
+    ("arch", "version"), [("sm_72", "7.4"), ("sm_87", "8.5"), ("sm_90", "8.8")]
+)
+def test_other_gpus(arch: str, version: str) -> None:
+    text = nvrtc.ptx(KERNEL.replace("BOUND", "64"), arch, version)
+    assert re.search(rf"^\.target {arch}$", text, re.MULTILINE)
+    (facts,) = nvrtc.check(text, arch, 65536).values()
+    assert facts.spill_bytes == 0

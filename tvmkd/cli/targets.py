@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvmkd.base.errors import MissingError
 from tvmkd.cli._options import json_option, print_json
 
 if TYPE_CHECKING:
@@ -36,14 +38,17 @@ def command(name: str | None, as_json: bool) -> None:
         else:
             _show(target)
         return
-    found = {label: targets.load(label) for label in targets.names() if label != "host"}
-    host = targets.host_name()
+    found = {label: targets.load(label) for label in targets.shipped()}
+    host, gpu = targets.host_name(), None
+    with contextlib.suppress(MissingError):
+        gpu = targets.load(targets.GPU)
+        found = {targets.GPU: gpu, **found}
     if as_json:
         print_json({"host": host, "targets": [item.to_dict() for item in found.values()]})
         return
     width = max(map(len, found))
     for label, item in found.items():
-        here = "  (host)" if label == host else ""
+        here = "  (host)" if label == host else "  (this machine's GPU)" if item is gpu else ""
         click.echo(f"{label:<{width}}  {item.device:<4}  {item.description}{here}")
 
 
@@ -58,13 +63,17 @@ def _show(target: Target) -> None:
         "budget": _pairs(target.budget) or "none",
     }
     if target.cuda:
-        rows["CUDA"] = (
-            f"{target.cuda.arch}, PTX up to {target.cuda.ptx_max}, TensorRT {target.cuda.tensorrt}"
-        )
+        gpu, facts = target.cuda, [target.cuda.arch, f"PTX up to {target.cuda.ptx_max}"]
+        facts += [f"TensorRT {gpu.tensorrt}"] if gpu.tensorrt else []
+        facts += [f"{gpu.multiprocessors} multiprocessors"] if gpu.multiprocessors else []
+        facts += [f"{gpu.memory_gb_s:g} GB/s"] if gpu.memory_gb_s else []
+        rows["CUDA"] = ", ".join(facts)
     if target.power:
         rows["power"] = _pairs(target.power)
     for label, precision in target.precisions.items():
         rows[label] = f"{'pays' if precision.ok else 'does not pay'}: {precision.reason}"
+    for label, reason in target.unused.items():
+        rows[label] = f"not used: {reason}"
     rows["runs here"] = target.runs_here() or "yes"
     for key, value in rows.items():
         click.echo(f"  {key:<11} {value}")

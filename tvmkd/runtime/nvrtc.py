@@ -1,9 +1,9 @@
-"""Compiles CUDA C to PTX for an old GPU, without a CUDA toolkit: NVRTC from NVIDIA's wheel.
+"""Compiles CUDA C to PTX without a CUDA toolkit: NVRTC from NVIDIA's wheel.
 
-NVRTC 12 is the last version that compiles for Maxwell (sm_53), and its PTX is newer than the driver
-of CUDA 10.2 accepts. The GPU's instructions are all in older PTX versions too, so the version in
-the text is lowered to the driver's. ptxas then checks the text, because it rejects instructions
-that this version does not have.
+NVRTC's PTX is newer than a board's driver accepts: NVRTC 12, the last version that compiles for
+Maxwell (sm_53), writes 8.8, and the driver of CUDA 10.2 takes 6.5. The GPU's instructions are all
+in older PTX versions too, so the version in the text is lowered to the driver's. ptxas then checks
+the text, because it rejects instructions that this version does not have.
 
 https://docs.nvidia.com/cuda/nvrtc/ and https://docs.nvidia.com/cuda/parallel-thread-execution/
 """
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base.errors import MissingError
-from tvmkd.base.wheels import installed
+from tvmkd.runtime.cuda_toolkit import capability, toolkit
+from tvmkd.runtime.occupancy import occupancy
 
-HOW = "pip install 'tvmkd[cuda]'"
 # TVM's prologue includes these two headers; NVRTC has them only with the 200 headers of libcu++.
 _HEADERS = {
     "cuda/std/cstdint": """namespace cuda { namespace std {
@@ -79,47 +79,34 @@ class KernelFacts:
         shared_bytes: static shared memory of each block.
         spill_bytes: bytes of register spills (stores and loads) of each thread.
         threads: most threads of a block (``__launch_bounds__``), or None.
+        occupancy: see `tvmkd.runtime.occupancy`, for blocks of ``threads``; None: they are unknown.
     """
 
     registers: int
     shared_bytes: int
     spill_bytes: int
     threads: int | None
+    occupancy: float | None = None
 
 
 @functools.cache
-def _nvrtc() -> ctypes.CDLL:
+def _library(path: Path) -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(os.fspath(installed("nvidia.cuda_nvrtc", "lib/libnvrtc.so.12")))
-    except (MissingError, OSError):
-        raise MissingError(f"no NVRTC 12 to compile CUDA kernels with: {HOW}") from None
+        library = ctypes.CDLL(os.fspath(path))
+    except OSError as error:
+        raise MissingError(f"{path}: NVRTC cannot be loaded: {error}") from None
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
     return library
 
 
-@functools.cache
-def _ptxas() -> str:
-    try:
-        return os.fspath(installed("nvidia.cuda_nvcc", "bin/ptxas"))
-    except MissingError:
-        raise MissingError(f"no ptxas to check CUDA kernels with: {HOW}") from None
-
-
-def require() -> None:
+def require(arch: str) -> None:
     """Makes sure that kernels can be compiled and checked here, before any work.
 
     Raises:
+        InputError: ``arch`` is no compute capability.
         MissingError: NVRTC or ptxas is not installed.
     """
-    _nvrtc()
-    _ptxas()
-
-
-def _include() -> list[str]:
-    try:
-        return [f"--include-path={installed('nvidia.cuda_runtime', 'include')}"]
-    except MissingError:  # only half precision needs it; NVRTC names the missing header
-        return []
+    _library(toolkit(arch).nvrtc)
 
 
 def _text(library: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> str:
@@ -142,7 +129,8 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
         CudaError: the source does not compile; the message is the compiler's first error.
         MissingError: NVRTC is not installed.
     """
-    library, program = _nvrtc(), ctypes.c_void_p()
+    tools = toolkit(arch)
+    library, program = _library(tools.nvrtc), ctypes.c_void_p()
     count = len(_HEADERS)
     texts = (ctypes.c_char_p * count)(*(text.encode() for text in _HEADERS.values()))
     names = (ctypes.c_char_p * count)(*(name.encode() for name in _HEADERS))
@@ -153,7 +141,9 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
         raise CudaError(f"NVRTC: {library.nvrtcGetErrorString(code).decode()}")
     try:
         # Options such as --fmad keep nvcc's defaults, as in TVM's own builds.
-        options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "-w", *_include()]
+        options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "-w"]
+        if tools.include is not None:  # without it NVRTC names the missing header
+            options.append(f"--include-path={tools.include}")
         given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         if library.nvrtcCompileProgram(program, len(options), given):
             log = _text(library, "ProgramLog", program)
@@ -168,10 +158,18 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
 def as_version(text: str, ptx_version: str) -> str:
     """PTX of NVRTC as text of an older version, which has no ``used_bytes_mask``.
 
-    That pragma tells ptxas which bytes of a load nobody reads, and nothing depends on it.
+    That pragma tells ptxas which bytes of a load nobody reads, and nothing depends on it. A version
+    that is older stays.
     """
-    text = re.sub(r"^\.version .*$", f".version {ptx_version}", text, count=1, flags=re.MULTILINE)
+    found = re.search(r"^\.version (\S+)$", text, re.MULTILINE)
+    if found is None or _version(found[1]) > _version(ptx_version):
+        new = f".version {ptx_version}"
+        text = re.sub(r"^\.version .*$", new, text, count=1, flags=re.MULTILINE)
     return re.sub(r'^\s*\.pragma\s+"used_bytes_mask[^"]*";\n', "", text, flags=re.MULTILINE)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def keep_nan(source: str) -> str:
@@ -199,7 +197,14 @@ def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[
     with tempfile.TemporaryDirectory(prefix="tvmkd-ptxas-") as folder:
         path = Path(folder) / "kernels.ptx"
         path.write_text(text)
-        command = [_ptxas(), f"-arch={arch}", "-v", os.fspath(path), "-o", f"{folder}/kernels"]
+        command = [
+            os.fspath(toolkit(arch).ptxas),
+            f"-arch={arch}",
+            "-v",
+            os.fspath(path),
+            "-o",
+            f"{folder}/kernels",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line or "fatal" in line]
@@ -211,7 +216,11 @@ def check(text: str, arch: str, registers_per_block: int | None = None) -> dict[
         name = part.partition("'")[0]
         numbers = {key: sum(map(int, each.findall(part))) for key, each in _FACTS.items()}
         threads = int(bounds[name]) if name in bounds else None
-        facts = found[name] = KernelFacts(**numbers, threads=threads)
+        share = None
+        if threads is not None:
+            needs = (threads, numbers["registers"], numbers["shared_bytes"])
+            share = round(occupancy(capability(arch), *needs), 3)
+        facts = found[name] = KernelFacts(**numbers, threads=threads, occupancy=share)
         # Registers are allocated to whole warps, in units of eight for each thread.
         used = -(-facts.registers // 8) * 8 * -(-(threads or 0) // 32) * 32
         if registers_per_block is not None and used > registers_per_block:
@@ -243,7 +252,7 @@ def install(cuda: Mapping[str, Any]) -> None:
     """
     import tvm
 
-    require()
+    require(cuda["arch"])
     # TVM would compile for the GPU of this machine if it found a CUDA driver.
     os.environ["TVM_COMPILE_FORCE_FALLBACK"] = "1"
 
@@ -258,6 +267,8 @@ def install(cuda: Mapping[str, Any]) -> None:
 def facts(kernel: str) -> dict[str, Any]:
     """The largest value of each `KernelFacts` field over a kernel's GPU functions.
 
+    Of the occupancies the smallest.
+
     Args:
         kernel: the kernel's name in the model; its GPU functions are ``NAME_kernel``,
             ``NAME_kernel_1``...
@@ -271,4 +282,7 @@ def facts(kernel: str) -> dict[str, Any]:
         for name, each in _checked.items()
         if name == prefix or (name.startswith(f"{prefix}_") and name[len(prefix) + 1 :].isdigit())
     ]
-    return {key: max(each[key] or 0 for each in found) for key in found[0]} if found else {}
+    if not found:
+        return {}
+    most = {key: max(each[key] or 0 for each in found) for key in found[0]}
+    return {**most, "occupancy": min(each["occupancy"] or 0.0 for each in found)}

@@ -16,7 +16,7 @@ from tvmkd.runtime import nvrtc
 from tvmkd.stacks.client import StackClient
 
 try:
-    nvrtc.require()
+    nvrtc.require("sm_53")
     MISSING = ""
 except MissingError as error:
     MISSING = str(error)

@@ -23,7 +23,7 @@ if INSIDE:
     from tvmkd.stacks.relax.tasks import tasks_of
 
 try:
-    nvrtc.require()
+    nvrtc.require("sm_53")
     MISSING = ""
 except MissingError as error:
     MISSING = str(error)

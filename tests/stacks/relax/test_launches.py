@@ -16,7 +16,7 @@ from tvmkd.base.errors import MissingError
 from tvmkd.runtime import nvrtc
 
 try:
-    nvrtc.require()
+    nvrtc.require("sm_53")
     MISSING = ""
 except MissingError as error:
     MISSING = str(error)

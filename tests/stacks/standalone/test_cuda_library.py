@@ -34,7 +34,7 @@ from tvmkd.stacks.standalone import possible
 from tvmkd.tensorrt import device
 
 try:
-    nvrtc.require()
+    nvrtc.require("sm_53")
     MISSING = ""
 except MissingError as error:
     MISSING = str(error)
