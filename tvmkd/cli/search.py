@@ -102,8 +102,9 @@ def command(
         from rich.console import Console
 
         screen = Console(highlight=False)
-        width = screen.width if screen.is_terminal else WIDTH
-        screen.print(network_table.summary(study, width), width=width)
+        if not screen.is_terminal:
+            screen = Console(highlight=False, width=WIDTH)
+        screen.print(network_table.summary(study, screen.width))
         for line in network_table.ending(study, methods.folder(cfg)):
             click.echo(line)
         for check in verdict.checks:

@@ -195,3 +195,12 @@ def test_shows_what_it_does(done: Done) -> None:
     texts = [data["text"] for name, data in done.events if name == "doing"]
     assert "lowering networks: 1" in texts
     assert "measuring trial" in " ".join(texts)
+
+
+def test_exits_are_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "fill_table", None)
+    space = {"width": [0.5, 1.0], "exits": [False, ["features.3"]]}
+    with pytest.raises(UsageError, match="not for networks with early exits: take exits"):
+        search(tmp_path, space=space)

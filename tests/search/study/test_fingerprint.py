@@ -49,8 +49,11 @@ def test_a_study_of_another_search_is_refused_and_says_what_differs(
     changed: dict[str, Any], what: str
 ) -> None:
     study = optuna.create_study(study_name="mine")
-    fingerprint.claim(study, facts(), "study.journal")
-    fingerprint.claim(study, facts(), "study.journal")
+    assert not fingerprint.claim(study, facts(), "study.journal")
+    assert not fingerprint.claim(study, facts(), "study.journal")
+    assert fingerprint.claim(study, facts(**changed), "study.journal"), "nothing was tried"
+    assert fingerprint.claim(study, facts(), "study.journal")
+    study.ask()
     with pytest.raises(InputError, match=f"study.journal: the study mine was made with {what}"):
         fingerprint.claim(study, facts(**changed), "study.journal")
 

@@ -16,7 +16,7 @@ def test_a_study_is_made_and_found_again(bench):
 
 
 def test_another_objective_or_space_in_the_same_folder_is_refused(bench):
-    bench(budget=2)
+    bench(budget=2).study.ask()
     with pytest.raises(InputError, match="was made with another objective"):
         bench(budget=2, objective="front")
     with pytest.raises(InputError, match="was made with another space"):
@@ -62,3 +62,14 @@ def test_of_two_processes_that_look_for_channel_counts_the_first_one_counts(benc
     monkeypatch.setattr(type(made.space), "efficient", meanwhile)
     settle_channels(made)
     assert made.space.parameters[0].values.choices == [0.5, 4.0]
+
+
+def test_as_long_as_nothing_was_tried_anything_may_change(bench):
+    space = {"width": {"low": 0.5, "high": 4.0, "channels": "efficient"}}
+    settle_channels(bench(budget=2, space=space))
+    made = bench(budget=3, objective="front", space={"width": [0.5, 1.0]})
+    assert made.study.directions[1].name == "MINIMIZE"
+    assert made.space.parameters[0].values.choices == [0.5, 1.0]
+    made.study.ask()
+    with pytest.raises(InputError, match="budget = 3, and this one has 2"):
+        bench(budget=2, objective="front", space={"width": [0.5, 1.0]})

@@ -37,6 +37,8 @@ def test_all_networks_of_a_small_space_are_enough(bench, events):
         "complete"
     ] * 2
     assert ("doing", {"worker": 0, "text": "no network is left to try"}) in events
+    text = "warning: the space has no more networks: 2 of 9 were trained"
+    assert ("note", {"text": text}) in events
 
 
 def test_a_structure_that_fails_does_not_end_the_search(bench, monkeypatch):

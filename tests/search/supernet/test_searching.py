@@ -8,9 +8,9 @@ import pytest
 import supernets
 
 from tvmkd import config
-from tvmkd.base.errors import GateFailure, InputError, UsageError
+from tvmkd.base.errors import GateFailure, InputError, MissingError, UsageError
 from tvmkd.distill import tasks
-from tvmkd.search import finishing, results
+from tvmkd.search import finishing, results, sampling
 from tvmkd.search.results import Point, Study
 from tvmkd.search.supernet import searching, winners
 from tvmkd.search.supernet.searching import search
@@ -78,6 +78,26 @@ def test_the_winners_are_trained_on_measured_and_within_the_budget(
     assert study.board_seconds == 4.0
     assert study.training_seconds > sum(point.seconds for point in done)
     assert study.teacher["model"] == "residual"
+
+
+def test_the_latency_table_is_filled_before_anything_is_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def prepare(latency: Any, space: Any, task: Any, **more: Any) -> None:
+        assert isinstance(latency, supernets.Known)
+        asked.append((sorted(each.name for each in space.parameters), task.input_shape))
+        more["progress"].add_task("kernels", total=3)
+        more["progress"].update(0, completed=1)
+        raise MissingError("no board answers")
+
+    monkeypatch.setattr(sampling, "prepare", prepare)
+    events: Events = []
+    with pytest.raises(MissingError):
+        search(supernets.plan(tmp_path, budget="1us"), lambda *one: events.append(one))
+    assert asked == [(["kernel", "width.0", "width.1"], (1, 1, 8, 8))]
+    assert ("doing", {"worker": 0, "text": "kernels", "done": 1, "total": 3}) in events
 
 
 def test_the_winner_is_a_file_that_builds_its_network(found: tuple[Path, Study, Events]) -> None:

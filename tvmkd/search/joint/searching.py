@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.base.locks import Lock
 from tvmkd.base.wire import Event
+from tvmkd.config.overlay import SHORT
 from tvmkd.search.joint import lowering
 from tvmkd.search.joint.ledger import Ledger
 from tvmkd.search.joint.loop import JointSearch, Options
@@ -72,6 +73,7 @@ def search(plan: Plan, event: Event) -> Study:
             opened.enter_context(
                 Lock(plan.folder / ".joint.lock", "searching here", "give another [project] out")
             )
+            _refuse_exits(bench)
             table = _tunable(bench)
             fill_table(bench)
             settle_channels(bench)
@@ -81,6 +83,20 @@ def search(plan: Plan, event: Event) -> Study:
             return snapshot.finish(bench)
         finally:
             bench.close()
+
+
+def _refuse_exits(bench: Bench) -> None:
+    """Networks with exits have the time of several: nothing says which kernels matter to it.
+
+    Raises:
+        UsageError: the file has exits, or the space.
+    """
+    paths = {each.path for each in bench.space.parameters}
+    if SHORT["exits"] in paths or bench.plan.cfg.early_exit is not None:
+        raise UsageError(
+            '[search] method = "joint" is not for networks with early exits: take exits and '
+            '[early_exit] out, or give method = "study"'
+        )
 
 
 def _tunable(bench: Bench) -> Tunable:

@@ -51,32 +51,39 @@ def fingerprint(plan: Plan, data: str, goal: Goal) -> dict[str, Any]:
     }
 
 
-def claim(study: optuna.Study, facts: dict[str, Any], place: str) -> None:
+def claim(study: optuna.Study, facts: dict[str, Any], place: str) -> bool:
     """Marks a new study with the facts, or checks that an older one was made with the same.
+
+    A study in which nothing was tried yet is a new one: its budget, or its space, was wrong.
 
     Args:
         study: Optuna's.
         facts: of this search.
         place: of the study, for the message.
 
+    Returns:
+        True if it was made with others, which are gone.
+
     Raises:
         InputError: they differ; says in what.
     """
     known = study.user_attrs.get(ATTRIBUTE)
-    if known is None:
-        if study.get_trials(deepcopy=False):
+    tried = study.get_trials(deepcopy=False)
+    if known is None or (not tried and difference(known, facts) is not None):
+        if tried:
             raise InputError(
                 f"{place}: the study {study.study_name} is not of tvmkd search; give another "
                 "[project] name, or another storage"
             )
         study.set_user_attr(ATTRIBUTE, facts)
-        return
+        return known is not None
     found = difference(known, facts)
     if found is not None:
         raise InputError(
             f"{place}: the study {study.study_name} was made with {found}; give another [project] "
             "name and out to search anew, or put it back"
         )
+    return False
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:

@@ -58,11 +58,12 @@ def open_bench(plan: Plan, event: Event, worker: int = 0) -> Bench:
     facts = fingerprint.fingerprint(plan, session.task.sha256, goal)
     with answering(search.storage):
         study = _study(plan, storage, goal, session.steps)
-        fingerprint.claim(study, facts, public(search.storage))
+        if fingerprint.claim(study, facts, public(search.storage)):
+            study.set_user_attr(CHANNELS, None)  # the space may be another one
     return Bench(
         plan=plan,
         study=study,
-        space=with_channels(space, study.user_attrs.get(CHANNELS, {})),
+        space=with_channels(space, study.user_attrs.get(CHANNELS)),
         goal=goal,
         unit=unit,
         latency=latency,
@@ -109,7 +110,7 @@ def efficient_channels(space: Space, latency: Latency, task: Task) -> dict[str, 
     return {each.name: each.values.choices or [] for each in found if each.name in wanted}
 
 
-def with_channels(space: Space, known: dict[str, list[float]]) -> Space:
+def with_channels(space: Space, known: dict[str, list[float]] | None) -> Space:
     """A space with the efficient channel counts that a study keeps."""
     if not known:
         return space
@@ -140,6 +141,9 @@ def _study(
         load_if_exists=True,
     )
     found = [direction.name.lower() for direction in study.directions]
+    if found != goal.directions and not study.get_trials(deepcopy=False):
+        optuna.delete_study(study_name=name, storage=storage)
+        return _study(plan, storage, goal, steps)
     if found != goal.directions:
         raise InputError(
             f"{public(search.storage)}: the study {name} was made with another objective; give "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from tvmkd.base.locks import Lock
@@ -18,6 +19,10 @@ from tvmkd.search.study.workers import Workers
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from tvmkd.distill.task import Task
+    from tvmkd.search.latency.prediction import Latency
+    from tvmkd.search.space import Space
 
 
 def study(plan: Plan, event: Event) -> Study:
@@ -63,22 +68,39 @@ def study(plan: Plan, event: Event) -> Study:
 
 def fill_table(bench: Bench) -> None:
     """Measures the kernels of the space that the latency table lacks; one process at a time."""
-    folder = bench.plan.folder
-    with Lock(folder / ".table.lock", "filling the latency table", "", wait=bench.note):
-        sampling.prepare(
-            bench.latency,
-            bench.space,
-            bench.networks.session(bench.plan.cfg).task,
-            seed=bench.plan.search.seed,
-            progress=cast("Progress", _Bars(bench)),
-        )
+    task = bench.networks.session(bench.plan.cfg).task
+    fill(bench.plan, bench.latency, bench.space, task, bench.doing, bench.note)
+
+
+def fill(
+    plan: Plan,
+    latency: Latency,
+    space: Space,
+    task: Task,
+    doing: Callable[..., None],
+    note: Callable[[str], None],
+) -> None:
+    """`fill_table` of a search of any method.
+
+    Args:
+        plan: of the search.
+        latency: its table.
+        space: its networks.
+        task: what they learn.
+        doing: gets what is done, and maybe ``done`` and ``total``.
+        note: gets a line for the person.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with Lock(plan.folder / ".table.lock", "filling the latency table", "", wait=note):
+        bars = cast("Progress", _Bars(doing))
+        sampling.prepare(latency, space, task, seed=plan.search.seed, progress=bars)
 
 
 class _Bars:
     """Shows rich's progress bars as what a worker does: there is one live view on a screen."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, doing: Callable[..., None]) -> None:
+        self._doing = doing
         self._bars: list[tuple[str, int]] = []
 
     def add_task(self, text: str, total: int = 0, note: str = "") -> int:
@@ -90,4 +112,4 @@ class _Bars:
     def update(self, bar: int, completed: int = 0, note: str = "") -> None:
         """See ``rich.progress.Progress.update``."""
         text, total = self._bars[bar]
-        self._bench.doing(f"{text} {note}".strip(), done=completed, total=total)
+        self._doing(f"{text} {note}".strip(), done=completed, total=total)

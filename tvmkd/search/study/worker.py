@@ -88,6 +88,11 @@ def work(bench: Bench) -> None:
                     time.sleep(WAIT_SECONDS)
                     continue
                 check_failures(study.get_trials(deepcopy=False), ended=True)
+                if bench.worker == 0:
+                    bench.note(
+                        f"warning: the space has no more networks: {search.trials - left} of "
+                        f"{search.trials} were trained"
+                    )
                 return
             trial, structure = found
             one(bench, trial, structure)

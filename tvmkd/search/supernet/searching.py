@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, UsageError, WorkerDied
@@ -22,6 +22,7 @@ from tvmkd.search.study import networks as trials
 from tvmkd.search.study.bench import Plan
 from tvmkd.search.study.goal import UNITS, Goal, limit
 from tvmkd.search.study.opening import efficient_channels, with_channels
+from tvmkd.search.study.studying import fill
 from tvmkd.search.supernet import corners, training, winners
 from tvmkd.search.supernet.blueprints import Blueprints
 from tvmkd.search.supernet.budget import check_budget
@@ -85,6 +86,7 @@ def search(plan: Plan, event: Event) -> Study:
             task.metric.higher_is_better,
         )
         claim(plan, plan.folder / FOLDER, task.sha256, goal, space.multiple)
+        _fill(plan, latency, space, task, event)
         # Trained for all counts: the weights serve other targets, with other efficient ones, too.
         space = with_channels(space, _channels(plan, space, latency, task))
         searched = Blueprints(plan.cfg, space, lambda cfg: sessions.session(cfg).task)
@@ -95,6 +97,13 @@ def search(plan: Plan, event: Event) -> Study:
         close = getattr(latency, "close", None)
         if close is not None:
             close()
+
+
+def _fill(plan: Plan, latency: Latency, space: Space, task: Task, event: Event) -> None:
+    def doing(text: str, **more: Any) -> None:
+        event("doing", {"worker": 0, "text": text, **more})
+
+    fill(plan, latency, space, task, doing, lambda text: event("note", {"text": text}))
 
 
 def _channels(plan: Plan, space: Space, latency: Latency, task: Task) -> dict[str, list[float]]:
