@@ -305,6 +305,7 @@ CHANGED: dict[str, Any] = {
     "channel_multiple": 32,
     "budget": {"model_ms": 1.5},
     "power": {"watts": 5},
+    "unused": {"dla": "of another board"},
     "thermal": {"pause_celsius": 80.0, "resume_celsius": 60.0},
 }
 
