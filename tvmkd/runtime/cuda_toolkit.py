@@ -7,7 +7,6 @@ Blackwell. https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
 from __future__ import annotations
 
 import functools
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ def toolkit(arch: str) -> Toolkit:
                 major, installed(*_NVRTC[major]), installed(*_PTXAS[major]), _include(major)
             )
         except MissingError as error:
-            lacks = os.fspath(str(error).partition(" ")[0])
+            lacks = str(error).partition(" ")[0]
     raise MissingError(
         f"no NVRTC and ptxas of CUDA {majors[-1]} to compile kernels for {arch} with "
         f"({lacks}): {_HOW[majors[-1]]}"

@@ -46,8 +46,8 @@ def judge(study: Study, requirements: Sequence[str] = ()) -> Verdict:
     Raises:
         UsageError: a requirement does not parse.
     """
-    checks = _any(study) if study.budget is None else [_budget(study, study.budget)]
     won = next((point for point in study.points if point.number == study.winner), None)
+    checks = _any(study) if study.budget is None else [_budget(study, study.budget, won)]
     undecided = []
     for text in requirements:
         found = _requirement(text, study, won)
@@ -65,7 +65,7 @@ def _any(study: Study) -> list[Check]:
     return [Check("a network", False, "no network was trained to the end")]
 
 
-def _budget(study: Study, budget: float) -> Check:
+def _budget(study: Study, budget: float, won: Point | None) -> Check:
     """Whether a measured network meets the budget.
 
     A predicted one, where none was measured or the winner was not: one with exits cannot be.
@@ -73,7 +73,6 @@ def _budget(study: Study, budget: float) -> Check:
     words, rule = Wording(study), f"latency <= {budget:g} {study.unit}"
     known = usable(study.points)
     measured = [point for point in known if point.measured is not None]
-    won = next((point for point in known if point.number == study.winner), None)
     if won is not None and won.measured is None and within(won, budget):
         measured = []
     meeting = [point for point in measured or known if within(point, budget)]

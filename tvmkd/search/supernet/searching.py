@@ -88,9 +88,11 @@ def search(plan: Plan, event: Event) -> Study:
         claim(plan, plan.folder / FOLDER, task.sha256, goal, space.multiple)
         _fill(plan, latency, space, task, event)
         # Trained for all counts: the weights serve other targets, with other efficient ones, too.
-        space = with_channels(space, _channels(plan, space, latency, task))
-        searched = Blueprints(plan.cfg, space, lambda cfg: sessions.session(cfg).task)
-        starts = corners.find(searched)
+        searched, starts = blueprints, ends
+        if found := _channels(plan, space, latency, task):
+            space = with_channels(space, found)
+            searched = Blueprints(plan.cfg, space, lambda cfg: sessions.session(cfg).task)
+            starts = corners.find(searched)
         record = Record(plan, goal, space, latency, task.metric.name)
         return _Search(plan, event, blueprints, ends, searched, starts, sessions, record).do()
     finally:
