@@ -19,9 +19,9 @@ from tvmkd.base.files import check_output, read_text, sha256, sync
 from tvmkd.base.folders import draft_folder
 from tvmkd.base.manifest import SCHEMA_VERSION, FileEntry, Manifest
 from tvmkd.base.runtimes import TVM
-from tvmkd.base.text import listing, suggest
+from tvmkd.base.text import listing, sizes, suggest
 from tvmkd.base.version import __version__
-from tvmkd.runtime import programs
+from tvmkd.runtime import device_arrays, programs
 from tvmkd.runtime.library_copy import library_copy
 from tvmkd.runtime.program import LoadError
 from tvmkd.runtime.standalone_frames import FrameResults, FrameRunner
@@ -272,7 +272,9 @@ class Artifact:
             by_name: one array for each input, by its name.
 
         Returns:
-            The output; a tuple if the model has several.
+            The output; a tuple if the model has several. A standalone library for a GPU takes
+            tensors of torch and arrays of CuPy that are there, too: then the outputs are of the
+            same library, in the stream that it works in now (see `enqueue`).
 
         Raises:
             InputError: a wrong number of inputs, an unknown name, a wrong shape or dtype.
@@ -290,8 +292,48 @@ class Artifact:
         """
         fit = self._program.takes(arrays)
         if not fit:
+            if arrays and all(map(device_arrays.on_gpu, arrays)):
+                return self._run_there(arrays)
             self._check(arrays)
         return self._program.run(arrays, fit)
+
+    def _run_there(self, arrays: Sequence[Any]) -> list[Any]:
+        library = device_arrays.library_of(arrays[0])
+        program = self._standalone()
+        outputs = [library.empty(arrays[0], *spec) for spec in program.outputs]
+        self.enqueue(arrays, outputs, library.stream(arrays[0]))
+        return outputs
+
+    def enqueue(self, inputs: Sequence[Any], outputs: Sequence[Any], stream: int = 0) -> None:
+        """Puts a run on arrays in the GPU's memory into a stream, and returns before it is done.
+
+        Nothing is copied to or from the CPU. Work that ``stream`` has now comes first. Keep all
+        arrays until the stream has done this; a stream that is being captured is refused.
+
+        Args:
+            inputs: DLPack arrays on the GPU (of torch, CuPy and others), one for each input;
+                contiguous.
+            outputs: likewise; they are written.
+            stream: a ``cudaStream_t`` as a number, such as
+                ``torch.cuda.current_stream().cuda_stream``; 0: the default stream.
+
+        Raises:
+            InputError: an array is not on the GPU that the artifact runs on, or does not fit.
+            UsageError: the artifact is no standalone library for a GPU.
+            TvmkdError: the driver refused.
+        """
+        program, who = self._standalone(), self._who()
+        given = device_arrays.addresses(f"{who}: input", self.manifest.inputs, inputs, stream)
+        made = device_arrays.addresses(f"{who}: output", self.manifest.outputs, outputs, stream)
+        program.enqueue(given, made, stream)
+
+    def gpu_bytes(self) -> int:
+        """The GPU's memory that a standalone library holds: weights and buffers, in bytes.
+
+        Raises:
+            UsageError: the artifact is no standalone library.
+        """
+        return self._standalone().bytes_held
 
     def run_until(
         self, arrays: Sequence[Array], deadline_ns: int | None = None
@@ -310,7 +352,7 @@ class Artifact:
             UsageError: the artifact is no standalone library.
             Late: even the first exit would be late.
         """
-        program = self._standalone(arrays)
+        program = self._standalone_for(arrays)
         return program.run_until(arrays, NO_DEADLINE if deadline_ns is None else deadline_ns)
 
     def run_exit(self, arrays: Sequence[Array], index: int) -> list[Array]:
@@ -320,18 +362,21 @@ class Artifact:
             InputError: a wrong number of inputs, a wrong shape or dtype.
             UsageError: the artifact is no standalone library, or has no such exit.
         """
-        program = self._standalone(arrays)
+        program = self._standalone_for(arrays)
         if not 0 <= index < program.exits:
             raise UsageError(f"{self._who()}: there is no exit {index}: it has {program.exits}")
         return program.run_exit(arrays, index)
 
-    def _standalone(self, arrays: Sequence[Array]) -> StandaloneProgram:
-        program = self._program
-        if not isinstance(program, StandaloneProgram):
+    def _standalone(self) -> StandaloneProgram:
+        if not isinstance(self._program, StandaloneProgram):
             raise UsageError(
-                f"{self._who()}: exits and deadlines need a standalone library; build it with "
-                "--runtime standalone"
+                f"{self._who()}: exits, deadlines and arrays on a GPU need a standalone library; "
+                "build it with --runtime standalone"
             )
+        return self._program
+
+    def _standalone_for(self, arrays: Sequence[Array]) -> StandaloneProgram:
+        program = self._standalone()
         if not program.takes(arrays):
             self._check(arrays)
         return program
@@ -385,6 +430,8 @@ class Artifact:
         for spec, array in zip(specs, arrays, strict=True):
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             where = f'{self._who()}: input "{spec.name}"'
+            if device_arrays.on_gpu(array):
+                raise InputError(f"{where}: is on the GPU; give all inputs there, or numpy arrays")
             if shape is None or dtype is None or not hasattr(array, "astype"):
                 raise InputError(f"{where}: expects a numpy array, got {type(array).__name__}")
             if str(dtype) != spec.dtype:
@@ -397,10 +444,7 @@ class Artifact:
                 for want, size in zip(spec.shape, shape, strict=True)
             )
             if not fits:
-                got = " x ".join(map(str, shape)) or "a scalar"
-                raise InputError(
-                    f"{where}: expects shape {' x '.join(map(str, spec.shape))}, got {got}"
-                )
+                raise InputError(f"{where}: expects shape {sizes(spec.shape)}, got {sizes(shape)}")
 
 
 def load(path: str | Path) -> Artifact:

@@ -380,6 +380,13 @@ int cuEventRecord(void* event, void* stream) {
   *(struct event*)event = (struct event){stream_of(stream), 0};
   return 0;
 }
+int cuStreamWaitEvent(void* given, void* event, unsigned flags) {
+  ENTER_CONTEXT("cuStreamWaitEvent\n");
+  struct stream* first = ((struct event*)event)->stream;
+  if (stream_of(given) == NULL || flags != 0) return INVALID_VALUE;
+  if (first != NULL && first != stream_of(given)) finish(&first->queue, true);
+  return 0;
+}
 /* Ready at the third query. */
 int cuEventQuery(void* given) {
   ENTER_CONTEXT("cuEventQuery\n");
@@ -500,6 +507,12 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
 }
 
 #ifndef WITHOUT_GRAPHS
+int cuStreamIsCapturing(void* given, int* status) {
+  struct stream* stream = stream_of(given);
+  if (stream == NULL) return INVALID_HANDLE;
+  *status = stream->capturing;
+  return 0;
+}
 struct graph { struct queue queue; };
 
 int cuStreamBeginCapture_v2(void* given, int mode) {

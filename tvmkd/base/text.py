@@ -46,6 +46,11 @@ def listing(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
+def sizes(shape: Iterable[int | str]) -> str:
+    """``1 x 3 x 32 x 32``, or ``a scalar``."""
+    return " x ".join(map(str, shape)) or "a scalar"
+
+
 def printable(name: str) -> str:
     """A file's name as text that every file format takes: bytes that are no UTF-8 become ``\\xe9``.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import InputError, TvmkdError
-from tvmkd.runtime.standalone_program import Late, Library
+from tvmkd.runtime.standalone_program import Late
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,8 +133,7 @@ class FrameRunner:
         import numpy as np
 
         library, self._instance = program.instance
-        whole = library.size >= ctypes.sizeof(Library)
-        if not whole or not library.frames:
+        if not library.has("frames"):
             raise InputError(
                 "this library takes no frames: build it with --runtime standalone "
                 "--with-preprocessing"

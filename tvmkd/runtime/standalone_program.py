@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvmkd.base.errors import MissingError, TvmkdError
+from tvmkd.base.errors import MissingError, TvmkdError, UsageError
 from tvmkd.runtime.program import LoadError, Spec
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ _run_until = ctypes.CFUNCTYPE(
 _run_exit = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
 )
+_enqueue = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
 _last_error = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)
 _close = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -96,10 +99,16 @@ class Library(ctypes.Structure):
         ("close", _close),
         ("thresholds", ctypes.POINTER(ctypes.c_double)),
         ("run_exit", _run_exit),
-        # Missing in libraries of a smaller `size`; see `tvmkd.runtime.standalone_frames`.
+        # Missing in libraries of a smaller `size`: see `has`.
         ("frames", ctypes.c_void_p),
         ("run_frame", ctypes.c_void_p),
+        ("enqueue", ctypes.c_void_p),
     ]
+
+    def has(self, member: str) -> bool:
+        """Whether a member is there, which it is not in older libraries, and is not NULL."""
+        place = getattr(type(self), member)
+        return bool(self.size >= place.offset + place.size and getattr(self, member))
 
 
 def describe(path: Path) -> Library:
@@ -140,7 +149,8 @@ class StandaloneProgram:
     def __init__(self, path: Path, specs: Sequence[Spec], threads: int | None = None) -> None:
         import numpy as np
 
-        self._library = library = describe(path)
+        self._library, self._array = describe(path), np.ndarray
+        library = self._library
         asked = os.environ.get("TVM_NUM_THREADS", "") if threads is None else str(threads)
         options = Options(ctypes.sizeof(Options), int(asked) if asked.isdigit() else 0)
         instance = ctypes.c_void_p()
@@ -171,9 +181,10 @@ class StandaloneProgram:
         return self._library, self._instance
 
     def takes(self, arrays: Sequence[Array]) -> bool:
-        """True if the arrays have the shapes and dtypes of the inputs."""
+        """True if they are numpy arrays with the shapes and dtypes of the inputs."""
+        kind = self._array  # arrays of other libraries may have numpy's dtypes
         return len(arrays) == len(self._inputs.specs) and all(
-            getattr(array, "shape", None) == shape and getattr(array, "dtype", None) == dtype
+            array.__class__ is kind and array.shape == shape and array.dtype == dtype
             for array, (shape, dtype) in zip(arrays, self._inputs.specs, strict=True)
         )
 
@@ -226,6 +237,35 @@ class StandaloneProgram:
         given = (self._instance, inputs.address, made.address, index)
         self._check(self._library.run_exit(*given))
         return made.result()
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the weights and of this instance's buffers."""
+        return int(self._library.weight_bytes + self._library.arena_bytes)
+
+    @property
+    def outputs(self) -> list[tuple[tuple[int, ...], str]]:
+        """Shape and dtype of each output."""
+        return [(shape, str(dtype)) for shape, dtype in self._outputs.specs]
+
+    def enqueue(self, inputs: Sequence[int], outputs: Sequence[int], stream: int = 0) -> None:
+        """Puts a run into a stream of the GPU, and returns before it is done; see ``tvmkd.h``.
+
+        Args:
+            inputs, outputs: addresses in the GPU's memory.
+            stream: a ``cudaStream_t`` as a number; 0: the default stream.
+
+        Raises:
+            UsageError: the library is for a CPU, or older than this.
+            TvmkdError: the driver refused.
+        """
+        if not self._library.has("enqueue"):
+            raise UsageError(
+                f"{self._library.name.decode()}: takes no arrays in a GPU's memory: it is for a "
+                "CPU, or older than this tvmkd"
+            )
+        given, made = ((ctypes.c_void_p * max(1, len(each)))(*each) for each in (inputs, outputs))
+        self._check(_enqueue(self._library.enqueue)(self._instance, given, made, stream))
 
     def _check(self, status: int) -> None:
         if status:

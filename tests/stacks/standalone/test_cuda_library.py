@@ -30,7 +30,6 @@ from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards import emulate, symbols
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.client import StackClient
-from tvmkd.stacks.standalone import possible
 from tvmkd.tensorrt import device
 
 try:
@@ -64,6 +63,7 @@ X = np.load(given) if given.exists() else None
 """
 
 Use = Callable[..., Any]
+HELPERS = os.fspath(Path(__file__).parent)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,10 @@ def use(driver: Path, tmp_path: Path) -> Use:
     return run
 
 
+THERE = """
+import device_array
+gpu = device_array.Gpu()
+"""
 RUN = "print(json.dumps([each.tolist() for each in tvmkd.load(folder).run([X])]))"
 FAILS = """
 model = tvmkd.load(folder)
@@ -232,6 +236,142 @@ def test_what_reaches_the_driver(net: Path, use: Use, tmp_path: Path) -> None:
         "cuStreamSynchronize",
     ]
     assert fake_driver.kept(tmp_path / "trace") == {}
+
+
+def test_arrays_that_lie_on_the_gpu(net: Path, use: Use, tmp_path: Path) -> None:
+    code = (
+        THERE
+        + """
+model = tvmkd.load(folder)
+stream = gpu.stream()
+x, y = gpu.array(X), gpu.empty((1, 10), "float32")
+gpu.forget()
+model.enqueue([x], [y], stream)
+told = gpu.calls()
+print(json.dumps([told, [gpu.read(y, stream).tolist()]]))
+"""
+    )
+    told, outputs = use(net, code, FAKE_CUDA_COMPUTES="1", PYTHONPATH=HELPERS)
+    agrees(net, outputs)
+    # Nothing is copied from or to the CPU, and nobody waits.
+    assert told == [
+        "cuCtxPushCurrent_v2",
+        "cuMemcpyDtoDAsync_v2 4800",
+        "cuGraphLaunch",
+        "cuMemcpyDtoDAsync_v2 40",
+        "cuEventRecord",
+        "cuCtxPopCurrent_v2",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["graph", "launches"])
+def test_runs_in_several_streams_follow_each_other(
+    net: Path, use: Use, tmp_path: Path, mode: str
+) -> None:
+    code = (
+        THERE
+        + """
+model = tvmkd.load(folder)
+streams = [gpu.stream(), gpu.stream(), 0]
+inputs = [gpu.array(X * (1 + number)) for number in range(3)]
+outputs = [gpu.empty((1, 10), "float32") for _ in streams]
+for x, y, stream in zip(inputs, outputs, streams):
+    model.enqueue([x], [y], stream)
+last = model.run([X * 4])[0]
+found = [gpu.read(y, stream) for y, stream in reversed(list(zip(outputs, streams)))]
+print(json.dumps([each.tolist() for each in [*reversed(found), last]]))
+"""
+    )
+    found = use(net, code, FAKE_CUDA_COMPUTES="1", TVMKD_CUDA=mode, PYTHONPATH=HELPERS)
+    session = onnxruntime.InferenceSession(net.parent / "net.onnx")
+    x = np.load(net.parent / "x.npy")
+    for number, output in enumerate(found):
+        want = session.run(None, {"x": x * (1 + number)})[0]
+        np.testing.assert_allclose(output, want, rtol=1e-4, atol=1e-5)
+    # All but the first, and the run on the CPU's arrays.
+    assert calls(tmp_path).count("cuStreamWaitEvent") == 3
+
+
+def test_a_stream_that_is_captured_is_refused(net: Path, use: Use) -> None:
+    code = (
+        THERE
+        + """
+model = tvmkd.load(folder)
+x, y, stream = gpu.array(X), gpu.empty((1, 10), "float32"), gpu.stream()
+gpu._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), 1)
+try:
+    model.enqueue([x], [y], stream)
+except TvmkdError as error:
+    print(json.dumps(str(error)))
+"""
+    )
+    said = use(net, "import ctypes" + code, PYTHONPATH=HELPERS)
+    assert said == "enqueue: the stream is being captured, which cannot be done"
+
+
+def test_a_close_waits_for_what_was_put_into_a_stream(net: Path, use: Use, tmp_path: Path) -> None:
+    code = (
+        THERE
+        + """
+model = tvmkd.load(folder)
+x, y, stream = gpu.array(X), gpu.empty((1, 10), "float32"), gpu.stream()
+model.enqueue([x], [y], stream)
+gpu.forget()
+del model
+print(json.dumps([gpu.calls(), gpu.read(y, stream).tolist()]))
+"""
+    )
+    told, output = use(net, code, FAKE_CUDA_COMPUTES="1", PYTHONPATH=HELPERS)
+    agrees(net, [output])
+    assert told.index("cuEventSynchronize") < told.index("cuGraphExecDestroy -exec")
+    assert told.index("cuEventSynchronize") < told.index("cuMemFree_v2 -memory")
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("model.enqueue([x, x], [y])", r"inputs: there are 1 \(x\), got 2"),
+        ("model.enqueue([X], [y])", 'input "x": expects an array on the GPU'),
+        ("model.enqueue([y], [y])", 'input "x": expects float32 1 x 3 x 20 x 20, got .* 1 x 10'),
+        ("model.enqueue([x], [gpu.empty((1, 10), 'float16')])", "output .*got float16 1 x 10"),
+        ("model.enqueue([gpu.array(X, device=1)], [y])", "lies on GPU 1"),
+        ("model.enqueue([gpu.array(X, gaps=True)], [y])", "has gaps or another order of axes"),
+        ("model.enqueue([gpu.array(X, refused=True)], [y])", r"\(DLPack\): it has a gradient"),
+        ("model.run([x, X])", "has 1 inputs"),
+        ("model.run_until([x])", "is on the GPU; give all inputs there"),
+        ("model(x)", "arrays of device_array on the GPU: .* torch and cupy only; give some"),
+    ],
+)
+def test_an_array_that_does_not_fit(net: Path, use: Use, call: str, why: str) -> None:
+    code = (
+        THERE
+        + f"""
+model = tvmkd.load(folder)
+x, y = gpu.array(X), gpu.empty((1, 10), "float32")
+try:
+    {call}
+except TvmkdError as error:
+    print(json.dumps([type(error).__name__, str(error)]))
+"""
+    )
+    kind, said = use(net, code, PYTHONPATH=HELPERS)
+    assert kind == "InputError"
+    assert re.search(why, said), said
+
+
+def test_memory_that_cpu_and_gpu_share_is_the_cpus(net: Path, use: Use) -> None:
+    code = (
+        THERE
+        + """
+model = tvmkd.load(folder)
+try:
+    model.enqueue([gpu.array(X)], [gpu.empty((1, 10), "float32")])
+except TvmkdError as error:
+    print(json.dumps(str(error)))
+"""
+    )
+    said = use(net, code, TVMKD_CUDA="managed", PYTHONPATH=HELPERS)
+    assert said == "enqueue: with TVMKD_CUDA=managed only the CPU gives inputs"
 
 
 def test_the_weights_are_copied_once(net: Path, use: Use, tmp_path: Path) -> None:
@@ -405,9 +545,8 @@ def test_a_machine_without_a_driver(net: Path, use: Use, tmp_path: Path) -> None
     kind, why = use(net, LOADS, tmp_path)
     assert kind == "MissingError"
     assert why.startswith("net: no NVIDIA driver here: libcuda.so.1: cannot open")
-    assert possible.why_not_here(HERE, "standalone") == (
-        "its kernels run on an NVIDIA GPU, and there is none here"
-    )
+    reason = str(HERE.why_not_here("standalone"))
+    assert reason.startswith("its kernels run on an NVIDIA GPU: no NVIDIA driver (libcuda.so.1)")
 
 
 def test_a_driver_that_lacks_a_function(net: Path, use: Use, tmp_path: Path) -> None:
@@ -444,9 +583,9 @@ except TvmkdError as error:
 def test_on_a_gpu(
     write: Callable[[Path], Path], relax_stack: StackClient, use: Use, tmp_path: Path
 ) -> None:
-    folder = made(relax_stack, tmp_path, write)
+    folder, driver = made(relax_stack, tmp_path, write), os.environ.get("LD_LIBRARY_PATH", "")
     for mode in ("graph", "launches"):
-        agrees(folder, use(folder, RUN, tmp_path, TVMKD_CUDA=mode), 1e-2)
+        agrees(folder, use(folder, RUN, Path(driver), TVMKD_CUDA=mode), 1e-2)
 
 
 def test_a_bundle_runs_its_self_test_where_there_is_a_gpu(net: Path, use: Use) -> None:

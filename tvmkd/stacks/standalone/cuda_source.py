@@ -32,6 +32,9 @@ class Launch(Call):
     shared: int
 
 
+_MEMBERS = "  .enqueue = tvmkd_cuda_enqueue,\n"
+
+
 def ptx(name: str) -> str:
     """The symbol of a model's PTX."""
     return f"{source.identifier(name)}_ptx"
@@ -86,7 +89,7 @@ static const tvmkd_tensor outputs[] = {{
 static tvmkd_cuda_shared shared = {{.lock = PTHREAD_MUTEX_INITIALIZER}};
 static const tvmkd_cuda_graph graph;
 
-{source.library(about, "tvmkd_cuda", weights, places.arena_bytes + places.io_bytes, 1)}
+{source.library(about, "tvmkd_cuda", weights, places.arena_bytes + places.io_bytes, 1, _MEMBERS)}
 static const tvmkd_cuda_graph graph = {{
   .library = &library,
   .shared = &shared,

@@ -33,6 +33,7 @@ typedef unsigned long long cuda_address;
   F(cuStreamCreate, void **, unsigned)                                                          \
   F(cuStreamDestroy_v2, void *)                                                                 \
   F(cuStreamSynchronize, void *)                                                                \
+  F(cuStreamWaitEvent, void *, void *, unsigned)                                                \
   F(cuEventCreate, void **, unsigned)                                                           \
   F(cuEventDestroy_v2, void *)                                                                  \
   F(cuEventRecord, void *, void *)                                                              \
@@ -50,6 +51,7 @@ typedef unsigned long long cuda_address;
   F(cuMemAllocManaged, cuda_address *, size_t, unsigned)                  \
   F(cuStreamAttachMemAsync, void *, cuda_address, size_t, unsigned)       \
   F(cuStreamBeginCapture_v2, void *, int)                                 \
+  F(cuStreamIsCapturing, void *, int *)                                   \
   F(cuStreamEndCapture, void *, void **)                                  \
   F(cuGraphInstantiate, void **, void *, void **, char *, size_t)         \
   F(cuGraphInstantiateWithFlags, void **, void *, unsigned long long)     \
@@ -119,6 +121,8 @@ typedef struct {
   const cuda_driver *driver;
   int mode, acquired;
   void *stream, *event;
+  void *last; /* an event: the end of what was put into a caller's stream last */
+  int enqueued; /* whether there was any */
   void *exec; /* the CUDA graph of the kernels, or NULL */
   cuda_address arena, io;
   cuda_address *addresses; /* of all arguments, */
@@ -163,6 +167,8 @@ tvmkd_status tvmkd_cuda_run_until(tvmkd_instance *instance, const void *const *i
                                   void *const *outputs, int64_t deadline_ns, int32_t *exit_taken);
 tvmkd_status tvmkd_cuda_run_exit(tvmkd_instance *instance, const void *const *inputs,
                                  void *const *outputs, int32_t exit);
-tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance);
+tvmkd_status tvmkd_cuda_enqueue(tvmkd_instance *instance, const void *const *inputs,
+                                void *const *outputs, void *stream);
+tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance, void *stream);
 
 #endif

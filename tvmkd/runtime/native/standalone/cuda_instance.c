@@ -98,7 +98,7 @@ static tvmkd_status capture(cuda_instance *instance) {
   }
   void *graph = NULL;
   TRY(cuStreamBeginCapture_v2, instance->stream, CAPTURE_THREAD_LOCAL);
-  tvmkd_status status = tvmkd_cuda_launch_all(instance);
+  tvmkd_status status = tvmkd_cuda_launch_all(instance, instance->stream);
   int code = driver->cuStreamEndCapture(instance->stream, &graph);
   if (code) graph = NULL;
   if (!status && code) status = tvmkd_cuda_fail(driver, instance->error, "cuStreamEndCapture", code);
@@ -118,6 +118,7 @@ static tvmkd_status capture(cuda_instance *instance) {
 static tvmkd_status prepare(cuda_instance *instance) {
   TRY(cuStreamCreate, &instance->stream, NON_BLOCKING);
   TRY(cuEventCreate, &instance->event, SLEEP_IN_WAIT | NO_TIMING);
+  TRY(cuEventCreate, &instance->last, NO_TIMING);
   tvmkd_status status = allocate(instance);
   if (!status && instance->graph->launch_count &&
       (instance->mode == GRAPH || instance->mode == AUTOMATIC)) {
@@ -178,8 +179,11 @@ void tvmkd_cuda_close(tvmkd_instance *opened) {
   void *left;
   if (instance->acquired) {
     if (!driver->cuCtxPushCurrent_v2(instance->graph->shared->context)) {
+      /* The memory goes when what a caller's stream still has to do with it is done. */
+      if (instance->enqueued) driver->cuEventSynchronize(instance->last);
       if (instance->exec) driver->cuGraphExecDestroy(instance->exec);
       if (instance->event) driver->cuEventDestroy_v2(instance->event);
+      if (instance->last) driver->cuEventDestroy_v2(instance->last);
       if (instance->stream) driver->cuStreamDestroy_v2(instance->stream);
       if (instance->mode == MANAGED && instance->io) driver->cuMemFree_v2(instance->io);
       if (instance->arena) driver->cuMemFree_v2(instance->arena);

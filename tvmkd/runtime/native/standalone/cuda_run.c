@@ -15,20 +15,20 @@ static int64_t now(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance) {
+tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance, void *stream) {
   const tvmkd_cuda_graph *graph = instance->graph;
   const cuda_driver *driver = instance->driver;
   for (uint32_t each = 0; each < graph->launch_count; each++) {
     const tvmkd_cuda_launch *launch = &graph->launches[each];
     const cuda_address *given = instance->addresses + launch->first;
     if (launch->kernel == COPY) {
-      TRY(cuMemcpyDtoDAsync_v2, given[1], given[0], launch->bytes, instance->stream);
+      TRY(cuMemcpyDtoDAsync_v2, given[1], given[0], launch->bytes, stream);
       continue;
     }
     const uint32_t *grid = launch->grid, *block = launch->block;
     int code = driver->cuLaunchKernel(graph->functions[launch->kernel], grid[0], grid[1], grid[2],
                                       block[0], block[1], block[2], (unsigned)launch->bytes,
-                                      instance->stream, instance->params + launch->first, NULL);
+                                      stream, instance->params + launch->first, NULL);
     if (code) {
       tvmkd_cuda_say(instance->error, "kernel %s: cuLaunchKernel: %s, grid %u %u %u, block %u %u %u",
                      graph->kernels[launch->kernel], tvmkd_cuda_name(driver, code), grid[0], grid[1],
@@ -68,23 +68,26 @@ static tvmkd_status wait_for_kernels(cuda_instance *instance) {
                          code);
 }
 
+static tvmkd_status start_kernels(cuda_instance *instance, void *stream) {
+  if (!instance->exec) return tvmkd_cuda_launch_all(instance, stream);
+  TRY(cuGraphLaunch, instance->exec, stream);
+  return TVMKD_OK;
+}
+
 static tvmkd_status go(cuda_instance *instance, const void *const *inputs, void *const *outputs) {
   const tvmkd_cuda_graph *graph = instance->graph;
   const tvmkd_library *library = graph->library;
   int direct = instance->mode == MANAGED;
+  /* An instance has one set of buffers, whatever the stream. */
+  if (instance->enqueued) TRY(cuStreamWaitEvent, instance->stream, instance->last, 0);
   for (int32_t each = 0; each < library->input_count; each++) {
     cuda_address there = instance->io + graph->inputs[each];
     size_t bytes = library->inputs[each].bytes;
     if (direct) memcpy((void *)(uintptr_t)there, inputs[each], bytes);
     else if (bytes) TRY(cuMemcpyHtoDAsync_v2, there, inputs[each], bytes, instance->stream);
   }
-  if (instance->exec) {
-    TRY(cuGraphLaunch, instance->exec, instance->stream);
-  } else {
-    tvmkd_status status = tvmkd_cuda_launch_all(instance);
-    if (status) return status;
-  }
-  tvmkd_status status = wait_for_kernels(instance);
+  tvmkd_status status = start_kernels(instance, instance->stream);
+  if (!status) status = wait_for_kernels(instance);
   if (status) return status;
   for (int32_t each = 0; each < library->output_count; each++) {
     cuda_address there = instance->io + graph->outputs[each];
@@ -121,6 +124,61 @@ tvmkd_status tvmkd_cuda_run(tvmkd_instance *opened, const void *const *inputs,
   status = go(instance, inputs, outputs);
   /* What is still under way may read or write the caller's buffers. */
   if (status) instance->driver->cuStreamSynchronize(instance->stream);
+  instance->driver->cuCtxPopCurrent_v2(&left);
+  return status;
+}
+
+static tvmkd_status put(cuda_instance *instance, const void *const *inputs, void *const *outputs,
+                        void *stream) {
+  const tvmkd_cuda_graph *graph = instance->graph;
+  const tvmkd_library *library = graph->library;
+  for (int32_t each = 0; each < library->input_count; each++) {
+    cuda_address from = (cuda_address)(uintptr_t)inputs[each];
+    size_t bytes = library->inputs[each].bytes;
+    if (bytes) TRY(cuMemcpyDtoDAsync_v2, instance->io + graph->inputs[each], from, bytes, stream);
+  }
+  tvmkd_status status = start_kernels(instance, stream);
+  for (int32_t each = 0; !status && each < library->output_count; each++) {
+    cuda_address to = (cuda_address)(uintptr_t)outputs[each];
+    size_t bytes = library->outputs[each].bytes;
+    if (bytes) TRY(cuMemcpyDtoDAsync_v2, to, instance->io + graph->outputs[each], bytes, stream);
+  }
+  return status;
+}
+
+/* After what this instance has put into whatever stream before. */
+static tvmkd_status put_in_order(cuda_instance *instance, const void *const *inputs,
+                                 void *const *outputs, void *stream) {
+  const cuda_driver *driver = instance->driver;
+  int capturing = 0;
+  if (driver->cuStreamIsCapturing) TRY(cuStreamIsCapturing, stream, &capturing);
+  if (capturing) {
+    tvmkd_cuda_say(instance->error, "enqueue: the stream is being captured, which cannot be done");
+    return TVMKD_BAD_ARGUMENT;
+  }
+  if (instance->enqueued) TRY(cuStreamWaitEvent, stream, instance->last, 0);
+  tvmkd_status status = put(instance, inputs, outputs, stream);
+  /* Whatever failed, what was put in has to be waited for. */
+  instance->enqueued = 1;
+  int code = driver->cuEventRecord(instance->last, stream);
+  if (!code) return status;
+  driver->cuStreamSynchronize(stream);
+  return status ? status : tvmkd_cuda_fail(driver, instance->error, "cuEventRecord", code);
+}
+
+tvmkd_status tvmkd_cuda_enqueue(tvmkd_instance *opened, const void *const *inputs,
+                                void *const *outputs, void *stream) {
+  cuda_instance *instance = (cuda_instance *)opened;
+  if (!instance) return TVMKD_BAD_ARGUMENT;
+  tvmkd_status status = check(instance, inputs, outputs);
+  if (status) return status;
+  if (instance->mode == MANAGED) {
+    tvmkd_cuda_say(instance->error, "enqueue: with TVMKD_CUDA=managed only the CPU gives inputs");
+    return TVMKD_BAD_ARGUMENT;
+  }
+  void *left;
+  TRY(cuCtxPushCurrent_v2, instance->graph->shared->context);
+  status = put_in_order(instance, inputs, outputs, stream);
   instance->driver->cuCtxPopCurrent_v2(&left);
   return status;
 }

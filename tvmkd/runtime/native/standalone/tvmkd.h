@@ -192,6 +192,15 @@ typedef struct {
    * the outputs mean. A threshold or an order may differ from call to call. */
   tvmkd_status (*run_frame)(tvmkd_instance *instance, const tvmkd_frame *frame,
                             void *const *outputs, tvmkd_results *results);
+
+  /* Of a library for an NVIDIA GPU; NULL in others, and missing in older ones, where size is
+   * smaller. As run, but inputs and outputs are addresses of the GPU's memory (of its primary
+   * context, which the CUDA runtime uses too), and the work is put into the caller's stream: a
+   * CUstream or cudaStream_t; NULL is the default stream. It returns before the work is done, and
+   * kernels that fail are noticed where the stream is waited for. Runs of one instance follow each
+   * other, whatever their streams. A stream that is being captured into a graph is refused. */
+  tvmkd_status (*enqueue)(tvmkd_instance *instance, const void *const *inputs,
+                          void *const *outputs, void *stream);
 } tvmkd_library;
 
 /* Every shared library has this symbol. A static one has it in a member of its own, so that several
