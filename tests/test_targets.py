@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,46 @@ def test_a_machine_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(targets.nvidia_driver, "LIBRARY", "libno-such-driver.so.1")
     with pytest.raises(MissingError, match="no NVIDIA driver"):
         targets.load("cuda")
+
+
+@pytest.mark.parametrize(
+    ("capability", "cuda", "reason"),
+    [
+        (50, (12, 8), "it is built for sm_53, and this GPU has 5.0"),
+        (53, (10, 2), None),
+        (120, (13, 0), None),
+        (
+            53,
+            (9, 0),
+            (
+                "its code is PTX 6.4, and the driver here takes 6.0 at most (CUDA 9.0): build it "
+                "for --target cuda, or update the driver"
+            ),
+        ),
+    ],
+)
+def test_whether_a_gpu_here_runs_a_targets_code(
+    capability: int,
+    cuda: tuple[int, int],
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = targets.load("host")
+    nano = dataclasses.replace(
+        targets.load("jetson-nano-gpu"), host=host.tvm, toolchain=host.toolchain
+    )
+    gpu = Gpu("X1", capability, 1, 1, 32768, 49152, 1024, 32, 25.6, True, cuda)
+    monkeypatch.setattr(targets.nvidia_driver, "gpus", lambda: [gpu])
+    assert nano.why_not_here("standalone") == reason
+    assert "only on a board's server" in str(nano.why_not_here())
+    assert host.why_not_here() is None
+
+
+def test_a_target_for_a_gpu_on_a_machine_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = targets.load("host")
+    nano = targets.load("jetson-nano-gpu")
+    here = dataclasses.replace(nano, host=host.tvm, toolchain=host.toolchain)
+    monkeypatch.setattr(targets.nvidia_driver, "LIBRARY", "libno-such-driver.so.1")
+    reason = str(here.why_not_here("standalone"))
+    assert reason.startswith("its kernels run on an NVIDIA GPU: no NVIDIA driver (libno-such")
+    assert here.runs_here("standalone") is None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd.base import machine, nvidia_driver, resources, wide_registers
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, MissingError
 from tvmkd.base.files import read_text
 from tvmkd.base.nvidia_driver import Gpu
 from tvmkd.base.runtimes import STANDALONE, TVM
@@ -162,7 +162,10 @@ class Target:
                 the architecture.
         """
         if self.device != "cpu" and runtime != STANDALONE:
-            return f"its kernels run on {self.device}, and here only on a board's server"
+            return (
+                f"its kernels run on {self.device}, and here only on a board's server; one that "
+                "was built with --runtime standalone can be loaded"
+            )
         here = machine.architecture()
         if here != self.architecture:
             return f"it is built for {self.architecture} and this machine is {here}"
@@ -174,6 +177,11 @@ class Target:
         if missing:
             return f"it needs CPU features that are missing here: {listing(sorted(missing))}"
         return None
+
+    def why_not_here(self, runtime: str = TVM) -> str | None:
+        """As `runs_here`; and this machine's GPU is one that the target's code is for."""
+        reason = self.runs_here(runtime)
+        return _gpu_lacks(self.cuda) if reason is None and self.cuda is not None else reason
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-safe data; `from_dict` restores the same target."""
@@ -323,6 +331,24 @@ def of_gpu(gpu: Gpu, host: Target) -> Target:
         cuda=Cuda(gpu.arch, gpu.ptx, "", gpu.multiprocessors, gpu.memory_gb_s),
         channel_multiple=host.channel_multiple,
     )
+
+
+def _gpu_lacks(cuda: Cuda) -> str | None:
+    """Why this machine's first GPU cannot run the kernels of a target; None: it can."""
+    try:
+        gpu = nvidia_driver.gpus()[0]
+    except MissingError as error:
+        return f"its kernels run on an NVIDIA GPU: {error}"
+    if gpu.capability < int(cuda.arch.removeprefix("sm_")):
+        has = f"{gpu.capability // 10}.{gpu.capability % 10}"
+        return f"it is built for {cuda.arch}, and this GPU has {has}"
+    takes, needs = (tuple(map(int, each.split("."))) for each in (gpu.ptx, cuda.ptx_max))
+    if takes < needs:
+        return (
+            f"its code is PTX {cuda.ptx_max}, and the driver here takes {gpu.ptx} at most (CUDA "
+            f"{gpu.cuda[0]}.{gpu.cuda[1]}): build it for --target {GPU}, or update the driver"
+        )
+    return None
 
 
 def load(name_or_path: str | Path) -> Target:

@@ -61,8 +61,8 @@ def test_a_driver_that_does_not_work_is_named(driver: Path, tmp_path: Path) -> N
 
 def test_the_ptx_of_a_driver_between_two_known_ones() -> None:
     gpu = Gpu("x", 87, 0, 1, 1, 1, 1, 32, 0.0, False, (12, 6))
-    versions = [replace(gpu, cuda=cuda).ptx for cuda in ((12, 6), (13, 0), (99, 1), (9, 0))]
-    assert versions == ["8.5", "9.0", PTX[max(PTX)], "6.4"]
+    versions = [replace(gpu, cuda=cuda).ptx for cuda in ((12, 6), (13, 0), (99, 1), (7, 0))]
+    assert versions == ["8.5", "9.0", PTX[max(PTX)], "5.0"]
 
 
 def test_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:

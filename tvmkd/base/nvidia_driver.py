@@ -26,6 +26,12 @@ _ATTRIBUTES = {
 }
 """``CUdevice_attribute`` of each figure."""
 PTX = {
+    (8, 0): "5.0",
+    (9, 0): "6.0",
+    (9, 1): "6.1",
+    (9, 2): "6.2",
+    (10, 0): "6.3",
+    (10, 1): "6.4",
     (10, 2): "6.5",
     (11, 0): "7.0",
     (11, 1): "7.1",
@@ -89,7 +95,7 @@ class Gpu:
     def ptx(self) -> str:
         """The newest PTX version that the driver takes."""
         known = [version for version in PTX if version <= self.cuda]
-        return PTX[max(known)] if known else "6.4"
+        return PTX[max(known)] if known else PTX[min(PTX)]
 
 
 def gpus() -> list[Gpu]:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tvmkd.base import stack_registry
@@ -113,6 +114,7 @@ def start_server(
     allow: Sequence[str] = (),
     root: str | None = None,
     runs: Interpreter | None = None,
+    server: Path | None = None,
 ) -> Process:
     """Starts a board server process that ends with this one.
 
@@ -124,10 +126,14 @@ def start_server(
         allow: networks that clients may come from.
         root: a folder whose ``proc`` and ``sys`` it reads instead of this machine's.
         runs: the interpreter of the stack whose kernels it runs (None: this one).
+        server: the C server of a bundle, in place of the one in Python.
     """
-    runs = runs or interpreters.find(stack_registry.DEFAULT)
-    argv = [runs.python, "-m", "tvmkd.boards.server", "--host", host, "--port", str(port)]
-    env = dict(runs.environment())
+    if server is None:
+        runs = runs or interpreters.find(stack_registry.DEFAULT)
+        argv, env = [runs.python, "-m", "tvmkd.boards.server"], dict(runs.environment())
+    else:
+        argv, env = [os.fspath(server)], {}
+    argv += ["--host", host, "--port", str(port)]
     if threads is not None:
         env["TVM_NUM_THREADS"] = str(threads)
     if delay is not None:
@@ -191,12 +197,14 @@ def local_fleet(
     key: str = "local",
     threads: int | None = None,
     runs: Interpreter | None = None,
+    server: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A tracker and ``count`` boards on this machine while the block runs.
 
     Args:
         threads: threads a kernel gets on each board (None: TVM decides).
         runs: the interpreter of the stack whose kernels they run (None: this one).
+        server: the C server of a bundle, in place of the one in Python.
 
     Yields:
         ``{"host", "port", "key"}``.
@@ -204,5 +212,5 @@ def local_fleet(
     Raises:
         MissingError: a process did not start.
     """
-    with running_fleet(count, key, threads, runs=runs) as fleet:
+    with running_fleet(count, key, threads, runs=runs, server=server) as fleet:
         yield fleet.address()

@@ -29,7 +29,6 @@ from tvmkd.stacks.builder import Builder, Model
 from tvmkd.stacks.check import Reference
 from tvmkd.stacks.coverage import coverage
 from tvmkd.stacks.messages import BuildRequest
-from tvmkd.stacks.standalone import possible
 from tvmkd.stacks.standalone.exits import output_of
 from tvmkd.stacks.wrong_kernel import build_until_right, first_of
 from tvmkd.targets import Target
@@ -124,7 +123,7 @@ def build(
         key: [record for record in own_first(found.get(key, [])) if builder.fits(task, record)]
         for key, task in builder.tasks.items()
     }
-    not_here = possible.why_not_here(Target.from_dict(target), builder.runtime)
+    not_here = Target.from_dict(target).why_not_here(builder.runtime)
     aside: list[dict[str, str]] = []
     there = board if check and not_here is not None else None
     judged = builder if there is None else builder.over_rpc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,11 +69,12 @@ def tune(
         InputError: the model or the records folder cannot be used.
         MissingError: no tracker there, no board under the key, or no such stack.
     """
+    from tvmkd.boards import here
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
-    reason = target.runs_here()
-    if tracker is None and reason is not None:
+    reason = here.why_not(target) if tracker is None else None
+    if reason is not None:
         raise UsageError(
             f"{target.name}: cannot be tuned on this machine: {reason}; "
             "give --rpc-tracker and --rpc-key of its boards"
@@ -84,12 +85,9 @@ def tune(
         check_made_for(records, target.to_dict(), stack)
         client = opened.enter_context(StackClient(stack, stack_python))
         if tracker is None:
-            from tvmkd.boards.fleet import local_fleet
-
-            threads = machine.physical_cores()
-            address = opened.enter_context(
-                local_fleet(boards or 1, key, threads=threads, runs=client.interpreter)
-            )
+            runs = client.interpreter
+            fleet = here.fleet(target, boards or 1, key, runs=runs, tell=_stages(on_event))
+            address = opened.enter_context(fleet)
         else:
             from tvmkd.boards.connect import check as check_boards
 
@@ -106,6 +104,20 @@ def tune(
             dims=dims,
             on_event=on_event,
         )
+
+
+def _stages(on_event: Event | None) -> Callable[[str], None]:
+    """A function that makes each line a ``stage``."""
+    tell = on_event or (lambda name, data: None)
+    return lambda text: tell("stage", {"text": text})
+
+
+def _needs_the_gpu_here(target: Target, runtime: str, stack: str) -> bool:
+    """Whether an artifact can be checked in a board's server on this machine's GPU, and only so."""
+    from tvmkd.boards import here
+
+    able = target.cuda is not None and stack == stack_registry.DEFAULT
+    return able and runtime == TVM and here.why_not(target) is None
 
 
 def shipped_records(target: Target, stack: str = stack_registry.DEFAULT) -> Path | None:
@@ -152,7 +164,8 @@ def build(
         inputs: an ``.npz`` of real inputs for the check against ONNX Runtime; None: drawn ones.
         dims: sizes of the free dimensions.
         board: ``{"host", "port", "key"}`` of a tracker with a board to check the artifact on, where
-            the target does not run on this machine.
+            the target does not run on this machine. None: on this machine's own GPU, if it is for
+            one and needs TVM's runtime.
         stack: the compiler stack.
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
@@ -172,6 +185,7 @@ def build(
         MissingError: there is no such board, or no such stack.
     """
     from tvmkd.base.given_inputs import real_samples
+    from tvmkd.boards import here
     from tvmkd.stacks.client import StackClient
     from tvmkd.tuning.session import check_made_for
 
@@ -203,6 +217,8 @@ def build(
         model = replace(model, named=name or "")
         if frames is not None:
             frames = _checked(frames, model)
+        if board is None and byoc is None and _needs_the_gpu_here(target, runtime, stack):
+            board = opened.enter_context(here.fleet(target, tell=_stages(on_event)))
         return client.build(
             model,
             target.to_dict(),

@@ -232,7 +232,10 @@ def local(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     log: list[Any] = []
 
     @contextlib.contextmanager
-    def running(count: int, key: str, *, threads: int, runs: Any) -> Iterator[dict[str, Any]]:
+    def running(
+        count: int, key: str, *, threads: int, runs: Any, server: Any
+    ) -> Iterator[dict[str, Any]]:
+        assert server is None
         log.append((count, key, threads, runs.stack))
         yield ADDRESS
         log.append("ended")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,22 +35,3 @@ def test_what_is_refused(target: targets.Target, changes: Any, reason: str) -> N
 @pytest.mark.parametrize("target", [HOST, GPU, targets.load("jetson-nano")])
 def test_what_is_not(target: targets.Target) -> None:
     possible.check(target, "relax", None)
-
-
-@pytest.mark.parametrize(
-    ("found", "reason"),
-    [
-        (None, "its kernels run on an NVIDIA GPU, and there is none here"),
-        ("5.0", "it is built for sm_53, and this GPU has 5.0"),
-        ("5.3", None),
-        ("12.0", None),
-    ],
-)
-def test_whether_a_gpu_here_runs_it(
-    found: str | None, reason: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpu = None if found is None else SimpleNamespace(compute_capability=found)
-    monkeypatch.setattr(possible.device, "find", lambda: gpu)
-    here = dataclasses.replace(GPU, host=HOST.tvm, toolchain=HOST.toolchain)
-    assert possible.why_not_here(here, "standalone") == reason
-    assert possible.why_not_here(HOST, "standalone") is None

@@ -21,7 +21,6 @@ from tvmkd.base.manifest import Manifest, TensorSpec
 from tvmkd.base.random_inputs import random_sample
 from tvmkd.boards import emulate
 from tvmkd.deploy.bundles.model import Model
-from tvmkd.stacks.standalone import possible
 
 NORMALISED = "normalised.onnx"
 RUN_SECONDS = 300.0
@@ -193,7 +192,7 @@ def _write(folder: str, content: Mapping[str, bytes]) -> None:
 
 def runner(model: Model) -> list[str] | None:
     """What starts a program of the target here: nothing before it, QEMU, or None: it cannot run."""
-    if possible.why_not_here(model.target, model.manifest.runtime) is None:
+    if model.target.why_not_here(model.manifest.runtime) is None:
         return []
     if model.target.device != "cpu" or model.target.architecture != "aarch64":
         return None

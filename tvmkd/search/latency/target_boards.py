@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvmkd import artifact
-from tvmkd.base import machine, resources, stack_registry
+from tvmkd.base import resources, stack_registry
 from tvmkd.base.errors import MissingError, UsageError
 from tvmkd.base.locks import Lock
 from tvmkd.base.wire import Event
+from tvmkd.boards import here
 from tvmkd.boards.model_timer import ModelTimer
 from tvmkd.search.latency.drift import DISTURBED
 from tvmkd.search.latency.lowering import Lowering
@@ -66,8 +67,8 @@ class TargetBoards:
         boards: int | None = None,
         python: Path | None = None,
     ) -> None:
-        reason = target.runs_here()
-        if tracker is None and reason is not None:
+        reason = here.why_not(target) if tracker is None else None
+        if reason is not None:
             raise UsageError(
                 f"{target.name}: nothing can be timed on this machine: {reason}; give the tracker "
                 "and the key of its boards"
@@ -101,15 +102,10 @@ class TargetBoards:
         if self._address is not None:
             return self._address
         if self._tracker is None:
-            from tvmkd.boards.fleet import local_fleet
             from tvmkd.runtime import interpreters
 
-            fleet = local_fleet(
-                1,
-                self._key,
-                threads=machine.physical_cores(),
-                runs=interpreters.find(self.stack, self._python),
-            )
+            runs = interpreters.find(self.stack, self._python)
+            fleet = here.fleet(self.target, 1, self._key, runs)
             self._address = self._opened.enter_context(fleet)
         else:
             from tvmkd.boards.connect import check

@@ -1,4 +1,4 @@
-"""Whether a standalone library can be built at all, and whether it runs on this machine."""
+"""Whether a standalone library can be built at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from tvmkd.base.errors import UsageError
 from tvmkd.base.exits import Exits
 from tvmkd.base.frame_description import FrameOptions
 from tvmkd.targets import Target
-from tvmkd.tensorrt import device
 
 
 def check(
@@ -40,22 +39,3 @@ def check(
         reason = f"{what} for CPU targets, and {target.name} runs on {target.device}"
     if reason is not None:
         raise UsageError(f"--runtime standalone: {reason}")
-
-
-def why_not_here(target: Target, runtime: str) -> str | None:
-    """None if a library for ``target`` runs on this machine, otherwise the reason why not.
-
-    Args:
-        target: the target.
-        runtime: what runs the library, one of `tvmkd.base.runtimes.RUNTIMES`.
-    """
-    reason = target.runs_here(runtime)
-    if reason is not None or target.cuda is None:
-        return reason
-    gpu = device.find()
-    if gpu is None:
-        return "its kernels run on an NVIDIA GPU, and there is none here"
-    needed = int(target.cuda.arch.removeprefix("sm_"))
-    if int(gpu.compute_capability.replace(".", "")) < needed:
-        return f"it is built for {target.cuda.arch}, and this GPU has {gpu.compute_capability}"
-    return None

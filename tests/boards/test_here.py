@@ -1,0 +1,87 @@
+"""The GPU of this machine as a board, with a driver that computes PTX on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fake_driver
+import numpy as np
+import onnxruntime
+import pytest
+import test_cuda
+
+from tvmkd import targets
+from tvmkd.base.errors import MissingError
+from tvmkd.boards import here
+from tvmkd.runtime import nvrtc
+
+try:
+    nvrtc.require("sm_53")
+    MISSING = ""
+except MissingError as error:
+    MISSING = str(error)
+pytestmark = [
+    pytest.mark.rpc,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
+]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_driver.built(tmp_path_factory.mktemp("driver"))
+
+
+def tvmkd(driver: Path, *words: str, **environment: str) -> Any:
+    """Runs a command where the driver is found; its JSON."""
+    told = {"LD_LIBRARY_PATH": os.fspath(driver), "FAKE_CUDA_COMPUTES": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "tvmkd", *words, "--json"],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_kernels_are_tuned_checked_and_loaded_on_this_machines_gpu(
+    driver: Path, tmp_path: Path
+) -> None:
+    model, records = os.fspath(test_cuda.network(tmp_path / "m.onnx")), os.fspath(tmp_path / "r")
+    goal = ("--target", "cuda", "--records", records)
+    # More trials would train the cost model, and XGBoost's own CUDA would meet this driver.
+    summary = tvmkd(driver, "tune", model, *goal, "--trials", "3")
+    assert (summary["trials"], summary["errors"]) == (3, {})
+    # TVM's runtime: checked by the same server.
+    manifest = tvmkd(driver, "build", model, *goal, "-o", os.fspath(tmp_path / "tvm"))
+    assert manifest["check"]["max_error"] < 1e-4
+    assert manifest["coverage"]["tuned"] > 0
+    whole = ("--runtime", "standalone", "-o", os.fspath(tmp_path / "whole"))
+    manifest = tvmkd(driver, "build", model, *goal, *whole)
+    assert manifest["check"]["max_error"] < 1e-4
+    x = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    code = """
+import sys, numpy as np, tvmkd
+print(tvmkd.load(sys.argv[1])(np.load(sys.argv[2])).tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "whole", tmp_path / "x.npy"],
+        env={**os.environ, "LD_LIBRARY_PATH": os.fspath(driver), "FAKE_CUDA_COMPUTES": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (want,) = onnxruntime.InferenceSession(model).run(None, {"x": x})
+    np.testing.assert_allclose(json.loads(done.stdout), want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_target_of_another_machine_has_no_boards_here() -> None:
+    assert "aarch64" in str(here.why_not(targets.load("jetson-nano-gpu")))
+    assert here.why_not(targets.load("host")) is None
