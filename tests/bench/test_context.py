@@ -54,6 +54,40 @@ def test_a_gpu_is_locked_or_the_word_unlocked_stands() -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"busy_before": 0.0}, []),
+        ({"busy_before": 4.0, "mig": False}, []),
+        (
+            {"busy_before": 93.0},
+            ["the GPU was not idle before the comparison began (93 % of the time)"],
+        ),
+        (
+            {"busy_before": 0.0, "others": ["python (71)"]},
+            [
+                (
+                    "the GPU was not idle before the comparison began (processes were open on it: "
+                    "python (71))"
+                ),
+            ],
+        ),
+        (
+            {"mig": True},
+            [
+                (
+                    "the GPU is divided (MIG): engines ran on a slice of it, and its clocks and "
+                    "power are those of the whole"
+                ),
+            ],
+        ),
+    ],
+)
+def test_a_gpu_that_others_use_is_told_of(facts: dict[str, Any], told: list[str]) -> None:
+    engine = samples.engine("t", 1.0, device="GPU")
+    assert _told(engine, gpu=_gpu(locked=True, **facts)) == told
+
+
+@pytest.mark.parametrize(
     ("clocks", "gpu_clock", "locked"),
     [
         (BOARD, {"locked": True}, True),

@@ -77,6 +77,34 @@ def test_either_name_of_the_reasons_is_asked_for(
     assert found["reasons"] == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "apps", "wanted"),
+    [
+        ("0, Disabled", (), (0.0, False, [])),
+        (
+            "93, Enabled",
+            ("71, python", "80, trtexec"),
+            (93.0, True, ["python (71)", "trtexec (80)"]),
+        ),
+        ("[N/A], [N/A]", (), (None, None, [])),
+        ("a driver that knows no MIG", (), (None, None, [])),
+    ],
+)
+def test_who_uses_the_gpu_already(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    apps: tuple[str, ...],
+    wanted: tuple[float | None, bool | None, list[str]],
+) -> None:
+    fake_smi.plant(tmp_path, monkeypatch, before=before, apps=apps)
+    watch = gpu.Watch(fake_smi.UUID)
+    watch.look()
+    found = watch.summary()
+    assert found is not None
+    assert (found.busy_before, found.mig, found.others) == wanted
+
+
 def test_without_nvidia_smi_or_the_gpu_there_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,40 @@ def test_without_names_an_extra_runs_where_it_is_installed(extras: set[str]) -> 
     assert _names(selection.select((), Files(ONNX))) == ["onnxruntime", "openvino"]
 
 
+def test_engines_of_one_device(monkeypatch: pytest.MonkeyPatch, built: dict[str, Any]) -> None:
+    monkeypatch.setattr(selection.tensorrt_device, "find", lambda: object())
+    built.update(a=_manifest(), g=_manifest(device="cuda", runtime="standalone"))
+    gpu = ["torch:cuda", "onnxruntime:cuda", "tensorrt"]
+    cpu = Files(ONNX, {"tvm": Path("a"), "tvm:relax": Path("a")})
+    assert _names(selection.select((), cpu, gpu=gpu, device="cpu")) == ["onnxruntime", "tvm"]
+    there = Files(ONNX, {"tvm:standalone": Path("g"), "tvm": Path("g")}, Path("c.pt"))
+    assert _names(selection.select((), there, gpu=gpu, device="gpu")) == [*gpu, "tvm:standalone"]
+    # Without a checkpoint torch has nothing to run.
+    assert _names(selection.select((), Files(ONNX), gpu=gpu, device="gpu")) == gpu[1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("onnxruntime", "give onnxruntime:cuda, onnxruntime:tensorrt, or give no --device"),
+        ("torch.compile", "give torch.compile:cuda, or give no --device"),
+        ("openvino", "leave it out, or give no --device"),
+    ],
+)
+def test_a_named_engine_of_another_device_is_refused(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection.tensorrt_device, "find", lambda: object())
+    with pytest.raises(UsageError, match=f"engine {name} does not run on the GPU: {hint}"):
+        selection.select([name], Files(ONNX), device="gpu")
+
+
+def test_engines_on_a_gpu_need_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection.tensorrt_device, "find", lambda: None)
+    with pytest.raises(MissingError, match="there is no NVIDIA GPU here"):
+        selection.select((), Files(ONNX), device="gpu")
+
+
 def test_two_artifacts_are_told_apart_by_their_stacks() -> None:
     both = {"tvm": Path("a"), "tvm:relax": Path("a"), "tvm:relay": Path("b")}
     found = {spec.name: spec.path for spec in selection.select((), Files(ONNX, both))}

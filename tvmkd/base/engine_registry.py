@@ -26,7 +26,9 @@ _TVM = "tvmkd.bench.engines.tvm_artifact:TvmEngine"
 
 ENGINES: dict[str, str] = {
     "torch": "tvmkd.bench.engines.torch_eager:TorchEngine",
+    "torch:cuda": "tvmkd.bench.engines.torch_cuda:TorchCudaEngine",
     "torch.compile": "tvmkd.bench.engines.torch_compile:TorchCompileEngine",
+    "torch.compile:cuda": "tvmkd.bench.engines.torch_compile:TorchCompileCudaEngine",
     "onnxruntime": "tvmkd.bench.engines.ort:OrtEngine",
     "onnxruntime:cuda": "tvmkd.bench.engines.ort:OrtCudaEngine",
     "onnxruntime:tensorrt": "tvmkd.bench.engines.ort:OrtTensorRTEngine",

@@ -12,6 +12,8 @@ from tvmkd.bench import machine, schema
 from tvmkd.bench.engines import engine_class
 
 BUSY_WARNING = 0.15
+GPU_BUSY_WARNING = 10.0
+"""%; a desktop's display takes a few."""
 
 
 def context(
@@ -119,9 +121,25 @@ def _of_clocks(where: schema.Context) -> list[str]:
         known = [] if where.gpu is None else [mhz for mhz in where.gpu.sm_mhz if mhz is not None]
         seen = f"{min(known):.0f} to {max(known):.0f} MHz" if known else "nvidia-smi tells of none"
         found.append(f"the GPU's clocks were unlocked ({seen}): {how}")
-    if where.gpu is not None and where.gpu.slowed_by:
-        reasons = listing(where.gpu.slowed_by)
-        found.append(f"the GPU was slowed down while it was measured: {reasons}")
+    if where.gpu is not None:
+        found += _of_gpu(where.gpu)
+    return found
+
+
+def _of_gpu(gpu: schema.Gpu) -> list[str]:
+    found = []
+    if gpu.slowed_by:
+        found.append(f"the GPU was slowed down while it was measured: {listing(gpu.slowed_by)}")
+    busy = (gpu.busy_before or 0) > GPU_BUSY_WARNING
+    if busy or gpu.others:
+        share = f"{gpu.busy_before:.0f} % of the time" if busy else "processes were open on it"
+        names = f": {listing(gpu.others)}" if gpu.others else ""
+        found.append(f"the GPU was not idle before the comparison began ({share}{names})")
+    if gpu.mig:
+        found.append(
+            "the GPU is divided (MIG): engines ran on a slice of it, and its clocks and power are "
+            "those of the whole"
+        )
     return found
 
 

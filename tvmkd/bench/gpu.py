@@ -42,7 +42,7 @@ SLOWED = {
 
 
 class Watch:
-    """Readings of one GPU in the course of a comparison.
+    """Readings of one GPU in the course of a comparison. Make it before the first engine starts.
 
     Args:
         uuid: the GPU's UUID, ``GPU-...``; None: the first GPU that nvidia-smi lists.
@@ -51,6 +51,7 @@ class Watch:
     def __init__(self, uuid: str | None = None) -> None:
         self._uuid = uuid
         self._readings: list[dict[str, Any]] = []
+        self._before = before(uuid)
 
     def look(self) -> None:
         """Adds a reading, if nvidia-smi returns one."""
@@ -72,7 +73,7 @@ class Watch:
         told: dict[str, Any] = {name: first[name] for name in FIELDS}
         told.update({name: [now[name] for now in self._readings] for name in series})
         steady = len(self._readings) > 1 and len(clocks) == 1 and None not in clocks
-        return schema.Gpu(**told, slowed_by=slowed, locked=steady and held)
+        return schema.Gpu(**told, **self._before, slowed_by=slowed, locked=steady and held)
 
 
 def read(uuid: str | None = None) -> dict[str, Any] | None:
@@ -81,26 +82,51 @@ def read(uuid: str | None = None) -> dict[str, Any] | None:
     Values that the GPU does not report are None. Returns None if nvidia-smi is missing or fails.
     """
     for reasons in REASONS:
-        argv = [
-            "nvidia-smi",
-            f"--query-gpu={','.join([*FIELDS.values(), reasons])}",
-            "--format=csv,noheader,nounits",
-            *([] if uuid is None else [f"--id={uuid}"]),
-        ]
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        cells = [cell.strip() for cell in done.stdout.partition("\n")[0].split(",")]
-        if done.returncode == 0 and len(cells) == len(FIELDS) + 1:
+        (cells, *_) = _cells(f"--query-gpu={','.join([*FIELDS.values(), reasons])}", uuid) or [[]]
+        if len(cells) == len(FIELDS) + 1:
             told = dict(zip(FIELDS, cells, strict=False))
             found: dict[str, Any] = {
                 name: _word(text) if name in WORDS else _number(text) for name, text in told.items()
             }
             return {**found, "reasons": _bits(cells[-1])}
     return None
+
+
+def before(uuid: str | None = None) -> dict[str, Any]:
+    """Who uses the GPU already: ``busy_before`` (%), ``others`` and ``mig``, as in `schema.Gpu`.
+
+    What nvidia-smi does not tell is None, or empty. In a container it names no processes.
+    """
+    cells = _cells("--query-gpu=utilization.gpu,mig.mode.current", uuid)
+    named = _cells("--query-compute-apps=pid,process_name", uuid)
+    first = cells[0] if cells and len(cells[0]) == 2 else [NOT_TOLD, NOT_TOLD]
+    return {
+        "busy_before": _number(first[0]),
+        "mig": None if first[1].startswith("[") else first[1] == "Enabled",
+        "others": [f"{name} ({pid})" for pid, name in (row for row in named if len(row) == 2)],
+    }
+
+
+NOT_TOLD = "[N/A]"
+
+
+def _cells(query: str, uuid: str | None) -> list[list[str]]:
+    """The lines of an answer of nvidia-smi; none if it fails."""
+    chosen = [] if uuid is None else [f"--id={uuid}"]
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader,nounits", *chosen],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if done.returncode:
+        return []
+    lines = done.stdout.strip().splitlines()
+    return [[cell.strip() for cell in line.split(",")] for line in lines]
 
 
 def _word(text: str) -> str | None:

@@ -124,7 +124,7 @@ def cuda_graph(
             f"of {listing(on_gpu)} differs"
         )
     graph = options == {True} if wanted is None else wanted
-    able = {spec.name for spec in specs if engine_class(spec.kind).cuda_graphs}
+    able = {spec.name for spec in specs if engine_class(spec.kind).captures(spec)}
     unable = [name for name in on_gpu if name not in able]
     if graph and not on_gpu:
         raise UsageError("compare: no engine here runs on a GPU, so there is no CUDA graph to make")

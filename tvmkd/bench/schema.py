@@ -66,6 +66,12 @@ class Gpu(_Table):
     """Why the clocks were reduced, at any reading."""
     locked: bool
     """The clocks were held: see `tvmkd.bench.gpu`."""
+    busy_before: float | None = None
+    """Share of the time in which kernels ran before the comparison began, %."""
+    others: list[str] = Field(default_factory=list)
+    """Processes that computed on it before: name and number."""
+    mig: bool | None = None
+    """It is divided (MIG): an engine has a slice of it."""
 
 
 class Context(_Table):

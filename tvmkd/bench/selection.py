@@ -13,8 +13,11 @@ from tvmkd.base import ssh
 from tvmkd.base.engine_registry import ENGINES, TVM, TVM_STANDALONE, UNTUNED
 from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.base.runtimes import STANDALONE
+from tvmkd.base.text import listing
+from tvmkd.bench import rules
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.spec import EngineSpec
+from tvmkd.tensorrt import device as tensorrt_device
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,11 @@ def by_stack(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def select(
-    names: Sequence[str], files: Files, precision: str = "fp32", gpu: Sequence[str] = ()
+    names: Sequence[str],
+    files: Files,
+    precision: str = "fp32",
+    gpu: Sequence[str] = (),
+    device: str | None = None,
 ) -> list[EngineSpec]:
     """The named engines, or without names every engine whose file was given and that is installed.
 
@@ -99,19 +106,57 @@ def select(
         names: registered names or ``package.module:Class``.
         precision: precision of the engines that support it; the others run in FP32.
         gpu: usable engines on a GPU; they run if no engines are named.
+        device: ``cpu`` or ``gpu``: engines on the other one are left out. None: both.
 
     Raises:
-        UsageError: a name is unknown.
+        UsageError: a name is unknown, or that of an engine on another device than ``device``.
+        MissingError: ``device`` is a GPU, and there is none.
     """
+    check_device(device)
     chosen = list(names) or _all_of(files, gpu)
-    return [_spec(name, files, precision) for name in chosen]
+    specs = [_spec(name, files, precision) for name in chosen]
+    if device is None:
+        return specs
+    wrong = [spec for spec in specs if rules.device(spec) not in (None, device.upper())]
+    if wrong and names:
+        raise UsageError(_elsewhere(wrong[0].name, device))
+    there = [spec for spec in specs if spec not in wrong]
+    if not there:
+        raise MissingError(
+            f"no engine can run on the {device.upper()}: give an artifact or a checkpoint, or "
+            "install one (docs/how-to/tensorrt-compare.md)"
+        )
+    return there
+
+
+def check_device(device: str | None) -> None:
+    """Checks that there is a GPU if engines on one are asked for.
+
+    Raises:
+        MissingError: there is none.
+    """
+    if device == "gpu" and tensorrt_device.find() is None:
+        raise MissingError(
+            "there is no NVIDIA GPU here, or no driver for it: see `nvidia-smi`; without --device "
+            "gpu engines on the CPU are compared"
+        )
+
+
+def _elsewhere(name: str, device: str) -> str:
+    there = [
+        other
+        for other in ENGINES
+        if other.startswith(f"{name}:") and engine_class(other).device == device.upper()
+    ]
+    hint = f"give {listing(there)}" if there else "leave it out"
+    return f"engine {name} does not run on the {device.upper()}: {hint}, or give no --device"
 
 
 def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
     def runs(name: str) -> bool:
         kind = engine_class(name)
         if kind.link is not None or kind.needs_gpu():
-            return name in gpu
+            return name in gpu and files.of(name) is not None
         if kind.lacks(name) is not None:  # an extra that is not installed
             return False
         return files.of(name) is not None and (kind.file != "artifact" or name in shown)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tvmkd.bench.kernel_profile import KernelProfile
+    from tvmkd.bench.nsys import GpuProfile
 
 
 WIDTH = 132
@@ -29,6 +30,12 @@ WIDTH = 132
     type=PATH,
     help="The artifact folder to profile; default: one that is built for this machine with the "
     "records that ship.",
+)
+@click.option(
+    "--nsys",
+    type=PATH,
+    help="Take the times from this SQLite export of Nsight Systems, of runs of the artifact on a "
+    "GPU.",
 )
 @click.option("--inputs", type=PATH, help="An .npz with one array per input. Default: random.")
 @click.option(
@@ -44,6 +51,7 @@ WIDTH = 132
 def command(
     onnx: Path,
     artifact: Path | None,
+    nsys: Path | None,
     inputs: Path | None,
     runs: int,
     report: Path | None,
@@ -61,10 +69,16 @@ def command(
       tvmkd profile model.onnx
       tvmkd profile model.onnx --artifact out/ --report profile.html --trace trace.json
       tvmkd profile model.onnx --artifact out/ --json
+      tvmkd profile model.onnx --artifact out/gpu --nsys report.sqlite
     """
     for path, what in ((onnx, "ONNX file"), (artifact, "artifact"), (inputs, "file of inputs")):
         if path is not None:
             existing(path, what)
+    if nsys is not None:
+        if artifact is None or report is not None or trace is not None or inputs is not None:
+            raise click.UsageError("--nsys goes with --artifact, and with nothing but --json")
+        _on_gpu(artifact, nsys, as_json)
+        return
     for written in (report, trace):
         if written is not None:
             check_output(written)
@@ -96,6 +110,46 @@ def command(
 
     Console(highlight=False, width=max(WIDTH, Console().width)).print(table(found))
     click.echo(summary(found))
+
+
+def _on_gpu(artifact: Path, export: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tvmkd import artifact as artifacts
+    from tvmkd.bench import nsys
+
+    found = nsys.profile(export, artifacts.read(artifact).coverage.get("kernels", {}))
+    if as_json:
+        print_json(found.to_dict())
+        return
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(gpu_table(found))
+    whole = "" if found.run_us is None else f", {found.run_us / 1e3:.3f} ms from run to run"
+    click.echo(
+        f"a run: kernels take {found.gpu_us / 1e3:.3f} ms{whole} ({found.runs} runs; "
+        f"{found.others} launches of other kernels)"
+    )
+
+
+def gpu_table(profile: GpuProfile) -> Table:
+    """The kernels on a GPU as a rich table."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(box=SIMPLE_HEAD)
+    result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=60)
+    for head in ("launches", "us", "share", "GFLOP/s", "registers", "occupancy"):
+        result.add_column(head, justify="right", no_wrap=True)
+    for kernel in profile.kernels:
+        result.add_row(
+            kernel.name,
+            str(kernel.launches),
+            f"{kernel.us:.1f}",
+            f"{kernel.share:.1%}",
+            _figure(kernel.gflops, ".0f"),
+            _figure(kernel.registers, "d"),
+            _figure(kernel.occupancy, ".2f"),
+        )
+    return result
 
 
 def summary(profile: KernelProfile) -> str:

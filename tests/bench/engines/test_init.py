@@ -49,7 +49,9 @@ def test_what_a_gpu_runs_is_only_offered_where_there_is_one(
     )
     assert "JetPack" in str(lacks("tensorrt"))
     on_gpu = [name for name in engine_registry.ENGINES if engines.engine_class(name).needs_gpu()]
-    assert on_gpu == ["onnxruntime:cuda", "onnxruntime:tensorrt", "tensorrt", "tensorrt-rtx"]
+    torch = ["torch:cuda", "torch.compile:cuda"]
+    ort = ["onnxruntime:cuda", "onnxruntime:tensorrt"]
+    assert on_gpu == [*torch, *ort, "tensorrt", "tensorrt-rtx"]
 
 
 def test_engines_here_lack_nothing_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

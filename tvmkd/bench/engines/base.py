@@ -42,7 +42,7 @@ class Engine(abc.ABC):
         board_engine: registered name of the equivalent engine on a board.
         built_here: `prepare` builds the engine and chooses tactics by measuring, so that two builds
             may differ in speed.
-        cuda_graphs: it can run as a CUDA graph, see the option ``cuda_graph``.
+        cuda_graphs: it can run as a CUDA graph, see the option ``cuda_graph`` and `captures`.
         precisions: precisions that can be requested in addition to the model's own.
         tolerance: largest error allowed for each precision, relative to the output's largest
             magnitude.
@@ -67,6 +67,12 @@ class Engine(abc.ABC):
         """The device that the engine of ``spec`` computes on; None if only its process knows."""
         del spec
         return cls.device
+
+    @classmethod
+    def captures(cls, spec: EngineSpec) -> bool:
+        """Whether the engine of ``spec`` can run as a CUDA graph."""
+        del spec
+        return cls.cuda_graphs
 
     @classmethod
     def needs_gpu(cls) -> bool:

@@ -1,30 +1,38 @@
-"""``torch.compile`` (Inductor) on the CPU, from the same checkpoint as the eager engine.
+"""``torch.compile`` (Inductor), from the same checkpoint as the eager engines.
 
-Options: those of the eager engine, and ``mode`` of `torch.compile`.
+Options: those of the eager engines, and ``mode`` of `torch.compile`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tvmkd.base.errors import MissingError
+from tvmkd.base.errors import MissingError, TvmkdError
 from tvmkd.bench.engines.base import Inputs
+from tvmkd.bench.engines.torch_cuda import TorchCudaEngine
 from tvmkd.bench.engines.torch_eager import TorchEngine
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TorchCompileEngine(TorchEngine):
     """The eager engine's module, compiled for the example's shapes."""
 
-    def prepare(self, example: Inputs) -> None:
-        """Compiles by calling the module once. On failure there is no fallback to eager mode."""
-        eager = self.load()
+    def ready(self, module: torch.nn.Module) -> Any:
+        """The module compiled; its first call compiles it."""
         import torch
 
-        self.module = torch.compile(
-            eager, mode=self.spec.options.get("mode"), dynamic=False, fullgraph=True
+        return torch.compile(
+            module, mode=self.spec.options.get("mode"), dynamic=False, fullgraph=True
         )
+
+    def prepare(self, example: Inputs) -> None:
+        """Compiles by calling the module once. On failure there is no fallback to eager mode."""
         try:
-            self.infer(example)
+            super().prepare(example)
+        except TvmkdError:
+            raise
         except Exception as error:
             text = str(error).strip() or type(error).__name__
             if "compiler" in text.lower() and "found" in text.lower():
@@ -40,3 +48,7 @@ class TorchCompileEngine(TorchEngine):
             "backend": "inductor",
             "mode": self.spec.options.get("mode") or "default",
         }
+
+
+class TorchCompileCudaEngine(TorchCompileEngine, TorchCudaEngine):
+    """The eager engine's module on the GPU, compiled for the example's shapes."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tvmkd.base.errors import InputError, MissingError
-from tvmkd.bench.engines.base import Engine, Inputs
+from tvmkd.bench.engines.base import Device, Engine, Inputs
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +26,17 @@ class TorchEngine(Engine):
     """``module(*tensors)`` under ``torch.inference_mode``."""
 
     file = "checkpoint"
-    device = "CPU"
+    device: ClassVar[Device | None] = "CPU"
     module: Callable[..., Any]
 
     def prepare(self, example: Inputs) -> None:
         """Builds the module and loads its weights."""
-        self.module = self.load()
+        self.module = self.ready(self.load())
         self.infer(example)
+
+    def ready(self, module: torch.nn.Module) -> Any:
+        """What is called of a loaded module."""
+        return module
 
     def load(self) -> torch.nn.Module:
         """The checkpoint's module in evaluation mode.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +34,18 @@ class TvmEngine(Engine):
         """The device of the artifact's target, or of the engine of its regions."""
         return device_of(spec)
 
+    @classmethod
+    def captures(cls, spec: EngineSpec) -> bool:
+        """A standalone library for a GPU does."""
+        manifest = _manifest(spec)
+        return manifest is not None and _opens_a_gpu(manifest)
+
     def prepare(self, example: Inputs) -> None:
         """Loads the artifact, which verifies the hashes of its files and the machine."""
         del example
+        graph = self.spec.options.get("cuda_graph")
+        if graph is not None:
+            os.environ["TVMKD_CUDA"] = "graph" if graph else "launches"
         self.artifact = artifact.load(self.path())
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
@@ -51,6 +61,7 @@ class TvmEngine(Engine):
             "target": manifest.target.get("name"),
             "coverage": manifest.coverage,
             "onnx_sha256": manifest.onnx_sha256,
+            "gpu_memory_bytes": self.artifact.gpu_bytes() if _opens_a_gpu(manifest) else None,
             **spent(manifest),
         }
 
@@ -89,12 +100,22 @@ def require_standalone(manifest: Manifest, folder: Path) -> None:
 
 def device_of(spec: EngineSpec) -> Device | None:
     """The device of an artifact; None if it cannot be read (its engine then reports the reason)."""
+    manifest = _manifest(spec)
+    if manifest is None:
+        return None
+    offloaded = manifest.coverage.get("byoc") or {}
+    to_gpu = bool(offloaded.get("regions")) and offloaded.get("engine") in GPU_REGIONS
+    return "GPU" if to_gpu or manifest.target.get("device") == "cuda" else "CPU"
+
+
+def _manifest(spec: EngineSpec) -> Manifest | None:
     with contextlib.suppress(TvmkdError):
-        manifest = artifact.read(Path(spec.path or ""), verify=False)
-        offloaded = manifest.coverage.get("byoc") or {}
-        to_gpu = bool(offloaded.get("regions")) and offloaded.get("engine") in GPU_REGIONS
-        return "GPU" if to_gpu or manifest.target.get("device") == "cuda" else "CPU"
+        return artifact.read(Path(spec.path or ""), verify=False)
     return None
+
+
+def _opens_a_gpu(manifest: Manifest) -> bool:
+    return manifest.runtime == STANDALONE and manifest.target.get("device") == "cuda"
 
 
 def spent(manifest: Manifest) -> dict[str, float | None]:
