@@ -75,6 +75,7 @@ ROOMS = (
     ),
     Room(("bench",), "engines, comparison, verdict, gate", "engines, lazily"),
     Room(("report",), "the HTML pages"),
+    Room(("suites",), "lists of networks that are compared one after the other", "torch, lazily"),
     Room(
         ("detection",),
         "runs a detector: input, decoding, suppression, timing, drawing",

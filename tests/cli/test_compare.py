@@ -146,3 +146,38 @@ def test_without_a_gpu_or_a_board_it_ends_before_any_work(
     done = tvmkd("compare", onnx, "--ssh", "user@nano")
     assert done.code == 5
     assert "ssh user@nano: ssh: Could not resolve hostname nano" in done.line
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "Missing argument 'ONNX', or --suite NAME"),
+        (("m.onnx", "--suite", "edge10", "-o", "out"), "give a model or --suite, not both"),
+        (("--suite", "edge10"), "--suite goes with -o FOLDER"),
+        (("--suite", "edge10", "-o", "out", "--ssh", "a@b"), "--ssh does not go with --suite"),
+        (("--suite", "edge10", "-o", "out", "--untuned", "u"), "--untuned does not go with"),
+        (("m.onnx", "--trials", "3"), "--trials goes with --suite"),
+        (("m.onnx", "--minutes", "3"), "--minutes goes with --suite"),
+        (("m.onnx", "--device", "cpu", "--emulate"), "--device is of this machine"),
+    ],
+)
+def test_options_of_a_suite_and_of_a_model(tvmkd: Any, words: tuple[str, ...], why: str) -> None:
+    done = tvmkd("compare", *words)
+    assert done.code == 2
+    assert why in done.err
+
+
+def test_a_suite_of_ones_own(tvmkd: Any, onnx: Path, tmp_path: Path) -> None:
+    suite, out = tmp_path / "mine.toml", tmp_path / "out"
+    suite.write_text('[[network]]\nname = "small"\nonnx = "m.onnx"\n')
+    words = ("compare", "--suite", suite, "-o", out, *QUICK, "--engine", "onnxruntime")
+    done = tvmkd(*words, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == json.loads((out / "suite.json").read_text())
+    assert "onnxruntime alone, on 1 network" in (out / "index.html").read_text()
+    again = tvmkd(*words)
+    assert again.code == 0
+    assert "onnxruntime: 1.00 of the fastest's time (mean of 1 networks" in again.out
+    assert "small (1 of 1)" not in again.err  # it is done already
+    onnx.write_bytes(b"no model")
+    assert tvmkd(*words).code == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import pytest
 
 from tvmkd import cli, config, targets
 from tvmkd.config import tomllib
+from tvmkd.suites import definition
 
 
 def command_lines() -> list[tuple[str, str]]:
@@ -98,8 +100,11 @@ def test_a_wrong_command_line_is_noticed(line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("place", "text"), list(pages.blocks("toml")), ids=lambda text: text[:40])
-def test_a_toml_block_is_a_configuration_or_a_target(place: str, text: str) -> None:
+def test_a_toml_block_is_a_configuration_a_target_or_a_suite(place: str, text: str) -> None:
     data: dict[str, Any] = tomllib.loads(text)
+    if "network" in data:
+        assert definition.parse(data, Path(place)).networks
+        return
     if "tvm" in data:
         assert targets.Target.from_dict({"name": "example", **data}, place).description
         return

@@ -9,6 +9,7 @@ import click
 
 from tvmkd.base.engine_registry import UNTUNED
 from tvmkd.base.files import check_output
+from tvmkd.cli import _suite
 from tvmkd.cli._options import (
     PATH,
     arrays,
@@ -22,17 +23,24 @@ from tvmkd.cli._options import (
 
 
 @click.command()
-@click.argument("onnx", type=PATH)
+@click.argument("onnx", type=PATH, required=False)
+@_suite.suite_options
 @click.option(
     "--engine",
     "engines",
     type=label,
     multiple=True,
     metavar="NAME",
-    help="torch, torch.compile, onnxruntime (or onnxruntime:cuda, onnxruntime:tensorrt), openvino, "
-    "mnn, ncnn, litert, tensorrt, tensorrt-rtx, tvm (or tvm:relax, tvm:relay, tvm:standalone), "
-    "tvm:untuned, or package.module:Class; several times. Without it: all that have what they "
-    "need.",
+    help="torch, torch.compile (or torch:cuda, torch.compile:cuda), onnxruntime (or "
+    "onnxruntime:cuda, onnxruntime:tensorrt), openvino, mnn, ncnn, litert, tensorrt, tensorrt-rtx, "
+    "tvm (or tvm:relax, tvm:relay, tvm:standalone), tvm:untuned, or package.module:Class; several "
+    "times. Without it: all that have what they need.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "gpu"]),
+    help="Only engines on this machine's CPU, or on its NVIDIA GPU. Default: both; with --suite: "
+    "cpu.",
 )
 @click.option(
     "--artifact",
@@ -80,8 +88,8 @@ from tvmkd.cli._options import (
     type=click.Choice(["fp32", "tf32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Precision that TensorRT may use (tf32: ONNX Runtime on CUDA too). int8 needs a model "
-    "with QuantizeLinear.",
+    help="Precision that TensorRT may use (tf32: ONNX Runtime on CUDA and torch, too; fp16: torch, "
+    "too). int8 needs a model with QuantizeLinear.",
 )
 @click.option(
     "--inputs", type=PATH, help="An .npz with one array per input. Default: random, seeded."
@@ -139,8 +147,14 @@ from tvmkd.cli._options import (
 @click.option("--report", type=PATH, help="Write a self-contained HTML report to this file.")
 @json_option
 def command(
-    onnx: Path,
+    onnx: Path | None,
+    suite: str | None,
+    target: str | None,
+    records: tuple[Path, ...],
+    trials: int,
+    minutes: float | None,
     engines: tuple[str, ...],
+    device: str | None,
     artifacts: tuple[Path, ...],
     untuned: Path | None,
     checkpoint: Path | None,
@@ -157,7 +171,7 @@ def command(
     as_json: bool,
     **method: Any,
 ) -> None:
-    """Measure engines head to head on one ONNX model.
+    """Measure engines head to head on one ONNX model, or on a suite of networks.
 
     Each engine runs in its own process with the same threads and inputs. Measurements of the
     engines alternate. Before that, the outputs are checked against ONNX Runtime in FP32. An engine
@@ -173,9 +187,30 @@ def command(
       tvmkd compare model.onnx --ssh user@nano --precision fp16
       tvmkd compare model.onnx --artifact out/standalone --ssh user@nano
       tvmkd compare model.onnx --engine tensorrt --engine onnxruntime:cuda --builds 3
+      tvmkd compare model.onnx --device gpu --checkpoint student.pt --artifact out/gpu
+      tvmkd compare --suite edge10 --device gpu --minutes 60 -o edge10
     """
+    _suite.check(click.get_current_context().params, suite, onnx)
+    if suite is not None and output is not None:
+        _suite.run(
+            suite,
+            output,
+            device=device,
+            engines=engines,
+            target=target,
+            records=records,
+            trials=trials,
+            minutes=minutes,
+            precision=precision,
+            as_json=as_json,
+            **method,
+        )
+        return
+    assert onnx is not None
     if rpc_tracker is not None and rpc_key is None:
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
+    if device is not None and (rpc_tracker is not None or ssh is not None or emulate):
+        raise click.UsageError("--device is of this machine: it goes with no board")
     if emulate and (rpc_tracker is not None or ssh is not None):
         raise click.UsageError("--emulate goes with neither --rpc-tracker nor --ssh")
     for path, what in (
@@ -203,7 +238,7 @@ def command(
         built[UNTUNED] = untuned
     files = selection.Files(onnx, built, checkpoint, model, [Path.cwd()])
     gpu = on_gpu() if ssh is None else selection.over_ssh()
-    specs = selection.select(engines, files, precision, gpu)
+    specs = selection.select(engines, files, precision, gpu, device)
     tracker = None if rpc_tracker is None or rpc_key is None else (*rpc_tracker, rpc_key)
     if ssh is not None or tracker is not None or emulate:
         board = selection.Board(tracker, ssh, emulate)

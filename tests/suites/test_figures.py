@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import samples
+
+from tvmkd.suites import figures
+
+
+def test_means_are_geometric_and_over_what_an_engine_ran() -> None:
+    first = samples.comparison(
+        samples.engine("a", 1.0, spread=0), samples.engine("b", 2.0, spread=0)
+    )
+    second = samples.comparison(
+        samples.engine("a", 8.0, spread=0),
+        samples.engine("b", 1.0, spread=0),
+        samples.engine("c", 3.0, spread=0),
+    )
+    compared = [("one", first), ("two", second)]
+    a, b, c = (figures.mean_ratio(compared, name) for name in "abc")
+    assert a.ratio == pytest.approx(math.sqrt(8))
+    assert b.ratio == pytest.approx(math.sqrt(2))
+    assert c.ratio == pytest.approx(3)
+    assert [(mean.networks, mean.fastest) for mean in (a, b, c)] == [(2, 1), (2, 1), (1, 0)]
+    # Those that ran everywhere come first, then the faster one.
+    assert figures.engines(compared) == ["b", "a", "c"]
+
+
+def test_an_engine_that_ran_nowhere_has_no_mean() -> None:
+    mean = figures.mean_ratio([], "a")
+    assert math.isnan(mean.ratio)
+    assert mean.networks == 0

@@ -1,0 +1,1 @@
+"""Suites: named lists of networks, compared one after the other (``tvmkd compare --suite``)."""

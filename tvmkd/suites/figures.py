@@ -1,0 +1,53 @@
+"""The figures of a suite: engines beside each other over all networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tvmkd.bench.schema import Comparison, Engine
+
+Compared = Sequence[tuple[str, Comparison]]
+"""Networks by name, with their comparisons."""
+
+
+def engines(compared: Compared) -> list[str]:
+    """All engines, those that are in most networks first, then by their mean ratio."""
+    found = dict.fromkeys(
+        engine.name for _, comparison in compared for engine in comparison.engines
+    )
+    means = {name: mean_ratio(compared, name) for name in found}
+    return sorted(found, key=lambda name: (-means[name].networks, means[name].ratio))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A geometric mean over networks.
+
+    Attributes:
+        ratio: the mean of an engine's median over that of the network's fastest engine.
+        networks: how many it is over.
+        fastest: in how many of them the engine is the fastest.
+    """
+
+    ratio: float
+    networks: int
+    fastest: int
+
+
+def mean_ratio(compared: Compared, name: str) -> Mean:
+    """How an engine does over the networks that it ran."""
+    logs, first = [], 0
+    for _, comparison in compared:
+        engine = comparison.engine(name)
+        if engine is not None:
+            share = ratio(comparison, engine)
+            logs.append(math.log(share))
+            first += share == 1.0
+    return Mean(math.exp(sum(logs) / len(logs)) if logs else math.nan, len(logs), first)
+
+
+def ratio(comparison: Comparison, engine: Engine) -> float:
+    """An engine's median over the smallest one of its comparison."""
+    return engine.p50 / min(each.p50 for each in comparison.engines)
