@@ -31,8 +31,9 @@ def test_the_newest_release_that_knows_the_gpu(packages: set[str]) -> None:
     found = [toolkit(arch).major for arch in ("sm_53", "sm_72", "sm_75", "sm_87", "sm_90a")]
     assert found == [12, 12, 13, 13, 13]
     assert toolkit("sm_87").ptxas == Path("nvidia.cu13/bin/ptxas")
-    assert toolkit("sm_87").include == Path("nvidia.cu13/include")
-    assert toolkit("sm_53").include is None
+    assert toolkit("sm_87").includes == (Path("nvidia.cu13/include"),)
+    # Without nvidia.cuda_runtime there are no headers for half precision.
+    assert toolkit("sm_53").includes == (Path("nvidia.cuda_nvcc/include"),)
 
 
 def test_the_older_release_stands_in_for_one_that_is_not_there(packages: set[str]) -> None:

@@ -6,6 +6,7 @@ Blackwell. https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from dataclasses import dataclass
@@ -28,9 +29,9 @@ _PTXAS = {
     12: ("nvidia.cuda_nvcc", "bin/ptxas"),
     13: ("nvidia.cu13", "bin/ptxas"),
 }
-_INCLUDE = {
-    12: ("nvidia.cuda_runtime", "include"),
-    13: ("nvidia.cu13", "include"),
+_INCLUDES = {
+    12: (("nvidia.cuda_runtime", "include"), ("nvidia.cuda_nvcc", "include")),
+    13: (("nvidia.cu13", "include"),),
 }
 
 
@@ -42,13 +43,14 @@ class Toolkit:
         major: 12 or 13.
         nvrtc: the library.
         ptxas: the program.
-        include: the folder of ``cuda_fp16.h``; None: only kernels in half precision need it.
+        includes: the folders of ``cuda_fp16.h`` and ``crt/mma.h``, as far as they are installed: only
+            kernels in half precision and on tensor cores need them.
     """
 
     major: int
     nvrtc: Path
     ptxas: Path
-    include: Path | None
+    includes: tuple[Path, ...]
 
 
 def capability(arch: str) -> int:
@@ -79,7 +81,7 @@ def toolkit(arch: str) -> Toolkit:
     for major in majors:
         try:
             return Toolkit(
-                major, installed(*_NVRTC[major]), installed(*_PTXAS[major]), _include(major)
+                major, installed(*_NVRTC[major]), installed(*_PTXAS[major]), _includes(major)
             )
         except MissingError as error:
             lacks = str(error).partition(" ")[0]
@@ -89,8 +91,9 @@ def toolkit(arch: str) -> Toolkit:
     )
 
 
-def _include(major: int) -> Path | None:
-    try:
-        return installed(*_INCLUDE[major])
-    except MissingError:
-        return None
+def _includes(major: int) -> tuple[Path, ...]:
+    found = []
+    for place in _INCLUDES[major]:
+        with contextlib.suppress(MissingError):
+            found.append(installed(*place))
+    return tuple(found)

@@ -142,8 +142,8 @@ def ptx(source: str, arch: str, ptx_version: str) -> str:
     try:
         # Options such as --fmad keep nvcc's defaults, as in TVM's own builds.
         options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", "-w"]
-        if tools.include is not None:  # without it NVRTC names the missing header
-            options.append(f"--include-path={tools.include}")
+        # Without one NVRTC names the missing header.
+        options += [f"--include-path={folder}" for folder in tools.includes]
         given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         if library.nvrtcCompileProgram(program, len(options), given):
             log = _text(library, "ProgramLog", program)

@@ -115,13 +115,16 @@ def defer(*names: str) -> None:
     sys.meta_path.insert(0, _Deferred(names))
 
 
-def register_intrinsics() -> None:
+def register_intrinsics(gpu: bool = False) -> None:
     """Registers the tensor intrinsics of CPUs, which upstream's search rules name for some targets.
 
     Reading any attribute executes the deferred module; an executed one is left alone.
+
+    Args:
+        gpu: those of NVIDIA GPUs, too: their rules name tensor cores from sm_75 on.
     """
-    for cpu in CPUS:
-        module = importlib.import_module(f"{INTRINSICS}.{cpu}")
+    for device in (*CPUS, "cuda") if gpu else CPUS:
+        module = importlib.import_module(f"{INTRINSICS}.{device}")
         getattr(module, "TensorIntrin", None)
 
 

@@ -70,7 +70,7 @@ class EvolutionSpace:
     def _start(self, batch: int, rng: np.random.Generator) -> None:
         from tvm.s_tir import meta_schedule as ms
 
-        register_intrinsics()
+        register_intrinsics(gpu=self._task.target.kind.name == "cuda")
         strategy = ms.search_strategy.EvolutionarySearch(
             population_size=POPULATION,
             init_measured_ratio=0.25,

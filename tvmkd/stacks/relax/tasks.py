@@ -131,7 +131,7 @@ def scheduled(task: Task, record: StoredRecord) -> tvm.IRModule:
         tvm.s_tir.ScheduleError: the record's trace does not fit the task.
     """
     if "Tensorize" in str(record.record):
-        register_intrinsics()
+        register_intrinsics(gpu=task.target.kind.name == "cuda")
         dot_products.register_all()
     workload = ms.database.Workload(task.mod)
     trace = ms.database.TuningRecord.from_json(record.record, workload).trace
