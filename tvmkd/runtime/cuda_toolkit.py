@@ -43,8 +43,8 @@ class Toolkit:
         major: 12 or 13.
         nvrtc: the library.
         ptxas: the program.
-        includes: the folders of ``cuda_fp16.h`` and ``crt/mma.h``, as far as they are installed: only
-            kernels in half precision and on tensor cores need them.
+        includes: the folders of ``cuda_fp16.h`` and ``crt/mma.h``, as far as they are installed:
+            only kernels in half precision and on tensor cores need them.
     """
 
     major: int

@@ -18,7 +18,7 @@ from tvmkd.base.manifest import LIBRARY
 from tvmkd.base.runtimes import TVM
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
-from tvmkd.stacks.relax import constants, executable, lookup, vector_math
+from tvmkd.stacks.relax import constants, executable, lookup, tensor_cores, vector_math
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
@@ -87,7 +87,8 @@ class RelaxBuilder:
         whole = self._whole(chosen, defaults)
         vector_math.install()
         lookup.install()
-        with self._target:
+        config = tensor_cores.config(whole) if self._target.kind.name == "cuda" else {}
+        with self._target, tvm.transform.PassContext(config=config):
             made = tvm.compile(whole, self._target)
         made.export_library(str(path), fcompile=self._linker)
         return path

@@ -13,6 +13,7 @@ import tvm
 from tvm import tirx
 
 from tvmkd.base.errors import InputError
+from tvmkd.stacks.relax import tensor_cores
 from tvmkd.stacks.standalone.cuda_source import Launch
 from tvmkd.stacks.standalone.graph import Call, Graph, Place, Storage, Tensor
 
@@ -55,7 +56,8 @@ def compile_kernels(
         if var.name_hint in names
     }
     host = _HostCode()
-    with tvm.transform.PassContext(instruments=[host]), target:
+    config = tensor_cores.config(tvm.IRModule(functions))
+    with tvm.transform.PassContext(config=config, instruments=[host]), target:
         library = tirx.build(tvm.IRModule(functions), target=target)
     text: str = library.imports[0].inspect_source()
     return text, host.functions

@@ -161,7 +161,7 @@ def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-    from tvmkd.stacks.relax import lookup, vector_math
+    from tvmkd.stacks.relax import lookup, tensor_cores, vector_math
     from tvmkd.stacks.relax.stack_arrays import on_stack
 
     vector_math.install()
@@ -172,7 +172,9 @@ def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     if target.kind.name == "llvm":
         mod = on_stack(mod)
-    library = tvm.tirx.build(mod, target=target)
+    config = tensor_cores.config(mod) if target.kind.name == "cuda" else {}
+    with tvm.transform.PassContext(config=config):
+        library = tvm.tirx.build(mod, target=target)
     library.write_to_file(os.fspath(path))
     if library.imports:
         host = library.get_function("_get_target_string")()

@@ -1,0 +1,62 @@
+"""Products in half precision on a GPU with tensor cores; none is needed to compile them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tvmkd.base.errors import MissingError
+from tvmkd.runtime import nvrtc
+
+try:
+    nvrtc.require("sm_87")
+    MISSING = ""
+except MissingError as error:
+    MISSING = str(error)
+# A process of its own: it imports TVM with its compiler and installs a callback.
+CODE = """
+import sys
+from pathlib import Path
+import numpy as np
+from tvmkd.runtime.tvm_process import import_compiler
+tvm = import_compiler()
+from tvm import te
+from tvmkd import targets
+from tvmkd.runtime import nvrtc
+from tvmkd.stacks.relax import metaschedule, tensor_cores
+from tvmkd.stacks.relax.evolution import EvolutionSpace
+from tvmkd.stacks.relax.stack import tvm_target
+from tvmkd.tuning.space import Task
+orin = targets.load("jetson-agx-orin").to_dict()
+nvrtc.install(nvrtc.settings(orin))
+a, b = (te.placeholder((64, 64), "float16", name) for name in "ab")
+k = te.reduce_axis((0, 64), name="k")
+wide = lambda value: value.astype("float32")
+c = te.compute((64, 64), lambda i, j: te.sum(wide(a[i, k]) * wide(b[k, j]), axis=k), name="matmul")
+mod = tvm.IRModule({"main": te.create_prim_func([a, b, c]).with_attr("global_symbol", "main")})
+assert tensor_cores.config(mod) == {}
+goal = tvm_target(orin)
+task = Task(name="matmul", key="k", mod=mod, target=goal, weight=1, flop=1.0, kind="dense")
+found = EvolutionSpace(task).propose(2, set(), [], np.random.default_rng(0))
+for candidate in found:
+    print(bool(tensor_cores.config(candidate.schedule.mod)))
+    out = Path(sys.argv[1])
+    source = metaschedule.source(candidate)
+    metaschedule.compile_object(source, metaschedule.setup([task]), out / "kernel.o")
+    print((out / "kernel.dev.o").read_bytes().count(b"wmma.mma.sync") > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_searched_products_in_half_precision_use_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CODE, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.split()
+    assert len(lines) == 4
+    assert "TrueTrue" in "".join(lines)
