@@ -31,7 +31,7 @@ VERBS = {
     "tune": "Tune an ONNX model's kernels on boards over TVM RPC.",
     "build": "Compile an ONNX model to an artifact: a library and its manifest.",
     "engine": "Build engines of TensorRT and TensorRT-RTX.",
-    "compare": "Measure engines head to head on one ONNX model, or on a suite of networks.",
+    "compare": "Measure engines head to head on ONNX models.",
     "profile": "Show where an artifact's time goes, kernel by kernel.",
     "detect": "Find objects in images with a detector, and time it.",
     "latency": "Predict times on a target from a table of its kernels' times.",

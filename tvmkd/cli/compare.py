@@ -171,7 +171,7 @@ def command(
     as_json: bool,
     **method: Any,
 ) -> None:
-    """Measure engines head to head on one ONNX model, or on a suite of networks.
+    """Measure engines head to head on ONNX models.
 
     Each engine runs in its own process with the same threads and inputs. Measurements of the
     engines alternate. Before that, the outputs are checked against ONNX Runtime in FP32. An engine

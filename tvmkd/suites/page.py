@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tvmkd.base.files import write_text
 from tvmkd.bench.schema import Comparison, Engine
-from tvmkd.bench.table import half_width, machine, milliseconds, seconds, size, threads
+from tvmkd.bench.table import half_width, machine, milliseconds, seconds, size
 from tvmkd.report import charts, environment
 from tvmkd.report import page as report_page
 from tvmkd.report.svg import Canvas, Scale, number
@@ -236,7 +236,6 @@ def _method(result: Result, compared: Compared) -> list[Section]:
         "Suite": f"{result.suite}: {', '.join(entry.name for entry in result.networks)}",
         "A network took": f"{median(took):.0f} s (median), builds included",
         **facts,
-        "Each engine": threads(first.method.threads),
     }
     return [
         Section(
