@@ -15,6 +15,7 @@ Nothing but Python is needed to run this file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -40,7 +41,11 @@ GROUPS = {
     "onnxruntime-gpu": ["onnxruntime-gpu[cuda,cudnn]"],
     "tensorrt": ["tensorrt>=8.2", "cuda-bindings>=12.8"],
     "tensorrt-rtx": ["tensorrt-rtx>=1.2", "cuda-bindings>=12.8"],
-    "cuda13": ["nvidia-cuda-nvrtc>=13,<14", "nvidia-cuda-nvcc>=13,<14"],
+    "cuda13": [
+        "nvidia-cuda-nvrtc>=13,<14",
+        "nvidia-cuda-nvcc>=13,<14",
+        "nvidia-cuda-runtime>=13,<14",
+    ],
 }
 """Engines that can be packed as well."""
 LEFT_FOR_THE_PAGE = 10.0
@@ -168,6 +173,9 @@ class Check:
         ]
         if self._options.python:
             steps = steps[2:]
+        names = [name for name, _ in steps]
+        before = self._found["steps"]
+        self._found["steps"] = {name: before[name] for name in names if name in before}
         for name, work in steps:
             if not self._step(name, work) and name in ("wheels", "install", "gpu"):
                 break
@@ -198,11 +206,15 @@ class Check:
     def _asked(self, name: str) -> list[str]:
         """The options that a step depends on: it is done again where they differ."""
         options = self._options
+        sums = options.wheels / SUMS if options.wheels else None
+        made_of = [str(options.wheels), str(options.python), content(sums)]
         if name == "tests":
-            return list(options.tests)
+            return [*made_of, commit(), *options.tests]
         if name == "suite":
-            return [options.suite, str(options.seconds), *options.suite_words]
-        return [str(options.wheels), str(options.python)]
+            suite = Path(options.suite) if options.suite.endswith(".toml") else None
+            words = [options.suite, content(suite), str(options.seconds), *options.suite_words]
+            return [*made_of, commit(), *words]
+        return made_of
 
     def _keep(self, name: str, state: str, text: str, seconds: float) -> None:
         self._found["steps"][name] = {
@@ -241,13 +253,13 @@ class Check:
                 code = None
             finally:
                 # All of it: what hangs on a GPU would keep it busy.
-                for number in (signal.SIGINT, signal.SIGKILL):
-                    if process.poll() is None:
-                        os.killpg(process.pid, number)
-                        try:
-                            process.wait(5)
-                        except subprocess.TimeoutExpired:
-                            continue
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(5)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         return code, path.read_text(errors="replace")
 
     def _wheels(self) -> str:
@@ -350,7 +362,7 @@ class Check:
             return
         self._keep_last()
         command = [self._python, "-m", "tvmkd.suites.gpu_page", self._out]
-        code, said = self._call(command, "page.log", 60.0)
+        code, said = self._call(command, "page.log", max(LEFT_FOR_THE_PAGE, self._left()))
         say(f"page: {self._out / 'index.html'}" if code == 0 else f"no page: {last_line(said)}")
 
     def _keep_last(self) -> None:
@@ -373,6 +385,20 @@ def _counts(report: Path) -> dict[str, Any] | None:
         "skipped": len(skipped),
         "names": [f"{case.get('classname')}::{case.get('name')}" for case in bad],
     }
+
+
+def content(path: Path | None) -> str:
+    """The SHA-256 of a file; empty where there is none."""
+    return digest(path) if path is not None and path.is_file() else ""
+
+
+def commit() -> str:
+    """The commit of this checkout; empty where git or its folder is missing."""
+    try:
+        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def end_with_parent() -> None:

@@ -431,7 +431,10 @@ class Artifact:
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             where = f'{self._who()}: input "{spec.name}"'
             if device_arrays.on_gpu(array):
-                raise InputError(f"{where}: is on the GPU; give all inputs there, or numpy arrays")
+                raise InputError(
+                    f"{where}: is on the GPU; give numpy arrays, or all inputs on the GPU to a "
+                    "call of the model"
+                )
             if shape is None or dtype is None or not hasattr(array, "astype"):
                 raise InputError(f"{where}: expects a numpy array, got {type(array).__name__}")
             if str(dtype) != spec.dtype:

@@ -21,8 +21,13 @@ if sys.argv[3:] not in ([], ["--id=" + known]):
 if sys.argv[1] == "--query-compute-apps=pid,process_name":
     print("\\n".join(apps))
     sys.exit()
-if sys.argv[1] == "--query-gpu=utilization.gpu,mig.mode.current":
-    print(before)
+single = {{"--query-gpu=utilization.gpu": 0, "--query-gpu=mig.mode.current": 1}}
+if sys.argv[1] in single:
+    value = before.split(", ")[single[sys.argv[1]]]
+    if value == "refused":
+        print("Field is not a valid field to query.")
+        sys.exit(2)
+    print(value)
     sys.exit()
 fields = sys.argv[1].removeprefix("--query-gpu=").split(",")
 count = folder / "count"

@@ -87,7 +87,7 @@ def test_either_name_of_the_reasons_is_asked_for(
             (93.0, True, ["python (71)", "trtexec (80)"]),
         ),
         ("[N/A], [N/A]", (), (None, None, [])),
-        ("a driver that knows no MIG", (), (None, None, [])),
+        ("4, refused", ("9, a, b",), (4.0, None, ["a, b (9)"])),
     ],
 )
 def test_who_uses_the_gpu_already(

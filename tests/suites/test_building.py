@@ -55,8 +55,10 @@ def test_trials_come_first(built: list[Any], tmp_path: Path) -> None:
     wanted = Wanted(HOST, ("tvm",), (Path("r"),), trials=7)
     made, left = building.build(wanted, tmp_path / "m.onnx", tmp_path, silent)
     assert (list(made), left) == (["tvm"], [])
-    own = tmp_path / "records"
+    own = built[0][1]["records"]
     assert built[0] == ("tune", {"trials": 7, "records": own})
+    assert own.parent == tmp_path
+    assert own.name.startswith(f"records-{HOST.name}-")
     assert built[1][1]["records"] == [Path("r"), own]
 
 

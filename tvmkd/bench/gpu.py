@@ -97,17 +97,22 @@ def before(uuid: str | None = None) -> dict[str, Any]:
 
     What nvidia-smi does not tell is None, or empty. In a container it names no processes.
     """
-    cells = _cells("--query-gpu=utilization.gpu,mig.mode.current", uuid)
+    # One by one: an older driver refuses a query with a field that it does not know.
+    busy, mig = (_first(f"--query-gpu={field}", uuid) for field in BEFORE)
     named = _cells("--query-compute-apps=pid,process_name", uuid)
-    first = cells[0] if cells and len(cells[0]) == 2 else [NOT_TOLD, NOT_TOLD]
     return {
-        "busy_before": _number(first[0]),
-        "mig": None if first[1].startswith("[") else first[1] == "Enabled",
-        "others": [f"{name} ({pid})" for pid, name in (row for row in named if len(row) == 2)],
+        "busy_before": _number(busy),
+        "mig": mig == "Enabled" if mig in ("Enabled", "Disabled") else None,
+        "others": [f"{', '.join(name)} ({pid})" for pid, *name in named if name],
     }
 
 
-NOT_TOLD = "[N/A]"
+BEFORE = ("utilization.gpu", "mig.mode.current")
+
+
+def _first(query: str, uuid: str | None) -> str:
+    """The only value of an answer; empty if there is none."""
+    return next((cells[0] for cells in _cells(query, uuid)), "")
 
 
 def _cells(query: str, uuid: str | None) -> list[list[str]]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tvmkd.base import machine
+from tvmkd.base import machine, nvidia_driver
 from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.boards import bundle
 from tvmkd.boards import fleet as processes
@@ -15,10 +15,21 @@ from tvmkd.runtime.interpreters import Interpreter
 from tvmkd.targets import Target
 
 
-def why_not(target: Target) -> str | None:
-    """None if boards on this machine can run a target's kernels, otherwise the reason why not."""
+def why_not(target: Target, *, timed: bool = True) -> str | None:
+    """None if boards on this machine can run a target's kernels, otherwise the reason why not.
+
+    Args:
+        target: whose kernels.
+        timed: their times are to count: then the GPU has to be of the target's own generation.
+    """
     # The server for a GPU needs of the machine what a standalone library does.
-    return target.why_not_here(TVM if target.cuda is None else STANDALONE)
+    reason = target.why_not_here(TVM if target.cuda is None else STANDALONE)
+    if reason is not None or target.cuda is None or not timed:
+        return reason
+    arch = nvidia_driver.gpus()[0].arch
+    if arch != target.cuda.arch:
+        return f"it is for {target.cuda.arch}, and this GPU is {arch}: its times say little"
+    return None
 
 
 @contextlib.contextmanager

@@ -187,7 +187,7 @@ def _fail(message: str, code: int) -> int:
 def _interrupted(argv: Sequence[str], code: int) -> int:
     verb = next((word for word in argv if word in VERBS), "")
     again = shlex.join(["tvmkd", *argv])
-    if verb in RESUMABLE:
+    if verb in RESUMABLE or "--suite" in argv:
         note = f"what was done is kept; continue with: {again}"
     else:
         note = f"nothing was left half-written; start again with: {again}"

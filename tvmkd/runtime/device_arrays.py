@@ -18,8 +18,8 @@ from tvmkd.runtime.program import Spec
 
 CUDA, CUDA_MANAGED = 2, 13
 """``DLDeviceType``."""
-LEGACY, UNORDERED = 1, -1
-"""Streams of ``__dlpack__``: the legacy default one; none, since nothing is under way."""
+LEGACY = 1
+"""The legacy default stream, as ``__dlpack__`` calls it."""
 _KINDS = {0: "int", 1: "uint", 2: "float", 6: "bool"}  # DLDataTypeCode
 
 

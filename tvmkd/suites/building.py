@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ def build(
     """
     made: dict[str, Path] = {}
     left: list[LeftOut] = []
-    own = folder / "records"
+    # Records are of one target.
+    mark = hashlib.sha256(repr(sorted(wanted.target.tvm.items())).encode()).hexdigest()[:8]
+    own = folder / f"records-{wanted.target.name}-{mark}"
 
     def one(name: str, work: Callable[[Path], None]) -> None:
         if wanted.engines and name not in wanted.engines:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvmkd.base.errors import InputError, TvmkdError
-from tvmkd.base.files import read_text, write_text
+from tvmkd.base.files import read_text, source_hash, write_text
 from tvmkd.base.text import first_line, sizes
 from tvmkd.base.version import __version__
 from tvmkd.suites.definition import Network, Suite
@@ -49,7 +49,8 @@ def prepare(suite: Suite, network: Network, folder: Path) -> Prepared:
     spec = network.model or ""
     checkpoint = folder / "model.pt"
     made = Prepared(folder / "model.onnx", checkpoint, spec, (suite.folder,))
-    source = {"model": spec, "shape": list(network.shape), "version": __version__}
+    code = source_hash(spec, [suite.folder])
+    source = {"model": spec, "shape": list(network.shape), "version": __version__, "code": code}
     note = folder / "model.json"
     with suppress(OSError, ValueError):
         if json.loads(read_text(note)) == source and made.onnx.exists() and checkpoint.exists():

@@ -285,4 +285,4 @@ def chart(compared: Compared, names: Sequence[str], width: int) -> Canvas:
 
 
 def _css(index: int) -> str:
-    return f"engine-{index % 8}"
+    return f"engine-{index % 10}"

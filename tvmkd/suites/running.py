@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tvmkd.base.engine_registry import ENGINES
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
-from tvmkd.base.files import check_output, read_text, sha256, write_text
+from tvmkd.base.files import check_output, read_text, sha256, source_hash, write_text
 from tvmkd.base.locks import Lock
+from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.version import __version__
 from tvmkd.base.wire import Event
 from tvmkd.bench import CompareOptions, compare, selection
-from tvmkd.bench.engines import on_gpu
+from tvmkd.bench.engines import engine_class, on_gpu
 from tvmkd.bench.schema import Comparison, LeftOut
 from tvmkd.bench.session import Progress
 from tvmkd.suites import building, networks
@@ -25,6 +28,7 @@ from tvmkd.suites.building import Wanted
 from tvmkd.suites.definition import Network, Suite
 from tvmkd.suites.result import COMPARISON, Entry, Result
 from tvmkd.targets import Target
+from tvmkd.tensorrt import device
 from tvmkd.tuning import records as tuning_records
 
 MADE_FOR = "made_for.json"
@@ -122,6 +126,9 @@ def run(suite: Suite, plan: Plan, out: Path, watcher: Watcher | None = None) -> 
             f"{plan.device}: give another --target or --device"
         )
     selection.check_device(plan.device)
+    reason = plan.target.why_not_here(TVM if plan.target.cuda is None else STANDALONE)
+    if reason is not None:
+        raise UsageError(f"the target {plan.target.name} is not for this machine: {reason}")
     if plan.engines:  # refuses names before any work
         selection.select(plan.engines, selection.Files(Path("model.onnx")), device=plan.device)
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +140,7 @@ class _Run:
     def __init__(self, suite: Suite, plan: Plan, out: Path, watcher: Watcher) -> None:
         self._suite, self._plan, self._out, self._watcher = suite, plan, out, watcher
         self._began = time.monotonic()
-        self._longest = 0.0
+        self._longest, self._any = 0.0, False
         self._result = Result(
             tool=f"tvmkd {__version__}",
             created="",
@@ -168,8 +175,12 @@ class _Run:
         self._watcher.changed(self._result)
 
     def _has_time(self) -> bool:
-        """Whether a network that takes as long as the longest so far ends in time."""
-        if self._plan.minutes is None:
+        """Whether a network that takes as long as the longest so far ends in time.
+
+        The first one of a call is begun in any case: else one that is longer would never be.
+        """
+        if self._plan.minutes is None or not self._any:
+            self._any = True
             return True
         return time.monotonic() + self._longest - self._began < 60 * self._plan.minutes
 
@@ -229,13 +240,28 @@ class _Run:
             "version": __version__,
             "network": network.model_dump(mode="json"),
             "onnx": sha256(onnx) if onnx is not None and onnx.is_file() else None,
+            "code": source_hash(network.model or "", [self._suite.folder]),
             "records": records,
+            "installed": _installed(),
             "target": plan.target.to_dict(),
             **plan.settings(),
         }
 
     def _folder(self, network: Network) -> Path:
         return self._out / network.name
+
+
+def _installed() -> dict[str, str | None]:
+    """The versions of the engines' packages, and of the GPU's driver."""
+    names = {"torch", "onnxruntime"}
+    for engine in ENGINES:
+        names.update((engine_class(engine).distribution or "").split())
+    found: dict[str, str | None] = {}
+    for name in sorted(names):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    gpu = device.find()
+    return {**found, "driver": None if gpu is None else gpu.driver}
 
 
 def _reasons(left: Sequence[LeftOut]) -> str:

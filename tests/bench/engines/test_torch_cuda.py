@@ -81,7 +81,10 @@ def test_on_a_gpu(saved: tuple[Path, np.ndarray], kind: str, graph: bool) -> Non
     path, wanted = saved
     spec = EngineSpec("torch", kind, path, options={"cuda_graph": graph})
     with engine_class(kind)(spec, threads=1) as engine:
-        engine.prepare(SAMPLE)
+        try:
+            engine.prepare(SAMPLE)
+        except MissingError as error:  # no compiler
+            pytest.skip(str(error))
         for scale in (1.0, 2.0):
             (output,) = engine.infer({"x": scale * SAMPLE["x"]})
             if scale == 1.0:

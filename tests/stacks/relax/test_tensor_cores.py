@@ -46,7 +46,7 @@ for candidate in found:
     out = Path(sys.argv[1])
     source = metaschedule.source(candidate)
     metaschedule.compile_object(source, metaschedule.setup([task]), out / "kernel.o")
-    print((out / "kernel.dev.o").read_bytes().count(b"wmma.mma.sync") > 0)
+    print((out / "kernel.dev.o").read_bytes().count(b"mma.sync") > 0)
 """
 
 
@@ -57,6 +57,4 @@ def test_searched_products_in_half_precision_use_them(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CODE, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.split()
-    assert len(lines) == 4
-    assert "TrueTrue" in "".join(lines)
+    assert done.stdout.split() == ["True"] * 4

@@ -338,7 +338,7 @@ print(json.dumps([gpu.calls(), gpu.read(y, stream).tolist()]))
         ("model.enqueue([gpu.array(X, gaps=True)], [y])", "has gaps or another order of axes"),
         ("model.enqueue([gpu.array(X, refused=True)], [y])", r"\(DLPack\): it has a gradient"),
         ("model.run([x, X])", "has 1 inputs"),
-        ("model.run_until([x])", "is on the GPU; give all inputs there"),
+        ("model.run_until([x])", "is on the GPU; give numpy arrays"),
         ("model(x)", "arrays of device_array on the GPU: .* torch and cupy only; give some"),
     ],
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tvm
 
-FRAGMENT = "wmma."
-"""Part of the scopes of what tensor cores compute with."""
+FRAGMENTS = ("wmma.", "m16n8k8.")
+"""How the scopes begin of what tensor cores compute with: by WMMA, and by MMA."""
 UNSHARED = {"tirx.disable_storage_rewrite": True}
 
 
@@ -16,4 +16,6 @@ def config(mod: tvm.IRModule) -> dict[str, bool]:
     memory of a float16 one, which a later check of its own refuses.
     """
     functions = (func for func in mod.functions.values() if isinstance(func, tvm.tirx.PrimFunc))
-    return dict(UNSHARED) if any(FRAGMENT in func.script() for func in functions) else {}
+    texts = (func.script() for func in functions)
+    used = any(fragment in text for text in texts for fragment in FRAGMENTS)
+    return dict(UNSHARED) if used else {}
