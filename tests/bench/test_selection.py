@@ -78,9 +78,9 @@ def test_engines_of_one_device(monkeypatch: pytest.MonkeyPatch, built: dict[str,
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("onnxruntime", "give onnxruntime:cuda, onnxruntime:tensorrt, or give no --device"),
-        ("torch.compile", "give torch.compile:cuda, or give no --device"),
-        ("openvino", "leave it out, or give no --device"),
+        ("onnxruntime", "give onnxruntime:cuda, onnxruntime:tensorrt, or give another --device"),
+        ("torch.compile", "give torch.compile:cuda, or give another --device"),
+        ("openvino", "leave it out, or give another --device"),
     ],
 )
 def test_a_named_engine_of_another_device_is_refused(

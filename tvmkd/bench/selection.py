@@ -149,7 +149,7 @@ def _elsewhere(name: str, device: str) -> str:
         if other.startswith(f"{name}:") and engine_class(other).device == device.upper()
     ]
     hint = f"give {listing(there)}" if there else "leave it out"
-    return f"engine {name} does not run on the {device.upper()}: {hint}, or give no --device"
+    return f"engine {name} does not run on the {device.upper()}: {hint}, or give another --device"
 
 
 def _all_of(files: Files, gpu: Sequence[str]) -> list[str]:
