@@ -12,22 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import by_path
+import cuda_compilers
 import fake_driver
 import fake_smi
 import pytest
 import test_cuda
 
-from tvmkd.base.errors import MissingError
-from tvmkd.runtime import nvrtc
-
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "scripts" / "gpu_check.py"
 check = by_path.module("scripts/gpu_check.py", "gpu_check_script")
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 
 
 def wheels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cuda_compilers
 import fake_driver
 import numpy as np
 import onnxruntime
@@ -16,15 +17,9 @@ import pytest
 import test_cuda
 
 from tvmkd import targets
-from tvmkd.base.errors import MissingError
 from tvmkd.boards import here
-from tvmkd.runtime import nvrtc
 
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = [
     pytest.mark.rpc,
     pytest.mark.timeout(300),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 
+import cuda_compilers
 import pytest
 
-from tvmkd.base.errors import MissingError
 from tvmkd.runtime import nvrtc
 
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 KERNEL = """

@@ -1,4 +1,4 @@
-"""``tvmkd compare --suite``: its options, and what it does."""
+"""``tvmkd compare --suite``: the options, their checks, and the run."""
 
 from __future__ import annotations
 

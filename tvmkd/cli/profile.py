@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,13 +133,8 @@ def _on_gpu(artifact: Path, export: Path, as_json: bool) -> None:
 
 def gpu_table(profile: GpuProfile) -> Table:
     """The kernels on a GPU as a rich table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    result = Table(box=SIMPLE_HEAD)
-    result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=60)
-    for head in ("launches", "us", "share", "GFLOP/s", "registers", "occupancy"):
-        result.add_column(head, justify="right", no_wrap=True)
+    heads = ("launches", "us", "share", "GFLOP/s", "registers", "occupancy")
+    result = _headed(heads, width=60)
     for kernel in profile.kernels:
         result.add_row(
             kernel.name,
@@ -165,13 +161,8 @@ def summary(profile: KernelProfile) -> str:
 
 def table(profile: KernelProfile) -> Table:
     """The kernels as a rich table."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    result = Table(box=SIMPLE_HEAD)
-    result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=44)
-    for head in ("calls", "us", "share", "ORT us", "GFLOP/s", "FLOP/B", "of limit"):
-        result.add_column(head, justify="right", no_wrap=True)
+    heads = ("calls", "us", "share", "ORT us", "GFLOP/s", "FLOP/B", "of limit")
+    result = _headed(heads, width=44)
     result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
     for kernel in profile.kernels:
         result.add_row(
@@ -185,6 +176,18 @@ def table(profile: KernelProfile) -> Table:
             _figure(kernel.of_limit, ".0%"),
             short(kernel.nodes),
         )
+    return result
+
+
+def _headed(heads: Sequence[str], width: int) -> Table:
+    """A table whose first column has the names of kernels, and the others have figures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    result = Table(box=SIMPLE_HEAD)
+    result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=width)
+    for head in heads:
+        result.add_column(head, justify="right", no_wrap=True)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ def _silent(name: str, data: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told of what goes on.
+    """Callbacks for the progress of a run over a suite.
 
     Attributes:
         network: gets the name of each network as it begins, its number from 1 and how many.
@@ -108,7 +109,7 @@ def run(suite: Suite, plan: Plan, out: Path, watcher: Watcher | None = None) -> 
         plan: what to compare.
         out: the folder: ``suite.json``, and for each network a folder with its files, artifacts and
             ``comparison.json``.
-        watcher: is told of what goes on.
+        watcher: gets the progress.
 
     Raises:
         InputError: the folder cannot be written, or another process works in it.
@@ -153,6 +154,20 @@ class _Run:
                 for network in suite.networks
             ],
         )
+
+    @functools.cached_property
+    def _common(self) -> dict[str, Any]:
+        """What the comparisons of all networks depend on."""
+        plan = self._plan
+        return {
+            "version": __version__,
+            "records": [
+                sha256(path) for folder in plan.records for path in tuning_records.native(folder)
+            ],
+            "installed": _installed(),
+            "target": plan.target.to_dict(),
+            **plan.settings(),
+        }
 
     def all(self) -> Result:
         for number, network in enumerate(self._suite.networks):
@@ -231,20 +246,12 @@ class _Run:
         return None
 
     def _made_for(self, network: Network) -> dict[str, Any]:
-        plan = self._plan
         onnx = None if network.onnx is None else self._suite.folder / network.onnx
-        records = [
-            sha256(path) for folder in plan.records for path in tuning_records.native(folder)
-        ]
         return {
-            "version": __version__,
+            **self._common,
             "network": network.model_dump(mode="json"),
             "onnx": sha256(onnx) if onnx is not None and onnx.is_file() else None,
             "code": source_hash(network.model or "", [self._suite.folder]),
-            "records": records,
-            "installed": _installed(),
-            "target": plan.target.to_dict(),
-            **plan.settings(),
         }
 
     def _folder(self, network: Network) -> Path:

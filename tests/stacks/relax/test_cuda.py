@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cuda_compilers
 import graphs
 import onnx
 import pytest
@@ -11,15 +12,10 @@ import recurrent_models
 from onnx import TensorProto, helper
 
 from tvmkd import targets
-from tvmkd.base.errors import InputError, MissingError
-from tvmkd.runtime import nvrtc
+from tvmkd.base.errors import InputError
 from tvmkd.stacks.client import StackClient
 
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(bool(MISSING), reason=MISSING),

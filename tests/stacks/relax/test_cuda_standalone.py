@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cuda_compilers
 import pytest
 from in_tvm import INSIDE, inside
 
-from tvmkd.base.errors import MissingError
 from tvmkd.runtime import nvrtc
 
 if INSIDE:
@@ -22,11 +22,7 @@ if INSIDE:
     from tvmkd.stacks.relax.stack import tvm_target
     from tvmkd.stacks.relax.tasks import tasks_of
 
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 

@@ -8,18 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cuda_compilers
 import fake_driver
 import pytest
 from in_relax import in_relax
 
-from tvmkd.base.errors import MissingError
-from tvmkd.runtime import nvrtc
-
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(bool(MISSING), reason=MISSING),

@@ -6,16 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cuda_compilers
 import pytest
 
-from tvmkd.base.errors import MissingError
-from tvmkd.runtime import nvrtc
-
-try:
-    nvrtc.require("sm_87")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing("sm_87")
 # A process of its own: it imports TVM with its compiler and installs a callback.
 CODE = """
 import sys

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cuda_compilers
 import fake_driver
 import graphs
 import numpy as np
@@ -23,20 +24,14 @@ from onnx import TensorProto, helper
 
 from tvmkd import artifact, targets
 from tvmkd.base import engine_registry
-from tvmkd.base.errors import MissingError
 from tvmkd.base.toolchain import zig
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards import emulate, symbols
-from tvmkd.runtime import nvrtc
 from tvmkd.stacks.client import StackClient
 from tvmkd.tensorrt import device
 
-try:
-    nvrtc.require("sm_53")
-    MISSING = ""
-except MissingError as error:
-    MISSING = str(error)
+MISSING = cuda_compilers.missing()
 pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(bool(MISSING), reason=MISSING),

@@ -96,7 +96,7 @@ class TorchCudaEngine(TorchEngine):
         return forward
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
-        """Returns a function that copies the arrays, runs the module, and copies what it gives."""
+        """Returns a function: inputs to the GPU, the module, outputs back."""
         import torch
 
         arrays, inference_mode = tuple(inputs.values()), torch.inference_mode
