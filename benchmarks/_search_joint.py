@@ -53,7 +53,7 @@ from tvmkd.search.study.networks import Networks
 from tvmkd.search.study.training import Distilling, Trained
 
 HERE = Path(__file__).parent
-BOARD_SECONDS, TRAININGS, ROUNDS = 150.0, 14, 4
+BOARD_SECONDS, TRAININGS, ROUNDS = 300.0, 14, 4
 SAMPLE, WHOLE = 12, 4
 """Networks of the space that the first table is made for, and of them those timed whole."""
 EPOCHS, SIDE = 60, 32

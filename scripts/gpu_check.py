@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,8 @@ PART = 50 * 10**6
 SUMS = "SHA256SUMS"
 EXTRAS = ("dev", "cuda")
 """What is always packed; `--with` adds others."""
-GROUPS = {
-    "onnxruntime-gpu": ["onnxruntime-gpu[cuda,cudnn]"],
-    "tensorrt": ["tensorrt>=8.2", "cuda-bindings>=12.8"],
-    "tensorrt-rtx": ["tensorrt-rtx>=1.2", "cuda-bindings>=12.8"],
-    "cuda13": [
-        "nvidia-cuda-nvrtc>=13,<14",
-        "nvidia-cuda-nvcc>=13,<14",
-        "nvidia-cuda-runtime>=13,<14",
-    ],
-}
-"""Engines that can be packed as well."""
+GROUPS = ("onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "cuda13")
+"""Extras of setup.cfg that can be packed as well: engines."""
 LEFT_FOR_THE_PAGE = 10.0
 """Seconds at the end that nothing else gets."""
 TESTS_SHARE = 0.5
@@ -66,9 +58,8 @@ def pack(folder: Path, groups: Sequence[str]) -> None:
     whole = folder / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir(parents=True)
-    extra = [each for name in groups for each in GROUPS[name]]
     # The last two build this checkout where it is installed.
-    wanted = [f"{ROOT}[{','.join(EXTRAS)}]", *extra, "setuptools", "wheel"]
+    wanted = [f"{ROOT}[{','.join([*EXTRAS, *groups])}]", "setuptools", "wheel"]
     say(f"downloading the wheels of {', '.join([*EXTRAS, *groups])}: several GB, some minutes")
     # Wheels of everything: the other machine may have no compiler.
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(whole)]
@@ -146,7 +137,6 @@ class Check:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._out: Path = options.output.resolve()
-        self._out.mkdir(parents=True, exist_ok=True)
         self._options = options
         self._end = time.monotonic() + 60 * options.minutes
         given = options.python
@@ -401,6 +391,18 @@ def commit() -> str:
         return ""
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Makes a folder; refuses one in which another process works."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Failed(f"{folder}: another gpu_check works there") from None
+        yield
+
+
 def end_with_parent() -> None:
     """The calling process ends when its parent does (PR_SET_PDEATHSIG), however that happens."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -453,7 +455,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if options.pack is not None:
             pack(options.pack, options.groups)
             return 0
-        return Check(options).run()
+        with alone(options.output):
+            return Check(options).run()
     except Failed as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import signal
@@ -101,6 +102,20 @@ def test_without_wheels_it_ends_at_once(tmp_path: Path, words: tuple[str, ...], 
     assert lines[-1].startswith("no page: there is no")
 
 
+def test_a_folder_in_which_another_one_works(tmp_path: Path) -> None:
+    with check.alone(tmp_path):
+        words = [sys.executable, SCRIPT, "--python", sys.executable, "-o", tmp_path]
+        done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"gpu_check: {tmp_path}: another gpu_check works there\n"
+
+
+def test_what_can_be_packed_is_an_extra() -> None:
+    extras = configparser.ConfigParser()
+    extras.read(ROOT / "setup.cfg")
+    assert {*check.GROUPS, *check.EXTRAS} <= set(extras["options.extras_require"])
+
+
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
 def test_without_a_gpu_there_is_a_page_that_says_so(tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -113,7 +128,7 @@ def test_without_a_gpu_there_is_a_page_that_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of a machine with a GPU: its driver and nvidia-smi."""
+    """The environment of a machine with a GPU: its driver, nvidia-smi, and TensorRT."""
     folder = tmp_path / "driver-folder"
     folder.mkdir()
     driver = fake_driver.built(folder)
@@ -122,6 +137,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         "LD_LIBRARY_PATH": os.fspath(driver),
         "FAKE_CUDA_COMPUTES": "1",
+        "PYTHONPATH": os.pathsep.join(
+            os.fspath(ROOT / "tests" / "tensorrt" / name) for name in ("standin", ".")
+        ),
     }
 
 
@@ -167,5 +185,11 @@ def test_the_whole_day_rehearsed(tmp_path: Path, machine: dict[str, str]) -> Non
     assert [step["state"] for step in found["steps"].values()] == ["ok"] * 3
     text = (out / "index.html").read_text()
     words_there = ("Fake Tegra X1", "tvm:untuned", "no kernel is tuned for cuda", "3 passed")
+    compared = json.loads((out / "suite" / "one" / "comparison.json").read_text())
+    engines = {engine["name"]: engine for engine in compared["engines"]}
+    # The regions' engine is built by the same TensorRT, and so is that of the whole network.
+    assert {"tensorrt", "tvm+tensorrt", "tvm:untuned"} <= set(engines)
+    assert engines["tensorrt"]["facts"]["version"] == "10.13.0.35"
+    assert all(engine["relative_error"] < 1e-3 for engine in engines.values())
     for word in (*words_there, "NVIDIA Stand-in"):
         assert word in text, word

@@ -161,6 +161,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: str | Path | None = None,
     byoc: str | None = None,
+    byoc_precision: str | None = None,
     runtime: str = TVM,
     name: str | None = None,
     frames: FrameOptions | None = None,
@@ -187,6 +188,7 @@ def build(
         stack: the compiler stack.
         stack_python: the Python that has the stack's TVM; None: the one that was installed.
         byoc: offload supported subgraphs to this engine; TVM compiles the rest.
+        byoc_precision: what that engine computes the model's FP32 in: ``"tf32"`` or ``"fp16"``.
         runtime: ``"tvm"``, or ``"standalone"`` for a C library that needs no TVM.
         name: what the model is called; None: the file's name, or that of the folder's run.
         frames: of a standalone library: it takes a camera's frames, too, and gives boxes or classes
@@ -224,6 +226,7 @@ def build(
         stack=stack,
         stack_python=None if stack_python is None else Path(stack_python),
         byoc=byoc,
+        byoc_precision=byoc_precision,
         runtime=runtime,
         name=name,
         frames=frames,

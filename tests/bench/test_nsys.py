@@ -15,6 +15,7 @@ KERNELS: dict[str, dict[str, Any]] = {
         "kind": "conv2d",
         "flop": 2e6,
         "ptxas": {"registers": 40, "occupancy": 0.5},
+        "nodes": ["/conv/Conv", "/relu/Relu"],
     },
     "fused_matmul": {"key": "b", "kind": "dense", "flop": 1e6},
 }
@@ -64,6 +65,7 @@ def test_launches_become_kernels_of_a_run(tmp_path: Path) -> None:
     assert conv.us == pytest.approx(2 * 11 + 2 * 5)
     assert conv.gflops == pytest.approx(2 * 2e6 / 32 / 1e3)
     assert (conv.registers, conv.occupancy) == (40, 0.5)
+    assert (conv.nodes, matmul.nodes) == (["/conv/Conv", "/relu/Relu"], [])
     assert (matmul.us, matmul.launches, matmul.registers) == (pytest.approx(4), 1, None)
     assert found.gpu_us == pytest.approx(36)
     assert sum(kernel.share for kernel in found.kernels) == pytest.approx(1)

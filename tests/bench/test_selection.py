@@ -163,6 +163,16 @@ def test_artifacts_are_named_after_what_built_them(built: dict[str, Any]) -> Non
         selection.by_stack([t, t])
 
 
+def test_an_artifact_has_the_precision_of_its_regions(built: dict[str, Any]) -> None:
+    built["a"] = _manifest()
+    built["t"] = _manifest(engine="tensorrt", regions=1, precision="fp16")
+    # ONNX Runtime computes a file as it is, inside of a library and alone.
+    built["o"] = _manifest(engine="onnxruntime", regions=1, precision="int8")
+    artifacts = {"tvm": Path("a"), "tvm+tensorrt": Path("t"), "tvm+onnxruntime": Path("o")}
+    made = selection.select(list(artifacts), Files(ONNX, artifacts), "tf32")
+    assert [spec.precision for spec in made] == ["fp32", "fp16", "fp32"]
+
+
 @pytest.fixture
 def boards(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One board under every key, and one that ssh reaches; the destinations that were asked."""

@@ -7,17 +7,23 @@
  *   FAKE_CUDA_LOG       a file: "NAME GRID BLOCK" of each kernel that has run.
  *   FAKE_CUDA_TRACE     a file: a line for each call; "+" or "-" and the kind of what it makes or
  *                       removes.
- *   FAKE_CUDA_FAIL      "NAME:N:CODE": the N-th call of this function returns this error.
+ *   FAKE_CUDA_FAIL      "NAME:N:CODE": the N-th call of this function returns this error;
+ *                       "NAME:N:CODE:sticky": so do all calls after it, as after a faulty kernel.
+ *   FAKE_CUDA_HANG      a kernel never ends.
+ *   FAKE_CUDA_ONCE      a file: FAIL and HANG befall only the process that makes it.
+ *   FAKE_CUDA_MEMORY    bytes of the GPU's memory that this process can have.
  *   FAKE_CUDA_VERSION   1000 times the major version of CUDA and 10 times the minor one.
  *   FAKE_CUDA_DISCRETE  the GPU has memory of its own; Tegra's has not.
  * Compiled with WITHOUT_GRAPHS it is a driver before CUDA 10.1. */
 #include "fake_cuda.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200,
        INVALID_CONTEXT = 201, UNSUPPORTED_PTX_VERSION = 222, INVALID_HANDLE = 400,
@@ -55,9 +61,24 @@ static void trace(const char* format, ...) {
   fclose(file);
 }
 
+/* Whether a fault of the environment is this process's. */
+static bool befalls(void) {
+  static int mine; /* 0: not known */
+  const char* path = getenv("FAKE_CUDA_ONCE");
+  if (path == NULL) return true;
+  if (mine == 0) {
+    int file = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    if (file >= 0) close(file);
+    mine = file >= 0 ? 1 : -1;
+  }
+  return mine > 0;
+}
+
 /* The error that the environment has for this call, or 0. */
 static int entered(const char* name) {
   static struct { const char* name; int count; } calls[MOST_NAMES];
+  static int stuck;
+  if (stuck != 0) return stuck;
   int which = 0, wanted = 0, code = 0;
   while (calls[which].name != NULL && strcmp(calls[which].name, name) != 0) ++which;
   calls[which].name = name;
@@ -66,7 +87,9 @@ static int entered(const char* name) {
   size_t length = strlen(name);
   if (plan == NULL || strncmp(plan, name, length) != 0) return 0;
   if (sscanf(plan + length, ":%d:%d", &wanted, &code) != 2) return 0;
-  return wanted == count ? code : 0;
+  if (wanted != count || !befalls()) return 0;
+  if (strstr(plan, ":sticky") != NULL) stuck = code;
+  return code;
 }
 /* One call at a time, whatever the thread. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -114,6 +137,7 @@ static void done(const struct operation* each) {
     memmove(each->to, each->from, each->size);
     return;
   }
+  while (getenv("FAKE_CUDA_HANG") != NULL && befalls()) sleep(1);
   const char* path = getenv("FAKE_CUDA_LOG");
   FILE* log = path != NULL ? fopen(path, "a") : NULL;
   if (log != NULL) {
@@ -260,13 +284,21 @@ int cuCtxPopCurrent_v2(void** out) {
   return depth-- > 0 ? 0 : INVALID_CONTEXT;
 }
 
+static size_t left(void) {
+  const char* most = getenv("FAKE_CUDA_MEMORY");
+  size_t all = most != NULL ? (size_t)atoll(most) : 1u << 30, taken = 0;
+  for (int i = 0; i < MOST; ++i) taken += memory[i].at != NULL ? memory[i].size : 0;
+  return taken < all ? all - taken : 0;
+}
+
 int cuMemGetInfo_v2(size_t* available, size_t* total) {
-  *available = 1u << 30;
+  *available = left();
   *total = 1u << 31;
   return 0;
 }
 static int take(unsigned long long* out, size_t size, bool managed) {
   if (size == 0) return INVALID_VALUE;
+  if (size > left()) return OUT_OF_MEMORY;
   for (int i = 0; i < MOST; ++i) {
     if (memory[i].at != NULL) continue;
     memory[i].at = aligned_alloc(256, (size + 255) / 256 * 256);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import tvmkd.tensorrt
 from tvmkd import targets
-from tvmkd.base.errors import InputError, MissingError
+from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.byoc import region as byoc
 from tvmkd.byoc.region import Maker, Refused, Region, open_region
 
@@ -25,10 +26,10 @@ ADA = {**NANO, "cuda": {**NANO["cuda"], "arch": "sm_89"}}
 BLACKWELL = {**NANO, "cuda": {**NANO["cuda"], "arch": "sm_120"}}
 
 
-def model(operator: str = "Relu") -> bytes:
+def model(operator: str = "Relu", constants: tuple[Any, ...] = ()) -> bytes:
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "ab"]
     graph = helper.make_graph(
-        [helper.make_node(operator, ["a"], ["b"])], "g", *[[i] for i in infos]
+        [helper.make_node(operator, ["a"], ["b"])], "g", *[[i] for i in infos], constants
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     return bytes(made.SerializeToString())
@@ -56,9 +57,18 @@ class Tensor:
 
 
 def test_region_round_trip() -> None:
-    region = Region("tensorrt", "plan", b"\0plan", ("a",), ("b", "c"), (1, 2, 8), {"gpu": "A"})
+    region = Region(
+        "tensorrt", "plan", b"\0plan", ("a",), ("b", "c"), (1, 2, 8), {"gpu": "A"}, "fp16"
+    )
     assert Region.from_bytes(region.to_bytes()) == region
     assert Region.from_bytes(replace(region, batch=None).to_bytes()).batch is None
+
+
+def test_a_region_of_an_older_library_is_in_fp32() -> None:
+    new = Region("tensorrt", "plan", b"plan", ("a",), ("b",))
+    header = json.dumps({k: v for k, v in vars(new).items() if k not in ("blob", "precision")})
+    old = byoc.MAGIC + len(header).to_bytes(8, "little") + header.encode() + b"plan"
+    assert Region.from_bytes(old) == new
 
 
 @pytest.mark.parametrize(
@@ -144,6 +154,9 @@ class Fake:
         self.version = "10.3.0"
         self.refuses = ""
         self.missing = ""
+        self.captures = True
+        self.no_graph: str | None = None
+        self.graphs: list[bool] = []
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         parts = {
@@ -171,7 +184,7 @@ class Fake:
         def close() -> None:
             self.open -= 1
 
-        return SimpleNamespace(close=close)
+        return SimpleNamespace(close=close, captures=self.captures, package="pycuda")
 
     def get(self, path: Path, options: Any, bindings: Any) -> tuple[Any, bool]:
         onnx.load(str(path))
@@ -189,11 +202,14 @@ class Fake:
         }
         return SimpleNamespace(plan=b"plan", facts=lambda: facts), False
 
-    def runner(self, plan: bytes, bindings: Any, runtime: Any) -> Any:
+    def runner(self, plan: bytes, bindings: Any, runtime: Any, graph: bool) -> Any:
         assert (plan, self.open) == (b"plan", 1)
         fake = self
+        fake.graphs.append(graph)
 
         class Runner:
+            no_graph = fake.no_graph if graph else "not asked for"
+
             def __enter__(self) -> Runner:
                 return self
 
@@ -300,6 +316,54 @@ def test_a_plan_for_a_capability_runs_on_any_gpu_of_it(fake: Fake) -> None:
     region = Maker("tensorrt-rtx", ADA).make(model(), ["a"], ["b"])
     fake.gpu = SimpleNamespace(name="L4", compute_capability="8.9", driver="1")
     assert runs(region) == [2.0, -6.0]
+
+
+def test_fp32_is_computed_in_less_where_that_is_asked_for(fake: Fake) -> None:
+    maker = Maker("tensorrt", HERE, precision="fp16")
+    assert maker.make(model(), ["a"], ["b"]).precision == fake.built[-1].precision == "fp16"
+    # ONNX that is built where the library is loaded.
+    region = Maker("tensorrt", NANO, precision="tf32").make(model(), ["a"], ["b"])
+    runs(region)
+    assert region.precision == fake.built[-1].precision == "tf32"
+
+
+def test_a_region_may_be_a_cuda_graph(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    region = Maker("tensorrt", HERE).make(model(), ["a"], ["b"])
+    for mode, wanted in (("graph", True), ("launches", False)):
+        monkeypatch.setenv("TVMKD_CUDA", mode)
+        assert runs(region) == [2.0, -6.0]
+        assert fake.graphs.pop() is wanted
+    monkeypatch.setenv("TVMKD_CUDA", "graph")
+    fake.no_graph = "it cannot be captured"
+    with pytest.raises(InputError, match="CUDA graph: it cannot be captured; unset TVMKD_CUDA"):
+        runs(region)
+    fake.captures = False
+    with pytest.raises(MissingError, match="pycuda has no calls for CUDA graphs: unset TVMKD_CUDA"):
+        runs(region)
+    assert fake.open == 0
+
+
+def test_a_region_in_fp16_stays_in_fp16(fake: Fake) -> None:
+    half = numpy_helper.from_array(np.zeros(2, np.float16), "w")
+    for precision in (None, "tf32"):
+        region = Maker("tensorrt", HERE, precision=precision).make(
+            model(constants=(half,)), ["a"], ["b"]
+        )
+        assert region.precision == fake.built[-1].precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "said"),
+    [
+        ("onnxruntime", "fp16", "ONNX Runtime computes regions in the model's precision, not fp16"),
+        ("tensorrt", "int8", "regions in INT8 come from a model with QuantizeLinear"),
+        ("tensorrt", "fp4", '"fp4" is no precision of regions: fp32, tf32, fp16'),
+        (None, "fp32", "--byoc-precision goes with --byoc"),
+    ],
+)
+def test_precisions_that_an_engine_lacks(engine: str | None, precision: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        byoc.check_precision(engine, precision)
 
 
 def test_a_refusal_does_not_name_the_temporary_file(fake: Fake) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from tvmkd import artifact as artifacts
 from tvmkd.bench import profiling
 from tvmkd.bench.kernel_profile import Kernel, KernelProfile
 from tvmkd.bench.roofline import Roofline
@@ -78,3 +80,24 @@ def test_what_is_missing_is_named_before_anything_is_measured(
     done = CliRunner().invoke(command, [str(tmp_path / "gone.onnx")])
     assert done.exit_code != 0
     assert asked == []
+
+
+def test_kernels_of_a_gpu_that_nobody_has_run_are_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = {
+        "conv": {"flop": 2e9, "kind": "conv2d", "calls": 2, "nodes": ["/a", "/b"]},
+        "dense": {"flop": 1e9, "ptxas": {"registers": 255, "spill_bytes": 64, "occupancy": 0.1}},
+    }
+    manifest = SimpleNamespace(target={"device": "cuda"}, coverage={"kernels": kernels})
+    monkeypatch.setattr(artifacts, "read", lambda folder, verify=True: manifest)
+    onnx, folder = tmp_path / "m.onnx", tmp_path / "out"
+    onnx.write_bytes(b"")
+    folder.mkdir()
+    done = CliRunner().invoke(command, [str(onnx), "--artifact", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert done.output.index("dense") < done.output.index("conv")
+    assert "/a +1" in done.output
+    assert "Nothing was run" in done.output
+    done = CliRunner().invoke(command, [str(onnx), "--artifact", str(folder), "--json"])
+    assert [each["name"] for each in json.loads(done.output)["guessed"]] == ["dense", "conv"]

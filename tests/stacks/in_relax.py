@@ -102,6 +102,8 @@ CASES = {
     "conv3d": ([(1, 2, 5, 6, 7)], lambda x: nn.conv3d(x, const(3, 2, 2, 3, 2))),
     "conv2d_transpose": ([IMAGE], lambda x: nn.conv2d_transpose(
         x, const(6, 4, 3, 2), strides=(2, 2), padding=(1, 0, 1, 0), output_padding=(1, 0))),
+    "take": ([IMAGE], lambda x: op.take(x, relax.const([[3, 0], [1, 5]], "int64"), axis=1)),
+    "take one": ([IMAGE], lambda x: op.take(x, relax.const(2, "int32"), axis=3)),
     "matmul": ([(2, 3, 4), (4, 5)], op.matmul),
     "reshape": ([IMAGE], lambda x: op.reshape(x, (2, 54, 8))),
     "layer_norm": ([(2, 3, 8)], lambda x: nn.layer_norm(x, const(8), const(8), axes=[-1])),

@@ -68,12 +68,17 @@ def test_on_a_gpu_they_are_standalone_and_tensorrt_has_the_cpu_beside(
     monkeypatch.setattr(
         building, "engine_class", lambda name: type("E", (), {"lacks_package": lambda _: None})
     )
-    wanted = Wanted(GPU, (), (Path("r"),))
+    wanted = Wanted(GPU, (), (Path("r"),), precision="fp16")
     made, left = building.build(wanted, tmp_path / "m.onnx", tmp_path, silent)
     assert list(made) == ["tvm:untuned", "tvm", "tvm+tensorrt"]
     assert left == []
     assert [facts.get("runtime") for _, facts in built] == ["standalone", "standalone", None]
-    assert built[2][1] == {"target": HOST.name, "records": [], "byoc": "tensorrt"}
+    assert built[2][1] == {
+        "target": HOST.name,
+        "records": [],
+        "byoc": "tensorrt",
+        "byoc_precision": "fp16",
+    }
 
 
 def test_what_fails_is_told_and_the_rest_is_built(

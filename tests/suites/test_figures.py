@@ -27,6 +27,20 @@ def test_means_are_geometric_and_over_what_an_engine_ran() -> None:
     assert figures.engines(compared) == ["b", "a", "c"]
 
 
+def test_engines_within_three_percent_are_level() -> None:
+    close = samples.comparison(
+        samples.engine("a", 1.0, spread=0),
+        samples.engine("b", 1.02, spread=0),
+        samples.engine("c", 2.0, spread=0),
+    )
+    clear = samples.comparison(
+        samples.engine("a", 1.0, spread=0), samples.engine("b", 1.5, spread=0)
+    )
+    assert [figures.standing(close, name) for name in "abc"] == ["level", "level", "behind"]
+    assert [figures.standing(clear, name) for name in "ab"] == ["fastest", "behind"]
+    assert figures.mean_ratio([("one", close), ("two", clear)], "b").fastest == 1
+
+
 def test_an_engine_that_ran_nowhere_has_no_mean() -> None:
     mean = figures.mean_ratio([], "a")
     assert math.isnan(mean.ratio)

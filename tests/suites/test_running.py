@@ -12,7 +12,7 @@ import toys
 
 from tvmkd import targets
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
-from tvmkd.bench import schema
+from tvmkd.bench import CompareOptions, schema
 from tvmkd.suites import building, definition, networks, page, result, running
 from tvmkd.suites.definition import Suite
 from tvmkd.suites.running import Plan
@@ -143,6 +143,8 @@ def test_an_artifact_that_cannot_be_built_leaves_the_engine_out(
         ({"engines": ("tensorrt",)}, UsageError, "tensorrt does not run on the CPU: leave it out"),
         ({"device": "gpu"}, UsageError, "is for the cpu, and the device is gpu"),
         ({"records": (Path("/nowhere"),)}, InputError, "/nowhere: holds no tuning records"),
+        ({"options": CompareOptions(threads=999)}, UsageError, "999 threads on "),
+        ({"options": CompareOptions(cuda_graph=True)}, UsageError, "a CUDA graph is for --device"),
     ],
 )
 def test_what_is_refused_before_any_work(

@@ -64,7 +64,7 @@ class FakeSession:
         assert self.address is not None
         return self.address
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, device: str = "cpu") -> dict[str, Any]:
         answer: dict[str, Any] = self._answer("facts", {"threads": 4})
         return answer
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tvmkd.base.errors import MissingError
 from tvmkd.tuning import measure_worker
 from tvmkd.tuning.measure_worker import Measurer
 
@@ -120,3 +121,39 @@ def test_the_canary_is_loaded_once_a_session_and_its_least_counts(
     assert events == ["c.so as canary.so", *[f"{measure_worker.FILL} ((4,), 'float32')"] * 2]
     measurer._drop()
     assert measurer._canary is None
+
+
+def raising(error: str) -> Any:
+    def call(_bytes: int) -> str:
+        raise RuntimeError(error)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        (lambda wanted: "" if wanted == 64 << 20 else "?", None),
+        (None, None),
+        (lambda _: "cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY", r"64 MiB .*\(cuMemAlloc: CUDA_ERR"),
+        (raising("connection reset"), r"64 MiB for kernels \(connection reset\): end what"),
+    ],
+)
+def test_a_gpu_without_memory_is_the_boards_fault(lacks: Any, said: str | None) -> None:
+    """As a crash of each candidate, it would be theirs."""
+
+    def get_function(name: str) -> Any:
+        if name != measure_worker.LACKS:
+            return lambda: "{}" if "board" in name else 4
+        if lacks is None:
+            raise AttributeError("another server")
+        return lacks
+
+    measurer = Measurer()
+    measurer._session = SimpleNamespace(get_function=get_function)
+    if said is not None:
+        with pytest.raises(MissingError, match=said):
+            measurer.facts({"device": "cuda"}, lambda *_: None)
+    else:
+        assert measurer.facts({"device": "cuda"}, lambda *_: None) == {"threads": 4}
+    assert measurer.facts({"device": "cpu"}, lambda *_: None) == {"threads": 4}

@@ -23,6 +23,16 @@ than the reference does; in FP32 that moves the outputs of the networks measured
 their range, and a wrong kernel moves them by 1e-1 and more.
 """
 
+REGIONS = {
+    "fp32": 0.0,
+    "tf32": COMPILED["float16"],
+    "fp16": COMPILED["float16"],
+    "int8": COMPILED["qdq"],
+}
+"""For a library with regions that another engine runs in a precision: what is allowed at least.
+TF32 rounds factors as FP16 does.
+"""
+
 ENGINE = {"fp32": 2e-3, "tf32": 1e-2, "fp16": 2e-2, "int8": 1.5e-1}
 """For an engine of a comparison: by its precision.
 

@@ -14,7 +14,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class GpuKernel:
         kind: of its task; empty for a kernel that is no task.
         gflops: its speed; None if its operations are not counted.
         registers, occupancy: as ptxas says; None if unknown.
+        nodes: the ONNX nodes that it computes; empty if unknown.
     """
 
     name: str
@@ -51,6 +52,7 @@ class GpuKernel:
     gflops: float | None = None
     registers: int | None = None
     occupancy: float | None = None
+    nodes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def _row(
         flop * calls / us / 1e3 if flop and us else None,
         ptxas.get("registers"),
         ptxas.get("occupancy"),
+        list(facts.get("nodes") or ()),
     )
 
 

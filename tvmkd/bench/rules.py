@@ -44,6 +44,28 @@ def check_call(
                 f"compare: engine {spec.name}: precision {spec.precision!r} is not one of "
                 f"{', '.join(known)}"
             )
+    threads = check_options(options)
+    builds = options.builds
+    if builds > 1 and not any(map(is_built, specs)):
+        could = [name for name in engine_registry.ENGINES if engine_class(name).built_here]
+        raise UsageError(
+            f"compare: {builds} builds of nothing: {listing(names)} are not built here, "
+            f"{listing(could)} would be"
+        )
+    if not onnx.is_file():
+        raise InputError(f"{onnx}: no such file")
+    return machine.choose_cpus(threads), threads, options.rounds + options.rounds % 2
+
+
+def check_options(options: CompareOptions) -> int:
+    """Checks what can be checked of the options before the engines are known.
+
+    Returns:
+        the number of threads.
+
+    Raises:
+        UsageError: a number is not valid, or two options do not go together.
+    """
     available = len(machine.available_cpus())
     threads = options.threads or available
     if not 1 <= threads <= available:
@@ -58,15 +80,7 @@ def check_call(
         raise UsageError(
             "compare: every build has a process of its own: give --builds or --processes"
         )
-    if builds > 1 and not any(map(is_built, specs)):
-        could = [name for name in engine_registry.ENGINES if engine_class(name).built_here]
-        raise UsageError(
-            f"compare: {builds} builds of nothing: {listing(names)} are not built here, "
-            f"{listing(could)} would be"
-        )
-    if not onnx.is_file():
-        raise InputError(f"{onnx}: no such file")
-    return machine.choose_cpus(threads), threads, options.rounds + options.rounds % 2
+    return threads
 
 
 LEAST, MOST = 3, 10

@@ -16,6 +16,7 @@ from tvmkd.base.runtimes import STANDALONE
 from tvmkd.base.text import listing
 from tvmkd.bench import rules
 from tvmkd.bench.engines import engine_class
+from tvmkd.bench.engines.tvm_artifact import precision_of
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.tensorrt import device as tensorrt_device
 
@@ -186,8 +187,11 @@ def _spec(name: str, files: Files, precision: str) -> EngineSpec:
     options: dict[str, Any] = {}
     if kind.file == "checkpoint" and files.model is not None:
         options = {"model": files.model, "search_in": [str(folder) for folder in files.search_in]}
+    path = files.of(name)
     chosen = precision if precision in kind.precisions else "fp32"
-    return EngineSpec(name, name, files.of(name), precision=chosen, options=options)
+    if kind.file == "artifact" and path is not None:
+        chosen = precision_of(path)
+    return EngineSpec(name, name, path, precision=chosen, options=options)
 
 
 def on_board(specs: Sequence[EngineSpec], board: Board, *, named: bool) -> list[EngineSpec]:

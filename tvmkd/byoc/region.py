@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from tvmkd.base import onnx_runtime
-from tvmkd.base.errors import InputError
+from tvmkd.base.errors import InputError, MissingError, UsageError
 from tvmkd.targets import Target
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ ENGINES = {
     "onnxruntime": "ONNX Runtime",
 }
 """The engines that run regions, and their names in messages."""
+
+UNSIGNED = ("onnxruntime",)
+"""Engines that read unsigned integers and zero points other than 0; INT8 in TensorRT has neither.
+"""
+
+REDUCED = ("tf32", "fp16")
+"""What TensorRT can compute the FP32 of a model in."""
 
 Form = Literal["onnx", "plan"]
 MAGIC = b"TVMKDRG1"
@@ -54,6 +61,7 @@ class Region:
         form: whether ``blob`` is an ONNX model or an engine's plan.
         inputs, outputs: names, in the order of the function's arguments.
         batch: smallest, best and largest batch if the first axis is free, else None.
+        precision: of the engine, as in `tvmkd.tensorrt.options.BuildOptions`.
         made: for a plan, the environment it was built in and for, as in
             :class:`tvmkd.tensorrt.engine.Engine`: ``product``, ``version``,
             ``compute_capability``, ``gpu``, ``driver``. Empty for ONNX.
@@ -66,6 +74,7 @@ class Region:
     outputs: tuple[str, ...]
     batch: tuple[int, int, int] | None = None
     made: Mapping[str, str | None] = field(default_factory=dict)
+    precision: str = "fp32"
 
     def to_bytes(self) -> bytes:
         """A magic number, the length of the JSON header in eight bytes, the header, the blob."""
@@ -85,7 +94,8 @@ class Region:
         try:
             if not data.startswith(MAGIC):
                 raise ValueError("no region of this tvmkd")
-            header = json.loads(data[start:end])
+            # Older libraries lack it.
+            header = {"precision": "fp32", **json.loads(data[start:end])}
             known = {each.name for each in fields(cls)} - {"blob"}
             if set(header) != known or header["engine"] not in ENGINES:
                 raise ValueError("another tvmkd's")
@@ -148,17 +158,26 @@ class Maker:
         engine: one of ``ENGINES``.
         target: ``Target.to_dict()`` of the library.
         batch: smallest, best and largest batch, for models whose first axis is free.
+        precision: one of `REDUCED`: what the engine computes FP32 in. A region in FP16 or with
+            quantised tensors is computed as it is.
 
     Raises:
+        UsageError: the engine cannot compute in ``precision``.
         MissingError: the target is this machine, and the engine's package or a GPU is missing; or
             TensorRT-RTX is missing, which builds for the target's GPU. Says how to get it.
         InputError: the target has no GPU.
     """
 
     def __init__(
-        self, engine: str, target: Mapping[str, Any], batch: tuple[int, int, int] | None = None
+        self,
+        engine: str,
+        target: Mapping[str, Any],
+        batch: tuple[int, int, int] | None = None,
+        precision: str | None = None,
     ) -> None:
+        check_precision(engine, precision)
         self.engine, self._batch = engine, batch
+        self._precision = precision or "fp32"
         self._builds, self._capability = False, None
         if engine == "onnxruntime":
             return
@@ -194,19 +213,49 @@ class Maker:
         Raises:
             Refused: the engine does not support the model.
         """
-        blob, made = model, {}
+        blob, made, kind = model, {}, self._kind(model)
         if self.engine == "onnxruntime":
             OnnxRuntimeRunner(model)
         elif self._builds:
             try:
-                built = _engine(self.engine, model, self._batch, self._capability)
+                built = _engine(self.engine, model, self._batch, kind, self._capability)
             except InputError as error:
                 raise Refused(_line(error)) from None
             blob = built.plan
             made = {name: built.facts()[name] for name in _FACTS}
         return Region(
-            self.engine, self.form, blob, tuple(inputs), tuple(outputs), self._batch, made
+            self.engine, self.form, blob, tuple(inputs), tuple(outputs), self._batch, made, kind
         )
+
+    def _kind(self, model: bytes) -> str:
+        """The precision to compute a region in: its own, if that is not FP32."""
+        import onnx
+
+        from tvmkd.tensorrt import precision
+
+        own = precision.stored(onnx.load_model_from_string(model))
+        return self._precision if own == "fp32" else own
+
+
+def check_precision(engine: str | None, precision: str | None) -> None:
+    """Checks that an engine can compute a model's FP32 in a precision.
+
+    Raises:
+        UsageError: it cannot, or there is no engine.
+    """
+    if precision is not None and engine is None:
+        raise UsageError("--byoc-precision goes with --byoc")
+    if precision in (None, "fp32"):
+        return
+    if precision == "int8":
+        raise UsageError(
+            "regions in INT8 come from a model with QuantizeLinear and DequantizeLinear: quantise "
+            "it first, symmetrically (tvmkd.export.qdq.quantize)"
+        )
+    if precision not in REDUCED:
+        raise UsageError(f'"{precision}" is no precision of regions: fp32, {", ".join(REDUCED)}')
+    if engine == "onnxruntime":
+        raise UsageError(f"ONNX Runtime computes regions in the model's precision, not {precision}")
 
 
 _FACTS = ("product", "version", "compute_capability", "gpu", "driver")
@@ -219,13 +268,21 @@ def _find(engine: str) -> Bindings:
 
 
 def _engine(
-    engine: str, model: bytes, batch: tuple[int, int, int] | None, capability: str | None = None
+    engine: str,
+    model: bytes,
+    batch: tuple[int, int, int] | None,
+    precision: str,
+    capability: str | None = None,
 ) -> Engine:
     """Builds the engine of a region, or takes it from the cache, as for a whole model."""
     from tvmkd.tensorrt import cache
     from tvmkd.tensorrt.options import BuildOptions
 
-    options = BuildOptions(precision="fp32", batch=batch, compute_capability=capability)
+    options = BuildOptions(
+        precision=precision,  # type: ignore[arg-type]
+        batch=batch,
+        compute_capability=capability,
+    )
     with tempfile.TemporaryDirectory(prefix="tvmkd-region-") as folder:
         path = Path(folder) / "region.onnx"
         path.write_bytes(model)
@@ -251,9 +308,19 @@ def check_runs_here(engine: str) -> None:
     cuda.find().close()
 
 
+GRAPH = "TVMKD_CUDA"
+"""The environment variable that asks for CUDA graphs with the value ``graph``, as standalone
+libraries read it; here each region is a graph of its own.
+"""
+
+
 @contextlib.contextmanager
-def running(region: Region) -> Iterator[Runner]:
+def running(region: Region, graph: bool = False) -> Iterator[Runner]:
     """A context manager with the runner of a region; builds the engine of an ONNX region first.
+
+    Args:
+        region: to run.
+        graph: as a CUDA graph, where it runs on a GPU.
 
     Raises:
         MissingError: the engine's package or a GPU is missing; says how to get it.
@@ -271,10 +338,12 @@ def running(region: Region) -> Iterator[Runner]:
     bindings, plan = _find(region.engine), region.blob
     with contextlib.closing(cuda.find()) as runtime:
         if region.form == "onnx":
-            plan = _engine(region.engine, region.blob, region.batch).plan
+            plan = _engine(region.engine, region.blob, region.batch, region.precision).plan
         else:
             _check_made_for(region, bindings)
-        with runner.Runner(plan, bindings, runtime) as ready:
+        if graph and not runtime.captures:
+            raise MissingError(f"{runtime.package} has no calls for CUDA graphs: unset {GRAPH}")
+        with runner.Runner(plan, bindings, runtime, graph=graph) as ready:
             yield ready
 
 
@@ -312,13 +381,19 @@ def open_region(
         MissingError, InputError: see `running`.
     """
     region = Region.from_bytes(bytes(data))
-    kept = contextlib.ExitStack()
-    runner = kept.enter_context(running(region))
+    kept, graph = contextlib.ExitStack(), os.environ.get(GRAPH) == "graph"
+    runner = kept.enter_context(running(region, graph))
     count = len(region.inputs)
 
     def run(*tensors: Any) -> Any:
         inputs = dict(zip(region.inputs, map(_array, tensors[:count]), strict=True))
         found = runner.infer(inputs)
+        refusal = getattr(runner, "no_graph", None) if graph else None
+        if refusal:
+            raise InputError(
+                f"a region cannot run as a CUDA graph: {refusal}; unset {GRAPH}, or compare with "
+                "--no-cuda-graph"
+            )
         # Not ascontiguousarray, which gives a scalar an axis.
         arrays = [np.asarray(found[name], order="C") for name in region.outputs]
         places = tensors[count:]

@@ -90,6 +90,12 @@ def _frames(largest: tuple[int, int] | None, steps: str | None) -> FrameOptions:
     "TensorRT only; onnxruntime is for a machine without a GPU.",
 )
 @click.option(
+    "--byoc-precision",
+    type=click.Choice(["fp32", "tf32", "fp16"]),
+    help="What TensorRT computes the regions of an FP32 model in. A model in FP16 or with "
+    "QuantizeLinear (INT8) is computed as it is. Default: fp32.",
+)
+@click.option(
     "--runtime",
     type=click.Choice(RUNTIMES),
     default=TVM,
@@ -137,6 +143,7 @@ def command(
     stack: str,
     stack_python: Path | None,
     byoc: str | None,
+    byoc_precision: str | None,
     runtime: str,
     name: str | None,
     with_preprocessing: bool,
@@ -168,7 +175,7 @@ def command(
           --rpc-tracker 127.0.0.1:9190 --rpc-key nano
       tvmkd build model.onnx --untuned -o out/untuned --json
       tvmkd build model.onnx --stack relay --records records/relay -o out/relay
-      tvmkd build model.onnx --byoc tensorrt -o out/tensorrt
+      tvmkd build model.onnx --byoc tensorrt --byoc-precision fp16 -o out/tensorrt
       tvmkd build model.onnx --target jetson-nano --runtime standalone -o out/nano
       tvmkd build runs/x/early-exit/exits --runtime standalone -o out/exits
       tvmkd build detector.onnx --runtime standalone --with-preprocessing --frame 1280x720 \\
@@ -198,6 +205,7 @@ def command(
             stack=stack,
             stack_python=stack_python,
             byoc=byoc,
+            byoc_precision=byoc_precision,
             runtime=runtime,
             name=name,
             frames=frames,

@@ -16,6 +16,7 @@ from tvmkd.cli._options import PATH, existing, json_option, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tvmkd.bench.gpu_guess import Guess
     from tvmkd.bench.kernel_profile import KernelProfile
     from tvmkd.bench.nsys import GpuProfile
 
@@ -63,13 +64,15 @@ def command(
 
     Each kernel comes with the ONNX nodes that it computes, which are found by the values that it
     writes, its speed against what this machine can do at most, and the time that ONNX Runtime takes
-    for the same nodes.
+    for the same nodes. For an artifact of a GPU: with --nsys the times on it, otherwise a rank by
+    what ptxas says of its kernels.
 
     \b
     Examples:
       tvmkd profile model.onnx
       tvmkd profile model.onnx --artifact out/ --report profile.html --trace trace.json
       tvmkd profile model.onnx --artifact out/ --json
+      tvmkd profile model.onnx --artifact out/gpu
       tvmkd profile model.onnx --artifact out/gpu --nsys report.sqlite
     """
     for path, what in ((onnx, "ONNX file"), (artifact, "artifact"), (inputs, "file of inputs")):
@@ -79,6 +82,9 @@ def command(
         if artifact is None or report is not None or trace is not None or inputs is not None:
             raise click.UsageError("--nsys goes with --artifact, and with nothing but --json")
         _on_gpu(artifact, nsys, as_json)
+        return
+    if artifact is not None and not (report or trace or inputs) and _for_gpu(artifact):
+        _guessed(artifact, as_json)
         return
     for written in (report, trace):
         if written is not None:
@@ -131,10 +137,59 @@ def _on_gpu(artifact: Path, export: Path, as_json: bool) -> None:
     )
 
 
+def _for_gpu(artifact: Path) -> bool:
+    from tvmkd import artifact as artifacts
+    from tvmkd.base.errors import TvmkdError
+
+    try:
+        return artifacts.read(artifact, verify=False).target.get("device") == "cuda"
+    except TvmkdError:  # said by what reads it next
+        return False
+
+
+def _guessed(artifact: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tvmkd import artifact as artifacts
+    from tvmkd.bench import gpu_guess
+
+    found = gpu_guess.rank(artifacts.read(artifact).coverage.get("kernels", {}))
+    if as_json:
+        print_json({"guessed": [each.to_dict() for each in found]})
+        return
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(guess_table(found))
+    click.echo(
+        "Nothing was run: a share is that of a kernel's operations, counted more below an "
+        "occupancy of 0.5. Times: nsys profile, and --nsys"
+    )
+
+
+def guess_table(guesses: Sequence[Guess]) -> Table:
+    """The kernels of a GPU's artifact as a rich table, without times."""
+    heads = ("calls", "share", "GFLOP", "registers", "spills", "shared", "occupancy", "tuned")
+    result = _headed(heads, width=50)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
+    for each in guesses:
+        result.add_row(
+            each.name,
+            str(each.calls),
+            f"{each.share:.1%}",
+            f"{each.gflop:.3g}",
+            _figure(each.registers, "d"),
+            _figure(each.spill_bytes, "d"),
+            _figure(each.shared_bytes, "d"),
+            _figure(each.occupancy, ".2f"),
+            "yes" if each.tuned else "no",
+            short(each.nodes),
+        )
+    return result
+
+
 def gpu_table(profile: GpuProfile) -> Table:
     """The kernels on a GPU as a rich table."""
     heads = ("launches", "us", "share", "GFLOP/s", "registers", "occupancy")
     result = _headed(heads, width=60)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
     for kernel in profile.kernels:
         result.add_row(
             kernel.name,
@@ -144,6 +199,7 @@ def gpu_table(profile: GpuProfile) -> Table:
             _figure(kernel.gflops, ".0f"),
             _figure(kernel.registers, "d"),
             _figure(kernel.occupancy, ".2f"),
+            short(kernel.nodes),
         )
     return result
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tvmkd import artifact
-from tvmkd.base import frame_reader, resources, stack_registry
+from tvmkd.base import frame_reader, resources, stack_registry, tolerance
 from tvmkd.base.agreement import Arrays, Verdict
 from tvmkd.base.errors import InputError
 from tvmkd.base.exits import Exits
@@ -138,6 +138,7 @@ def build(
             reference = Reference(
                 builder.stack, model.info.runnable, model.inputs, real, board=there, target=target,
                 tighten=not builder.byoc, runtime=judged.runtime,
+                least=tolerance.REGIONS[(builder.byoc or {}).get("precision", "fp32")],
             )  # fmt: skip
 
             def explain(verdict: Verdict) -> str:

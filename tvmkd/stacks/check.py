@@ -47,6 +47,8 @@ class Reference:
         target: ``Target.to_dict()`` of the library's target; needed with ``board``.
         tighten: see `tvmkd.base.agreement.Output`.
         runtime: what runs the libraries: see `tvmkd.runtime.programs.open_program`.
+        least: the smallest bound of an output, as a share of its spread: for libraries that compute
+            in another precision than the file's.
 
     Attributes:
         stack: as given.
@@ -70,6 +72,7 @@ class Reference:
         target: Mapping[str, Any] | None = None,
         tighten: bool = True,
         runtime: str = TVM,
+        least: float = 0.0,
     ) -> None:
         self.stack, self._inputs = stack, [dict(spec) for spec in inputs]
         self._runtime = runtime
@@ -82,7 +85,7 @@ class Reference:
 
         self.names = [spec["name"] for spec in inputs]
         model = onnx_format.load(onnx, load_external_data=False)
-        self._tighten = tighten
+        self._tighten, self._least = tighten, least
         if real:
             self._runs = Runs(onnx, model, [[sample] for sample in real])
         else:
@@ -97,7 +100,7 @@ class Reference:
         return [self._asked(output) for output in self._runs.outputs]
 
     def _asked(self, output: Output) -> Output:
-        return replace(output, tighten=self._tighten)
+        return replace(output, tighten=self._tighten, bound=max(output.bound, self._least))
 
     def of(
         self, onnx: Path, inputs: Sequence[Mapping[str, Any]], samples: Sequence[Arrays]

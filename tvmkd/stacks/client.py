@@ -27,6 +27,7 @@ from tvmkd.base.limits import VARIABLE, silence_limit
 from tvmkd.base.runtimes import TVM
 from tvmkd.base.text import listing
 from tvmkd.base.wire import Child, Event
+from tvmkd.byoc import region
 from tvmkd.export.check import ModelInfo
 from tvmkd.runtime import interpreters
 from tvmkd.stacks import worker_pool
@@ -223,7 +224,11 @@ class StackClient:
             )
         child.close(grace=0.5)
 
-    def _check_byoc(self, byoc: str | None) -> None:
+    def _check_byoc(self, byoc: str | None, precision: str | None = None) -> None:
+        if precision is not None:
+            region.check_precision(byoc, precision)
+            if self.name != stack_registry.DEFAULT and precision != "fp32":
+                raise UsageError(f"the {self.name} stack offloads in FP32 only")
         known = stack_registry.get(self.name).byoc
         if byoc is not None and byoc not in known:
             raise UsageError(
@@ -353,6 +358,7 @@ class StackClient:
         check: bool = True,
         board: Mapping[str, Any] | None = None,
         byoc: str | None = None,
+        byoc_precision: str | None = None,
         runtime: str = TVM,
         exits: Exits | None = None,
         frames: FrameOptions | None = None,
@@ -371,6 +377,7 @@ class StackClient:
                 target's code does not run on this machine.
             byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines);
                 TVM compiles the rest.
+            byoc_precision: what that engine computes the model's FP32 in: ``tf32`` or ``fp16``.
             runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
             exits: the outputs are the logits of these exits; for a standalone library.
             frames: put pre- and post-processing into a standalone library, too.
@@ -379,10 +386,11 @@ class StackClient:
             on_event: receives ``stage``, ``note`` and ``set_aside`` events.
 
         Raises:
-            UsageError: the stack cannot offload to ``byoc``.
+            UsageError: the stack cannot offload to ``byoc``, or that cannot compute in
+                ``byoc_precision``.
             InputError: the compiler hangs on the model.
         """
-        self._check_byoc(byoc)
+        self._check_byoc(byoc, byoc_precision)
         model = self._admit(onnx, dims)
         request = BuildRequest(
             model.path,
@@ -393,6 +401,7 @@ class StackClient:
             check=check,
             board=None if board is None else dict(board),
             byoc=byoc,
+            byoc_precision=byoc_precision,
             dims=dict(dims or {}),
             model=model,
             checked=isinstance(onnx, ModelInfo),

@@ -146,6 +146,7 @@ def build(
     stack: str = stack_registry.DEFAULT,
     stack_python: Path | None = None,
     byoc: str | None = None,
+    byoc_precision: str | None = None,
     runtime: str = TVM,
     exits: Exits | None = None,
     name: str | None = None,
@@ -170,6 +171,7 @@ def build(
         stack_python: the interpreter that has it; None: see `tvmkd.runtime.interpreters.find`.
         byoc: offload supported subgraphs to this engine (one of the stack's ``byoc`` engines); TVM
             compiles the rest.
+        byoc_precision: what that engine computes the model's FP32 in: ``tf32`` or ``fp16``.
         runtime: what is to run the artifact, one of `tvmkd.base.runtimes.RUNTIMES`.
         exits: the outputs are the logits of these early exits, and the library has them all; for
             ``runtime`` standalone: see `tvmkd.early_exit.library`.
@@ -227,6 +229,7 @@ def build(
             real_inputs=inputs,
             board=board,
             byoc=byoc,
+            byoc_precision=byoc_precision,
             runtime=runtime,
             exits=exits,
             frames=frames,

@@ -68,6 +68,7 @@ class BuildRequest:
     check: bool = True
     board: dict[str, Any] | None = None
     byoc: str | None = None
+    byoc_precision: str | None = None
     dims: dict[str, int] = field(default_factory=dict)
     model: ModelInfo | None = None
     checked: bool = False

@@ -16,6 +16,7 @@ from tvmkd.base.runtimes import TVM as TVM_RUNTIME
 from tvmkd.base.wire import Event
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.schema import LeftOut
+from tvmkd.byoc.region import REDUCED
 from tvmkd.stacks import compile as compiling
 from tvmkd.targets import Target
 
@@ -32,12 +33,14 @@ class Wanted:
         engines: names of engines; the artifacts of others are not built. Empty: all of them.
         records: folders of tuning records, beside those that ship.
         trials: to tune each network by first; 0: none.
+        precision: what TensorRT may compute FP32 in.
     """
 
     target: Target
     engines: tuple[str, ...] = ()
     records: tuple[Path, ...] = ()
     trials: int = 0
+    precision: str = "fp32"
 
 
 def build(
@@ -101,8 +104,11 @@ def build(
         ).lacks_package(BYOC)
         if lacks is not None:
             raise MissingError(lacks)
+        # INT8 comes from the model.
+        reduced = wanted.precision if wanted.precision in REDUCED else None
         # What TensorRT does not take runs on the CPU beside the GPU.
-        compiling.build(onnx, targets.load(targets.HOST), [], out, byoc=BYOC, on_event=tell)
+        host = targets.load(targets.HOST)
+        compiling.build(onnx, host, [], out, byoc=BYOC, byoc_precision=reduced, on_event=tell)
 
     one(UNTUNED, untuned)
     one(TVM, tuned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tvmkd.bench.schema import Comparison, Engine
 
@@ -28,7 +29,7 @@ class Mean:
     Attributes:
         ratio: the mean of an engine's median over that of the network's fastest engine.
         networks: how many it is over.
-        fastest: in how many of them the engine is the fastest.
+        fastest: in how many of them the engine is the fastest, or level with it.
     """
 
     ratio: float
@@ -42,10 +43,23 @@ def mean_ratio(compared: Compared, name: str) -> Mean:
     for _, comparison in compared:
         engine = comparison.engine(name)
         if engine is not None:
-            share = ratio(comparison, engine)
-            logs.append(math.log(share))
-            first += share == 1.0
+            logs.append(math.log(ratio(comparison, engine)))
+            first += standing(comparison, name) != "behind"
     return Mean(math.exp(sum(logs) / len(logs)) if logs else math.nan, len(logs), first)
+
+
+Standing = Literal["fastest", "level", "behind"]
+
+
+def standing(comparison: Comparison, name: str) -> Standing:
+    """Where an engine stands by its comparison's verdict: ``level`` with the fastest one, if the
+    difference is within noise or too small to choose by. So is the fastest one then.
+    """
+    verdict = comparison.verdict
+    level = {pair.name for pair in verdict.pairs if not pair.decided}
+    if name == verdict.fastest:
+        return "level" if level else "fastest"
+    return "level" if name in level else "behind"
 
 
 def ratio(comparison: Comparison, engine: Engine) -> float:

@@ -76,7 +76,7 @@ def _headline(result: Result, compared: Compared, names: Sequence[str]) -> str:
         return f"{names[0]} alone, on {count}"
     best = max(names, key=lambda name: figures.mean_ratio(compared, name).fastest)
     first = figures.mean_ratio(compared, best).fastest
-    return f"{best} is the fastest on {first} of {count}"
+    return f"{best} is the fastest, or level with it, on {first} of {count}"
 
 
 def _tiles(result: Result, compared: Compared, names: Sequence[str]) -> list[Tile]:
@@ -141,7 +141,8 @@ def _times(compared: Compared, names: Sequence[str]) -> Section | None:
     )
     return Section(
         "Time for one call",
-        "Each network on its own line; the fastest engine is at 1.",
+        "Each network on its own line; the fastest engine is at 1. Level: the difference is within "
+        "noise, or below 3 %.",
         charts.both(lambda width: chart(compared, names, width)) if len(names) > 1 else Markup(),
         [table],
     )
@@ -157,9 +158,9 @@ def _time(comparison: Comparison, name: str) -> Cell:
         f"± {milliseconds(half_width(engine))} ms, p99 {milliseconds(engine.p99)} ms, "
         f"{len(engine.samples_ms)} calls"
     )
-    if share == 1.0:
-        return Cell(milliseconds(engine.p50), tip, "fastest", "good")
-    return Cell(f"{milliseconds(engine.p50)} ({share:.2f}×)", tip)
+    text = milliseconds(engine.p50) + ("" if share == 1.0 else f" ({share:.2f}×)")
+    standing = figures.standing(comparison, name)
+    return Cell(text, tip) if standing == "behind" else Cell(text, tip, standing, "good")
 
 
 def _means(compared: Compared, names: Sequence[str]) -> Section | None:
@@ -174,7 +175,7 @@ def _means(compared: Compared, names: Sequence[str]) -> Section | None:
         "Over all networks",
         "The geometric mean of an engine's time over that of each network's fastest engine. Means "
         "over different networks cannot be compared.",
-        tables=[Table(("engine", "mean ratio", "networks", "fastest on"), rows)],
+        tables=[Table(("engine", "mean ratio", "networks", "fastest or level on"), rows)],
     )
 
 

@@ -20,7 +20,7 @@ from tvmkd.base.locks import Lock
 from tvmkd.base.runtimes import STANDALONE, TVM
 from tvmkd.base.version import __version__
 from tvmkd.base.wire import Event
-from tvmkd.bench import CompareOptions, compare, selection
+from tvmkd.bench import CompareOptions, compare, rules, selection
 from tvmkd.bench.engines import engine_class, on_gpu
 from tvmkd.bench.schema import Comparison, LeftOut
 from tvmkd.bench.session import Progress
@@ -126,6 +126,9 @@ def run(suite: Suite, plan: Plan, out: Path, watcher: Watcher | None = None) -> 
             f"the target {plan.target.name} is for the {plan.target.device}, and the device is "
             f"{plan.device}: give another --target or --device"
         )
+    rules.check_options(plan.options)
+    if plan.options.cuda_graph and plan.device != "gpu":
+        raise UsageError("a CUDA graph is for --device gpu")
     selection.check_device(plan.device)
     reason = plan.target.why_not_here(TVM if plan.target.cuda is None else STANDALONE)
     if reason is not None:
@@ -216,7 +219,7 @@ class _Run:
         plan, folder = self._plan, self._folder(network)
         folder.mkdir(exist_ok=True)
         (folder / MADE_FOR).unlink(missing_ok=True)
-        wanted = Wanted(plan.target, plan.engines, plan.records, plan.trials)
+        wanted = Wanted(plan.target, plan.engines, plan.records, plan.trials, plan.precision)
         with self._watcher.building(network.name) as tell:
             files = networks.prepare(self._suite, network, folder)
             artifacts, unbuilt = building.build(wanted, files.onnx, folder, tell)

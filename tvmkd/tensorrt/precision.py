@@ -19,11 +19,12 @@ _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def stored(model: onnx.ModelProto) -> Precision:
-    """The precision of the file: ``int8`` (QDQ), ``fp16`` (weights) or ``fp32``."""
+    """The precision of the file: ``int8`` (QDQ), ``fp16`` (weights, or inputs) or ``fp32``."""
     if any(node.op_type in _QUANTIZED for node in model.graph.node):
         return "int8"
     half = onnx.TensorProto.FLOAT16
-    if any(entry.data_type == half for entry in model.graph.initializer):
+    inputs = (entry.type.tensor_type.elem_type for entry in model.graph.input)
+    if half in (*inputs, *(entry.data_type for entry in model.graph.initializer)):
         return "fp16"
     return "fp32"
 

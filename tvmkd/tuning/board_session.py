@@ -131,15 +131,19 @@ class BoardSession:
                 raise
             raise WorkerDied(f"{method}: {error}") from None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, device: str = "cpu") -> dict[str, Any]:
         """The board's facts.
+
+        Args:
+            device: what kernels are to run on.
 
         Raises:
             BoardFailed: it does not answer.
-            MissingError: the board's runtime has no function that measuring needs.
+            MissingError: the board's runtime has no function that measuring needs, or the memory of
+                its GPU is full.
         """
         try:
-            found = self._call("facts", {}, FACTS_SECONDS)
+            found = self._call("facts", {"device": device}, FACTS_SECONDS)
         except WorkerDied as error:
             address = self.address
             self.end()

@@ -197,16 +197,20 @@ class BoardWorker:
         """Opens a session at a free board. False: none was free, or this one must not be used."""
         with self._shared.lock:
             self.ready = False
+        address = ""
         try:
             address = self.session.connect()
-            facts = {"board": address, **self.session.facts()}
+            device = self._settings.target.get("device", "cpu")
+            facts = {"board": address, **self.session.facts(device)}
         except BoardFailed as error:
             self._shared.trouble = str(error)
             if error.address is not None:
                 self._failed(error.address, str(error))
             return False
         except MissingError as error:
-            self._shared.trouble = str(error)
+            self._shared.trouble = (
+                f"the board at {address} fails: {error}" if address else str(error)
+            )
             self._shared.pause(RETRY_SECONDS)
             return False
         try:

@@ -33,6 +33,9 @@ CLEARLY_SLOWER = 1.25  # a candidate this much slower gets the first repeats onl
 WIDE_SPREAD = 0.25  # (Q3 - Q1) / median; a wider series is measured again
 SERIES = 3  # at most so many series; the one with the least spread counts
 CANARY_RUNS = 100
+LACKS = "tvmkd.board.gpu_lacks"
+LEAST_GPU_BYTES = 64 << 20
+"""What a GPU must be able to give before kernels are measured on it."""
 COUNT = "tvmkd.board.count_instructions"
 SECONDS_PER_INSTRUCTION = 1e-9  # one instruction is reported as one nanosecond
 
@@ -91,11 +94,14 @@ class Measurer:
         self._drop()
         return {}
 
-    def facts(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
+    def facts(self, params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         """The board's facts: TVM's thread count, and more if `tvmkd board serve` runs there.
 
+        Args (in ``params``): ``device`` that kernels are for.
+
         Raises:
-            MissingError: the board's runtime lacks what measuring needs.
+            MissingError: the board's runtime lacks what measuring needs, or its GPU has no memory
+                left: no candidate is to blame for that.
         """
         try:
             self._session.get_function(FILL)
@@ -104,6 +110,12 @@ class Measurer:
                 f"the board's TVM has no {FILL!r}: load libtvm_runtime_extra.so in its server "
                 f"(--load-library), or use: tvmkd board serve"
             ) from None
+        reason = self._gpu_lacks() if params.get("device") == "cuda" else ""
+        if reason:
+            raise MissingError(
+                f"its GPU has not {LEAST_GPU_BYTES >> 20} MiB for kernels ({reason}): end what "
+                "else uses it (nvidia-smi or tegrastats show it)"
+            )
         found: dict[str, Any] = {}
         with contextlib.suppress(Exception):  # upstream's server has no such function
             found = json.loads(self._session.get_function("tvmkd.board.facts")())
@@ -112,6 +124,20 @@ class Measurer:
         with contextlib.suppress(Exception):
             self._telemetry = self._session.get_function("tvmkd.board.telemetry")
         return found
+
+    def _gpu_lacks(self) -> str:
+        """Why the GPU cannot give kernels memory; empty if it can.
+
+        Raises nothing: an error's traceback would keep the session open.
+        """
+        try:
+            lacks = self._session.get_function(LACKS)
+        except Exception:  # upstream's server has no such function
+            return ""
+        try:
+            return str(lacks(LEAST_GPU_BYTES))
+        except Exception as error:
+            return str(error).strip()[-200:]
 
     def telemetry(self, _params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         """Temperature and clocks now; empty if the server cannot read them.

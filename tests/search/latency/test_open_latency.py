@@ -10,6 +10,7 @@ import toys
 from made_up_boards import HOST, World, install
 
 from tvmkd import config, targets
+from tvmkd.boards import here
 from tvmkd.config import Config
 from tvmkd.search.latency import open_latency
 from tvmkd.search.latency.macs import Macs
@@ -53,6 +54,14 @@ def test_boards_at_a_tracker(tmp_path: Path) -> None:
     found = table(open_latency(asked, NANO, tmp_path))
     assert found.unit == "instructions"
     found = table(open_latency(cfg(tracker="boards:9190", key="nano"), NANO, tmp_path))
+    assert found.unit == "s"
+
+
+def test_this_machines_gpu_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    goal = targets.load("jetson-nano-gpu")
+    monkeypatch.setattr(here, "why_not", lambda target, timed=True: None)
+    found = table(open_latency(cfg(), goal, tmp_path))
+    assert found.boards is not None
     assert found.unit == "s"
 
 

@@ -9,6 +9,7 @@ import pytest
 from tvmkd import config, targets
 from tvmkd.base import resources
 from tvmkd.base.errors import UsageError
+from tvmkd.boards import here
 from tvmkd.search.watch import opening
 
 TASK: Any = SimpleNamespace(input_shape=(1, 1, 8, 8))
@@ -55,3 +56,19 @@ def test_this_machine_is_used_where_it_runs_the_target(tmp_path: Path) -> None:
         assert watch._here
         assert watch._boards._tracker is None
         assert watch._kind == "baseline", "there is no other student"
+
+
+def test_this_machines_gpu_is_watched_in_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goal = targets.load("jetson-nano-gpu")
+    with pytest.raises(UsageError, match="does not run on this machine"):
+        opening.check(parsed(), goal)
+    monkeypatch.setattr(here, "why_not", lambda target, timed=True: None)
+    with opening.open_watch(parsed(), goal, tmp_path, TASK, []) as watch:
+        assert watch._boards._tracker is None
+        assert not watch._here
+    # There may be several GPUs of a kind: a tracker that is named is asked.
+    tune = {"tracker": "127.0.0.1:9190", "key": "gpu"}
+    with opening.open_watch(parsed(tune), goal, tmp_path, TASK, []) as watch:
+        assert watch._boards._tracker == ("127.0.0.1", 9190)

@@ -61,6 +61,9 @@ cases = {
     "free axis": ([(n, 4)], lambda x: op.split(x, 2, axis=0)),
     "free image": ([(m, 2, n, n)], lambda x: op.image.resize2d(x, (8, 8))),
     "another": ([(2, 3)], op.sign),
+    "indices": ([(2, 3)], lambda x: op.take(x, relax.const([0, 3], "int64"), axis=1)),
+    "from the end": ([(2, 3)], lambda x: op.take(x, relax.const(-1, "int64"), axis=1)),
+    "free rows": ([(n, 3)], lambda x: op.take(x, relax.const([0], "int64"), axis=0)),
 }
 said = {}
 for name, case in cases.items():
@@ -90,4 +93,7 @@ def test_what_does_not_fit_is_refused_with_the_reason() -> None:
         "free axis": "it cuts an axis that is free",
         "free image": "the size of its image is free",
         "another": "sign is not put into ONNX",
+        "indices": "its indices are not all inside of the axis",
+        "from the end": "its indices are not all inside of the axis",
+        "free rows": "its indices are not all inside of the axis",
     }

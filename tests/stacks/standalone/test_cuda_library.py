@@ -24,7 +24,9 @@ from onnx import TensorProto, helper
 
 from tvmkd import artifact, targets
 from tvmkd.base import engine_registry
+from tvmkd.base.errors import MissingError
 from tvmkd.base.toolchain import zig
+from tvmkd.base.wheels import installed
 from tvmkd.bench.engines import engine_class
 from tvmkd.bench.spec import EngineSpec
 from tvmkd.boards import emulate, symbols
@@ -231,6 +233,56 @@ def test_what_reaches_the_driver(net: Path, use: Use, tmp_path: Path) -> None:
         "cuStreamSynchronize",
     ]
     assert fake_driver.kept(tmp_path / "trace") == {}
+
+
+@pytest.fixture(scope="module")
+def profiler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library as Nsight Systems has one for NVTX."""
+    try:
+        include = installed("nvidia.cu13", "include/nvtx3/nvToolsExt.h").parent.parent
+    except MissingError as error:
+        pytest.skip(str(error))
+    out = tmp_path_factory.mktemp("nvtx") / "profiler.so"
+    source = Path(__file__).with_name("fake_nvtx.c")
+    command = [*zig(), "cc", "-shared", "-fPIC", "-w", f"-I{include}", "-o", out, source]
+    subprocess.run(command, check=True)
+    return out
+
+
+def test_a_profilers_timeline_reads_like_the_model(
+    net: Path, use: Use, profiler: Path, tmp_path: Path
+) -> None:
+    told = {"NVTX_INJECTION64_PATH": str(profiler), "FAKE_NVTX_LOG": str(tmp_path / "ranges")}
+    use(net, RUN, TVMKD_CUDA="launches", **told)
+    lines = (tmp_path / "ranges").read_text().splitlines()
+    kernels = [
+        *("fused_conv2d_add_relu: n0, n1", "fused_conv2d1_add_tir_clip: n2, n3"),
+        *("fused_conv2d2_add_add1: n4, n5", "mean: n6", "fused_matmul_add2: n8"),
+    ]
+    ranges = [line for name in kernels for line in (f"+ {name}", "-")]
+    assert lines == ["+ net", *ranges, "-"]
+
+
+def test_a_graph_is_one_range(net: Path, use: Use, profiler: Path, tmp_path: Path) -> None:
+    told = {"NVTX_INJECTION64_PATH": str(profiler), "FAKE_NVTX_LOG": str(tmp_path / "ranges")}
+    use(net, RUN, TVMKD_CUDA="graph", **told)
+    lines = (tmp_path / "ranges").read_text().splitlines()
+    # Kernels are named while the graph is made.
+    assert lines[-2:] == ["+ net", "-"]
+    assert lines.count("+ net") == 1
+
+
+@pytest.mark.parametrize("path", ["/nowhere/profiler.so", "libm.so.6", ""])
+def test_a_profiler_that_is_not_there(path: str, net: Path, use: Use) -> None:
+    agrees(net, use(net, RUN, FAKE_CUDA_COMPUTES="1", NVTX_INJECTION64_PATH=path))
+
+
+def test_a_profiler_that_does_not_start(
+    net: Path, use: Use, profiler: Path, tmp_path: Path
+) -> None:
+    told = {"NVTX_INJECTION64_PATH": str(profiler), "FAKE_NVTX_LOG": str(tmp_path / "ranges")}
+    agrees(net, use(net, RUN, FAKE_CUDA_COMPUTES="1", FAKE_NVTX_REFUSES="1", **told))
+    assert not (tmp_path / "ranges").exists()
 
 
 def test_arrays_that_lie_on_the_gpu(net: Path, use: Use, tmp_path: Path) -> None:

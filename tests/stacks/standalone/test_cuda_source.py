@@ -34,12 +34,15 @@ def test_launches_with_their_places_and_numbers() -> None:
     given, hidden = tensor(Place.INPUT, 0), tensor(Place.ARENA, 1)
     weight, made = tensor(Place.CONSTANTS, 0), tensor(Place.OUTPUT, 0)
     found = text(
-        launch("first", given, weight, hidden, -1),
+        launch("first", given, weight, hidden, -1, label='conv: /a/"b", /c'),
         launch("second", hidden, made, grid=(1, 1, 1), block=(32, 2, 1), shared=1024),
         launch("first", hidden, weight, made, 7),
     )
     kernels = found[found.index("kernels[] = {") :]
     assert kernels.startswith('kernels[] = {\n  "first",\n  "second"\n}')
+    # What a range of a profiler begins with; the rest belongs to it.
+    names = found[found.index("ranges[] = {") :]
+    assert names.startswith('ranges[] = {\n  "conv: /a/\\042b\\042, /c",\n  0,\n  0\n}')
     assert "{0, 4, 0, {2, 3, 1}, {64, 1, 1}, 0}" in found
     assert "{1, 2, 4, {1, 1, 1}, {32, 2, 1}, 1024}" in found
     assert "{0, 4, 6, {2, 3, 1}, {64, 1, 1}, 0}" in found

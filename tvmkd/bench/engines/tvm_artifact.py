@@ -36,9 +36,9 @@ class TvmEngine(Engine):
 
     @classmethod
     def captures(cls, spec: EngineSpec) -> bool:
-        """A standalone library for a GPU does."""
+        """A standalone library for a GPU does, and regions of TensorRT, each a graph of its own."""
         manifest = _manifest(spec)
-        return manifest is not None and _opens_a_gpu(manifest)
+        return manifest is not None and (_opens_a_gpu(manifest) or _regions_on_gpu(manifest))
 
     def prepare(self, example: Inputs) -> None:
         """Loads the artifact, which verifies the hashes of its files and the machine."""
@@ -104,9 +104,24 @@ def device_of(spec: EngineSpec) -> Device | None:
     manifest = _manifest(spec)
     if manifest is None:
         return None
+    on_gpu = _regions_on_gpu(manifest) or manifest.target.get("device") == "cuda"
+    return "GPU" if on_gpu else "CPU"
+
+
+def _regions_on_gpu(manifest: Manifest) -> bool:
     offloaded = manifest.coverage.get("byoc") or {}
-    to_gpu = bool(offloaded.get("regions")) and offloaded.get("engine") in GPU_REGIONS
-    return "GPU" if to_gpu or manifest.target.get("device") == "cuda" else "CPU"
+    return bool(offloaded.get("regions")) and offloaded.get("engine") in GPU_REGIONS
+
+
+def precision_of(folder: Path) -> str:
+    """What an artifact computes in: that of its regions on a GPU, otherwise ``fp32``, as for every
+    engine that computes a file as it is.
+    """
+    with contextlib.suppress(TvmkdError):
+        manifest = artifact.read(folder, verify=False)
+        if _regions_on_gpu(manifest):
+            return str(manifest.coverage["byoc"].get("precision", "fp32"))
+    return "fp32"
 
 
 def _manifest(spec: EngineSpec) -> Manifest | None:

@@ -395,6 +395,28 @@ class CudaModule final : public ffi::ModuleObj {
   std::map<std::pair<int, std::string>, void*> functions_;
 };
 
+/* Why the GPU cannot take so many bytes now; empty if it can. What is free is no answer: on Tegra
+ * the system gives back what it has cached. */
+ffi::String lacks(int64_t bytes) {
+  const Driver& cuda = driver();
+  if (cuda.devices == 0) return "there is none";
+  void* context = nullptr;
+  Address address = 0;
+  const char* call = "cuDevicePrimaryCtxRetain";
+  Result code = cuda.cuDevicePrimaryCtxRetain(&context, current);
+  if (code == 0) {
+    call = "cuCtxSetCurrent";
+    code = cuda.cuCtxSetCurrent(context);
+  }
+  if (code == 0) {
+    call = "cuMemAlloc";
+    code = cuda.cuMemAlloc_v2(&address, static_cast<size_t>(bytes));
+  }
+  if (code != 0) return std::string(call) + ": " + cuda.error(code);
+  cuda.cuMemFree_v2(address);
+  return "";
+}
+
 TVM_FFI_STATIC_INIT_BLOCK() {
   namespace refl = tvm::ffi::reflection;
   refl::GlobalDef()
@@ -402,6 +424,7 @@ TVM_FFI_STATIC_INIT_BLOCK() {
                   [](ffi::PackedArgs, ffi::Any* result) {
                     *result = static_cast<void*>(static_cast<tvm::runtime::DeviceAPI*>(gpu()));
                   })
+      .def("tvmkd.board.gpu_lacks", lacks)
       .def("ffi.Module.load_from_bytes.cuda", [](const ffi::Bytes& bytes) {
         return ffi::Module(ffi::make_object<CudaModule>(bytes));
       });

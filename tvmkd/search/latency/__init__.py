@@ -35,6 +35,7 @@ def open_latency(cfg: Config, target: Target, folder: Path) -> LatencyTable | Ma
     Raises:
         InputError: the table is damaged, or was made for another target.
     """
+    from tvmkd.boards import here
     from tvmkd.config import parse_tracker
     from tvmkd.search.latency.macs import Macs
     from tvmkd.search.latency.table import LatencyTable
@@ -46,15 +47,15 @@ def open_latency(cfg: Config, target: Target, folder: Path) -> LatencyTable | Ma
     named = search.table if search else None
     folder = folder / FOLDER if named is None else named
     boards = None
-    here = tune.tracker == "local"
-    reason = target.runs_here() if here else None
+    local = tune.tracker == "local"
+    reason = here.why_not(target) if local else None
     if reason is None:
         boards = TargetBoards(
             target,
             tune.stack,
-            tracker=None if here else parse_tracker(tune.tracker),
+            tracker=None if local else parse_tracker(tune.tracker),
             key=tune.key,
-            evaluator="icount" if limit is not None and limit.unit == "M" and not here else "time",
+            evaluator="icount" if limit is not None and limit.unit == "M" and not local else "time",
             boards=tune.boards,
         )
     elif not holds_records(folder):

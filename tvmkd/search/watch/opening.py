@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmkd.base.errors import UsageError
+from tvmkd.boards import here
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -23,7 +24,7 @@ def check(cfg: Config, target: Target) -> None:
     Raises:
         UsageError: the target does not run on this machine, and there is no tracker.
     """
-    reason = target.runs_here()
+    reason = here.why_not(target)
     if reason is not None and cfg.tune.tracker == "local":
         raise UsageError(
             f"[distill] watch runs the student, and {target.name} does not run on this machine: "
@@ -61,11 +62,12 @@ def open_watch(
     check(cfg, target)
     limit, tune = cfg.distill.limit, cfg.tune
     assert limit is not None
-    here = target.runs_here() is None
+    # A CPU's code is timed here whatever the tracker; there may be several GPUs of a kind.
+    on_cpu = target.runs_here() is None
     boards = TargetBoards(
         target,
         tune.stack,
-        tracker=None if here else parse_tracker(tune.tracker),
+        tracker=None if on_cpu or tune.tracker == "local" else parse_tracker(tune.tracker),
         key=tune.key,
     )
     tuned = [path for path in dict.fromkeys(records) if holds_records(path)]
@@ -73,5 +75,5 @@ def open_watch(
     artifacts = Artifacts(folder / FOLDER, target, tune.stack, tuned, shape, code)
     kind = "baseline" if cfg.distill.loss == "ce" else "distilled"
     return Watch(
-        folder, task, target, boards, artifacts, limit.value, cfg.distill.watch_every, kind, here
+        folder, task, target, boards, artifacts, limit.value, cfg.distill.watch_every, kind, on_cpu
     )

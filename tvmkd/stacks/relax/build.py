@@ -18,7 +18,14 @@ from tvmkd.base.manifest import LIBRARY
 from tvmkd.base.runtimes import TVM
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks.linker import Linker
-from tvmkd.stacks.relax import constants, executable, lookup, tensor_cores, vector_math
+from tvmkd.stacks.relax import (
+    constants,
+    executable,
+    lookup,
+    node_names,
+    tensor_cores,
+    vector_math,
+)
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax.importer import Model
 from tvmkd.stacks.relax.nan import keep_nan
@@ -29,6 +36,13 @@ from tvmkd.stacks.relax.templates.cpu import Cpu
 from tvmkd.stacks.relax.templates.enumerated import EnumeratedSpace
 from tvmkd.tuning.records import StoredRecord
 from tvmkd.tuning.space import Task
+
+
+def _called(nodes: Sequence[Sequence[str]] | None) -> dict[str, Any]:
+    """How often a kernel runs, and for which ONNX nodes; empty where that is not known."""
+    if not nodes:
+        return {}
+    return {"calls": len(nodes), "nodes": [name for names in nodes for name in names]}
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,7 @@ class RelaxBuilder:
         whole = self._whole(chosen, defaults)
         vector_math.install()
         lookup.install()
-        config = tensor_cores.config(whole) if self._target.kind.name == "cuda" else {}
-        with self._target, tvm.transform.PassContext(config=config):
+        with tensor_cores.compiling(whole), self._target:
             made = tvm.compile(whole, self._target)
         made.export_library(str(path), fcompile=self._linker)
         return path
@@ -191,6 +204,9 @@ class RelaxBuilder:
     def kernel_facts(self, chosen: Mapping[str, StoredRecord]) -> dict[str, dict[str, Any]]:
         """The facts that a profile needs about each kernel, by its name in the library."""
         by_key = self.tasks
+        nodes: dict[str, list[tuple[str, ...]]] = {}
+        for kernel, names in node_names.read(self._fused):
+            nodes.setdefault(kernel, []).append(names)
         return {
             name.name_hint: {
                 "key": key,
@@ -198,6 +214,7 @@ class RelaxBuilder:
                 "flop": by_key[key].flop,
                 "measured_us": chosen[key].seconds * 1e6 if key in chosen else None,
                 **({"ptxas": facts} if (facts := nvrtc.facts(name.name_hint)) else {}),
+                **_called(nodes.get(name.name_hint)),
             }
             for name, _, key in kernels(self._fused)
             if key in by_key

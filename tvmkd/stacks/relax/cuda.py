@@ -17,6 +17,7 @@ from tvm import relax
 from tvm.s_tir import dlight
 
 from tvmkd.base.errors import InputError
+from tvmkd.stacks.relax import node_names
 from tvmkd.stacks.relax.accumulate import sums_in_float32
 from tvmkd.stacks.relax.fusion_limit import LimitFusion
 from tvmkd.stacks.relax.importer import simplify
@@ -42,7 +43,10 @@ def refuse_int8(path: Path, target: Mapping[str, Any]) -> None:
 
 
 def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
-    """Lowers an imported module to fused TIR kernels in the layout that it came in (NCHW)."""
+    """Lowers an imported module to fused TIR kernels in the layout that it came in (NCHW).
+
+    The kernels' ONNX nodes are in it for `tvmkd.stacks.relax.node_names.read`.
+    """
     lower = tvm.ir.transform.Sequential(
         [
             relax.transform.DeadCodeElimination(),
@@ -50,13 +54,15 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             LimitFusion,
-            relax.transform.FuseOps(),
-            relax.transform.FuseTIR(),
+            # So that no call is removed after this.
             relax.transform.DeadCodeElimination(),
         ]
     )
     with target:
-        return lower(sums_in_float32(simplify(mod)))
+        before = lower(sums_in_float32(simplify(mod)))
+        grouped = relax.transform.FuseOps()(before)
+        fused = relax.transform.DeadCodeElimination()(relax.transform.FuseTIR()(grouped))
+    return node_names.with_nodes(fused, before, grouped, node_names.last_node(mod))
 
 
 def with_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tvmkd.base.errors import InputError
-from tvmkd.stacks.relax import launches, lookup, vector_math
+from tvmkd.stacks.relax import launches, lookup, node_names, vector_math
 from tvmkd.stacks.relax.standalone import StandaloneBuilder
 from tvmkd.stacks.standalone.cuda_library import CudaPackage
 from tvmkd.tuning.records import StoredRecord
@@ -26,7 +26,8 @@ class CudaStandaloneBuilder(StandaloneBuilder):
         whole = self._whole(chosen, defaults)
         names = {call.kernel for call in self._graph.calls}
         ptx, host = launches.compile_kernels(whole, names, self._target)
-        graph = launches.launched(self._graph, host, self._refusal)
+        nodes = node_names.read(self._fused)
+        graph = launches.launched(self._graph, host, self._refusal, nodes)
         with tempfile.TemporaryDirectory(prefix="tvmkd-objects-") as folder:
             package = CudaPackage(
                 graph,

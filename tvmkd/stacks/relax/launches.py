@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,8 @@ import tvm
 from tvm import tirx
 
 from tvmkd.base.errors import InputError
-from tvmkd.stacks.relax import tensor_cores
+from tvmkd.stacks.relax import node_names, tensor_cores
+from tvmkd.stacks.relax.node_names import Named
 from tvmkd.stacks.standalone.cuda_source import Launch
 from tvmkd.stacks.standalone.graph import Call, Graph, Place, Storage, Tensor
 
@@ -56,27 +57,31 @@ def compile_kernels(
         if var.name_hint in names
     }
     host = _HostCode()
-    config = tensor_cores.config(tvm.IRModule(functions))
-    with tvm.transform.PassContext(config=config, instruments=[host]), target:
-        library = tirx.build(tvm.IRModule(functions), target=target)
+    kernels = tvm.IRModule(functions)
+    with tensor_cores.compiling(kernels), target, tvm.transform.PassContext(instruments=[host]):
+        library = tirx.build(kernels, target=target)
     text: str = library.imports[0].inspect_source()
     return text, host.functions
 
 
-def launched(graph: Graph, host: Mapping[str, tirx.PrimFunc], refuse: Refuse) -> Graph:
+def launched(
+    graph: Graph, host: Mapping[str, tirx.PrimFunc], refuse: Refuse, nodes: Named = ()
+) -> Graph:
     """The graph with every kernel replaced by its launches.
 
     Args:
         graph: of calls of kernels, and copies.
         host: the host function of each kernel, by its name.
         refuse: makes the error.
+        nodes: the ONNX nodes of each kernel, as far as they are known.
 
     Raises:
         InputError: a kernel's host code does more than to launch GPU functions of fixed sizes.
     """
     pieces = itertools.count(_PIECES)
     calls: list[Call] = []
-    for call in graph.calls:
+    computed = node_names.along([call.kernel for call in graph.calls], nodes)
+    for call, names in zip(graph.calls, computed, strict=True):
         if call.kernel not in host:
             calls.append(call)
             continue
@@ -84,8 +89,13 @@ def launched(graph: Graph, host: Mapping[str, tirx.PrimFunc], refuse: Refuse) ->
         def refused(why: str, kernel: str = call.kernel) -> InputError:
             return refuse(f"the kernel {kernel} {why}")
 
-        calls += _HostFunction(host[call.kernel], call, pieces, refused).launches()
+        first, *others = _HostFunction(host[call.kernel], call, pieces, refused).launches()
+        calls += [replace(first, label=_label(call.kernel, names)), *others]
     return replace(graph, calls=tuple(calls), ends=(len(calls),))
+
+
+def _label(kernel: str, nodes: Sequence[str]) -> str:
+    return f"{kernel}: {', '.join(nodes)}" if nodes else kernel
 
 
 class _HostFunction:

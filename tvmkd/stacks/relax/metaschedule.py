@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,8 +173,8 @@ def compile_object(source: str, setup: Any, path: Path) -> Arguments:
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(mod)
     if target.kind.name == "llvm":
         mod = on_stack(mod)
-    config = tensor_cores.config(mod) if target.kind.name == "cuda" else {}
-    with tvm.transform.PassContext(config=config):
+    on_gpu = target.kind.name == "cuda"
+    with tensor_cores.compiling(mod) if on_gpu else contextlib.nullcontext():
         library = tvm.tirx.build(mod, target=target)
     library.write_to_file(os.fspath(path))
     if library.imports:

@@ -13,12 +13,12 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tvmkd.base.errors import UsageError
 from tvmkd.byoc import regions
 from tvmkd.byoc.region import ENGINES, Maker, Refused, Region
 from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 from tvmkd.stacks.relax import to_onnx
 from tvmkd.stacks.relax.onnx_operators import Unsupported
-from tvmkd.stacks.relax.outside import one_block
 from tvmkd.stacks.relax.tensorrt import (
     CODEGEN,
     Said,
@@ -27,7 +27,9 @@ from tvmkd.stacks.relax.tensorrt import (
     coverage_of,
     partition,
     regions_of,
+    taken_back,
 )
+from tvmkd.tensorrt.options import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -45,30 +47,40 @@ class Offloaded:
     notes: list[str]
 
 
-def maker_for(engine: str, target: Mapping[str, Any]) -> Maker | None:
+def maker_for(engine: str, target: Mapping[str, Any], precision: str | None = None) -> Maker | None:
     """What makes of regions what a library carries; None where TVM's own code generator does.
 
     Args:
         target: ``Target.to_dict()``.
+        precision: what the engine computes FP32 in.
 
     Raises:
-        MissingError, InputError: see :class:`tvmkd.byoc.region.Maker`.
+        UsageError, MissingError, InputError: see :class:`tvmkd.byoc.region.Maker`.
     """
-    return None if relax_tensorrt.by_tvm(engine) else Maker(engine, target)
+    if relax_tensorrt.by_tvm(engine):
+        if precision not in (None, "fp32"):
+            raise UsageError(
+                "this TVM has a code generator for TensorRT of its own, which computes in FP32; "
+                f"its runtime reads TVM_TENSORRT_USE_FP16, not --byoc-precision {precision}"
+            )
+        return None
+    return Maker(engine, target, precision=precision)
 
 
 def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
     """Hands regions over to an engine; one that it refuses stays in TVM.
 
     Args:
-        mod: weights as constants, see `tvmkd.stacks.relax.importer.simplify`; stays as it is.
+        mod: weights as constants; stays as it is. See
+            `tvmkd.stacks.relax.quantized_regions.simplified`.
         engine: of :data:`tvmkd.byoc.region.ENGINES`.
         maker: see `maker_for`.
 
     Returns:
         the module, and the report, which is JSON: `coverage`'s, and also ``engine``, ``codegen``
-        (``tvmkd`` or ``tvm``) and ``carried``: ``{"region", "operators", "form", "bytes"}`` of each
-        region, ``form`` being ``plan``, ``onnx`` or, of TVM's own, ``graph``.
+        (``tvmkd`` or ``tvm``), ``precision`` (the coarsest of the regions) and ``carried``:
+        ``{"region", "operators", "form", "bytes", "precision"}`` of each region, ``form`` being
+        ``plan``, ``onnx`` or, of TVM's own, ``graph``.
     """
     title, said = ENGINES[engine], Said()
     parts = partition(mod, engine, said)
@@ -85,7 +97,7 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
             for call in calls:
                 said.add(bare(call.op.name), f"{title} refuses its region: {error}")
             notes.append(f"{title} refuses a region of {len(calls)} operators: {error}")
-            parts = _taken_back(parts, name)
+            parts = taken_back(parts, name)
     if maker and made and maker.form == "onnx" and engine != "onnxruntime":
         notes.append(
             f"{title}'s engines are built where the library is first loaded, which takes a Python "
@@ -95,14 +107,21 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
         **coverage_of(parts, said),
         "engine": engine,
         "codegen": "tvmkd" if maker else "tvm",
+        "precision": max(
+            (region.precision for region in made.values()), key=PRECISIONS.index, default="fp32"
+        ),
         "carried": [
             {
                 "region": name,
                 "operators": len(calls_of(function)),
                 **(
-                    {"form": made[name].form, "bytes": len(made[name].blob)}
+                    {
+                        "form": made[name].form,
+                        "bytes": len(made[name].blob),
+                        "precision": made[name].precision,
+                    }
                     if maker
-                    else {"form": "graph", "bytes": None}
+                    else {"form": "graph", "bytes": None, "precision": "fp32"}
                 ),
             }
             for name, function in regions_of(parts).items()
@@ -128,25 +147,3 @@ def _codegen(made: Mapping[str, Region]) -> Any:
         return [regions.make(symbol, made[symbol].to_bytes()) for symbol in symbols]
 
     return generate
-
-
-def _taken_back(mod: tvm.IRModule, name: str) -> tvm.IRModule:
-    """The module with a region's operators back in the function that calls it."""
-    variable = mod.get_global_var(name)
-    function = mod[variable].without_attr("Codegen").with_attr("global_symbol", name)
-    flat = tvm.ir.transform.Sequential(
-        [relax.transform.LambdaLift(), relax.transform.InlinePrivateFunctions()]
-    )(tvm.IRModule({name: function}))[name]
-    done = tvm.IRModule(
-        {
-            other: (
-                body.inline_functions({variable: flat.without_attr("global_symbol")})
-                if isinstance(body, relax.Function) and "Codegen" not in (body.attrs or {})
-                else body
-            )
-            for other, body in mod.functions_items()
-            if other != variable
-        },
-        attrs=mod.attrs,
-    )
-    return one_block(done)

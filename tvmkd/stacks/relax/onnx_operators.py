@@ -20,6 +20,8 @@ from tvm.ir.expr import GenericConst
 
 OPSET = 13
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+BYTES = ("int8", "uint8")
+"""Dtypes of quantised tensors, which are inside of regions only."""
 
 
 class Unsupported(Exception):
@@ -27,11 +29,16 @@ class Unsupported(Exception):
 
 
 class Writer:
-    """The nodes and constants of a graph that is being written."""
+    """The nodes and constants of a graph that is being written.
+
+    Attributes:
+        fixed: names of tensors that are the same in each run: constants, dequantised or not.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
+        self.fixed: set[str] = set()
         self._count = 0
 
     def name(self) -> str:
@@ -44,6 +51,7 @@ class Writer:
         name = self.name()
         # Not ascontiguousarray: it makes a vector of a scalar.
         self.constants.append(numpy_helper.from_array(np.array(array, dtype), name))
+        self.fixed.add(name)
         return name
 
     def add(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
@@ -54,6 +62,9 @@ class Writer:
         self.nodes.append(helper.make_node(kind, inputs, names, label, **attributes))
         return names[0] if outputs == 1 else names
 
+
+_CHECK_THEMSELVES = ("relax.quantize", "relax.dequantize", "relax.take")
+"""Operators that check the dtypes of their arguments: integers are among these."""
 
 Convert = Callable[[Writer, relax.Call, Sequence[Any]], Any]
 _CONVERT: dict[str, Convert] = {}
@@ -224,17 +235,13 @@ def _split(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
     return to.add("Split", inputs[0], parts, outputs=len(sizes), axis=axis)
 
 
-def _needs_constant_weight(call: relax.Call) -> None:
-    if not isinstance(call.args[1], GenericConst):
-        raise Unsupported("its weights are no constant")
-
-
 @_of("nn.conv1d", "nn.conv2d", "nn.conv3d", "nn.conv2d_transpose", "nn.conv3d_transpose")
 def _conv(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
     attrs, turned = call.attrs, "transpose" in call.op.name
     image = {"1": "W", "2": "HW", "3": "DHW"}[call.op.name[len("relax.nn.conv")]]
     _layouts(call, f"NC{image}", f"{'IO' if turned else 'OI'}{image}")
-    _needs_constant_weight(call)
+    if inputs[1] not in to.fixed:
+        raise Unsupported("its weights are no constant")
     more: dict[str, Any] = {"output_padding": _ints(attrs.output_padding)} if turned else {}
     return to.add(
         "ConvTranspose" if turned else "Conv",
@@ -245,6 +252,44 @@ def _conv(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
         group=int(attrs.groups),
         **more,
     )
+
+
+@_of("quantize", "dequantize")
+def _quantization(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
+    down = call.op.name == "relax.quantize"
+    whole, floats = (call, call.args[0]) if down else (call.args[0], call)
+    scale, zero = call.args[1:]
+    if str(whole.ty.dtype) not in BYTES or str(floats.ty.dtype) != "float32":
+        raise Unsupported(f"it is of {floats.ty.dtype} and {whole.ty.dtype}, not FP32 and INT8")
+    if not isinstance(scale, GenericConst) or not isinstance(zero, GenericConst):
+        raise Unsupported("its scale or its zero point is computed")
+    scales, zeros = scale.value.numpy(), zero.value.numpy().astype(str(whole.ty.dtype))
+    more: dict[str, Any] = {}
+    if scales.size == 1:
+        scales, zeros = scales.reshape(()), zeros.reshape(-1)[0]
+    else:
+        more["axis"] = int(call.attrs.axis) % len(whole.ty.shape)
+        zeros = np.broadcast_to(zeros, scales.shape)
+    kind = "QuantizeLinear" if down else "DequantizeLinear"
+    name = to.add(kind, inputs[0], to.constant(scales, np.float32), to.constant(zeros), **more)
+    if inputs[0] in to.fixed:
+        to.fixed.add(name)
+    return name
+
+
+@_of("take")
+def _take(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
+    data, indices = call.args
+    axis = call.attrs.axis
+    if not isinstance(indices, GenericConst) or axis is None:
+        raise Unsupported("its indices are no constant")
+    if str(data.ty.dtype) not in TYPES:
+        raise Unsupported(f"it takes {data.ty.dtype}, regions only FP32 and FP16")
+    size, wanted = _sizes(data.ty)[int(axis)], indices.value.numpy().astype(np.int64)
+    # What TVM does with those depends on its mode; ONNX counts from the end, or fails.
+    if size is None or wanted.size == 0 or wanted.min() < 0 or wanted.max() >= size:
+        raise Unsupported("its indices are not all inside of the axis")
+    return to.add("Gather", inputs[0], to.constant(wanted), axis=int(axis))
 
 
 @_of("matmul")
@@ -344,6 +389,8 @@ def convert(to: Writer, call: relax.Call, inputs: Sequence[Any]) -> Any:
     name = str(call.op.name)
     if name not in _CONVERT:
         raise Unsupported(f"{name.removeprefix('relax.')} is not put into ONNX")
+    if name in _CHECK_THEMSELVES:
+        return _CONVERT[name](to, call, inputs)
     for argument in call.args:
         kind = argument.ty
         for part in kind.fields if isinstance(kind, relax.TupleType) else [kind]:

@@ -14,6 +14,7 @@ from tvmkd.base import frame_reader
 from tvmkd.base.errors import TvmkdError
 from tvmkd.base.exits import Exits
 from tvmkd.base.runtimes import STANDALONE
+from tvmkd.byoc.region import UNSIGNED
 from tvmkd.runtime import nvrtc
 from tvmkd.stacks import build, check
 from tvmkd.stacks.base import Emit
@@ -21,6 +22,7 @@ from tvmkd.stacks.messages import BuildRequest, LowerRequest, ProfileRequest, Tu
 from tvmkd.stacks.relax import build as relax_build
 from tvmkd.stacks.relax import cuda as relax_cuda
 from tvmkd.stacks.relax import importer as relax_import
+from tvmkd.stacks.relax import node_names
 from tvmkd.stacks.relax import profile as relax_profile
 from tvmkd.stacks.relax.cuda_standalone import CudaStandaloneBuilder
 from tvmkd.stacks.relax.kernel_features import features
@@ -73,7 +75,9 @@ class RelaxStack:
         gpu = nvrtc.settings(spec)
         if gpu is not None:
             nvrtc.install(gpu)
-            model = relax_import.read(request.onnx, request.dims, request.model)
+            with node_names.importing() as names:
+                model = relax_import.read(request.onnx, request.dims, request.model)
+            model.mod = node_names.noted(model.mod, names)
             relax_cuda.refuse_int8(model.info.path, spec)
             model.fused = relax_cuda.fuse(model.mod, target)
             return model, tasks_of(model.fused, target, None)
@@ -86,7 +90,7 @@ class RelaxStack:
             # An engine takes plain operators.
             cpu=None if hand else cpu,
         )
-        mod = hand(relax_import.simplify(model.mod)) if hand else model.mod
+        mod = hand(model.mod) if hand else model.mod
         model.fused = relax_import.fuse(mod, target, cpu)
         return model, tasks_of(model.fused, target, cpu)
 
@@ -117,6 +121,13 @@ class RelaxStack:
             "module": model.fused.script() if request.show and model.fused else None,
         }
 
+    @staticmethod
+    def _simplified(mod: tvm.IRModule, engine: str) -> tvm.IRModule:
+        from tvmkd.stacks.relax import quantized_regions
+
+        symmetric = engine not in UNSIGNED
+        return quantized_regions.simplified(mod, relax_import.simplify, symmetric)
+
     def _regions(self, request: LowerRequest, engine: str) -> dict[str, Any]:
         from tvmkd.stacks.relax import offload as relax_offload
         from tvmkd.stacks.relax import tensorrt as relax_tensorrt
@@ -128,7 +139,7 @@ class RelaxStack:
             request.model,
             hand_over=may_hand_over(request, request.target),
         )
-        mod = relax_import.simplify(model.mod)
+        mod = self._simplified(model.mod, engine)
         try:
             relax_offload.maker_for(engine, request.target)
         except TvmkdError as error:
@@ -185,11 +196,12 @@ class RelaxStack:
             from tvmkd.stacks.relax import offload as relax_offload
 
             engine = request.byoc
-            maker = relax_offload.maker_for(engine, target)
+            maker = relax_offload.maker_for(engine, target, request.byoc_precision)
 
             def hand(mod: tvm.IRModule) -> tvm.IRModule:
                 emit("stage", {"text": "handing regions over"})
-                handed.append(relax_offload.offload(mod, engine, maker))
+                plain = self._simplified(mod, engine)
+                handed.append(relax_offload.offload(plain, engine, maker))
                 for note in handed[0].notes:
                     emit("note", {"text": note})
                 return handed[0].mod

@@ -15,8 +15,12 @@ from typing import Any
 import tvm
 from tvm import relax
 from tvm.relax.backend.contrib import tensorrt
+from tvm.relax.dpl.pattern import is_const, is_op, wildcard
 
-from tvmkd.stacks.relax import to_onnx
+from tvmkd.byoc.region import UNSIGNED
+from tvmkd.stacks.relax import quantized_regions, to_onnx
+from tvmkd.stacks.relax.expressions import operator
+from tvmkd.stacks.relax.outside import one_block
 
 COMPILER = "tensorrt"
 CODEGEN = "relax.ext.tensorrt"  # by this name TVM looks for what compiles the regions
@@ -70,14 +74,18 @@ def partition(mod: tvm.IRModule, engine: str = COMPILER, said: Said | None = Non
     where that is how they get to the engine.
 
     Args:
-        mod: weights as constants, see `tvmkd.stacks.relax.importer.simplify`; stays as it is.
+        mod: weights as constants, see `quantized_regions.simplified`; stays as it is.
         engine: of :data:`tvmkd.byoc.region.ENGINES`.
         said: gets the reasons of what stays.
     """
     if by_tvm(engine):
         return _named(tensorrt.partition_for_tensorrt(mod))
-    with _refusing(said or Said()):
-        return _named(tensorrt.partition_for_tensorrt(mod))
+    with _refusing(said or Said(), symmetric=engine not in UNSIGNED):
+        parts = _named(tensorrt.partition_for_tensorrt(mod))
+    for name, function in regions_of(parts).items():
+        if not function.params:  # dequantised constants, whose reader stays in TVM
+            parts = taken_back(parts, name)
+    return parts
 
 
 @relax.expr_functor.mutator
@@ -108,25 +116,43 @@ def _named(mod: tvm.IRModule) -> tvm.IRModule:
 
 
 @contextlib.contextmanager
-def _refusing(said: Said) -> Iterator[None]:
-    """Adds to upstream's patterns that what they match fits into ONNX."""
+def _refusing(said: Said, symmetric: bool) -> Iterator[None]:
+    """Adds to upstream's patterns that what they match fits into ONNX, and those of integers."""
     original = tensorrt.get_patterns_with_prefix
 
     def narrowed(pattern: Any) -> relax.transform.FusionPattern:
         def fits(context: Any) -> bool:
-            call = context.matched_expr
             if pattern.check is not None and not pattern.check(context):
                 return False
-            reason = to_onnx.unfit(call)
-            if reason is not None:
-                said.add(bare(call.op.name), reason)
-            return reason is None
+            return agreed(context, None)
 
         return relax.transform.FusionPattern(
             pattern.name, pattern.pattern, pattern.annotation_patterns, fits, pattern.attrs_getter
         )
 
-    tensorrt.get_patterns_with_prefix = lambda prefix: [*map(narrowed, original(prefix))]
+    def agreed(context: Any, reason: str | None) -> bool:
+        call = context.matched_expr
+
+        def fixed(argument: Any) -> bool:
+            return quantized_regions.is_constant(argument, context)
+
+        reason = reason or to_onnx.unfit(call, fixed)
+        if reason is not None:
+            inside = filter(None, map(operator, context.matched_bindings.values()))
+            for name in {str(call.op.name), *inside}:
+                said.add(bare(name), reason)
+        return reason is None
+
+    # Upstream leaves it out, which cuts a transformer at each attention.
+    take = relax.transform.FusionPattern(
+        f"{COMPILER}.take", is_op("relax.take")(wildcard(), is_const())
+    )
+
+    def all_of(prefix: str) -> list[Any]:
+        mine = quantized_regions.patterns(prefix, symmetric, agreed)
+        return [*mine, *map(narrowed, original(prefix)), narrowed(take)]
+
+    tensorrt.get_patterns_with_prefix = all_of
     try:
         yield
     finally:
@@ -143,6 +169,28 @@ def regions_of(mod: tvm.IRModule) -> dict[str, relax.Function]:
         and function.attrs.get("Codegen") == COMPILER
     }
     return dict(sorted(found.items()))
+
+
+def taken_back(mod: tvm.IRModule, name: str) -> tvm.IRModule:
+    """The module with a region's operators back in the function that calls it."""
+    variable = mod.get_global_var(name)
+    function = mod[variable].without_attr("Codegen").with_attr("global_symbol", name)
+    flat = tvm.ir.transform.Sequential(
+        [relax.transform.LambdaLift(), relax.transform.InlinePrivateFunctions()]
+    )(tvm.IRModule({name: function}))[name]
+    done = tvm.IRModule(
+        {
+            other: (
+                body.inline_functions({variable: flat.without_attr("global_symbol")})
+                if isinstance(body, relax.Function) and "Codegen" not in (body.attrs or {})
+                else body
+            )
+            for other, body in mod.functions_items()
+            if other != variable
+        },
+        attrs=mod.attrs,
+    )
+    return one_block(done)
 
 
 def coverage(mod: tvm.IRModule, engine: str = COMPILER) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -16,18 +16,30 @@ from tvmkd.stacks.relax.onnx_operators import OPSET, TYPES, Unsupported, Writer,
 IR_VERSION = 8  # TensorRT 8.2's parser was built with ONNX 1.8, which warns of a later one
 
 
-def unfit(call: relax.Call) -> str | None:
+def _never(argument: Any) -> bool:
+    del argument
+    return False
+
+
+def unfit(call: relax.Call, fixed: Callable[[Any], bool] = _never) -> str | None:
     """Why an operator cannot go into a region; None where it can.
 
     Args:
         call: of an operator, its static arguments in it.
+        fixed: whether a second argument, such as weights, is a constant in the region although it
+            is none here.
     """
-    names = [
-        ["x"] * len(kind.fields) if isinstance(kind := argument.ty, relax.TupleType) else "x"
-        for argument in call.args
-    ]
+    to = Writer()
+    to.fixed.add("c")
+
+    def name(index: int, argument: Any) -> Any:
+        if isinstance(argument.ty, relax.TupleType):
+            return ["x"] * len(argument.ty.fields)
+        constant = isinstance(argument, GenericConst) or (index == 1 and fixed(argument))
+        return "c" if constant else "x"
+
     try:
-        convert(Writer(), call, names)
+        convert(to, call, [name(index, argument) for index, argument in enumerate(call.args)])
     except Unsupported as error:
         return str(error)
     return None

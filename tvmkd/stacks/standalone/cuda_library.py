@@ -22,7 +22,7 @@ class CudaPackage(Package):
         capability: the compute capability that it is for, 53 for 5.3.
     """
 
-    runtime = ("cuda_driver", "cuda_model", "cuda_instance", "cuda_run", "exits")
+    runtime = ("cuda_driver", "cuda_model", "cuda_instance", "cuda_run", "cuda_nvtx", "exits")
     libraries = ("-ldl", "-lm", "-lpthread")
 
     def __init__(

@@ -24,12 +24,15 @@ class Launch(Call):
         grid: blocks along x, y and z.
         block: threads of a block along x, y and z.
         shared: bytes of dynamic shared memory of a block.
+        label: of the first launch of a kernel of TVM: the kernel, and the ONNX nodes that it
+            computes.
     """
 
     parameters: tuple[Tensor | int, ...]
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     shared: int
+    label: str = ""
 
 
 _MEMBERS = "  .enqueue = tvmkd_cuda_enqueue,\n"
@@ -51,9 +54,11 @@ def write(graph: Graph, about: About, capability: int) -> str:
     kernels = list(dict.fromkeys(each.kernel for each in graph.calls if isinstance(each, Launch)))
     places = _Places(graph, about)
     launches: list[str] = []
+    ranges: list[str] = []
     arguments: list[str] = []
     for call in graph.calls:
         launches.append(_launch(call, kernels, len(arguments)))
+        ranges.append(_range(call))
         arguments += [places.of(each) for each in _parameters(call)]
     shapes = Shapes()
     tensors_of = {
@@ -74,6 +79,9 @@ static const char *const kernels[] = {{
 static void *functions[{max(1, len(kernels))}];
 static const tvmkd_cuda_launch launches[] = {{
   {rows(launches or ["{0}"])}
+}};
+static const char *const ranges[] = {{
+  {rows(ranges or ["0"])}
 }};
 static const tvmkd_cuda_argument arguments[] = {{
   {rows(arguments or ["{0}"])}
@@ -97,6 +105,7 @@ static const tvmkd_cuda_graph graph = {{
   .ptx = {ptx(about.name)},
   .kernels = kernels,
   .launches = launches,
+  .ranges = ranges,
   .arguments = arguments,
   .inputs = input_places,
   .outputs = output_places,
@@ -150,6 +159,11 @@ def _bytes(spec: Mapping[str, Any]) -> int:
 
 def _parameters(call: Call) -> tuple[Tensor | int, ...]:
     return call.parameters if isinstance(call, Launch) else call.arguments
+
+
+def _range(call: Call) -> str:
+    label = call.label if isinstance(call, Launch) else call.kernel
+    return quoted(label) if label else "0"
 
 
 def _launch(call: Call, kernels: list[str], first: int) -> str:

@@ -104,6 +104,9 @@ typedef struct {
   const char *ptx;
   const char *const *kernels; /* the names */
   const tvmkd_cuda_launch *launches;
+  /* The name of a profiler's range that starts at each launch; NULL: the launch belongs to the range
+   * before it. */
+  const char *const *ranges;
   const tvmkd_cuda_argument *arguments;
   const uint64_t *inputs, *outputs; /* where each lies in the block for inputs and outputs */
   const unsigned char *constants;
@@ -148,6 +151,10 @@ int tvmkd_cuda_attribute(const cuda_driver *driver, int which, int device);
 tvmkd_status tvmkd_cuda_fail(const cuda_driver *driver, char *message, const char *function,
                              int code);
 void tvmkd_cuda_say(char *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* cuda_nvtx.c */
+void tvmkd_nvtx_push(const char *name);
+void tvmkd_nvtx_pop(const char *name);
 
 /* cuda_model.c */
 tvmkd_status tvmkd_cuda_acquire(const tvmkd_cuda_graph *graph, const cuda_driver *driver,

@@ -15,28 +15,40 @@ static int64_t now(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance, void *stream) {
+static tvmkd_status launch_one(cuda_instance *instance, const tvmkd_cuda_launch *launch,
+                               void *stream) {
   const tvmkd_cuda_graph *graph = instance->graph;
   const cuda_driver *driver = instance->driver;
-  for (uint32_t each = 0; each < graph->launch_count; each++) {
-    const tvmkd_cuda_launch *launch = &graph->launches[each];
-    const cuda_address *given = instance->addresses + launch->first;
-    if (launch->kernel == COPY) {
-      TRY(cuMemcpyDtoDAsync_v2, given[1], given[0], launch->bytes, stream);
-      continue;
-    }
-    const uint32_t *grid = launch->grid, *block = launch->block;
-    int code = driver->cuLaunchKernel(graph->functions[launch->kernel], grid[0], grid[1], grid[2],
-                                      block[0], block[1], block[2], (unsigned)launch->bytes,
-                                      stream, instance->params + launch->first, NULL);
-    if (code) {
-      tvmkd_cuda_say(instance->error, "kernel %s: cuLaunchKernel: %s, grid %u %u %u, block %u %u %u",
-                     graph->kernels[launch->kernel], tvmkd_cuda_name(driver, code), grid[0], grid[1],
-                     grid[2], block[0], block[1], block[2]);
-      return TVMKD_FAILED;
-    }
+  const cuda_address *given = instance->addresses + launch->first;
+  if (launch->kernel == COPY) {
+    TRY(cuMemcpyDtoDAsync_v2, given[1], given[0], launch->bytes, stream);
+    return TVMKD_OK;
   }
-  return TVMKD_OK;
+  const uint32_t *grid = launch->grid, *block = launch->block;
+  int code = driver->cuLaunchKernel(graph->functions[launch->kernel], grid[0], grid[1], grid[2],
+                                    block[0], block[1], block[2], (unsigned)launch->bytes, stream,
+                                    instance->params + launch->first, NULL);
+  if (!code) return TVMKD_OK;
+  tvmkd_cuda_say(instance->error, "kernel %s: cuLaunchKernel: %s, grid %u %u %u, block %u %u %u",
+                 graph->kernels[launch->kernel], tvmkd_cuda_name(driver, code), grid[0], grid[1],
+                 grid[2], block[0], block[1], block[2]);
+  return TVMKD_FAILED;
+}
+
+/* A range of a profiler covers the launches of one kernel of TVM. */
+tvmkd_status tvmkd_cuda_launch_all(cuda_instance *instance, void *stream) {
+  const tvmkd_cuda_graph *graph = instance->graph;
+  const char *range = NULL;
+  tvmkd_status status = TVMKD_OK;
+  for (uint32_t each = 0; !status && each < graph->launch_count; each++) {
+    if (graph->ranges[each]) {
+      tvmkd_nvtx_pop(range);
+      tvmkd_nvtx_push(range = graph->ranges[each]);
+    }
+    status = launch_one(instance, &graph->launches[each], stream);
+  }
+  tvmkd_nvtx_pop(range);
+  return status;
 }
 
 static void pin(cuda_instance *instance) {
@@ -121,7 +133,10 @@ tvmkd_status tvmkd_cuda_run(tvmkd_instance *opened, const void *const *inputs,
   pin(instance);
   void *left;
   TRY(cuCtxPushCurrent_v2, instance->graph->shared->context);
+  const char *name = instance->graph->library->name;
+  tvmkd_nvtx_push(name);
   status = go(instance, inputs, outputs);
+  tvmkd_nvtx_pop(name);
   /* What is still under way may read or write the caller's buffers. */
   if (status) instance->driver->cuStreamSynchronize(instance->stream);
   instance->driver->cuCtxPopCurrent_v2(&left);
@@ -178,7 +193,10 @@ tvmkd_status tvmkd_cuda_enqueue(tvmkd_instance *opened, const void *const *input
   }
   void *left;
   TRY(cuCtxPushCurrent_v2, instance->graph->shared->context);
+  const char *name = instance->graph->library->name;
+  tvmkd_nvtx_push(name);
   status = put_in_order(instance, inputs, outputs, stream);
+  tvmkd_nvtx_pop(name);
   instance->driver->cuCtxPopCurrent_v2(&left);
   return status;
 }

@@ -1,0 +1,1 @@
+"""pycuda in a process of its own, see ``driver``."""
