@@ -41,6 +41,17 @@ def test_engines_within_three_percent_are_level() -> None:
     assert figures.mean_ratio([("one", close), ("two", clear)], "b").fastest == 1
 
 
+def test_a_wide_interval_makes_no_slow_engine_level() -> None:
+    close = samples.comparison(
+        samples.engine("a", 1.0, spread=0), samples.engine("b", 5.0, spread=0)
+    )
+    (pair,) = close.verdict.pairs
+    pair.decided = False
+    assert [figures.standing(close, name) for name in "ab"] == ["fastest", "unclear"]
+    pair.ratio = 1.05
+    assert [figures.standing(close, name) for name in "ab"] == ["level", "level"]
+
+
 def test_an_engine_that_ran_nowhere_has_no_mean() -> None:
     mean = figures.mean_ratio([], "a")
     assert math.isnan(mean.ratio)

@@ -44,22 +44,28 @@ def mean_ratio(compared: Compared, name: str) -> Mean:
         engine = comparison.engine(name)
         if engine is not None:
             logs.append(math.log(ratio(comparison, engine)))
-            first += standing(comparison, name) != "behind"
+            first += standing(comparison, name) in ("fastest", "level")
     return Mean(math.exp(sum(logs) / len(logs)) if logs else math.nan, len(logs), first)
 
 
-Standing = Literal["fastest", "level", "behind"]
+Standing = Literal["fastest", "level", "unclear", "behind"]
+NEAR = 1.1
+"""An engine that is slower than this is not called level, however wide the interval."""
 
 
 def standing(comparison: Comparison, name: str) -> Standing:
-    """Where an engine stands by its comparison's verdict: ``level`` with the fastest one, if the
-    difference is within noise or too small to choose by. So is the fastest one then.
+    """Where an engine stands by its comparison's verdict.
+
+    ``level`` with the fastest one, if the difference is within noise or too small to choose by; so
+    is the fastest one then. ``unclear``: it is much slower, and too few calls tell that for sure.
     """
     verdict = comparison.verdict
-    level = {pair.name for pair in verdict.pairs if not pair.decided}
+    open_ones = {pair.name: pair.ratio < NEAR for pair in verdict.pairs if not pair.decided}
     if name == verdict.fastest:
-        return "level" if level else "fastest"
-    return "level" if name in level else "behind"
+        return "level" if any(open_ones.values()) else "fastest"
+    if name not in open_ones:
+        return "behind"
+    return "level" if open_ones[name] else "unclear"
 
 
 def ratio(comparison: Comparison, engine: Engine) -> float:

@@ -142,7 +142,7 @@ def _times(compared: Compared, names: Sequence[str]) -> Section | None:
     return Section(
         "Time for one call",
         "Each network on its own line; the fastest engine is at 1. Level: the difference is within "
-        "noise, or below 3 %.",
+        "noise, or below 3 %. Unclear: too few calls tell it from the fastest.",
         charts.both(lambda width: chart(compared, names, width)) if len(names) > 1 else Markup(),
         [table],
     )
@@ -160,7 +160,9 @@ def _time(comparison: Comparison, name: str) -> Cell:
     )
     text = milliseconds(engine.p50) + ("" if share == 1.0 else f" ({share:.2f}×)")
     standing = figures.standing(comparison, name)
-    return Cell(text, tip) if standing == "behind" else Cell(text, tip, standing, "good")
+    if standing == "behind":
+        return Cell(text, tip)
+    return Cell(text, tip, standing, "" if standing == "unclear" else "good")
 
 
 def _means(compared: Compared, names: Sequence[str]) -> Section | None:
