@@ -91,7 +91,7 @@ def test_a_fault_ends_a_session_and_the_gpu_stays_usable(
     fault: dict[str, str], driver: Path, tmp_path: Path
 ) -> None:
     """The candidate is tried again in a session of its own, and there it is right."""
-    model, records = os.fspath(test_cuda.network(tmp_path / "m.onnx")), os.fspath(tmp_path / "r")
+    model, records = os.fspath(test_cuda.product(tmp_path / "m.onnx")), os.fspath(tmp_path / "r")
     goal = ("--target", "cuda", "--records", records, "--trials", "3", "--timeout", "3")
     once = os.fspath(tmp_path / "once")
     summary = tvmkd(driver, "tune", model, *goal, FAKE_CUDA_ONCE=once, **fault)
@@ -109,7 +109,7 @@ def test_a_fault_ends_a_session_and_the_gpu_stays_usable(
 def test_a_gpu_whose_memory_is_full(
     fault: dict[str, str], call: str, driver: Path, tmp_path: Path
 ) -> None:
-    model, records = os.fspath(test_cuda.network(tmp_path / "m.onnx")), os.fspath(tmp_path / "r")
+    model, records = os.fspath(test_cuda.product(tmp_path / "m.onnx")), os.fspath(tmp_path / "r")
     code = """
 import sys
 from pathlib import Path
@@ -138,7 +138,7 @@ except MissingError as error:
 
 
 def test_two_processes_share_a_gpu(driver: Path, tmp_path: Path) -> None:
-    model = os.fspath(test_cuda.network(tmp_path / "m.onnx"))
+    model = os.fspath(test_cuda.product(tmp_path / "m.onnx"))
     goal = ("--target", "cuda", "--trials", "2", "--records")
     words = [sys.executable, "-m", "tvmkd", "tune", model, *goal]
     env = {**os.environ, "LD_LIBRARY_PATH": os.fspath(driver), "FAKE_CUDA_COMPUTES": "1"}

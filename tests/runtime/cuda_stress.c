@@ -48,6 +48,7 @@ static const tvmkd_cuda_launch launches[] = {
     {1, 3, 4, {4, 1, 1}, {64, 1, 1}, 0},
     {COPY, 2, 7, {0}, {0}, SIZE * 4},
 };
+static const char *const ranges[] = {"twice", NULL, "sum", "copy"};
 static const tvmkd_cuda_argument arguments[] = {
     {0, IN_INPUT},         {0, IN_ARENA},     {0, IN_ARENA}, {SIZE * 4, IN_ARENA}, {SIZE * 4, IN_ARENA},
     {0, IN_CONSTANTS}, {SIZE * 4, IN_OUTPUT}, {0, IN_ARENA}, {SIZE * 8, IN_OUTPUT},
@@ -60,7 +61,8 @@ static const tvmkd_library library = {
     .output_count = 2, .exit_count = 1};
 static const tvmkd_cuda_graph graph = {
     .library = &library, .shared = &shared, .functions = functions, .ptx = ptx, .kernels = kernels,
-    .launches = launches, .arguments = arguments, .inputs = input_places, .outputs = output_places,
+    .launches = launches, .ranges = ranges, .arguments = arguments, .inputs = input_places,
+    .outputs = output_places,
     .constants = (const unsigned char *)weights, .constant_bytes = sizeof weights,
     .arena_bytes = SIZE * 8, .io_bytes = SIZE * 12, .kernel_count = 2, .launch_count = 4,
     .argument_count = 9, .capability = 53};

@@ -206,7 +206,18 @@ def test_the_manifest_of_a_checked_build(bench: Bench, tmp_path: Path) -> None:
     assert artifact.read(bench.out).model_dump(mode="json") == manifest
     ((given, options),) = bench.asked
     assert given == ("fake", tmp_path / "net.onnx", bench.model.inputs, [])
-    assert options == {"board": None, "target": TARGET, "tighten": False, "runtime": "tvm"}
+    rest = {"board": None, "target": TARGET, "tighten": False, "runtime": "tvm"}
+    assert options == {**rest, "least": 0.0}
+
+
+@pytest.mark.parametrize(("precision", "least"), [("tf32", 2e-2), ("fp16", 2e-2), ("int8", 5e-2)])
+def test_regions_in_less_than_fp32_are_allowed_more(
+    precision: str, least: float, bench: Bench
+) -> None:
+    bench.builder.byoc = {"engine": "e", "precision": precision}
+    bench.build()
+    ((_, options),) = bench.asked
+    assert options["least"] == least
 
 
 def test_each_stage_is_reported(bench: Bench) -> None:
@@ -291,7 +302,8 @@ def test_where_a_build_is_checked(
     manifest = bench.build(target=target, check=check, board=board)
     if skipped is None:
         ((_, options),) = bench.asked
-        assert options == {"board": asked, "target": target, "tighten": True, "runtime": "tvm"}
+        rest = {"board": asked, "target": target, "tighten": True, "runtime": "tvm"}
+        assert options == {**rest, "least": 0.0}
         assert "skipped" not in manifest["check"]
     else:
         assert bench.asked == []

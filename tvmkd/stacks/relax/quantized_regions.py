@@ -18,7 +18,7 @@ from tvm.ir.expr import GenericConst
 from tvm.relax.dpl.pattern import is_op, wildcard
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvmkd.stacks.relax.expressions import constant, operator
+from tvmkd.stacks.relax.expressions import constant, dataflow, operator
 from tvmkd.stacks.relax.onnx_operators import BYTES
 
 QUANTIZE, DEQUANTIZE = "relax.quantize", "relax.dequantize"
@@ -37,6 +37,9 @@ def simplified(
         simplify: folds constants, and weights that the engine does not read in 8 bits.
         symmetric: see `patterns`.
     """
+    bindings = dataflow(mod)
+    if bindings is None or not any(operator(each.value) == DEQUANTIZE for each in bindings):
+        return simplify(mod)
     lift = _Lift(mod, symmetric)
     main = lift.visit_expr(mod["main"])
     if not lift.weights:

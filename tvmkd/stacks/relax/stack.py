@@ -124,7 +124,10 @@ class RelaxStack:
     @staticmethod
     def _simplified(mod: tvm.IRModule, engine: str) -> tvm.IRModule:
         from tvmkd.stacks.relax import quantized_regions
+        from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 
+        if relax_tensorrt.by_tvm(engine):  # it knows no quantised tensors
+            return relax_import.simplify(mod)
         symmetric = engine not in UNSIGNED
         return quantized_regions.simplified(mod, relax_import.simplify, symmetric)
 
