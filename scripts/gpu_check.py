@@ -347,8 +347,7 @@ class Check:
         return text
 
     def _write_page(self) -> None:
-        if not self._python.exists():
-            say(f"no page: there is no {self._python}")
+        if not self._python.exists():  # the failure has been told
             return
         self._keep_last()
         command = [self._python, "-m", "tvmkd.suites.gpu_page", self._out]

@@ -99,7 +99,7 @@ def test_without_wheels_it_ends_at_once(tmp_path: Path, words: tuple[str, ...], 
     found, lines = run(tmp_path / "out", *words, code=1)
     assert why in lines[0]
     assert list(found["steps"]) == ["wheels"]
-    assert lines[-1].startswith("no page: there is no")
+    assert len(lines) == 1
 
 
 def test_a_folder_in_which_another_one_works(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_kernels_of_a_gpu_that_nobody_has_run_are_ranked(
     }
     manifest = SimpleNamespace(target={"device": "cuda"}, coverage={"kernels": kernels})
     monkeypatch.setattr(artifacts, "read", lambda folder, verify=True: manifest)
+    monkeypatch.setattr(profiling, "check_made_of", lambda *_: None)
     onnx, folder = tmp_path / "m.onnx", tmp_path / "out"
     onnx.write_bytes(b"")
     folder.mkdir()
@@ -99,5 +100,12 @@ def test_kernels_of_a_gpu_that_nobody_has_run_are_ranked(
     assert done.output.index("dense") < done.output.index("conv")
     assert "/a +1" in done.output
     assert "Nothing was run" in done.output
+    assert "55.6%" in done.output
     done = CliRunner().invoke(command, [str(onnx), "--artifact", str(folder), "--json"])
     assert [each["name"] for each in json.loads(done.output)["guessed"]] == ["dense", "conv"]
+    done = CliRunner().invoke(command, [str(onnx), "--artifact", str(folder), "--report", "r"])
+    assert done.exit_code == 2
+    assert "are for a CPU's artifact" in done.output
+    kernels.clear()
+    done = CliRunner().invoke(command, [str(onnx), "--artifact", str(folder)])
+    assert "there is nothing to rank" in done.output

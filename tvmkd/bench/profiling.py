@@ -12,6 +12,7 @@ from tvmkd import artifact as artifacts
 from tvmkd.base import files, machine
 from tvmkd.base.errors import InputError
 from tvmkd.base.given_inputs import real_samples
+from tvmkd.base.manifest import Manifest
 from tvmkd.base.random_inputs import random_sample
 from tvmkd.bench import node_times, roofline
 from tvmkd.bench.kernel_profile import KernelProfile, profile
@@ -38,6 +39,25 @@ def measure(
     """
     manifest = artifacts.read(artifact)
     model = onnx_format.load(str(onnx), load_external_data=False)
+    check_made_of(onnx, artifact, manifest)
+    specs = [spec.model_dump() for spec in manifest.inputs]
+    real = real_samples(inputs, specs, most=1)
+    sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
+    threads = machine.physical_cores()
+    rows = kernel_times(artifact, inputs, onnx=onnx, repeats=runs)
+    limits = roofline.measure(threads)
+    peers = node_times.measure(onnx, sample, threads, runs)
+    outputs = {node.name or node.output[0]: list(node.output) for node in model.graph.node}
+    return profile(onnx, artifact, rows, peers, outputs, limits), peers
+
+
+def check_made_of(onnx: Path, artifact: Path, manifest: Manifest) -> None:
+    """Checks that an artifact was built from a file.
+
+    Raises:
+        InputError: it was not.
+    """
+    model = onnx_format.load(str(onnx), load_external_data=False)
     inputs_of_file = {each.name for each in model.graph.input}
     if not {spec.name for spec in manifest.inputs} <= inputs_of_file:
         raise InputError(
@@ -49,12 +69,3 @@ def measure(
             f"{artifact}: built from another file than {onnx} (the SHA-256 differs); build it "
             "again, or leave out --artifact"
         )
-    specs = [spec.model_dump() for spec in manifest.inputs]
-    real = real_samples(inputs, specs, most=1)
-    sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
-    threads = machine.physical_cores()
-    rows = kernel_times(artifact, inputs, onnx=onnx, repeats=runs)
-    limits = roofline.measure(threads)
-    peers = node_times.measure(onnx, sample, threads, runs)
-    outputs = {node.name or node.output[0]: list(node.output) for node in model.graph.node}
-    return profile(onnx, artifact, rows, peers, outputs, limits), peers

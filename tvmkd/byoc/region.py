@@ -161,6 +161,9 @@ class Maker:
         precision: one of `REDUCED`: what the engine computes FP32 in. A region in FP16 or with
             quantised tensors is computed as it is.
 
+    Attributes:
+        precision: as given, or ``fp32``.
+
     Raises:
         UsageError: the engine cannot compute in ``precision``.
         MissingError: the target is this machine, and the engine's package or a GPU is missing; or
@@ -177,7 +180,7 @@ class Maker:
     ) -> None:
         check_precision(engine, precision)
         self.engine, self._batch = engine, batch
-        self._precision = precision or "fp32"
+        self.precision = precision or "fp32"
         self._builds, self._capability = False, None
         if engine == "onnxruntime":
             return
@@ -234,7 +237,7 @@ class Maker:
         from tvmkd.tensorrt import precision
 
         own = precision.stored(onnx.load_model_from_string(model))
-        return self._precision if own == "fp32" else own
+        return self.precision if own == "fp32" else own
 
 
 def check_precision(engine: str | None, precision: str | None) -> None:

@@ -187,6 +187,8 @@ def command(
         raise click.UsageError("--rpc-tracker goes with --rpc-key")
     if not with_preprocessing and (frame is not None or preprocessing is not None):
         raise click.UsageError("--frame and --preprocessing go with --with-preprocessing")
+    if byoc_precision is not None and byoc is None:
+        raise click.UsageError("--byoc-precision goes with --byoc")
     frames = _frames(frame, preprocessing) if with_preprocessing else None
     from tvmkd import targets
     from tvmkd.early_exit.library import builder_of

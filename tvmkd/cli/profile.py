@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +81,15 @@ def command(
     if nsys is not None:
         if artifact is None or report is not None or trace is not None or inputs is not None:
             raise click.UsageError("--nsys goes with --artifact, and with nothing but --json")
-        _on_gpu(artifact, nsys, as_json)
+        _on_gpu(onnx, artifact, nsys, as_json)
         return
-    if artifact is not None and not (report or trace or inputs) and _for_gpu(artifact):
-        _guessed(artifact, as_json)
+    if artifact is not None and _for_gpu(artifact):
+        if report or trace or inputs:
+            raise click.UsageError(
+                f"--report, --trace and --inputs are for a CPU's artifact, and {artifact} is for a "
+                "GPU: give --nsys, or none of them"
+            )
+        _guessed(onnx, artifact, as_json)
         return
     for written in (report, trace):
         if written is not None:
@@ -119,13 +124,23 @@ def command(
     click.echo(summary(found))
 
 
-def _on_gpu(artifact: Path, export: Path, as_json: bool) -> None:
+def _kernels(onnx: Path, artifact: Path) -> Mapping[str, Any]:
+    """The facts of a GPU artifact's kernels."""
+    from tvmkd import artifact as artifacts
+    from tvmkd.bench import profiling
+
+    manifest = artifacts.read(artifact)
+    profiling.check_made_of(onnx, artifact, manifest)
+    found: Mapping[str, Any] = manifest.coverage.get("kernels", {})
+    return found
+
+
+def _on_gpu(onnx: Path, artifact: Path, export: Path, as_json: bool) -> None:
     from rich.console import Console
 
-    from tvmkd import artifact as artifacts
     from tvmkd.bench import nsys
 
-    found = nsys.profile(export, artifacts.read(artifact).coverage.get("kernels", {}))
+    found = nsys.profile(export, _kernels(onnx, artifact))
     if as_json:
         print_json(found.to_dict())
         return
@@ -147,28 +162,31 @@ def _for_gpu(artifact: Path) -> bool:
         return False
 
 
-def _guessed(artifact: Path, as_json: bool) -> None:
+def _guessed(onnx: Path, artifact: Path, as_json: bool) -> None:
     from rich.console import Console
 
-    from tvmkd import artifact as artifacts
     from tvmkd.bench import gpu_guess
 
-    found = gpu_guess.rank(artifacts.read(artifact).coverage.get("kernels", {}))
+    found = gpu_guess.rank(_kernels(onnx, artifact))
     if as_json:
         print_json({"guessed": [each.to_dict() for each in found]})
+        return
+    if not found:
+        click.echo("It has no kernel of TVM's that can be tuned: there is nothing to rank")
         return
     Console(highlight=False, width=max(WIDTH, Console().width)).print(guess_table(found))
     click.echo(
         "Nothing was run: a share is that of a kernel's operations, counted more below an "
-        "occupancy of 0.5. Times: nsys profile, and --nsys"
+        "occupancy of 0.5. Kernels that cannot be tuned, such as sorting, are not in it. Times: "
+        "nsys profile, and --nsys"
     )
 
 
 def guess_table(guesses: Sequence[Guess]) -> Table:
     """The kernels of a GPU's artifact as a rich table, without times."""
-    heads = ("calls", "share", "GFLOP", "registers", "spills", "shared", "occupancy", "tuned")
-    result = _headed(heads, width=50)
-    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
+    heads = ("calls", "share", "GFLOP", "regs", "spills", "shared", "occup.", "tuned")
+    result = _headed(heads, width=34)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True, max_width=28)
     for each in guesses:
         result.add_row(
             each.name,
@@ -188,8 +206,8 @@ def guess_table(guesses: Sequence[Guess]) -> Table:
 def gpu_table(profile: GpuProfile) -> Table:
     """The kernels on a GPU as a rich table."""
     heads = ("launches", "us", "share", "GFLOP/s", "registers", "occupancy")
-    result = _headed(heads, width=60)
-    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
+    result = _headed(heads, width=40)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True, max_width=22)
     for kernel in profile.kernels:
         result.add_row(
             kernel.name,

@@ -69,6 +69,15 @@ def test_names_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 @inside("relax")
+def test_a_node_that_gives_a_tuple(tmp_path: Path) -> None:
+    """The importer makes one of a LayerNormalization."""
+    g = graphs.Graph(1, 6, 16)
+    g.add("LayerNormalization", g.weight(16), g.weight(16), axis=-1)
+    g.add("MatMul", g.weight(16, 16))
+    assert [nodes for _, nodes in named(g.save(tmp_path / "m.onnx"))] == [("n0",), ("n1",)]
+
+
+@inside("relax")
 def test_several_outputs(tmp_path: Path) -> None:
     found = named(graphs.shuffle(tmp_path / "m.onnx"))
     assert [nodes for _, nodes in found] == [

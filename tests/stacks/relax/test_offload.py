@@ -7,6 +7,7 @@ from pathlib import Path
 import graphs
 import pytest
 from in_relax import in_relax
+from qdq_graphs import Quantised
 
 pytestmark = pytest.mark.timeout(240)
 NO_CONVERSION = "TVM cannot convert it to TensorRT"
@@ -139,3 +140,34 @@ def test_a_tvm_with_its_own_code_generator_uses_that(tmp_path: Path) -> None:
     count, report, notes = in_relax(TAKEN_BY_TVM, graphs.split_in_two(tmp_path / "m.onnx"))
     assert (count, report["codegen"], notes) == (2, "tvm", [])
     assert [region["form"] for region in report["carried"]] == ["graph", "graph"]
+
+
+QUANTISED = """
+import onnx
+from tvmkd.stacks.relax import quantized_regions
+class Picky(region.Maker):
+    def make(self, model, inputs, outputs):
+        if sys.argv[2] in {node.op_type for node in onnx.load_from_string(model).graph.node}:
+            raise region.Refused(f"no {sys.argv[2]}")
+        return super().make(model, inputs, outputs)
+
+mod = importer.read(sys.argv[1]).mod
+mod = quantized_regions.simplified(mod, importer.simplify, False)
+handed = offload.offload(mod, "onnxruntime", Picky("onnxruntime", TARGET))
+print(json.dumps([handed.report, handed.notes]))
+"""
+
+
+def test_quantised_tensors_are_left_to_tvm_as_a_whole(tmp_path: Path) -> None:
+    g = Quantised(1, 3, 12, 12, activation="int8", bits=8)
+    g.qdq(0.03, 0)
+    g.quantised_conv(3, 8, unit=0.03)
+    g.add("Sign")
+    g.qdq(0.03, 0)
+    g.quantised_conv(8, 8, unit=0.03)
+    g.add("Softmax", axis=1)
+    path = g.save(tmp_path / "m.onnx")
+    report, notes = in_relax(QUANTISED, path, "Softmax")
+    assert (report["regions"], report["carried"], report["precision"]) == (0, [], "fp32")
+    assert notes[-1].startswith("TVM compiles the whole model: a region that ONNX Runtime refuses")
+    assert in_relax(QUANTISED, path, "Tanh")[0]["regions"] == 2

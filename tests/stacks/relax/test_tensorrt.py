@@ -88,6 +88,18 @@ def test_what_would_be_taken_is_said_without_building(stack: StackClient, tmp_pa
     assert lowered["tasks"] == []
 
 
+def test_equal_operators_count_each_time(stack: StackClient, tmp_path: Path) -> None:
+    """Equal ones are one composite function."""
+    g = graphs.Graph(1, 8, 16)
+    for _ in range(3):
+        g.add("MatMul", g.weight(16, 16))
+        g.add("Softmax", axis=-1)
+    g.add("Sign")
+    byoc = stack.lower(g.save(tmp_path / "m.onnx"), NANO, byoc="tensorrt")["byoc"]
+    assert byoc["offloaded"] == {"matmul": 3, "nn.softmax": 3}
+    assert byoc["operators"] == 7
+
+
 def test_a_library_for_a_gpu_elsewhere_carries_onnx(stack: StackClient, tmp_path: Path) -> None:
     events: list[tuple[str, dict[str, Any]]] = []
     manifest = stack.build(

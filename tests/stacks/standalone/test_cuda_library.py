@@ -206,6 +206,27 @@ def test_it_agrees_with_onnxruntime(
     assert fake_driver.kept(tmp_path / "trace") == {}
 
 
+def odd_names(path: Path) -> Path:
+    """Names as TensorFlow's exporter gives them, which CUDA C does not take."""
+    model = onnx.load(graphs.separable(path))
+    old = model.graph.input[0].name
+    for node in model.graph.node:
+        node.input[:] = ["in/put:0" if name == old else name for name in node.input]
+    model.graph.input[0].name = "in/put:0"
+    onnx.save(model, path)
+    return path
+
+
+def test_an_input_of_any_name(relax_stack: StackClient, use: Use, tmp_path: Path) -> None:
+    path = odd_names(tmp_path / "net.onnx")
+    made = relax_stack.build(path, HERE.to_dict(), [], tmp_path / "out", runtime="standalone")
+    assert [each["name"] for each in made["inputs"]] == ["in/put:0"]
+    x = np.random.default_rng(1).standard_normal(made["inputs"][0]["shape"]).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "y.npz", *onnxruntime.InferenceSession(path).run(None, {"in/put:0": x}))
+    agrees(tmp_path / "out", use(tmp_path / "out", RUN, FAKE_CUDA_COMPUTES="1"))
+
+
 def test_what_reaches_the_driver(net: Path, use: Use, tmp_path: Path) -> None:
     agrees(net, use(net, RUN, FAKE_CUDA_COMPUTES="1", FAKE_CUDA_LOG=str(tmp_path / "log")))
     ran = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]

@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import tvm
 from tvm import relax
+from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.s_tir import dlight
 
 from tvmkd.base.errors import InputError
@@ -59,10 +60,35 @@ def fuse(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:
         ]
     )
     with target:
-        before = lower(sums_in_float32(simplify(mod)))
+        before = lower(sums_in_float32(simplify(_with_plain_names(mod))))
         grouped = relax.transform.FuseOps()(before)
         fused = relax.transform.DeadCodeElimination()(relax.transform.FuseTIR()(grouped))
     return node_names.with_nodes(fused, before, grouped, node_names.last_node(mod))
+
+
+def _with_plain_names(mod: tvm.IRModule) -> tvm.IRModule:
+    """Inputs as ``x0``, ``x1``...: TVM takes their names into the kernels, and CUDA C knows none
+    with a slash.
+    """
+    rename = _Rename(mod)
+    main = mod["main"]
+    for number, param in enumerate(main.params):
+        rename.names[param] = relax.Var(f"x{number}", param.ty)
+    changed = tvm.IRModule(dict(mod.functions_items()), attrs=mod.attrs)
+    body = rename.visit_expr(main.body)
+    renamed = relax.Function([*rename.names.values()], body, main.ret_ty, main.is_pure, main.attrs)
+    changed.update_func(mod.get_global_var("main"), renamed)
+    return changed
+
+
+@mutator
+class _Rename(PyExprMutator):  # type: ignore[misc]
+    def __init__(self, mod: tvm.IRModule) -> None:
+        super().__init__(mod)
+        self.names: dict[relax.Var, relax.Var] = {}
+
+    def visit_var_(self, var: relax.Var) -> relax.Expr:
+        return self.names.get(var, var)
 
 
 def with_default_schedules(mod: tvm.IRModule, target: tvm.target.Target) -> tvm.IRModule:

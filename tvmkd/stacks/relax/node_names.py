@@ -39,12 +39,19 @@ def importing() -> Iterator[list[str]]:
         the names of the nodes; one without a name is called after its operator.
     """
     importer, builder = onnx_frontend.ONNXGraphImporter, relax.BlockBuilder
-    convert, emit = importer._convert_operator, builder.emit
+    convert, emit, normalize = importer._convert_operator, builder.emit, builder.normalize
     names: list[str] = []
     mark = ""
 
     def marked(self: Any, expr: relax.Expr, name_hint: str = "") -> relax.Var:
         return emit(self, expr, name_hint or mark)
+
+    def with_marked_parts(self: Any, expr: relax.Expr) -> relax.Expr:
+        # What is in a tuple gets variables here otherwise.
+        if mark and isinstance(expr, relax.Tuple):
+            parts = [self.emit(part) if isinstance(part, relax.Call) else part for part in expr]
+            expr = relax.Tuple(parts)
+        return normalize(self, expr)
 
     def named(self: Any, kind: str, inputs: Any, attrs: Any, opset: int) -> Any:
         nonlocal mark
@@ -57,11 +64,13 @@ def importing() -> Iterator[list[str]]:
         finally:
             mark = ""
 
-    importer._convert_operator, builder.emit = named, marked
+    importer._convert_operator = named
+    builder.emit, builder.normalize = marked, with_marked_parts
     try:
         yield names
     finally:
-        importer._convert_operator, builder.emit = convert, emit
+        importer._convert_operator = convert
+        builder.emit, builder.normalize = emit, normalize
 
 
 def noted(mod: tvm.IRModule, names: Sequence[str]) -> tvm.IRModule:

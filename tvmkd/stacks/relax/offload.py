@@ -19,6 +19,7 @@ from tvmkd.byoc.region import ENGINES, Maker, Refused, Region
 from tvmkd.stacks.relax import tensorrt as relax_tensorrt
 from tvmkd.stacks.relax import to_onnx
 from tvmkd.stacks.relax.onnx_operators import Unsupported
+from tvmkd.stacks.relax.quantized_regions import DEQUANTIZE
 from tvmkd.stacks.relax.tensorrt import (
     CODEGEN,
     Said,
@@ -85,7 +86,7 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
     title, said = ENGINES[engine], Said()
     parts = partition(mod, engine, said)
     made: dict[str, Region] = {}
-    notes = []
+    notes, cut = [], False
     for name, function in regions_of(parts).items():
         if maker is None:
             break
@@ -98,11 +99,23 @@ def offload(mod: tvm.IRModule, engine: str, maker: Maker | None) -> Offloaded:
                 said.add(bare(call.op.name), f"{title} refuses its region: {error}")
             notes.append(f"{title} refuses a region of {len(calls)} operators: {error}")
             parts = taken_back(parts, name)
+            cut = cut or any(call.op.name == DEQUANTIZE for call in calls)
+    if cut and made:
+        # TVM computes quantised tensors together; pieces of them between regions it may not
+        # compile, and would compute in floats.
+        for name in made:
+            parts = taken_back(parts, name)
+        made.clear()
+        notes.append(f"TVM compiles the whole model: a region that {title} refuses is quantised")
     if maker and made and maker.form == "onnx" and engine != "onnxruntime":
         notes.append(
             f"{title}'s engines are built where the library is first loaded, which takes a Python "
             "process with tvmkd"
         )
+    asked = maker.precision if maker else "fp32"
+    own = {region.precision for region in made.values()} - {asked}
+    if own and asked != "fp32":
+        notes.append(f"{asked} has no effect on regions that the file has in {', '.join(own)}")
     report = {
         **coverage_of(parts, said),
         "engine": engine,

@@ -23,6 +23,8 @@ from tvmkd.stacks.relax.onnx_operators import BYTES
 
 QUANTIZE, DEQUANTIZE = "relax.quantize", "relax.dequantize"
 SYMMETRIC = "its zero point is not 0 or it is unsigned, and TensorRT's INT8 is symmetric"
+WEIGHT_AXES = 2
+"""How many axes the weights of convolutions and products have at least."""
 OUTSIDE = "its integers come from outside of the region"
 COMPUTED = "its scale or its zero point is computed"
 
@@ -74,6 +76,9 @@ class _Lift(PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         data = call.args[0] if operator(call) == DEQUANTIZE else None
         if not isinstance(data, GenericConst) or str(data.ty.dtype) not in BYTES:
+            return super().visit_call_(call)
+        # Factors and summands: TensorRT reads no scalars in 8 bits, and gains nothing by vectors.
+        if len(data.ty.shape) < WEIGHT_AXES:
             return super().visit_call_(call)
         if constant(call.args[2]) is None or (self._symmetric and _lopsided(call)):
             return super().visit_call_(call)

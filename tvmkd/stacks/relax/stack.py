@@ -207,7 +207,8 @@ class RelaxStack:
                 handed.append(relax_offload.offload(plain, engine, maker))
                 for note in handed[0].notes:
                     emit("note", {"text": note})
-                return handed[0].mod
+                # All was refused: then it is compiled as if nothing had been asked for.
+                return handed[0].mod if handed[0].report["regions"] else mod
 
             # What the engine does not take runs on the CPU beside the GPU.
             host = target.get("host") or target["tvm"]

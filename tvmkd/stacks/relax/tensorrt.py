@@ -217,7 +217,11 @@ def coverage_of(parts: tvm.IRModule, said: Said) -> dict[str, Any]:
     found = regions_of(parts)
     for variable, function in parts.functions_items():
         if isinstance(function, relax.Function):
-            (inside if variable.name_hint in found else outside).extend(calls_of(function))
+            own = calls_of(function)
+            if variable.name_hint in found:
+                inside += own * max(1, _times_called(parts["main"], variable))
+            else:
+                outside += own
     macs, others = sum(map(macs_of, inside)), sum(map(macs_of, outside))
     return {
         "version": None,
@@ -233,20 +237,30 @@ def coverage_of(parts: tvm.IRModule, said: Said) -> dict[str, Any]:
 
 
 def calls_of(function: relax.Function) -> list[relax.Call]:
-    """The operators that a function calls, those inside of its composite functions too."""
+    """The operators that a function calls, those inside of its composite functions too, each as
+    often as it runs.
+    """
     found: list[relax.Call] = []
-
-    def visit(node: relax.Expr) -> None:
-        # Calls of other engines' parts are no operators of the model.
-        if (
-            isinstance(node, relax.Call)
-            and isinstance(node.op, tvm.ir.Op)
-            and not bare(node.op.name).startswith("call_")
-        ):
-            found.append(node)
-
-    relax.analysis.post_order_visit(function, visit)
+    inside: dict[Any, relax.Function] = {}  # equal operators share one composite function
+    body = function.body
+    for block in body.blocks if isinstance(body, relax.SeqExpr) else ():
+        for binding in block.bindings:
+            value = getattr(binding, "value", None)
+            if isinstance(value, relax.Function):
+                inside[binding.var] = value
+            elif isinstance(value, relax.Call) and value.op in inside:
+                found += calls_of(inside[value.op])
+            # Calls of other engines' parts are no operators of the model.
+            elif operator(value) and not bare(operator(value)).startswith("call_"):
+                found.append(value)
     return found
+
+
+def _times_called(main: relax.Function, variable: tvm.ir.GlobalVar) -> int:
+    """Equal regions are one function."""
+    blocks = main.body.blocks if isinstance(main.body, relax.SeqExpr) else ()
+    values = (getattr(each, "value", None) for block in blocks for each in block.bindings)
+    return sum(isinstance(each, relax.Call) and each.op == variable for each in values)
 
 
 def _counts(calls: list[relax.Call]) -> dict[str, int]:
