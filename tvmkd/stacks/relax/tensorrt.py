@@ -240,16 +240,21 @@ def calls_of(function: relax.Function) -> list[relax.Call]:
     """The operators that a function calls, those inside of its composite functions too, each as
     often as it runs.
     """
+    return _calls(function.body, {})
+
+
+def _calls(body: Any, inside: dict[Any, relax.Function]) -> list[relax.Call]:
+    """Those of a sequence, given the composite functions by the variables that are called."""
     found: list[relax.Call] = []
-    inside: dict[Any, relax.Function] = {}  # equal operators share one composite function
-    body = function.body
     for block in body.blocks if isinstance(body, relax.SeqExpr) else ():
         for binding in block.bindings:
             value = getattr(binding, "value", None)
             if isinstance(value, relax.Function):
-                inside[binding.var] = value
+                inside[binding.var] = value  # equal operators share one
+            elif isinstance(value, relax.If):
+                found += _calls(value.true_branch, inside) + _calls(value.false_branch, inside)
             elif isinstance(value, relax.Call) and value.op in inside:
-                found += calls_of(inside[value.op])
+                found += _calls(inside[value.op].body, {})
             # Calls of other engines' parts are no operators of the model.
             elif operator(value) and not bare(operator(value)).startswith("call_"):
                 found.append(value)
