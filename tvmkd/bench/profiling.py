@@ -38,8 +38,7 @@ def measure(
         TvmkdError: the artifact cannot run here, or there is no C compiler.
     """
     manifest = artifacts.read(artifact)
-    model = onnx_format.load(str(onnx), load_external_data=False)
-    check_made_of(onnx, artifact, manifest)
+    model = made_of(onnx, artifact, manifest)
     specs = [spec.model_dump() for spec in manifest.inputs]
     real = real_samples(inputs, specs, most=1)
     sample = real[0] if real else random_sample(np.random.default_rng(0), specs)
@@ -51,8 +50,8 @@ def measure(
     return profile(onnx, artifact, rows, peers, outputs, limits), peers
 
 
-def check_made_of(onnx: Path, artifact: Path, manifest: Manifest) -> None:
-    """Checks that an artifact was built from a file.
+def made_of(onnx: Path, artifact: Path, manifest: Manifest) -> onnx_format.ModelProto:
+    """Reads the model that an artifact was built from, without external weights.
 
     Raises:
         InputError: it was not.
@@ -69,3 +68,4 @@ def check_made_of(onnx: Path, artifact: Path, manifest: Manifest) -> None:
             f"{artifact}: built from another file than {onnx} (the SHA-256 differs); build it "
             "again, or leave out --artifact"
         )
+    return model

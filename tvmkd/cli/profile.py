@@ -118,9 +118,7 @@ def command(
     if as_json:
         print_json(found.to_dict())
         return
-    from rich.console import Console
-
-    Console(highlight=False, width=max(WIDTH, Console().width)).print(table(found))
+    _print(table(found))
     click.echo(summary(found))
 
 
@@ -130,21 +128,19 @@ def _kernels(onnx: Path, artifact: Path) -> Mapping[str, Any]:
     from tvmkd.bench import profiling
 
     manifest = artifacts.read(artifact)
-    profiling.check_made_of(onnx, artifact, manifest)
+    profiling.made_of(onnx, artifact, manifest)
     found: Mapping[str, Any] = manifest.coverage.get("kernels", {})
     return found
 
 
 def _on_gpu(onnx: Path, artifact: Path, export: Path, as_json: bool) -> None:
-    from rich.console import Console
-
     from tvmkd.bench import nsys
 
     found = nsys.profile(export, _kernels(onnx, artifact))
     if as_json:
         print_json(found.to_dict())
         return
-    Console(highlight=False, width=max(WIDTH, Console().width)).print(gpu_table(found))
+    _print(gpu_table(found))
     whole = "" if found.run_us is None else f", {found.run_us / 1e3:.3f} ms from run to run"
     click.echo(
         f"a run: kernels take {found.gpu_us / 1e3:.3f} ms{whole} ({found.runs} runs; "
@@ -163,8 +159,6 @@ def _for_gpu(artifact: Path) -> bool:
 
 
 def _guessed(onnx: Path, artifact: Path, as_json: bool) -> None:
-    from rich.console import Console
-
     from tvmkd.bench import gpu_guess
 
     found = gpu_guess.rank(_kernels(onnx, artifact))
@@ -174,7 +168,7 @@ def _guessed(onnx: Path, artifact: Path, as_json: bool) -> None:
     if not found:
         click.echo("It has no kernel of TVM's that can be tuned: there is nothing to rank")
         return
-    Console(highlight=False, width=max(WIDTH, Console().width)).print(guess_table(found))
+    _print(guess_table(found))
     click.echo(
         "Nothing was run: a share is that of a kernel's operations, counted more below an "
         "occupancy of 0.5. Kernels that cannot be tuned, such as sorting, are not in it. Times: "
@@ -185,8 +179,7 @@ def _guessed(onnx: Path, artifact: Path, as_json: bool) -> None:
 def guess_table(guesses: Sequence[Guess]) -> Table:
     """The kernels of a GPU's artifact as a rich table, without times."""
     heads = ("calls", "share", "GFLOP", "regs", "spills", "shared", "occup.", "tuned")
-    result = _headed(heads, width=34)
-    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True, max_width=28)
+    result = _headed(heads, width=34, nodes=28)
     for each in guesses:
         result.add_row(
             each.name,
@@ -206,8 +199,7 @@ def guess_table(guesses: Sequence[Guess]) -> Table:
 def gpu_table(profile: GpuProfile) -> Table:
     """The kernels on a GPU as a rich table."""
     heads = ("launches", "us", "share", "GFLOP/s", "registers", "occupancy")
-    result = _headed(heads, width=40)
-    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True, max_width=22)
+    result = _headed(heads, width=40, nodes=22)
     for kernel in profile.kernels:
         result.add_row(
             kernel.name,
@@ -237,7 +229,6 @@ def table(profile: KernelProfile) -> Table:
     """The kernels as a rich table."""
     heads = ("calls", "us", "share", "ORT us", "GFLOP/s", "FLOP/B", "of limit")
     result = _headed(heads, width=44)
-    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True)
     for kernel in profile.kernels:
         result.add_row(
             kernel.name,
@@ -253,8 +244,19 @@ def table(profile: KernelProfile) -> Table:
     return result
 
 
-def _headed(heads: Sequence[str], width: int) -> Table:
-    """A table whose first column has the names of kernels, and the others have figures."""
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, width=max(WIDTH, Console().width)).print(table)
+
+
+def _headed(heads: Sequence[str], width: int, nodes: int | None = None) -> Table:
+    """A table of kernels: their names, figures, and the ONNX nodes that they compute.
+
+    Args:
+        heads: of the figures.
+        width, nodes: columns that names and nodes take at most.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -262,6 +264,7 @@ def _headed(heads: Sequence[str], width: int) -> Table:
     result.add_column("kernel", overflow="ellipsis", no_wrap=True, max_width=width)
     for head in heads:
         result.add_column(head, justify="right", no_wrap=True)
+    result.add_column("ONNX nodes", overflow="ellipsis", no_wrap=True, max_width=nodes)
     return result
 
 

@@ -37,7 +37,7 @@ class TvmEngine(Engine):
     @classmethod
     def captures(cls, spec: EngineSpec) -> bool:
         """A standalone library for a GPU does, and regions of TensorRT, each a graph of its own."""
-        manifest = _manifest(spec)
+        manifest = _manifest(spec.path)
         return manifest is not None and (_opens_a_gpu(manifest) or _regions_on_gpu(manifest))
 
     def prepare(self, example: Inputs) -> None:
@@ -101,7 +101,7 @@ def require_standalone(manifest: Manifest, folder: Path) -> None:
 
 def device_of(spec: EngineSpec) -> Device | None:
     """The device of an artifact; None if it cannot be read (its engine then reports the reason)."""
-    manifest = _manifest(spec)
+    manifest = _manifest(spec.path)
     if manifest is None:
         return None
     on_gpu = _regions_on_gpu(manifest) or manifest.target.get("device") == "cuda"
@@ -117,16 +117,15 @@ def precision_of(folder: Path) -> str:
     """What an artifact computes in: that of its regions on a GPU, otherwise ``fp32``, as for every
     engine that computes a file as it is.
     """
-    with contextlib.suppress(TvmkdError):
-        manifest = artifact.read(folder, verify=False)
-        if _regions_on_gpu(manifest):
-            return str(manifest.coverage["byoc"].get("precision", "fp32"))
-    return "fp32"
+    manifest = _manifest(folder)
+    if manifest is None or not _regions_on_gpu(manifest):
+        return "fp32"
+    return str(manifest.coverage["byoc"].get("precision", "fp32"))
 
 
-def _manifest(spec: EngineSpec) -> Manifest | None:
+def _manifest(folder: str | Path | None) -> Manifest | None:
     with contextlib.suppress(TvmkdError):
-        return artifact.read(Path(spec.path or ""), verify=False)
+        return artifact.read(Path(folder or ""), verify=False)
     return None
 
 

@@ -132,7 +132,8 @@ def patterns(
 
     def pair_fits(context: Any) -> bool:
         outer = context.matched_expr
-        return agreed(context, _why_not([outer, _value(outer.args[0], context)], symmetric))
+        inner = context.matched_bindings[outer.args[0]]
+        return agreed(context, _why_not([outer, inner], symmetric))
 
     def constant_fits(context: Any) -> bool:
         call = context.matched_expr
