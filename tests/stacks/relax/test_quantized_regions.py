@@ -137,6 +137,20 @@ def test_weights_that_two_regions_share(stack: StackClient, tmp_path: Path) -> N
     assert [entry["name"] for entry in byoc["left"]] == ["sign"]
 
 
+def test_a_scale_that_is_computed_stays(stack: StackClient, tmp_path: Path) -> None:
+    g = Quantised(1, 8, 6, 6, activation="int8", bits=8)
+    given = g.last
+    unit = g.add("ReduceMax", keepdims=0)
+    zero = g.array(np.zeros((), np.int8))
+    g.add("QuantizeLinear", unit, zero, data=given)
+    g.add("DequantizeLinear", unit, zero)
+    byoc = stack.lower(g.save(tmp_path / "m.onnx"), NANO, byoc="tensorrt")["byoc"]
+    assert {entry["name"]: entry["reasons"] for entry in byoc["left"]} == {
+        "quantize": ["its scale or its zero point is computed"],
+        "dequantize": ["its scale or its zero point is computed"],
+    }
+
+
 def test_a_constant_alone_is_no_region(stack: StackClient, tmp_path: Path) -> None:
     g = Quantised(1, 8, 6, 6, activation="int8", bits=8)
     given = g.last

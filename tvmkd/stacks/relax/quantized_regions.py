@@ -26,7 +26,6 @@ SYMMETRIC = "its zero point is not 0 or it is unsigned, and TensorRT's INT8 is s
 WEIGHT_AXES = 2
 """How many axes the weights of convolutions and products have at least."""
 OUTSIDE = "its integers come from outside of the region"
-COMPUTED = "its scale or its zero point is computed"
 
 
 def simplified(
@@ -162,15 +161,14 @@ def _value(expr: Any, context: Any) -> Any:
 
 
 def _why_not(calls: Sequence[relax.Call], symmetric: bool) -> str | None:
-    """Why quantised tensors cannot go into a region; None if they can."""
-    if any(constant(number) is None for call in calls for number in call.args[1:]):
-        return COMPUTED
+    """Why quantised tensors cannot go into a region, whatever ONNX can say; None if they can."""
     return SYMMETRIC if symmetric and any(map(_lopsided, calls)) else None
 
 
 def _lopsided(call: relax.Call) -> bool:
     data = call.args[0] if operator(call) == DEQUANTIZE else call
-    return str(data.ty.dtype) != "int8" or bool(np.any(constant(call.args[2])))
+    zero = constant(call.args[2])
+    return str(data.ty.dtype) != "int8" or (zero is not None and bool(np.any(zero)))
 
 
 def is_constant(value: Any, context: Any) -> bool:

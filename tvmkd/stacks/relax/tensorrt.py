@@ -136,10 +136,11 @@ def _refusing(said: Said, symmetric: bool) -> Iterator[None]:
         def fixed(argument: Any) -> bool:
             return quantized_regions.is_constant(argument, context)
 
-        reason = reason or to_onnx.unfit(call, fixed)
+        inside = [each for each in context.matched_bindings.values() if operator(each)]
+        for each in inside or [call]:
+            reason = reason or to_onnx.unfit(each, fixed)
         if reason is not None:
-            inside = filter(None, map(operator, context.matched_bindings.values()))
-            for name in {str(call.op.name), *inside}:
+            for name in {operator(each) for each in (call, *inside)}:
                 said.add(bare(name), reason)
         return reason is None
 
