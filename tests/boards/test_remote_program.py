@@ -40,7 +40,7 @@ class FakeMachine:
 
     def time_evaluator(self, name: str, device: Any, number: int, repeat: int) -> Any:
         assert (name, device, number) == ("invoke_stateful", "cpu", 1)
-        return lambda function: SimpleNamespace(results=[0.5] * repeat)
+        return lambda function: SimpleNamespace(results=[5e-5] * repeat)
 
 
 class FakeGraph:
@@ -65,7 +65,7 @@ class FakeGraph:
 
     def time_evaluator(self, name: str, device: Any, number: int, repeat: int) -> Any:
         assert (name, device, number) == ("run", "cpu", 1)
-        return lambda: SimpleNamespace(results=[0.25] * repeat)
+        return lambda: SimpleNamespace(results=[2e-5] * repeat)
 
 
 @pytest.fixture(autouse=True)
@@ -88,14 +88,14 @@ def test_a_virtual_machine_gives_one_output_or_several(monkeypatch: pytest.Monke
     assert [array.tolist() for array in program.run()] == [[1.0]]
     monkeypatch.setattr(FakeMachine, "many", True)
     assert [array.tolist() for array in program.run()] == [[1.0], [2.0]]
-    assert program.time(3) == [0.5] * 3
+    assert program.time(3) == [5e-5] * 3
 
 
 def test_a_graph_executor_gives_all_outputs_in_order() -> None:
     program: RemoteProgram = GraphExecutor({"default": lambda device: device}, "cpu")
     program.set_inputs(["a", "b"])
     assert [array.tolist() for array in program.run()] == [[1.0], [2.0]]
-    assert program.time(2) == [0.25] * 2
+    assert program.time(2) == [2e-5] * 2
 
 
 def test_a_function_of_the_board_runs_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:

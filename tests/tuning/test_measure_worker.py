@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvmkd.base.errors import MissingError
+from tvmkd.boards import board_clock
 from tvmkd.tuning import measure_worker
 from tvmkd.tuning.measure_worker import Measurer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _calls_take_long() -> Iterator[None]:
+    """The kernels here take no time, and their times would be impossible."""
+    clock = SimpleNamespace(monotonic=itertools.count(0.0, 1e6).__next__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(board_clock, "time", clock)
+        yield
 
 
 class Kernel:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tvmkd.base.errors import InputError
+from tvmkd.boards import board_clock
 
 
 class RemoteProgram(Protocol):
@@ -55,7 +56,7 @@ class VirtualMachine:
         timer = self._machine.time_evaluator(
             "invoke_stateful", self._device, number=1, repeat=count
         )
-        return [float(value) for value in timer("main").results]
+        return board_clock.seconds(lambda: timer("main"))
 
     def call_with(self, function: Any) -> Any:
         """Calls a function with the virtual machine, ``invoke_stateful`` and ``main``."""
@@ -91,7 +92,7 @@ class GraphExecutor:
     def time(self, count: int) -> list[float]:
         """Seconds of each of ``count`` runs, by the board's clock."""
         timer = self._graph.module.time_evaluator("run", self._device, number=1, repeat=count)
-        return [float(value) for value in timer().results]
+        return board_clock.seconds(timer)
 
     def call_with(self, function: Any) -> Any:
         """Calls a function with the graph executor and ``run``."""

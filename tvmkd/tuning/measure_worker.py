@@ -19,6 +19,7 @@ from typing import Any
 from tvmkd.base import wire
 from tvmkd.base.errors import MissingError
 from tvmkd.base.prctl import die_with_parent
+from tvmkd.boards import board_clock
 from tvmkd.boards.connect import refused, request
 from tvmkd.runtime.tvm_process import import_runtime, new_tensor
 from tvmkd.tuning import canary
@@ -275,7 +276,7 @@ class Measurer:
                 fill(buffer)
             module.time_evaluator("main", device, number=1, repeat=1)(*buffers)
             timer = module.time_evaluator("main", device, number=CANARY_RUNS, repeat=3)
-            self._canary = lambda: min(float(value) for value in timer(*buffers).results)
+            self._canary = lambda: min(board_clock.seconds(lambda: timer(*buffers), CANARY_RUNS))
         return self._canary
 
     @staticmethod
@@ -305,7 +306,7 @@ class Measurer:
     ) -> list[float]:
         def run(number: int, repeat: int) -> list[float]:
             timer = module.time_evaluator("main", device, number=number, repeat=repeat)
-            return [float(value) for value in timer(*buffers).results]
+            return board_clock.seconds(lambda: timer(*buffers), number)
 
         first = run(1, 1)
         if best is not None and first[0] > reject * best:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tvmkd.base import wire
 from tvmkd.base.errors import MissingError
+from tvmkd.boards import board_clock
 
 SIZE = 128  # rows of the matrix product
 
@@ -68,7 +69,7 @@ def _trial(params: dict[str, Any], _emit: wire.Event) -> dict[str, Any]:
         echo()
         trips.append((time.perf_counter() - begin) * 1e3)
     timer = module.time_evaluator("main", device, number=1, repeat=30)
-    seconds = [float(value) for value in timer(*arguments).results]
+    seconds = board_clock.seconds(lambda: timer(*arguments))
     return {
         "board": f"{host}:{port}",
         "error": error,
