@@ -18,6 +18,12 @@ def test_the_nearest_name_is_suggested(word: str, hint: str) -> None:
     assert suggest(word, ["trials", "tracker"]) == hint
 
 
+def test_initials_are_suggested_before_what_looks_alike() -> None:
+    known = ["hard_mining", "learn", "lr"]
+    assert suggest("learning_rate", known) == '; did you mean "lr"?'
+    assert suggest("learning", known) == '; did you mean "learn"?'
+
+
 def test_listing() -> None:
     assert listing(["a", "b"]) == "a, b"
     assert listing([]) == "none"

@@ -10,8 +10,14 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean "x"?`` if one of ``known`` is similar to ``word``, else an empty string."""
+    """``; did you mean "x"?`` if one of ``known`` is similar to ``word``, else an empty string.
+
+    The initials of ``word`` are similar to it: ``lr`` is the first guess for ``learning_rate``.
+    """
     lowered = {name.lower(): name for name in known}
+    initials = "".join(part[0] for part in re.split(r"[\W_]+", word.lower()) if part)
+    if len(initials) > 1 and initials in lowered:
+        return f'; did you mean "{lowered[initials]}"?'
     close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return f'; did you mean "{lowered[close[0]]}"?' if close else ""
 
