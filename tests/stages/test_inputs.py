@@ -26,7 +26,10 @@ BASE: dict[str, Any] = {
     "data": {"augment": "camera+affine"},
     "teacher": {},
     "student": {"model": "mine:net"},
-    "distill": {"features": [{"loss": "hint", "student": "a", "teacher": "b"}]},
+    "distill": {
+        "features": [{"loss": "hint", "student": "a", "teacher": "b"}],
+        "logits": [{"loss": "kd"}],
+    },
     "export": {"batch": 2, "dynamic_batch": True},
     "compare": {"engines": ["torch", "onnxruntime", "tvm:untuned", "tvm"]},
 }
@@ -95,6 +98,12 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     # Without a teacher, none is exported.
     "distill.loss": ("kd", TRAINERS),
     "distill.loss_args": ({"sharp": 2}, TRAINERS),
+    "distill.standardize": (True, TRAINERS),
+    "distill.logits.0.loss": ("yours:loss", TRAINERS),
+    "distill.logits.0.args": ({"temperature": 2.0}, TRAINERS),
+    "distill.logits.0.standardize": (True, TRAINERS),
+    "distill.logits.0.weight": (0.5, TRAINERS),
+    "distill.logits.0.schedule": ("ramp", TRAINERS),
     "distill.alpha": (0.5, TRAINERS),
     "distill.temperature": (2.0, TRAINERS),
     "distill.beta": (1.0, TRAINERS),

@@ -159,11 +159,12 @@ class Config(Section):
         fields = type(self.distill).model_fields
         given += [
             f"distill.{name}"
-            for name in ("hard_mining", "curriculum", "latency_weight")
+            for name in ("hard_mining", "curriculum", "latency_weight", "standardize")
             if getattr(self.distill, name) != fields[name].default
             and not (name == "latency_weight" and self.distill.shaped)
         ]
         given += ["distill.features"] if self.distill.features else []
+        given += ["distill.logits"] if self.distill.logits else []
         if given:
             raise ValueError(
                 f"{given[0]} is for classifiers: what a detector learns from its teacher is in "

@@ -21,6 +21,7 @@ from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
+from tvmkd.config.losses import checked, defaults
 
 
 def _stack(name: str) -> str:
@@ -46,9 +47,6 @@ def _engine(name: str) -> str:
 EngineName = Annotated[str, AfterValidator(_engine)]
 
 DEFAULT_TRACKER_PORT = 9190
-LOSSES = ("kd", "dkd", "ce")
-"""Names for ``[distill] loss``. Those with a teacher are registered in tvmkd.distill.losses, which
-would load torch here; a test compares."""
 LATENCIES = ("macs", "table")
 """Names for ``[distill] latency``."""
 
@@ -132,21 +130,55 @@ class Feature(Section):
     fifth."""
 
 
+class Logits(Section):
+    """``[[distill.logits]]``: one more loss, between the logits of student and teacher."""
+
+    loss: Annotated[str, AfterValidator(checked)]
+    """As ``[distill] loss``. Of a registered loss only the part with the teacher is added, of a
+    ``module:callable`` all."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the loss, such as ``temperature``."""
+    standardize: bool = False
+    """As ``[distill] standardize``, for this loss."""
+    weight: Positive = 1.0
+    """Factor of this loss in the sum."""
+    schedule: Literal["constant", "decay", "ramp"] = "constant"
+    """The factor over the training: constant; a cosine from 1 to 0; or a rise over the first
+    fifth."""
+
+    @field_validator("loss")
+    @classmethod
+    def _with_a_teacher(cls, name: str) -> str:
+        if name == "ce":
+            raise ValueError("ce has no teacher: the labels have their weight in [distill] alpha")
+        return name
+
+
 class Distill(Section):
     """``[distill]``: the loss on the logits, and the training of the students."""
 
-    loss: str = "dkd"
-    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``ce``: no teacher, or your own:
-    the ``module:callable`` of a function or class that compares the logits of student and teacher
-    (see ``tvmkd.distill.losses.make``)."""
+    loss: Annotated[str, AfterValidator(checked)] = "dkd"
+    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``dist`` (Huang et al., 2022),
+    ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``ce``: no teacher, or your own: the
+    ``module:callable`` of a function or class that compares the logits of student and teacher (see
+    ``tvmkd.distill.losses.make``)."""
     loss_args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of a loss that is a ``module:callable``."""
+    """Keyword arguments of the loss, for example ``gamma`` of ``dist`` and ``nkd``,
+    ``temperatures`` of ``mlkd``, or those of a ``module:callable``."""
+    standardize: bool = False
+    """The part with the teacher sees z-scores of both networks' logits (Sun et al., 2024);
+    ``temperature`` is then the base temperature."""
     alpha: Fraction = 0.1
-    """Weight of the loss on the labels; ``1 - alpha`` is the teacher's."""
+    """Weight of the loss on the labels; ``1 - alpha`` is the teacher's. Without it: 0.5 for
+    ``dist`` and ``nkd``, 0.011 for others with ``standardize``, as in their papers."""
     temperature: Positive = 4.0
-    """Temperature of both softmaxes."""
+    """Temperature of both softmaxes. Without it: 1 for ``dist`` and ``nkd``, 2 for others with
+    ``standardize``. ``mlkd`` has ``temperatures`` in ``loss_args``."""
     beta: NotNegative = 8.0
-    """``dkd``: weight of the non-target classes."""
+    """``dkd``: weight of the non-target classes; ``dist``: of the relation between classes (without
+    it: 2)."""
+    logits: list[Logits] = Field(default_factory=list)
+    """More losses on the logits."""
     epochs: Count = 10
     """Training epochs of each student."""
     lr: Positive = 2e-3
@@ -199,6 +231,8 @@ class Distill(Section):
     @model_validator(mode="after")
     def _needs_teacher(self) -> Distill:
         asked = {
+            "logits": bool(self.logits),
+            "standardize": self.standardize,
             "features": bool(self.features),
             "hard_mining": self.hard_mining > 0,
             "curriculum": self.curriculum != "none",
@@ -214,14 +248,6 @@ class Distill(Section):
         if name not in LATENCIES and not user_code.is_own(name):
             hint = suggest(name, LATENCIES) or f"; known: {', '.join(LATENCIES)}"
             raise ValueError(f'there is no latency model "{name}"{hint}; or give module:callable')
-        return name
-
-    @field_validator("loss")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in LOSSES and ":" not in name:
-            hint = suggest(name, LOSSES) or f"; known: {', '.join(LOSSES)}"
-            raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
         return name
 
     @property
@@ -260,9 +286,13 @@ class Distill(Section):
         return self
 
     @model_validator(mode="after")
-    def _args_need_a_callable(self) -> Distill:
-        if self.loss_args and ":" not in self.loss:
-            raise ValueError("loss_args is for a loss that is a module:callable")
+    def _of_the_loss(self) -> Distill:
+        for name, value in defaults(self.loss, self.standardize).items():
+            if name not in self.model_fields_set:
+                # Around pydantic's setter, which would note it as given: written configs would too.
+                self.__dict__[name] = value
+        if self.loss_args and self.loss == "ce":
+            raise ValueError('loss_args has no effect with loss = "ce"')
         return self
 
     @field_validator("seeds")

@@ -164,6 +164,12 @@ class RunContext:
         return source_hash(spec, self.search_in)
 
     @property
+    def more_losses(self) -> dict[str, Any]:
+        """The user's code behind the further losses on logits, where there is any."""
+        code = [self.source(term.loss) for term in self.cfg.distill.logits]
+        return {"logits": code} if any(code) else {}
+
+    @property
     def fine_tuning(self) -> dict[str, Any]:
         """The inputs of a stage that trains a changed student on, guided by the teacher."""
         cfg = self.cfg
@@ -173,6 +179,7 @@ class RunContext:
             "distill": cfg.distill.model_dump(mode="json", exclude=_FIRST_TRAINING),
             "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
+            **self.more_losses,
         }
         if cfg.student.images is not None:
             read["images"] = cfg.student.images

@@ -56,6 +56,7 @@ class Distill(Stage):
             "checkpoint": context.hash(cfg.teacher.checkpoint),
             **self._latencies(),
             "loss": context.source(cfg.distill.loss),
+            **context.more_losses,
         }
 
     def _latencies(self) -> dict[str, Any]:
