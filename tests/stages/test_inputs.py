@@ -38,6 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
     "shaped": {"prune": {}, "quantize": {}, "distill": {"latency": "table"}},
+    "dot": {"prune": {}, "quantize": {}, "distill": {"optimizer": "dot"}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
         "data": {"dataset": "scenes", "image_size": 96},
@@ -110,6 +111,9 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "distill.epochs": (3, ("distill",)),
     "distill.lr": (0.5, ("distill",)),
     "distill.weight_decay": (0.5, TRAINERS),
+    "distill.optimizer": ("sgd", ("distill",)),
+    "distill.momentum": (0.5, ("distill",)),
+    "distill.delta": (0.05, ("distill",)),
     "distill.seeds": ([5], ("distill",)),
     "distill.baseline": (False, ("distill",)),
     "distill.latency": ("table", ("distill",)),
@@ -264,6 +268,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["own loss"]
     elif field in ("distill.table", "distill.shape", "distill.shaping"):
         names = ["shaped"]
+    elif field in ("distill.momentum", "distill.delta"):
+        names = ["dot"]
     elif field == "distill.watch":
         names = ["all but early exits"]
     elif field == "export.keep_fp32":

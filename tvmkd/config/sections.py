@@ -185,6 +185,14 @@ class Distill(Section):
     """Highest learning rate."""
     weight_decay: NotNegative = 5e-4
     """Weight decay of the optimiser."""
+    optimizer: Literal["adamw", "sgd", "dot"] = "adamw"
+    """Optimiser of the students. ``sgd`` has momentum and needs a larger ``lr``, such as 0.05.
+    ``dot`` is SGD with a larger momentum for the teacher's part of the loss than for that of the
+    labels (Zhao et al., 2023, "DOT"); a student without a teacher has ``sgd`` then."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """``sgd``, ``dot``: momentum."""
+    delta: NotNegative = 0.075
+    """``dot``: the momentum is larger by this for the teacher, smaller by this for the labels."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     """One student is trained for each seed. They must differ."""
     baseline: bool = True
@@ -293,6 +301,26 @@ class Distill(Section):
                 self.__dict__[name] = value
         if self.loss_args and self.loss == "ce":
             raise ValueError('loss_args has no effect with loss = "ce"')
+        return self
+
+    @model_validator(mode="after")
+    def _momenta(self) -> Distill:
+        used = {"adamw": (), "sgd": ("momentum",), "dot": ("momentum", "delta")}[self.optimizer]
+        for name in ("momentum", "delta"):
+            if name not in used and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f'{name} has no effect with optimizer = "{self.optimizer}"')
+        if self.optimizer == "dot":
+            if self.loss == "ce":
+                raise ValueError('loss = "ce" has no teacher, and optimizer = "dot" needs one')
+            if self.momentum + self.delta >= 1 or self.delta > self.momentum:
+                raise ValueError(
+                    f"momentum {self.momentum:g} and delta {self.delta:g} give momenta outside of "
+                    "0 to 1: choose a smaller delta"
+                )
+            if self.shaped:
+                raise ValueError(
+                    'optimizer = "dot" and latency = "table" do not go together: choose one'
+                )
         return self
 
     @field_validator("seeds")

@@ -68,7 +68,13 @@ def make(cfg: Distill, search_in: Sequence[Path] = ()) -> LogitLoss:
             standardised.
     """
     known = {"alpha": cfg.alpha, "beta": cfg.beta, "temperature": cfg.temperature}
-    return _made(cfg.loss, known, cfg.loss_args, "loss", search_in, cfg.standardize)
+    made = _made(cfg.loss, known, cfg.loss_args, "loss", search_in, cfg.standardize)
+    if cfg.optimizer == "dot" and not hasattr(made, "parts"):
+        raise InputError(
+            f'[distill] loss "{cfg.loss}": optimizer = "dot" needs a loss in two parts: make it a '
+            "subclass of tvmkd.distill.losses.SoftLoss, or give it a method parts"
+        )
+    return made
 
 
 def make_term(cfg: Logits, search_in: Sequence[Path] = ()) -> Callable[..., Tensor]:

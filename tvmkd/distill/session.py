@@ -17,7 +17,7 @@ from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
-from tvmkd.distill.training import Job, Report, Settings
+from tvmkd.distill.training import Job, Momentum, Report, Settings
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
@@ -25,7 +25,15 @@ from tvmkd.models.macs import macs, parameters
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tvmkd.config import Config
+    from tvmkd.config import Config, Distill
+
+
+def _momentum(cfg: Distill) -> Momentum | None:
+    """The optimizer of the students, as `Settings.sgd`."""
+    if cfg.optimizer == "adamw":
+        return None
+    return Momentum(cfg.momentum, cfg.delta if cfg.optimizer == "dot" else None)
+
 
 Role = Literal["teacher", "student"]
 
@@ -201,7 +209,10 @@ class Session:
         job = Job(
             name=name,
             model=made,
-            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            settings=Settings(
+                *(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+                sgd=_momentum(cfg),
+            ),
             path=path,
             loss=self.task.loss(model),
             loss_id={**self.task.labels_id, **self.start("student")},

@@ -21,6 +21,7 @@ SAMPLES = 8  # batches of real images to check builds on and to compare engines 
 _FIRST_TRAINING = {
     *("epochs", "lr", "seeds", "baseline", "watch", "watch_every"),
     *("latency", "latency_weight", "table", "shape", "shaping"),
+    *("optimizer", "momentum", "delta"),
 }
 
 
