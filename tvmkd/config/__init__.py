@@ -164,6 +164,9 @@ class Config(Section):
             return self
         given = ["early_exit"] if self.early_exit else []
         given += ["teacher.augment"] if self.teacher.augment else []
+        given += [
+            f"teacher.{name}" for name in ("ensemble", "assistants") if getattr(self.teacher, name)
+        ]
         given += ["student.images"] if self.student.images else []
         fields = type(self.distill).model_fields
         given += [

@@ -69,6 +69,35 @@ class Project(Section):
         return data
 
 
+class Member(Section):
+    """``[[teacher.ensemble]]``: one more teacher; the answers of all are averaged."""
+
+    model: str | None = None
+    """As ``[teacher] model``. Without it: the same, from another seed or checkpoint."""
+    args: dict[str, Any] | None = None
+    """Keyword arguments of the model. Without it: those of ``[teacher]`` if ``model`` is not given
+    either."""
+    checkpoint: Path | None = None
+    """Weights to use in place of training, as ``[teacher] checkpoint``. Without it: trained as the
+    teacher is."""
+
+
+class Assistant(Section):
+    """``[[teacher.assistants]]``: a network between teacher and student. It is distilled from the
+    one before it, and the student from the last."""
+
+    model: str
+    """As ``[teacher] model``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the model, as a TOML table."""
+    epochs: Count = 10
+    """Training epochs."""
+    lr: Positive = 2e-3
+    """Highest learning rate."""
+    weight_decay: NotNegative = 5e-4
+    """Weight decay of the optimiser."""
+
+
 class Teacher(Section):
     """``[teacher]``: trained here, or read from ``checkpoint`` (then not trained)."""
 
@@ -94,6 +123,50 @@ class Teacher(Section):
     whole pickled model is refused, because reading it would run code."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
+    stop_at: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the epochs after which the training ends, with the learning rates of all of them: a
+    teacher of an earlier epoch may teach a small student better (Cho and Hariharan, 2019)."""
+    ensemble: list[Member] = Field(default_factory=list)
+    """More teachers, for classifiers."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+    """``ensemble``: what is averaged."""
+    assistants: list[Assistant] = Field(default_factory=list)
+    """Networks between teacher and student, for classifiers, the largest first."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Teacher:
+        if self.stop_at < 1 and (self.checkpoint is not None or self.epochs == 0):
+            raise ValueError("stop_at is for a teacher that is trained here")
+        if self.average != "probabilities" and not self.ensemble:
+            raise ValueError("average has no effect without [[teacher.ensemble]]")
+        if self.ensemble and self.backbone is not None:
+            raise ValueError("backbone and [[teacher.ensemble]] do not go together")
+        return self
+
+    @property
+    def members(self) -> list[Teacher]:
+        """The section of each teacher of the ensemble, this one's first, without the others."""
+        alone = {"ensemble": [], "assistants": [], "average": "probabilities"}
+        found = [self.model_copy(update=alone)] if self.ensemble or self.assistants else [self]
+        for one in self.ensemble:
+            same = one.model is None
+            changes = {
+                "model": self.model if one.model is None else one.model,
+                "args": one.args if one.args is not None else self.args if same else {},
+                "checkpoint": one.checkpoint,
+            }
+            found.append(found[0].model_copy(update=changes))
+        return found
+
+    @property
+    def specs(self) -> list[str]:
+        """The models of the ensemble and the assistants."""
+        return [one.model for one in (*self.members, *self.assistants)]
+
+    @property
+    def last(self) -> int | None:
+        """The epoch after which the training ends; None: after all."""
+        return None if self.stop_at == 1 else max(1, round(self.stop_at * self.epochs))
 
 
 class Student(Section):

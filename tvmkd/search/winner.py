@@ -175,7 +175,7 @@ def _no_code(folder: str, names: list[str]) -> list[str]:
 
 def _modules(cfg: Config) -> Iterator[str]:
     """The top names of the user's modules that a config names."""
-    specs = [cfg.student.model, cfg.teacher.model, cfg.data.task or ""]
+    specs = [cfg.student.model, *cfg.teacher.specs, cfg.data.task or ""]
     specs += [cfg.distill.loss, cfg.distill.latency, *(term.loss for term in cfg.distill.logits)]
     engines = [name for name in cfg.compare.engines if name not in engine_registry.ENGINES]
     for spec in [*specs, *engines]:

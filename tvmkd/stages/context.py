@@ -165,6 +165,15 @@ class RunContext:
         return source_hash(spec, self.search_in)
 
     @property
+    def more_teachers(self) -> dict[str, Any]:
+        """The files behind an ensemble and assistants, where there are any."""
+        cfg = self.cfg.teacher
+        if not (cfg.ensemble or cfg.assistants):
+            return {}
+        given = [self.hash(one.checkpoint) for one in cfg.ensemble]
+        return {"teachers": [given, *(self.source(spec) for spec in cfg.specs[1:])]}
+
+    @property
     def more_losses(self) -> dict[str, Any]:
         """The user's code behind the further losses on logits, where there is any."""
         code = [self.source(term.loss) for term in self.cfg.distill.logits]
@@ -190,6 +199,7 @@ class RunContext:
                 "weights": self.hash(self.teacher_weights),
                 "backbone": self.hash(cfg.teacher.backbone),
                 "code": self.source(cfg.teacher.model),
+                **self.more_teachers,
             }
         return read
 
