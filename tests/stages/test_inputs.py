@@ -38,6 +38,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
     "shaped": {"prune": {}, "quantize": {}, "distill": {"latency": "table"}},
+    "several teachers": {
+        "prune": {},
+        "quantize": {},
+        "teacher": {"ensemble": [{"args": {"depth": 3}}], "assistants": [{"model": "residual"}]},
+    },
     "dot": {"prune": {}, "quantize": {}, "distill": {"optimizer": "dot"}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
@@ -89,6 +94,16 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.weight_decay": (0.5, TRAINERS),
     "teacher.batch_size": (4, TRAINERS),
     "teacher.augment": ("camera", TRAINERS),
+    "teacher.stop_at": (0.5, TRAINERS),
+    "teacher.average": ("logits", TRAINERS),
+    "teacher.ensemble.0.model": ("yours:net", TRAINERS),
+    "teacher.ensemble.0.args": ({"depth": 2}, TRAINERS),
+    "teacher.ensemble.0.checkpoint": ("given.pt", TRAINERS),
+    "teacher.assistants.0.model": ("yours:net", TRAINERS),
+    "teacher.assistants.0.args": ({"depth": 2}, TRAINERS),
+    "teacher.assistants.0.epochs": (3, TRAINERS),
+    "teacher.assistants.0.lr": (0.5, TRAINERS),
+    "teacher.assistants.0.weight_decay": (0.5, TRAINERS),
     "student.images": (64, TRAINERS),
     "teacher.checkpoint": ("given.pt", (*TRAINERS, "export")),
     "teacher.backbone": ("given.pt", TRAINERS),
@@ -268,6 +283,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["own loss"]
     elif field in ("distill.table", "distill.shape", "distill.shaping"):
         names = ["shaped"]
+    elif field.startswith(("teacher.ensemble", "teacher.assistants", "teacher.average")):
+        names = ["several teachers"]
     elif field in ("distill.momentum", "distill.delta"):
         names = ["dot"]
     elif field == "distill.watch":
@@ -365,6 +382,19 @@ def test_a_changed_file_does_too(name: str) -> None:
     before = keys(data)
     Path(name).write_text("changed", encoding="utf-8")
     assert changed(before, keys(data)) == set(READERS_OF_FILES[name]) & set(before)
+
+
+def test_files_of_more_teachers_are_read_by_what_trains() -> None:
+    data = {
+        **BASE,
+        **VARIANTS["all but early exits"],
+        "student": {"model": "depthwise"},
+        "teacher": {"ensemble": [{"checkpoint": "given.pt"}], "assistants": [{"model": "mine:a"}]},
+    }
+    for name in ("given.pt", "mine.py"):
+        before = keys(data)
+        Path(name).write_text("changed", encoding="utf-8")
+        assert changed(before, keys(data)) == set(TRAINERS)
 
 
 @pytest.mark.parametrize(

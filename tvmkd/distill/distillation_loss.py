@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tvmkd.config import Distill, Feature
 
 
+COLD = 0.25  # a temperature below this is warned of
+
+
 class Distillation(nn.Module):
     """The sum of the losses on the logits and of the losses on features, with their weights.
 
@@ -146,6 +149,13 @@ def check(
     """
     if cfg.features:
         _warn_of_families(cfg.features, student, teacher)
+    made = losses.make(cfg, search_in)
+    inner = made.loss if isinstance(made, losses.Standardized) else made
+    if getattr(inner, "temperature", COLD) < COLD:
+        console.warn(
+            f"[distill] temperature {cfg.temperature:g} leaves one class of what the teacher "
+            "answers: it teaches little more than labels do; 1 to 8 is usual"
+        )
     Distillation(cfg, student, teacher, shape, search_in=search_in).close()
 
 
