@@ -135,7 +135,8 @@ class Teacher(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Teacher:
-        if self.stop_at < 1 and (self.checkpoint is not None or self.epochs == 0):
+        given = all(one.checkpoint is not None for one in (self, *self.ensemble))
+        if self.stop_at < 1 and (given or self.epochs == 0):
             raise ValueError("stop_at is for a teacher that is trained here")
         if self.average != "probabilities" and not self.ensemble:
             raise ValueError("average has no effect without [[teacher.ensemble]]")
@@ -161,7 +162,7 @@ class Teacher(Section):
     @property
     def specs(self) -> list[str]:
         """The models of the ensemble and the assistants."""
-        return [one.model for one in (*self.members, *self.assistants)]
+        return [*(one.model for one in self.members), *(one.model for one in self.assistants)]
 
     @property
     def last(self) -> int | None:

@@ -69,7 +69,10 @@ def write(
     data["project"] = {**data["project"], "out": str(place / "run")}
     data.setdefault("student", {})["checkpoint"] = str(place / "student.pt")
     if teacher is not None and one.distill.loss != "ce":
-        data.setdefault("teacher", {})["checkpoint"] = str(place / "teacher.pt")
+        section = data.setdefault("teacher", {})
+        section["checkpoint"] = str(place / "teacher.pt")
+        if not one.teacher.ensemble:
+            section.pop("stop_at", None)  # it is trained
     data.setdefault("distill", {}).update(seeds=[won.seed], baseline=False)
     table = study.table.get("folder")
     if table is not None and holds_records(Path(table)):
@@ -128,6 +131,9 @@ def _absolute(model: BaseModel, data: dict[str, Any]) -> dict[str, Any]:
             data[name] = [os.path.abspath(each) for each in value]
         elif isinstance(value, BaseModel):
             data[name] = _absolute(value, data[name])
+        elif isinstance(value, list) and all(isinstance(each, BaseModel) for each in value):
+            pairs = zip(value, data[name], strict=True)
+            data[name] = [_absolute(each, part) for each, part in pairs]
     if isinstance(model, config.TargetRef) and Path(model.name).is_file():
         data["name"] = os.path.abspath(model.name)
     return data
