@@ -89,6 +89,15 @@ def test_a_mistake_is_one_line_that_names_it(data: dict[str, Any], message: str)
     assert "\n" not in str(caught.value)
 
 
+def test_dot_needs_a_loss_that_it_can_divide() -> None:
+    for other in (
+        {"early_exit": {"exits": ["a"]}},
+        {"search": {"method": "supernet", "space": {"distill.lr": [0.1]}}},
+    ):
+        with pytest.raises(InputError, match=r'optimizer = "dot" and \[.*do not go together'):
+            config.parse({**NAMED, "distill": {"optimizer": "dot"}, **other})
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone.toml: there is no such file"):
         config.read(tmp_path / "gone.toml")
@@ -127,6 +136,10 @@ def test_a_detector_is_described_by_its_data() -> None:
         ({"early_exit": {"exits": ["a"]}}, "early_exit is for classifiers"),
         ({"teacher": {"augment": "none"}}, "teacher.augment is for classifiers"),
         ({"student": {"images": 10}}, "student.images is for classifiers"),
+        ({"teacher": {"ensemble": [{}]}}, "teacher.ensemble is for classifiers"),
+        ({"teacher": {"assistants": [{"model": "a"}]}}, "teacher.assistants is for classifiers"),
+        ({"distill": {"logits": [{"loss": "kd"}]}}, "distill.logits is for classifiers"),
+        ({"distill": {"optimizer": "dot"}}, "distill.optimizer is for classifiers"),
         ({"detection": {"augment": ["blur"]}}, "detection.augment.0"),
         ({"data": {}, "detection": {"variants": 2}}, "needs \\[data\\] dataset"),
         ({"data": {}, "teacher": {"backbone": "a.pt"}}, "backbone is for detectors"),

@@ -71,3 +71,62 @@ def test_what_cannot_be_shaped_or_watched_is_one_line(
     with pytest.raises(InputError, match=message) as caught:
         distill(**section)
     assert "\n" not in str(caught.value)
+
+
+def teacher(**section: Any) -> config.Teacher:
+    return config.parse({"project": {"name": "a"}, "teacher": section}).teacher
+
+
+def test_members_of_an_ensemble_have_what_they_do_not_say_from_the_teacher() -> None:
+    given = {"checkpoint": "b.pt"}
+    section = teacher(
+        args={"depth": 2},
+        checkpoint="a.pt",
+        ensemble=[{}, given, {"model": "mlp"}, {"args": {"depth": 3}}],
+        assistants=[{"model": "mlp"}],
+    )
+    found = section.members
+    assert [one.model for one in found] == ["residual", "residual", "residual", "mlp", "residual"]
+    assert [one.args for one in found] == [{"depth": 2}] * 3 + [{}, {"depth": 3}]
+    files = [str(one.checkpoint) for one in found]
+    assert files == ["a.pt", "None", "b.pt", "None", "None"]
+    assert not any(one.ensemble or one.assistants for one in found)
+    assert section.specs == [one.model for one in found] + ["mlp"]
+    assert teacher().members == [teacher()]
+
+
+def test_a_teacher_stops_after_a_share_of_its_epochs() -> None:
+    assert teacher().last is None
+    assert [teacher(epochs=9, stop_at=share).last for share in (0.01, 0.5, 0.99)] == [1, 4, 9]
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"stop_at": 0}, "teacher.stop_at: .*greater than 0"),
+        ({"stop_at": 0.5, "checkpoint": "a.pt"}, "stop_at is for a teacher that is trained"),
+        ({"average": "logits"}, "average has no effect without"),
+        ({"ensemble": [{"modle": "mlp"}]}, 'unknown key "teacher.ensemble.0.modle"; did you mean'),
+        ({"assistants": [{"epochs": 3}]}, '"teacher.assistants.0.model" is missing'),
+    ],
+)
+def test_what_no_teacher_can_be_is_one_line(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        teacher(**section)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"momentum": 0.5}, 'momentum has no effect with optimizer = "adamw"'),
+        ({"optimizer": "sgd", "delta": 0.05}, 'delta has no effect with optimizer = "sgd"'),
+        ({"optimizer": "dot", "delta": 0.1}, "momenta outside of 0 to 1"),
+        ({"optimizer": "dot", "momentum": 0.05, "delta": 0.07}, "momenta outside of 0 to 1"),
+        ({"optimizer": "dot", "loss": "ce"}, 'no teacher, and optimizer = "dot" needs one'),
+        ({"optimizer": "dot", "latency": "table", "latency_weight": 1}, "do not go together"),
+        ({"optimizer": "adam"}, "distill.optimizer: .*'adamw', 'sgd' or 'dot'"),
+    ],
+)
+def test_momenta_that_cannot_be_are_one_line(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        distill(**section)

@@ -120,3 +120,57 @@ def test_a_shortened_split_is_even_by_class_and_the_others_stay(task) -> None:
     assert (short.count("val"), short.count("train")) == (20, task.count("train"))
     assert task.count("val") > 20
     assert task.shortened("val", 10_000) is task
+
+
+@pytest.fixture(scope="module")
+def linear(task) -> nn.Module:
+    """The least-squares classifier of the digits, sure of its answers."""
+    images = task.splits.train.get(torch.arange(task.count("train")))
+    labels = task.splits.train.labels
+    pixels = torch.cat([images.flatten(1), torch.ones(len(images), 1)], 1)
+    wanted = torch.nn.functional.one_hot(labels, 10).float()
+    found = torch.linalg.solve(pixels.T @ pixels + 5 * torch.eye(65), pixels.T @ wanted)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False).eval()
+    network[1].weight.copy_(30 * found[:-1].T)
+    network[1].bias.copy_(30 * found[-1])
+    return network
+
+
+def reordered(network: nn.Module, order: list[int]) -> nn.Module:
+    changed = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False).eval()
+    changed[1].weight.copy_(network[1].weight[order])
+    changed[1].bias.copy_(network[1].bias[order])
+    return changed
+
+
+def doubt(task, network, given=True) -> str | None:
+    return task.doubt(network, task.score(network, "test"), ALONE, given=given)
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_told(task, linear) -> None:
+    assert task.score(linear, "val") > 0.8
+    assert doubt(task, linear) is None
+    told = doubt(task, reordered(linear, [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]))
+    assert told is not None
+    assert 'output 0 is "1", output 1 is "2", output 2 is "3" and 7 more' in told
+    right = task.score(linear, "val")
+    assert f"it would have {right:.1%} of the validation images right" in told
+    # Two classes that are exchanged leave most answers right: far above chance.
+    told = doubt(task, reordered(linear, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]))
+    assert told is not None
+    assert '(output 3 is "7", output 7 is "3")' in told
+
+
+def test_teachers_that_guess_are_told_apart(task, linear) -> None:
+    stuck = reordered(linear, list(range(10)))
+    stuck[1].bias[4] += 1e4
+    told = doubt(task, stuck)
+    assert told is not None
+    assert "no better than guessing" in told
+    assert "sure of its answers (100% on average)" in told
+    torch.manual_seed(0)
+    untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    told = doubt(task, untrained)
+    assert told is None or "sure" not in told
+    # One that was trained here has the classes of its labels, and is not asked.
+    assert doubt(task, reordered(linear, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]), given=False) is None

@@ -90,6 +90,31 @@ def test_terms_add_up_with_their_weights_and_schedules(pair, batch) -> None:
         torch.testing.assert_close(objective(now, logits), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_more_losses_on_logits_add_up_with_their_weights_and_schedules(pair, batch) -> None:
+    student, teacher = pair
+    entries = [
+        {"loss": "dist", "weight": 2.0, "schedule": "decay"},
+        {"loss": "kd", "args": {"temperature": 1.0}, "weight": 0.5, "schedule": "ramp"},
+    ]
+    plain, both = make(pair, loss="nkd"), make(pair, loss="nkd", logits=entries)
+    logits, soft = student(batch.images), teacher(batch.images)
+    dist = losses.DIST(alpha=0.0)(logits, soft, batch.labels)
+    kd = losses.KD(0.0, 1.0)(logits, soft, batch.labels)
+    for progress, (first, second) in {0.0: (2.0, 0.0), 0.5: (1.0, 0.5), 1.0: (0.0, 0.5)}.items():
+        now = Batch(batch.images, batch.labels, batch.indices, progress)
+        wanted = plain(now, logits) + first * dist + second * kd
+        torch.testing.assert_close(both(now, logits), wanted)
+
+
+def test_the_labels_part_and_the_teachers_add_up(pair, batch) -> None:
+    loss = make(pair, loss="kd", alpha=0.3, features=[HINT], logits=[{"loss": "nkd"}])
+    logits = pair[0](batch.images)
+    assert loss.divided
+    hard, taught = loss.parts(batch, logits)
+    torch.testing.assert_close(hard, 0.3 * torch.nn.functional.cross_entropy(logits, batch.labels))
+    torch.testing.assert_close(hard + taught, loss(batch, logits))
+
+
 def test_hints_reach_the_student_and_their_own_weights_but_not_the_teacher(pair, batch) -> None:
     student, teacher = pair
     objective = make(pair, features=[HINT])
@@ -171,3 +196,12 @@ def test_a_class_named_attention_attends() -> None:
         pass
 
     assert attends(nn.Sequential(nn.Linear(2, 2), OwnAttention()))
+
+
+@pytest.mark.parametrize("cfg", [{}, {"loss": "dkd", "standardize": True}, {"loss": "dist"}])
+def test_a_temperature_that_leaves_one_class_is_warned_of(pair, capsys, cfg) -> None:
+    check(Distill.model_validate({**cfg, "temperature": 0.05}), *pair, SHAPE)
+    assert "temperature 0.05 leaves one class" in capsys.readouterr().err
+    check(Distill.model_validate(cfg), *pair, SHAPE)
+    check(Distill(loss="mlkd", temperature=0.05), *pair, SHAPE)
+    assert "temperature" not in capsys.readouterr().err

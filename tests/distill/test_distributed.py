@@ -138,3 +138,15 @@ def test_a_second_team_of_a_process_shares_no_names_with_the_first(monkeypatch):
     first.set("address", "here")
     assert first.check(["address"])
     assert not second.check(["address"])
+
+
+def test_the_rows_of_all_processes_have_gradients_for_their_own(monkeypatch):
+    value = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    assert distributed.whole(value) is value
+    # The other process adds its row to the zeros here, and its gradient for ours to our own.
+    Other(monkeypatch, [[0.0, 0.0], [3.0, 4.0]], [[0.5, 0.0], [0.0, 0.0]])
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    rows = distributed.whole(value)
+    assert rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    (rows * torch.tensor([[1.0, 10.0], [100.0, 100.0]])).sum().backward()
+    assert value.grad.tolist() == [[1.5, 10.0]]

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
-from tvmkd.config.sections import LOSSES
+from tvmkd.config.losses import LOSSES
 from tvmkd.distill import losses
 from tvmkd.distill.task import Batch
 
@@ -17,61 +17,6 @@ from tvmkd.distill.task import Batch
 def batch():
     torch.manual_seed(0)
     return torch.randn(6, 5, requires_grad=True), torch.randn(6, 5), torch.randint(5, (6,))
-
-
-def test_kd_is_hintons_formula(batch):
-    student, teacher, labels = batch
-    found = losses.KD(0.3, 2.0)(student, teacher, labels)
-    p = torch.softmax(teacher / 2, 1)
-    kl = (p * (p.log() - torch.softmax(student / 2, 1).log())).sum(1).mean()
-    hard = -torch.log_softmax(student, 1)[torch.arange(6), labels].mean()
-    torch.testing.assert_close(found, 0.3 * hard + 0.7 * 4 * kl)
-
-
-def test_kd_with_alpha_one_is_the_labels_alone(batch):
-    student, teacher, labels = batch
-    found = losses.KD(1.0, 4.0)(student, teacher, labels)
-    torch.testing.assert_close(found, F.cross_entropy(student, labels))
-
-
-def test_dkd_parts_add_up_to_kd(batch):
-    """KL = TCKD + (1 - p_true) · NCKD: with one image, beta = 1 - p_true gives kd."""
-    student, teacher, labels = (part[:1] for part in batch)
-    hot = 1 - torch.softmax(teacher / 3, 1)[0, labels[0]].item()
-    by_parts = losses.DKD(0.2, hot, 3.0)(student, teacher, labels)
-    whole = losses.KD(0.2, 3.0)(student, teacher, labels)
-    torch.testing.assert_close(by_parts, whole)
-
-
-@pytest.mark.parametrize("scale", [1.0, 50.0, 500.0])
-def test_gradients_are_finite_for_sure_teachers(batch, scale):
-    student, teacher, labels = batch
-    for loss in (
-        losses.KD(0.1, 4.0)(student * scale, teacher * scale, labels),
-        losses.DKD(0.1, 8.0, 4.0)(student * scale, teacher * scale, labels),
-    ):
-        (gradient,) = torch.autograd.grad(loss, student)
-        assert torch.isfinite(loss)
-        assert torch.isfinite(gradient).all()
-
-
-def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(batch):
-    _, teacher, labels = batch
-    for soft in (
-        losses.KD(0.0, 4.0)(teacher, teacher, labels),
-        losses.DKD(0.0, 8.0, 4.0)(teacher, teacher, labels),
-    ):
-        assert abs(float(soft)) < 1e-5
-
-
-@pytest.mark.parametrize("loss", [losses.KD(0.3, 2.0), losses.DKD(0.3, 2.0, 2.0)])
-def test_weights_choose_among_the_images(batch, loss):
-    student, teacher, labels = batch
-    weights = torch.tensor([6.0, 0, 0, 0, 0, 0])
-    alone = loss(student[:1], teacher[:1], labels[:1])
-    torch.testing.assert_close(loss(student, teacher, labels, weights=weights), alone)
-    even = loss(student, teacher, labels, weights=torch.ones(6))
-    torch.testing.assert_close(even, loss(student, teacher, labels))
 
 
 def test_imitating_costs_nothing_if_the_answers_are_the_same_and_teaches_one_side(batch):
@@ -89,33 +34,19 @@ def test_imitating_costs_nothing_if_the_answers_are_the_same_and_teaches_one_sid
     assert other.grad is None
 
 
-def test_kd_by_hand():
-    """T = 2: softmaxes of (0, 0) and (1, 0); the labels with a weight of 0.25."""
-    student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
-    p = 1 / (1 + math.exp(-1.0))
-    kl = p * math.log(p) + (1 - p) * math.log(1 - p) + math.log(2)
-    found = losses.KD(0.25, 2.0)(student, teacher, torch.tensor([0]))
-    assert float(found) == pytest.approx(0.25 * math.log(2) + 0.75 * 4 * kl, rel=1e-4)
-
-
-def test_dkd_by_hand():
-    """Three classes: TCKD of the true class against the rest, NCKD between the other two."""
-    student, teacher = torch.zeros(1, 3), torch.tensor([[2.0, 2.0, 0.0]])
-    total = 2 * math.e + 1  # of the teacher's softmax at T = 2
-    true = math.e / total
-    tckd = true * math.log(true * 3) + (1 - true) * math.log((1 - true) * 3 / 2)
-    one = math.e / (math.e + 1)
-    nckd = one * math.log(one * 2) + (1 - one) * math.log((1 - one) * 2)
-    found = losses.DKD(0.25, 3.0, 2.0)(student, teacher, torch.tensor([0]))
-    wanted = 0.25 * math.log(3) + 0.75 * 4 * (tckd + 3 * nckd)
-    assert float(found) == pytest.approx(wanted, rel=1e-4)
-
-
 CODE = """
 import torch
 
+from tvmkd.distill.losses import SoftLoss
+
 def plain(student, teacher, labels, temperature, power=2.0):
     return ((student - teacher) / temperature).abs().pow(power).mean()
+
+class Soft(SoftLoss):
+    alpha = 0.25
+
+    def soft(self, student, teacher, labels):
+        return (student - teacher).square().mean(1)
 
 class Weighted(torch.nn.Module):
     def __init__(self, alpha):
@@ -158,6 +89,10 @@ def test_a_users_loss_is_a_function_or_a_class(batch, code):
         ({"loss": "my_logit_losses:plian"}, 'has no plian; did you mean "plain"'),
         ({"loss": "my_logit_losses:plain", "loss_args": {"x": 1}}, "incorrect arguments"),
         ({"loss": "my_logit_losses:short"}, "too many positional arguments"),
+        ({"loss": "dist", "loss_args": {"gama": 1}}, 'no argument "gama"; did you mean "gamma"'),
+        ({"loss": "kd", "loss_args": {"sharp": 1}}, 'no argument "sharp"; known: alpha, temp'),
+        ({"loss": "nkd", "loss_args": {"gamma": "much"}}, "gamma: .*valid number.*'much'"),
+        ({"loss": "mlkd", "loss_args": {"temperatures": [4, 0]}}, "temperatures.1: .*greater"),
     ],
 )
 def test_a_loss_that_does_not_fit_is_refused_at_once(code, section, message):
@@ -171,6 +106,49 @@ def test_the_config_knows_the_registered_losses():
     assert losses.make(cfg) == losses.DKD(0.2, 3.0, 5.0)
 
 
+def test_each_loss_has_its_papers_values_where_the_section_says_nothing() -> None:
+    for name, kind in losses.REGISTERED.items():
+        assert losses.make(Distill(loss=name)) == kind()
+    assert losses.make(Distill(loss="dist", beta=8.0)) == losses.DIST(beta=8.0)
+    changed = Distill(loss="mlkd", loss_args={"temperatures": [1, 2]})
+    assert losses.make(changed) == losses.MLKD(temperatures=(1.0, 2.0))
+    thick = losses.make(Distill(loss="kd", standardize=True))
+    assert isinstance(thick, losses.Standardized)
+    assert thick.loss == losses.KD(alpha=0.011, temperature=2.0)
+    # What was not given is not written as if it had been.
+    assert Distill(loss="dist").model_dump(exclude_unset=True) == {"loss": "dist"}
+
+
+def test_a_users_loss_can_be_standardised_where_it_names_its_soft_part(batch, code):
+    student, labels = batch[0].detach(), batch[2]
+    loss = made(code, loss="my_logit_losses:Soft", standardize=True)
+    hard, soft = loss.parts(student, 3 * student + 1, labels)
+    assert float(soft) == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(hard, 0.25 * F.cross_entropy(student, labels))
+    with pytest.raises(InputError, match=r"my_logit_losses:plain\": standardize is for registered"):
+        made(code, loss="my_logit_losses:plain", standardize=True)
+
+
+def test_a_term_is_a_loss_without_the_labels(batch, code):
+    student, teacher, labels = batch
+
+    def term(**entry):
+        section = Distill.model_validate({"logits": [entry]})
+        return losses.make_term(section.logits[0], [code])
+
+    found = term(loss="kd", args={"temperature": 2.0})(student, teacher, labels)
+    torch.testing.assert_close(found, losses.KD(0.0, 2.0)(student, teacher, labels))
+    z = term(loss="kd", args={"temperature": 2.0}, standardize=True)
+    torch.testing.assert_close(
+        z(student, teacher, labels),
+        losses.Standardized(losses.KD(0.0, 2.0))(student, teacher, labels),
+    )
+    own = term(loss="my_logit_losses:plain", args={"temperature": 1.0})
+    torch.testing.assert_close(
+        own(student, teacher, labels), (student - teacher).abs().square().mean()
+    )
+
+
 def test_the_identity_of_a_users_loss_has_its_code(code):
     section = Distill(loss="my_logit_losses:plain")
     before = losses.identity(section, [code])
@@ -180,13 +158,14 @@ def test_the_identity_of_a_users_loss_has_its_code(code):
 
 def test_the_identity_is_of_what_the_loss_depends_on(code):
     plain = losses.identity(Distill())
-    assert not {"code", "loss_args"} & set(plain)
+    assert not {"code", "codes", "loss_args", "standardize", "logits"} & set(plain)
     elsewhere = {"epochs": 3, "lr": 0.1, "weight_decay": 0.0, "seeds": [7], "baseline": False}
     for name, value in {**elsewhere, "latency_weight": 1.0}.items():
         assert losses.identity(Distill.model_validate({name: value})) == plain
     changes = {"loss": "kd", "alpha": 0.5, "temperature": 2.0, "beta": 1.0, "hard_mining": 1.0}
     changes |= {"curriculum": "root", "curriculum_start": 0.5, "curriculum_full_at": 0.5}
     changes |= {"features": [{"loss": "hint", "student": "0", "teacher": "0"}]}
+    changes |= {"standardize": True, "logits": [{"loss": "nkd"}]}
     for name, value in changes.items():
         assert losses.identity(Distill.model_validate({name: value})) != plain
     mine = Distill(loss="my_logit_losses:plain", loss_args={"power": 1.0})

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from tvmkd.distill.distributed import ALONE
+from tvmkd.distill.dot import DOT
 from tvmkd.distill.optimizer import Optimizer, groups, schedule
-from tvmkd.distill.training import Settings
+from tvmkd.distill.training import Momentum, Settings
 
 SETTINGS = Settings(epochs=1, lr=0.1, weight_decay=0.0, batch_size=2, seed=0)
 
@@ -87,3 +89,73 @@ def test_it_resumes_from_the_state_of_a_plain_adamw():
     assert optimizer.state_dict()["state"][0]["step"].item() == 1
     optimizer.step(mine.sum(), 5)
     assert optimizer.state_dict()["state"][0]["step"].item() == 2
+
+
+SGD = replace(SETTINGS, sgd=Momentum(0.5))
+TWO = replace(SETTINGS, sgd=Momentum(0.5, 0.25))
+
+
+def test_sgd_is_torchs_with_momentum_and_resumes():
+    mine, other = weight(), weight()
+    optimizer = Optimizer([mine], SGD, 100, ALONE)
+    plain = torch.optim.SGD([other], lr=0.1, momentum=0.5)
+    for step in range(4):
+        if step == 2:
+            state = optimizer.state_dict()
+            optimizer = Optimizer([mine], SGD, 100, ALONE)
+            optimizer.load_state_dict(state)
+        optimizer.step(mine.square().sum(), step)
+        plain.param_groups[0]["lr"] = 0.1 * schedule(step, 100)
+        plain.zero_grad()
+        other.square().sum().backward()
+        plain.step()
+    torch.testing.assert_close(mine, other)
+
+
+def test_dot_is_for_losses_in_two_parts():
+    assert Optimizer([weight()], TWO, 10, ALONE, divided=True).divided
+    assert not Optimizer([weight()], TWO, 10, ALONE).divided
+    assert not Optimizer([weight()], SGD, 10, ALONE, divided=True).divided
+
+
+def test_dot_gets_the_gradients_of_both_parts_clipped_alike():
+    """Gradients (6, 0) of the labels and (0, 8) of the teacher: a norm of 10, clipped to 5."""
+    for clip, factor in ((None, 1.0), (5.0, 0.5), (50.0, 1.0)):
+        own = weight()
+        optimizer = Optimizer([own], TWO, 1, ALONE, clip, divided=True)
+        hard, taught = own[0] ** 2, own[1] ** 2
+        value, norm = optimizer.step(hard + taught, 0, taught)
+        assert value.item() == pytest.approx(25.0)
+        assert norm.item() == pytest.approx(10.0)
+        (state,) = optimizer.state_dict()["state"].values()
+        torch.testing.assert_close(state["task"], factor * torch.tensor([6.0, 0.0]))
+        torch.testing.assert_close(state["taught"], factor * torch.tensor([0.0, 8.0]))
+        torch.testing.assert_close(own.detach(), torch.tensor([3 - 0.6 * factor, 4 - 0.8 * factor]))
+
+
+@pytest.mark.parametrize("bad", ["hard", "taught"])
+def test_dot_moves_nothing_if_a_gradient_of_either_part_is_not_finite(bad):
+    own = weight()
+    optimizer = Optimizer([own], TWO, 10, ALONE, divided=True)
+    parts = {"hard": own.sum(), "taught": own.sum(), bad: infinite_gradient(own)}
+    value, norm = optimizer.step(parts["hard"] + parts["taught"], 0, parts["taught"])
+    assert math.isfinite(value.item())
+    assert not math.isfinite(norm.item())
+    assert own.tolist() == [3.0, 4.0]
+
+
+def test_dot_resumes():
+    ends = []
+    for stop in (None, 2):
+        own = weight()
+        optimizer = Optimizer([own], TWO, 5, ALONE, divided=True)
+        for step in range(5):
+            if step == stop:
+                state = optimizer.state_dict()
+                optimizer = Optimizer([own], TWO, 5, ALONE, divided=True)
+                optimizer.load_state_dict(state)
+            taught = own[1] ** 2
+            optimizer.step(own[0] ** 2 + taught, step, taught)
+        ends.append(own)
+    assert torch.equal(*ends)
+    assert isinstance(optimizer._inner, DOT)

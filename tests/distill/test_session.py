@@ -66,6 +66,18 @@ def test_the_teacher_alone_sees_its_own_augmentation(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+def test_a_teacher_may_be_stopped_early(tmp_path):
+    whole, part = ({**SECTIONS["teacher"], "epochs": 4, "stop_at": share} for share in (1.0, 0.5))
+    here = session(tmp_path, small(teacher=part))
+    here.teacher()
+    found = checkpoint.load(tmp_path / "teacher.pt")
+    assert found.epoch == 2
+    session(tmp_path, small(teacher=whole)).teacher()
+    after = checkpoint.load(tmp_path / "teacher.pt")
+    assert after.epoch == 4
+    assert [one["loss"] for one in after.history[:2]] == [one["loss"] for one in found.history]
+
+
 def test_a_teacher_that_guesses_or_answers_nan_is_told(tmp_path, capsys, monkeypatch):
     good = small(teacher={**SECTIONS["teacher"], "epochs": 8, "lr": 8e-3})
     session(tmp_path, good).teacher()

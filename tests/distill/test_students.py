@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import small
@@ -291,6 +292,11 @@ def test_a_model_from_a_file_beside_the_config(tmp_path):
         ({"student": {"args": {"classes": 3}}}, r"\[1, 3\].*10 classes"),
         ({"teacher": {"args": {"channels": 3}}}, r'teacher "residual": cannot take an image'),
         ({"teacher": {"checkpoint": "/nowhere.pt"}}, "there is no such checkpoint"),
+        ({"teacher": {"args": {"classes": 3}}}, r'teacher "residual": .*\[1, 3\].*10 classes'),
+        (
+            {"teacher": {"ensemble": [{"model": "mlp", "args": {"classes": 3}}]}},
+            r'teacher "mlp": .*\[1, 3\].*10 classes',
+        ),
         ({"data": {"batch_size": 1}}, "batch_size 1.*less than 2 images"),
         ({"distill": {"lr": 1e30}}, r"student \(seed 0\): the loss is nan.*lower its lr"),
     ],
@@ -299,6 +305,53 @@ def test_bad_input_is_one_line(tmp_path, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         distill(small(**changes), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_finite_loss_with_a_gradient_of_nan_is_told(finished, tmp_path):
+    (tmp_path / "my_rooted_loss.py").write_text(
+        "def loss(student, teacher, labels):\n"
+        "    return (student - student.detach()).square().sum().sqrt()\n"
+    )
+    ready = {"checkpoint": str(finished.checkpoint.with_name("teacher.pt"))}
+    cfg = small(teacher=ready, distill={"loss": "my_rooted_loss:loss"})
+    with pytest.raises(
+        InputError, match=r"student \(seed 0\): the gradient's norm is nan in batch"
+    ):
+        distill(cfg, tmp_path / "out", search_in=[tmp_path])
+    assert not (tmp_path / "out" / "students").exists()
+
+
+def test_an_ensemble_is_asked_once_where_images_are_not_augmented(finished, tmp_path):
+    ready = str(finished.checkpoint.with_name("teacher.pt"))
+    quick = {"seeds": [0], "baseline": False, "epochs": 1}
+    both = {"checkpoint": ready, "ensemble": [{"model": "mlp", "args": {"width": 0.25}}, {}]}
+    both["ensemble"][1]["checkpoint"] = ready
+    cfg = small(data={"augment": "none"}, teacher={**both, "epochs": 1}, distill=quick)
+    result = distill(cfg, tmp_path)
+    (kept,) = (tmp_path / "teacher").iterdir()
+    assert (tmp_path / "teacher-2.pt").is_file()
+    assert not (tmp_path / "teacher.pt").exists()
+    assert result.teacher.model == "residual + mlp + residual"
+    assert result.teacher.macs > 2 * finished.teacher.macs
+    probabilities = torch.from_numpy(np.load(kept)).exp().sum(1)
+    torch.testing.assert_close(probabilities, torch.ones(256), atol=1e-4, rtol=0)
+    times = (tmp_path / "teacher-2.pt").stat().st_mtime_ns, kept.stat().st_mtime_ns
+    assert distill(cfg, tmp_path).accuracies("distilled") == result.accuracies("distilled")
+    assert times == ((tmp_path / "teacher-2.pt").stat().st_mtime_ns, kept.stat().st_mtime_ns)
+
+
+def test_dot_gives_another_student_and_the_baseline_sgd(finished, tmp_path):
+    ready = {"checkpoint": str(finished.checkpoint.with_name("teacher.pt"))}
+    quick = {"seeds": [0], "epochs": 1, "lr": 0.05}
+    found = {
+        name: distill(small(teacher=ready, distill={**quick, "optimizer": name}), tmp_path / name)
+        for name in ("sgd", "dot")
+    }
+    distilled, baseline = (
+        [weights(result.runs[number].checkpoint) for result in found.values()] for number in (0, 1)
+    )
+    assert distilled[0] != distilled[1]
+    assert baseline[0] == baseline[1]
 
 
 def test_a_mistake_in_the_student_shows_before_the_teacher_is_trained(tmp_path):

@@ -17,7 +17,7 @@ from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.latency import LatencyTerm
 from tvmkd.distill.trainer import Trainer, make_epoch, steps_in_epoch
-from tvmkd.distill.training import Job, Settings
+from tvmkd.distill.training import Job, Momentum, Settings
 from tvmkd.models import checkpoint
 
 SETTINGS = Settings(epochs=2, lr=1e-2, weight_decay=0.5, batch_size=64, seed=1)
@@ -232,6 +232,43 @@ def test_the_weights_of_a_loss_are_trained_and_go_on_after_a_stop(task, tmp_path
     fit(halves, task, job(tmp_path / "b.pt", loss=again))
     torch.testing.assert_close(again.log_scale, loss.log_scale)
     torch.testing.assert_close(halves.state_dict(), whole.state_dict())
+
+
+def test_an_early_stop_ends_where_the_whole_training_was_then(task, tmp_path):
+    states = {}
+
+    def keep(path, epoch, model):
+        states[epoch] = {name: part.clone() for name, part in model.state_dict().items()}
+
+    whole = {"after_checkpoint": keep, "checkpoint_seconds": 0.0}
+    fit(network(), task, job(tmp_path / "a.pt", **whole))
+    stopped = replace(SETTINGS, stop=1)
+    state = fit(network(), task, job(tmp_path / "b.pt", settings=stopped))
+    assert state.epoch == checkpoint.load(tmp_path / "b.pt").epoch == 1
+    torch.testing.assert_close(state.state, states[1], atol=0, rtol=0)
+    assert "val_accuracy" in state.history[-1]
+
+
+class TwoParts:
+    """A loss on labels and one on the size of the logits, as its distillation."""
+
+    divided = True
+
+    def __call__(self, batch, logits):
+        return sum(self.parts(batch, logits))
+
+    def parts(self, batch, logits):
+        return losses.cross_entropy(batch, logits), logits.square().mean()
+
+
+def test_dot_trains_on_both_parts_of_a_loss(task, tmp_path):
+    ends = {}
+    for name, delta in (("sgd", None), ("none", 0.0), ("dot", 0.09)):
+        settings = replace(SETTINGS, lr=0.05, sgd=Momentum(0.9, delta))
+        state = fit(network(), task, job(tmp_path / name, settings=settings, loss=TwoParts()))
+        ends[name] = state.state["1.weight"]
+    torch.testing.assert_close(ends["sgd"], ends["none"])
+    assert not torch.allclose(ends["dot"], ends["sgd"], atol=1e-3)
 
 
 def test_a_curriculum_chooses_what_an_epoch_draws_from(task, tmp_path):

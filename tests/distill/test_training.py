@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tvmkd.distill.latency import LatencyTerm
-from tvmkd.distill.training import Job, Settings
+from tvmkd.distill.training import Job, Momentum, Settings
 
 SETTINGS = Settings(epochs=2, lr=0.5, weight_decay=0.0, batch_size=8, seed=1)
 BASE = Job(
@@ -33,6 +33,8 @@ def identity(job: Job, data: str = "a", processes: int = 1) -> str:
         {"model": {"spec": "y", "kwargs": {}}},
         {"settings": replace(SETTINGS, lr=0.25)},
         {"settings": replace(SETTINGS, seed=2)},
+        {"settings": replace(SETTINGS, sgd=Momentum(0.9))},
+        {"settings": replace(SETTINGS, stop=1)},
         {"loss_id": {"loss": "kd"}},
         {"variants": 3},
         {"latency": LatencyTerm(lambda model: 1.0, 0.5)},
@@ -46,6 +48,14 @@ def test_data_and_processes_are_in_the_identity_and_names_are_not() -> None:
     assert identity(BASE, "b") != identity(BASE)
     assert identity(BASE, processes=2) != identity(BASE)
     assert identity(replace(BASE, name="other", path=Path("other.pt"))) == identity(BASE)
+
+
+def test_what_is_not_used_leaves_the_identity_of_earlier_checkpoints() -> None:
+    names = ["epochs", "lr", "weight_decay", "batch_size", "seed"]
+    assert list(SETTINGS.identity()) == names
+    dot = replace(SETTINGS, sgd=Momentum(0.9, 0.05), stop=1)
+    assert dot.identity()["sgd"] == {"momentum": 0.9, "delta": 0.05}
+    assert (SETTINGS.last, dot.last) == (2, 1)
 
 
 def test_a_number_that_is_not_finite_is_one_line(tmp_path: Path) -> None:

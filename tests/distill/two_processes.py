@@ -66,7 +66,9 @@ def main(root: Path) -> None:
     torch.set_num_threads(1)
     classifier = {"stem": 8, "blocks": [[8, 1]], "classes": 10, "channels": 1}
     detector = {**tiny_detectors.ARGS, "width": 0.25, "classes": 10, "size": 64}
-    digits = ClassificationTask(small.small(distill={"hard_mining": 2.0}))
+    # Losses that compare the images of a batch see those of both processes.
+    relations = [{"loss": "mlkd"}, {"loss": "dist"}]
+    digits = ClassificationTask(small.small(distill={"hard_mining": 2.0, "logits": relations}))
     boxes = DetectionTask(tiny_detectors.small(root, detection={"augment": ["colour"]}))
 
     def both(team: Team, folder: Path) -> None:

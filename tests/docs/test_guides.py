@@ -95,6 +95,7 @@ def test_the_loss(package: Path) -> None:
     )
     cfg = config.parse({"project": {"name": "a"}, **settings})
     loss = losses.make(cfg.distill, [package])
+    assert isinstance(loss, losses.SoftLoss)
     teacher = torch.tensor([[4.0, 0.0, 1.0], [0.0, 3.0, 1.0]])
     labels = torch.tensor([0, 1])
     hard = 0.1 * torch.nn.functional.cross_entropy(teacher, labels)

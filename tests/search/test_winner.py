@@ -37,7 +37,7 @@ def test_a_run_goes_on_from_the_winner_and_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    teacher = {"model": "depthwise", "args": {"width": 0.25}, "epochs": 50}
+    teacher = {"model": "depthwise", "args": {"width": 0.25}, "epochs": 50, "stop_at": 0.5}
     space = spaces.make(SPACE, teacher=teacher, distill={"epochs": 500, "baseline": True})
     folder = Path("runs/a/search")
     study = searched(folder, space, STRUCTURE)
@@ -78,7 +78,7 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
     (tmp_path / "my.toml").write_text(Path(spaces.__file__).name)
     sections = {
         "student": {"model": "winning_nets:net"},
-        "teacher": {"checkpoint": "given/teacher.pt"},
+        "teacher": {"checkpoint": "given/teacher.pt", "ensemble": [{"checkpoint": "given/b.pt"}]},
         "target": {"name": "my.toml"},
         "gate": {"require": ["tvm.p99 < 9ms"]},
         "distill": {"latency": "winning_latency:estimate"},
@@ -100,6 +100,7 @@ def test_the_file_is_readable_and_its_paths_are_absolute(
     assert body.startswith('[project]\nname = "a"\n')
     cfg = config.read(path)
     assert cfg.teacher.checkpoint == tmp_path / "given/teacher.pt"
+    assert cfg.teacher.ensemble[0].checkpoint == tmp_path / "given/b.pt"
     assert cfg.target.name == str(tmp_path / "my.toml")
     assert cfg.project.out == tmp_path / "s/winner/run"
     assert cfg.gate.require == ["tvm.p99 < 9ms"], "the file's own rules stay"

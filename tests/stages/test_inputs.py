@@ -26,7 +26,10 @@ BASE: dict[str, Any] = {
     "data": {"augment": "camera+affine"},
     "teacher": {},
     "student": {"model": "mine:net"},
-    "distill": {"features": [{"loss": "hint", "student": "a", "teacher": "b"}]},
+    "distill": {
+        "features": [{"loss": "hint", "student": "a", "teacher": "b"}],
+        "logits": [{"loss": "kd"}],
+    },
     "export": {"batch": 2, "dynamic_batch": True},
     "compare": {"engines": ["torch", "onnxruntime", "tvm:untuned", "tvm"]},
 }
@@ -35,6 +38,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all but early exits": {"prune": {}, "quantize": {}},
     "early exits": {"early_exit": {"exits": ["a"]}},
     "shaped": {"prune": {}, "quantize": {}, "distill": {"latency": "table"}},
+    "several teachers": {
+        "prune": {},
+        "quantize": {},
+        "teacher": {"ensemble": [{"args": {"depth": 3}}], "assistants": [{"model": "residual"}]},
+    },
+    "dot": {"prune": {}, "quantize": {}, "distill": {"optimizer": "dot"}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
         "data": {"dataset": "scenes", "image_size": 96},
@@ -85,6 +94,16 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.weight_decay": (0.5, TRAINERS),
     "teacher.batch_size": (4, TRAINERS),
     "teacher.augment": ("camera", TRAINERS),
+    "teacher.stop_at": (0.5, TRAINERS),
+    "teacher.average": ("logits", TRAINERS),
+    "teacher.ensemble.0.model": ("yours:net", TRAINERS),
+    "teacher.ensemble.0.args": ({"depth": 2}, TRAINERS),
+    "teacher.ensemble.0.checkpoint": ("given.pt", TRAINERS),
+    "teacher.assistants.0.model": ("yours:net", TRAINERS),
+    "teacher.assistants.0.args": ({"depth": 2}, TRAINERS),
+    "teacher.assistants.0.epochs": (3, TRAINERS),
+    "teacher.assistants.0.lr": (0.5, TRAINERS),
+    "teacher.assistants.0.weight_decay": (0.5, TRAINERS),
     "student.images": (64, TRAINERS),
     "teacher.checkpoint": ("given.pt", (*TRAINERS, "export")),
     "teacher.backbone": ("given.pt", TRAINERS),
@@ -95,12 +114,21 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     # Without a teacher, none is exported.
     "distill.loss": ("kd", TRAINERS),
     "distill.loss_args": ({"sharp": 2}, TRAINERS),
+    "distill.standardize": (True, TRAINERS),
+    "distill.logits.0.loss": ("yours:loss", TRAINERS),
+    "distill.logits.0.args": ({"temperature": 2.0}, TRAINERS),
+    "distill.logits.0.standardize": (True, TRAINERS),
+    "distill.logits.0.weight": (0.5, TRAINERS),
+    "distill.logits.0.schedule": ("ramp", TRAINERS),
     "distill.alpha": (0.5, TRAINERS),
     "distill.temperature": (2.0, TRAINERS),
     "distill.beta": (1.0, TRAINERS),
     "distill.epochs": (3, ("distill",)),
     "distill.lr": (0.5, ("distill",)),
     "distill.weight_decay": (0.5, TRAINERS),
+    "distill.optimizer": ("sgd", ("distill",)),
+    "distill.momentum": (0.5, ("distill",)),
+    "distill.delta": (0.05, ("distill",)),
     "distill.seeds": ([5], ("distill",)),
     "distill.baseline": (False, ("distill",)),
     "distill.latency": ("table", ("distill",)),
@@ -255,6 +283,10 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["own loss"]
     elif field in ("distill.table", "distill.shape", "distill.shaping"):
         names = ["shaped"]
+    elif field.startswith(("teacher.ensemble", "teacher.assistants", "teacher.average")):
+        names = ["several teachers"]
+    elif field in ("distill.momentum", "distill.delta"):
+        names = ["dot"]
     elif field == "distill.watch":
         names = ["all but early exits"]
     elif field == "export.keep_fp32":
@@ -350,6 +382,19 @@ def test_a_changed_file_does_too(name: str) -> None:
     before = keys(data)
     Path(name).write_text("changed", encoding="utf-8")
     assert changed(before, keys(data)) == set(READERS_OF_FILES[name]) & set(before)
+
+
+def test_files_of_more_teachers_are_read_by_what_trains() -> None:
+    data = {
+        **BASE,
+        **VARIANTS["all but early exits"],
+        "student": {"model": "depthwise"},
+        "teacher": {"ensemble": [{"checkpoint": "given.pt"}], "assistants": [{"model": "mine:a"}]},
+    }
+    for name in ("given.pt", "mine.py"):
+        before = keys(data)
+        Path(name).write_text("changed", encoding="utf-8")
+        assert changed(before, keys(data)) == set(TRAINERS)
 
 
 @pytest.mark.parametrize(

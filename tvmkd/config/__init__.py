@@ -129,6 +129,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _two_parts(self) -> Config:
+        if self.distill.optimizer == "dot":
+            supernet = self.search is not None and self.search.method == "supernet"
+            other = "[early_exit]" if self.early_exit else '[search] method = "supernet"'
+            if self.early_exit is not None or supernet:
+                raise ValueError(f'distill.optimizer = "dot" and {other} do not go together')
+        return self
+
+    @model_validator(mode="after")
     def _int8_from_somewhere(self) -> Config:
         precision = self.export.precision
         if precision in ("int8", "auto") and self.quantize is None:
@@ -155,15 +164,20 @@ class Config(Section):
             return self
         given = ["early_exit"] if self.early_exit else []
         given += ["teacher.augment"] if self.teacher.augment else []
+        given += [
+            f"teacher.{name}" for name in ("ensemble", "assistants") if getattr(self.teacher, name)
+        ]
         given += ["student.images"] if self.student.images else []
         fields = type(self.distill).model_fields
         given += [
             f"distill.{name}"
-            for name in ("hard_mining", "curriculum", "latency_weight")
+            for name in ("hard_mining", "curriculum", "latency_weight", "standardize")
             if getattr(self.distill, name) != fields[name].default
             and not (name == "latency_weight" and self.distill.shaped)
         ]
         given += ["distill.features"] if self.distill.features else []
+        given += ["distill.optimizer"] if self.distill.optimizer == "dot" else []
+        given += ["distill.logits"] if self.distill.logits else []
         if given:
             raise ValueError(
                 f"{given[0]} is for classifiers: what a detector learns from its teacher is in "

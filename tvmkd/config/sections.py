@@ -21,6 +21,7 @@ from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
 from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
+from tvmkd.config.losses import checked, defaults
 
 
 def _stack(name: str) -> str:
@@ -46,9 +47,6 @@ def _engine(name: str) -> str:
 EngineName = Annotated[str, AfterValidator(_engine)]
 
 DEFAULT_TRACKER_PORT = 9190
-LOSSES = ("kd", "dkd", "ce")
-"""Names for ``[distill] loss``. Those with a teacher are registered in tvmkd.distill.losses, which
-would load torch here; a test compares."""
 LATENCIES = ("macs", "table")
 """Names for ``[distill] latency``."""
 
@@ -69,6 +67,35 @@ class Project(Section):
         if isinstance(data, dict) and "name" in data and "out" not in data:
             return {**data, "out": f"runs/{data['name']}"}
         return data
+
+
+class Member(Section):
+    """``[[teacher.ensemble]]``: one more teacher; the answers of all are averaged."""
+
+    model: str | None = None
+    """As ``[teacher] model``. Without it: the same, from another seed or checkpoint."""
+    args: dict[str, Any] | None = None
+    """Keyword arguments of the model. Without it: those of ``[teacher]`` if ``model`` is not given
+    either."""
+    checkpoint: Path | None = None
+    """Weights to use in place of training, as ``[teacher] checkpoint``. Without it: trained as the
+    teacher is."""
+
+
+class Assistant(Section):
+    """``[[teacher.assistants]]``: a network between teacher and student. It is distilled from the
+    one before it, and the student from the last."""
+
+    model: str
+    """As ``[teacher] model``."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the model, as a TOML table."""
+    epochs: Count = 10
+    """Training epochs."""
+    lr: Positive = 2e-3
+    """Highest learning rate."""
+    weight_decay: NotNegative = 5e-4
+    """Weight decay of the optimiser."""
 
 
 class Teacher(Section):
@@ -96,6 +123,51 @@ class Teacher(Section):
     whole pickled model is refused, because reading it would run code."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
+    stop_at: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the epochs after which the training ends, with the learning rates of all of them: a
+    teacher of an earlier epoch may teach a small student better (Cho and Hariharan, 2019)."""
+    ensemble: list[Member] = Field(default_factory=list)
+    """More teachers, for classifiers."""
+    average: Literal["probabilities", "logits"] = "probabilities"
+    """``ensemble``: what is averaged."""
+    assistants: list[Assistant] = Field(default_factory=list)
+    """Networks between teacher and student, for classifiers, the largest first."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Teacher:
+        given = all(one.checkpoint is not None for one in (self, *self.ensemble))
+        if self.stop_at < 1 and (given or self.epochs == 0):
+            raise ValueError("stop_at is for a teacher that is trained here")
+        if self.average != "probabilities" and not self.ensemble:
+            raise ValueError("average has no effect without [[teacher.ensemble]]")
+        if self.ensemble and self.backbone is not None:
+            raise ValueError("backbone and [[teacher.ensemble]] do not go together")
+        return self
+
+    @property
+    def members(self) -> list[Teacher]:
+        """The section of each teacher of the ensemble, this one's first, without the others."""
+        alone = {"ensemble": [], "assistants": [], "average": "probabilities"}
+        found = [self.model_copy(update=alone)] if self.ensemble or self.assistants else [self]
+        for one in self.ensemble:
+            same = one.model is None
+            changes = {
+                "model": self.model if one.model is None else one.model,
+                "args": one.args if one.args is not None else self.args if same else {},
+                "checkpoint": one.checkpoint,
+            }
+            found.append(found[0].model_copy(update=changes))
+        return found
+
+    @property
+    def specs(self) -> list[str]:
+        """The models of the ensemble and the assistants."""
+        return [*(one.model for one in self.members), *(one.model for one in self.assistants)]
+
+    @property
+    def last(self) -> int | None:
+        """The epoch after which the training ends; None: after all."""
+        return None if self.stop_at == 1 else max(1, round(self.stop_at * self.epochs))
 
 
 class Student(Section):
@@ -132,27 +204,69 @@ class Feature(Section):
     fifth."""
 
 
+class Logits(Section):
+    """``[[distill.logits]]``: one more loss, between the logits of student and teacher."""
+
+    loss: Annotated[str, AfterValidator(checked)]
+    """As ``[distill] loss``. Of a registered loss only the part with the teacher is added, of a
+    ``module:callable`` all."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the loss, such as ``temperature``."""
+    standardize: bool = False
+    """As ``[distill] standardize``, for this loss."""
+    weight: Positive = 1.0
+    """Factor of this loss in the sum."""
+    schedule: Literal["constant", "decay", "ramp"] = "constant"
+    """The factor over the training: constant; a cosine from 1 to 0; or a rise over the first
+    fifth."""
+
+    @field_validator("loss")
+    @classmethod
+    def _with_a_teacher(cls, name: str) -> str:
+        if name == "ce":
+            raise ValueError("ce has no teacher: the labels have their weight in [distill] alpha")
+        return name
+
+
 class Distill(Section):
     """``[distill]``: the loss on the logits, and the training of the students."""
 
-    loss: str = "dkd"
-    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``ce``: no teacher, or your own:
-    the ``module:callable`` of a function or class that compares the logits of student and teacher
-    (see ``tvmkd.distill.losses.make``)."""
+    loss: Annotated[str, AfterValidator(checked)] = "dkd"
+    """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``dist`` (Huang et al., 2022),
+    ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``ce``: no teacher, or your own: the
+    ``module:callable`` of a function or class that compares the logits of student and teacher (see
+    ``tvmkd.distill.losses.make``)."""
     loss_args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of a loss that is a ``module:callable``."""
+    """Keyword arguments of the loss, for example ``gamma`` of ``dist`` and ``nkd``,
+    ``temperatures`` of ``mlkd``, or those of a ``module:callable``."""
+    standardize: bool = False
+    """The part with the teacher sees z-scores of both networks' logits (Sun et al., 2024);
+    ``temperature`` is then the base temperature."""
     alpha: Fraction = 0.1
-    """Weight of the loss on the labels; ``1 - alpha`` is the teacher's."""
+    """Weight of the loss on the labels; ``1 - alpha`` is the teacher's. Without it: 0.5 for
+    ``dist`` and ``nkd``, 0.011 for others with ``standardize``, as in their papers."""
     temperature: Positive = 4.0
-    """Temperature of both softmaxes."""
+    """Temperature of both softmaxes. Without it: 1 for ``dist`` and ``nkd``, 2 for others with
+    ``standardize``. ``mlkd`` has ``temperatures`` in ``loss_args``."""
     beta: NotNegative = 8.0
-    """``dkd``: weight of the non-target classes."""
+    """``dkd``: weight of the non-target classes; ``dist``: of the relation between classes (without
+    it: 2)."""
+    logits: list[Logits] = Field(default_factory=list)
+    """More losses on the logits."""
     epochs: Count = 10
     """Training epochs of each student."""
     lr: Positive = 2e-3
     """Highest learning rate."""
     weight_decay: NotNegative = 5e-4
     """Weight decay of the optimiser."""
+    optimizer: Literal["adamw", "sgd", "dot"] = "adamw"
+    """Optimiser of the students. ``sgd`` has momentum and needs a larger ``lr``, such as 0.05.
+    ``dot`` is SGD with a larger momentum for the teacher's part of the loss than for that of the
+    labels (Zhao et al., 2023, "DOT"); a student without a teacher has ``sgd`` then."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """``sgd``, ``dot``: momentum."""
+    delta: NotNegative = 0.075
+    """``dot``: the momentum is larger by this for the teacher, smaller by this for the labels."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     """One student is trained for each seed. They must differ."""
     baseline: bool = True
@@ -199,6 +313,8 @@ class Distill(Section):
     @model_validator(mode="after")
     def _needs_teacher(self) -> Distill:
         asked = {
+            "logits": bool(self.logits),
+            "standardize": self.standardize,
             "features": bool(self.features),
             "hard_mining": self.hard_mining > 0,
             "curriculum": self.curriculum != "none",
@@ -214,14 +330,6 @@ class Distill(Section):
         if name not in LATENCIES and not user_code.is_own(name):
             hint = suggest(name, LATENCIES) or f"; known: {', '.join(LATENCIES)}"
             raise ValueError(f'there is no latency model "{name}"{hint}; or give module:callable')
-        return name
-
-    @field_validator("loss")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in LOSSES and ":" not in name:
-            hint = suggest(name, LOSSES) or f"; known: {', '.join(LOSSES)}"
-            raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
         return name
 
     @property
@@ -260,9 +368,33 @@ class Distill(Section):
         return self
 
     @model_validator(mode="after")
-    def _args_need_a_callable(self) -> Distill:
-        if self.loss_args and ":" not in self.loss:
-            raise ValueError("loss_args is for a loss that is a module:callable")
+    def _of_the_loss(self) -> Distill:
+        for name, value in defaults(self.loss, self.standardize).items():
+            if name not in self.model_fields_set:
+                # Around pydantic's setter, which would note it as given: written configs would too.
+                self.__dict__[name] = value
+        if self.loss_args and self.loss == "ce":
+            raise ValueError('loss_args has no effect with loss = "ce"')
+        return self
+
+    @model_validator(mode="after")
+    def _momenta(self) -> Distill:
+        used = {"adamw": (), "sgd": ("momentum",), "dot": ("momentum", "delta")}[self.optimizer]
+        for name in ("momentum", "delta"):
+            if name not in used and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f'{name} has no effect with optimizer = "{self.optimizer}"')
+        if self.optimizer == "dot":
+            if self.loss == "ce":
+                raise ValueError('loss = "ce" has no teacher, and optimizer = "dot" needs one')
+            if self.momentum + self.delta >= 1 or self.delta > self.momentum:
+                raise ValueError(
+                    f"momentum {self.momentum:g} and delta {self.delta:g} give momenta outside of "
+                    "0 to 1: choose a smaller delta"
+                )
+            if self.shaped:
+                raise ValueError(
+                    'optimizer = "dot" and latency = "table" do not go together: choose one'
+                )
         return self
 
     @field_validator("seeds")

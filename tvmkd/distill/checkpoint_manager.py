@@ -84,7 +84,7 @@ class CheckpointManager:
                 f"{self._job.name}: {problem} after epoch {self.state.epoch + 1}; lower its lr "
                 f"({self._job.settings.lr:g}); no checkpoint of it is written"
             )
-        state, job, epochs = self.state, self._job, self._job.settings.epochs
+        state, job, epochs = self.state, self._job, self._job.settings.last
         state.epoch += 1
         last = state.epoch == epochs
         rung = job.rungs is not None and state.epoch in job.rungs.epochs

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tvmkd import data
 from tvmkd.data import augment
 from tvmkd.data.splits import Images, Splits, Subset, batches, evenly
-from tvmkd.distill import losses, teacher_cache
+from tvmkd.distill import label_order, losses, teacher_cache
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distillation_loss import Distillation, check
 from tvmkd.distill.distributed import ALONE, Team
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from tvmkd.config import Config
 
 EVALUATION_BATCH = 128
+ORDER_IMAGES = 2048  # of the training split, to find the order of a teacher's classes
+ORDER_GAIN = 0.1  # accuracy that another order has to gain, and to have over guessing
+SURE = 0.8  # mean probability of its answers from which a teacher was trained on something
 
 
 class ClassificationTask(Task):
@@ -238,6 +241,36 @@ class ClassificationTask(Task):
         labels = self._images(split).labels
         share = int(torch.bincount(labels).max()) / len(labels)
         return min(share + 2 * math.sqrt(share * (1 - share) / len(labels)), (1 + share) / 2)
+
+    def doubt(self, teacher: nn.Module, score: float, team: Team, *, given: bool) -> str | None:
+        """As `Task.doubt`; also finds a teacher whose classes are in another order."""
+        told = super().doubt(teacher, score, team, given=given)
+        if not given and told is None:
+            return None
+
+        def run(images: Tensor) -> Any:
+            with torch.inference_mode():
+                return teacher(images.to(team.device))
+
+        # The order comes from training images, and what it is worth from others.
+        few = self.shortened("train", ORDER_IMAGES)
+        order = label_order.best(
+            few.splits.train.labels.numpy(), few.predict(run, "train", team), len(self.classes)
+        )
+        labels, answers = self._images("val").labels.numpy(), self.predict(run, "val", team)
+        now, then = (float((found == labels).mean()) for found in (answers, order[answers]))
+        if then - now >= ORDER_GAIN and then >= self.chance("val") + ORDER_GAIN:
+            return (
+                f"the teacher scores {self.metric.text(score)}; with its classes in another order "
+                f"it would have {then:.1%} of the validation images right, and not {now:.1%} "
+                f"({label_order.text(order, self.classes)}): put its outputs into the order of the "
+                "data"
+            )
+        images = torch.from_numpy(self.samples(EVALUATION_BATCH, "val"))
+        sure = float(logits_of(run(images)).float().softmax(1).amax(1).mean())
+        if told is not None and sure >= SURE:
+            told += f"; it is sure of its answers ({sure:.0%} on average), so training is not it"
+        return told
 
     def _images(self, split: Split) -> Images:
         images: Images = getattr(self.splits, split)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from tvmkd.config import Distill, Feature
 
 
+COLD = 0.25  # a temperature below this is warned of
+
+
 class Distillation(nn.Module):
-    """The sum of the loss on the logits and of the losses on features, with their weights.
+    """The sum of the losses on the logits and of the losses on features, with their weights.
 
     Args:
         cfg: the section ``[distill]``.
@@ -51,6 +54,10 @@ class Distillation(nn.Module):
         self._answers = None if cfg.features else answers
         # A user's loss may be a module with weights: they are trained with this one's.
         self._logits = losses.make(cfg, search_in)
+        more = [losses.make_term(term, search_in) for term in cfg.logits]
+        self._more = list(zip(cfg.logits, more, strict=True))
+        # Those with weights of their own: named, so that they are trained and saved.
+        self.own = nn.ModuleList(loss for loss in more if isinstance(loss, nn.Module))
         # Behind a function: a teacher that were a part of this module would be trained with it.
         self._teacher: Callable[[Tensor], Tensor] = lambda images: logits_of(teacher(images))
         self._mine = Taps(student, [term.student for term in cfg.features], "student")
@@ -72,17 +79,50 @@ class Distillation(nn.Module):
 
     def forward(self, batch: Batch, logits: Tensor) -> Tensor:
         """The student's logits ``[N, classes]`` on a batch, just computed, to a float32 scalar."""
-        cfg = self._cfg
+        soft, more = self._asked(batch, logits)
+        total = self._logits(logits, soft, batch.labels, **more)
+        return self._added(total, batch, logits, soft, more)
+
+    @property
+    def divided(self) -> bool:
+        """Whether the loss can tell the labels' part from the teacher's: see `parts`."""
+        return hasattr(self._logits, "parts")
+
+    def parts(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The labels' part of the loss, and all that comes from the teacher: two scalars.
+
+        They add up to what `forward` gives. Only where it is `divided`.
+        """
+        soft, more = self._asked(batch, logits)
+        divided: Any = self._logits
+        hard, taught = divided.parts(logits, soft, batch.labels, **more)
+        return hard, self._added(taught, batch, logits, soft, more)
+
+    def _asked(self, batch: Batch, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The teacher's logits, and the weights of the images where they have some."""
         with torch.no_grad():
             if self._answers is not None:
                 soft = self._answers[batch.indices].to(logits.device)
             else:
                 soft = self._teacher(batch.images)
-        more = {}
-        if cfg.hard_mining > 0:
-            more["weights"] = mining.weights(logits, soft, cfg.hard_mining)
-        total = self._logits(logits, soft, batch.labels, **more)
-        for term, module in zip(cfg.features, self.terms, strict=True):
+        strength = self._cfg.hard_mining
+        weights = {"weights": mining.weights(logits, soft, strength)} if strength > 0 else {}
+        return soft, weights
+
+    def _added(
+        self,
+        total: Tensor,
+        batch: Batch,
+        logits: Tensor,
+        soft: Tensor,
+        weights: Mapping[str, Tensor],
+    ) -> Tensor:
+        """With the further losses, on logits and on features."""
+        for entry, loss in self._more:
+            factor = entry.weight * SCHEDULES[entry.schedule](batch.progress)
+            if factor > 0:
+                total = total + factor * loss(logits, soft, batch.labels, **weights)
+        for term, module in zip(self._cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
             if factor > 0:
                 mine, other = self._mine.outputs[term.student], self._other.outputs[term.teacher]
@@ -109,6 +149,13 @@ def check(
     """
     if cfg.features:
         _warn_of_families(cfg.features, student, teacher)
+    made = losses.make(cfg, search_in)
+    inner = made.loss if isinstance(made, losses.Standardized) else made
+    if getattr(inner, "temperature", COLD) < COLD:
+        console.warn(
+            f"[distill] temperature {cfg.temperature:g} leaves one class of what the teacher "
+            "answers: it teaches little more than labels do; 1 to 8 is usual"
+        )
     Distillation(cfg, student, teacher, shape, search_in=search_in).close()
 
 

@@ -131,6 +131,19 @@ def average(value: Tensor) -> Tensor:
     return found
 
 
+def whole(value: Tensor) -> Tensor:
+    """The rows of all processes, each of which needs as many; gradients flow to all of them.
+
+    The value itself where there is one process.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    rows = [torch.zeros_like(value) for _ in range(dist.get_world_size())]
+    rows[dist.get_rank()] = value
+    found: Tensor = _Sum.apply(torch.cat(rows))
+    return found
+
+
 def moments(value: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance over some axes and all processes, and over how many values.
 

@@ -22,7 +22,8 @@ class Network:
     """A model's name and size. MACs and parameters are those of one image.
 
     Scores have the name of accuracies whatever the metric: ``metrics.json`` names it. ``others``
-    are scores on the test split by further metrics.
+    are scores on the test split by further metrics; ``assistants`` the networks between a teacher
+    and its students.
     """
 
     model: str
@@ -31,10 +32,14 @@ class Network:
     test_accuracy: float | None = None
     seconds: float = 0.0
     others: Mapping[str, float] = field(default_factory=dict)
+    assistants: tuple[Network, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return _flat(asdict(self))
+        values = _flat(asdict(replace(self, assistants=())))
+        del values["assistants"]
+        chain = [one.to_dict() for one in self.assistants]
+        return {**values, "assistants": chain} if chain else values
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,14 @@ class Result:
     def lines(self) -> list[str]:
         """The numbers as lines of text, for a terminal."""
         rows = []
-        if self.teacher is not None and self.teacher.test_accuracy is not None:
-            known = {**self.teacher.others, self.scores[0].key: self.teacher.test_accuracy}
-            text = "  ".join(one.text(known[one.key]) for one in self.scores if one.key in known)
-            rows.append(("teacher", self.teacher, text))
+        chain = () if self.teacher is None else (self.teacher, *self.teacher.assistants)
+        for number, network in enumerate(chain):
+            if network.test_accuracy is not None:
+                known = {**network.others, self.scores[0].key: network.test_accuracy}
+                text = "  ".join(
+                    one.text(known[one.key]) for one in self.scores if one.key in known
+                )
+                rows.append(("assistant" if number else "teacher", network, text))
         rows += [(kind, self.student, self._spread(s)) for kind, s in self.summary().items()]
         width = max(len(network.model) for _, network, _ in rows)
         lines = [

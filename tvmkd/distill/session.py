@@ -11,13 +11,15 @@ from torch import nn
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
+from tvmkd.distill.assistants import Assistants
 from tvmkd.distill.distributed import Team
+from tvmkd.distill.ensemble import Ensemble
 from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
-from tvmkd.distill.training import Job, Report, Settings
+from tvmkd.distill.training import Job, Momentum, Report, Settings
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
@@ -25,7 +27,15 @@ from tvmkd.models.macs import macs, parameters
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tvmkd.config import Config
+    from tvmkd.config import Config, Distill, Teacher
+
+
+def _momentum(cfg: Distill) -> Momentum | None:
+    """The optimizer of the students, as `Settings.sgd`."""
+    if cfg.optimizer == "adamw":
+        return None
+    return Momentum(cfg.momentum, cfg.delta if cfg.optimizer == "dot" else None)
+
 
 Role = Literal["teacher", "student"]
 
@@ -91,12 +101,62 @@ class Session:
         return scores.pop(self.task.metric.key), scores
 
     def teacher(self) -> tuple[nn.Module, Network]:
-        """The teacher, frozen: loaded, or trained, or as it was built. And its size and score.
+        """The network that students learn from, frozen: the teacher, or its last assistant.
+
+        Each is loaded, or trained, or as it was built. And the teacher's size and score.
 
         Raises:
             InputError: its checkpoint cannot be used, or its training fails.
         """
-        cfg, seed = self.cfg.teacher, self.cfg.project.seed
+        section = self.cfg.teacher
+        found = [self._member(number, one) for number, one in enumerate(section.members)]
+        members, times = zip(*found, strict=True)
+        network = members[0] if len(members) == 1 else Ensemble(members, section.average)
+        known = self._known(" + ".join(one.model for one in section.members), network, sum(times))
+        self._check_outputs(network)
+        ready = section.epochs == 0 or any(one.checkpoint for one in section.members)
+        assert known.test_accuracy is not None
+        doubt = self.task.doubt(network, known.test_accuracy, self.team, given=ready)
+        if doubt is not None and self.team.leader:
+            console.warn(doubt)
+        chain = []
+        for number, one in enumerate(section.assistants):
+            network, seconds = self.assistants.train(number, network)
+            chain.append(self._known(one.model, network, seconds))
+        return network, replace(known, assistants=tuple(chain))
+
+    def untrained_teacher(self) -> nn.Module:
+        """The network that students will learn from, before any is trained.
+
+        Raises:
+            InputError: a teacher or an assistant cannot be built, or they do not fit together.
+        """
+        section = self.cfg.teacher
+        members = [self.build("teacher", one.model, one.args, 0) for one in section.members]
+        network = members[0] if len(members) == 1 else Ensemble(members, section.average)
+        return self.assistants.check(network)
+
+    @property
+    def assistants(self) -> Assistants:
+        """The chain of ``[[teacher.assistants]]``."""
+        return Assistants(
+            *(self.cfg, self.task, self.out, self.team, self.progress, self.checkpoint_seconds)
+        )
+
+    def teacher_path(self, number: int) -> Path:
+        """Where a teacher that is trained is kept; ``number`` is its place in the ensemble."""
+        return self.out / ("teacher.pt" if number == 0 else f"teacher-{number + 1}.pt")
+
+    def _known(self, spec: str, network: nn.Module, seconds: float) -> Network:
+        """The size and the scores of a teacher or assistant, which is frozen."""
+        known = self.size(spec, network)
+        to_device(network, self.team.device).eval().requires_grad_(False)
+        score, others = self.evaluate(network, "test")
+        return replace(known, test_accuracy=score, seconds=seconds, others=others)
+
+    def _member(self, number: int, cfg: Teacher) -> tuple[nn.Module, float]:
+        """One teacher of the ensemble, trained, and the seconds that it took."""
+        seed = self.cfg.project.seed + number
         network = self.build("teacher", cfg.model, cfg.args, seed)
         seconds = 0.0
         if cfg.checkpoint is not None:
@@ -104,28 +164,19 @@ class Session:
         elif cfg.epochs > 0:
             size = cfg.batch_size or self.cfg.data.batch_size
             job = Job(
-                name="teacher",
+                name="teacher" if number == 0 else f"teacher {number + 1}",
                 model={"spec": cfg.model, "kwargs": self.kwargs("teacher", cfg.model, cfg.args)},
-                settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed),
-                path=self.out / "teacher.pt",
+                settings=Settings(
+                    *(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed), stop=cfg.last
+                ),
+                path=self.teacher_path(number),
                 loss=self.task.loss(network),
                 loss_id={**self.task.labels_id, **self.start("teacher")},
                 checkpoint_seconds=self.checkpoint_seconds,
             )
             trainer = Trainer(self.task.for_teacher(), self.team, self.progress)
             seconds = trainer.fit(network, job).seconds
-        known = self.size(cfg.model, network)
-        to_device(network, self.team.device).eval().requires_grad_(False)
-        self._check_outputs(network)
-        score, others = self.evaluate(network, "test")
-        chance, metric = self.task.chance("test"), self.task.metric
-        if chance is not None and self.team.leader and metric.gain(chance, score) <= 0:
-            console.warn(
-                f"the teacher scores {metric.text(score)}, no better than guessing "
-                f"({metric.text(chance)}): check its checkpoint, the order of its classes and its "
-                "preprocessing, or train it longer"
-            )
-        return network, replace(known, test_accuracy=score, seconds=seconds, others=others)
+        return network, seconds
 
     def _check_outputs(self, teacher: nn.Module) -> None:
         """Raises if a teacher answers real images with NaN, whatever its weights are."""
@@ -201,7 +252,10 @@ class Session:
         job = Job(
             name=name,
             model=made,
-            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            settings=Settings(
+                *(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+                sgd=_momentum(cfg),
+            ),
             path=path,
             loss=self.task.loss(model),
             loss_id={**self.task.labels_id, **self.start("student")},

@@ -94,9 +94,7 @@ class _Students(Session):
         given = self.cfg.student.checkpoint
         teacher: tuple[nn.Module, Network] | None = None
         if cfg.loss != "ce" and (given is None or self._teacher_is_there):
-            other = self.cfg.teacher
-            untrained = self.build("teacher", other.model, other.args, 0)
-            self.task.check_distillation(blank, untrained)
+            self.task.check_distillation(blank, self.untrained_teacher())
             teacher = self.teacher()
         kinds: list[Kind] = [] if cfg.loss == "ce" else ["distilled"]
         if given is not None:
@@ -154,9 +152,15 @@ class _Students(Session):
 
     @property
     def _teacher_is_there(self) -> bool:
-        """Whether the teacher need not be trained."""
+        """Whether no teacher and no assistant need be trained."""
         cfg = self.cfg.teacher
-        return cfg.checkpoint is not None or cfg.epochs == 0 or (self.out / "teacher.pt").is_file()
+        trained = [
+            self.teacher_path(number)
+            for number, one in enumerate(cfg.members)
+            if one.checkpoint is None and one.epochs > 0
+        ]
+        trained += [self.assistants.path(number) for number in range(len(cfg.assistants))]
+        return all(path.is_file() for path in trained)
 
     def _given(self, kind: Kind, weights: Path) -> Run:
         """The student with the weights of a file."""

@@ -414,6 +414,25 @@ class Task(ABC):
         del split
         return None
 
+    def doubt(self, teacher: nn.Module, score: float, team: Team, *, given: bool) -> str | None:
+        """What is probably wrong with a teacher, in one line; None: nothing.
+
+        Args:
+            teacher: frozen, on ``team``'s device.
+            score: of the deciding metric, on the test split.
+            team: every process calls this.
+            given: its weights come from elsewhere.
+        """
+        del teacher, team, given
+        chance, metric = self.chance("test"), self.metric
+        if chance is None or metric.gain(chance, score) > 0:
+            return None
+        return (
+            f"the teacher scores {metric.text(score)}, no better than guessing "
+            f"({metric.text(chance)}): check its checkpoint, the order of its classes and its "
+            "preprocessing, or train it longer"
+        )
+
     # Reporting.
 
     @property

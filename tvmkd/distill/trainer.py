@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from tvmkd.distill.checkpoint_manager import CheckpointManager, Stateful
 from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
-from tvmkd.distill.task import Epoch, Task
+from tvmkd.distill.task import Batch, Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
 from tvmkd.models.checkpoint import Checkpoint
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class Trainer:
     """The one training loop: for teachers, students and fine-tuning, whatever the task.
 
-    AdamW, a short warm-up and a cosine to zero. Mixed precision where there is a GPU. Each epoch
-    has its own seed, so a training that was killed and started again ends in the same weights as
-    one that was not. Several processes end in the same weights as one, within rounding.
+    AdamW (or SGD), a short warm-up and a cosine to zero. Mixed precision where there is a GPU. Each
+    epoch has its own seed, so a training that was killed and started again ends in the same weights
+    as one that was not. Several processes end in the same weights as one, within rounding.
 
     Args:
         task: what is learnt.
@@ -63,7 +63,9 @@ class Trainer:
             raise InputError(
                 f"{job.name}: none of its weights needs a gradient: remove requires_grad_(False)"
             )
-        optimizer = Optimizer(weights, settings, settings.epochs * steps, team, task.clip)
+        # A teacher's own training and a baseline have one part only: DOT is plain SGD for them.
+        divided = bool(getattr(job.loss, "divided", False))
+        optimizer = Optimizer(weights, settings, settings.epochs * steps, team, task.clip, divided)
         parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
         if own is not None:
             parts["loss"] = own
@@ -72,7 +74,7 @@ class Trainer:
         manager = CheckpointManager(
             job, network, parts, team, report or self._bar(job), meta, task.metric
         )
-        for number in range(manager.state.epoch, settings.epochs):
+        for number in range(manager.state.epoch, settings.last):
             epoch = make_epoch(job, task.count("train"), steps, number, team)
             with user_code.guard(job.name, theirs=job.by_user), team.synchronised(network):
                 mean = self._epoch(network, job, epoch, optimizer)
@@ -99,7 +101,7 @@ class Trainer:
                 batch = batch.to(device)
                 with optimizer.precision():
                     output = task.forward(network, batch.images)
-                    loss = job.loss(batch, output)
+                    loss, *taught = _loss(job, batch, output, optimizer.divided)
                     extra = job.latency.loss(network) if job.latency else None
                     loss = loss if extra is None else loss + extra
                 if not loss.requires_grad:
@@ -107,7 +109,7 @@ class Trainer:
                         f"{job.name}: its loss does not depend on a weight that needs a gradient; "
                         "look for torch.no_grad, detach or frozen layers in its forward"
                     )
-                value, norm = optimizer.step(loss, epoch.number * steps + step)
+                value, norm = optimizer.step(loss, epoch.number * steps + step, *taught)
                 if at_once:
                     _check(value.item(), norm.item(), job, epoch, step)
                 found[0, step], found[1, step] = value, norm
@@ -121,6 +123,15 @@ class Trainer:
             return lambda done, note: None
         bar = progress.add_task(job.name, total=job.settings.epochs, note="")
         return lambda done, note: progress.update(bar, completed=done, note=note)
+
+
+def _loss(job: Job, batch: Batch, output: Any, divided: bool) -> list[Tensor]:
+    """The loss, and if it is to be divided the part of it that comes from the teacher."""
+    if not divided:
+        return [job.loss(batch, output)]
+    parts: Any = job.loss
+    hard, taught = parts.parts(batch, output)
+    return [hard + taught, taught]
 
 
 def steps_in_epoch(count: int, batch_size: int, team: Team) -> int:

@@ -39,14 +39,48 @@ class Rungs:
 
 
 @dataclass(frozen=True)
+class Momentum:
+    """Stochastic gradient descent with momentum, in place of AdamW.
+
+    Attributes:
+        momentum: of the gradients.
+        delta: the teacher's gradients have a momentum larger by this, those of the labels one
+            smaller by this (see `tvmkd.distill.dot`); None: one momentum for both.
+    """
+
+    momentum: float
+    delta: float | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """How to train: together with the model, the loss and the data this determines the result."""
+    """How to train: together with the model, the loss and the data this determines the result.
+
+    ``sgd`` is None where it is AdamW. ``stop`` ends the training after this many of its ``epochs``,
+    with the learning rates of all of them; None: it does not.
+    """
 
     epochs: int
     lr: float
     weight_decay: float
     batch_size: int
     seed: int
+    sgd: Momentum | None = None
+    stop: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The number of epochs that are trained."""
+        return self.epochs if self.stop is None else self.stop
+
+    def identity(self) -> dict[str, Any]:
+        """As plain data; without what is not used, as in checkpoints from before there was any."""
+        optional = ("sgd", "stop")
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in optional or value is not None
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +131,7 @@ class Job:
         facts = {
             "model": self.model,
             "loss": self.loss_id,
-            "settings": asdict(self.settings),
+            "settings": self.settings.identity(),
             "processes": processes,
             **task.identity(self.variants),
         }

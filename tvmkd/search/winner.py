@@ -69,7 +69,10 @@ def write(
     data["project"] = {**data["project"], "out": str(place / "run")}
     data.setdefault("student", {})["checkpoint"] = str(place / "student.pt")
     if teacher is not None and one.distill.loss != "ce":
-        data.setdefault("teacher", {})["checkpoint"] = str(place / "teacher.pt")
+        section = data.setdefault("teacher", {})
+        section["checkpoint"] = str(place / "teacher.pt")
+        if not one.teacher.ensemble:
+            section.pop("stop_at", None)  # it is trained
     data.setdefault("distill", {}).update(seeds=[won.seed], baseline=False)
     table = study.table.get("folder")
     if table is not None and holds_records(Path(table)):
@@ -128,6 +131,9 @@ def _absolute(model: BaseModel, data: dict[str, Any]) -> dict[str, Any]:
             data[name] = [os.path.abspath(each) for each in value]
         elif isinstance(value, BaseModel):
             data[name] = _absolute(value, data[name])
+        elif isinstance(value, list) and all(isinstance(each, BaseModel) for each in value):
+            pairs = zip(value, data[name], strict=True)
+            data[name] = [_absolute(each, part) for each, part in pairs]
     if isinstance(model, config.TargetRef) and Path(model.name).is_file():
         data["name"] = os.path.abspath(model.name)
     return data
@@ -175,8 +181,8 @@ def _no_code(folder: str, names: list[str]) -> list[str]:
 
 def _modules(cfg: Config) -> Iterator[str]:
     """The top names of the user's modules that a config names."""
-    specs = [cfg.student.model, cfg.teacher.model, cfg.data.task or ""]
-    specs += [cfg.distill.loss, cfg.distill.latency]
+    specs = [cfg.student.model, *cfg.teacher.specs, cfg.data.task or ""]
+    specs += [cfg.distill.loss, cfg.distill.latency, *(term.loss for term in cfg.distill.logits)]
     engines = [name for name in cfg.compare.engines if name not in engine_registry.ENGINES]
     for spec in [*specs, *engines]:
         module, colon, _ = spec.partition(":")

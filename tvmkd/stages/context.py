@@ -21,6 +21,7 @@ SAMPLES = 8  # batches of real images to check builds on and to compare engines 
 _FIRST_TRAINING = {
     *("epochs", "lr", "seeds", "baseline", "watch", "watch_every"),
     *("latency", "latency_weight", "table", "shape", "shaping"),
+    *("optimizer", "momentum", "delta"),
 }
 
 
@@ -164,6 +165,21 @@ class RunContext:
         return source_hash(spec, self.search_in)
 
     @property
+    def more_teachers(self) -> dict[str, Any]:
+        """The files behind an ensemble and assistants, where there are any."""
+        cfg = self.cfg.teacher
+        if not (cfg.ensemble or cfg.assistants):
+            return {}
+        given = [self.hash(one.checkpoint) for one in cfg.ensemble]
+        return {"teachers": [given, *(self.source(spec) for spec in cfg.specs[1:])]}
+
+    @property
+    def more_losses(self) -> dict[str, Any]:
+        """The user's code behind the further losses on logits, where there is any."""
+        code = [self.source(term.loss) for term in self.cfg.distill.logits]
+        return {"logits": code} if any(code) else {}
+
+    @property
     def fine_tuning(self) -> dict[str, Any]:
         """The inputs of a stage that trains a changed student on, guided by the teacher."""
         cfg = self.cfg
@@ -173,6 +189,7 @@ class RunContext:
             "distill": cfg.distill.model_dump(mode="json", exclude=_FIRST_TRAINING),
             "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
+            **self.more_losses,
         }
         if cfg.student.images is not None:
             read["images"] = cfg.student.images
@@ -182,6 +199,7 @@ class RunContext:
                 "weights": self.hash(self.teacher_weights),
                 "backbone": self.hash(cfg.teacher.backbone),
                 "code": self.source(cfg.teacher.model),
+                **self.more_teachers,
             }
         return read
 

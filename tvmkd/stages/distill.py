@@ -54,8 +54,10 @@ class Distill(Stage):
                 for section in (cfg.teacher, cfg.student)
             ],
             "checkpoint": context.hash(cfg.teacher.checkpoint),
+            **context.more_teachers,
             **self._latencies(),
             "loss": context.source(cfg.distill.loss),
+            **context.more_losses,
         }
 
     def _latencies(self) -> dict[str, Any]:

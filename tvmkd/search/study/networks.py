@@ -151,10 +151,13 @@ class Networks:
 
     def _teacher_key(self, cfg: Config) -> str:
         """Tells apart the teachers of configs: a space may change the size of images."""
-        specs = (cfg.teacher.model, cfg.data.task or "")
+        specs = (*cfg.teacher.specs, cfg.data.task or "")
         code = [source_hash(spec, self.search_in) for spec in specs]
         teacher = cfg.teacher.model_dump(mode="json", exclude_defaults=True)
-        return _digest([teacher, _data(cfg), cfg.project.seed, code])[:12]
+        facts = [teacher, _data(cfg), cfg.project.seed, code]
+        if cfg.teacher.assistants:  # how they are trained
+            facts.append(cfg.distill.model_dump(mode="json", exclude_defaults=True))
+        return _digest(facts)[:12]
 
 
 def _data(cfg: Config) -> list[Any]:
