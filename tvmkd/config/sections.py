@@ -20,7 +20,7 @@ from tvmkd.base.errors import UsageError
 from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
-from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
+from tvmkd.config.fields import Count, Decay, Fraction, NotNegative, Positive, Section, Seed
 
 
 def _stack(name: str) -> str:
@@ -87,6 +87,8 @@ class Teacher(Section):
     """Weight decay of the optimiser."""
     batch_size: Count | None = None
     """Training images in a batch. Without it: that of ``[data]``."""
+    ema: Decay = 0.0
+    """As ``[distill] ema``, for the teacher."""
     augment: AugmentName | None = None
     """Augmentation of the teacher's training images, for classifiers. Without it: that of
     ``[data]``."""
@@ -153,6 +155,11 @@ class Distill(Section):
     """Highest learning rate."""
     weight_decay: NotNegative = 5e-4
     """Weight decay of the optimiser."""
+    ema: Decay = 0.0
+    """Decay of an exponential moving average of the weights, for example 0.999: each step keeps
+    this share of the average; the first steps keep less. The average is what is scored, saved and
+    exported. 0: off. Not used while a structure is learnt, nor by ``[prune]`` and ``[quantize]``,
+    which start from the averaged student."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     """One student is trained for each seed. They must differ."""
     baseline: bool = True

@@ -87,7 +87,7 @@ def make(cfg: Distill, search_in: Sequence[Path] = ()) -> LogitLoss:
 
 def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Everything that determines the loss, JSON-safe; for checkpoints."""
-    elsewhere = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
+    elsewhere = {"epochs", "lr", "weight_decay", "ema", "seeds", "baseline", "latency_weight"}
     found = cfg.model_dump(mode="json", exclude=elsewhere)
     code = source_hash(cfg.loss, search_in)
     if not found["loss_args"]:

@@ -106,7 +106,7 @@ class Session:
             job = Job(
                 name="teacher",
                 model={"spec": cfg.model, "kwargs": self.kwargs("teacher", cfg.model, cfg.args)},
-                settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed),
+                settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed, cfg.ema),
                 path=self.out / "teacher.pt",
                 loss=self.task.loss(network),
                 loss_id={**self.task.labels_id, **self.start("teacher")},
@@ -201,7 +201,9 @@ class Session:
         job = Job(
             name=name,
             model=made,
-            settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+            settings=Settings(
+                cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed, cfg.ema
+            ),
             path=path,
             loss=self.task.loss(model),
             loss_id={**self.task.labels_id, **self.start("student")},

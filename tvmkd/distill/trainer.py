@@ -19,6 +19,7 @@ from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
 from tvmkd.distill.task import Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
+from tvmkd.distill.weight_average import WeightAverage
 from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -69,13 +70,14 @@ class Trainer:
             parts["loss"] = own
         meta = {"training": job.identity(task, team.size), **task.metadata(network)}
         meta["input_shape"] = ",".join(map(str, task.input_shape))
+        average = WeightAverage(network, settings.ema) if settings.ema else None
         manager = CheckpointManager(
-            job, network, parts, team, report or self._bar(job), meta, task.metric
+            job, network, parts, team, report or self._bar(job), meta, task.metric, average
         )
         for number in range(manager.state.epoch, settings.epochs):
             epoch = make_epoch(job, task.count("train"), steps, number, team)
             with user_code.guard(job.name, theirs=job.by_user), team.synchronised(network):
-                mean = self._epoch(network, job, epoch, optimizer)
+                mean = self._epoch(network, job, epoch, optimizer, average)
             manager.end_epoch(mean, lambda: task.score(network, "val", team))
         return manager.finish()
 
@@ -87,7 +89,14 @@ class Trainer:
         """
         return steps_in_epoch(self.task.count("train"), settings.batch_size, self.team)
 
-    def _epoch(self, network: nn.Module, job: Job, epoch: Epoch, optimizer: Optimizer) -> float:
+    def _epoch(
+        self,
+        network: nn.Module,
+        job: Job,
+        epoch: Epoch,
+        optimizer: Optimizer,
+        average: WeightAverage | None,
+    ) -> float:
         """Trains for one epoch; returns the mean loss."""
         task, device, steps = self.task, self.team.device, len(epoch.order)
         # Numbers that lie on a GPU are looked at once an epoch: each look would wait for it.
@@ -108,6 +117,8 @@ class Trainer:
                         "look for torch.no_grad, detach or frozen layers in its forward"
                     )
                 value, norm = optimizer.step(loss, epoch.number * steps + step)
+                if average is not None:
+                    average.update(epoch.number * steps + step)
                 if at_once:
                     _check(value.item(), norm.item(), job, epoch, step)
                 found[0, step], found[1, step] = value, norm

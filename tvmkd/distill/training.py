@@ -47,6 +47,15 @@ class Settings:
     weight_decay: float
     batch_size: int
     seed: int
+    ema: float = 0.0
+    """Decay of the average of the weights; 0: none. See `tvmkd.distill.weight_average`."""
+
+    def identity(self) -> dict[str, Any]:
+        """JSON-safe; as before there was an average where there is none."""
+        found = asdict(self)
+        if not self.ema:
+            del found["ema"]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +106,7 @@ class Job:
         facts = {
             "model": self.model,
             "loss": self.loss_id,
-            "settings": asdict(self.settings),
+            "settings": self.settings.identity(),
             "processes": processes,
             **task.identity(self.variants),
         }
