@@ -77,6 +77,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "project.name": ("other", ("report",)),
     "project.out": ("other", ()),
     "project.seed": (7, TRAINERS),
+    "project.log_to": ("tensorboard", ()),
     **{f"data.{name}": (value, LOADERS) for name, value in DATA.items()},
     "teacher.model": ("mine:teacher", (*TRAINERS, "export")),
     "teacher.args": ({"depth": 2}, (*TRAINERS, "export")),

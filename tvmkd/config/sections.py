@@ -49,6 +49,8 @@ DEFAULT_TRACKER_PORT = 9190
 LOSSES = ("kd", "dkd", "ce")
 """Names for ``[distill] loss``. Those with a teacher are registered in tvmkd.distill.losses, which
 would load torch here; a test compares."""
+LOGGERS = ("tensorboard", "mlflow")
+"""Names for ``[project] log_to``; see tvmkd.distill.loggers."""
 LATENCIES = ("macs", "table")
 """Names for ``[distill] latency``."""
 
@@ -62,6 +64,19 @@ class Project(Section):
     """The run's folder. Without it: ``runs/NAME``."""
     seed: Seed = 0
     """Seed of the teacher's training and of everything else that has no seed of its own."""
+    log_to: str | None = None
+    """Where the numbers of each training epoch go, besides ``training.html``: ``tensorboard``, into
+    the folder ``tensorboard`` of the run; ``mlflow``, to ``MLFLOW_TRACKING_URI`` or else into
+    ``mlflow.db`` in the run's folder; or your own: the ``module:callable`` of a function that is
+    called with the training's name, the epoch and a dict of numbers. Changes no result."""
+
+    @field_validator("log_to")
+    @classmethod
+    def _log_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in LOGGERS and not user_code.is_own(name):
+            hint = suggest(name, LOGGERS) or f"; known: {', '.join(LOGGERS)}"
+            raise ValueError(f'there is no logger "{name}"{hint}; or give module:callable')
+        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,9 @@ from torch import nn
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
+from tvmkd.distill import epoch_clock
 from tvmkd.distill.distributed import Team
+from tvmkd.distill.epoch_clock import Lap
 from tvmkd.distill.task import Metric
 from tvmkd.distill.training import Job, Report
 from tvmkd.distill.weight_average import WeightAverage
@@ -83,8 +85,15 @@ class CheckpointManager:
         for entry in self.state.history:
             self._judge(entry)
 
-    def end_epoch(self, loss: float, score: Callable[[], float]) -> None:
+    def end_epoch(
+        self, loss: float, score: Callable[[], float], lap: Lap = lambda phase: None
+    ) -> None:
         """Adds an epoch to the history, with a score after every fifth of the training and rung.
+
+        Args:
+            loss: the mean over the epoch.
+            score: evaluates the network.
+            lap: called after the evaluation, and after the checkpoint if one is written.
 
         Raises:
             InputError: a weight is not finite; the checkpoint is not written.
@@ -98,16 +107,18 @@ class CheckpointManager:
         self.state.epoch += 1
         entry = {"epoch": float(self.state.epoch), "loss": loss}
         with self._averaged():
-            self._end(entry, score)
+            self._end(entry, score, lap)
         self._judge(entry)
 
-    def _end(self, entry: dict[str, float], score: Callable[[], float]) -> None:
+    def _end(self, entry: dict[str, float], score: Callable[[], float], lap: Lap) -> None:
         """Scores and saves the network as it is now."""
         state, job, epochs = self.state, self._job, self._job.settings.epochs
         last = self._last
         rung = job.rungs is not None and state.epoch in job.rungs.epochs
         if last or rung or state.epoch % max(1, epochs // 5) == 0:
+            lap(epoch_clock.OTHER)
             entry[self._key] = score()
+            lap(epoch_clock.EVALUATION)
         state.history.append(entry)
         self._report(state.epoch, self._note())
         old = time.monotonic() - self._saved >= job.checkpoint_seconds
@@ -121,6 +132,7 @@ class CheckpointManager:
             if job.after_checkpoint is not None:
                 job.after_checkpoint(job.path, state.epoch, self._network)
             self._saved = time.monotonic()
+            lap(epoch_clock.CHECKPOINT)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base import console
-from tvmkd.distill import features, losses, mining
+from tvmkd.distill import features, loss_parts, losses, mining
 from tvmkd.distill.feature_hooks import Taps
 from tvmkd.distill.probe import logits_of
 from tvmkd.distill.task import Batch
@@ -86,7 +86,8 @@ class Distillation(nn.Module):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
             if factor > 0:
                 mine, other = self._mine.outputs[term.student], self._other.outputs[term.teacher]
-                total = total + factor * module(mine, other.detach())
+                part = factor * module(mine, other.detach())
+                total = total + loss_parts.note(f"{term.loss} {term.student}", part)
         return total
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import source_hash
+from tvmkd.distill import loss_parts
 from tvmkd.distill.task import Batch
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
 
 def cross_entropy(batch: Batch, logits: Tensor) -> Tensor:
     """Labels alone: how teachers and baselines are trained."""
-    return F.cross_entropy(logits.float(), batch.labels)
+    return loss_parts.note("labels", F.cross_entropy(logits.float(), batch.labels))
 
 
 def imitation(logits: Tensor, answer: Tensor) -> Tensor:
@@ -128,6 +129,7 @@ class KD:
             F.log_softmax(teacher.float() / self.temperature, dim=1),
         )
         hard = F.cross_entropy(student.float(), labels, reduction="none")
+        _note(hard, self.alpha, soft, (1 - self.alpha) * self.temperature**2, weights)
         each = self.alpha * hard + (1 - self.alpha) * self.temperature**2 * soft
         return _mean(each, weights)
 
@@ -161,6 +163,7 @@ class DKD:
         nckd = _divergence(_rest(cold_student, truth), _rest(cold_teacher, truth))
         hard = F.cross_entropy(student.float(), labels, reduction="none")
         soft = tckd + self.beta * nckd
+        _note(hard, self.alpha, soft, (1 - self.alpha) * heat**2, weights)
         return _mean(self.alpha * hard + (1 - self.alpha) * heat**2 * soft, weights)
 
 
@@ -179,6 +182,14 @@ def _rest(logits: Tensor, truth: Tensor) -> Tensor:
 def _divergence(logs: Tensor, target: Tensor) -> Tensor:
     """KL(target ‖ logs) of log-probabilities, for each image."""
     return F.kl_div(logs, target, reduction="none", log_target=True).sum(1)
+
+
+def _note(hard: Tensor, alpha: float, soft: Tensor, factor: float, weights: Tensor | None) -> None:
+    """Notes the parts of a sum of two losses, each of one number an image."""
+    if not loss_parts.wanted():
+        return
+    for name, each, share in (("labels", hard, alpha), ("logits", soft, factor)):
+        loss_parts.note(name, each if weights is None else weights * each.detach(), share)
 
 
 def _mean(each: Tensor, weights: Tensor | None) -> Tensor:

@@ -105,6 +105,11 @@ class Optimizer:
         self._adam.load_state_dict({**state, "param_groups": parts})
 
     @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._adam.param_groups[0]["lr"])
+
+    @property
     def scaler(self) -> torch.amp.GradScaler:
         """Its state is saved beside that of AdamW."""
         return self._scaler

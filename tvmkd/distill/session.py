@@ -14,6 +14,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
@@ -42,6 +43,7 @@ class Session:
         progress: shows a bar for each training.
         multiple: what a registered student's channel counts are rounded to a multiple of.
         checkpoint_seconds: least time between two checkpoints of one training.
+        recorder: gets the numbers of each epoch.
     """
 
     cfg: Config
@@ -51,11 +53,12 @@ class Session:
     progress: Progress | None
     multiple: int | None = None
     checkpoint_seconds: float = 5.0
+    recorder: Recorder | None = None
 
     @property
     def trainer(self) -> Trainer:
         """Trains on the session's task."""
-        return Trainer(self.task, self.team, self.progress)
+        return Trainer(self.task, self.team, self.progress, self.recorder)
 
     @property
     def steps(self) -> int:
@@ -112,7 +115,7 @@ class Session:
                 loss_id={**self.task.labels_id, **self.start("teacher")},
                 checkpoint_seconds=self.checkpoint_seconds,
             )
-            trainer = Trainer(self.task.for_teacher(), self.team, self.progress)
+            trainer = Trainer(self.task.for_teacher(), self.team, self.progress, self.recorder)
             seconds = trainer.fit(network, job).seconds
         known = self.size(cfg.model, network)
         to_device(network, self.team.device).eval().requires_grad_(False)

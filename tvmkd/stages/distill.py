@@ -86,6 +86,10 @@ class Distill(Stage):
     def check(self) -> list[str]:
         """Looks for the latency table, and for where checkpoints can be measured."""
         context, cfg = self.context, self.context.cfg
+        if cfg.project.log_to is not None:
+            from tvmkd.distill import loggers
+
+            loggers.check(cfg.project.log_to, context.search_in)
         if cfg.distill.shaped and cfg.student.checkpoint is None:
             from tvmkd.search.soft import opening
 
