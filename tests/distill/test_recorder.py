@@ -91,6 +91,17 @@ def test_recording_changes_no_weight(tmp_path: Path) -> None:
     assert ends[0] == ends[1]
 
 
+def test_a_training_that_fails_before_an_epoch_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "broken_loss.py").write_text(
+        "def loss(student, teacher, labels, weights=None):\n"
+        "    return student.sum() * float('nan')\n"
+    )
+    cfg = small(teacher={"epochs": 0}, distill={**SECTION, "loss": "broken_loss:loss"})
+    with pytest.raises(InputError, match="the loss is nan in batch 1"):
+        distill(cfg, tmp_path / "run", search_in=[tmp_path])
+    assert not list((tmp_path / "run").rglob("*.*"))
+
+
 def test_a_training_from_before_has_its_loss_and_scores(tmp_path: Path) -> None:
     distill(ALONG, tmp_path)
     for path in tmp_path.rglob(f"*{histories.SUFFIX}"):
@@ -183,7 +194,8 @@ def test_pages_are_drawn_at_most_every_few_seconds(
     monkeypatch.setattr(training_page, "write", draw)
     made = Recorder(tmp_path, ALONE)
     head = histories.Head("a", "a", "x", 9, "accuracy")
-    history = histories.continued(tmp_path / f"teacher{histories.SUFFIX}", head, [])
+    entry = histories.Epoch(1, 0.5)
+    history = histories.continued(tmp_path / f"teacher{histories.SUFFIX}", head, [entry])
     for _ in range(40):
         made.show(history)
         now[0] += 1

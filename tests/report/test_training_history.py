@@ -31,11 +31,14 @@ def test_a_training_that_resumes_has_no_epoch_twice_and_none_too_few(tmp_path: P
     assert more.epochs == [*history.epochs[:3], Epoch(4, 0.5, score=0.9)]
 
 
-def test_another_training_starts_a_new_history(tmp_path: Path) -> None:
+def test_another_training_starts_a_new_history_with_its_first_epoch(tmp_path: Path) -> None:
     history = trainings.training(tmp_path)
-    other = trainings.head(training="another")
-    assert histories.continued(history.path, other, []).epochs == []
-    assert histories.read(history.path) == histories.History(history.path, other, [])
+    other = histories.continued(history.path, trainings.head(training="another"), [])
+    assert other.epochs == []
+    assert histories.read(history.path) == history, "it may fail before it has an epoch"
+    longer = histories.append(other, trainings.epoch(1))
+    assert histories.read(history.path) == longer
+    assert longer.head.training == "another"
 
 
 def test_a_finished_history_is_not_written_again(tmp_path: Path) -> None:
@@ -52,6 +55,16 @@ def test_what_is_no_history_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / f"a{histories.SUFFIX}").write_text(text)
     assert histories.read(tmp_path / f"a{histories.SUFFIX}") is None
     assert histories.of_run(tmp_path) == []
+
+
+def test_a_line_that_was_cut_is_not_continued(tmp_path: Path) -> None:
+    """An epoch's line after half of another would be lost with it."""
+    history = trainings.training(tmp_path, done=2)
+    with history.path.open("a") as stream:
+        stream.write('{"epoch":3,"lo')
+    again = histories.continued(history.path, history.head, history.epochs)
+    longer = histories.append(again, trainings.epoch(3))
+    assert histories.read(history.path) == longer
 
 
 def test_a_line_that_was_cut_and_keys_of_a_newer_version_do_no_harm(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         place = str(self._folder / name)
-        self._writers[name] = SummaryWriter(place, purge_step=done + 1)  # type: ignore[no-untyped-call]
+        self._writers[name] = SummaryWriter(place, purge_step=done + 1)
 
     def log(self, name: str, epoch: int, values: Mapping[str, float]) -> None:
         """One scalar a value; the step is the epoch."""

@@ -85,22 +85,24 @@ class Trainer:
         manager = CheckpointManager(
             job, network, parts, team, report or self._bar(job), meta, task.metric, average
         )
-        record = self._recorder and self._recorder.begin(job, task.metric, manager.state)
+        record = None
+        if self._recorder is not None:
+            record = self._recorder.begin(job, task.metric, manager.state)
         for number in range(manager.state.epoch, settings.epochs):
             clock = EpochClock(asynchronous=team.device.type != "cpu")
             epoch = make_epoch(job, task.count("train"), steps, number, team)
             clock.lap(epoch_clock.OTHER)
-            collected = nullcontext() if record is None else loss_parts.collected()
+            collected = loss_parts.collected() if record else nullcontext()
             with (
                 user_code.guard(job.name, theirs=job.by_user),
                 team.synchronised(network),
-                collected as parts,
+                collected as noted,
             ):
                 losses, norms = self._epoch(network, job, epoch, optimizer, average, clock)
             manager.end_epoch(
                 float(losses.mean()), lambda: task.score(network, "val", team), clock.lap
             )
-            if record is not None and parts is not None:
+            if record is not None and noted is not None:
                 record.epoch(
                     manager.state.history[-1],
                     images=sum(map(len, epoch.order)),
@@ -108,7 +110,7 @@ class Trainer:
                     lr=optimizer.rate,
                     # Where a scaler leaves steps out, the norms are not there to be told.
                     norms=None if optimizer.half else (float(norms.mean()), float(norms.max())),
-                    parts=parts,
+                    parts=noted,
                     clock=clock,
                 )
         return manager.finish()

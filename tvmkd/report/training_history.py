@@ -112,10 +112,12 @@ def continued(path: Path, head: Head, known: Iterable[Epoch]) -> History:
         recorded = {entry.epoch: entry for entry in found.epochs}
         head = found.head
     history = History(path, head, [recorded.get(entry.epoch, entry) for entry in known])
-    lines = [_line({"format": FORMAT, "version": VERSION, **asdict(head)})]
-    text = "".join([*lines, *(_line(asdict(entry)) for entry in history.epochs)])
-    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
-        write_text(path, text)
+    # One without an epoch is written with its first: a training that fails before leaves nothing.
+    if history.epochs:
+        text = _text(history)
+        # Not by what was read: a line that was cut is left out there.
+        if found is None or path.read_bytes() != text.encode():
+            write_text(path, text)
     return history
 
 
@@ -125,12 +127,16 @@ def append(history: History, entry: Epoch) -> History:
     Raises:
         InputError: the file cannot be written.
     """
+    longer = History(history.path, history.head, [*history.epochs, entry])
+    if not history.epochs:
+        write_text(history.path, _text(longer))
+        return longer
     try:
         with history.path.open("a", encoding="utf-8") as stream:
             stream.write(_line(asdict(entry)))
     except OSError as error:
         raise unwritable(error, history.path) from None
-    return History(history.path, history.head, [*history.epochs, entry])
+    return longer
 
 
 def read(path: Path) -> History | None:
@@ -173,6 +179,11 @@ def _natural(path: Path) -> tuple[str, int, str]:
 def _known(kind: type[Head] | type[Epoch], values: dict[str, Any]) -> dict[str, Any]:
     names = {entry.name for entry in fields(kind)}
     return {name: value for name, value in values.items() if name in names}
+
+
+def _text(history: History) -> str:
+    head = _line({"format": FORMAT, "version": VERSION, **asdict(history.head)})
+    return head + "".join(_line(asdict(entry)) for entry in history.epochs)
 
 
 def _line(values: dict[str, Any]) -> str:

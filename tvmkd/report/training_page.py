@@ -110,7 +110,7 @@ def _legend(trainings: Sequence[History]) -> list[tuple[str, str]]:
 
 
 def _devices(trainings: Sequence[History]) -> list[str]:
-    found = {}
+    found: dict[str, None] = {}
     for training in trainings:
         head = training.head
         many = f" × {head.processes}" if head.processes > 1 else ""
