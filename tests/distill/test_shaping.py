@@ -111,6 +111,26 @@ def test_a_student_is_shaped_then_cut_and_trained_on(tmp_path: Path) -> None:
     assert result.lines()[-1] == "distilled, seed 0: half of it"
 
 
+def test_only_the_training_after_the_cut_averages_weights(tmp_path: Path) -> None:
+    found: dict[str, bool] = {}
+
+    def seen(path: Path, epoch: int, network: nn.Module) -> None:
+        found[f"{path.parent.name} {epoch}"] = "ema" in (checkpoint.load(path).optimizer or {})
+
+    shaper = Halving()
+    shaper.after_checkpoint = seen  # type: ignore[method-assign]
+    section = {**SECTION, "epochs": 4, "shaping": 0.5, "loss": "ce", "ema": 0.9}
+    distill(
+        small(distill=section), tmp_path, shaper=shaper, after_checkpoint=seen, checkpoint_seconds=0
+    )
+    assert found == {
+        "shaping 1": False,
+        "shaping 2": False,
+        "students 1": True,
+        "students 2": False,  # it is finished
+    }
+
+
 def test_finished_parts_are_not_trained_again(tmp_path: Path) -> None:
     cfg = small(distill={**SECTION, "baseline": False})
     first = distill(cfg, tmp_path, shaper=Halving())

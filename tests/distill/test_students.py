@@ -42,8 +42,9 @@ def weights(path: Path) -> str:
 def test_all_of_it_is_there(finished):
     folder = finished.checkpoint.parent
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    students = {f"students/{kind}-{n}.pt" for kind in ("distilled", "baseline") for n in (0, 1)}
-    assert names == {"teacher.pt", "student.pt", "metrics.json", *students}
+    trained = [f"students/{kind}-{n}" for kind in ("distilled", "baseline") for n in (0, 1)]
+    each = {f"{name}{end}" for name in ("teacher", *trained) for end in (".pt", ".history.jsonl")}
+    assert names == {"student.pt", "metrics.json", "training.html", *each}
 
 
 def test_the_numbers_are_those_of_the_runs(finished):

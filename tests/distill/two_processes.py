@@ -37,7 +37,7 @@ def train(task: Task, spec: str, kwargs: dict[str, Any], batch: int, team: Team,
     job = Job(
         name="student",
         model={"spec": spec, "kwargs": kwargs},
-        settings=Settings(1, 1e-3, 0.0, batch, 0),
+        settings=Settings(1, 1e-3, 0.0, batch, 0, ema=0.5),
         path=out.with_suffix(".pt"),
         loss=found.loss,
         loss_id=found.identity,

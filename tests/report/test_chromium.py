@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import samples
+import trainings
 
 from tvmkd import report
+from tvmkd.report import training_history, training_page
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -82,6 +84,25 @@ def test_it_paints_in_both_schemes(page: Path, tmp_path: Path, scheme: int, dark
     assert len(colours) > 40
     accent = (0x2D, 0xD4, 0xBF) if dark else (0x0F, 0x76, 0x6E)
     assert accent in {pixel for row in rows[::3] for pixel in row}
+
+
+def test_the_page_of_a_runs_trainings_paints_in_the_dark(tmp_path: Path) -> None:
+    trainings.thirty(tmp_path, 20)
+    known = training_history.of_run(tmp_path)
+    page = training_page.write(tmp_path / "training.html", "big", known, None)
+    picture = tmp_path / "page.png"
+    _chromium(
+        page,
+        f"--screenshot={picture}",
+        "--window-size=1100,1500",
+        "--blink-settings=preferredColorScheme=0",
+    )
+    _, _, rows = _png(picture)
+    assert sum(rows[2][2]) < 120
+    # The legend's marks of the first five kinds, in the colours of their lines.
+    shown = {pixel for row in rows for pixel in row}
+    kinds = {(0x2D, 0xD4, 0xBF), (0xFB, 0x92, 0x3C), (0x93, 0xA0, 0xFF), (0xF4, 0x72, 0xB6)}
+    assert kinds | {(0xA3, 0xB0, 0xC0)} <= shown
 
 
 def test_it_does_not_scroll_sideways_on_a_phone(page: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ def test_every_template_escapes_text_and_leaves_markup() -> None:
         "search.js",
         "search_plot.html",
         "style.css",
+        "training.css",
+        "training.html",
     ]
     shown = made.from_string("{{ text }}{{ markup }}").render(text="<&>", markup=Markup("<p>"))
     assert shown == "&lt;&amp;&gt;<p>"
@@ -28,6 +30,12 @@ def test_every_template_escapes_text_and_leaves_markup() -> None:
 def test_a_variable_that_is_not_given_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="lead"):
         environment.render("pruning.html", title="t", chart="")
+
+
+def test_a_legend_is_escaped() -> None:
+    found = environment.legend([("css", "<b>")])
+    assert isinstance(found, Markup)
+    assert '<i class="css" aria-hidden="true"></i>&lt;b&gt;</li>' in found
 
 
 def test_a_name_is_escaped_and_may_wrap_after_its_separators() -> None:

@@ -20,7 +20,7 @@ from tvmkd.base.errors import UsageError
 from tvmkd.base.text import suggest
 from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
-from tvmkd.config.fields import Count, Fraction, NotNegative, Positive, Section, Seed
+from tvmkd.config.fields import Count, Decay, Fraction, NotNegative, Positive, Section, Seed
 from tvmkd.config.losses import checked, defaults
 
 
@@ -47,6 +47,8 @@ def _engine(name: str) -> str:
 EngineName = Annotated[str, AfterValidator(_engine)]
 
 DEFAULT_TRACKER_PORT = 9190
+LOGGERS = ("tensorboard", "mlflow")
+"""Names for ``[project] log_to``; see tvmkd.distill.loggers."""
 LATENCIES = ("macs", "table")
 """Names for ``[distill] latency``."""
 
@@ -60,6 +62,19 @@ class Project(Section):
     """The run's folder. Without it: ``runs/NAME``."""
     seed: Seed = 0
     """Seed of the teacher's training and of everything else that has no seed of its own."""
+    log_to: str | None = None
+    """Where the numbers of each training epoch go, besides ``training.html``: ``tensorboard``, into
+    the folder ``tensorboard`` of the run; ``mlflow``, to ``MLFLOW_TRACKING_URI`` or else into
+    ``mlflow.db`` in the run's folder; or your own: the ``module:callable`` of a function that is
+    called with the training's name, the epoch and a dict of numbers. Changes no result."""
+
+    @field_validator("log_to")
+    @classmethod
+    def _log_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in LOGGERS and not user_code.is_own(name):
+            hint = suggest(name, LOGGERS) or f"; known: {', '.join(LOGGERS)}"
+            raise ValueError(f'there is no logger "{name}"{hint}; or give module:callable')
+        return name
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +129,8 @@ class Teacher(Section):
     """Weight decay of the optimiser."""
     batch_size: Count | None = None
     """Training images in a batch. Without it: that of ``[data]``."""
+    ema: Decay = 0.0
+    """As ``[distill] ema``, for the teacher."""
     augment: AugmentName | None = None
     """Augmentation of the teacher's training images, for classifiers. Without it: that of
     ``[data]``."""
@@ -267,6 +284,11 @@ class Distill(Section):
     """``sgd``, ``dot``: momentum."""
     delta: NotNegative = 0.075
     """``dot``: the momentum is larger by this for the teacher, smaller by this for the labels."""
+    ema: Decay = 0.0
+    """Decay of an exponential moving average of the weights, for example 0.999: each step keeps
+    this share of the average; the first steps keep less. The average is what is scored, saved and
+    exported. 0: off. Not used while a structure is learnt, nor by ``[prune]`` and ``[quantize]``,
+    which start from the averaged student."""
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     """One student is trained for each seed. They must differ."""
     baseline: bool = True

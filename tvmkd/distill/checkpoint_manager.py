@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from torch import nn
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
+from tvmkd.distill import epoch_clock
 from tvmkd.distill.distributed import Team
+from tvmkd.distill.epoch_clock import Lap
 from tvmkd.distill.task import Metric
 from tvmkd.distill.training import Job, Report
+from tvmkd.distill.weight_average import WeightAverage
 from tvmkd.models import checkpoint as files
 from tvmkd.models import state_dicts
 from tvmkd.models.checkpoint import Checkpoint
+
+AVERAGE = "ema"
+"""Where a checkpoint keeps the trained weights, if its network has the averaged ones."""
 
 
 class Stateful(Protocol):
@@ -39,6 +46,8 @@ class CheckpointManager:
         report: called with the epochs done and a note, at the start and after each epoch.
         meta: of a new checkpoint; ``training`` identifies the training.
         metric: of `end_epoch`'s score.
+        average: of the network's weights: what is scored and saved; the network has it when the
+            training is done. None: there is none.
 
     Attributes:
         state: the checkpoint; its ``epoch`` is how many are done.
@@ -53,9 +62,11 @@ class CheckpointManager:
         report: Report,
         meta: dict[str, str],
         metric: Metric,
+        average: WeightAverage | None = None,
     ) -> None:
         self._job, self._network, self._parts = job, network, parts
         self._team, self._report, self._metric = team, report, metric
+        self._average = average
         found = _resume(job, meta["training"])
         seed = {"seed": job.settings.seed}
         self.state = found or Checkpoint(job.model, {}, rng=seed, meta=meta)
@@ -64,6 +75,8 @@ class CheckpointManager:
             saved = found.optimizer or {}
             for name in parts.keys() & saved.keys():
                 parts[name].load_state_dict(saved[name])
+            if average is not None and found.epoch < job.settings.last:
+                average.load_state_dict(saved[AVERAGE])
         # Nobody writes before everybody has read.
         team.wait()
         self._before = self.state.seconds
@@ -72,8 +85,15 @@ class CheckpointManager:
         for entry in self.state.history:
             self._judge(entry)
 
-    def end_epoch(self, loss: float, score: Callable[[], float]) -> None:
+    def end_epoch(
+        self, loss: float, score: Callable[[], float], lap: Lap = lambda phase: None
+    ) -> None:
         """Adds an epoch to the history, with a score after every fifth of the training and rung.
+
+        Args:
+            loss: the mean over the epoch.
+            score: evaluates the network.
+            lap: called after the evaluation, and after the checkpoint if one is written.
 
         Raises:
             InputError: a weight is not finite; the checkpoint is not written.
@@ -84,13 +104,21 @@ class CheckpointManager:
                 f"{self._job.name}: {problem} after epoch {self.state.epoch + 1}; lower its lr "
                 f"({self._job.settings.lr:g}); no checkpoint of it is written"
             )
+        self.state.epoch += 1
+        entry = {"epoch": float(self.state.epoch), "loss": loss}
+        with self._averaged():
+            self._end(entry, score, lap)
+        self._judge(entry)
+
+    def _end(self, entry: dict[str, float], score: Callable[[], float], lap: Lap) -> None:
+        """Scores and saves the network as it is now."""
         state, job, epochs = self.state, self._job, self._job.settings.last
-        state.epoch += 1
-        last = state.epoch == epochs
+        last = self._last
         rung = job.rungs is not None and state.epoch in job.rungs.epochs
-        entry = {"epoch": float(state.epoch), "loss": loss}
         if last or rung or state.epoch % max(1, epochs // 5) == 0:
+            lap(epoch_clock.OTHER)
             entry[self._key] = score()
+            lap(epoch_clock.EVALUATION)
         state.history.append(entry)
         self._report(state.epoch, self._note())
         old = time.monotonic() - self._saved >= job.checkpoint_seconds
@@ -98,11 +126,30 @@ class CheckpointManager:
             state.seconds = self._before + time.monotonic() - self._began
             state.state = self._network.state_dict()
             state.optimizer = {name: part.state_dict() for name, part in self._parts.items()}
+            if self._average is not None and not last:
+                state.optimizer[AVERAGE] = self._average.state_dict()
             files.save(job.path, state)
             if job.after_checkpoint is not None:
                 job.after_checkpoint(job.path, state.epoch, self._network)
             self._saved = time.monotonic()
-        self._judge(entry)
+            lap(epoch_clock.CHECKPOINT)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Meanwhile the network has the averaged weights, if there are any; at the end for good."""
+        if self._average is None:
+            yield
+        elif self._last:
+            self._average.swap()
+            yield
+        else:
+            with self._average.applied():
+                yield
+
+    @property
+    def _last(self) -> bool:
+        """Whether the whole training is done."""
+        return self.state.epoch == self._job.settings.last
 
     def finish(self) -> Checkpoint:
         """The last checkpoint, when the whole team is done."""

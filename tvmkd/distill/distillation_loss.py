@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base import console
-from tvmkd.distill import features, losses, mining
+from tvmkd.distill import features, loss_parts, losses, mining
 from tvmkd.distill.feature_hooks import Taps
 from tvmkd.distill.probe import logits_of
 from tvmkd.distill.task import Batch
@@ -121,12 +121,14 @@ class Distillation(nn.Module):
         for entry, loss in self._more:
             factor = entry.weight * SCHEDULES[entry.schedule](batch.progress)
             if factor > 0:
-                total = total + factor * loss(logits, soft, batch.labels, **weights)
+                part = factor * loss(logits, soft, batch.labels, **weights)
+                total = total + loss_parts.note(f"{entry.loss} logits", part)
         for term, module in zip(self._cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
             if factor > 0:
                 mine, other = self._mine.outputs[term.student], self._other.outputs[term.teacher]
-                total = total + factor * module(mine, other.detach())
+                part = factor * module(mine, other.detach())
+                total = total + loss_parts.note(f"{term.loss} {term.student}", part)
         return total
 
     def close(self) -> None:

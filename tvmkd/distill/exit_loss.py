@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from tvmkd.distill import loss_parts
 from tvmkd.distill.losses import KD
 from tvmkd.distill.task import Batch, Loss
 from tvmkd.models.early_exit import EarlyExitNet
@@ -35,7 +36,9 @@ class ExitLoss(nn.Module):
         """The last exit's logits ``[N, classes]``, just computed, to a scalar."""
         total = self.last(batch, logits)
         for branch in self._network[0].branch_logits:
-            total = total + self._weight * self._kd(branch, logits.detach(), batch.labels)
+            with loss_parts.hidden():
+                part = self._weight * self._kd(branch, logits.detach(), batch.labels)
+            total = total + loss_parts.note("exits", part)
         return total
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 from tvmkd.base import console
 from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.session import Session
 from tvmkd.distill.task import Task
 from tvmkd.distill.training import Job, Settings
@@ -50,13 +52,18 @@ def fine_tune(
     Raises:
         InputError: as `distill`.
     """
-    with console.progress() as progress, assemble() as team:
+    with console.progress() as progress, assemble() as team, contextlib.ExitStack() as opened:
+        recorder = None
+        if path.is_relative_to(out_dir):  # not that of a trial of a search
+            log_to, run = cfg.project.log_to, cfg.project.name
+            recorder = opened.enter_context(Recorder(out_dir, team, log_to, run, search_in))
         session = Session(
             cfg=cfg,
             out=out_dir,
             team=team,
             task=task or tasks.make(cfg, search_in),
             progress=progress if team.leader else None,
+            recorder=recorder,
         )
         settings = Settings(
             epochs, lr, cfg.distill.weight_decay, cfg.data.batch_size, cfg.project.seed

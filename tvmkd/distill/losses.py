@@ -21,6 +21,7 @@ from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import source_hash
 from tvmkd.base.text import suggest
+from tvmkd.distill import loss_parts
 from tvmkd.distill.logit_losses.base import REGISTERED, LogitLoss, SoftLoss, divergence, register
 from tvmkd.distill.logit_losses.dist import DIST
 from tvmkd.distill.logit_losses.dkd import DKD
@@ -145,7 +146,7 @@ def _check_names(what: str, known: Sequence[str], args: Mapping[str, Any]) -> No
 
 def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Everything that determines the loss, JSON-safe; for checkpoints."""
-    elsewhere = {"epochs", "lr", "weight_decay", "seeds", "baseline", "latency_weight"}
+    elsewhere = {"epochs", "lr", "weight_decay", "ema", "seeds", "baseline", "latency_weight"}
     found = cfg.model_dump(mode="json", exclude=elsewhere | {"optimizer", "momentum", "delta"})
     for name in ("loss_args", "standardize", "logits"):
         if not found[name]:
@@ -159,7 +160,7 @@ def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
 
 def cross_entropy(batch: Batch, logits: Tensor) -> Tensor:
     """Labels alone: how teachers and baselines are trained."""
-    return F.cross_entropy(logits.float(), batch.labels)
+    return loss_parts.note("labels", F.cross_entropy(logits.float(), batch.labels))
 
 
 def imitation(logits: Tensor, answer: Tensor) -> Tensor:

@@ -131,6 +131,11 @@ class Optimizer:
         self._inner.load_state_dict({**state, "param_groups": parts})
 
     @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._inner.param_groups[0]["lr"])
+
+    @property
     def scaler(self) -> torch.amp.GradScaler:
         """Its state is saved beside that of the optimizer."""
         return self._scaler

@@ -16,6 +16,7 @@ from tvmkd.distill.distributed import Team
 from tvmkd.distill.ensemble import Ensemble
 from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
@@ -52,6 +53,7 @@ class Session:
         progress: shows a bar for each training.
         multiple: what a registered student's channel counts are rounded to a multiple of.
         checkpoint_seconds: least time between two checkpoints of one training.
+        recorder: gets the numbers of each epoch.
     """
 
     cfg: Config
@@ -61,11 +63,12 @@ class Session:
     progress: Progress | None
     multiple: int | None = None
     checkpoint_seconds: float = 5.0
+    recorder: Recorder | None = None
 
     @property
     def trainer(self) -> Trainer:
         """Trains on the session's task."""
-        return Trainer(self.task, self.team, self.progress)
+        return Trainer(self.task, self.team, self.progress, self.recorder)
 
     @property
     def steps(self) -> int:
@@ -167,14 +170,14 @@ class Session:
                 name="teacher" if number == 0 else f"teacher {number + 1}",
                 model={"spec": cfg.model, "kwargs": self.kwargs("teacher", cfg.model, cfg.args)},
                 settings=Settings(
-                    *(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed), stop=cfg.last
+                    *(cfg.epochs, cfg.lr, cfg.weight_decay, size, seed, cfg.ema), stop=cfg.last
                 ),
                 path=self.teacher_path(number),
                 loss=self.task.loss(network),
                 loss_id={**self.task.labels_id, **self.start("teacher")},
                 checkpoint_seconds=self.checkpoint_seconds,
             )
-            trainer = Trainer(self.task.for_teacher(), self.team, self.progress)
+            trainer = Trainer(self.task.for_teacher(), self.team, self.progress, self.recorder)
             seconds = trainer.fit(network, job).seconds
         return network, seconds
 
@@ -253,7 +256,7 @@ class Session:
             name=name,
             model=made,
             settings=Settings(
-                *(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
+                *(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed, cfg.ema),
                 sgd=_momentum(cfg),
             ),
             path=path,

@@ -108,7 +108,8 @@ def shape(
     soft = replace(
         job,
         name=f"{job.name}, shaping",
-        settings=replace(settings, epochs=first),
+        # The choices are the loss's and are not averaged: they would not fit averaged weights.
+        settings=replace(settings, epochs=first, ema=0.0),
         path=job.path.parent / FOLDER / job.path.name,
         loss=shaping.loss(job.loss),
         loss_id={**job.loss_id, "shaping": shaping.identity},

@@ -13,6 +13,7 @@ from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
 from tvmkd.distill.latency import Estimate, LatencyTerm
 from tvmkd.distill.latency import load as load_estimate
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
 from tvmkd.distill.shaping import Shaper, shape
@@ -49,7 +50,8 @@ def distill(
 
     Args:
         cfg: uses ``project.seed`` and the sections data, teacher, student and distill.
-        out_dir: gets ``teacher.pt``, ``students/KIND-SEED.pt``, ``student.pt``, ``metrics.json``.
+        out_dir: gets ``teacher.pt``, ``students/KIND-SEED.pt``, ``student.pt``, ``metrics.json``,
+            ``training.html`` and a history beside each checkpoint.
         progress: shows a bar for each training.
         search_in: folders to look in for a ``module:callable``, such as that of the config file.
         multiple: what the target wants channel counts to be a multiple of; a registered student
@@ -62,10 +64,12 @@ def distill(
 
     Raises:
         InputError: the data, a model or a checkpoint cannot be used.
+        MissingError: what ``[project] log_to`` names is not installed.
     """
     task = task or tasks.make(cfg, search_in)
     estimate = load_estimate(cfg.distill.latency, task.input_shape, search_in)
-    with assemble() as team:
+    log_to, name = cfg.project.log_to, cfg.project.name
+    with assemble() as team, Recorder(out_dir, team, log_to, name, search_in) as recorder:
         return _Students(
             cfg=cfg,
             out=out_dir,
@@ -77,6 +81,7 @@ def distill(
             shaper=shaper,
             after_checkpoint=after_checkpoint,
             checkpoint_seconds=checkpoint_seconds,
+            recorder=recorder,
         ).run()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
+from tvmkd.distill import epoch_clock, loss_parts
 from tvmkd.distill.checkpoint_manager import CheckpointManager, Stateful
 from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.epoch_clock import EpochClock
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.task import Batch, Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
+from tvmkd.distill.weight_average import WeightAverage
 from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -36,10 +40,18 @@ class Trainer:
         task: what is learnt.
         team: the processes that share each batch.
         progress: shows a bar for each training.
+        recorder: gets the numbers of each epoch.
     """
 
-    def __init__(self, task: Task, team: Team = ALONE, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        team: Team = ALONE,
+        progress: Progress | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.task, self.team, self._progress = task, team, progress
+        self._recorder = recorder
 
     def fit(self, network: nn.Module, job: Job, report: Report | None = None) -> Checkpoint:
         """Trains ``network`` in place and returns its last checkpoint.
@@ -71,14 +83,38 @@ class Trainer:
             parts["loss"] = own
         meta = {"training": job.identity(task, team.size), **task.metadata(network)}
         meta["input_shape"] = ",".join(map(str, task.input_shape))
+        average = WeightAverage(network, settings.ema) if settings.ema else None
         manager = CheckpointManager(
-            job, network, parts, team, report or self._bar(job), meta, task.metric
+            job, network, parts, team, report or self._bar(job), meta, task.metric, average
         )
+        record = None
+        if self._recorder is not None:
+            record = self._recorder.begin(job, task.metric, manager.state)
         for number in range(manager.state.epoch, settings.last):
+            clock = EpochClock(asynchronous=team.device.type != "cpu")
             epoch = make_epoch(job, task.count("train"), steps, number, team)
-            with user_code.guard(job.name, theirs=job.by_user), team.synchronised(network):
-                mean = self._epoch(network, job, epoch, optimizer)
-            manager.end_epoch(mean, lambda: task.score(network, "val", team))
+            clock.lap(epoch_clock.OTHER)
+            collected = loss_parts.collected() if record else nullcontext()
+            with (
+                user_code.guard(job.name, theirs=job.by_user),
+                team.synchronised(network),
+                collected as noted,
+            ):
+                losses, norms = self._epoch(network, job, epoch, optimizer, average, clock)
+            manager.end_epoch(
+                float(losses.mean()), lambda: task.score(network, "val", team), clock.lap
+            )
+            if record is not None and noted is not None:
+                record.epoch(
+                    manager.state.history[-1],
+                    images=sum(map(len, epoch.order)),
+                    steps=steps,
+                    lr=optimizer.rate,
+                    # Where a scaler leaves steps out, the norms are not there to be told.
+                    norms=None if optimizer.half else (float(norms.mean()), float(norms.max())),
+                    parts=noted,
+                    clock=clock,
+                )
         return manager.finish()
 
     def steps(self, settings: Settings) -> int:
@@ -89,39 +125,53 @@ class Trainer:
         """
         return steps_in_epoch(self.task.count("train"), settings.batch_size, self.team)
 
-    def _epoch(self, network: nn.Module, job: Job, epoch: Epoch, optimizer: Optimizer) -> float:
-        """Trains for one epoch; returns the mean loss."""
+    def _epoch(
+        self,
+        network: nn.Module,
+        job: Job,
+        epoch: Epoch,
+        optimizer: Optimizer,
+        average: WeightAverage | None,
+        clock: EpochClock,
+    ) -> Tensor:
+        """Trains for one epoch; returns each step's loss and gradient's norm: ``[2, steps]``."""
         task, device, steps = self.task, self.team.device, len(epoch.order)
         # Numbers that lie on a GPU are looked at once an epoch: each look would wait for it.
         at_once = device.type == "cpu"
         found = torch.zeros(2, steps, device=device)
         network.train()
         with closing(task.batches(epoch)) as coming:
-            for step, batch in enumerate(coming):
+            for step, batch in enumerate(clock.waiting(coming)):
                 batch = batch.to(device)
                 with optimizer.precision():
                     output = task.forward(network, batch.images)
                     loss, *taught = _loss(job, batch, output, optimizer.divided)
                     extra = job.latency.loss(network) if job.latency else None
-                    loss = loss if extra is None else loss + extra
+                    if extra is not None:
+                        loss = loss + loss_parts.note("latency", extra)
+                clock.lap(epoch_clock.FORWARD)
                 if not loss.requires_grad:
                     raise InputError(
                         f"{job.name}: its loss does not depend on a weight that needs a gradient; "
                         "look for torch.no_grad, detach or frozen layers in its forward"
                     )
                 value, norm = optimizer.step(loss, epoch.number * steps + step, *taught)
+                if average is not None:
+                    average.update(epoch.number * steps + step)
                 if at_once:
                     _check(value.item(), norm.item(), job, epoch, step)
                 found[0, step], found[1, step] = value, norm
+                clock.lap(epoch_clock.STEP)
         for step, (first, second) in enumerate([] if at_once else found.T.tolist()):
             _check(first, second, job, epoch, step)
-        return float(found[0].mean())
+        clock.lap(epoch_clock.STEP)
+        return found
 
     def _bar(self, job: Job) -> Report:
         progress = self._progress
         if progress is None:
             return lambda done, note: None
-        bar = progress.add_task(job.name, total=job.settings.epochs, note="")
+        bar = progress.add_task(job.name, total=job.settings.last, note="")
         return lambda done, note: progress.update(bar, completed=done, note=note)
 
 

@@ -65,6 +65,7 @@ class Settings:
     weight_decay: float
     batch_size: int
     seed: int
+    ema: float = 0.0
     sgd: Momentum | None = None
     stop: int | None = None
 
@@ -75,11 +76,9 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """As plain data; without what is not used, as in checkpoints from before there was any."""
-        optional = ("sgd", "stop")
+        optional = ("ema", "sgd", "stop")
         return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in optional or value is not None
+            name: value for name, value in asdict(self).items() if name not in optional or value
         }
 
 

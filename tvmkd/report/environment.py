@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def render(template: str, **values: Any) -> str:
         jinja2.UndefinedError: the template reads a variable that is not in ``values``.
     """
     return environment().get_template(template).render(**values)
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> Markup:
+    """What colours mean, as a list: (class, text)."""
+    macros: Any = environment().get_template("parts.html").module
+    return Markup(macros.legend(entries))
 
 
 def breakable(name: str) -> Markup:

@@ -13,13 +13,14 @@ from typing import Any
 from tvmkd.base import machine, stack_registry, user_code
 from tvmkd.base.files import file_hash, listing_hash, source_hash
 from tvmkd.config import Config
+from tvmkd.config.fields import Section
 from tvmkd.targets import Target
 
 SAMPLES = 8  # batches of real images to check builds on and to compare engines on
 
 # Fields of [distill] that only the first training of a student reads.
 _FIRST_TRAINING = {
-    *("epochs", "lr", "seeds", "baseline", "watch", "watch_every"),
+    *("epochs", "lr", "ema", "seeds", "baseline", "watch", "watch_every"),
     *("latency", "latency_weight", "table", "shape", "shaping"),
     *("optimizer", "momentum", "delta"),
 }
@@ -195,7 +196,7 @@ class RunContext:
             read["images"] = cfg.student.images
         if cfg.distill.loss != "ce":
             read["teacher"] = {
-                "section": cfg.teacher.model_dump(mode="json"),
+                "section": section_input(cfg.teacher),
                 "weights": self.hash(self.teacher_weights),
                 "backbone": self.hash(cfg.teacher.backbone),
                 "code": self.source(cfg.teacher.model),
@@ -254,6 +255,12 @@ def package_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def section_input(section: Section) -> dict[str, Any]:
+    """A section as a stage's input, without keys that older versions had not and that are off."""
+    unused = {name for name in ("ema",) if not getattr(section, name, True)}
+    return section.model_dump(mode="json", exclude=unused)
 
 
 def own_code(spec: str) -> str | None:

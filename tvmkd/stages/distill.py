@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console, user_code
 from tvmkd.stages.base import Stage
+from tvmkd.stages.context import section_input
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,14 +41,14 @@ class Distill(Stage):
             **({} if given is None else {"student": context.hash(given)}),
             "seed": cfg.project.seed,
             "data": context.data,
-            "distill": cfg.distill.model_dump(mode="json"),
+            "distill": section_input(cfg.distill),
             "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
             "exits": exits.model_dump(mode="json", include={"exits", "weight"}) if exits else None,
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else context.target.channel_multiple,
             "networks": [
                 {
-                    "section": section.model_dump(mode="json"),
+                    "section": section_input(section),
                     "code": context.source(section.model),
                     "backbone": context.hash(section.backbone),
                 }
@@ -87,6 +88,10 @@ class Distill(Stage):
     def check(self) -> list[str]:
         """Looks for the latency table, and for where checkpoints can be measured."""
         context, cfg = self.context, self.context.cfg
+        if cfg.project.log_to is not None:
+            from tvmkd.distill import loggers
+
+            loggers.check(cfg.project.log_to, context.search_in)
         if cfg.distill.shaped and cfg.student.checkpoint is None:
             from tvmkd.search.soft import opening
 

@@ -19,6 +19,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
 from tvmkd.data.detection.dataset import Target
+from tvmkd.distill import loss_parts
 from tvmkd.distill.distributed import average, moments, normaliser
 from tvmkd.distill.task import Batch, Loss
 from tvmkd.models.detectors import BOX_WEIGHTS, Dense, Raw
@@ -88,12 +89,15 @@ class DetectorDistillation(nn.Module):
         if self.weights["classification"]:
             mine, seen = foreground(found.logits, self._softmax[0])
             apart = self._classes(seen, hidden, sure) + self._presence(found.logits, mine, sure)
-            total = total + self.weights["classification"] * apart / count
+            part = self.weights["classification"] * apart / count
+            total = total + loss_parts.note("classes", part)
         if self.weights["boxes"]:
             gap = F.smooth_l1_loss(found.offsets, wanted, reduction="none", beta=0.1).sum(-1)
-            total = total + self.weights["boxes"] * (sure * gap).sum() / count
+            part = self.weights["boxes"] * (sure * gap).sum() / count
+            total = total + loss_parts.note("boxes", part)
         if self.pairs:
-            total = total + self.weights["features"] * self._features(found, answers, targets)
+            part = self.weights["features"] * self._features(found, answers, targets)
+            total = total + loss_parts.note("features", part)
         return total
 
     def match(self, answers: Answers) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +174,7 @@ class TeacherLoss(nn.Module):
     def forward(self, batch: Batch, output: Raw) -> Tensor:
         """A batch and the student's output for it to a scalar."""
         answers = self._ask(batch.images, batch.indices.tolist(), batch.view)
-        own = self._own(batch, output)
+        own = loss_parts.note("labels", self._own(batch, output))
         total: Tensor = own + self.distillation(output, answers, batch.labels)
         return total
 

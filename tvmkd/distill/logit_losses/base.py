@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - what torch users call it
 from torch import Tensor
 
 from tvmkd.base.errors import InputError
+from tvmkd.distill import loss_parts
 from tvmkd.distill.distributed import whole
 
 
@@ -79,7 +80,10 @@ class SoftLoss(ABC):
         """The labels' part and the teacher's: two float32 scalars that add up to the loss."""
         hard = F.cross_entropy(student.float(), labels, reduction="none")
         soft = self.distance(student, teacher, labels, weights)
-        return self.alpha * weighted_mean(hard, weights), (1 - self.alpha) * soft
+        return (
+            loss_parts.note("labels", self.alpha * weighted_mean(hard, weights)),
+            loss_parts.note("logits", (1 - self.alpha) * soft),
+        )
 
     def __call__(
         self, student: Tensor, teacher: Tensor, labels: Tensor, weights: Tensor | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tvmkd.distill import loss_parts
 from tvmkd.distill.task import Batch, Loss
 from tvmkd.search.soft.differences import Expected
 from tvmkd.search.soft.gates import Gates
@@ -31,7 +32,7 @@ class ShapingLoss(nn.Module):
         loss: Tensor = self.inner(batch, output)
         share = self.expected(self.gates.probabilities()).to(loss.dtype)
         self.gates.step(batch.progress)
-        whole: Tensor = loss + self.weight * share
+        whole: Tensor = loss + loss_parts.note("latency", self.weight * share)
         return whole
 
     def close(self) -> None:
