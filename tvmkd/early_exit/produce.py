@@ -76,7 +76,7 @@ def produce(
             "calibrate on the board's own machine, or give target host"
         )
     saved = checkpoint.load(student)
-    network = _restored(saved)
+    network = restored(saved)
     threads = threads or machine.physical_cores()
     final, whole, images = out / "exits", out / "whole", out / "images.npy"
     with draft_folder(final) as folder:
@@ -162,7 +162,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     return [*rows, times, ways, *selection.lines(found)]
 
 
-def _restored(saved: checkpoint.Checkpoint) -> EarlyExitNet:
+def restored(saved: checkpoint.Checkpoint) -> EarlyExitNet:
+    """The trained network of a checkpoint, in evaluation mode."""
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     assert isinstance(network, EarlyExitNet)
     network.load_state_dict(saved.state)

@@ -14,6 +14,9 @@ Array = np.ndarray
 PENALTY = 1.0
 """Of the squared weights, against the loss summed over images: a prior of standard deviation 1."""
 
+TIES = 0.01
+"""Least weight of the confidence: images with equal votes would otherwise leave together."""
+
 
 def of_exits(
     logits: Sequence[Array],
@@ -88,4 +91,7 @@ def _fitted(found: Array, safe: Array, votes: bool) -> tuple[float, ...]:
     start = np.zeros(len(FEATURES) + 1)
     weights = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1]
     total = float(weights.sum())
-    return tuple(float(each) / total for each in weights) if total > 1e-6 else CONFIDENCE
+    if total <= 1e-6:
+        return CONFIDENCE
+    mixed = (1 - TIES) * weights / total + TIES * np.array(CONFIDENCE)
+    return tuple(map(float, mixed / mixed.sum()))

@@ -65,12 +65,10 @@ def calibration_error(logits: Array, labels: Array, temperature: float = 1.0) ->
         labels: int64 ``[N]``.
         temperature: by which the logits are divided.
     """
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    # Of logits torchmetrics would guess whether they are probabilities.
-    probabilities = torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1)
-    found = multiclass_calibration_error(
-        probabilities, torch.from_numpy(labels), logits.shape[1], n_bins=BINS
-    )
-    return float(found)
+    # torchmetrics has it too, and takes seven seconds to import.
+    wide = logits.astype(np.float64)
+    sure = 1 / np.exp((wide - wide.max(axis=1, keepdims=True)) / temperature).sum(axis=1)
+    right = logits.argmax(axis=1) == labels
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    # A bin's share of the images times the distance of its two means.
+    return float(np.abs(np.bincount(bins, right - sure)).sum() / len(labels))
