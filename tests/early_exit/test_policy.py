@@ -63,25 +63,44 @@ def test_the_confidence_is_used_where_scores_gain_nothing() -> None:
     assert choice.lost == {policy.SCORES: 0.0, policy.CONFIDENCES: 0.0}
 
 
+def test_a_gain_within_two_standard_errors_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 images the confidence loses some; scores lose none, or as many others."""
+    val, labels = network(100, 0)
+
+    def chosen(confidence: int, scores: int) -> str:
+        def lost(self: policy.Policy, logits: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
+            places = logits[0][:, 0]
+            return places >= 100 - scores if self.weights else places < confidence
+
+        monkeypatch.setattr(policy.Policy, "lost", lost)
+        marked = [np.column_stack([np.arange(100), each[:, 1:]]) for each in val]
+        return policy.choose(marked, labels, COSTS, 2.0).kind
+
+    # A gain of 6 images has a standard error of 2.4 if 6 differ, and of 4 if 16 do.
+    assert chosen(6, 0) == policy.SCORES
+    assert chosen(11, 5) == policy.CONFIDENCES
+    assert chosen(3, 0) == chosen(3, 3) == chosen(2, 8) == policy.CONFIDENCES
+
+
 def test_what_is_held_out_is_not_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
     val, labels = network(50, 0)
     for number in range(50):
         val[0][number, 0] = number  # marks the image
     seen: list[set[float]] = []
-    learn, evaluate = policy.learn, policy.Policy.evaluate
+    learn, lost = policy.learn, policy.Policy.lost
 
     def spy(kind: str, logits: list[np.ndarray], *rest: object) -> policy.Policy:
         seen.append(set(logits[0][:, 0].tolist()))
         return learn(kind, logits, *rest)  # type: ignore[arg-type]
 
-    def check(self: policy.Policy, logits: list[np.ndarray], *rest: object) -> policy.Result:
+    def check(self: policy.Policy, logits: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
         held = set(logits[0][:, 0].tolist())
         assert len(held) == 10
         assert not held & seen[-1]
-        return evaluate(self, logits, *rest)  # type: ignore[arg-type]
+        return lost(self, logits, labels)
 
     monkeypatch.setattr(policy, "learn", spy)
-    monkeypatch.setattr(policy.Policy, "evaluate", check)
+    monkeypatch.setattr(policy.Policy, "lost", check)
     policy.choose(val, labels, COSTS, 2.0)
     assert [len(each) for each in seen] == [40] * 10 + [50] * 2
 

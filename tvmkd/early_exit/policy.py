@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tvmkd.base.exits import CONFIDENCE, Rule
+from tvmkd.base.exits import Rule
 from tvmkd.early_exit import calibrate, scores, temperature
 from tvmkd.early_exit.assignment import assign, thresholds_of
 
 Array = np.ndarray
 Weights = tuple[tuple[float, ...], ...]
 
-FOLDS = 5
+FOLDS, ERRORS = 5, 2
 CONFIDENCES, SCORES = "confidence", "scores"
 KINDS = (CONFIDENCES, SCORES)
 """What is compared with the thresholds: the calibrated confidence alone, or learnt scores."""
@@ -63,13 +63,20 @@ class Policy:
             costs: of running up to and including each exit.
         """
         exits = calibrate.leave_by(logits, self.rule(logits))
-        right = np.stack([found.argmax(axis=1) == labels for found in logits])
-        taken = right[exits, np.arange(len(labels))]
-        return Result(
-            float(taken.mean()),
-            float((right[-1] & ~taken).mean()),
-            float(np.asarray(costs)[exits].mean()),
-        )
+        taken, lost = _judged(logits, labels, exits)
+        cost = float(np.asarray(costs)[exits].mean())
+        return Result(float(taken.mean()), float(lost.mean()), cost)
+
+    def lost(self, logits: Sequence[Array], labels: Array) -> Array:
+        """Which images it loses: bool ``[N]``; arguments as of `evaluate`."""
+        return _judged(logits, labels, calibrate.leave_by(logits, self.rule(logits)))[1]
+
+
+def _judged(logits: Sequence[Array], labels: Array, exits: Array) -> tuple[Array, Array]:
+    """Whether the exits taken are right, and which images are lost: bool ``[N]`` each."""
+    right = np.stack([found.argmax(axis=1) == labels for found in logits])
+    taken = right[exits, np.arange(len(labels))]
+    return taken, right[-1] & ~taken
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,8 @@ def choose(logits: Sequence[Array], labels: Array, costs: Sequence[float], budge
     """Learns both kinds and chooses the one that loses fewer images in cross-validation.
 
     In each of five folds everything, temperatures included, is learnt from the other four. Scores
-    that lose as many as the confidence are not used: one number is less to go wrong.
+    are used if they gain more than two standard errors: less may be chance, and the confidence is
+    the simpler rule.
 
     Args:
         logits, labels, costs, budget: see `learn`; of the validation split.
@@ -125,16 +133,16 @@ def choose(logits: Sequence[Array], labels: Array, costs: Sequence[float], budge
         InputError: a logit is not finite.
     """
     order = np.random.default_rng(0).permutation(len(labels))
-    lost = dict.fromkeys(KINDS, 0.0)
+    lost = {kind: np.zeros(len(labels)) for kind in KINDS}
     for held in np.array_split(order, min(FOLDS, len(labels))):
         seen = np.setdiff1d(order, held)
         if not len(seen):  # a single image cannot be held out
             break
         for kind in KINDS:
             made = learn(kind, [each[seen] for each in logits], labels[seen], costs, budget)
-            found = made.evaluate([each[held] for each in logits], labels[held], costs)
-            lost[kind] += found.lost * len(held) / len(labels)
-    made = {kind: learn(kind, logits, labels, costs, budget) for kind in KINDS}
-    learnt = any(row != CONFIDENCE for row in made[SCORES].weights)
-    better = learnt and lost[SCORES] < lost[CONFIDENCES] - 1e-9
-    return Choice(SCORES if better else CONFIDENCES, made, lost)
+            lost[kind][held] = made.lost([each[held] for each in logits], labels[held])
+    policies = {kind: learn(kind, logits, labels, costs, budget) for kind in KINDS}
+    gain = lost[CONFIDENCES] - lost[SCORES]
+    better = gain.mean() > ERRORS * gain.std() / np.sqrt(len(labels))
+    shares = {kind: float(found.mean()) for kind, found in lost.items()}
+    return Choice(SCORES if better else CONFIDENCES, policies, shares)

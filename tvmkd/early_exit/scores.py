@@ -11,8 +11,9 @@ from tvmkd.base.exits import CONFIDENCE, FEATURES
 
 Array = np.ndarray
 
-PENALTY = 1.0
-"""Of the squared weights, against the loss summed over images: a prior of standard deviation 1."""
+PENALTY, WEAK = 1.0, 1e-3
+"""Of the squared weights, against the loss summed over images; weak for the confidence, so that few
+images teach little else."""
 
 TIES = 0.01
 """Least weight of the confidence: images with equal votes would otherwise leave together."""
@@ -76,14 +77,16 @@ def _fitted(found: Array, safe: Array, votes: bool) -> tuple[float, ...]:
 
     if safe.all() or not safe.any():
         return CONFIDENCE
+    penalty = np.full(len(FEATURES), PENALTY)
+    penalty[0] = WEAK
     sign = np.where(safe, 1.0, -1.0)
 
     def loss(given: Array) -> tuple[float, Array]:
         weights, bias = given[:-1], given[-1]
         margin = sign * (found @ weights + bias)
         pull = -sign * special.expit(-margin)
-        value = np.logaddexp(0, -margin).sum() + PENALTY * (weights @ weights) / 2
-        return float(value), np.append(found.T @ pull + PENALTY * weights, pull.sum())
+        value = np.logaddexp(0, -margin).sum() + penalty @ weights**2 / 2
+        return float(value), np.append(found.T @ pull + penalty * weights, pull.sum())
 
     bounds = [(0.0, None)] * len(FEATURES) + [(None, None)]
     if not votes:
