@@ -59,7 +59,7 @@ def test_a_budget_holds_for_the_mean_and_the_worst_case_is_told() -> None:
     assert (budget["ms"], budget["rule"]) == (0.18, made.choice and made.choice.kind)
     late = 1 - calibrate.apply(test, others, made.calibration.rule).rates[0]
     assert budget["over"] == pytest.approx(late)
-    said = selection.lines({**facts, "worst_ms": 0.5})
+    said = selection.lines({**facts, "worst_ms": 0.5, "whole_ms": 0.45})
     assert f"used for the mean budget: {budget['rule']}" in said
     assert said[-1] == (
         f"the budget of 0.18 ms is one of the mean: {budget['over']:.1%} of the test images take "
@@ -72,8 +72,13 @@ def test_a_budget_above_the_worst_case() -> None:
     made = selection.select(section(mean_budget=0.5), val, labels, MS)
     facts = selection.facts(made, val, labels, MS)
     assert facts["budget"]["over"] == 0
-    told = selection.lines({**facts, "worst_ms": 0.5})[-1]
+    told = selection.lines({**facts, "worst_ms": 0.5, "whole_ms": 0.51})[-1]
     assert told == "every image keeps to 0.5 ms: even the worst case takes 0.500 ms"
+    told = selection.lines({**facts, "worst_ms": 0.5, "whole_ms": 0.45})[-1]
+    assert told == (
+        "the network without exits takes 0.450 ms and keeps to 0.5 ms for every image: with this "
+        "budget exits save nothing"
+    )
 
 
 def test_a_budget_that_the_first_exit_misses_is_one_line() -> None:

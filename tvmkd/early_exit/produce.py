@@ -98,7 +98,8 @@ def produce(
             made = selection.select(section, val, splits.val.labels.numpy(), upto.tolist())
             chosen, labels = made.calibration, splits.test.labels.numpy()
             facts = selection.facts(made, test, labels, upto.tolist())
-            Plan.of(folder, names, chosen.rule).save(folder, measured=facts)
+            told = {name: value for name, value in facts.items() if name != "temperatures"}
+            Plan.of(folder, names, chosen.rule).save(folder, measured=told)
             step("timing image by image")
             run = clock.network_ms(folder, whole, images, threads)
     _warn_of_unused(chosen, network)

@@ -88,9 +88,10 @@ def _fitted(found: Array, safe: Array, votes: bool) -> tuple[float, ...]:
         value = np.logaddexp(0, -margin).sum() + penalty @ weights**2 / 2
         return float(value), np.append(found.T @ pull + penalty * weights, pull.sum())
 
-    bounds = [(0.0, None)] * len(FEATURES) + [(None, None)]
+    bounds: list[tuple[float | None, float | None]] = [(0.0, None)] * len(FEATURES)
     if not votes:
-        bounds[-2] = (0.0, 0.0)
+        bounds[-1] = (0.0, 0.0)
+    bounds.append((None, None))  # the bias
     start = np.zeros(len(FEATURES) + 1)
     weights = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x[:-1]
     total = float(weights.sum())

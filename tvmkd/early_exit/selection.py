@@ -130,6 +130,11 @@ def _percent(values: Sequence[float]) -> str:
 
 def _told(found: dict[str, Any], budget: float) -> str:
     worst, over = found["worst_ms"], found["budget"]["over"]
+    if found["whole_ms"] <= budget:
+        return (
+            f"the network without exits takes {found['whole_ms']:.3f} ms and keeps to {budget:g} "
+            "ms for every image: with this budget exits save nothing"
+        )
     if worst <= budget:
         return f"every image keeps to {budget:g} ms: even the worst case takes {worst:.3f} ms"
     return (
