@@ -191,6 +191,31 @@ SHAPED = {"latency": "table", "latency_weight": 0.5}
 
 
 @pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_drop": 0.1, "mean_budget": "1ms"}, "early_exit: max_drop and mean_budget do not"),
+        ({"mean_budget": "12M"}, "early_exit.mean_budget: wants a latency such as 0.3ms"),
+        ({"mean_budget": 0}, "early_exit.mean_budget.*above 0"),
+        ({"mean_budget": "soon"}, "early_exit.mean_budget: wants a latency"),
+    ],
+)
+def test_a_mean_budget_is_a_time_and_stands_for_max_drop(
+    fields: dict[str, Any], message: str
+) -> None:
+    section = {"exits": ["a"], **fields}
+    with pytest.raises(InputError, match=message):
+        config.parse({**NAMED, "early_exit": section})
+
+
+def test_a_search_predicts_no_mean_budget() -> None:
+    section = {"exits": ["a"], "mean_budget": "1ms"}
+    with pytest.raises(
+        InputError, match=r"early_exit.mean_budget and \[search\] do not go together"
+    ):
+        config.parse({**NAMED, "early_exit": section, "search": {"space": {"width": [16, 32]}}})
+
+
+@pytest.mark.parametrize(
     ("sections", "message"),
     [
         (

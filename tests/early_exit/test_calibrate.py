@@ -50,7 +50,7 @@ def test_images_are_judged_one_by_one_and_not_by_their_mean() -> None:
 def test_an_exit_that_is_surest_where_it_is_wrong_is_never_taken() -> None:
     branch = logits(-5.0, 0.1, 0.1, 0.1)
     found = calibrate.calibrate([branch, logits(1, 1, 1, 1)], LABELS, [1.0, 2.0], 0.0)
-    assert found.thresholds == (NEVER,)
+    assert found.rule.thresholds == (NEVER,)
     assert found.rates == (0.0, 1.0)
 
 
@@ -77,3 +77,19 @@ def test_two_exits_share_the_allowed_drop() -> None:
     assert found.accuracy >= found.full_accuracy - 0.02
     assert min(found.rates[:2]) > 0
     assert sum(found.rates) == pytest.approx(1.0)
+
+
+def test_temperatures_are_part_of_the_rule_and_of_what_it_does() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 200)
+    truth = np.eye(3)[labels] * 3
+    noisy = [(truth + rng.normal(0, scale, (200, 3))).astype(np.float32) for scale in (3, 1)]
+    plain = calibrate.calibrate(noisy, labels, [1.0, 4.0], 0.02)
+    ones = calibrate.calibrate(noisy, labels, [1.0, 4.0], 0.02, [1.0, 1.0])
+    assert ones.rule.thresholds == plain.rule.thresholds, "bit for bit"
+    scaled = calibrate.calibrate(noisy, labels, [1.0, 4.0], 0.02, [2.0, 1.0])
+    assert scaled.rule.temperatures == (2.0, 1.0)
+    assert scaled.rule.thresholds[0] < plain.rule.thresholds[0], "scaled confidences are smaller"
+    assert scaled == calibrate.apply(noisy, labels, scaled.rule)
+    taken = [scaled.rule.taken([first, last]) for first, last in zip(*noisy, strict=True)]
+    assert taken == calibrate.leave_by(noisy, scaled.rule).tolist()

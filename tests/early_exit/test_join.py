@@ -35,6 +35,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def test_the_joined_network_has_the_logits_of_every_piece(made: Path, tmp_path: Path) -> None:
     found = join(made, tmp_path / "all.onnx")
     assert found.thresholds == (0.25, 2.0)
+    assert found.scaling == {}
     assert found.pieces == tuple(sha256(made / f"{number}.onnx") for number in range(3))
     session = onnxruntime.InferenceSession(tmp_path / "all.onnx")
     assert [value.name for value in session.get_outputs()] == ["exit0", "exit1", "exit2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import tvmkd
 from tvmkd import early_exit, targets
 from tvmkd.base.errors import InputError, TvmkdError, UsageError
-from tvmkd.base.exits import exit_taken
+from tvmkd.base.exits import CONFIDENCE, Rule
 from tvmkd.base.frame_description import FrameOptions
 from tvmkd.boards import emulate
 from tvmkd.deploy import native_programs
@@ -26,6 +27,7 @@ from tvmkd.early_exit import EarlyExitLibrary
 from tvmkd.early_exit.calibrate import confidence
 from tvmkd.early_exit.library import one_file
 from tvmkd.early_exit.runtime import Plan
+from tvmkd.early_exit.scores import of_exits
 from tvmkd.runtime.standalone_program import Late
 
 IMAGES = np.random.default_rng(0).standard_normal((24, 1, 1, 16, 16)).astype(np.float32)
@@ -56,7 +58,7 @@ def test_the_artifact(network: Path, out: Path) -> None:
     assert [spec.model_dump() for spec in manifest.outputs] == [
         {"name": "logits", "shape": [1, 10], "dtype": "float32"}
     ]
-    assert manifest.exits["thresholds"] == list(Plan.read(network).thresholds)
+    assert manifest.exits["thresholds"] == list(Plan.read(network).rule.thresholds)
     assert [each["name"] for each in manifest.check["outputs"]] == ["exit0", "exit1", "exit2"]
     assert manifest.check["max_error"] < 1e-4
 
@@ -75,11 +77,36 @@ def test_it_leaves_where_the_thresholds_say(network: Path, out: Path) -> None:
     for image in IMAGES:
         rows = exits.run(network, image)
         logits, taken = library(image)
-        assert taken == exit_taken([row[0] for row in rows], library.thresholds)
+        assert taken == library.rule.taken([row[0] for row in rows])
         np.testing.assert_allclose(logits, rows[taken], atol=1e-5)
         np.testing.assert_array_equal(tvmkd.load(out)(image), logits)
         left.append(taken)
     assert set(left) == {0, 1, 2}
+
+
+@pytest.fixture(scope="module")
+def other(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another library of the network: with temperatures, and a learnt score at the second exit."""
+    learnt = shutil.copytree(network, tmp_path_factory.mktemp("learnt") / "exits")
+    rows = [[row[0] for row in exits.run(network, image)] for image in IMAGES]
+    scales, weights = (0.5, 2.0, 1.25), (CONFIDENCE, (0.25, 0.25, 0.25, 0.25))
+    scores = [of_exits([row[None] for row in each], scales, weights)[1][0] for each in rows]
+    middle = float(np.mean(np.sort(scores)[len(scores) // 2 - 1 : len(scores) // 2 + 1]))
+    Plan.of(learnt, ["0", "1", "2"], Rule((2.0, middle), scales, weights)).save(learnt)
+    folder = learnt.parent / "other"
+    tvmkd.build(learnt, folder, runtime="standalone", name="other")
+    return folder
+
+
+def test_a_learnt_rule_decides_in_the_library(network: Path, out: Path, other: Path) -> None:
+    library = early_exit.load(other)
+    assert library.rule == Plan.read(other.parent / "exits").rule
+    assert tvmkd.artifact.read(other).exits["temperatures"] == [0.5, 2.0, 1.25]
+    assert "temperatures" not in tvmkd.artifact.read(out).exits
+    left = [library(image)[1] for image in IMAGES]
+    rows = [[row[0] for row in exits.run(network, image)] for image in IMAGES]
+    assert left == [library.rule.taken(each) for each in rows]
+    assert sorted(left) == [1] * 12 + [2] * 12
 
 
 def test_frames_leave_early_too(out: Path) -> None:
@@ -205,23 +232,19 @@ int main(void) {
 """
 
 
-def test_two_libraries_in_one_program(network: Path, out: Path, tmp_path: Path) -> None:
-    """Both are of one network; the thresholds of the other are never reached."""
-    other = tmp_path / "exits"
-    other.mkdir()
-    for path in network.rglob("*"):
-        if path.is_file():
-            (other / path.relative_to(network)).parent.mkdir(exist_ok=True)
-            (other / path.relative_to(network)).write_bytes(path.read_bytes())
-    Plan.of(other, ["0", "1", "2"], [2.0, 2.0]).save(other)
-    tvmkd.build(other, tmp_path / "other", runtime="standalone", name="other")
+def test_two_libraries_in_one_program(
+    network: Path, out: Path, other: Path, tmp_path: Path
+) -> None:
+    """Both are of one network, with two rules."""
     (tmp_path / "both.c").write_text(BOTH)
-    words = ["gcc", f"-I{out}", f"-I{tmp_path / 'other'}", tmp_path / "both.c"]
-    words += [out / "libtwo_exits.a", tmp_path / "other" / "libother.a"]
+    words = ["gcc", f"-I{out}", f"-I{other}", tmp_path / "both.c"]
+    words += [out / "libtwo_exits.a", other / "libother.a"]
     words += ["-lm", "-lpthread", "-o", tmp_path / "both"]
     subprocess.run(list(map(os.fspath, words)), check=True)
     library = tvmkd.load(out)
-    image = next(each for each in IMAGES if library.run_until([each])[1] == 0)
+    second = tvmkd.load(other)
+    taken = ((library.run_until([each])[1], second.run_until([each])[1]) for each in IMAGES)
+    image = IMAGES[list(taken).index((0, 2))]
     said = subprocess.run([tmp_path / "both"], input=image.tobytes(), capture_output=True)
     rows = exits.run(network, image)
     assert said.stdout.decode().splitlines() == [
@@ -268,4 +291,4 @@ def test_on_an_emulated_nano(network: Path, tmp_path: Path) -> None:
 
 
 def _taken(network: Path, image: np.ndarray) -> int:
-    return exit_taken([row[0] for row in exits.run(network, image)], Plan.read(network).thresholds)
+    return Plan.read(network).rule.taken([row[0] for row in exits.run(network, image)])

@@ -26,6 +26,8 @@ def test_distilling_leaves_pieces_that_run_and_numbers_that_add_up(tmp_path: Pat
     upto = [entry["ms"] for entry in found["exits"]]
     assert sum(rates) == pytest.approx(1.0)
     assert found["expected_ms"] == pytest.approx(np.dot(rates, upto))
+    assert [entry["beyond"] for entry in found["exits"]] == pytest.approx([rates[1], 0.0])
+    assert len(found["temperatures"]) == len(found["calibration_error"]) == 2
     assert found["worst_ms"] == upto[-1] > upto[0] > 0
     assert found["agreement"] > 0.99, "compiled pieces and PyTorch leave and answer alike"
     assert found["val_accuracy"] >= found["val_full_accuracy"] - 0.05

@@ -13,7 +13,7 @@ import pytest
 
 from tvmkd import early_exit
 from tvmkd.base.errors import InputError
-from tvmkd.base.exits import NEVER
+from tvmkd.base.exits import NEVER, Rule
 from tvmkd.early_exit import runtime
 from tvmkd.early_exit.runtime import EXITS, EarlyExit, Plan
 
@@ -111,6 +111,28 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Plan.read(place) == Plan.of(place, ["0", "1"], [0.9])
 
 
+def test_temperatures_and_weights_are_kept_and_need_a_newer_reader(tmp_path: Path) -> None:
+    place = folder(tmp_path / "exits")
+    assert json.loads((place / EXITS).read_text())["schema_version"] == 1
+    rule = Rule((0.9,), (1.25, 0.5), ((0.25, 0.25, 0.25, 0.25),))
+    Plan.of(place, ["0", "1"], rule).save(place, measured={"any": 1})
+    data = json.loads((place / EXITS).read_text())
+    assert (data["schema_version"], data["measured"]) == (2, {"any": 1})
+    assert Plan.read(place).rule == rule
+
+
+def test_the_rule_decides_in_both_ways_of_running(slow: list[Any]) -> None:
+    image = np.zeros((1, 2), np.float32)
+    plain = EarlyExit(slow, (0.7, NEVER))
+    assert (plain(image)[1], plain.thresholds) == (0, [0.7, NEVER])
+    doubtful = EarlyExit(slow, Rule((0.7, NEVER), (1e6, 1.0, 1.0)))
+    assert doubtful(image)[1] == doubtful.run_until(image, 10**9)[1] == 2
+    # The second exit chooses what the first chose; its votes alone count.
+    votes = Rule((NEVER, 1.0), (), ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))
+    agreed = EarlyExit(slow, votes)
+    assert agreed(image)[1] == agreed.run_until(image, 10**9)[1] == 1
+
+
 def changed(place: Path, **fields: Any) -> None:
     path = place / EXITS
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
@@ -121,11 +143,15 @@ def changed(place: Path, **fields: Any) -> None:
     [
         ({"schema_version": 9}, "version 9"),
         ({"thresholds": []}, "do not fit its pieces"),
-        ({"thresholds": [float("nan")]}, "do not fit its pieces"),
+        ({"thresholds": [float("nan")]}, "damaged: a threshold is not from 0 to 2"),
         ({"thresholds": ["x"]}, "damaged"),
         ({"pieces": [{"folder": "../0", "sha256": ""}] * 2}, "is not there"),
         ({"pieces": [{"folder": "0", "sha256": ""}] * 2}, "not the piece"),
         ({"pieces": 3}, "damaged"),
+        ({"temperatures": [1.0]}, "damaged: 1 temperatures for 2 exits; distil again"),
+        ({"temperatures": [1.0, -1.0]}, "damaged: a temperature is not above 0"),
+        ({"temperatures": 1.0}, "damaged"),
+        ({"weights": [[1.0]]}, "damaged: its weights are not 1 rows of 4"),
     ],
 )
 def test_a_damaged_plan_is_one_line(tmp_path: Path, fields: dict[str, Any], line: str) -> None:

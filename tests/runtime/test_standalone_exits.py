@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tvmkd.base.errors import TvmkdError
-from tvmkd.base.exits import confident, exit_taken
+from tvmkd.base.exits import FEATURES, Rule, confident, features, score
 from tvmkd.base.toolchain import zig
 from tvmkd.runtime.standalone_program import (
     NATIVE,
@@ -60,7 +60,7 @@ static const tvmkd_graph graph;
 static tvmkd_status open_it(const tvmkd_options *options, tvmkd_instance **instance) {
   return tvmkd_rt_open(&graph, options, instance);
 }
-static const tvmkd_library library = {
+static tvmkd_library library = {
   .size = sizeof(tvmkd_library), .api_version = TVMKD_API_VERSION, .name = "parts",
   .target = "here", .built_by = "a test", .digest = "", .inputs = inputs, .outputs = outputs,
   .input_count = 1, .output_count = 1, .exit_count = 3, .open = open_it, .run = tvmkd_rt_run,
@@ -72,8 +72,30 @@ static const tvmkd_graph graph = {
 __attribute__((visibility("default")))
 const tvmkd_library *tvmkd_library_v1(void) { return &library; }
 __attribute__((visibility("default")))
-int confident(const float *logits, uint64_t count, double threshold) {
-  return tvmkd_rt_confident(logits, count, threshold);
+int confident(const float *logits, uint64_t count, double temperature, double threshold) {
+  return tvmkd_rt_confident(logits, count, temperature, threshold);
+}
+__attribute__((visibility("default")))
+void set_rule(const double *own_thresholds, const double *temperatures, const double *weights) {
+  library.thresholds = own_thresholds ? own_thresholds : thresholds;
+  library.temperatures = temperatures;
+  library.exit_weights = weights;
+}
+/* The exit at which rows of logits leave, and the scores on the way. */
+__attribute__((visibility("default")))
+int taken(int exits, const double *own_thresholds, const double *temperatures,
+          const double *weights, const float *logits, uint64_t count, double *scores) {
+  tvmkd_part parts[8] = {0};
+  tvmkd_library own = {.exit_count = exits, .thresholds = own_thresholds,
+                       .temperatures = temperatures, .exit_weights = weights};
+  for (int32_t exit = 0; exit + 1 < exits; exit++) {
+    int64_t chosen;
+    scores[exit] = tvmkd_rt_score(logits + exit * count, count, temperatures[exit],
+                                  weights + exit * TVMKD_EXIT_FEATURES, parts, exit, &chosen);
+    if (tvmkd_rt_leaves(&own, parts, exit, logits + exit * count, count)) return exit;
+    if (parts[exit].chosen != chosen) return -1;
+  }
+  return exits - 1;
 }
 """
 MS = 1_000_000  # nanoseconds
@@ -124,7 +146,7 @@ def sure_at(part: int) -> np.ndarray:
 
 
 def test_it_describes_its_exits(model: Model, library: Path) -> None:
-    assert (model.exits, model.thresholds) == (3, (0.9, 0.8))
+    assert (model.exits, model.rule) == (3, Rule((0.9, 0.8)))
     assert describe(library).exit_count == 3
 
 
@@ -143,15 +165,95 @@ def test_the_rule_is_pythons(model: Model, library: Path) -> None:
     generator = np.random.default_rng(0)
     for scale in generator.uniform(0, 12, 300):
         x = (generator.standard_normal((3, 5)) * scale).astype(np.float32)
-        assert model.run_until([x], NO_DEADLINE)[1] == exit_taken(list(x), model.thresholds)
+        assert model.run_until([x], NO_DEADLINE)[1] == model.rule.taken(list(x))
     decide = ctypes.CDLL(os.fspath(library)).confident
-    decide.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_double]
+    decide.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_double, ctypes.c_double]
     inf, nan = np.inf, np.nan
     for row in ([nan, 0], [0, nan], [inf, 0], [-inf, 0], [-inf, -inf], [1e38, -1e38], [0], [3, 3]):
         for threshold in (0.0, 0.5, 1.0, np.nextafter(1, 2), 2.0):
             logits = np.array(row, np.float32)
-            given = decide(logits.ctypes.data, len(logits), threshold)
-            assert bool(given) == confident(logits, threshold), (row, threshold)
+            for temperature in (1.0, 0.5, 3.0):
+                given = decide(logits.ctypes.data, len(logits), temperature, threshold)
+                wanted = confident(logits, threshold, temperature)
+                assert bool(given) == wanted, (row, threshold, temperature)
+
+
+def numbers(values: Any) -> Any:
+    flat = np.asarray(values, np.float64).ravel()
+    return (ctypes.c_double * len(flat))(*flat)
+
+
+def random_rule(generator: np.random.Generator, exits: int) -> Rule:
+    weights = generator.dirichlet(np.full(len(FEATURES), 0.7), exits - 1)
+    thresholds = generator.uniform(0.2, 1.0, exits - 1)
+    thresholds[generator.random(exits - 1) < 0.1] = 2.0
+    temperatures = np.exp(generator.uniform(-2, 2, exits))
+    rows = tuple(tuple(map(float, row)) for row in weights)
+    return Rule(tuple(map(float, thresholds)), tuple(map(float, temperatures)), rows)
+
+
+def test_scores_and_decisions_are_pythons(library: Path) -> None:
+    """Random logits, also infinite, equal and NaN; random temperatures, weights and exits."""
+    taken = ctypes.CDLL(os.fspath(library)).taken
+    generator = np.random.default_rng(1)
+    left = []
+    for number in range(1500):
+        exits, classes = int(generator.integers(2, 6)), int(generator.integers(1, 12))
+        rule = random_rule(generator, exits)
+        logits = generator.standard_normal((exits, classes)) * np.exp(generator.uniform(-2, 4))
+        if number % 3 == 0:
+            logits = logits.round()  # ties
+        if number % 5 == 0:
+            odd = np.array([np.nan, np.inf, -np.inf, 1e38])
+            logits[generator.integers(exits), generator.integers(classes)] = generator.choice(odd)
+        rows = logits.astype(np.float32)
+        own = (ctypes.c_double * exits)()
+        wanted = rule.taken(list(rows))
+        got = taken(
+            exits, numbers(rule.thresholds), numbers(rule.temperatures), numbers(rule.weights),
+            ctypes.c_void_p(rows.ctypes.data), ctypes.c_uint64(classes), own,
+        )  # fmt: skip
+        assert got == wanted, (number, rule, rows)
+        guesses: list[np.ndarray] = []
+        for index in range(min(wanted + 1, exits - 1)):
+            found, chosen = features(rows[index : index + 1], rule.temperatures[index], guesses)
+            guesses.append(chosen)
+            expected = score(found, rule.weights[index])[0]
+            np.testing.assert_allclose(own[index], expected, rtol=0, atol=1e-13, equal_nan=True)
+        left.append(wanted)
+    assert set(left) == {0, 1, 2, 3, 4}
+
+
+def test_a_library_follows_its_temperatures_and_weights(model: Model, library: Path) -> None:
+    generator = np.random.default_rng(2)
+    set_rule = ctypes.CDLL(os.fspath(library)).set_rule
+    left = set()
+    try:
+        for number in range(60):
+            rule = random_rule(generator, 3)
+            kept = [numbers(each) for each in (rule.thresholds, rule.temperatures, rule.weights)]
+            if number % 2:  # temperatures alone
+                rule, kept[2] = Rule(rule.thresholds, rule.temperatures), None
+            set_rule(*kept)
+            assert describe(library).rule == rule
+            for scale in (1, 3, 9):
+                x = (generator.standard_normal((3, 5)) * scale).astype(np.float32)
+                (logits,), taken = model.run_until([x], NO_DEADLINE)
+                assert taken == rule.taken(list(x))
+                assert np.array_equal(model.run([x])[0], logits)
+                left.add(taken)
+    finally:
+        set_rule(None, None, None)
+    assert left == {0, 1, 2}
+
+
+def test_an_older_library_has_no_temperatures(library: Path) -> None:
+    """Where `size` ends before a member, what lies there is not read."""
+    older = type(describe(library)).from_buffer_copy(describe(library))
+    older.temperatures = older.exit_weights = older.thresholds
+    assert older.rule.temperatures
+    older.size = type(older).temperatures.offset
+    assert older.rule == Rule((0.9, 0.8))
 
 
 def test_a_part_that_would_be_late_is_left_out(model: Model) -> None:

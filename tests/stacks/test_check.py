@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from tvmkd.base import wire
 from tvmkd.base.errors import InputError, MissingError, TvmkdError, WorkerDied
+from tvmkd.base.exits import Rule
 from tvmkd.export.door import admit
 from tvmkd.export.reference import MAKERS
 from tvmkd.runtime.standalone_program import NO_DEADLINE, StandaloneProgram
@@ -259,7 +260,7 @@ class Exits(StandaloneProgram):
     """Two exits, whose thresholds and decisions are given."""
 
     def __init__(self, threshold: float, taken: int, plain: int) -> None:
-        self.exits, self.thresholds = 2, (threshold,)
+        self.exits, self.rule = 2, Rule((threshold,))
         self._taken, self._plain = taken, plain
 
     def run_exit(self, arrays: Any, index: int) -> list[Any]:

@@ -63,4 +63,7 @@ def test_of_the_section_only_the_accepted_loss_is_an_input(
     assert read["student"] == made.hash(made.student) is not None
     # Names and weights of the exits change the student.
     assert set(read) == {"student", "max_drop", "data", "building", "threads"}
+    budget = {"exits": ["a"], "mean_budget": "250us"}
+    other = context(tmp_path, early_exit=budget)
+    assert EarlyExit(other).inputs()["mean_budget"] == 0.25
     assert EarlyExit(made).outputs() == [tmp_path / "early-exit" / "exits"]

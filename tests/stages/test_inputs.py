@@ -164,6 +164,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "early_exit.exits": (["b"], ("distill",)),
     "early_exit.weight": (0.25, ("distill",)),
     "early_exit.max_drop": (0.5, ("early_exit",)),
+    "early_exit.mean_budget": ("1ms", ("early_exit",)),
     "detection.augment": (["flip"], TRAINERS),
     "detection.variants": (2, TRAINERS),
     "detection.classification": (0.5, TRAINERS),

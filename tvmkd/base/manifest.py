@@ -82,7 +82,8 @@ class Manifest(_Table):
     with the reason (``left_out``). The result is ``normalised.onnx`` in the folder."""
     exits: dict[str, Any] = Field(default_factory=dict)
     """Early exits: the ``thresholds`` of all but the last, and the ``pieces``' ONNX files by their
-    SHA-256. Empty without early exits."""
+    SHA-256; ``temperatures`` and ``weights`` where they are not those of `tvmkd.base.exits.Rule`
+    without any. Empty without early exits."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """The ONNX file's ``metadata_props``."""
 

@@ -113,6 +113,11 @@ class Config(Section):
     def _searched_or_given(self) -> Config:
         if self.search is not None and self.student.checkpoint is not None:
             raise ValueError("[student] checkpoint and [search] do not go together: remove one")
+        if self.search is not None and self.early_exit is not None and self.early_exit.mean_budget:
+            raise ValueError(
+                "early_exit.mean_budget and [search] do not go together: a search predicts the "
+                "mean time that max_drop allows"
+            )
         return self
 
     @model_validator(mode="after")

@@ -453,6 +453,27 @@ class EarlyExit(Section):
     """Weight of each branch's loss; that of the last exit is 1."""
     max_drop: Fraction = 0.0
     """Share of the validation images (0 to 1) that may become wrong by leaving early."""
+    mean_budget: StrictStr | StrictInt | StrictFloat | None = None
+    """In place of ``max_drop``: the greatest mean time of an image, a text such as ``0.3ms`` or a
+    number of milliseconds. The rule is the most accurate within it; single images take longer."""
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of ``mean_budget``."""
+        return None if self.mean_budget is None else parse_budget(self.mean_budget)
+
+    @field_validator("mean_budget")
+    @classmethod
+    def _a_time(cls, given: str | float | None) -> str | float | None:
+        if given is not None and parse_budget(given).unit != "ms":
+            raise ValueError("wants a latency such as 0.3ms: pieces are timed, not counted")
+        return given
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> EarlyExit:
+        if self.mean_budget is not None and self.max_drop:
+            raise ValueError("max_drop and mean_budget do not go together: give one of them")
+        return self
 
 
 class Prune(Section):

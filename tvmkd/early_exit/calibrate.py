@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvmkd.base.exits import NEVER
+from tvmkd.base.exits import NEVER, Rule
+from tvmkd.early_exit import scores
 
 Array = np.ndarray
 
@@ -20,23 +21,24 @@ class Calibration:
     """A threshold for each exit except the last, and their effect on the validation split.
 
     Attributes:
-        thresholds: an image leaves at the first exit whose confidence reaches its threshold;
-            `NEVER` disables an exit.
+        rule: an image leaves at the first exit whose confidence or score reaches its threshold;
+            the threshold `NEVER` disables an exit.
         rates: share of the images that leave at each exit, including the last.
         accuracy: accuracy with all exits, 0 to 1.
         full_accuracy: accuracy of the last exit alone, 0 to 1.
     """
 
-    thresholds: tuple[float, ...]
+    rule: Rule
     rates: tuple[float, ...]
     accuracy: float
     full_accuracy: float
 
 
-def confidence(logits: Array) -> Array:
+def confidence(logits: Array, temperature: float = 1.0) -> Array:
     """The largest softmax probability of each image: ``[N, classes]`` to float64 ``[N]``."""
     wide = logits.astype(np.float64)
-    return np.asarray(1.0 / np.exp(wide - wide.max(axis=1, keepdims=True)).sum(axis=1))
+    shifted = (wide - wide.max(axis=1, keepdims=True)) / temperature
+    return np.asarray(1.0 / np.exp(shifted).sum(axis=1))
 
 
 def leave(confidences: Sequence[Array], thresholds: Sequence[float]) -> Array:
@@ -47,19 +49,33 @@ def leave(confidences: Sequence[Array], thresholds: Sequence[float]) -> Array:
     return out
 
 
-def apply(logits: Sequence[Array], labels: Array, thresholds: Sequence[float]) -> Calibration:
-    """Evaluates thresholds on images.
+def leave_by(logits: Sequence[Array], rule: Rule) -> Array:
+    """The index of the exit of each image: int64 ``[N]``.
+
+    Args:
+        logits: logits of each exit, including the last, ``[N, classes]``.
+        rule: of the network.
+    """
+    scales = rule.temperatures or [1.0] * len(logits)
+    if rule.weights:
+        return leave(scores.of_exits(logits, scales, rule.weights), rule.thresholds)
+    sure = [confidence(found, scale) for found, scale in zip(logits, scales, strict=True)]
+    return leave(sure[:-1], rule.thresholds)
+
+
+def apply(logits: Sequence[Array], labels: Array, rule: Rule) -> Calibration:
+    """Evaluates a rule on images.
 
     Args:
         logits: logits of each exit, including the last, ``[N, classes]``.
         labels: int64 ``[N]``.
-        thresholds: threshold of each exit except the last.
+        rule: of the network.
     """
-    exits = leave([confidence(found) for found in logits[:-1]], thresholds)
+    exits = leave_by(logits, rule)
     right = np.stack([found.argmax(axis=1) == labels for found in logits])
     rates = np.bincount(exits, minlength=len(logits)) / len(labels)
     return Calibration(
-        tuple(float(value) for value in thresholds),
+        rule,
         tuple(float(rate) for rate in rates),
         float(right[exits, np.arange(len(labels))].mean()),
         float(right[-1].mean()),
@@ -67,7 +83,11 @@ def apply(logits: Sequence[Array], labels: Array, thresholds: Sequence[float]) -
 
 
 def calibrate(
-    logits: Sequence[Array], labels: Array, costs: Sequence[float], max_drop: float
+    logits: Sequence[Array],
+    labels: Array,
+    costs: Sequence[float],
+    max_drop: float,
+    temperatures: Sequence[float] = (),
 ) -> Calibration:
     """Picks the threshold combination of least mean cost that loses at most ``max_drop``.
 
@@ -82,11 +102,13 @@ def calibrate(
         labels: int64 ``[N]``.
         costs: cost of running the network up to and including each exit; any unit, ascending.
         max_drop: largest share of lost images, 0 to 1.
+        temperatures: of each exit, including the last; empty: 1.
 
     Returns:
         the calibration; an exit that would lose more than that has the threshold `NEVER`.
     """
-    sure = [confidence(found) for found in logits[:-1]]
+    scales = temperatures or [1.0] * len(logits)
+    sure = [confidence(found, scale) for found, scale in zip(logits, scales, strict=True)][:-1]
     count = max(2, int(MOST ** (1 / max(1, len(sure)))))
     choices = [
         sorted({*np.quantile(found, np.linspace(0, 1, count - 1)).tolist(), NEVER})
@@ -102,4 +124,4 @@ def calibrate(
         # A small tolerance: means of the same count may differ in the last bit.
         if lost <= max_drop + 1e-9 and cost < least:
             least, chosen = cost, thresholds
-    return apply(logits, labels, chosen)
+    return apply(logits, labels, Rule(tuple(map(float, chosen)), tuple(temperatures)))

@@ -28,7 +28,7 @@ def join(folder: Path, out: Path) -> Exits:
             each exit in order.
 
     Returns:
-        the thresholds, and the hashes of the pieces' ONNX files.
+        when an image leaves, and the hashes of the pieces' ONNX files.
 
     Raises:
         InputError: the folder has no plan, the plan is damaged, or a piece is missing or of another
@@ -50,7 +50,8 @@ def join(folder: Path, out: Path) -> Exits:
     renamed = {f"piece{number}/{NAMES.format(number)}": number for number in range(1, len(paths))}
     _rename(whole, renamed)
     onnx.save(whole, str(out))
-    return Exits(plan.thresholds, tuple(sha256(path) for path in paths))
+    rule, hashes = plan.rule, tuple(sha256(path) for path in paths)
+    return Exits(rule.thresholds, rule.temperatures, rule.weights, hashes)
 
 
 def _onnx_of(folder: Path, piece: str) -> Path:

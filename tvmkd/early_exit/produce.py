@@ -16,7 +16,7 @@ from tvmkd.base.errors import UsageError
 from tvmkd.base.exits import NEVER
 from tvmkd.base.folders import draft_folder
 from tvmkd.data.splits import Images, Splits, batches
-from tvmkd.early_exit import calibrate, clock
+from tvmkd.early_exit import calibrate, clock, selection
 from tvmkd.early_exit.cut import cut
 from tvmkd.early_exit.runtime import Plan
 from tvmkd.export.onnx import export
@@ -57,15 +57,17 @@ def produce(
         stack: the compiler stack.
 
     Returns:
-        JSON-safe: ``thresholds``; for each exit its ``rate``, its ``ms`` up to and including this
-        exit, and its ``accuracy`` alone; ``accuracy`` with exits and ``full_accuracy`` without, on
-        the test split; ``whole_ms``, ``expected_ms``, ``worst_ms`` from times of the pieces, and
+        JSON-safe: for each exit its ``threshold``, its ``rate`` and the share ``beyond`` of the
+        images that go on, its ``ms`` up to and including this exit, and its ``accuracy`` alone;
+        ``accuracy`` with exits and ``full_accuracy`` without, on the test split; ``whole_ms``,
+        ``expected_ms``, ``worst_ms`` (all pieces with their branches) from times of the pieces, and
         ``mean_ms``, ``mean_whole_ms`` of the network run image by image; ``agreement`` with
-        PyTorch, 0 to 1.
+        PyTorch, 0 to 1; and `tvmkd.early_exit.selection.facts`.
 
     Raises:
         UsageError: the target's code does not run here.
-        InputError: the network cannot be split, exported or compiled.
+        InputError: the network cannot be split, exported or compiled; or ``mean_budget`` is below
+            the time of the first exit.
     """
     reason = target.runs_here()
     if reason is not None:
@@ -74,7 +76,7 @@ def produce(
             "calibrate on the board's own machine, or give target host"
         )
     saved = checkpoint.load(student)
-    network = _restored(saved)
+    network = restored(saved)
     threads = threads or machine.physical_cores()
     final, whole, images = out / "exits", out / "whole", out / "images.npy"
     with draft_folder(final) as folder:
@@ -93,18 +95,18 @@ def produce(
             step("calibrating the exits on the validation split")
             upto = np.cumsum(times["pieces"])
             val, test = (exit_logits(network, part) for part in (splits.val, splits.test))
-            chosen = calibrate.calibrate(
-                val, splits.val.labels.numpy(), upto.tolist(), section.max_drop
-            )
-            Plan.of(folder, names, chosen.thresholds).save(folder)
+            made = selection.select(section, val, splits.val.labels.numpy(), upto.tolist())
+            chosen, labels = made.calibration, splits.test.labels.numpy()
+            facts = selection.facts(made, test, labels, upto.tolist())
+            told = {name: value for name, value in facts.items() if name != "temperatures"}
+            Plan.of(folder, names, chosen.rule).save(folder, measured=told)
             step("timing image by image")
             run = clock.network_ms(folder, whole, images, threads)
     _warn_of_unused(chosen, network)
-    labels = splits.test.labels.numpy()
-    found = calibrate.apply(test, labels, chosen.thresholds)
+    found = calibrate.apply(test, labels, chosen.rule)
     picks = torch.linspace(0, len(labels) - 1, len(run["exits"])).round().long().numpy()
     guesses = np.stack([logits.argmax(axis=1) for logits in test])
-    exits = calibrate.leave([calibrate.confidence(part) for part in test[:-1]], chosen.thresholds)
+    exits = calibrate.leave_by(test, chosen.rule)
     agree = guesses[exits, np.arange(len(labels))][picks] == np.array(run["classes"])
     return {
         "exits": [
@@ -112,16 +114,19 @@ def produce(
                 "after": path,
                 "threshold": threshold,
                 "rate": rate,
+                "beyond": float((exits > index).mean()),
                 "ms": float(ms),
                 "accuracy": float((guess == labels).mean()),
             }
-            for path, threshold, rate, ms, guess in zip(
-                (*network.exits, "the end"),
-                (*chosen.thresholds, None),
-                found.rates,
-                upto,
-                guesses,
-                strict=True,
+            for index, (path, threshold, rate, ms, guess) in enumerate(
+                zip(
+                    (*network.exits, "the end"),
+                    (*chosen.rule.thresholds, None),
+                    found.rates,
+                    upto,
+                    guesses,
+                    strict=True,
+                )
             )
         ],
         "accuracy": found.accuracy,
@@ -134,14 +139,15 @@ def produce(
         "mean_ms": float(np.mean(run["early"])),
         "mean_whole_ms": float(np.mean(run["whole"])),
         "agreement": float(agree.mean()),
+        **facts,
     }
 
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The result of `produce` as lines for a terminal."""
     rows = [
-        f"exit after {entry['after']}: {entry['rate']:6.1%} of the images, "
-        f"{entry['ms']:.3f} ms, right {entry['accuracy']:.1%} by itself"
+        f"exit after {entry['after']}: {entry['rate']:6.1%} of the images, {entry['beyond']:6.1%} "
+        f"go on, {entry['ms']:.3f} ms, right {entry['accuracy']:.1%} by itself"
         for entry in found["exits"]
     ]
     faster = found["mean_whole_ms"] / found["mean_ms"]
@@ -151,13 +157,14 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{found['full_accuracy']:.1%}"
     )
     times = (
-        f"expected {found['expected_ms']:.3f} ms, worst case {found['worst_ms']:.3f} ms, "
-        f"without exits {found['whole_ms']:.3f} ms"
+        f"expected {found['expected_ms']:.3f} ms, worst case {found['worst_ms']:.3f} ms (the whole "
+        f"path and all branches), without exits {found['whole_ms']:.3f} ms"
     )
-    return [*rows, times, ways]
+    return [*rows, times, ways, *selection.lines(found)]
 
 
-def _restored(saved: checkpoint.Checkpoint) -> EarlyExitNet:
+def restored(saved: checkpoint.Checkpoint) -> EarlyExitNet:
+    """The trained network of a checkpoint, in evaluation mode."""
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     assert isinstance(network, EarlyExitNet)
     network.load_state_dict(saved.state)
@@ -198,11 +205,12 @@ def exit_logits(network: EarlyExitNet, images: Images) -> list[np.ndarray]:
 def _warn_of_unused(chosen: calibrate.Calibration, network: EarlyExitNet) -> None:
     never = [
         path
-        for path, threshold in zip(network.exits, chosen.thresholds, strict=True)
+        for path, threshold in zip(network.exits, chosen.rule.thresholds, strict=True)
         if threshold >= NEVER
     ]
     if never:
         console.warn(
             f"the exit after {' and that after '.join(never)} is never taken: no threshold on it "
-            "keeps to max_drop, or it saves nothing; train longer, or put it later"
+            "keeps to max_drop, or it saves nothing, or mean_budget allows more; train longer, or "
+            "put it later"
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from tvmkd import artifact
 from tvmkd.artifact import MANIFEST, Artifact
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
-from tvmkd.base.exits import NEVER, confident
+from tvmkd.base.exits import Rule, rule_error, rule_of
 from tvmkd.base.files import read_text, sha256
 from tvmkd.early_exit.deadline import PartTime
 
 EXITS = "exits.json"
-VERSION = 1
+FIRST, VERSION = 1, 2
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,33 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """The contents of ``exits.json``: the pieces in order, a threshold for each except the last."""
+    """The contents of ``exits.json``: the pieces in order, and when an image leaves after one.
+
+    A file without temperatures and weights has version 1, which older versions of tvmkd read.
+    """
 
     pieces: tuple[Piece, ...]
-    thresholds: tuple[float, ...]
+    rule: Rule
 
-    def save(self, folder: Path) -> None:
-        """Writes the plan to ``folder``, which contains its artifacts."""
-        files.write_json(folder / EXITS, {"schema_version": VERSION, **asdict(self)})
+    def save(self, folder: Path, **more: Any) -> None:
+        """Writes the plan to ``folder``, which contains its artifacts.
+
+        Args:
+            more: JSON-safe facts for readers; nothing depends on them.
+        """
+        scaling = self.rule.scaling
+        data = {
+            "schema_version": VERSION if scaling else FIRST,
+            "pieces": [asdict(piece) for piece in self.pieces],
+            "thresholds": self.rule.thresholds,
+        }
+        files.write_json(folder / EXITS, {**data, **scaling, **more})
 
     @classmethod
-    def of(cls, folder: Path, names: Sequence[str], thresholds: Sequence[float]) -> Plan:
-        """Makes the plan for the artifacts ``names`` in ``folder``."""
+    def of(cls, folder: Path, names: Sequence[str], rule: Rule | Sequence[float]) -> Plan:
+        """Makes the plan for the artifacts ``names`` in ``folder``; thresholds stand for a rule."""
         pieces = tuple(Piece(name, sha256(folder / name / MANIFEST)) for name in names)
-        return cls(pieces, tuple(thresholds))
+        return cls(pieces, rule if isinstance(rule, Rule) else Rule(tuple(rule)))
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -58,23 +72,25 @@ class Plan:
         try:
             data = json.loads(read_text(path))
             pieces = tuple(Piece(str(p["folder"]), str(p["sha256"])) for p in data["pieces"])
-            thresholds = tuple(float(value) for value in data["thresholds"])
+            rule = rule_of(data)
             version = data["schema_version"]
         except FileNotFoundError:
             raise InputError(f"{path}: there is none; tvmkd distill with [early_exit]") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged: {error!r}; distil again") from None
-        if version != VERSION:
-            raise InputError(f"{path}: version {version}; this tvmkd reads {VERSION}")
-        if len(pieces) != len(thresholds) + 1 or not all(0 <= t <= NEVER for t in thresholds):
+        if version not in range(FIRST, VERSION + 1):
+            raise InputError(f"{path}: version {version}; this tvmkd reads {FIRST} to {VERSION}")
+        if len(pieces) != len(rule.thresholds) + 1:
             raise InputError(f"{path}: damaged: its thresholds do not fit its pieces")
+        if wrong := rule_error(rule):
+            raise InputError(f"{path}: damaged: {wrong}; distil again")
         for piece in pieces:
             manifest = folder / piece.folder / MANIFEST
             if Path(piece.folder).name != piece.folder or not manifest.is_file():
                 raise InputError(f"{path}: its piece {piece.folder} is not there")
             if sha256(manifest) != piece.sha256:
                 raise InputError(f"{manifest}: not the piece that {path} was made for")
-        return cls(pieces, thresholds)
+        return cls(pieces, rule)
 
 
 class EarlyExit:
@@ -82,12 +98,18 @@ class EarlyExit:
 
     Args:
         pieces: artifacts in order; each except the last returns ``(logits, features)``.
-        thresholds: the least confidence (largest softmax probability) at which each exit is taken.
+        rule: when each exit but the last is taken; or the thresholds of the largest softmax
+            probability alone.
+
+    Attributes:
+        rule: as given. The softmax of an exit's logits, divided by its temperature, is calibrated.
+        thresholds: those of the rule.
     """
 
-    def __init__(self, pieces: Sequence[Artifact], thresholds: Sequence[float]) -> None:
+    def __init__(self, pieces: Sequence[Artifact], rule: Rule | Sequence[float]) -> None:
         self.pieces = list(pieces)
-        self.thresholds = list(thresholds)
+        self.rule = rule if isinstance(rule, Rule) else Rule(tuple(rule))
+        self.thresholds = list(self.rule.thresholds)
         self._times = [PartTime() for _ in self.pieces]
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, int]:
@@ -102,12 +124,12 @@ class EarlyExit:
         Raises:
             InputError: another shape or dtype.
         """
-        values = image
-        for index, threshold in enumerate(self.thresholds):
-            logits, values = self.pieces[index].run([values])
-            if confident(logits[0], threshold):
+        values, guesses = image, list[int]()
+        for index, piece in enumerate(self.pieces[:-1]):
+            logits, values = piece.run([values])
+            if self.rule.leaves(index, logits[0], guesses):
                 return logits, index
-        return self.pieces[-1].run([values])[0], len(self.thresholds)
+        return self.pieces[-1].run([values])[0], len(self.pieces) - 1
 
     def run_until(self, image: np.ndarray, deadline: int) -> tuple[np.ndarray, int]:
         """Classifies one image before a deadline: where the time is short, at an earlier exit.
@@ -126,18 +148,18 @@ class EarlyExit:
         Raises:
             InputError: another shape or dtype.
         """
-        values, logits = image, image
+        values, logits, guesses = image, image, list[int]()
         for index, piece in enumerate(self.pieces):
             begin = monotonic_ns()
             if index and not self._times[index].fits(deadline - begin):
                 return logits, index - 1
             logits, *more = piece.run([values])
             self._times[index].took(monotonic_ns() - begin, deadline - begin)
-            if index < len(self.thresholds):
+            if index + 1 < len(self.pieces):
                 (values,) = more
-                if confident(logits[0], self.thresholds[index]):
+                if self.rule.leaves(index, logits[0], guesses):
                     return logits, index
-        return logits, len(self.thresholds)
+        return logits, len(self.pieces) - 1
 
 
 def load(folder: str | Path) -> EarlyExit:
@@ -149,4 +171,4 @@ def load(folder: str | Path) -> EarlyExit:
     """
     plan = Plan.read(Path(folder))
     pieces = [artifact.load(Path(folder) / piece.folder) for piece in plan.pieces]
-    return EarlyExit(pieces, plan.thresholds)
+    return EarlyExit(pieces, plan.rule)

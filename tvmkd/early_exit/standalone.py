@@ -9,6 +9,7 @@ import numpy as np
 from tvmkd import artifact
 from tvmkd.artifact import MANIFEST, Artifact
 from tvmkd.base.errors import InputError
+from tvmkd.base.exits import rule_of
 from tvmkd.early_exit import runtime
 from tvmkd.early_exit.runtime import EarlyExit
 from tvmkd.runtime.standalone_program import Late
@@ -21,7 +22,7 @@ class EarlyExitLibrary:
         library: an artifact with early exits.
 
     Attributes:
-        thresholds: as of `EarlyExit`.
+        rule, thresholds: as of `EarlyExit`.
 
     Raises:
         InputError: the artifact has none.
@@ -31,7 +32,8 @@ class EarlyExitLibrary:
         if not library.manifest.exits:
             raise InputError(f"{library.path}: has no early exits; load it with tvmkd.load")
         self.library = library
-        self.thresholds = [float(each) for each in library.manifest.exits["thresholds"]]
+        self.rule = rule_of(library.manifest.exits)
+        self.thresholds = list(self.rule.thresholds)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, int]:
         """Classifies one image: see `EarlyExit.__call__`."""

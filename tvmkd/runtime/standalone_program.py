@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tvmkd.base.errors import MissingError, TvmkdError, UsageError
+from tvmkd.base.exits import FEATURES, Rule
 from tvmkd.runtime.program import LoadError, Spec
 
 if TYPE_CHECKING:
@@ -103,12 +104,28 @@ class Library(ctypes.Structure):
         ("frames", ctypes.c_void_p),
         ("run_frame", ctypes.c_void_p),
         ("enqueue", ctypes.c_void_p),
+        ("temperatures", ctypes.POINTER(ctypes.c_double)),
+        ("exit_weights", ctypes.POINTER(ctypes.c_double)),
     ]
 
     def has(self, member: str) -> bool:
         """Whether a member is there, which it is not in older libraries, and is not NULL."""
         place = getattr(type(self), member)
         return bool(self.size >= place.offset + place.size and getattr(self, member))
+
+    @property
+    def rule(self) -> Rule:
+        """When it leaves at an exit. An older library has no thresholds, and no early exits."""
+        early = int(self.exit_count) - 1
+        if not early:
+            return Rule(())
+        count = len(FEATURES)
+        flat = self.exit_weights[: early * count] if self.has("exit_weights") else []
+        return Rule(
+            tuple(self.thresholds[:early]),
+            tuple(self.temperatures[: early + 1]) if self.has("temperatures") else (),
+            tuple(tuple(flat[row : row + count]) for row in range(0, len(flat), count)),
+        )
 
 
 def describe(path: Path) -> Library:
@@ -143,7 +160,7 @@ class StandaloneProgram:
 
     Attributes:
         exits: number of exits; 1 without early ones.
-        thresholds: confidence at which each exit but the last is taken.
+        rule: when it leaves at an exit; no thresholds without early exits.
     """
 
     def __init__(self, path: Path, specs: Sequence[Spec], threads: int | None = None) -> None:
@@ -163,8 +180,7 @@ class StandaloneProgram:
         self._instance, self._run = instance.value, library.run
         weakref.finalize(self, library.close, instance.value)
         self.exits = int(library.exit_count)
-        # An older library has no such member, and no early exits.
-        self.thresholds = tuple(library.thresholds[: self.exits - 1]) if self.exits > 1 else ()
+        self.rule = library.rule
         self._inputs = _Buffers(
             [(tuple(map(int, each.shape)), np.dtype(each.dtype)) for each in specs]
         )

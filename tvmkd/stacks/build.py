@@ -199,7 +199,7 @@ def build(
             normalised={"steps": model.info.steps, "left_out": model.info.left_out}
             if model.info.steps or model.info.left_out
             else {},
-            exits=asdict(exits) if exits else {},
+            exits={name: value for name, value in asdict(exits).items() if value} if exits else {},
             metadata=model.info.metadata,
         )
     return manifest.model_dump(mode="json")

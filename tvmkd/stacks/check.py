@@ -19,7 +19,6 @@ import numpy as np
 from tvmkd.base import wire
 from tvmkd.base.agreement import Arrays, Output, Verdict
 from tvmkd.base.errors import InputError, MissingError, TvmkdError
-from tvmkd.base.exits import exit_taken
 from tvmkd.base.manifest import TensorSpec
 from tvmkd.base.runtimes import TVM
 from tvmkd.boards.remote import RemoteModel
@@ -210,7 +209,7 @@ def _outputs(program: Program, arrays: list[np.ndarray]) -> list[np.ndarray]:
         return program.run(arrays)
     found = [program.run_exit(arrays, index)[0] for index in range(program.exits)]
     (left,), taken = program.run_until(arrays, NO_DEADLINE)
-    wanted = exit_taken([logits[0] for logits in found], program.thresholds)
+    wanted = program.rule.taken([logits[0] for logits in found])
     if taken != wanted or not np.array_equal(left, found[taken], equal_nan=True):
         raise TvmkdError(f"it left at exit {taken}, and its thresholds say exit {wanted}")
     (plain,) = program.run(arrays)

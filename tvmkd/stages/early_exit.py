@@ -23,7 +23,10 @@ class EarlyExit(Stage):
         context = self.context
         section = context.cfg.early_exit
         assert section is not None
+        # Without a budget the inputs are those of a run before there were any.
+        budget = {} if section.budget is None else {"mean_budget": section.budget.value}
         return {
+            **budget,
             "student": context.hash(context.student),
             "max_drop": section.max_drop,
             "data": context.data,

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvmkd.stacks.standalone.exits import COPY, in_parts
+from tvmkd.base.exits import Rule
+from tvmkd.stacks.standalone.exits import COPY, in_parts, members, tables
 from tvmkd.stacks.standalone.graph import Call, Place, Storage, Tensor
 
 FLOAT = np.dtype(np.float32)
@@ -63,3 +64,17 @@ def test_one_result_for_two_exits_and_an_input_as_logits_are_copied() -> None:
     assert names(made) == ["only", "copy", "copy", "copy"]
     assert [each.arguments[0] for each in made[1:]] == [A, A, X]
     assert ends == (2, 3, 4)
+
+
+def test_a_rule_is_written_exactly_and_no_more_than_there_is() -> None:
+    assert tables(None) == members(None) == ""
+    third = 1 / 3
+    assert tables(Rule((third,))) == f"static const double thresholds[] = {{{third.hex()}}};\n"
+    assert members(Rule((third,))) == "  .thresholds = thresholds,\n"
+    both = Rule((0.5, 0.5), (1.0, 2.0, 3.0), ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))
+    arrays = tables(both).splitlines()
+    assert [line.count("0x") for line in arrays] == [2, 3, 8]
+    assert members(both).splitlines()[1:] == [
+        "  .temperatures = temperatures,",
+        "  .exit_weights = exit_weights,",
+    ]

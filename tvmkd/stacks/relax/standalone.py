@@ -106,7 +106,7 @@ class StandaloneBuilder(RelaxBuilder):
             threads=int(kind.get("num-cores") or 1),
             features=machine.required_features(self._for.mcpu, kind.get("mattr", ())),
             scratch=scratch,
-            thresholds=self._exits.thresholds if self._exits else (),
+            exits=self._exits,
             cpu=self._for.mcpu,
             frames=self._frames,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from tvmkd.base.exits import Rule
 from tvmkd.stacks.standalone.graph import Call, Place, Storage, Tensor
 
 LOGITS = "logits"
@@ -83,6 +84,32 @@ def moved(call: Call, places: dict[Storage, Storage]) -> Call:
         replace(each, storage=places.get(each.storage, each.storage)) for each in call.arguments
     )
     return replace(call, arguments=given)
+
+
+def _arrays(rule: Rule | None) -> dict[str, Sequence[float]]:
+    """The arrays of the description's members, those that there are."""
+    found = {}
+    if rule is not None:
+        weights = [each for row in rule.weights for each in row]
+        found = {
+            "thresholds": rule.thresholds,
+            "temperatures": rule.temperatures,
+            "exit_weights": weights,
+        }
+    return {name: values for name, values in found.items() if values}
+
+
+def tables(rule: Rule | None) -> str:
+    """C arrays of a rule, with the exact numbers; empty without early exits."""
+    return "".join(
+        f"static const double {name}[] = {{{', '.join(float(each).hex() for each in values)}}};\n"
+        for name, values in _arrays(rule).items()
+    )
+
+
+def members(rule: Rule | None) -> str:
+    """The initialisers of a rule in the library's description."""
+    return "".join(f"  .{name} = {name},\n" for name in _arrays(rule))
 
 
 def output_of(outputs: Sequence[dict[str, Any]]) -> dict[str, Any]:

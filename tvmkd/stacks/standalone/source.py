@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvmkd.base.errors import TvmkdError
+from tvmkd.base.exits import Rule
 from tvmkd.base.frame_description import Frames
+from tvmkd.stacks.standalone import exits as early_exits
 from tvmkd.stacks.standalone import frames
 from tvmkd.stacks.standalone.c_text import Shapes, described, quoted, row, rows
 from tvmkd.stacks.standalone.graph import Graph, Place, Tensor, aligned, plan
@@ -56,7 +58,7 @@ class About:
         threads: cores of the target.
         features: CPU features that the code needs, by the kernel's names.
         scratch: bytes of scratch memory of a thread.
-        thresholds: of early exits: see `tvmkd.h`.
+        exits: when a network with early exits leaves at one; None: it has none. See `tvmkd.h`.
         cpu: LLVM's name of the CPU that the code is for; empty for any.
         frames: what it does with frames; None: nothing. A detector's anchors are then the graph's
             last constant.
@@ -71,7 +73,7 @@ class About:
     threads: int
     features: Collection[str]
     scratch: int
-    thresholds: Sequence[float] = ()
+    exits: Rule | None = None
     cpu: str = ""
     frames: Frames | None = None
 
@@ -140,7 +142,7 @@ def write(graph: Graph, about: About, sorts: bool = False) -> str:
         has_anchors = about.frames.detector is not None
         anchors = f"{constants(about.name)} + {lying[-1]}" if has_anchors else "0"
         tables = frames.write(about.frames, anchors, quoted)
-    members = f"  .thresholds = {'thresholds' if about.thresholds else '0'},\n"
+    members = early_exits.members(about.exits)
     members += frames.MEMBERS if about.frames else ""
     return f"""/* {about.name}, compiled by {about.built_by}. Made by a program. */
 #include "runtime.h"
@@ -162,7 +164,7 @@ static const tvmkd_tensor inputs[] = {{
 static const tvmkd_tensor outputs[] = {{
   {rows(tensors_of["outputs"])}
 }};
-{_thresholds(about)}{tables}{"".join(parts)}
+{early_exits.tables(about.exits)}{tables}{"".join(parts)}
 static int32_t (*const parts[])(const tvmkd_argument *) = {{{_names(parts)}}};
 static const tvmkd_graph graph;
 
@@ -270,13 +272,6 @@ def _parts(graph: Graph) -> list[str]:
         )
         begin = end
     return texts
-
-
-def _thresholds(about: About) -> str:
-    if not about.thresholds:
-        return ""
-    exact = ", ".join(float(each).hex() for each in about.thresholds)
-    return f"static const double thresholds[] = {{{exact}}};\n"
 
 
 def _names(parts: Sequence[str]) -> str:

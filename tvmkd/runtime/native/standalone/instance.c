@@ -242,9 +242,8 @@ static int64_t now(void) {
 static int sure(const tvmkd_instance *instance, int32_t exit) {
   const tvmkd_library *library = instance->graph->library;
   if (exit + 1 == library->exit_count) return 1;
-  return library->thresholds &&
-         tvmkd_rt_confident((const float *)instance->logits,
-                            library->outputs[0].bytes / sizeof(float), library->thresholds[exit]);
+  return tvmkd_rt_leaves(library, instance->parts, exit, (const float *)instance->logits,
+                         library->outputs[0].bytes / sizeof(float));
 }
 
 tvmkd_status tvmkd_rt_run(tvmkd_instance *instance, const void *const *inputs,

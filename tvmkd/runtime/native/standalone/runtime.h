@@ -91,12 +91,19 @@ int32_t tvmkd_rt_copy(void *self, const tvmkd_argument *arguments, int32_t count
 #define REMEMBERED 16
 typedef struct {
   int64_t times[REMEMBERED]; /* of its last runs, in nanoseconds */
+  int64_t chosen;            /* class that its exit chose in this run, where there are weights */
   uint32_t runs, left_out, retry;
   int32_t trying;
 } tvmkd_part;
 int tvmkd_rt_fits(tvmkd_part *part, int64_t left_ns);
 void tvmkd_rt_took(tvmkd_part *part, int64_t spent_ns, int64_t left_ns);
-int tvmkd_rt_confident(const float *logits, uint64_t count, double threshold);
+int tvmkd_rt_confident(const float *logits, uint64_t count, double temperature,
+                       double threshold);
+double tvmkd_rt_score(const float *logits, uint64_t count, double temperature,
+                      const double *weights, const tvmkd_part *before, int32_t exit,
+                      int64_t *chosen);
+int tvmkd_rt_leaves(const tvmkd_library *library, tvmkd_part *parts, int32_t exit,
+                    const float *logits, uint64_t count);
 
 /* A model that is open; one block of memory. */
 struct tvmkd_instance {

@@ -22,6 +22,7 @@ extern "C" {
 #endif
 
 #define TVMKD_API_VERSION 1
+#define TVMKD_EXIT_FEATURES 4 /* see exit_weights of tvmkd_library */
 
 typedef enum {
   TVMKD_OK = 0,
@@ -201,6 +202,18 @@ typedef struct {
    * other, whatever their streams. A stream that is being captured into a graph is refused. */
   tvmkd_status (*enqueue)(tvmkd_instance *instance, const void *const *inputs,
                           void *const *outputs, void *stream);
+
+  /* exit_count temperatures, of early exits: the confidence is that of the logits divided by the
+   * temperature of their exit (Guo et al., 2017). The outputs are the logits as they are. NULL:
+   * each is 1; missing in older libraries, where size is smaller. */
+  const double *temperatures;
+
+  /* TVMKD_EXIT_FEATURES weights for each exit but the last: their sum with the features of the
+   * logits is compared with the exit's threshold in place of the confidence. The features, each 0
+   * to 1: the largest softmax probability; its distance to the second largest; 1 less the entropy
+   * over its greatest possible value; the share of the exits before that chose the same class, 0
+   * at the first. NULL: the confidence alone counts; missing in older libraries. */
+  const double *exit_weights;
 } tvmkd_library;
 
 /* Every shared library has this symbol. A static one has it in a member of its own, so that several
