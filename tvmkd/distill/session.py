@@ -203,8 +203,8 @@ class Session:
             model=made,
             settings=Settings(cfg.epochs, cfg.lr, cfg.weight_decay, self.cfg.data.batch_size, seed),
             path=path,
-            loss=self.task.loss(model),
-            loss_id={**self.task.labels_id, **self.start("student")},
+            loss=self.task.student_loss(model),
+            loss_id={**self.task.student_labels_id, **self.start("student")},
             variants=self.task.variants,
             checkpoint_seconds=self.checkpoint_seconds,
         )

@@ -143,6 +143,9 @@ def card(served: Served) -> dict[str, Any]:
     for key in ("metric", "student", "teacher"):
         if key in manifest.metadata:
             facts[key.capitalize()] = manifest.metadata[key]
+    detector = _parsed(manifest.metadata.get(KEY))
+    if isinstance(detector, dict) and isinstance(detector.get("threshold"), float):
+        facts["Threshold"] = f"{detector['threshold']:.3f} of a score, as calibrated"
     return {
         "name": served.name,
         "version": served.version,
