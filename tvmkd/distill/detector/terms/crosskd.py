@@ -40,8 +40,9 @@ class Tower:
         """The feature map to what hidden layer ``layer`` (from 1) gives its activation."""
         for block in self.hidden[: layer - 1]:
             feature = block(feature)
-        found: Tensor = self.hidden[layer - 1][:-1](feature)
-        return found
+        for part in list(self.hidden[layer - 1])[:-1]:
+            feature = part(feature)
+        return feature
 
     def after(self, feature: Tensor, layer: int) -> Tensor:
         """From there to the outputs ``[N, anchors, columns]``, in the order of `Dense`."""
