@@ -107,7 +107,7 @@ def test_registered_losses_add_up_and_are_closed(folder: Path) -> None:
         ("own_terms:of_two", {}, "TypeError: missing a required argument: 'other'"),
         ("own_terms:Broken", {}, "ValueError: no such thing .*own_terms.py"),
         ("own_terms:nothing", {}, "own_terms has no nothing"),
-        ("pkd", {"alpha": 1}, r'\[\[detection.losses\]\] loss "pkd": TypeError: .*alpha'),
+        ("pkd", {"alpha": 1}, r'\[\[detection.losses\]\] loss "pkd": TypeError: .*alpha.$'),
         ("mgd", {"share": 2.0}, "mgd: share has to be"),
     ],
 )

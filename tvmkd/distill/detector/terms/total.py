@@ -124,7 +124,8 @@ def make(
     except TvmkdError:
         raise
     except Exception as error:  # a user's code may fail in any way
-        raise InputError(f"{what}: {user_code.describe(error, __file__)}") from error
+        ours = __file__, inspect.__file__
+        raise InputError(f"{what}: {user_code.describe(error, *ours)}") from error
     checked: Callable[[Seen], Tensor] = made
     return checked
 
