@@ -63,6 +63,13 @@ def test_metadata_round_trip(
     assert after.anchors.dtype == np.float32
 
 
+@pytest.mark.parametrize("threshold", [None, 0.125, 0.4321])
+def test_a_threshold_is_kept_and_may_be_missing(threshold: float | None) -> None:
+    metadata = detector(threshold=threshold).to_metadata()
+    assert ("threshold" in json.loads(metadata[KEY])) is (threshold is not None)
+    assert Description.from_metadata(metadata, "a.onnx").threshold == threshold
+
+
 def test_softmax_has_a_logit_for_the_background() -> None:
     assert detector().outputs == 2
     assert detector(activation="softmax").outputs == 3
@@ -100,6 +107,7 @@ def test_a_newer_version() -> None:
         changed(box_weights=[1, 1, 1, 0]),
         changed(box_weights=[1, 1, 1, float("nan")]),
         changed(box_weights=[1, 1, 1, 10**400]),
+        *[changed(threshold=value) for value in (0, 1, -0.1, float("nan"), "high", [0.5])],
         changed(anchors="?"),
         changed(anchors=3),
         changed(anchors=base64.b64encode(b"not zlib").decode()),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import toys
-from detector_files import onnx_detector, patches, scene
+from detector_files import description, onnx_detector, patches, scene
 from PIL import Image
 
 from tvmkd.detection import timing
@@ -46,6 +46,22 @@ def test_the_threshold(tvmkd: Any, model: Path, picture: Path) -> None:
     done = tvmkd("detect", model, picture, "--threshold", "0.999")
     assert done.out.splitlines()[1:] == [f"{picture}  nothing above 0.999"]
     assert tvmkd("detect", model, picture, "--threshold", "1.5").code == 2
+
+
+def test_a_calibrated_threshold_is_the_default(tvmkd: Any, picture: Path, tmp_path: Path) -> None:
+    """The patches have scores of 0.9975."""
+    for threshold, lines in ((0.999, 1), (0.9, 2)):
+        about = description(threshold=threshold)
+        path = onnx_detector(tmp_path / "calibrated.onnx", about=about)
+        done = tvmkd("detect", path, picture)
+        assert len(done.out.splitlines()) == 1 + lines
+        assert ("nothing above 0.999" in done.out) is (threshold == 0.999)
+        assert json.loads(tvmkd("detect", path, picture, "--json").out)["threshold"] == threshold
+        other = tvmkd("detect", path, picture, "--threshold", "0.5", "--json")
+        assert json.loads(other.out)["threshold"] == 0.5
+        assert len(json.loads(other.out)["images"][0]["detections"]) == 2
+    path = onnx_detector(tmp_path / "old.onnx")
+    assert json.loads(tvmkd("detect", path, picture, "--json").out)["threshold"] == 0.3
 
 
 def test_json_and_drawn_pictures_of_a_folder(

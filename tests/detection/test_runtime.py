@@ -47,6 +47,14 @@ def test_what_is_there_is_found_where_it_is(tmp_path: Path, activation: Any) -> 
     assert len(detector(picture)) == 0
 
 
+def test_the_threshold_is_the_calibrated_one_if_there_is_one(tmp_path: Path) -> None:
+    assert runtime.load(onnx_detector(tmp_path / "old.onnx")).threshold == 0.05
+    about = detector_files.description(threshold=0.999)
+    detector = runtime.load(onnx_detector(tmp_path / "new.onnx", about=about))
+    assert detector.threshold == 0.999
+    assert len(detector(scene())) == 0
+
+
 def test_free_sizes_and_one_thread(tmp_path: Path) -> None:
     path = onnx_detector(tmp_path / "d.onnx", batch="batch", size="side")
     assert len(runtime.load(path, threads=1)(scene())) == 2

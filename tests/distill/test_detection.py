@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_detectors import ARGS, scenes, small, tiny
+from tiny_detectors import ARGS, retina, scenes, small, tiny
 from torch import nn
 from torchvision.models import mobilenet_v3_small
+from torchvision.models.detection._utils import BoxCoder
 
 from tvmkd.base.detector_description import Description
 from tvmkd.base.errors import InputError
@@ -217,6 +218,121 @@ def test_a_detector_learns_from_a_teacher_whose_answers_are_kept(tmp_path: Path,
     fresh = task.distillation(student, teacher, tmp_path / "teacher", ALONE).loss
     fresh.load_state_dict(old)
     assert files.fingerprint(fresh.state_dict()) == files.fingerprint(state["loss"])
+
+
+LOSSES = [
+    {"loss": "mgd", "schedule": "ramp"},
+    {"loss": "crosskd", "weight": 0.5},
+    {"loss": "ld"},
+]
+
+
+def test_a_stopped_training_with_further_losses_ends_where_a_whole_one_does(
+    tmp_path: Path,
+) -> None:
+    scenes(tmp_path)
+    settings = {"losses": LOSSES, "box_loss": "giou", "iou_weight": 0.5, "variants": 2}
+    task = DetectionTask(small(tmp_path, detection=settings))
+    teacher = retina()
+
+    def training(name: str, seed: int, **changes: Any) -> tuple[Any, Job]:
+        student = tiny(seed)
+        torch.manual_seed(5)  # of the losses' own weights
+        found = task.distillation(student, teacher, tmp_path / "teacher", ALONE)
+        path = tmp_path / f"{name}.pt"
+        return student, job(
+            task, student, tmp_path, path=path, loss=found.loss, loss_id=found.identity, **changes
+        )
+
+    def stop(_path: Path, epoch: int, _model: Any) -> None:
+        if epoch == 2:
+            raise StopError
+
+    whole, work = training("whole", 1)
+    assert work.loss_id["losses"][0]["schedule"] == "ramp"
+    assert (work.loss_id["box_loss"], work.loss_id["iou_weight"]) == ("giou", 0.5)
+    train(task, whole, work)
+    work.loss.close()  # type: ignore[attr-defined]
+    halves, work = training("halves", 1, after_checkpoint=stop)
+    with pytest.raises(StopError):
+        train(task, halves, work)
+    again, work = training("halves", 1)
+    assert train(task, again, work)[0][0] == 2
+    assert files.fingerprint(again.state_dict()) == files.fingerprint(whole.state_dict())
+    saved = (files.load(tmp_path / "halves.pt").optimizer or {})["loss"]
+    assert any(".generators." in key for key in saved)
+    assert not any("backbone" in key for key in saved)  # neither student nor teacher
+
+
+def test_settings_that_are_not_used_leave_a_training_as_it_was(tmp_path: Path, task: Any) -> None:
+    plain = task.distillation(tiny(), tiny(2), tmp_path / "teacher", ALONE).identity
+    assert set(plain) == {"classification", "boxes", "features", "temperature", "teacher"}
+    assert task.student_labels_id == {}
+
+
+def test_losses_that_do_not_suit_are_refused_before_any_training(tmp_path: Path) -> None:
+    for detection, line in (
+        ({"losses": [{"loss": "mgd", "args": {"share": 3}}]}, "mgd: share has to be"),
+        ({"losses": [{"loss": "none:none"}]}, "there is no module none"),
+    ):
+        with pytest.raises(InputError, match=line):
+            run(tmp_path, detection=detection)
+    assert not list((tmp_path / "run").glob("**/*.pt"))
+
+
+class Oracle:
+    """Finds the objects of the validation images: scores of 0.15, and errors of 0.02."""
+
+    def __init__(self, task: DetectionTask, network: Any) -> None:
+        self.views, self.network, self.next = task.plain["val"], network, 0
+
+    def __call__(self, images: torch.Tensor) -> Any:
+        anchors = self.network.anchors
+        logits = torch.full((len(images), len(anchors), 11), -20.0)
+        logits[..., 0] = 0.0
+        offsets = torch.zeros(len(images), len(anchors), 4)
+        coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+        for place in range(len(images)):
+            _, target = self.views.view(self.next)
+            self.next += 1
+            for number, box in enumerate(target["boxes"]):
+                offsets[place, number] = coder.encode_single(box[None], anchors[[number]])[0]
+                logits[place, number, target["labels"][number]] = np.log(0.15 / 0.85)
+            logits[place, -1, 1] = np.log(0.02 / 0.98)
+        return logits, offsets
+
+
+def test_the_threshold_is_calibrated_on_the_validation_data(tmp_path: Path, task: Any) -> None:
+    network = tiny()
+    about = Description.from_metadata(task.calibrate(network, Oracle(task, network)), "x")
+    assert about.threshold == pytest.approx((0.15 + 0.02) / 2, abs=1e-3)
+    assert about.classes == task.classes
+
+    def blind(images: torch.Tensor) -> Any:
+        shape = (len(images), len(network.anchors))
+        return torch.zeros(*shape, 11) - torch.eye(11)[0] * -30, torch.zeros(*shape, 4)
+
+    found = Description.from_metadata(task.calibrate(network, blind), "x")
+    assert found.threshold is None
+    fixed = DetectionTask(small(tmp_path, detection={"threshold": 0.7}))
+    assert Description.from_metadata(fixed.calibrate(network, blind), "x").threshold == 0.7
+
+
+def test_the_chosen_student_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    calibrate = DetectionTask.calibrate
+
+    def noted(self: Any, network: Any, run: Any, team: Any = ALONE) -> Any:
+        kept.append(files.fingerprint(network.state_dict()))
+        found = calibrate(self, network, run, team)
+        about = Description.from_metadata(found, "x")
+        return replace(about, threshold=0.123).to_metadata()
+
+    monkeypatch.setattr(DetectionTask, "calibrate", noted)
+    found = run(tmp_path, distill={"loss": "ce", "epochs": 1})
+    saved = files.load(found.checkpoint)
+    assert kept == [files.fingerprint(saved.state)]
+    assert Description.from_metadata(saved.meta, "x").threshold == 0.123
 
 
 def test_batches_are_made_ahead_and_are_those_of_a_plain_loop(task: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import onnx
 import pytest
 
 from tvmkd import config
+from tvmkd.base.detector_description import Description
 from tvmkd.detection import runtime
+from tvmkd.distill.detection import DetectionTask
 from tvmkd.export.outputs import facts_of
+from tvmkd.models import checkpoint
 from tvmkd.prune import pruning
 from tvmkd.quantize import quantizing
 from tvmkd.stages import pipeline
@@ -45,6 +49,15 @@ def test_a_detector_is_distilled_pruned_quantised_and_exported(
     times = [[2.0] * 5] * 6, [[1.0] * 5] * 6
     monkeypatch.setattr(pruning.interleaved, "in_turns", lambda *_: times)
     monkeypatch.setattr(quantizing, "_time", lambda *_: ({}, {}))
+    thresholds = iter((0.1, 0.2, 0.3))  # each network has its own
+
+    def calibrate(self: DetectionTask, network: Any, run: Any, team: Any = None) -> dict[str, str]:
+        about = network.describe(self.classes)
+        logits, _ = run(self.plain["val"].batch([0])[0])
+        assert logits.shape == (1, len(about.anchors), 11)
+        return replace(about, threshold=next(thresholds)).to_metadata()
+
+    monkeypatch.setattr(DetectionTask, "calibrate", calibrate)
     sections = {**SECTIONS, "project": {"name": "edge", "out": str(tmp_path / "run")}}
     found = pipeline.run(config.parse(sections), until="export")
     json.dumps(found)
@@ -65,6 +78,10 @@ def test_a_detector_is_distilled_pruned_quantised_and_exported(
     assert images.shape == (4, 3, 64, 64)
     assert 0 <= images.min() < images.max() <= 1
     assert detector.classes == tuple("0123456789")
+    assert detector.threshold == 0.3
+    for name, threshold in (("student", 0.1), ("pruned", 0.2)):
+        saved = checkpoint.load(tmp_path / "run" / f"{name}.pt")
+        assert Description.from_metadata(saved.meta, name).threshold == threshold
     detector((images[0] * 255).astype(np.uint8).transpose(1, 2, 0))
     assert runtime.load(tmp_path / "run" / "teacher.onnx").classes == detector.classes
     logits, offsets = detector.infer(images[:1])

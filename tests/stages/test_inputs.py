@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
         "data": {"dataset": "scenes", "image_size": 96},
+        "detection": {"losses": [{"loss": "pkd"}]},
         "distill": {},
         "prune": {},
         "quantize": {},
@@ -171,6 +172,13 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "detection.boxes": (0.5, TRAINERS),
     "detection.features": (0.5, TRAINERS),
     "detection.temperature": (0.5, TRAINERS),
+    "detection.losses.0.loss": ("yours:loss", TRAINERS),
+    "detection.losses.0.weight": (0.5, TRAINERS),
+    "detection.losses.0.schedule": ("ramp", TRAINERS),
+    "detection.losses.0.args": ({"sharp": 2}, TRAINERS),
+    "detection.box_loss": ("giou", TRAINERS),
+    "detection.iou_weight": (0.5, TRAINERS),
+    "detection.threshold": (0.25, TRAINERS),
     "export.batch": (3, ("export", "tune", "build", "compare")),
     "export.dynamic_batch": (False, ("export", "tune", "build")),
     "export.opset": (20, ("export",)),
@@ -317,6 +325,13 @@ def test_a_changed_field_invalidates_exactly_the_stages_that_read_it(field: str)
         if field == "data.dataset":
             other["data"]["path"] = "elsewhere"
         assert changed(before, keys(other)) == set(readers) & set(before), data
+
+
+def test_a_changed_loss_of_ones_own_for_detectors_trains_again(folder: Path) -> None:
+    data = {**BASE, **VARIANTS["detector"], "detection": {"losses": [{"loss": "yours:loss"}]}}
+    before = keys(data)
+    (folder / "yours.py").write_text("another", encoding="utf-8")
+    assert changed(before, keys(data)) == set(TRAINERS)
 
 
 TARGET = {

@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ MOST_SIZE = 4096
 Activation = Literal["sigmoid", "softmax"]
 
 # How outputs become boxes, in Python (`tvmkd.detection`) and in standalone libraries.
-THRESHOLD, OVERLAP = 0.05, 0.5  # of a score; of intersection over union
+THRESHOLD, OVERLAP = 0.05, 0.5  # of a score, if none was calibrated; of intersection over union
 MOST = 300  # boxes per image, as in torchvision's RetinaNet and SSDLite
 # Candidates that are passed to suppression: RetinaNet per image, SSD per class.
 TOPK: Mapping[Activation, int] = {"sigmoid": 1000, "softmax": 400}
@@ -46,6 +46,8 @@ class Description:
             ``softmax``: as in SSD, K = number of classes + 1, the background first.
         box_weights: factors of dx, dy, dw, dh.
         anchors: float32 ``[A, 4]``, ``x1, y1, x2, y2`` in pixels of the input.
+        threshold: least score of a detection if nobody gives another, above 0 and below 1; None:
+            it was not calibrated.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +55,7 @@ class Description:
     activation: Activation
     box_weights: tuple[float, float, float, float]
     anchors: NDArray[np.float32]
+    threshold: float | None = None
 
     @property
     def outputs(self) -> int:
@@ -62,7 +65,7 @@ class Description:
     def to_metadata(self) -> dict[str, str]:
         """One entry for an ONNX file's ``metadata_props``."""
         packed = zlib.compress(self.anchors.astype("<f4").tobytes(), 9)
-        content = {
+        content: dict[str, Any] = {
             "version": VERSION,
             "classes": list(self.classes),
             "size": self.size,
@@ -70,6 +73,8 @@ class Description:
             "box_weights": list(self.box_weights),
             "anchors": base64.b64encode(packed).decode("ascii"),
         }
+        if self.threshold is not None:
+            content["threshold"] = self.threshold
         return {KEY: json.dumps(content)}
 
     @classmethod
@@ -103,6 +108,7 @@ class Description:
             activation = content["activation"]
             dx, dy, dw, dh = (float(weight) for weight in content["box_weights"])
             anchors = _unpacked(content["anchors"])
+            threshold = content.get("threshold")  # files from before it was calibrated have none
             if (
                 not names
                 or not 0 < size <= MOST_SIZE
@@ -111,7 +117,9 @@ class Description:
                 or not np.isfinite(anchors).all()
             ):
                 raise ValueError("its classes, size, activation, weights or anchors make no sense")
-            return cls(tuple(names), size, activation, (dx, dy, dw, dh), anchors)
+            if threshold is not None and not 0 < (threshold := float(threshold)) < 1:
+                raise ValueError(f"its threshold is {threshold:g}, not between 0 and 1")
+            return cls(tuple(names), size, activation, (dx, dy, dw, dh), anchors, threshold)
         except _DAMAGED as error:
             raise InputError(
                 f"{where}: its detector's description is damaged: {error}; export it again"

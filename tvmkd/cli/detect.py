@@ -12,6 +12,7 @@ from tvmkd.base.files import check_output
 from tvmkd.cli._options import PATH, json_option, print_json
 
 TIMED = 16  # the most pictures to time, all kept in memory
+THRESHOLD = 0.3  # of a detector whose own was not calibrated: for people, fewer boxes
 
 
 def duration(text: str) -> float:
@@ -31,9 +32,8 @@ def duration(text: str) -> float:
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.3,
-    show_default=True,
-    help="Show what has a score above it.",
+    default=None,
+    help="Show what has a score above it.  [default: as calibrated, else 0.3]",
 )
 @click.option("-o", "--out", type=PATH, metavar="FOLDER", help="Draw into PNG files in a folder.")
 @click.option("--time", "timed", is_flag=True, help="Measure what an image costs, step by step.")
@@ -54,7 +54,7 @@ def duration(text: str) -> float:
 def command(
     model: Path,
     images: tuple[Path, ...],
-    threshold: float,
+    threshold: float | None,
     out: Path | None,
     timed: bool,
     seconds: float,
@@ -83,6 +83,8 @@ def command(
     paths = listed(images)
     places = {} if out is None else _places(paths, out)
     detector = runtime.load(model)
+    if threshold is None:
+        threshold = detector.description.threshold or THRESHOLD
     detector.threshold = threshold
     across = max(5, *(len(str(path)) for path in paths))
     wide = max(5, *map(len, detector.classes))
@@ -113,7 +115,9 @@ def command(
         taken = timing.measure(detector, pictures, seconds, budget)
     if as_json:
         about = {"model": model, "runtime": detector.runtime, "classes": detector.classes}
-        print_json({**about, "images": found, "timing": taken and taken.to_dict()})
+        print_json(
+            {**about, "threshold": threshold, "images": found, "timing": taken and taken.to_dict()}
+        )
     elif taken is not None:
         click.echo("\n" + "\n".join(taken.lines()))
     return 1 if taken is not None and taken.holds is False else 0

@@ -167,6 +167,8 @@ class Config(Section):
             if self.teacher.backbone or self.student.backbone:
                 raise ValueError("backbone is for detectors: [data] dataset = scenes, voc or coco")
             return self
+        if self.distill.loss == "ce" and self.detection.losses:
+            raise ValueError('distill.loss = "ce" has no teacher, and detection.losses need one')
         given = ["early_exit"] if self.early_exit else []
         given += ["teacher.augment"] if self.teacher.augment else []
         given += [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from tvmkd.base.text import suggest
 from tvmkd.config.fields import Count, NotNegative, Positive, Section, Seed
 
 AugmentName = Literal["none", "affine", "flip", "camera", "camera+affine", "camera+flip"]
@@ -137,6 +138,35 @@ class Data(Section):
         return self
 
 
+DETECTION_LOSSES = ("fgd", "mgd", "pkd", "crosskd", "ld")
+"""Names for ``[[detection.losses]]``. They are registered in tvmkd.distill.detector.terms, which
+would load torch here; a test compares."""
+
+
+class DetectionLoss(Section):
+    """``[[detection.losses]]``: one more loss between student and teacher."""
+
+    loss: str
+    """``fgd`` (Yang et al., 2022), ``mgd`` (Yang et al., 2022), ``pkd`` (Cao et al., 2022),
+    ``crosskd`` (Wang et al., 2024), ``ld`` (Zheng et al., 2022), or your own: a
+    ``module:callable`` (see ``tvmkd.distill.detector.terms.total.Terms``)."""
+    weight: Positive = 1.0
+    """Factor of this loss in the sum."""
+    schedule: Literal["constant", "decay", "ramp"] = "constant"
+    """The factor over the training: constant; a cosine from 1 to 0; or a rise over the first
+    fifth."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the loss."""
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DETECTION_LOSSES and ":" not in name:
+            hint = suggest(name, DETECTION_LOSSES) or f"; known: {', '.join(DETECTION_LOSSES)}"
+            raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
+        return name
+
+
 class Detection(Section):
     """``[detection]``: how detectors are trained, and the losses between student and teacher."""
 
@@ -153,3 +183,30 @@ class Detection(Section):
     """Weight of the distillation loss on feature maps."""
     temperature: Positive = 2.0
     """Temperature of the classes' softmax in that loss."""
+    losses: list[DetectionLoss] = Field(default_factory=list)
+    """Further losses between student and teacher; they may be given several times."""
+    box_loss: Literal["own", "giou", "ciou"] = "own"
+    """The student's loss of boxes on the labels. ``own``: that of its kind of detector
+    (``ssdlite``: smooth L1). ``giou`` (Rezatofighi et al., 2019), ``ciou`` (Zheng et al., 2020): of
+    the decoded boxes."""
+    iou_weight: NotNegative = 0.0
+    """``ssdlite``: exponent by which the IoU of a box weighs the student's loss on its class (Wu et
+    al., 2020), so that well placed boxes get the better scores. 0: all weigh the same."""
+    threshold: Literal["f1", "f2", "f0.5"] | Annotated[float, Field(gt=0.0, lt=1.0)] = "f1"
+    """Least score of a detection where the student runs, if nobody gives another. ``f1``: the one
+    with the best F1 on the validation data; ``f2`` and ``f0.5`` count recall or precision for more.
+    Or a number."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that determines a training and its result, JSON-safe.
+
+        Keys that are newer than the others are left out where they have no effect.
+        """
+        newer = ("losses", "box_loss", "iou_weight", "threshold")
+        fields = type(self).model_fields
+        unused = {
+            name
+            for name in newer
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return self.model_dump(mode="json", exclude=unused)

@@ -33,7 +33,8 @@ class Detector:
     Attributes:
         description: the description in the file's metadata.
         runtime: the program that runs the model.
-        threshold: boxes with a score above it are kept.
+        threshold: boxes with a score above it are kept; at first the one that was calibrated, or
+            `THRESHOLD` where none was.
         overlap: a box is removed if a better box of its class overlaps it by more than this
             intersection over union.
     """
@@ -50,7 +51,7 @@ class Detector:
         self.where = where
         self.runtime = runtime
         self.description = description
-        self.threshold = THRESHOLD
+        self.threshold = description.threshold or THRESHOLD
         self.overlap = OVERLAP
         self._run = run
         side, anchors = description.size, len(description.anchors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,9 +20,14 @@ from tvmkd.data.detection.load import load
 from tvmkd.data.detection.metrics import Prediction
 from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.prefetch import ahead
-from tvmkd.distill.detector.evaluate import measure, predict
+from tvmkd.distill.detector.evaluate import THRESHOLD as LOWEST
+from tvmkd.distill.detector.evaluate import measure, predict, targets
 from tvmkd.distill.detector.losses import DetectorDistillation, TeacherLoss
+from tvmkd.distill.detector.student_loss import student_loss
 from tvmkd.distill.detector.teacher_cache import Teacher
+from tvmkd.distill.detector.terms.total import Terms
+from tvmkd.distill.detector.terms.total import identity as terms_identity
+from tvmkd.distill.detector.threshold import BETAS, calibrate
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.distributed import ALONE, Team, normaliser
 from tvmkd.distill.task import SPLITS, Batch, Distilled, Epoch, Loss, Metric, Split, Task
@@ -51,6 +57,7 @@ class DetectionTask(Task):
         Metric("mAP", label="mAP "),
         Metric("voc", label="VOC "),
     )
+    calibrates: ClassVar[bool] = True
     # A box far from its anchor sends an enormous gradient.
     clip: ClassVar[float | None] = 10.0
     labels_id: ClassVar[dict[str, Any]] = {}
@@ -156,6 +163,23 @@ class DetectionTask(Task):
         assert isinstance(network, Dense)
         return network.describe(self.classes).to_metadata()
 
+    def calibrate(
+        self, network: nn.Module, run: Callable[[Tensor], Any], team: Team = ALONE
+    ) -> dict[str, str]:
+        """`metadata`, with the threshold that ``[detection]`` gives or that fits best.
+
+        Without any right detection on the validation data there is none.
+        """
+        about, wanted = _dense(network).describe(self.classes), self.cfg.detection.threshold
+        found: float | None
+        if isinstance(wanted, str):
+            views = self.plain["val"]
+            detections = predict(run, views, about, team)
+            found = calibrate(detections, targets(views), BETAS[wanted], LOWEST)
+        else:
+            found = wanted
+        return replace(about, threshold=found).to_metadata()
+
     def forward(self, network: nn.Module, images: Tensor) -> Raw:
         """Logits, offsets and feature maps."""
         return _dense(network).raw(images)
@@ -169,23 +193,52 @@ class DetectionTask(Task):
 
         return loss
 
+    def student_loss(self, network: nn.Module) -> Loss:
+        """As ``[detection]`` says, normalised over the whole batch."""
+        section = self.cfg.detection
+        return student_loss(_dense(network), section.box_loss, section.iou_weight)
+
+    @property
+    def student_labels_id(self) -> dict[str, Any]:
+        """Empty where the student's loss is that of its kind."""
+        return self.cfg.detection.model_dump(
+            mode="json", include={"box_loss", "iou_weight"}, exclude_defaults=True
+        )
+
+    def check_distillation(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Checks that the losses suit both detectors.
+
+        Raises:
+            InputError: as `Terms` and `student_loss`.
+        """
+        self.student_loss(student)
+        Terms(self.cfg.detection.losses, _dense(student), _dense(teacher), self.search_in).close()
+
     def distillation(
         self, student: nn.Module, teacher: nn.Module, folder: Path, team: Team
     ) -> Distilled:
-        """As ``[detection]`` says: the detector's own loss, and three from the teacher.
+        """As ``[detection]`` says: the detector's own loss, three from the teacher, and further
+        ones.
 
         The teacher's answers to views that come again are kept in ``folder``.
         """
         section = self.cfg.detection
         terms = section.model_dump(include={"classification", "boxes", "features", "temperature"})
         distillation = DetectorDistillation(_dense(student), _dense(teacher), **terms)
+        more: Terms | None = None
+        places = [place for _, (place, _) in distillation.pairs]
+        facts: dict[str, Any] = {**terms, **self.student_labels_id}
+        if section.losses:
+            more = Terms(section.losses, _dense(student), _dense(teacher), self.search_in)
+            places += [place for place in more.wanted if place not in places]
+            facts["losses"] = terms_identity(section.losses, self.search_in)
         weights = files.fingerprint(teacher.state_dict())
         views = [self.train.size, self.train.augment, self.train.seed]
         if not team.leader:
             team.wait()  # the leader makes the files that all of them write to
         asked = Teacher(
             _dense(teacher),
-            [place for _, (place, _) in distillation.pairs],
+            places,
             # Views that never come again are not worth a disk.
             folder if section.variants else None,
             json.dumps([weights, self.sha256, views]),
@@ -193,8 +246,8 @@ class DetectionTask(Task):
         )
         if team.leader:
             team.wait()
-        loss = TeacherLoss(self.loss(student), distillation, asked.answer)
-        return Distilled(loss, {**terms, "teacher": weights})
+        loss = TeacherLoss(self.student_loss(student), distillation, asked.answer, more)
+        return Distilled(loss, {**facts, "teacher": weights})
 
     def measure(
         self,

@@ -73,8 +73,8 @@ def fine_tune(
             model=model,
             settings=settings,
             path=path,
-            loss=session.task.loss(network),
-            loss_id=session.task.labels_id,
+            loss=session.task.student_loss(network),
+            loss_id=session.task.student_labels_id,
             variants=session.task.variants,
             checkpoint_seconds=session.checkpoint_seconds,
         )

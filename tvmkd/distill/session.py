@@ -260,8 +260,8 @@ class Session:
                 sgd=_momentum(cfg),
             ),
             path=path,
-            loss=self.task.loss(model),
-            loss_id={**self.task.labels_id, **self.start("student")},
+            loss=self.task.student_loss(model),
+            loss_id={**self.task.student_labels_id, **self.start("student")},
             variants=self.task.variants,
             checkpoint_seconds=self.checkpoint_seconds,
         )

@@ -13,11 +13,12 @@ from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
 from tvmkd.distill.latency import Estimate, LatencyTerm
 from tvmkd.distill.latency import load as load_estimate
+from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.results import Kind, Network, Result, Run
 from tvmkd.distill.session import Session
 from tvmkd.distill.shaping import Shaper, shape
-from tvmkd.distill.task import Task
+from tvmkd.distill.task import Task, running
 from tvmkd.distill.training import AfterCheckpoint
 from tvmkd.models import checkpoint as files
 from tvmkd.models.checkpoint import Checkpoint
@@ -127,9 +128,10 @@ class _Students(Session):
             chosen=chosen,
             scores=self.task.metrics,
         )
+        known = self._calibrated(chosen) if self.task.calibrates else self.task.metadata(blank)
         if self.team.leader:
             loss = self.task.loss_name if teacher else "ce"
-            meta = {"loss": loss, **self.task.metadata(blank)}
+            meta = {"loss": loss, **known}
             result.write(self.task.describe_data(), self.task.sections(), **meta)
         self.team.wait()
         return result
@@ -180,6 +182,12 @@ class _Students(Session):
         score, _ = self.evaluate(model, "val")
         test, others = self.evaluate(model, "test")
         return Run(kind, seed, score, test, path, 0.0, others)
+
+    def _calibrated(self, chosen: Run) -> dict[str, str]:
+        """What the chosen student's file says of its outputs."""
+        network = self.task.restore(chosen.checkpoint)
+        to_device(network, self.team.device)
+        return self.task.calibrate(network, running(network, self.team), self.team)
 
     def _best(self, runs: Sequence[Run]) -> Run:
         """The best student on the validation split, minus the latency term."""

@@ -167,11 +167,13 @@ class Task(ABC):
             new ones each epoch.
         clip: largest norm of a gradient; None: gradients are not clipped.
         labels_id: identifies the loss on labels alone in checkpoints.
+        calibrates: whether `calibrate` has anything to say.
     """
 
     metrics: ClassVar[tuple[Metric, ...]]
     clip: ClassVar[float | None] = None
     labels_id: ClassVar[dict[str, Any]] = {"loss": "labels"}
+    calibrates: ClassVar[bool] = False
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     sha256: str
@@ -313,6 +315,17 @@ class Task(ABC):
         del network
         return {}
 
+    def calibrate(
+        self, network: nn.Module, run: Callable[[Tensor], Any], team: Team = ALONE
+    ) -> dict[str, str]:
+        """What `metadata` says, with what the validation data says about a trained network.
+
+        Args:
+            network, run, team: as for `measure`.
+        """
+        del run, team
+        return self.metadata(network)
+
     # Training.
 
     def forward(self, network: nn.Module, images: Tensor) -> Any:
@@ -322,6 +335,15 @@ class Task(ABC):
     @abstractmethod
     def loss(self, network: nn.Module) -> Loss:
         """The loss on labels alone: how teachers and baselines are trained."""
+
+    def student_loss(self, network: nn.Module) -> Loss:
+        """The loss on labels alone of students, where it is not that of teachers."""
+        return self.loss(network)
+
+    @property
+    def student_labels_id(self) -> dict[str, Any]:
+        """Identifies `student_loss` in checkpoints."""
+        return self.labels_id
 
     def imitation(self) -> Imitation | None:
         """How far a network's output is from another one's: how it learns the other's answers.
@@ -383,15 +405,7 @@ class Task(ABC):
         Returns:
             By the metrics' keys; the same in each process of ``team``.
         """
-        network.eval()
-
-        def run(images: Tensor) -> Any:
-            if images.ndim == 4:
-                images = images.contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode():
-                return network(images.to(team.device))
-
-        return self.measure(network, run, split, team)
+        return self.measure(network, running(network, team), split, team)
 
     def answers(self, network: nn.Module, run: Callable[[Tensor], Any], split: Split) -> Any:
         """What a network answers to each image of a split, for `agreement`; see `measure`.
@@ -453,6 +467,22 @@ class Task(ABC):
             "images": {split: self.count(split) for split in SPLITS},
             "preprocessing": self.preprocessing,
         }
+
+
+def running(network: nn.Module, team: Team = ALONE) -> Callable[[Tensor], Any]:
+    """What runs a network that is on the team's device, as `Task.measure` wants it.
+
+    The network is in evaluation mode afterwards.
+    """
+    network.eval()
+
+    def run(images: Tensor) -> Any:
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return network(images.to(team.device))
+
+    return run
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -15,7 +15,7 @@ from tvmkd.base import console, machine
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.distill import tasks
 from tvmkd.distill.fine_tune import fine_tune
-from tvmkd.distill.task import SPLITS
+from tvmkd.distill.task import SPLITS, running
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.models.macs import macs, parameters
@@ -112,7 +112,7 @@ def prune(
         lost=task.metric.gain,
         on_step=lambda number, step: console.say(f"  step {number}: {_line(step, task.metric)}"),
     )
-    _publish(now, saved, out)
+    _publish(now, saved, out, task)
     curve.draw(found, out / "pruning.html", task.metric, target.budget.get("model_ms"))
     kept = [step for step in found if step.kept]
     return {
@@ -191,10 +191,12 @@ def _measure(new: _State, before: _State, task: Task, cfg: Config) -> Step:
     )
 
 
-def _publish(now: _State, student: checkpoint.Checkpoint, out: Path) -> None:
+def _publish(now: _State, student: checkpoint.Checkpoint, out: Path, task: Task) -> None:
     """Writes ``pruned.pt``: the last kept network, with the student's metadata about its data."""
     last = checkpoint.load(now.checkpoint)
     meta = {**student.meta, "pruned": str(len(now.history) > 0).lower()}
+    if task.calibrates:
+        meta |= task.calibrate(now.network, running(now.network))
     checkpoint.save(out / "pruned.pt", replace(last, optimizer=None, meta=meta))
 
 

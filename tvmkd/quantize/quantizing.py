@@ -18,6 +18,7 @@ from tvmkd.base.onnx_runtime import open_session
 from tvmkd.distill import tasks
 from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.export import qdq
+from tvmkd.export.description import describe
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.quantize import fake
@@ -160,6 +161,8 @@ def convert(
     with console.working("calibrating the ranges of activations"):
         images = task.samples(section.images, "train")
         facts = qdq.quantize(source, final, images, section.keep_fp32)
+    if task.calibrates:
+        describe(final, task.calibrate(network, in_onnx_runtime(final)))
     return Converted(network, source, facts, full, expected)
 
 

@@ -188,10 +188,12 @@ class RunContext:
             "seed": cfg.project.seed,
             "data": self.data,
             "distill": cfg.distill.model_dump(mode="json", exclude=_FIRST_TRAINING),
-            "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
+            "detection": cfg.detection.identity() if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
             **self.more_losses,
         }
+        if own := [self.source(one.loss) for one in cfg.detection.losses if ":" in one.loss]:
+            read["losses"] = own
         if cfg.student.images is not None:
             read["images"] = cfg.student.images
         if cfg.distill.loss != "ce":

@@ -37,12 +37,14 @@ class Distill(Stage):
         context, cfg = self.context, self.context.cfg
         exits = cfg.early_exit
         given = cfg.student.checkpoint
+        own = [context.source(one.loss) for one in cfg.detection.losses if ":" in one.loss]
         return {
             **({} if given is None else {"student": context.hash(given)}),
+            **({"losses": own} if own else {}),
             "seed": cfg.project.seed,
             "data": context.data,
             "distill": section_input(cfg.distill),
-            "detection": cfg.detection.model_dump(mode="json") if cfg.data.detection else None,
+            "detection": cfg.detection.identity() if cfg.data.detection else None,
             "exits": exits.model_dump(mode="json", include={"exits", "weight"}) if exits else None,
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else context.target.channel_multiple,

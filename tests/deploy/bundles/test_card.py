@@ -132,6 +132,10 @@ def test_a_detector_is_described() -> None:
     assert card["postprocessing"]["kind"] == "anchors"
     assert card["postprocessing"]["activation"] == "sigmoid"
     assert card["postprocessing"]["box_weights"] == [1.0, 1.0, 2.0, 2.0]
+    assert card["postprocessing"]["threshold"] == 0.05
+    anchors = np.zeros((3, 4), np.float32)
+    about = Description(("cup", "cat"), 64, "sigmoid", (1.0,) * 4, anchors, 0.25)
+    assert _card(about.to_metadata())["postprocessing"]["threshold"] == 0.25
 
 
 def test_what_was_exported_with_the_model_counts_more() -> None:

@@ -17,6 +17,8 @@ from colours import make_colours
 from PIL import Image
 from running import Running, serving
 
+from tvmkd.base.detector_description import Description
+
 pytest.importorskip("httptools", reason="tvmkd serve needs it: pip install 'tvmkd[serve]'")
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -181,3 +183,14 @@ def test_the_page_may_load_nothing_from_elsewhere(server: Running) -> None:
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(request)
     assert error.value.code == 403
+
+
+def test_a_detectors_threshold_is_shown_where_it_was_calibrated() -> None:
+    from tvmkd.deploy.serving.page import threshold
+
+    anchors = np.zeros((1, 4), np.float32)
+    for given in (None, 0.25):
+        about = Description(("cup",), 64, "sigmoid", (1.0,) * 4, anchors, given)
+        assert threshold(about.to_metadata()) == given
+    assert threshold({}) is None
+    assert threshold({"tvmkd.detector": "{"}) is None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detectors import tiny
+from tiny_detectors import retina, tiny
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
@@ -19,7 +19,7 @@ from tvmkd.distill.detector.losses import (
     presence_logit,
 )
 from tvmkd.distill.task import Batch
-from tvmkd.models.detectors import BOX_WEIGHTS, Raw, retinanet
+from tvmkd.models.detectors import BOX_WEIGHTS, Raw, retinanet, ssdlite
 
 OFF = {"classification": 0.0, "boxes": 0.0, "features": 0.0}
 
@@ -188,6 +188,55 @@ def test_the_whole_loss_asks_the_teacher_about_this_view_of_the_images() -> None
     wanted = 5 + float(distillation(raw, seen(BOX), there(1)))
     assert float(found) == pytest.approx(wanted)
     assert wanted > 5.1
+
+
+def test_a_coarser_student_meets_the_right_maps() -> None:
+    """Its first map has as many cells as the teacher's second one."""
+    student = ssdlite(10, 64, finest=16, extras=0, scales=[0.2, 0.5, 0.9], width=0.25)
+    loss = DetectorDistillation(student, retina(), **{**OFF, "features": 1.0})
+    places = tuple(place for _, (place, _) in loss.pairs)
+    assert places == (1, 2)
+    answers = Answers(
+        torch.zeros(1, 1, 10),
+        torch.tensor([[[0.1, 0.1, 0.9, 0.9]]]),
+        [torch.randn(1, 64, side, side) for side in (4, 2)],
+        places,
+    )
+    with torch.no_grad():
+        found = loss(student.eval().raw(torch.rand(1, 3, 64, 64)), answers, there(1))
+    assert float(found) > 0.1
+
+
+def test_further_losses_are_added_and_their_weights_saved() -> None:
+    class More(torch.nn.Module):
+        closed = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, output: Any, answers: Any, targets: Any, progress: float) -> Any:
+            assert (len(targets), progress) == (1, 0.5)
+            return self.weight
+
+        def close(self) -> None:
+            self.closed = True
+
+    network, more = tiny(), More()
+    batch = Batch(torch.zeros(1, 3, 64, 64), there(1), torch.tensor([7]), 0.5)
+    raw = Raw(*blank(network), [])
+    parts = (lambda batch, output: torch.tensor(5.0), only("features"), lambda *_: seen(BOX))
+    loss, without = TeacherLoss(*parts, more), TeacherLoss(*parts)
+    loss.distillation.pairs = []
+    assert loss(batch, raw).item() == without(batch, raw).item() + 3 == 8
+    state = {key: value.clone() for key, value in loss.state_dict().items()}
+    assert "terms.weight" in state
+    torch.nn.init.zeros_(more.weight)
+    loss.load_state_dict(state)
+    assert more.weight.item() == 3
+    loss.close()
+    without.close()
+    assert more.closed
 
 
 def test_a_checkpoint_of_the_distillation_alone_loads_too() -> None:

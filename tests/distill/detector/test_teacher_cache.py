@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,27 @@ def test_one_damaged_file_spoils_none_of_the_others(tmp_path: Path) -> None:
     (folder / "0.npy").write_bytes(b"no array")
     found = Teacher(tiny(), [], tmp_path, "x", (2, 1)).answer(images, [0, 1], 0)
     assert torch.equal(found.logits, wanted.logits)
+
+
+def test_answers_say_which_maps_they_hold(tmp_path: Path) -> None:
+    """The second and third map alone: those of a coarser student."""
+    images = torch.rand(1, 3, 64, 64)
+    for folder in (None, tmp_path):
+        found = Teacher(tiny(), [1, 2], folder, "x", (2, 1)).answer(images, [0], 0)
+        assert found.places == (1, 2)
+        assert [found.map(place).shape[-1] for place in (1, 2)] == [4, 2]
+
+
+def test_too_small_a_disk_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tiny()
+    Teacher(network, [0], tmp_path / "small", "x", (2, 1))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"answers need 1\d*\.\d GB, and 0\.0 GB are free; set"):
+        Teacher(network, [0], tmp_path / "large", "x", (50_000, 4))
+    assert Teacher(network, [0], tmp_path / "small", "x", (2, 1)) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

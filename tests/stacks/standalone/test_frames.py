@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tvmkd.base.detector_description import Description
 from tvmkd.base.frame_description import Frames
 from tvmkd.runtime.standalone_program import NATIVE
 from tvmkd.stacks.standalone import frames
@@ -30,6 +32,15 @@ def test_numbers_are_exact_and_names_stay_in_their_strings() -> None:
         ".activation = SCORES_SOFTMAX", ".scores = 1", ".class_count = 2", ".max_results = 2",
     ):  # fmt: skip
         assert f"{line},\n" in text
+
+
+@pytest.mark.parametrize(("threshold", "written"), [(None, "0.05"), (0.375, "0.375")])
+def test_a_detectors_threshold_is_the_calibrated_one(threshold: Any, written: str) -> None:
+    anchors = np.zeros((3, 4), np.float32)
+    about = Description(("a", "b"), 64, "softmax", (1.0,) * 4, anchors, threshold)
+    text = frames.write(described(task="detect", detector=about), "anchors", quoted)
+    assert f".threshold = {written},\n" in text
+    assert ".overlap = 0.5,\n" in text
 
 
 @pytest.mark.parametrize("classes", [(), ("one",)])

@@ -120,6 +120,7 @@ def _detector(manifest: Manifest) -> dict[str, Any]:
         "postprocessing": {
             "kind": "anchors",
             **{key: about[key] for key in ("activation", "box_weights", "anchors")},
+            "threshold": about.get("threshold") or detector_description.THRESHOLD,
             "anchors_format": "base64 of zlib of float32 [A, 4]: x1, y1, x2, y2 in pixels",
         },
     }

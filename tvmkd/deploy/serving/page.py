@@ -143,6 +143,9 @@ def card(served: Served) -> dict[str, Any]:
     for key in ("metric", "student", "teacher"):
         if key in manifest.metadata:
             facts[key.capitalize()] = manifest.metadata[key]
+    calibrated = threshold(manifest.metadata)
+    if calibrated is not None:
+        facts["Threshold"] = f"{calibrated:.3f} of a score, as calibrated"
     return {
         "name": served.name,
         "version": served.version,
@@ -160,6 +163,13 @@ def classes(metadata: Mapping[str, str]) -> list[str]:
     if found is None and isinstance(detector := _parsed(metadata.get(KEY)), dict):
         found = detector.get("classes")
     return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def threshold(metadata: Mapping[str, str]) -> float | None:
+    """The least score of a detector's results; None: no detector, or not calibrated."""
+    detector = _parsed(metadata.get(KEY))
+    found = detector.get("threshold") if isinstance(detector, dict) else None
+    return found if isinstance(found, float) else None
 
 
 def image(inputs: tuple[Tensor, ...], metadata: Mapping[str, str]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tvmkd.base.detector_description import Description
+from tvmkd.data.detection.dataset import Target
 from tvmkd.data.detection.metrics import MeanAP, Prediction, Scores
 from tvmkd.data.prefetch import ahead
 from tvmkd.detection.decode import decode
@@ -38,8 +39,13 @@ def measure(
     """
     found = predict(run, views, description, team)
     metric = MeanAP(description.classes)
-    metric.update(found, [views.images.target(place) for place in range(len(views))])
+    metric.update(found, targets(views))
     return metric.compute()
+
+
+def targets(views: Views) -> list[Target]:
+    """The objects of each image of a split, boxes in pixels of the original images."""
+    return [views.images.target(place) for place in range(len(views))]
 
 
 def predict(

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - what torch users call it
@@ -34,12 +35,18 @@ class Answers:
     """What a teacher says of images.
 
     ``logits [N, M, K]`` and ``boxes [N, M, 4]`` are those of the M anchors that it is surest of;
-    the boxes are parts of the image, 0 to 1. ``features`` are its maps.
+    the boxes are parts of the image, 0 to 1. ``features`` are some of its maps, ``places`` which
+    ones; empty: all.
     """
 
     logits: Tensor
     boxes: Tensor
     features: list[Tensor]
+    places: tuple[int, ...] = ()
+
+    def map(self, place: int) -> Tensor:
+        """The feature map at a place of the teacher's."""
+        return self.features[self.places.index(place) if self.places else place]
 
 
 class DetectorDistillation(nn.Module):
@@ -143,7 +150,7 @@ class DetectorDistillation(nn.Module):
         """Squared distance of normalised maps, most of it inside of boxes."""
         losses = []
         for ((at, _), (other, _)), adapter in zip(self.pairs, self.adapters, strict=True):
-            mine, wanted = adapter(found.features[at]).float(), answers.features[other].float()
+            mine, wanted = adapter(found.features[at]).float(), answers.map(other).float()
             apart = (_normalised(mine) - _normalised(wanted)).pow(2).mean(1)
             inside = masks(targets, self._size, mine.shape[-2:]).to(apart.device)
             weight = inside + BACKGROUND * (1 - inside)
@@ -158,6 +165,8 @@ class TeacherLoss(nn.Module):
         own: the loss on labels.
         distillation: the losses from the teacher; its weights are this module's.
         ask: from images, their positions in the split and the number of the view to `Answers`.
+        terms: further losses, called with the student's output, `Answers`, the targets and the
+            share of the training that is done; its weights are this module's, too.
     """
 
     def __init__(
@@ -165,10 +174,12 @@ class TeacherLoss(nn.Module):
         own: Loss,
         distillation: DetectorDistillation,
         ask: Callable[[Tensor, Sequence[int], int], Answers],
+        terms: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self._own, self._ask = own, ask
         self.distillation = distillation
+        self.terms = terms
         self.register_load_state_dict_pre_hook(_from_before)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: Batch, output: Raw) -> Tensor:
@@ -176,14 +187,22 @@ class TeacherLoss(nn.Module):
         answers = self._ask(batch.images, batch.indices.tolist(), batch.view)
         own = loss_parts.note("labels", self._own(batch, output))
         total: Tensor = own + self.distillation(output, answers, batch.labels)
+        if self.terms is not None:
+            total = total + self.terms(output, answers, batch.labels, batch.progress)
         return total
+
+    def close(self) -> None:
+        """Takes off what the further losses have attached to the networks."""
+        if self.terms is not None:
+            cast(Any, self.terms).close()
 
 
 def _from_before(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Checkpoints used to hold the weights of the distillation alone."""
     del module
     inner = f"{prefix}distillation."
-    for key in [key for key in state if not key.startswith(inner)]:
+    known = (inner, f"{prefix}terms.")
+    for key in [key for key in state if not key.startswith(known)]:
         state[inner + key.removeprefix(prefix)] = state.pop(key)
 
 

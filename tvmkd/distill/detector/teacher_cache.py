@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ class Teacher:
         shape: images, and views of each.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or the disk has not enough room.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Teacher:
         place = folder / f"answers-{name}"
         try:
             place.mkdir(parents=True, exist_ok=True)
-            sample = _flat(self._ask(network.blank))
+            views = shape[0] * shape[1]
+            sample = [(views, *part.shape[1:]) for part in _flat(self._ask(network.blank))]
+            _check_room(place, sample)
             self._known = [
-                _array(place / f"{number}.npy", (shape[0] * shape[1], *part.shape[1:]), np.float16)
-                for number, part in enumerate(sample)
+                _array(place / f"{number}.npy", size, np.float16)
+                for number, size in enumerate(sample)
             ]
             self._there = _array(place / "there.npy", (shape[0] * shape[1],), np.bool_)
         except OSError as error:
@@ -85,7 +89,7 @@ class Teacher:
             self._there[rows[missing]] = True
         device = images.device
         parts = [torch.from_numpy(array[rows]).float().to(device) for array in self._known]
-        return Answers(parts[0], parts[1], parts[2:])
+        return Answers(parts[0], parts[1], parts[2:], self._wanted)
 
     def _ask(self, images: Tensor) -> Answers:
         network = self.network
@@ -100,11 +104,26 @@ class Teacher:
             boxes = coder.decode_single(offsets.reshape(-1, 4), anchors.reshape(-1, 4))
             parts = boxes.reshape(offsets.shape) / network.size
         features = [found.features[place].float() for place in self._wanted]
-        return Answers(logits[rows, best], parts, features)
+        return Answers(logits[rows, best], parts, features, self._wanted)
 
 
 def _flat(answers: Answers) -> list[Tensor]:
     return [answers.logits, answers.boxes, *answers.features]
+
+
+def _check_room(place: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raises before a training if its answers cannot all be kept.
+
+    A memory-mapped file is filled later, and a full disk would then kill the process.
+    """
+    needed = sum(2 * math.prod(shape) for shape in shapes)
+    there = sum(path.stat().st_blocks * 512 for path in place.glob("*.npy"))
+    free = shutil.disk_usage(place).free
+    if needed - there > free:
+        raise InputError(
+            f"{place}: the teacher's answers need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+            "are free; set a smaller detection.variants (0 keeps none), or another project.out"
+        )
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:

@@ -36,7 +36,7 @@ def write(frames: Frames, anchors: str, quoted: Callable[[str], str]) -> str:
         columns, topk = detector.outputs, TOPK[detector.activation]
         count, weights, side = len(detector.anchors), detector.box_weights, detector.size
         topk = min(topk, count * (columns if detector.activation == "sigmoid" else 1))
-        most, threshold, overlap = MOST, THRESHOLD, OVERLAP
+        most, threshold, overlap = MOST, detector.threshold or THRESHOLD, OVERLAP
     scores, offsets = (*frames.outputs, *frames.outputs, 0, 0)[:2]
     return f"""#include "frames.h"
 
