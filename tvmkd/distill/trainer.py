@@ -19,6 +19,7 @@ from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
 from tvmkd.distill.task import Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
+from tvmkd.models import branches
 from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Trainer:
         parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
         if own is not None:
             parts["loss"] = own
+        if branches.present(network):
+            # The checkpoint's own weights are those of the fused network.
+            parts["network"] = network
         meta = {"training": job.identity(task, team.size), **task.metadata(network)}
         meta["input_shape"] = ",".join(map(str, task.input_shape))
         manager = CheckpointManager(

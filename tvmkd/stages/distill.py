@@ -13,6 +13,7 @@ from tvmkd.base import console, user_code
 from tvmkd.stages.base import Stage
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.progress import Progress
 
     from tvmkd.config import Config
@@ -47,7 +48,7 @@ class Distill(Stage):
             "multiple": None if ":" in cfg.student.model else context.target.channel_multiple,
             "networks": [
                 {
-                    "section": section.model_dump(mode="json"),
+                    "section": _used(section),
                     "code": context.source(section.model),
                     "backbone": context.hash(section.backbone),
                 }
@@ -113,6 +114,12 @@ class Distill(Stage):
             console.say(f"  {line}")
         metrics: dict[str, Any] = json.loads(result.metrics.read_text(encoding="utf-8"))
         return metrics
+
+
+def _used(section: BaseModel) -> dict[str, Any]:
+    """A section without what it does not use: trainings from before there was that go on."""
+    unused = {name for name in ("reparam",) if getattr(section, name, None) is None}
+    return section.model_dump(mode="json", exclude=unused)
 
 
 def train(
