@@ -13,7 +13,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.task import Metric
 from tvmkd.distill.training import Job, Report
-from tvmkd.models import branches, state_dicts
+from tvmkd.models import branched, state_dicts
 from tvmkd.models import checkpoint as files
 from tvmkd.models.checkpoint import Checkpoint
 
@@ -98,7 +98,7 @@ class CheckpointManager:
         old = time.monotonic() - self._saved >= job.checkpoint_seconds
         if self._team.leader and (last or old or rung):
             state.seconds = self._before + time.monotonic() - self._began
-            state.state = branches.plain_state(self._network)
+            state.state = branched.plain_state(self._network)
             state.optimizer = {name: part.state_dict() for name, part in self._parts.items()}
             files.save(job.path, state)
             if job.after_checkpoint is not None:
@@ -109,7 +109,7 @@ class CheckpointManager:
     def finish(self) -> Checkpoint:
         """The last checkpoint, when the whole team is done."""
         self._team.wait()
-        self.state.state = branches.plain_state(self._network)
+        self.state.state = branched.plain_state(self._network)
         return self.state
 
     @property

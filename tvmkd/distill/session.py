@@ -18,7 +18,7 @@ from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
 from tvmkd.distill.training import Job, Report, Settings
-from tvmkd.models import branches
+from tvmkd.models import branched
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
@@ -175,7 +175,7 @@ class Session:
         made = {"spec": spec, "kwargs": self.kwargs("student", spec, args)}
         count = self.cfg.student.reparam
         if count is not None:
-            branches.add(model, self.task.input_shape, count, seed)
+            branched.add(model, self.task.input_shape, count, seed)
         job = self.job(model, made, seed, path, name, teacher)
         if count is not None:
             job = replace(job, loss_id={**job.loss_id, "reparam": count})
@@ -233,5 +233,5 @@ class Session:
             close = getattr(job.loss, "close", None)
             if close is not None:
                 close()
-        branches.merge(network)
+        branched.merge(network)
         return state

@@ -19,7 +19,7 @@ from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.optimizer import Optimizer
 from tvmkd.distill.task import Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
-from tvmkd.models import branches
+from tvmkd.models import branched
 from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Trainer:
         parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
         if own is not None:
             parts["loss"] = own
-        if branches.present(network):
+        if branched.present(network):
             # The checkpoint's own weights are those of the fused network.
             parts["network"] = network
         meta = {"training": job.identity(task, team.size), **task.metadata(network)}

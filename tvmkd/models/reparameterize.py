@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base import console, user_code
-from tvmkd.models import branches
+from tvmkd.models import branched
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 """What timm, and the papers' code, call the method of a module that fuses it."""
@@ -63,7 +63,7 @@ class _NotFusedError(Exception):
 
 
 def _fused(network: nn.Module, shape: Sequence[int]) -> nn.Module:
-    if not branches.present(network) and not any(map(_method, network.modules())):
+    if not branched.present(network) and not any(map(_method, network.modules())):
         return network
     for dtype in _LARGEST_ERROR:
         whole = copy.deepcopy(network).eval().to("cpu", dtype)
@@ -77,7 +77,7 @@ def _fused(network: nn.Module, shape: Sequence[int]) -> nn.Module:
         return network  # it does not run at all: whoever runs it tells why
     try:
         with torch.no_grad(), _default_dtype(dtype):
-            made = _fuse(branches.merge(whole), {})
+            made = _fuse(branched.merge(whole), {})
         after = _outputs(made, images)
     except Exception as error:  # from code of a library or a user, of any class
         raise _NotFusedError(user_code.describe(error, __file__)) from error
