@@ -47,7 +47,7 @@ class Applies(nn.Module):
 @pytest.mark.parametrize(
     ("model", "count"),
     [
-        # Two products of 10×10×4 for each of two heads.
+        # Two products of 4×4×2 for each of ten heads.
         (Applies(lambda x: scaled_dot_product_attention(*[x.reshape(1, 10, 2, 4).mT] * 3)), 640),
         (Applies(lambda x: x @ x[0, 0]), 80),
         (Applies(lambda x: x[0, 0] @ x[0, 1]), 8),
