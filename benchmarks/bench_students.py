@@ -43,7 +43,9 @@ STUDENTS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "depthwise": ("depthwise", {}, None),
     "depthwise, reparam 2": ("depthwise", {}, 2),
     "bottleneck": ("bottleneck", {}, None),
-    **{f"mobilevit, {kind}": ("mobilevit", {"attention": kind, "patch": 1}, None) for kind in KINDS},
+    **{
+        f"mobilevit, {kind}": ("mobilevit", {"attention": kind, "patch": 1}, None) for kind in KINDS
+    },
     **{f"timm:{name}": (f"timm:{name}", {}, None) for name in EDGE},
 }
 FEATURES = 64  # of a token, in the part "attention"
@@ -75,7 +77,9 @@ class Row:
 
     def line(self) -> str:
         """The row as text."""
-        times = ("     -" if ms is None else f"{ms:6.3f}" for ms in (self.tvm_ms, self.onnxruntime_ms))
+        times = (
+            "     -" if ms is None else f"{ms:6.3f}" for ms in (self.tvm_ms, self.onnxruntime_ms)
+        )
         score = f"{100 * statistics.fmean(self.accuracies):5.1f} %" if self.accuracies else ""
         size = f"{self.macs / 1e6:8.2f} {self.parameters / 1e3:9.1f} {self.nodes:5d}"
         return f"{self.name:30} {score:>8} {size}  {'  '.join(times)}  {self.problem}".rstrip()
@@ -96,7 +100,11 @@ def learnt(name: str, work: Path, args: Any) -> tuple[Path, list[float]]:
             "project": {"name": "students"},
             "data": {"image_size": args.size, "augment": "affine"},
             "teacher": {**known, **({"checkpoint": str(teacher)} if teacher.exists() else {})},
-            "student": {"model": model, "args": kwargs, **({"reparam": reparam} if reparam else {})},
+            "student": {
+                "model": model,
+                "args": kwargs,
+                **({"reparam": reparam} if reparam else {}),
+            },
             "distill": {
                 "epochs": args.epochs,
                 "lr": args.lr,

@@ -47,7 +47,10 @@ def test_full_attention_is_the_fused_one_written_out():
 def test_windows_are_full_attention_with_the_rest_masked(window):
     layer, x = given(WindowAttention(FEATURES, GRID, window, HEADS))
     q, k, v = parts(layer, x)
-    row, column = torch.arange(TOKENS) // GRID // layer.side, torch.arange(TOKENS) % GRID // layer.side
+    row, column = (
+        torch.arange(TOKENS) // GRID // layer.side,
+        torch.arange(TOKENS) % GRID // layer.side,
+    )
     place = row * GRID + column
     mask = place[:, None] == place[None, :]
     found = scaled_dot_product_attention(q, k, v, attn_mask=mask)

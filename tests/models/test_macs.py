@@ -56,7 +56,10 @@ class Applies(nn.Module):
         (Applies(lambda x: (x * x).relu().sum(1)), 0),
         (nn.LSTM(8, 4, batch_first=True), 10 * 4 * (8 * 4 + 4 * 4)),
         # Four dense layers and two products in the attention, two dense layers of 16 units.
-        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 10 * 8 * (4 * 8 + 2 * 10 + 2 * 16)),
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            10 * 8 * (4 * 8 + 2 * 10 + 2 * 16),
+        ),
     ],
     ids=["fused", "vector", "dot", "sum", "scaled", "other", "recurrent", "encoder"],
 )

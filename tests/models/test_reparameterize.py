@@ -134,7 +134,6 @@ def test_a_module_that_somebody_listens_to_is_still_heard():
     assert (len(heard), convolutions(found)) == (2, 2)
 
 
-
 @pytest.mark.parametrize("name", ["repvit_m0_9", "fastvit_t8"])
 def test_networks_of_timm(name):
     pytest.importorskip("timm")
@@ -160,7 +159,9 @@ def test_the_exported_file_holds_the_fused_network(tmp_path):
 
 
 def test_our_own_branches_are_fused_first():
-    network = settled(branched.add(models.build("depthwise", stem=8, blocks=[[8, 1]]), (1, 1, 8, 8), 2, 0))
+    network = settled(
+        branched.add(models.build("depthwise", stem=8, blocks=[[8, 1]]), (1, 1, 8, 8), 2, 0)
+    )
     found = fused(network, (1, 1, 8, 8))
     assert branched.present(network)
     assert not branched.present(found)

@@ -74,7 +74,9 @@ class BranchedConv(nn.Module):
         total = torch.zeros_like(first.weight, dtype=torch.float64)
         for weight, _ in kernels:
             gaps = [a - b for a, b in zip(total.shape[2:], weight.shape[2:], strict=True)]
-            total += nn.functional.pad(weight, [side // 2 for gap in gaps[::-1] for side in [gap] * 2])
+            total += nn.functional.pad(
+                weight, [side // 2 for gap in gaps[::-1] for side in [gap] * 2]
+            )
         bias = torch.stack([one for _, one in kernels]).sum(0)
         first.weight.copy_(total)
         if first.bias is not None:
@@ -192,8 +194,10 @@ def _centred(conv: nn.Conv2d) -> bool:
 
 def _folded(conv: nn.Module, norm: nn.Module) -> Kernel:
     """A convolution and its normalisation, with the statistics that it has, as one."""
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     shift = norm.bias.double() - norm.running_mean.double() * scale
     if conv.bias is not None:

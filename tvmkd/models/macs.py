@@ -70,7 +70,11 @@ class _Products(TorchDispatchMode):
         self._product: Tensor | None = None  # of the last operator, if it multiplied
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs an operator and counts it."""
         del types
