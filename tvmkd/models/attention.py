@@ -40,7 +40,7 @@ class Attention(nn.Module):
         return out
 
     def mixed(self, x: Tensor) -> Tensor:
-        """Maps queries, keys and values ``[N, tokens, 3 · features]`` to ``[N, tokens, features]``."""
+        """Maps queries, keys, values: ``[N, tokens, 3 · features]`` to ``[N, tokens, features]``."""
         tokens, features = x.shape[1], x.shape[2] // 3
         split = (-1, tokens, self.heads, features // self.heads)
         query, key, value = (part.reshape(split) for part in x.chunk(3, dim=-1))
