@@ -40,7 +40,10 @@ class Attention(nn.Module):
         return out
 
     def mixed(self, x: Tensor) -> Tensor:
-        """Maps queries, keys, values: ``[N, tokens, 3 · features]`` to ``[N, tokens, features]``."""
+        """Maps queries, keys and values to what the queries get, of all heads side by side.
+
+        From ``[N, tokens, 3 · features]`` to ``[N, tokens, features]``.
+        """
         tokens, features = x.shape[1], x.shape[2] // 3
         split = (-1, tokens, self.heads, features // self.heads)
         query, key, value = (part.reshape(split) for part in x.chunk(3, dim=-1))
@@ -59,7 +62,8 @@ class Attention(nn.Module):
     def scores(self, query: Tensor, key: Tensor) -> Tensor:
         """How well each key fits each query: ``[N, heads, tokens, tokens]``."""
         # Scales the smaller factor, not the tokens × tokens scores.
-        return query * query.shape[-1] ** -0.5 @ key.permute(0, 2, 3, 1)
+        found: Tensor = query * query.shape[-1] ** -0.5 @ key.permute(0, 2, 3, 1)
+        return found
 
     def weights(self, scores: Tensor) -> Tensor:
         """The share of each value for each query, from `scores`."""

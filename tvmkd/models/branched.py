@@ -45,7 +45,12 @@ class BranchedConv(nn.Module):
         if centred and conv.kernel_size != (1, 1):
             self.convs.append(
                 nn.Conv2d(
-                    conv.in_channels, outputs, 1, conv.stride, groups=conv.groups, bias=False
+                    conv.in_channels,
+                    outputs,
+                    1,
+                    (conv.stride[0], conv.stride[1]),
+                    groups=conv.groups,
+                    bias=False,
                 ).to(conv.weight)
             )
         same = centred and conv.in_channels == outputs and conv.stride == (1, 1)

@@ -54,7 +54,7 @@ def _written_out() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what the counter of PyTorch leaves out.
 
     Products of a matrix or a vector with a vector; and products of elements that a sum follows at
@@ -65,7 +65,7 @@ class _Products(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
         self._product: Tensor | None = None  # of the last operator, if it multiplied
 

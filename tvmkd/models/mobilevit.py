@@ -30,8 +30,9 @@ PATCH = 2
 class TransformerLayer(nn.Module):
     """Attention and a two-layer perceptron, each after a normalisation and with a shortcut."""
 
-    def __init__(self, features: int, attention: Attention) -> None:
+    def __init__(self, features: int, attention: Attention | None = None) -> None:
         super().__init__()
+        attention = attention or Attention(features)
         self.attend = nn.Sequential(nn.LayerNorm(features), attention)
         self.transform = nn.Sequential(
             nn.LayerNorm(features),

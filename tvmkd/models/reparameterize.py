@@ -71,7 +71,7 @@ def _fused(network: nn.Module, shape: Sequence[int]) -> nn.Module:
         try:
             before = _outputs(whole, images)
             break
-        except RuntimeError:  # a constant of its own is float32
+        except Exception:  # of any class: a constant of its own may be float32
             continue
     else:
         return network  # it does not run at all: whoever runs it tells why
