@@ -15,17 +15,11 @@ from tvmkd.suites.settling import settled
 
 
 def network(spec: str, shape: list[int]) -> nn.Module:
-    """The network of ``spec`` (``timm:NAME``, or as for `build`), with its branches merged."""
-    source, _, name = spec.partition(":")
-    if source != "timm":
-        return settled(build(spec), shape)
-    try:
-        import timm
-        from timm.utils import reparameterize_model
-    except ImportError:
-        sys.exit(f"{spec}: timm is not installed: pip install timm")
-    made: nn.Module = timm.create_model(name, pretrained=False)
-    return reparameterize_model(settled(made, shape))
+    """The network of ``spec``, as for `build`, with statistics as after a training.
+
+    The export fuses branches that are for the training only.
+    """
+    return settled(build(spec), shape)
 
 
 def main() -> None:

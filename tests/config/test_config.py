@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,25 @@ def test_sections_that_do_not_go_with_a_learnt_structure_or_a_watch(
 ) -> None:
     with pytest.raises(InputError, match=message):
         config.parse({**NAMED, **sections})
+
+
+@pytest.mark.parametrize(
+    ("sections", "other"),
+    [
+        ({"distill": SHAPED}, 'distill.latency = "table"'),
+        (
+            {"search": {"method": "supernet", "space": {"width": [1, 2]}}},
+            'search.method = "supernet"',
+        ),
+    ],
+)
+def test_branches_and_a_training_that_cuts_channels_do_not_go_together(
+    sections: dict[str, Any], other: str
+) -> None:
+    given = {"student": {"reparam": 2}}
+    assert config.parse({**NAMED, **given}).student.reparam == 2
+    with pytest.raises(InputError, match=f"student.reparam and {re.escape(other)} do not go"):
+        config.parse({**NAMED, **given, **sections})
 
 
 def test_detectors_are_shaped_too_but_not_chosen_by_their_multiply_accumulates() -> None:

@@ -13,7 +13,7 @@ from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE
 from tvmkd.distill.session import Session
 from tvmkd.distill.training import Rungs
-from tvmkd.models import checkpoint
+from tvmkd.models import branched, checkpoint
 
 
 def session(out: Path, cfg: config.Config, **changes: object) -> Session:
@@ -112,3 +112,23 @@ def test_rungs_do_not_change_where_a_training_ends(tmp_path):
             network, job = here.student(0, tmp_path / f"{name}.pt", name, None)
         ends.append(here.fit(network, job).state)
     torch.testing.assert_close(*ends, atol=0, rtol=0)
+
+
+def test_a_student_with_branches_trains_as_such_and_comes_out_plain(tmp_path):
+    student = {"model": "depthwise", "args": {"stem": 8, "blocks": [[8, 1]]}}
+    plain, other = (
+        session(tmp_path, small(student={**student, **more}, distill={"epochs": 1}))
+        for more in ({}, {"reparam": 2})
+    )
+    size = plain.size("depthwise", plain.build("student", *plain.student_model, 0))
+    network, job = other.student(0, tmp_path / "s.pt", "student", None)
+    assert branched.present(network)
+    assert other.size("depthwise", network).macs == size.macs
+    _, without = plain.student(0, tmp_path / "s.pt", "student", None)
+    assert job.model == without.model
+    assert job.loss_id == {**without.loss_id, "reparam": 2}
+    other.fit(network, job)
+    assert not branched.present(network)
+    found = other.task.restore(tmp_path / "s.pt")
+    torch.testing.assert_close(found.state_dict(), network.state_dict(), atol=0, rtol=0)
+    assert other.evaluate(found, "test") == other.evaluate(network, "test")

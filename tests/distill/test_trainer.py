@@ -8,6 +8,7 @@ import torch
 from small import small
 from torch import nn
 
+from tvmkd import models
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.data import TensorImages
@@ -18,7 +19,7 @@ from tvmkd.distill.distributed import ALONE, Team
 from tvmkd.distill.latency import LatencyTerm
 from tvmkd.distill.trainer import Trainer, make_epoch, steps_in_epoch
 from tvmkd.distill.training import Job, Momentum, Settings
-from tvmkd.models import checkpoint
+from tvmkd.models import branched, checkpoint
 
 SETTINGS = Settings(epochs=2, lr=1e-2, weight_decay=0.5, batch_size=64, seed=1)
 
@@ -97,6 +98,36 @@ def test_dropout_is_the_same_after_a_stop(task, tmp_path):
     fit(resumed, task, job(tmp_path / "b.pt"))
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_network_with_branches_resumes_and_its_file_holds_the_fused_one(task, tmp_path):
+    args = {"stem": 8, "blocks": [[8, 1]]}
+
+    def made():
+        torch.manual_seed(0)
+        return branched.add(models.build("depthwise", **args), task.input_shape, 2, seed=1)
+
+    whole = made()
+    state = fit(whole, task, job(tmp_path / "a.pt", checkpoint_seconds=0))
+
+    class Stop(Exception):
+        pass
+
+    def stop(path, epoch, model):
+        assert branched.present(model)
+        raise Stop
+
+    with pytest.raises(Stop):
+        fit(made(), task, job(tmp_path / "b.pt", checkpoint_seconds=0, after_checkpoint=stop))
+    resumed = made()
+    fit(resumed, task, job(tmp_path / "b.pt"))
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), atol=0, rtol=0)
+    plain = models.build("depthwise", **args)
+    plain.load_state_dict(checkpoint.load(tmp_path / "b.pt").state)
+    torch.testing.assert_close(plain.state_dict(), state.state, atol=0, rtol=0)
+    images = torch.rand(4, *task.input_shape[1:])
+    with torch.no_grad():
+        torch.testing.assert_close(plain.eval()(images), whole.eval()(images), atol=1e-4, rtol=1e-3)
 
 
 def test_every_batch_is_whole_and_no_image_comes_twice():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from tvmkd.models.macs import macs, parameters
 
@@ -31,3 +33,37 @@ def test_frozen_weights_do_not_count():
     model = nn.Linear(3, 2)
     model.bias.requires_grad_(False)
     assert parameters(model) == 6
+
+
+class Applies(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        # Two products of 4×4×2 for each of ten heads.
+        (Applies(lambda x: scaled_dot_product_attention(*[x.reshape(1, 10, 2, 4).mT] * 3)), 640),
+        (Applies(lambda x: x @ x[0, 0]), 80),
+        (Applies(lambda x: x[0, 0] @ x[0, 1]), 8),
+        (Applies(lambda x: (x * x.softmax(-1)).sum(1)), 80),
+        (Applies(lambda x: (x * 2.0).sum(1)), 0),
+        (Applies(lambda x: (x * x).relu().sum(1)), 0),
+        (nn.LSTM(8, 4, batch_first=True), 10 * 4 * (8 * 4 + 4 * 4)),
+        # Four dense layers and two products in the attention, two dense layers of 16 units.
+        (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            10 * 8 * (4 * 8 + 2 * 10 + 2 * 16),
+        ),
+    ],
+    ids=["fused", "vector", "dot", "sum", "scaled", "other", "recurrent", "encoder"],
+)
+def test_products_that_fused_operators_hide(model, count):
+    before = torch.backends.mha.get_fastpath_enabled()
+    assert macs(model, (1, 10, 8)) == count
+    assert torch.backends.mha.get_fastpath_enabled() == before

@@ -2,18 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
-from tvmkd.base.errors import InputError
-from tvmkd.models.mobilevit import Attention, MobileVitBlock, MobileVitNet
-
-
-def test_the_attention_is_the_fused_one_written_out():
-    torch.manual_seed(0)
-    layer, x = Attention(24, heads=4), torch.randn(3, 10, 24)
-    q, k, v = layer.mix(x).reshape(3, 10, 3, 4, 6).permute(2, 0, 3, 1, 4)
-    wanted = layer.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(3, 10, 24))
-    torch.testing.assert_close(layer(x), wanted)
+from tvmkd.base.errors import InputError, UsageError
+from tvmkd.models.attention import Attention, LinearAttention
+from tvmkd.models.mobilevit import MobileVitBlock, MobileVitNet
 
 
 @pytest.mark.parametrize(("side", "patch"), [(8, 2), (7, 1)])
@@ -53,3 +45,15 @@ def test_features_are_divided_by_the_heads():
 def test_an_image_of_another_size_is_one_line():
     with pytest.raises(InputError, match=r"28×28.*built for 32×32"):
         MobileVitNet()(torch.zeros(1, 1, 28, 28))
+
+
+def test_attention_and_patches_are_arguments():
+    net = MobileVitNet(attention="linear", patch=1, width=0.25, depth=0.5).eval()
+    blocks = [m for m in net.modules() if isinstance(m, MobileVitBlock)]
+    assert [block.patch for block in blocks] == [1, 1]
+    assert all(isinstance(block.transformer[0].attend[1], LinearAttention) for block in blocks)
+    assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
+    # The kinds have the same weights, so that one can be started from another.
+    assert net.state_dict().keys() == MobileVitNet(width=0.25, depth=0.5).state_dict().keys()
+    with pytest.raises(UsageError, match="patch = 0: wants the positions a side"):
+        MobileVitNet(patch=0)

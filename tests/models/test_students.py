@@ -11,6 +11,7 @@ from torch import nn
 from tvmkd import models, targets
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.export import check, export
+from tvmkd.models.attention import maker
 from tvmkd.models.macs import macs
 from tvmkd.models.mlp import MixerBlock
 from tvmkd.models.mobilevit import MobileVitBlock
@@ -167,3 +168,11 @@ def test_the_relax_stack_builds_it_and_agrees_with_onnxruntime(name, exported, t
         manifest = stack.build(path, targets.load("host").to_dict(), [], tmp_path / name)
     assert manifest["check"]["samples"] >= 4
     assert manifest["check"]["max_error"] < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["window", "linear", "topk"])
+def test_no_kind_of_attention_computes_a_shape(kind, tmp_path):
+    # A map of 5×5, which windows of 3 do not divide, and a free batch.
+    layer = maker(kind, window=3)(8, 5)
+    path = export(layer.eval(), tmp_path / "m.onnx", (2, 25, 8), dynamic_batch=True)
+    assert not DISLIKED & set(check(path).operators)

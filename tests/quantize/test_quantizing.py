@@ -202,6 +202,26 @@ def test_with_training_the_int8_file_is_compared_with_the_trained_network(
     assert stubs["timed"] == ("qat.onnx", "student-int8.onnx")
 
 
+def test_with_training_branches_are_fused_first(tmp_path: Path, stubs: dict[str, Any]) -> None:
+    class Twice(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight * x + self.weight * x
+
+        def fuse(self) -> nn.Module:
+            whole = nn.Conv2d(1, 1, 1, bias=False)
+            whole.weight.data = 2 * self.weight.reshape(1, 1, 1, 1)
+            return whole
+
+    twice = Twice()
+    twice.weight = nn.Parameter(torch.ones(1))
+    task = stubs["task"]
+    task.restored, task.known = nn.Sequential(twice), {**KNOWN, None: KNOWN["in PyTorch"]}
+    quantized(tmp_path, "qat")
+    (layer,) = stubs["qat.onnx"]
+    assert layer.weight.item() == 2.0
+    assert task.restored[0] is twice
+
+
 def test_a_task_without_answers_has_no_agreement(tmp_path: Path, stubs: dict[str, Any]) -> None:
     stubs["task"].known = {name: (score, None) for name, (score, _) in KNOWN.items()}
     found = quantized(tmp_path, "ptq")

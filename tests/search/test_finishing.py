@@ -5,6 +5,7 @@ from typing import Any
 
 import onnx
 import pytest
+from torch import nn
 
 from tvmkd import config, models
 from tvmkd.base.errors import InputError
@@ -12,6 +13,8 @@ from tvmkd.config import Config
 from tvmkd.distill import tasks
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.models import checkpoint as files
+from tvmkd.models import registry
+from tvmkd.models.depthwise import DepthwiseNet
 from tvmkd.prune.channels import widths
 from tvmkd.search import finishing
 from tvmkd.search.latency import skeleton
@@ -75,6 +78,46 @@ def test_a_pruned_student_is_judged_as_what_is_left_of_it(
     same = finishing.finish(pruned, task, student, tmp_path, tmp_path / "b", 32)
     assert same.score == task.score(task.restore(student), "val")
     assert not (tmp_path / "b" / "pruned.pt").exists()
+
+
+class Branches(DepthwiseNet):
+    """A student whose stem is fused by a method that knows nothing of pruning."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.features[0] = Stem()
+
+
+class Stem(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(1, 16, 3, 2, 1, bias=False) for _ in range(2))
+
+    def forward(self, x: Any) -> Any:
+        return self.first(x) + self.second(x)
+
+    def fuse(self) -> nn.Module:
+        whole = nn.Conv2d(1, 16, 3, 2, 1, bias=False)
+        whole.weight.data = self.first.weight + self.second.weight
+        return whole
+
+
+def test_branches_are_fused_before_channels_go(
+    task: ClassificationTask,
+    tmp_path: Path,
+    quick_export: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(registry._OURS, "branches", f"{__name__}:Branches")
+    state = models.build("branches", **ARGS).state_dict()
+    assert "features.0.second.weight" in state
+    path = tmp_path / "student.pt"
+    files.save(path, files.Checkpoint({"spec": "branches", "kwargs": ARGS}, state))
+    pruned = cfg(prune={"ratio": 0.5, "steps": 1, "epochs": 1})
+    found = finishing.finish(pruned, task, path, tmp_path, tmp_path / "a", 8)
+    network = task.restore(tmp_path / "a" / "pruned.pt")
+    assert network.get_parameter("features.0.weight").shape[0] == 8
+    assert found.score == task.score(network, "val")
 
 
 def test_pruning_takes_no_user_code(task: ClassificationTask, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "student.args": ({"width": 2}, ("distill",)),
     "student.checkpoint": ("given.pt", ("distill",)),
     "student.backbone": ("given.pt", ("distill",)),
+    "student.reparam": (2, ("distill",)),
     # Without a teacher, none is exported.
     "distill.loss": ("kd", TRAINERS),
     "distill.loss_args": ({"sharp": 2}, TRAINERS),

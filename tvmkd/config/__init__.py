@@ -143,6 +143,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _branches_of_fixed_shape(self) -> Config:
+        supernet = self.search is not None and self.search.method == "supernet"
+        if self.student.reparam is not None and (self.distill.shaped or supernet):
+            other = 'search.method = "supernet"' if supernet else 'distill.latency = "table"'
+            raise ValueError(
+                f"student.reparam and {other} do not go together, which cuts channels while it "
+                "trains: remove one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _int8_from_somewhere(self) -> Config:
         precision = self.export.precision
         if precision in ("int8", "auto") and self.quantize is None:

@@ -203,6 +203,10 @@ class Student(Section):
     student is trained, and the teacher only where a later section needs it."""
     backbone: Path | None = None
     """Detectors: weights of a classifier that initialise the backbone."""
+    reparam: Count | None = None
+    """Trains each convolution that a batch normalisation follows as so many parallel ones, one of
+    1×1 and the identity, which are fused into it afterwards: the student has the same size and
+    speed. Its training takes longer."""
 
 
 class Feature(Section):

@@ -17,8 +17,8 @@ from tvmkd.distill.epoch_clock import Lap
 from tvmkd.distill.task import Metric
 from tvmkd.distill.training import Job, Report
 from tvmkd.distill.weight_average import WeightAverage
+from tvmkd.models import branched, state_dicts
 from tvmkd.models import checkpoint as files
-from tvmkd.models import state_dicts
 from tvmkd.models.checkpoint import Checkpoint
 
 AVERAGE = "ema"
@@ -41,7 +41,8 @@ class CheckpointManager:
     Args:
         job: the training.
         network: gets the weights of a checkpoint of the same training.
-        parts: what else is saved, by name.
+        parts: what else is saved, by name; ``network``: all weights of a network with branches,
+            of which the checkpoint's own are fused.
         team: only its leader writes.
         report: called with the epochs done and a note, at the start and after each epoch.
         meta: of a new checkpoint; ``training`` identifies the training.
@@ -71,7 +72,8 @@ class CheckpointManager:
         seed = {"seed": job.settings.seed}
         self.state = found or Checkpoint(job.model, {}, rng=seed, meta=meta)
         if found is not None:
-            network.load_state_dict(found.state)
+            if "network" not in parts:
+                network.load_state_dict(found.state)
             saved = found.optimizer or {}
             for name in parts.keys() & saved.keys():
                 parts[name].load_state_dict(saved[name])
@@ -124,7 +126,7 @@ class CheckpointManager:
         old = time.monotonic() - self._saved >= job.checkpoint_seconds
         if self._team.leader and (last or old or rung):
             state.seconds = self._before + time.monotonic() - self._began
-            state.state = self._network.state_dict()
+            state.state = branched.plain_state(self._network)
             state.optimizer = {name: part.state_dict() for name, part in self._parts.items()}
             if self._average is not None and not last:
                 state.optimizer[AVERAGE] = self._average.state_dict()
@@ -154,7 +156,7 @@ class CheckpointManager:
     def finish(self) -> Checkpoint:
         """The last checkpoint, when the whole team is done."""
         self._team.wait()
-        self.state.state = self._network.state_dict()
+        self.state.state = branched.plain_state(self._network)
         return self.state
 
     @property

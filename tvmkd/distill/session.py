@@ -21,9 +21,11 @@ from tvmkd.distill.results import Network
 from tvmkd.distill.task import Split, Task, tensors
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
 from tvmkd.distill.training import Job, Momentum, Report, Settings
+from tvmkd.models import branched
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
+from tvmkd.models.reparameterize import fused
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -94,8 +96,10 @@ class Session:
         return {} if path is None else {"backbone": files.fingerprint(files.weights(path))}
 
     def size(self, spec: str, network: nn.Module) -> Network:
-        """A network's name and size."""
-        return Network(spec, macs(network, self.task.input_shape), parameters(network))
+        """A network's name, and its size when it runs."""
+        shape = self.task.input_shape
+        network = fused(network, shape, spec)
+        return Network(spec, macs(network, shape), parameters(network))
 
     def evaluate(self, network: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         """The deciding score on a split, and the others."""
@@ -223,7 +227,12 @@ class Session:
         cfg, (spec, args) = self.cfg.distill, self.student_model
         model = self.build("student", spec, args, seed)
         made = {"spec": spec, "kwargs": self.kwargs("student", spec, args)}
+        count = self.cfg.student.reparam
+        if count is not None:
+            branched.add(model, self.task.input_shape, count, seed)
         job = self.job(model, made, seed, path, name, teacher)
+        if count is not None:
+            job = replace(job, loss_id={**job.loss_id, "reparam": count})
         exits = self.cfg.early_exit
         if exits is not None:
             assert isinstance(model, EarlyExitNet)
@@ -274,10 +283,12 @@ class Session:
         return replace(job, loss=found.loss, loss_id=identity, curriculum=found.curriculum)
 
     def fit(self, network: nn.Module, job: Job, report: Report | None = None) -> files.Checkpoint:
-        """Trains a network, then closes the loss; ``report`` as for `Trainer.fit`."""
+        """Trains a network, closes the loss and fuses branches; ``report`` as for `Trainer.fit`."""
         try:
-            return self.trainer.fit(network, job, report)
+            state = self.trainer.fit(network, job, report)
         finally:
             close = getattr(job.loss, "close", None)
             if close is not None:
                 close()
+        branched.merge(network)
+        return state

@@ -23,6 +23,7 @@ from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.task import Batch, Epoch, Task
 from tvmkd.distill.training import Job, Report, Settings
 from tvmkd.distill.weight_average import WeightAverage
+from tvmkd.models import branched
 from tvmkd.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Trainer:
         parts: dict[str, Stateful] = {"optimizer": optimizer, "scaler": optimizer.scaler}
         if own is not None:
             parts["loss"] = own
+        if branched.present(network):
+            # The checkpoint's own weights are those of the fused network.
+            parts["network"] = network
         meta = {"training": job.identity(task, team.size), **task.metadata(network)}
         meta["input_shape"] = ",".join(map(str, task.input_shape))
         average = WeightAverage(network, settings.ema) if settings.ema else None

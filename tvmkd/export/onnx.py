@@ -22,6 +22,7 @@ from tvmkd.base.version import __version__
 from tvmkd.export.parity import parity
 from tvmkd.models import checkpoint as files
 from tvmkd.models.registry import without_weights
+from tvmkd.models.reparameterize import fused
 from tvmkd.models.restore import restore
 
 OPSETS = range(18, 24)
@@ -43,6 +44,8 @@ def export(
     external_above: int = EXTERNAL_ABOVE,
 ) -> Path:
     """Exports a network to ``out``; the file is written only if its outputs are PyTorch's.
+
+    Branches that a network has for its training only are fused: see `tvmkd.models.reparameterize`.
 
     Weights of more than ``external_above`` bytes are written to ``NAME.onnx.data`` beside it.
 
@@ -88,11 +91,13 @@ def export(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
             # With its final name, because the file contains the name of its external data.
             path = Path(folder) / out.name
-            program = _convert(network, tuple(example_shape), dynamic_batch, opset, name)
+            shape = tuple(example_shape)
+            # Compared with the network as it was: fusing has to change nothing.
+            program = _convert(fused(network, shape, name), shape, dynamic_batch, opset, name)
             program.model.metadata_props.update(properties)
             size = sum(w.numel() * w.element_size() for w in network.state_dict().values())
             program.save(str(path), external_data=size > external_above)
-            parity(network, path, tuple(example_shape), dynamic_batch, name)
+            parity(network, path, shape, dynamic_batch, name)
             _publish(path, out)
     except OSError as error:
         raise unwritable(error, out) from None

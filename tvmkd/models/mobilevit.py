@@ -13,54 +13,27 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from tvmkd.base.errors import UsageError
+from tvmkd.models.attention import HEADS, KEEP, WINDOW, Attention, Make, maker
 from tvmkd.models.bottleneck import InvertedResidual
 from tvmkd.models.scaling import check_image, expansions, kernels, scales, strides
 
-HEADS = 4
 EXPANSION = 2
 # Channels and blocks of the convolutional stages, then (channels, features, layers) of the hybrid
 # stages. A hybrid stage starts with one bottleneck, which may halve the resolution.
 CONVOLUTIONS = ((24, 1), (32, 2))
 HYBRIDS = ((48, 64, 2), (64, 80, 2))
 STEM, HEAD = 16, 256
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al., 2017) as two matrix products and a softmax.
-
-    Not a fused operator: its decomposition would depend on the exporter, and compilers support
-    these three operators.
-
-    Args:
-        features: features of each token; a multiple of ``heads``.
-        heads: number of attention heads.
-    """
-
-    def __init__(self, features: int, heads: int = HEADS) -> None:
-        super().__init__()
-        self.heads = heads
-        self.mix = nn.Linear(features, 3 * features)
-        self.out = nn.Linear(features, features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``[N, tokens, features]`` to the same shape."""
-        tokens, features = x.shape[1:]
-        split = (-1, tokens, self.heads, features // self.heads)
-        query, key, value = (part.reshape(split) for part in self.mix(x).chunk(3, dim=-1))
-        # Scales the smaller factor, not the tokens × tokens scores.
-        query = query.transpose(1, 2) * split[-1] ** -0.5
-        weights = (query @ key.permute(0, 2, 3, 1)).softmax(-1)
-        mixed = (weights @ value.transpose(1, 2)).transpose(1, 2)
-        out: Tensor = self.out(mixed.reshape(-1, tokens, features))
-        return out
+PATCH = 2
 
 
 class TransformerLayer(nn.Module):
     """Attention and a two-layer perceptron, each after a normalisation and with a shortcut."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, attention: Attention | None = None) -> None:
         super().__init__()
-        self.attend = nn.Sequential(nn.LayerNorm(features), Attention(features))
+        attention = attention or Attention(features)
+        self.attend = nn.Sequential(nn.LayerNorm(features), attention)
         self.transform = nn.Sequential(
             nn.LayerNorm(features),
             nn.Linear(features, EXPANSION * features),
@@ -78,26 +51,39 @@ class TransformerLayer(nn.Module):
 class MobileVitBlock(nn.Module):
     """Combines local features (convolutions) with global ones (transformer).
 
-    The map is divided into patches of 2×2, and attention connects the same position of all patches,
-    as in the paper; a map of odd side has patches of 1×1.
+    The map is divided into patches, and attention connects the same position of all patches, as in
+    the paper; a map that patches do not divide has patches of 1×1.
 
     Args:
         channels: channels of the map.
         features: features of a token.
         layers: layers of the transformer.
         side: side of the map, positions.
+        patch: side of a patch, positions.
+        attention: makes the attention of each layer; None: `Attention`.
     """
 
-    def __init__(self, channels: int, features: int, layers: int, side: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        features: int,
+        layers: int,
+        side: int,
+        patch: int = PATCH,
+        attention: Make | None = None,
+    ) -> None:
         super().__init__()
+        attention = attention or maker("full")
         self.side = side
-        self.patch = 1 if side % 2 else 2
+        self.patch = 1 if side % patch else patch
+        grid = side // self.patch
         self.local = nn.Sequential(
             Conv2dNormActivation(channels, channels, 3, activation_layer=nn.Hardswish),
             nn.Conv2d(channels, features, 1, bias=False),
         )
         self.transformer = nn.Sequential(
-            *(TransformerLayer(features) for _ in range(layers)), nn.LayerNorm(features)
+            *(TransformerLayer(features, attention(features, grid)) for _ in range(layers)),
+            nn.LayerNorm(features),
         )
         self.project = Conv2dNormActivation(features, channels, 1, activation_layer=nn.Hardswish)
         self.fuse = Conv2dNormActivation(2 * channels, channels, 3, activation_layer=nn.Hardswish)
@@ -139,6 +125,11 @@ class MobileVitNet(nn.Module):
             stage.
         expansion: hidden channels of a bottleneck as a multiple of its input's; one, or one for
             each stage.
+        attention: ``full``, ``window``, ``linear``, ``topk`` or ``topk-gather``; see
+            `tvmkd.models.attention`.
+        window: tokens a side of a window, at most.
+        keep: keys that a query of ``topk`` attends to.
+        patch: side of a patch, positions; 1: every position attends to every other.
 
     Raises:
         UsageError: an argument is out of range.
@@ -154,8 +145,15 @@ class MobileVitNet(nn.Module):
         multiple: int = 8,
         kernel: int | Sequence[int] = 3,
         expansion: float | Sequence[float] = EXPANSION,
+        attention: str = "full",
+        window: int = WINDOW,
+        keep: int = KEEP,
+        patch: int = PATCH,
     ) -> None:
         super().__init__()
+        if not isinstance(patch, int) or isinstance(patch, bool) or patch < 1:
+            raise UsageError(f"patch = {patch!r}: wants the positions a side, such as 1 or 2")
+        make = maker(attention, window, keep)
         stages = self.stages()
         each = scales(width, depth, multiple, stages)
         tokens = scales(width, depth, math.lcm(multiple, HEADS), stages)
@@ -183,9 +181,8 @@ class MobileVitNet(nn.Module):
             side = math.ceil(side / others[stage])
             inputs = bottleneck(stage, count, others[stage])
             scale = tokens[stage]
-            layers.append(
-                MobileVitBlock(inputs, scale.channels(features), scale.repeats(depths), side)
-            )
+            width, repeats = scale.channels(features), scale.repeats(depths)
+            layers.append(MobileVitBlock(inputs, width, repeats, side, patch, make))
         outputs = each[-1].channels(HEAD)
         layers.append(Conv2dNormActivation(inputs, outputs, 1, activation_layer=nn.Hardswish))
         self.size = size

@@ -20,6 +20,7 @@ def pruned(
     shape: Sequence[int],
     history: History,
     skipped: Sequence[str] = (),
+    fused: bool = False,
 ) -> nn.Module:
     """Builds ``base`` and removes what is recorded; weights are loaded from a checkpoint.
 
@@ -28,6 +29,7 @@ def pruned(
         args: arguments of the base network.
         shape: shape of one input, batch first.
         history: the record that `tvmkd.prune.channels.shrink` returns.
+        fused: whether its training's branches are fused first, as in `tvmkd.models.reparameterize`.
         skipped: paths of residual blocks, which give their input then; they go before channels do.
 
     Raises:
@@ -36,11 +38,14 @@ def pruned(
     import torch_pruning
 
     from tvmkd import models
+    from tvmkd.models import reparameterize
 
     if not models.is_builtin(base):
         # The base may come from a checkpoint, and a file must not select the code that runs.
         raise InputError(f'pruning: "{base}" is not a model of tvmkd or torchvision')
     network = models.build(base, **args)
+    if fused:
+        network = reparameterize.fused(network, shape, base)
     mode = network.training
     network.eval()  # batch normalisation cannot train on a map of one pixel
     for block in skipped:

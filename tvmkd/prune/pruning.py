@@ -19,6 +19,7 @@ from tvmkd.distill.task import SPLITS, running
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
 from tvmkd.models.macs import macs, parameters
+from tvmkd.models.reparameterize import fused
 from tvmkd.prune import channels, curve
 from tvmkd.prune.rule import Step, prune_stepwise
 from tvmkd.stacks import progress
@@ -88,6 +89,10 @@ def prune(
         )
     network = models.build(saved.model["spec"], **saved.model["kwargs"])
     network.load_state_dict(saved.state)
+    # Channels of branches can only go together, and what the branches are fused by would not know.
+    whole, network = network, fused(network, task.input_shape, saved.model["spec"])
+    if network is not whole:
+        base["fused"] = True
     folder = out / "prune"
     folder.mkdir(exist_ok=True)
     np.save(folder / "input.npy", task.samples(1))

@@ -21,6 +21,7 @@ from tvmkd.export import qdq
 from tvmkd.export.description import describe
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint
+from tvmkd.models.reparameterize import fused
 from tvmkd.quantize import fake
 from tvmkd.stacks import progress
 from tvmkd.stacks.compile import build
@@ -137,6 +138,8 @@ def convert(
         source = export(student, folder / "fp32.onnx", task.input_shape)
         full = expected = _judge(task, network, in_onnx_runtime(source))
     else:
+        # What is rounded has to be what runs: the fused layers.
+        network = fused(network, task.input_shape, saved.model["spec"])
         full = _judge(task, network, _in_pytorch(network))
 
         def train() -> None:

@@ -20,6 +20,7 @@ from tvmkd.distill.fine_tune import fine_tune
 from tvmkd.export.half import half
 from tvmkd.export.onnx import export
 from tvmkd.models import checkpoint as files
+from tvmkd.models.reparameterize import fused
 from tvmkd.prune import channels
 from tvmkd.quantize import quantizing
 from tvmkd.search import canonical
@@ -133,13 +134,16 @@ def _pruned(
             f'prune takes students of tvmkd, torchvision or timm, not "{spec}": a checkpoint must '
             "not choose which code runs"
         )
-    network: nn.Module = task.restore(student)
+    whole: nn.Module = task.restore(student)
+    network = fused(whole, task.input_shape, spec)
     history = channels.shrink(
         network, task.input_shape, cfg.prune.ratio, multiple, task.fixed_outputs(network)
     )
     if not history:
         return student
     base = {"base": spec, "args": saved.model["kwargs"], "shape": list(task.input_shape)}
+    if network is not whole:
+        base["fused"] = True
     path = folder / "pruned.pt"
     fine_tune(
         cfg,

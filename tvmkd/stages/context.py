@@ -261,7 +261,7 @@ def package_version(name: str) -> str | None:
 
 def section_input(section: Section) -> dict[str, Any]:
     """A section as a stage's input, without keys that older versions had not and that are off."""
-    unused = {name for name in ("ema",) if not getattr(section, name, True)}
+    unused = {name for name in ("ema", "reparam") if not getattr(section, name, True)}
     return section.model_dump(mode="json", exclude=unused)
 
 

@@ -69,3 +69,14 @@ def test_outputs_in_any_container() -> None:
     assert isinstance(to_numpy(one), np.ndarray)
     assert [type(value) for value in to_numpy((one, one))] == [np.ndarray] * 2
     assert list(to_numpy({"a": one})) == ["a"]
+
+
+def test_a_checkpoints_branches_are_fused_as_in_its_onnx_file(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    path = tmp_path / "student.pt"
+    network = models.build("timm:repvit_m0_9", num_classes=2, in_chans=1)
+    model = {"spec": "timm:repvit_m0_9", "kwargs": {"num_classes": 2, "in_chans": 1}}
+    meta = {"input_shape": "1,1,16,16"}
+    checkpoint.save(path, checkpoint.Checkpoint(model, network.state_dict(), meta=meta))
+    found = TorchEngine(EngineSpec("torch", "torch", path), threads=1).load()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in found.modules())

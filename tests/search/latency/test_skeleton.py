@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tvmkd import targets
 from tvmkd.base.errors import InputError
 from tvmkd.export import export
+from tvmkd.models import branched
 from tvmkd.models.depthwise import DepthwiseNet
 from tvmkd.models.mobilevit import TransformerLayer
 from tvmkd.search.latency import skeleton
@@ -33,6 +34,16 @@ def test_no_weight_is_special(tmp_path: Path) -> None:
     assert model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_branches_for_the_training_are_fused(tmp_path: Path) -> None:
+    network = branched.add(DepthwiseNet(), (1, 1, 16, 16), 2, seed=0)
+    files = [
+        skeleton.write(each, (1, 1, 16, 16), tmp_path / f"{index}.onnx")
+        for index, each in enumerate((DepthwiseNet(), network))
+    ]
+    plain, found = ([node.op_type for node in onnx.load(path).graph.node] for path in files)
+    assert found == plain
 
 
 def test_one_structure_gives_one_file(tmp_path: Path) -> None:

@@ -58,12 +58,15 @@ class TorchEngine(Engine):
         torch.set_num_threads(self.threads)
         from tvmkd import models
         from tvmkd.models import checkpoint as files
+        from tvmkd.models.reparameterize import fused
         from tvmkd.models.restore import restore
 
         spec, kwargs = self.spec.options.get("model"), self.spec.options.get("kwargs")
         content = files.read(path)
+        shape = ""
         if isinstance(content, dict) and content.get("format") == files.FORMAT:
             saved = files.load(path)
+            shape = saved.meta.get("input_shape", "")
             named = str(saved.model["spec"])
             if spec is None and not models.is_builtin(named):
                 raise InputError(
@@ -76,7 +79,10 @@ class TorchEngine(Engine):
         # The weights are in the file, so nothing needs to be downloaded.
         kept = {key: value for key, value in (kwargs or {}).items() if key != "weights"}
         folders = [Path(folder) for folder in self.spec.options.get("search_in", ())]
-        return restore(path, spec, kept, folders).eval()
+        network = restore(path, spec, kept, folders).eval()
+        # A fair peer runs what the ONNX file holds, not the branches of the training.
+        sides = [int(side) for side in shape.split(",") if side]
+        return fused(network, sides, spec) if sides else network
 
     def bind(self, inputs: Inputs) -> Callable[[], Any]:
         """Returns a function that runs the module on the arrays (no copy) and returns arrays."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.export.onnx import INPUT
+from tvmkd.models.reparameterize import fused
 from tvmkd.search.latency import symbolics
 
 STATISTICS = ("running_mean", "running_var")
@@ -27,6 +28,8 @@ STATISTICS = ("running_mean", "running_var")
 
 def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
     """Writes ``model`` to ``path`` with random weights; the module is left as it is.
+
+    Branches for its training are fused, as the export of the trained network does.
 
     The kernels are those of the trained network. They would not be with the weights of a new one:
     its biases are zero, and exporters leave out what adds nothing. torch's TorchScript exporter
@@ -43,7 +46,7 @@ def write(model: nn.Module, shape: Sequence[int], path: Path) -> Path:
     """
     example = torch.zeros(tuple(shape))
     try:
-        network = _generic(model)
+        network = _generic(fused(model, shape))
         with torch.no_grad():
             network(example)
     except Exception as error:  # reports any error of the user's code in one line

@@ -13,6 +13,7 @@ from tvmkd import models
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
 from tvmkd.distill.task import tensors
+from tvmkd.models.reparameterize import stays
 from tvmkd.search.soft import blocks, groups
 from tvmkd.search.soft.choices import Choice, Structure
 from tvmkd.search.soft.cut import cut, recipe
@@ -122,7 +123,9 @@ def _same(
         gates.set(structure)
         with torch.no_grad():
             pairs = zip(tensors(whole(images)), tensors(rebuilt(images)), strict=True)
-            return all(_close(masked, plain) for masked, plain in pairs)
+            same = all(_close(masked, plain) for masked, plain in pairs)
+        # A network with branches for its training has to be fused later.
+        return same and stays(rebuilt, shape) is None
     except Exception:  # torch and Torch-Pruning raise what they like where a shape is impossible
         return False
     finally:
