@@ -115,6 +115,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "distill.features.0.teacher": ("c", TRAINERS),
     "distill.features.0.weight": (0.5, TRAINERS),
     "distill.features.0.schedule": ("ramp", TRAINERS),
+    "distill.views": (2, TRAINERS),
     "distill.hard_mining": (0.5, TRAINERS),
     "distill.curriculum": ("root", TRAINERS),
     "distill.curriculum_start": (0.5, TRAINERS),
@@ -253,6 +254,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["voc"]
     elif field == "distill.loss_args":
         names = ["own loss"]
+    elif field == "distill.views":
+        names = ["shaped"]  # without losses on features
     elif field in ("distill.table", "distill.shape", "distill.shaping"):
         names = ["shaped"]
     elif field == "distill.watch":

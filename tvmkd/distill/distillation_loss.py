@@ -27,9 +27,8 @@ class Distillation(nn.Module):
         cfg: the section ``[distill]``.
         student, teacher: hooks are put on both where there are losses on features.
         shape: of one input, batch first.
-        answers: the teacher's logits on the training images, ``[N, classes]``, where images are not
-            augmented and only its logits are needed; None: the teacher is run each time.
-
+        answers: gives the teacher's logits ``[n, classes]`` on a batch, where only its logits are
+            needed and they are known; None: the teacher is run each time.
         search_in: folders to look in for a loss that is a ``module:callable``.
 
     Raises:
@@ -43,7 +42,7 @@ class Distillation(nn.Module):
         student: nn.Module,
         teacher: nn.Module,
         shape: Sequence[int],
-        answers: Tensor | None = None,
+        answers: Callable[[Batch], Tensor] | None = None,
         search_in: Sequence[Path] = (),
     ) -> None:
         super().__init__()
@@ -75,7 +74,7 @@ class Distillation(nn.Module):
         cfg = self._cfg
         with torch.no_grad():
             if self._answers is not None:
-                soft = self._answers[batch.indices].to(logits.device)
+                soft = self._answers(batch).to(logits.device)
             else:
                 soft = self._teacher(batch.images)
         more = {}

@@ -92,6 +92,8 @@ def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
     code = source_hash(cfg.loss, search_in)
     if not found["loss_args"]:
         del found["loss_args"]  # as in checkpoints from before there were any
+    if not found["views"]:
+        del found["views"]
     return found if code is None else {**found, "code": code}
 
 
