@@ -106,7 +106,7 @@ def each(change: Augment, images: Tensor, generators: Sequence[torch.Generator])
     if hasattr(change, "each"):
         found: Tensor = change.each(images, generators)
         return found
-    pairs = zip(images.split(1), generators, strict=True)
+    pairs = zip(torch.split(images, 1), generators, strict=True)
     parts = [change(image, generator) for image, generator in pairs]
     return torch.cat(parts) if parts else images.clone()
 
