@@ -3,7 +3,8 @@
 Images: a made-up folder of JPEG files of 500 x 375 pixels, more than fit into memory as far as
 tvmkd is concerned, through ``ClassificationTask.batches`` and through torchvision's ``ImageFolder``
 with torch's ``DataLoader``: both with the same two worker processes, sizes and batches, shuffled
-and normalised, without augmentation. Both keep their workers between epochs. Each round reads the whole folder by both, one after the other; the first round is discarded.
+and normalised, without augmentation. Both keep their workers between epochs. Each round reads the
+whole folder by both, one after the other; the first round is discarded.
 
 Teacher: students of scikit-learn's digits, photographed by the simulated camera, learn from a
 teacher with ``[distill] views``, once with its logits cached and once from the teacher itself.
@@ -142,11 +143,21 @@ def settings(epochs: int, teacher_epochs: int, views: int) -> config.Config:
 
 
 class Contender:
-    """Trains students with the teacher's logits cached or not, and times its epochs."""
+    """Trains students in one way, and times its epochs.
 
-    def __init__(self, cfg: config.Config, teacher: torch.nn.Module, place: Path, cached: bool):
-        self._task, self._teacher, self._cached = ClassificationTask(cfg), teacher, cached
-        self._cfg, self._place = cfg, place / ("cached" if cached else "asked")
+    Args:
+        name: ``cached``: with the teacher's logits of numbered views. ``asked``: with the same
+            views, but the teacher itself. ``new``: with new views each epoch, and the teacher.
+    """
+
+    def __init__(
+        self, name: str, cfg: config.Config, teacher: torch.nn.Module, place: Path
+    ) -> None:
+        if name == "new":
+            cfg = cfg.model_copy(update={"distill": cfg.distill.model_copy(update={"views": 0})})
+        self._task, self._teacher, self._cached = ClassificationTask(cfg), teacher, name == "cached"
+        self._cfg, self._place = cfg, place / name
+        self._first = 2 * cfg.distill.views
         self.seconds: list[float] = []
         self.accuracies: list[float] = []
 
@@ -189,7 +200,9 @@ class Contender:
             epoch = make_epoch(job, task.count("train"), steps, number, ALONE)
             start = time.perf_counter()
             epoch_of(student, job, epoch, optimizer)
-            if number >= 2 * task.variants:  # every view was seen: a few images are left out
+            if (
+                number >= self._first
+            ):  # nearly every view was seen: an epoch leaves out a few images
                 self.seconds.append(time.perf_counter() - start)
             yield
 
@@ -213,28 +226,30 @@ def caching(epochs: int, teacher_epochs: int, seeds: int, views: int) -> _common
         Trainer(task).fit(teacher, job)
         teacher.eval().requires_grad_(False)
         score = task.score(teacher, "test")
-        both = [Contender(cfg, teacher, place, cached) for cached in (True, False)]
+        all_ways = {way: Contender(way, cfg, teacher, place) for way in ("cached", "asked", "new")}
         for seed in range(seeds):
             # An epoch of one, then an epoch of the other.
-            for _ in zip(*(each.train(seed) for each in both), strict=True):
+            for _ in zip(*(each.train(seed) for each in all_ways.values()), strict=True):
                 pass
-            cached, asked = (each.accuracies[-1] for each in both)
-            print(f"seed {seed}: accuracy {cached:.4f} cached, {asked:.4f} asked", flush=True)
-    cached, asked = both
+            scores = [f"{way} {each.accuracies[-1]:.4f}" for way, each in all_ways.items()]
+            print(f"seed {seed}: accuracy {', '.join(scores)}", flush=True)
+    cached, asked, new = all_ways.values()
     result = _common.from_ratios(
         f"an epoch from the teacher over one from its cached logits, {views} views",
         [theirs / mine for mine, theirs in zip(cached.seconds, asked.seconds, strict=True)],
         2.0,
         "higher",
         f"accuracy {_spread(cached.accuracies)} cached, {_spread(asked.accuracies)} asked, "
-        f"teacher {score:.4f}",
+        f"{_spread(new.accuracies)} with new views, teacher {score:.4f}",
     )
     result.details = {
         "accuracy cached": cached.accuracies,
         "accuracy asked": asked.accuracies,
+        "accuracy with new views": new.accuracies,
         "accuracy of the teacher": score,
         "seconds of an epoch, cached": statistics.median(cached.seconds),
         "seconds of an epoch, asked": statistics.median(asked.seconds),
+        "seconds of an epoch, new views": statistics.median(new.seconds),
     }
     return result
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tvmkd.base.errors import WorkerDied
+from tvmkd.base.errors import InputError
 from tvmkd.base.images import UnreadableImage
 from tvmkd.data.decode_pool import CHUNK, CHUNK_BYTES, DecodePool
 from tvmkd.data.prefetch import ahead
@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_is_told_at_once_and_replaced() -> None:
         with closing(ahead(order, [pool.start, pool.finish])) as coming:
             list(coming)
 
-    with pytest.raises(WorkerDied, match=r"was killed.*\[data\] workers fewer than 2"):
+    with pytest.raises(InputError, match=r"\[data\] workers: one of 2 processes .* was killed"):
         loop()
     assert len(pool.finish(pool.start([1, 2]))) == 2
     pool.close()

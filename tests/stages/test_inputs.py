@@ -355,6 +355,18 @@ def test_a_changed_file_does_too(name: str) -> None:
     assert changed(before, keys(data)) == set(READERS_OF_FILES[name]) & set(before)
 
 
+def test_shards_that_a_path_with_braces_names_are_read(folder: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        (folder / "elsewhere" / name).write_text(name)
+    section = {"dataset": "webdataset", "path": "elsewhere/{a,c}.tar"}
+    data = {**BASE, **VARIANTS["all but early exits"], "data": section}
+    keys(data)  # one is missing: told where the data is loaded
+    section["path"] = "elsewhere/{a,b}.tar"
+    before = keys(data)
+    (folder / "elsewhere" / "b.tar").write_text("changed")
+    assert changed(before, keys(data)) == set(LOADERS) & set(before)
+
+
 @pytest.mark.parametrize(
     ("variant", "name", "readers"),
     [

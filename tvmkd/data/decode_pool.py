@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvmkd.base.errors import WorkerDied
+from tvmkd.base.errors import InputError
 from tvmkd.base.images import UnreadableImage
 from tvmkd.data.pictures import Picture
 
@@ -115,7 +115,7 @@ class DecodePool:
 
         Raises:
             UnreadableImage: one is damaged.
-            WorkerDied: a process was killed.
+            InputError: a process was killed.
         """
         try:
             for part in pending.parts:
@@ -124,9 +124,9 @@ class DecodePool:
                     raise failure
         except BrokenProcessPool:
             self.close()  # the next call starts new processes
-            raise WorkerDied(
-                "a process that decodes images was killed, perhaps since memory ran out; give "
-                f"[data] workers fewer than {self._workers}, and run the same command again"
+            raise InputError(
+                f"[data] workers: one of {self._workers} processes that decode images was killed, "
+                "perhaps since memory ran out; run the same command again, with fewer workers"
             ) from None
         return pending.pixels
 

@@ -63,8 +63,7 @@ class DecodedImages:
         """uint8 ``[n, C, H, W]``.
 
         Raises:
-            InputError: a picture is damaged; names all that are.
-            WorkerDied: a process that decodes was killed.
+            InputError: a picture is damaged (names all that are), or a process was killed.
         """
         return self._finish(self._start(indices))
 
