@@ -76,6 +76,22 @@ def test_a_file_may_name_every_engine_and_every_stack() -> None:
             r'loss = "ce" has no teacher, and hard_mining, curriculum needs one',
         ),
         (
+            {
+                **NAMED,
+                "distill": {
+                    "views": 2,
+                    "features": [{"loss": "hint", "student": "a", "teacher": "b"}],
+                },
+            },
+            "distill: views keeps the teacher's logits, and features runs the teacher",
+        ),
+        (
+            {**NAMED, "data": {"dataset": "scenes", "image_size": 96}, "distill": {"views": 2}},
+            r"distill.views is for classifiers; detectors have detection.variants",
+        ),
+        ({**NAMED, "distill": {"views": -1}}, r"distill.views: .*greater than or equal to 0"),
+        ({**NAMED, "data": {"dataset": "webdataset"}}, r'dataset = "webdataset" needs a path'),
+        (
             {**NAMED, "distill": {"features": [{"loss": "hint", "studnet": "a", "teacher": "b"}]}},
             r'unknown key "distill.features.0.studnet"; did you mean "student"\?',
         ),

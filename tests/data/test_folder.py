@@ -12,7 +12,7 @@ from PIL import Image
 from tvmkd import config, data
 from tvmkd.base import files
 from tvmkd.base.errors import InputError
-from tvmkd.data import folder
+from tvmkd.data import decoded
 
 
 def fill(root: Path, classes: dict[str, int], *, mode: str = "RGB", tint: int = 0) -> None:
@@ -88,7 +88,7 @@ def test_pixels_are_normalised_as_stated(tmp_path):
 def test_too_large_for_memory_gives_the_same_images(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 8, "b": 8})
     kept = load(tmp_path)
-    monkeypatch.setattr(folder, "CACHE_BYTES", 0)
+    monkeypatch.setattr(decoded, "CACHE_BYTES", 0)
     lazy = load(tmp_path, workers=2)
     assert kept.train.in_memory
     assert not lazy.train.in_memory
@@ -138,7 +138,7 @@ def test_bad_folders_are_one_line(tmp_path):
 
 @pytest.mark.parametrize("cache", [0, 1 << 30])
 def test_all_that_are_cut_short_are_named_at_once(tmp_path, monkeypatch, cache):
-    monkeypatch.setattr(folder, "CACHE_BYTES", cache)
+    monkeypatch.setattr(decoded, "CACHE_BYTES", cache)
     fill(tmp_path, {"a": 6, "b": 6})
     for name in ("a/001.png", "b/002.png", "b/004.png"):
         path = tmp_path / name

@@ -12,7 +12,7 @@ from tvmkd.data import TensorImages
 from tvmkd.distill import losses
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE, Team
-from tvmkd.distill.task import Epoch
+from tvmkd.distill.task import Batch, Epoch
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,68 @@ def test_teachers_that_guess_are_told_apart(task, linear) -> None:
     assert told is None or "sure" not in told
     # One that was trained here has the classes of its labels, and is not asked.
     assert doubt(task, reordered(linear, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]), given=False) is None
+
+
+def viewed(**changes) -> ClassificationTask:
+    return ClassificationTask(small(distill={"views": 2}, **changes))
+
+
+@pytest.mark.parametrize("augment", ["affine", "camera"])
+def test_processes_share_numbered_views(augment) -> None:
+    task = viewed(data={"augment": augment})
+    order = list(torch.split(torch.randperm(256, generator=torch.Generator().manual_seed(2)), 32))[
+        :2
+    ]
+
+    def made(team: Team) -> list[Batch]:
+        other = ClassificationTask(task.cfg, splits=task.splits)
+        return list(other.batches(Epoch(order, 0, 1, torch.Generator(), 1, team, views=2)))
+
+    whole = made(ALONE)
+    for rank in (0, 1):
+        parts = made(Team(rank, 2, torch.device("cpu")))
+        for part, batch in zip(parts, whole, strict=True):
+            assert torch.equal(part.images, batch.images[rank::2])
+            assert torch.equal(part.labels, batch.labels[rank::2])
+            assert torch.equal(part.indices, batch.indices[rank::2])
+            assert (part.view, batch.view) == (1, 1)
+
+
+def test_numbered_views_are_of_the_students_alone_and_of_their_identity(task) -> None:
+    views = viewed()
+    assert views.variants == 2
+    assert views.identity(0) == task.identity()  # the teacher's
+    assert views.identity(2)["views"] == [2, 3]
+    assert views.for_teacher().identity() == task.identity()
+    assert viewed(data={"augment": "none"}).variants == 0
+    order = [torch.arange(16)]
+
+    def images(view: int, views_: int, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        (batch,) = views.batches(Epoch(order, 0, 1, generator, view, views=views_))
+        return batch.images
+
+    assert torch.equal(images(0, 2, 0), images(0, 2, 1))
+    assert not torch.equal(images(0, 2, 0), images(1, 2, 0))
+    assert not torch.equal(images(0, 0, 0), images(0, 0, 1))
+
+
+def test_a_student_learns_from_cached_views_as_from_the_teacher(tmp_path) -> None:
+    task = viewed(data={"augment": "affine"})
+    student = task.build("mlp", task.arguments("mlp", {}), "student", 0)
+    teacher = task.build("mlp", task.arguments("mlp", {}), "teacher", 1).eval()
+    calls = []
+    teacher.register_forward_hook(lambda *args: calls.append(1))
+    loss = task.distillation(student, teacher, tmp_path, ALONE).loss
+    asking = ClassificationTask(small(), splits=task.splits)
+    plain = asking.distillation(student, teacher, tmp_path, ALONE).loss
+    epoch = Epoch([torch.arange(32)], 0, 1, torch.Generator(), 1, views=2)
+    for times in (1, 1):
+        (batch,) = task.batches(epoch)
+        logits = task.forward(student, batch.images)
+        found = loss(batch, logits)
+        assert len(calls) == times
+        calls_before = len(calls)
+        wanted = plain(batch, logits)
+        del calls[calls_before:]
+        torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)

@@ -38,7 +38,8 @@ def batch() -> Batch:
 
 
 def make(pair: tuple[nn.Module, nn.Module], answers: Any = None, **cfg: Any) -> Distillation:
-    return Distillation(Distill.model_validate(cfg), *pair, SHAPE, answers)
+    asked = None if answers is None else lambda batch: answers[batch.indices]
+    return Distillation(Distill.model_validate(cfg), *pair, SHAPE, asked)
 
 
 HINT = {"loss": "hint", "student": "0", "teacher": "0"}

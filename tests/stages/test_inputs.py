@@ -148,6 +148,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "distill.features.0.teacher": ("c", TRAINERS),
     "distill.features.0.weight": (0.5, TRAINERS),
     "distill.features.0.schedule": ("ramp", TRAINERS),
+    "distill.views": (2, TRAINERS),
     "distill.hard_mining": (0.5, TRAINERS),
     "distill.curriculum": ("root", TRAINERS),
     "distill.curriculum_start": (0.5, TRAINERS),
@@ -294,6 +295,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["voc"]
     elif field == "distill.loss_args":
         names = ["own loss"]
+    elif field == "distill.views":
+        names = ["shaped"]  # without losses on features
     elif field in ("distill.table", "distill.shape", "distill.shaping"):
         names = ["shaped"]
     elif field.startswith(("teacher.ensemble", "teacher.assistants", "teacher.average")):
@@ -415,6 +418,18 @@ def test_files_of_more_teachers_are_read_by_what_trains() -> None:
         before = keys(data)
         Path(name).write_text("changed", encoding="utf-8")
         assert changed(before, keys(data)) == set(TRAINERS)
+
+
+def test_shards_that_a_path_with_braces_names_are_read(folder: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        (folder / "elsewhere" / name).write_text(name)
+    section = {"dataset": "webdataset", "path": "elsewhere/{a,c}.tar"}
+    data = {**BASE, **VARIANTS["all but early exits"], "data": section}
+    keys(data)  # one is missing: told where the data is loaded
+    section["path"] = "elsewhere/{a,b}.tar"
+    before = keys(data)
+    (folder / "elsewhere" / "b.tar").write_text("changed")
+    assert changed(before, keys(data)) == set(LOADERS) & set(before)
 
 
 @pytest.mark.parametrize(

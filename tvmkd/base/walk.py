@@ -39,17 +39,22 @@ def entries(folder: Path, left: LeftOut) -> tuple[list[Path], list[Path]]:
     """
     folders: list[Path] = []
     files: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if is_hidden(path.name):
+    # A DirEntry knows its kind without a stat: with 100,000 files that is most of the time.
+    with os.scandir(folder) as found:
+        listed = sorted(found, key=lambda entry: entry.name)
+    for entry in listed:
+        path = folder / entry.name
+        item = path if entry.is_symlink() else entry
+        if is_hidden(entry.name):
             left(HIDDEN, path)
-        elif path.is_dir():
-            if path.is_symlink() and _contains(path, folder):
+        elif item.is_dir():
+            if path is item and _contains(path, folder):
                 left(CYCLE, path)
             else:
                 folders.append(path)
-        elif path.is_file():
+        elif item.is_file():
             files.append(path)
-        elif path.is_symlink():
+        elif path is item:
             left(DANGLING, path)
     return folders, files
 

@@ -110,6 +110,12 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_of_classes(self) -> Config:
+        if self.distill.views and self.data.detection:
+            raise ValueError("distill.views is for classifiers; detectors have detection.variants")
+        return self
+
+    @model_validator(mode="after")
     def _searched_or_given(self) -> Config:
         if self.search is not None and self.student.checkpoint is not None:
             raise ValueError("[student] checkpoint and [search] do not go together: remove one")

@@ -84,11 +84,15 @@ class Data(Section):
     """What is learnt: ``classification``, ``detection``, or your own: the ``module:callable`` of a
     function that takes the whole configuration and returns a ``tvmkd.distill.Task``. Without it:
     what ``dataset`` is for."""
-    dataset: Literal["digits", "folder", "scenes", "voc", "coco"] = "digits"
-    """``digits`` (embedded) and ``folder`` (one sub-folder a class) are for classifiers; ``scenes``
-    (embedded), ``voc`` and ``coco`` are for detectors."""
+    dataset: Literal["digits", "folder", "webdataset", "huggingface", "scenes", "voc", "coco"] = (
+        "digits"
+    )
+    """``digits`` (embedded), ``folder`` (one sub-folder a class), ``webdataset`` (tar files of
+    images and labels) and ``huggingface`` (a folder that the ``datasets`` library saved, or Parquet
+    files) are for classifiers; ``scenes`` (embedded), ``voc`` and ``coco`` are for detectors."""
     path: Path | None = None
-    """The data set's folder. Required for ``folder``, ``voc`` and ``coco``."""
+    """The data set's folder. Required, but for ``digits`` and ``scenes``. ``webdataset``: also one
+    tar, or a path with braces, such as ``shards/{train,val}-{000..031}.tar``."""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 32
     """Side of the network's square input, in pixels; at least 64 for detectors."""
     batch_size: Count = 64
@@ -100,7 +104,8 @@ class Data(Section):
     split_seed: Seed = 0
     """Seed of that split."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that decode images. 0: one a core."""
+    """How many images are decoded at a time, in processes, or in threads where all images fit into
+    1 GiB and are decoded once. It does not change the result. 0: one a core."""
     channels: Literal[1, 3] | None = None
     """1 (gray) or 3 (RGB). Without it: gray if all sampled images are gray."""
     augment: AugmentName = "affine"
@@ -125,7 +130,7 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
-        if self.dataset in ("folder", "voc", "coco") and self.path is None:
+        if self.dataset not in ("digits", "scenes") and self.path is None:
             raise ValueError(f'dataset = "{self.dataset}" needs a path')
         if self.dataset != "voc" and self.classes:
             raise ValueError('classes is the class map of dataset = "voc"')

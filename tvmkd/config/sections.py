@@ -327,6 +327,10 @@ class Distill(Section):
     student are measured in any case."""
     features: list[Feature] = Field(default_factory=list)
     """Losses between intermediate outputs."""
+    views: Annotated[int, Field(ge=0)] = 0
+    """Augmented views of each image, one an epoch in turn, for classifiers; the teacher's logits of
+    each view are computed once and cached on disk, for all seeds. 0: new views each epoch, and the
+    teacher is run each time. Detectors have ``[detection] variants``."""
     hard_mining: NotNegative = 0.0
     """Extra weight of images on which the teacher is confident and the student differs. 0: off."""
     curriculum: Literal["none", "linear", "root", "step"] = "none"
@@ -348,6 +352,15 @@ class Distill(Section):
         named = [name for name, holds in asked.items() if holds]
         if self.loss == "ce" and named:
             raise ValueError(f'loss = "ce" has no teacher, and {", ".join(named)} needs one')
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_of_logits(self) -> Distill:
+        if self.views and self.features:
+            raise ValueError(
+                "views keeps the teacher's logits, and features runs the teacher in each step "
+                "anyway: leave one of them out"
+            )
         return self
 
     @field_validator("latency")

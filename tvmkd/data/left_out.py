@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from tvmkd.base import console, walk
@@ -47,6 +48,10 @@ class LeftOut:
         """Counts one thing, for a reason of `walk` or ``LOOSE``."""
         del path
         self._found[reason] += 1
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Counts several things, by their endings or in a few words."""
+        self._found.update(counts)
 
     def picture(self, path: Path) -> bool:
         """True if a file is a picture that can be read; others are counted by their endings."""

@@ -17,16 +17,25 @@ def load(cfg: Data) -> Splits:
     Raises:
         InputError: the folder has no images, no classes, or an unreadable image; or it is a
             detection set.
+        MissingError: the data set needs a package of the extra ``data``.
     """
     if cfg.detection:
         raise InputError(
             f'[data] dataset = "{cfg.dataset}" has boxes, and this takes images of one class each: '
-            "digits or folder"
+            "digits, folder, webdataset or huggingface"
         )
     if cfg.dataset == "digits":
         from tvmkd.data.digits import load_digits
 
         return load_digits(cfg)
+    if cfg.dataset == "webdataset":
+        from tvmkd.data.webdataset import load_webdataset
+
+        return load_webdataset(cfg)
+    if cfg.dataset == "huggingface":
+        from tvmkd.data.huggingface import load_huggingface
+
+        return load_huggingface(cfg)
     from tvmkd.data.folder import load_folder
 
     return load_folder(cfg)

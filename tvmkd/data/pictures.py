@@ -1,12 +1,13 @@
-"""Decodes picture files to uint8 arrays."""
+"""Decodes pictures, in files of their own or inside of others, to uint8 arrays."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -17,31 +18,66 @@ from tvmkd.base.images import UNREADABLE, UnreadableImage, eight_bits, resized, 
 MOST_DECODED = 20_000  # so many pictures are decoded to find all that are damaged
 
 
+class Packed(Protocol):
+    """A picture inside of another file, such as a tar."""
+
+    @property
+    def path(self) -> Path:
+        """Names it in messages."""
+        ...
+
+    def read(self) -> bytes:
+        """The picture's own bytes.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        ...
+
+
+Picture = Path | Packed
+P = TypeVar("P", bound=Picture)
+
+
+def path_of(picture: Picture) -> Path:
+    """What a picture is called in messages."""
+    return picture if isinstance(picture, Path) else picture.path
+
+
+def opened(picture: Picture) -> Image.Image:
+    """Opens a picture without decoding it; a context manager.
+
+    Raises:
+        Exception: one of `UNREADABLE`.
+    """
+    return Image.open(picture if isinstance(picture, Path) else io.BytesIO(picture.read()))
+
+
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes a file, scales its shorter side to ``size``, and crops the centre."""
+    """Decodes a picture, scales its shorter side to ``size``, and crops the centre."""
 
     size: int
     channels: int
 
-    def __call__(self, path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def __call__(self, picture: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """uint8 ``[channels, size, size]``.
 
         Raises:
             InputError: the file is not an image, or damaged; the message names it.
         """
         try:
-            with Image.open(path) as opened:
+            with opened(picture) as file:
                 # JPEG can decode directly to a smaller size if that is sufficient.
-                opened.draft(None, (self.size * 2, self.size * 2))
-                picture = ImageOps.exif_transpose(eight_bits(opened))
-                picture = picture.convert("L" if self.channels == 1 else "RGB")
+                file.draft(None, (self.size * 2, self.size * 2))
+                upright = ImageOps.exif_transpose(eight_bits(file))
+                upright = upright.convert("L" if self.channels == 1 else "RGB")
         except UNREADABLE as error:
-            raise unreadable(path, error) from None
-        width, height = picture.size
+            raise unreadable(path_of(picture), error) from None
+        width, height = upright.size
         scale = self.size / min(width, height)
         sides = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-        fitted = resized(picture, sides)
+        fitted = resized(upright, sides)
         left, top = (fitted.width - self.size) // 2, (fitted.height - self.size) // 2
         pixels = np.asarray(fitted.crop((left, top, left + self.size, top + self.size)))
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, -1).transpose(2, 0, 1))
@@ -93,50 +129,49 @@ def upright_size(path: Path) -> tuple[int, int]:
         raise unreadable(path, error) from None
 
 
-def is_gray(path: Path) -> bool:
+def is_gray(picture: Picture) -> bool:
     """True if the file has a single channel (gray).
 
     Raises:
         InputError: the file is no image; the line names it.
     """
     try:
-        with Image.open(path) as opened:
-            return opened.mode in {"1", "L", "LA", "F"} or opened.mode.startswith("I")
+        with opened(picture) as file:
+            return file.mode in {"1", "L", "LA", "F"} or file.mode.startswith("I")
     except UNREADABLE as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path_of(picture), error) from None
 
 
-def header(path: Path) -> None:
+def header(picture: Picture) -> None:
     """Reads the header of a picture alone.
 
     Raises:
         UnreadableImage: the file is no image.
     """
     try:
-        with Image.open(path):
+        with opened(picture):
             pass
     except UNREADABLE as error:
-        raise unreadable(path, error) from None
+        raise unreadable(path_of(picture), error) from None
 
 
-def damaged(
-    paths: Sequence[Path], read: Callable[[Path], object] = header
-) -> list[UnreadableImage]:
+def damaged(pictures: Sequence[P], read: Callable[[P], object] = header) -> list[UnreadableImage]:
     """All pictures that cannot be read, sorted, so that users can replace them at once.
 
     Args:
-        paths: the files.
+        pictures: in any order.
         read: reads one and raises `UnreadableImage`; what else it raises as InputError is ignored.
     """
 
-    def failure(path: Path) -> UnreadableImage | None:
+    def failure(picture: P) -> UnreadableImage | None:
         try:
-            read(path)
+            read(picture)
         except UnreadableImage as error:
             return error
         except InputError:
             return None
         return None
 
+    ordered = sorted(pictures, key=path_of)
     with ThreadPoolExecutor(thread_name_prefix="tvmkd-check") as pool:
-        return [error for error in pool.map(failure, sorted(paths)) if error is not None]
+        return [error for error in pool.map(failure, ordered) if error is not None]

@@ -73,6 +73,21 @@ class Subset:
         """The images at ``indices`` of the subset: float32, normalised."""
         return self._images.get(self._indices[indices])
 
+    def steps(self) -> list[Step]:
+        """What `get` does, as the steps of a pipeline."""
+        first, *others = loading(self._images)
+        return [lambda indices: first(self._indices[indices]), *others]
+
+
+def loading(images: Images) -> list[Step]:
+    """The steps of a pipeline from indices to what ``get`` returns.
+
+    Images that decode several batches at a time have a method ``steps``: the first one starts the
+    work, the last one waits for it.
+    """
+    steps: Callable[[], list[Step]] | None = getattr(images, "steps", None)
+    return [images.get] if steps is None else steps()
+
 
 def evenly(labels: Tensor, count: int) -> Tensor:
     """Chooses images so that classes differ by one at most, where each has enough of them.
@@ -164,7 +179,9 @@ def batches(
             pictures = images.get(indices)
             yield pictures if change is None else change(pictures), images.labels[indices]
         return
-    steps = [images.get] if change is None else [images.get, change]
+    steps = loading(images)
+    if change is not None:
+        steps.append(change)
     with closing(ahead(order, steps)) as coming:
         for pictures, indices in zip(coming, order, strict=True):
             yield pictures, images.labels[indices]

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from tvmkd import data
 from tvmkd.data import augment
-from tvmkd.data.splits import Images, Splits, Subset, batches, evenly
+from tvmkd.data.splits import Augment, Images, Splits, Subset, batches, evenly
 from tvmkd.distill import label_order, losses, teacher_cache
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distillation_loss import Distillation, check
 from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.numbered_views import NumberedViews
 from tvmkd.distill.probe import logits_of, probe
 from tvmkd.distill.task import (
     SPLITS,
@@ -34,6 +35,7 @@ from tvmkd.distill.task import (
     Split,
     Task,
 )
+from tvmkd.distill.view_answers import ViewAnswers
 from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ class ClassificationTask(Task):
         self.input_shape = self.splits.shape
         self.sha256 = self.splits.sha256
         self.preprocessing = self.splits.preprocessing
+        if self.splits.augment is not None:
+            self.variants = cfg.distill.views
+        self._views: NumberedViews | None = None
 
     def count(self, split: Split) -> int:
         """Number of images in a split."""
@@ -84,6 +89,16 @@ class ClassificationTask(Task):
         """Augmented images with labels int64 ``[N]``."""
         images, change = self.splits.train, self.splits.augment
         shares = [epoch.own(whole) for whole in epoch.order]
+        # Beside a GPU the CPU has time for a thread.
+        light = epoch.team.device.type == "cpu" and not getattr(change, "heavy", True)
+        if epoch.views and change is not None:
+            coming = self._numbered(change, epoch.views).batches(shares, epoch.view, light=light)
+            with closing(coming):
+                for number, (pictures, labels) in enumerate(coming):
+                    pictures = pictures.contiguous(memory_format=torch.channels_last)
+                    where = shares[number]
+                    yield Batch(pictures, labels, where, epoch.progress(number), epoch.view)
+            return
 
         def changed(pictures: Tensor) -> Tensor:
             # Augmented as one batch: how many numbers a change draws may depend on the images, and
@@ -94,8 +109,6 @@ class ClassificationTask(Task):
 
         order = shares if change is None else epoch.order
         step = None if change is None else changed
-        # Beside a GPU the CPU has time for a thread.
-        light = epoch.team.device.type == "cpu" and not getattr(change, "heavy", True)
         with closing(batches(images, order, step, light=light)) as coming:
             for number, ((pictures, labels), indices) in enumerate(
                 zip(coming, shares, strict=True)
@@ -105,6 +118,15 @@ class ClassificationTask(Task):
                 else:
                     labels = epoch.own(labels)
                 yield Batch(pictures, labels, indices, epoch.progress(number), epoch.view)
+
+    def _numbered(self, change: Augment, count: int) -> NumberedViews:
+        """The views that come again; kept, since all seeds share them."""
+        images, seed = self.splits.train, self.cfg.project.seed
+        known = self._views
+        if known is None or known.images is not images or known.count != count:
+            known = NumberedViews(images, change, seed, count, self.input_shape[1:])
+            self._views = known
+        return known
 
     def for_teacher(self) -> ClassificationTask:
         """With all training images, and the augmentation of ``[teacher] augment``."""
@@ -132,11 +154,12 @@ class ClassificationTask(Task):
 
     def identity(self, variants: int = 0) -> dict[str, Any]:
         """The data and the augmentation."""
-        del variants
+        views = {"views": [variants, self.cfg.project.seed]} if variants else {}
         return {
             "data": self.sha256,
             "augment": repr(self.splits.augment),
             "latency_weight": 0.0,  # a training's own comes over it; checkpoints have always had it
+            **views,
         }
 
     def check(self, network: nn.Module, name: str) -> None:
@@ -174,7 +197,8 @@ class ClassificationTask(Task):
     ) -> Distilled:
         """As ``[distill]`` says: a loss on logits, losses on features, a curriculum.
 
-        The teacher's logits are kept in ``folder`` where images are not augmented.
+        The teacher's logits are kept in ``folder`` where images are not augmented, or where their
+        views come again.
         """
         cfg, splits = self.cfg.distill, self.splits
         fingerprint = files.fingerprint(teacher.state_dict())
@@ -188,10 +212,27 @@ class ClassificationTask(Task):
             curriculum = Curriculum(
                 sure, cfg.curriculum, cfg.curriculum_start, cfg.curriculum_full_at
             )
-        cached = known if splits.augment is None else None
+        cached: Callable[[Batch], Tensor] | None = None
+        if splits.augment is None and known is not None:
+            plain = known
+            cached = lambda batch: plain[batch.indices]  # noqa: E731
+        elif self.variants:
+            cached = self._view_answers(teacher, fingerprint, folder, team)
         loss = Distillation(cfg, student, teacher, self.input_shape, cached, self.search_in)
         identity = {**losses.identity(cfg, self.search_in), "teacher": fingerprint}
         return Distilled(loss, identity, curriculum)
+
+    def _view_answers(
+        self, teacher: nn.Module, fingerprint: str, folder: Path, team: Team
+    ) -> ViewAnswers:
+        """The teacher's logits for the numbered views, shared by all trainings of a run."""
+        shape = (self.count("train"), self.variants, len(self.classes))
+        if not team.leader:
+            team.wait()  # the leader makes the files that all of them write to
+        known = ViewAnswers(teacher, folder, [fingerprint, self.identity(self.variants)], shape)
+        if team.leader:
+            team.wait()
+        return known
 
     def predict(
         self, run: Callable[[Tensor], Any], split: Split, team: Team = ALONE

@@ -30,9 +30,8 @@ class Distillation(nn.Module):
         cfg: the section ``[distill]``.
         student, teacher: hooks are put on both where there are losses on features.
         shape: of one input, batch first.
-        answers: the teacher's logits on the training images, ``[N, classes]``, where images are not
-            augmented and only its logits are needed; None: the teacher is run each time.
-
+        answers: gives the teacher's logits ``[n, classes]`` on a batch, where only its logits are
+            needed and they are known; None: the teacher is run each time.
         search_in: folders to look in for a loss that is a ``module:callable``.
 
     Raises:
@@ -46,7 +45,7 @@ class Distillation(nn.Module):
         student: nn.Module,
         teacher: nn.Module,
         shape: Sequence[int],
-        answers: Tensor | None = None,
+        answers: Callable[[Batch], Tensor] | None = None,
         search_in: Sequence[Path] = (),
     ) -> None:
         super().__init__()
@@ -102,7 +101,7 @@ class Distillation(nn.Module):
         """The teacher's logits, and the weights of the images where they have some."""
         with torch.no_grad():
             if self._answers is not None:
-                soft = self._answers[batch.indices].to(logits.device)
+                soft = self._answers(batch).to(logits.device)
             else:
                 soft = self._teacher(batch.images)
         strength = self._cfg.hard_mining

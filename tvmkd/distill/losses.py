@@ -148,7 +148,7 @@ def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Everything that determines the loss, JSON-safe; for checkpoints."""
     elsewhere = {"epochs", "lr", "weight_decay", "ema", "seeds", "baseline", "latency_weight"}
     found = cfg.model_dump(mode="json", exclude=elsewhere | {"optimizer", "momentum", "delta"})
-    for name in ("loss_args", "standardize", "logits"):
+    for name in ("loss_args", "standardize", "logits", "views"):
         if not found[name]:
             del found[name]  # as in checkpoints from before there was one
     code = source_hash(cfg.loss, search_in)

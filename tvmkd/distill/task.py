@@ -116,6 +116,7 @@ class Epoch:
         generator: where random changes to images come from; in the same state in each process.
         view: which random view of each image this epoch trains on.
         team: the processes that share each batch.
+        views: number of random views of each image that come again; 0: each epoch has new ones.
     """
 
     order: Sequence[Tensor]
@@ -124,6 +125,7 @@ class Epoch:
     generator: torch.Generator
     view: int = 0
     team: Team = ALONE
+    views: int = 0
 
     def own(self, whole: Any) -> Any:
         """This process's share of a batch: of indices, images or labels."""

@@ -229,6 +229,7 @@ def make_epoch(job: Job, count: int, steps: int, number: int, team: Team) -> Epo
         generator=torch.Generator().manual_seed(int(changes)),
         view=_view(settings, job.variants, number),
         team=team,
+        views=job.variants,
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from tvmkd.base import machine, stack_registry, user_code
+from tvmkd.base import machine, shards, stack_registry, user_code
 from tvmkd.base.files import file_hash, listing_hash, source_hash
 from tvmkd.config import Config
 from tvmkd.config.fields import Section
@@ -157,9 +157,17 @@ class RunContext:
         data = self.cfg.data
         return {
             "section": data.model_dump(mode="json"),
-            "files": listing_hash(data.path),
+            "files": self._listing,
             "code": self.source(data.task or ""),
         }
+
+    @property
+    def _listing(self) -> str | None:
+        """The hash of the names, sizes and times of the data set's files."""
+        path = self.cfg.data.path
+        if path is not None and self.cfg.data.dataset == "webdataset":
+            return shards.listing_hash(path)
+        return listing_hash(path)
 
     def source(self, spec: str) -> str | None:
         """The hash of the user's code behind a ``module:callable``; None for a built-in model."""
