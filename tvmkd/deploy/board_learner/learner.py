@@ -41,6 +41,13 @@ class Learner:
     head's soft targets, then the comparison of both heads on held-back data. The new head takes the
     place of the old one in one assignment, or is dropped together with the examples.
 
+    Attributes:
+        head, shipped: what is kept, and the shipped file, which is not changed.
+        active: weights and bias that predict.
+        taught: whether they are others than the shipped ones.
+        phase, reason, report: of the last update; ``reason`` is why it was dropped.
+        refused: why the state's file was not used.
+
     One thread may add, step and roll back; any thread may `predict` meanwhile.
 
     Args:
@@ -76,6 +83,8 @@ class Learner:
                 head.origin = head.digest
         self.head, self.draws = head, Draws(head.random)
         self.active = (head.weights[: head.classes].copy(), head.bias[: head.classes].copy())
+        self.taught = any((ours != theirs).any() for ours, theirs in
+                          ((head.weights, self.shipped.weights), (head.bias, self.shipped.bias)))
         self.new = Examples(int(self.options["pending"]), self.features, self.limit)
         self.held = np.zeros(len(self.new.labels), bool)
         self.phase, self.reason = "idle", ""
@@ -272,7 +281,7 @@ class Learner:
                 memory = head.fresh if self.held[number] else head.replay
                 row, label = self.new.features[number], int(self.new.labels[number])
                 memory.offer(row, label, self.draws)
-            self.active = (self.weights, self.bias)
+            self.active, self.taught = (self.weights, self.bias), True
         self._forget()
         self.phase = "rejected" if self.reason else "accepted"
         self.save()
@@ -295,6 +304,7 @@ class Learner:
         head.replay, head.fresh = shipped.replay.copy(), shipped.fresh.copy()
         head.rollbacks += 1
         self.active = (head.weights[: head.classes].copy(), head.bias[: head.classes].copy())
+        self.taught = False
         self._forget()
         self.reason, self.report = "", {}
         self.save()
