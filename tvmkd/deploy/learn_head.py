@@ -19,7 +19,8 @@ from tvmkd.deploy import learner_file, learner_library
 from tvmkd.deploy.board_learner.draws import Draws
 from tvmkd.deploy.board_learner.examples import MAX_HALF, Examples
 from tvmkd.deploy.board_learner.head_file import MOST_CLASSES, Head, write_head
-from tvmkd.export import check, head, weights
+from tvmkd.export import head, weights
+from tvmkd.export.check import check
 from tvmkd.targets import Target
 
 HEAD = "head.bin"
@@ -86,7 +87,7 @@ def make(
     check_output(folder, folder=True, replaced=True)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / HEAD).is_file():
         raise InputError(f"{folder}: holds other files; give another folder")
-    check.check(onnx_file, None)
+    check(onnx_file)
     model = onnx.load(onnx_file, load_external_data=False)
     weights.load_external(model, onnx_file)
     cut = head.with_features(model, str(onnx_file))
