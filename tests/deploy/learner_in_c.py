@@ -20,10 +20,12 @@ class Options(ctypes.Structure):
                 ("model", ctypes.c_char_p)]  # fmt: skip
 
 
-COUNTS = ("features classes max_classes shipped_classes phase pending held_back replay guard "
-          "guard_shipped guard_after fresh fresh_before fresh_after checked new_before "
-          "new_after").split()  # fmt: skip
-WIDE = "added updates rejected rollbacks bytes".split()
+COUNTS = (
+    *("features", "classes", "max_classes", "shipped_classes", "phase", "pending", "held_back"),
+    *("replay", "guard", "guard_shipped", "guard_after", "fresh", "fresh_before", "fresh_after"),
+    *("checked", "new_before", "new_after"),
+)
+WIDE = ["added", "updates", "rejected", "rollbacks", "bytes"]
 
 
 class Info(ctypes.Structure):

@@ -45,7 +45,9 @@ def examples(count: int = 80, seed: int = 5) -> dict[str, np.ndarray]:
 def test_what_is_made(tmp_path: Path) -> None:
     net = network(tmp_path / "net.onnx")
     out = tmp_path / "out"
-    made = learn_head.make(net, out, examples(), max_classes=6, replay=5, target=targets.load("host"))
+    made = learn_head.make(
+        net, out, examples(), max_classes=6, replay=5, target=targets.load("host")
+    )
     assert sorted(os.listdir(out)) == sorted(
         ["net.onnx", "head.bin", "tvmkd_learner.py", "tvmkd_learn.h", "libtvmkd_learn.a"]
     )
@@ -82,11 +84,17 @@ def test_held_back_examples_of_the_users(tmp_path: Path) -> None:
         ({"labels": np.arange(80) % 3}, "class 3 has fewer than two examples"),
         ({"labels": np.arange(79) % 4}, r"has to be \[80\] whole numbers"),
         ({"labels": np.arange(80) % 4 * 1.0}, r"whole numbers"),
-        ({"image": np.zeros((80, 12), np.float32)}, r'"image" is \[80, 12\], and the network takes'),
+        (
+            {"image": np.zeros((80, 12), np.float32)},
+            r'"image" is \[80, 12\], and the network takes',
+        ),
         ({"image": np.zeros((80, 1, 3, 4))}, "is float64, and the network takes float32"),
         ({"image": np.full((80, 1, 3, 4), 1e5, np.float32)}, "beyond half precision"),
         ({"image": np.full((80, 1, 3, 4), np.nan, np.float32)}, "not finite"),
-        ({"image": None, "a": np.zeros(3), "c": np.zeros(3)}, 'which array is the input\\? call it'),
+        (
+            {"image": None, "a": np.zeros(3), "c": np.zeros(3)},
+            "which array is the input\\? call it",
+        ),
     ],
 )
 def test_examples_that_cannot_be_used(

@@ -101,7 +101,10 @@ def test_half_precision_is_numpys(library: Path) -> None:
     every = np.arange(1 << 16, dtype=np.uint16)
     wide = np.array([c.tvmkd_half_to_float(each) for each in every.tolist()], np.float32)
     np.testing.assert_array_equal(wide, every.view(np.float16).astype(np.float32))
-    c.tvmkd_float_to_half.argtypes, c.tvmkd_float_to_half.restype = [ctypes.c_float], ctypes.c_uint16
+    c.tvmkd_float_to_half.argtypes, c.tvmkd_float_to_half.restype = (
+        [ctypes.c_float],
+        ctypes.c_uint16,
+    )
     rng, good = np.random.default_rng(0), wide[np.isfinite(wide)]
     some = [rng.normal(0, 10.0**power, 500) for power in range(-9, 6)]
     ties = (good[:-1].astype(np.float64) + good[1:]) / 2
@@ -172,7 +175,7 @@ def test_damaged_files(library: Path, path: str, tmp_path: Path) -> None:
         assert found.refused.endswith("the shipped head is used"), place
         assert found.classes == 4
         found.close()
-        with pytest.raises(Refused, match="is damaged|is no head"):
+        with pytest.raises(Refused, match=r"is damaged|is no head"):
             CLearner(library, str(state))
         data[place] ^= 1
     other = bytes(data[: HEADER.size - 32]) + bytes(32) + bytes(data[HEADER.size : -32])
@@ -229,7 +232,7 @@ def checked(command: list[str | Path], path: str) -> None:
 
 
 def test_predicting_beside_learning_with_sanitizers(path: str, tmp_path: Path) -> None:
-    """Three threads predict meanwhile, and no prediction is half of one head and half of another."""
+    """Three threads predict meanwhile; no prediction is of half an old head."""
     checked([program(tmp_path / "program", None)], path)
 
 

@@ -66,7 +66,9 @@ def test_features_and_head_make_the_logits(last: list[Node], bias: float, batch:
 
 
 def test_a_name_that_is_taken() -> None:
-    found = with_features(model(node("Relu", "r", "features"), node("Gemm", "features w b", "y")), "")
+    found = with_features(
+        model(node("Relu", "r", "features"), node("Gemm", "features w b", "y")), ""
+    )
     assert [each.name for each in found.model.graph.output] == ["y", "features_"]
 
 

@@ -164,9 +164,7 @@ def _features(
     if len(missing):
         raise InputError(f"{where}: class {missing[0]} has fewer than two examples")
     names = [entry.name for entry in session.get_outputs()]
-    rows: list[Any] = [
-        session.run(names[1:], {entry.name: image[None]})[0][0] for image in images
-    ]
+    rows: list[Any] = [session.run(names[1:], {entry.name: image[None]})[0][0] for image in images]
     found = np.asarray(rows, np.float32)
     if not np.isfinite(found).all() or np.abs(found).max() > MAX_HALF:
         raise InputError(

@@ -13,7 +13,9 @@ def test_a_head(tvmkd: Any, tmp_path: Path) -> None:
     net, given = network(tmp_path / "net.onnx"), tmp_path / "train.npz"
     np.savez(given, **examples())
     out = tmp_path / "out"
-    done = tvmkd("deploy", "learn", net, "--examples", given, "--max-classes", 6, "-o", out, "--json")
+    done = tvmkd(
+        "deploy", "learn", net, "--examples", given, "--max-classes", 6, "-o", out, "--json"
+    )
     assert done.code == 0, done.err
     made = json.loads(done.out)
     assert (made["classes"], made["max_classes"], made["features"]) == (4, 6, 12)

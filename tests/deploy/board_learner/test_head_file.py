@@ -25,7 +25,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     found = read_head(str(tmp_path / "a"))
     for ours, theirs in zip(made.parts(), found.parts(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    names = "classes shipped random model origin added updates rejected rollbacks".split()
+    names = ("classes", "shipped", "random", "model", "origin", "added", "updates", "rejected")
     assert [getattr(made, name) for name in names] == [getattr(found, name) for name in names]
     assert [each.count for each in (found.replay, found.guard, found.fresh)] == [24, 40, 0]
     data = (tmp_path / "a").read_bytes()

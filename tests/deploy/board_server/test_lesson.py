@@ -247,7 +247,7 @@ def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
     asyncio.run(play())
     assert made.learner.phase == "accepted"
     assert "the state cannot be written" in made.status()["failure"]
-    assert dict((row[0], row[4]) for row in made.metrics())["tvmkd_learn_state_failed"] == 1
+    assert {row[0]: row[4] for row in made.metrics()}["tvmkd_learn_state_failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,11 @@ def test_heads_and_libraries(head: Path) -> None:
         (("--learn", __file__), 4, "is no head"),
         (("--learn", "{head}", "--learn-state", __file__), 4, "test_lesson.py"),
         (("--learn", "{head}", "--learn-after", "513"), 2, "has to be from 0 to 512"),
-        (("--learn", "{head}", "--max-forgetting", "7"), 4, "max_forgetting: has to be from 0 to 1"),
+        (
+            ("--learn", "{head}", "--max-forgetting", "7"),
+            4,
+            "max_forgetting: has to be from 0 to 1",
+        ),
     ],
 )
 def test_what_cannot_be_started(

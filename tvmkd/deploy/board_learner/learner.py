@@ -83,8 +83,13 @@ class Learner:
                 head.origin = head.digest
         self.head, self.draws = head, Draws(head.random)
         self.active = (head.weights[: head.classes].copy(), head.bias[: head.classes].copy())
-        self.taught = any((ours != theirs).any() for ours, theirs in
-                          ((head.weights, self.shipped.weights), (head.bias, self.shipped.bias)))
+        self.taught = any(
+            (ours != theirs).any()
+            for ours, theirs in (
+                (head.weights, self.shipped.weights),
+                (head.bias, self.shipped.bias),
+            )
+        )
         self.new = Examples(int(self.options["pending"]), self.features, self.limit)
         self.held = np.zeros(len(self.new.labels), bool)
         self.phase, self.reason = "idle", ""

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from .protocol import Fault, say
 
 TURN_S, REST_S = 0.002, 0.002
-"""How long an update goes on at a time, and the least pause after it, in which requests are served."""
+"""How long an update goes on at a time, and the least pause after it, for requests."""
 
 
 def import_learner() -> Any:
@@ -143,8 +143,10 @@ class Lesson:
         updates = "Updates by their result."
         return [
             ("tvmkd_learn_examples_total", "counter", "Labelled examples.", {}, head.added),
-            ("tvmkd_learn_updates_total", "counter", updates, {"result": "accepted"}, head.updates),
-            ("tvmkd_learn_updates_total", "counter", updates, {"result": "rejected"}, head.rejected),
+            ("tvmkd_learn_updates_total", "counter", updates, {"result": "accepted"},
+             head.updates),
+            ("tvmkd_learn_updates_total", "counter", updates, {"result": "rejected"},
+             head.rejected),
             ("tvmkd_learn_rollbacks_total", "counter", "Returns to the shipped head.", {},
              head.rollbacks),
             ("tvmkd_learn_pending_examples", "gauge", "Examples that wait for an update.", {},

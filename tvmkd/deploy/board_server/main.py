@@ -15,8 +15,8 @@ import sys
 import time
 from typing import Any, Dict, List, Optional
 
-from .library import open_library, run_instance, text_of
 from .lesson import Lesson, assign, make_lessons
+from .library import open_library, run_instance, text_of
 from .model import Model
 from .protocol import MAX_HEAD, STOP_S, Fault, say
 from .server import Server
@@ -58,13 +58,27 @@ def parse_options(argv: List[str]) -> Any:
     add("--token-file", help="with the token that clients must send")
     add("--model-control", dest="control", action="store_true", default=None)
     add("--no-model-control", dest="control", action="store_false")
-    add("--learn", action="append", default=[], metavar="HEAD.bin",
-        help="let clients teach the model that tvmkd deploy learn made it for; needs numpy")
+    add(
+        "--learn",
+        action="append",
+        default=[],
+        metavar="HEAD.bin",
+        help="let clients teach the model that tvmkd deploy learn made it for; needs numpy",
+    )
     add("--learn-state", metavar="DIR", help="keep there what is learned; default: nothing is")
-    add("--learn-after", type=int, default=64, metavar="N",
-        help="new examples after which an update begins; 0: only when asked")
-    add("--max-forgetting", type=float, metavar="SHARE",
-        help="of the shipped held-back examples that may become wrong; default: 0.05")
+    add(
+        "--learn-after",
+        type=int,
+        default=64,
+        metavar="N",
+        help="new examples after which an update begins; 0: only when asked",
+    )
+    add(
+        "--max-forgetting",
+        type=float,
+        metavar="SHARE",
+        help="of the shipped held-back examples that may become wrong; default: 0.05",
+    )
     add("--json", action="store_true", help="print one line of JSON once it listens")
     return parser.parse_args(argv)
 

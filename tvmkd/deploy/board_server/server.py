@@ -263,8 +263,8 @@ class Server:
             text = "every machine could teach the model; start serve.py with --token-file"
             raise Fault("forbidden", text)
         if not lesson.fits(model.facts):
-            raise Fault("forbidden", model.label + ": the library was replaced by another, to which "
-                        "the head does not belong")  # fmt: skip
+            text = ": the library was replaced by another, to which the head does not belong"
+            raise Fault("forbidden", model.label + text)
         return lesson
 
     @staticmethod
