@@ -42,7 +42,9 @@ def examples(count: int = 80, seed: int = 5) -> dict[str, np.ndarray]:
     return {"image": images, "labels": labels}
 
 
-def test_what_is_made(tmp_path: Path) -> None:
+def test_what_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "libtvmkd_learn.a").write_text("for the host")
+    monkeypatch.setattr(learn_head.learner_library, "compiled", lambda _target: tmp_path)
     net = network(tmp_path / "net.onnx")
     out = tmp_path / "out"
     made = learn_head.make(
@@ -112,6 +114,8 @@ def test_other_bad_input(tmp_path: Path) -> None:
     net = network(tmp_path / "net.onnx")
     with pytest.raises(InputError, match="--max-classes 3: the network has 4"):
         learn_head.make(net, tmp_path / "out", examples(), max_classes=3)
+    with pytest.raises(InputError, match="--replay 1000000: 8 classes have 8000000 examples"):
+        learn_head.make(net, tmp_path / "out", examples(), replay=10**6)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine").write_text("x")
     with pytest.raises(InputError, match="holds other files"):

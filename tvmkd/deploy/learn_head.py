@@ -18,7 +18,13 @@ from tvmkd.base.onnx_runtime import open_session
 from tvmkd.deploy import learner_file, learner_library
 from tvmkd.deploy.board_learner.draws import Draws
 from tvmkd.deploy.board_learner.examples import MAX_HALF, Examples
-from tvmkd.deploy.board_learner.head_file import MOST_CLASSES, Head, write_head
+from tvmkd.deploy.board_learner.head_file import (
+    MOST_CLASSES,
+    MOST_EXAMPLES,
+    MOST_FEATURES,
+    Head,
+    write_head,
+)
 from tvmkd.export import head, weights
 from tvmkd.export.check import check
 from tvmkd.targets import Target
@@ -97,8 +103,15 @@ def make(
         raise InputError(
             f"--max-classes {limit}: the network has {classes}, and a head at most {MOST_CLASSES}"
         )
-    if replay < 0:
-        raise InputError(f"--replay {replay}: has to be 0 or more")
+    if not 0 <= replay * limit <= MOST_EXAMPLES:
+        raise InputError(
+            f"--replay {replay}: {limit} classes have {replay * limit} examples then, and the "
+            f"memory at most {MOST_EXAMPLES}"
+        )
+    if features > MOST_FEATURES:
+        raise InputError(
+            f"{onnx_file}: has {features} features, and a head at most {MOST_FEATURES}"
+        )
     rows, labels = _features(cut.model, examples, classes, where)
     draws = Draws(seed)
     if held_back is None:

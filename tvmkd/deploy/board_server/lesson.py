@@ -120,13 +120,17 @@ class Lesson:
 
     def rollback(self) -> None:
         """Goes back to the shipped head."""
-        if self.task is not None:
-            self.task.cancel()
+        self.stop()
         try:
             self.learner.rollback()
             self.failure = ""
         except OSError as error:
             self.write_failed(error)
+
+    def stop(self) -> None:
+        """Drops a running update: the server ends."""
+        if self.task is not None:
+            self.task.cancel()
 
     def write_failed(self, error: OSError) -> None:
         """The state cannot be kept."""

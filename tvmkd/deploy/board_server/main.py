@@ -212,6 +212,8 @@ async def serve(options: Any, models: Dict[str, Model], sock: socket.socket, tok
     ):
         await asyncio.sleep(0.01)
     sweeping.cancel()
+    for lesson in lessons:
+        lesson.stop()
     for connection in list(server.connections):
         connection.writer.transport.abort()
     await asyncio.sleep(0)

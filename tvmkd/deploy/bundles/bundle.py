@@ -83,8 +83,8 @@ def make(model: Model, out: Path, name: str, version: str, options: Options, tel
     The library is run on the recorded input first, here or under QEMU, where one of them can.
 
     Raises:
-        InputError: the head belongs to another library, the library fails its self-test, needs a newer glibc than its target has, or
-            something given cannot be used.
+        InputError: the library fails its self-test, needs a newer glibc than its target has, the
+            head belongs to another one, or something given cannot be used.
         UsageError: the target has no such power mode.
         MissingError: a package or a compiler is missing.
     """
