@@ -204,6 +204,8 @@ def prepared(lesson: str, seed: int, epochs: int, work: Path) -> tuple[Data, Pat
     data = digits(lesson, seed)
     folder = work / f"{lesson}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    if all((folder / name / learn_head.HEAD).exists() for name in ("head", "bare")):
+        return data, folder
     net = trained(data, seed, epochs)
     onnx = export.export(net, folder / "net.onnx", [1, 1, SIZE, SIZE])
     for name, replay in (("head", learn_head.REPLAY), ("bare", 0)):
@@ -221,6 +223,9 @@ def prepared(lesson: str, seed: int, epochs: int, work: Path) -> tuple[Data, Pat
 def seed_rows(lesson: str, seed: int, epochs: int, work: Path) -> dict[str, Any]:
     """Everything that is learned of one seed."""
     data, folder = prepared(lesson, seed, epochs, work)
+    if (folder / "rows.json").exists():
+        known: dict[str, Any] = json.loads((folder / "rows.json").read_text())
+        return known
     onnx = folder / "head/net.onnx"
     made = {name: (features(onnx, getattr(data, name)[0]), getattr(data, name)[1])
             for name in ("train", "lesson", "old_test", "new_test")}  # fmt: skip
@@ -239,6 +244,7 @@ def seed_rows(lesson: str, seed: int, epochs: int, work: Path) -> dict[str, Any]
     found["joint"] = joint([made["train"], made["lesson"]], tests)
     found["images"] = {name: len(getattr(data, name)[1]) for name in
                        ("train", "held", "lesson", "old_test", "new_test")}  # fmt: skip
+    (folder / "rows.json").write_text(json.dumps(found))
     return found
 
 
@@ -352,7 +358,7 @@ def main() -> int:
     options.add_argument("--epochs", type=int, default=40)
     options.add_argument("--lessons", nargs="+", choices=LESSONS, default=list(LESSONS))
     options.add_argument("--skip", nargs="+", choices=("here", "qemu"), default=[])
-    options.add_argument("--work", type=Path, help="keep the files here")
+    options.add_argument("--work", type=Path, help="keep the files here, and go on from them")
     given = options.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="continual-") as temporary:
