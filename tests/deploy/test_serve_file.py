@@ -39,7 +39,17 @@ from tvmkd.deploy import serve_file
 TOKEN = "a-token-of-the-tests"
 STANDARD = frozenset(
     {
-        *("argparse", "array", "asyncio", "collections", "ctypes", "fnmatch", "glob", "hmac"),
+        *(
+            "argparse",
+            "array",
+            "asyncio",
+            "collections",
+            "ctypes",
+            "fnmatch",
+            "glob",
+            "hmac",
+            "importlib",
+        ),
         *("ipaddress", "json", "math", "mmap", "os", "re", "resource", "signal", "socket", "stat"),
         *("struct", "subprocess", "sys", "tempfile", "time", "typing", "urllib.parse"),
     }

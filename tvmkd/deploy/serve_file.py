@@ -7,6 +7,7 @@ so that whoever installs it can read what it does.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 from tvmkd.base.files import write_bytes
@@ -15,7 +16,7 @@ from tvmkd.base.version import __version__
 SOURCES = Path(__file__).parent / "board_server"
 ORDER = (
     *("protocol", "library", "statistics", "instance", "model", "codec", "connection", "board"),
-    *("metrics", "server", "main"),
+    *("lesson", "metrics", "server", "main"),
 )
 """A module comes after those that it imports."""
 _HEAD = '''#!/usr/bin/env python3
@@ -32,17 +33,28 @@ Where speed counts, take tvmkd-server, the same in C. Made by tvmkd {version}.
 
 def text() -> str:
     """The content of ``serve.py``."""
+    whole = joined(_HEAD.format(version=__version__), SOURCES, ORDER)
+    return whole.replace('TVMKD_VERSION = "unknown"', f'TVMKD_VERSION = "{__version__}"')
+
+
+def joined(head: str, folder: Path, order: Sequence[str]) -> str:
+    """Modules as one file: what they import first, each import once.
+
+    Args:
+        head: comes before everything.
+        folder: of the modules.
+        order: their names; a module comes after those that it imports.
+    """
     imports: set[str] = set()
     parts: list[str] = []
-    for name in ORDER:
-        found, body = _split((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    for name in order:
+        found, body = _split((folder / f"{name}.py").read_text(encoding="utf-8"))
         imports |= found
         parts.append(f"# {name}\n\n{body}")
     plain = sorted(line for line in imports if line.startswith("import "))
     others = sorted(imports.difference(plain))
-    head = _HEAD.format(version=__version__) + "\n" + "\n".join([*plain, *others])
-    whole = head + "\n\n" + "\n\n\n".join(parts)
-    return whole.replace('TVMKD_VERSION = "unknown"', f'TVMKD_VERSION = "{__version__}"')
+    start = head + "\n" + "\n".join([*plain, *others])
+    return start + "\n\n" + "\n\n\n".join(parts)
 
 
 def write(path: Path) -> None:
@@ -66,7 +78,7 @@ def _split(source: str) -> tuple[set[str], str]:
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             imports |= {f"from {node.module} import {alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            imports |= {f"import {alias.name}" for alias in node.names}
+            imports |= {f"import {ast.unparse(alias)}" for alias in node.names}
         if docstring or isinstance(node, (ast.Import, ast.ImportFrom)):
             gone |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     rest = [line for number, line in enumerate(lines, 1) if number not in gone]

@@ -5,12 +5,14 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import learner_heads
 import numpy as np
 import pytest
 import toy
 
-from tvmkd import targets
+from tvmkd import artifact, targets
 from tvmkd.base.errors import InputError, UsageError
+from tvmkd.deploy.board_learner import head_file
 from tvmkd.deploy.bundles import bundle, signing
 
 
@@ -55,6 +57,23 @@ def test_what_a_bundle_holds(bundles: Mapping[str, Path], artifacts: Mapping[int
         )
     np.testing.assert_allclose(stored["outputs/y"], 2 * stored["inputs/x"] + 1, rtol=1e-6)
     assert stored["outputs/total"] == stored["inputs/counts"].sum()
+
+
+def test_a_head_that_learns(artifacts: Mapping[int, Path], tmp_path: Path) -> None:
+    made = learner_heads.head()
+    made.model = bytes.fromhex(artifact.read(artifacts[1]).onnx_sha256)
+    head = tmp_path / "head.bin"
+    head_file.write_head(str(head), made)
+    path = toy.make(artifacts[1], tmp_path / "a-1.tar.gz", bundle.Options(learn=head)).path
+    content = _content(path)
+    assert content["learn/head.bin"] == head.read_bytes()
+    assert b"class Learner" in content["bin/tvmkd_learner.py"]
+    assert "learn/head.bin" in content["SHA256SUMS"].decode()
+    with pytest.raises(InputError, match=r"head\.bin: belongs to another library"):
+        toy.make(artifacts[2], tmp_path / "b-1.tar.gz", bundle.Options(learn=head))
+    head.write_bytes(head.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"head\.bin: is damaged"):
+        toy.make(artifacts[1], tmp_path / "b-1.tar.gz", bundle.Options(learn=head))
 
 
 def test_given_inputs_classes_and_licence(artifacts: Mapping[int, Path], tmp_path: Path) -> None:

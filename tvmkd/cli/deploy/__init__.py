@@ -11,6 +11,7 @@ VERBS = {
     "push": "Install a bundle on a board, over ssh.",
     "image": "Make a container image of an artifact, without Docker.",
     "programs": "Compile the programs that run and serve libraries on a board.",
+    "learn": "Make a classifier's last layer ready to learn on a board.",
     "verify": "Check a bundle's checksums and signature.",
     "keygen": "Make the pair of keys that signs bundles.",
 }

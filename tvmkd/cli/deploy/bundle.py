@@ -24,6 +24,12 @@ from tvmkd.cli._options import PATH, json_option, print_json
 @click.option("--onnx", type=PATH, help="The ONNX file that was compiled, for the self-test.")
 @click.option("--inputs", type=PATH, help="An .npz of real inputs: the first is the self-test's.")
 @click.option("--classes", type=PATH, help="A file with one class name a line.")
+@click.option(
+    "--learn",
+    type=PATH,
+    metavar="HEAD.bin",
+    help="A head of `deploy learn`, so that serve.py --learn can teach the model on the board.",
+)
 @click.option("--license", "license_id", metavar="SPDX", help="The model's licence, for the bill.")
 @json_option
 def command(
@@ -36,6 +42,7 @@ def command(
     onnx: Path | None,
     inputs: Path | None,
     classes: Path | None,
+    learn: Path | None,
     license_id: str | None,
     as_json: bool,
 ) -> None:
@@ -67,6 +74,7 @@ def command(
         inputs=inputs,
         classes=classes,
         license=license_id,
+        learn=learn,
     )
     with console.working(f"bundling for {read.target.name}") as tell:
         made = bundle.make(read, output, name, version, options, tell)

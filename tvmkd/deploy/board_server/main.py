@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any, Dict, List, Optional
 
+from .lesson import Lesson, assign, make_lessons
 from .library import open_library, run_instance, text_of
 from .model import Model
 from .protocol import MAX_HEAD, STOP_S, Fault, say
@@ -57,6 +58,27 @@ def parse_options(argv: List[str]) -> Any:
     add("--token-file", help="with the token that clients must send")
     add("--model-control", dest="control", action="store_true", default=None)
     add("--no-model-control", dest="control", action="store_false")
+    add(
+        "--learn",
+        action="append",
+        default=[],
+        metavar="HEAD.bin",
+        help="let clients teach the model that tvmkd deploy learn made it for; needs numpy",
+    )
+    add("--learn-state", metavar="DIR", help="keep there what is learned; default: nothing is")
+    add(
+        "--learn-after",
+        type=int,
+        default=64,
+        metavar="N",
+        help="new examples after which an update begins; 0: only when asked",
+    )
+    add(
+        "--max-forgetting",
+        type=float,
+        metavar="SHARE",
+        help="of the shipped held-back examples that may become wrong; default: 0.05",
+    )
     add("--json", action="store_true", help="print one line of JSON once it listens")
     return parser.parse_args(argv)
 
@@ -112,6 +134,20 @@ def name_of(path: str) -> str:
     return re.sub(r"^lib(.+)\.so$", r"\1", os.path.basename(path))
 
 
+def lessons_of(options: Any) -> List[Lesson]:
+    """The heads of ``--learn``."""
+    if not 0 <= options.learn_after <= 512:
+        fail(2, "--learn-after %d: has to be from 0 to 512" % options.learn_after)
+    try:
+        return make_lessons(options)
+    except ImportError as error:
+        fail(5, "--learn needs numpy, and tvmkd_learner.py beside serve.py: %s; install "
+             "python3-numpy" % error)  # fmt: skip
+    except (OSError, ValueError) as error:
+        fail(4, "--learn: %s" % error)
+    return []
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is this machine's own."""
     try:
@@ -137,8 +173,8 @@ def listening(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def serve(options: Any, models: Dict[str, Model], sock: socket.socket,
-                token: Optional[str]) -> int:  # fmt: skip
+async def serve(options: Any, models: Dict[str, Model], sock: socket.socket, token: Optional[str],
+                lessons: List[Lesson]) -> int:  # fmt: skip
     """Serves until SIGTERM or Ctrl-C; then finishes what was accepted."""
     loop = asyncio.get_event_loop()
     loopback = is_loopback(options.host)
@@ -151,8 +187,9 @@ async def serve(options: Any, models: Dict[str, Model], sock: socket.socket,
     try:
         for model in models.values():
             await model.load()
-    except Fault as fault:
-        say(fault.message)
+        assign(lessons, models)
+    except (Fault, ValueError) as fault:
+        say(str(fault))
         for model in models.values():
             await model.drain(0)
         return 4
@@ -175,6 +212,8 @@ async def serve(options: Any, models: Dict[str, Model], sock: socket.socket,
     ):
         await asyncio.sleep(0.01)
     sweeping.cancel()
+    for lesson in lessons:
+        lesson.stop()
     for connection in list(server.connections):
         connection.writer.transport.abort()
     await asyncio.sleep(0)
@@ -224,9 +263,10 @@ def main(argv: List[str]) -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    lessons = lessons_of(options)
     sock = listening(options.host, options.http_port)
     try:
-        return loop.run_until_complete(serve(options, models, sock, token))
+        return loop.run_until_complete(serve(options, models, sock, token, lessons))
     finally:
         loop.close()
 

@@ -55,6 +55,7 @@ def model_metrics(models: List[Any]) -> List[str]:
                 lines.append(metric_line(name + "_bucket", dict(labels, le=limit), total))
             lines.append(metric_line(name + "_count", labels, total))
             lines.append(metric_line(name + "_sum", labels, model.statistics.sums[stage]))
+    lines += learn_metrics(models)
     lines.append(metric_begin("tvmkd_model_info", "gauge", "A loaded model."))
     for model in models:
         facts = {key: model.facts[key] for key in ("target", "built_by", "onnx_sha256")}
@@ -67,6 +68,18 @@ def model_metrics(models: List[Any]) -> List[str]:
             labels = dict(labels_of(model), instance=str(each.number))
             if each.process is not None:
                 lines.append(metric_line(name, labels, resident(each.process.pid)))
+    return lines
+
+
+def learn_metrics(models: List[Any]) -> List[str]:
+    """What the heads of ``--learn`` did."""
+    lines: List[str] = []
+    rows = [(model, row) for model in models if model.lesson for row in model.lesson.metrics()]
+    for name in dict.fromkeys(row[0] for _, row in rows):
+        same = [(model, row) for model, row in rows if row[0] == name]
+        lines.append(metric_begin(name, same[0][1][1], same[0][1][2]))
+        for model, (_, _, _, labels, value) in same:
+            lines.append(metric_line(name, dict(labels_of(model), **labels), value))
     return lines
 
 

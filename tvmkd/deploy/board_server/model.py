@@ -24,6 +24,7 @@ class Model:
         self.instances = [Instance(self, number) for number in range(self.many)]
         self.loaded, self.failure, self.pause = False, "", 0.05
         self.label = "model %r version '1'" % name
+        self.lesson: Any = None
 
     async def load(self) -> None:
         """Starts the instances, or starts them again."""

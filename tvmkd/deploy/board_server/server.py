@@ -9,9 +9,10 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import unquote
 
-from .codec import LENGTH, invalid, parse_json, read_request, write_response
+from .codec import LENGTH, invalid, parameters_of, parse_json, read_request, write_response
 from .connection import Answer, Connection, Headers
 from .instance import Request
+from .lesson import Lesson
 from .metrics import write_metrics
 from .model import Model
 from .protocol import JSON_TYPE, MAX_CONTROL, Fault
@@ -24,6 +25,10 @@ ROUTES = (
     ("GET", "server", "/v2"),
     ("GET", "model", MODEL),
     ("GET", "model_ready", MODEL + "/ready"),
+    ("POST", "learn", MODEL + "/learn"),
+    ("GET", "learned", MODEL + "/learn"),
+    ("POST", "update", MODEL + "/learn/update"),
+    ("POST", "rollback", MODEL + "/learn/rollback"),
     ("POST", "index", "/v2/repository/index"),
     ("POST", "load", "/v2/repository/models/(?P<name>[^/]+)/load"),
     ("POST", "unload", "/v2/repository/models/(?P<name>[^/]+)/unload"),
@@ -35,13 +40,15 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 def route_of(method: str, target: str) -> Tuple[str, Dict[str, str]]:
     """The route of a path, and the names in it."""
-    path = unquote(target.partition("?")[0])
+    path, known = unquote(target.partition("?")[0]), False
     for wanted, route, pattern in PATTERNS:
         match = pattern.fullmatch(path)
         if match is not None:
-            if method != wanted and not (method == "HEAD" and wanted == "GET"):
-                raise Fault("method", "%s: not with %s" % (path[:128], method[:16]))
-            return route, {key: value or "" for key, value in match.groupdict().items()}
+            known = True
+            if method == wanted or (method == "HEAD" and wanted == "GET"):
+                return route, {key: value or "" for key, value in match.groupdict().items()}
+    if known:
+        raise Fault("method", "%s: not with %s" % (path[:128], method[:16]))
     raise Fault("not_found", "there is no %s; the protocol's paths begin with /v2" % path[:128])
 
 
@@ -132,7 +139,7 @@ class Server:
         route, names = route_of(method, target)
         if route in ("live", "ready"):
             return MAX_CONTROL
-        if route != "infer":
+        if route not in ("infer", "learn"):
             self.check(headers)
             return MAX_CONTROL
         model = self.models.get(names["name"])
@@ -141,6 +148,8 @@ class Server:
             connection.counted_to = model.statistics
         self.check(headers)
         self.model(**names)
+        if route == "learn":
+            self.lesson_of(self.model(**names), route)
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise Fault("encoding", "compressed requests are not supported")
         length = headers.get(LENGTH, "0")
@@ -167,6 +176,8 @@ class Server:
             return 200, [("content-type", kind)], write_metrics(self)
         if route == "model":
             return as_json(self.metadata(self.model(**names)))
+        if route in ("learn", "learned", "update", "rollback"):
+            return await self.learn(route, self.model(**names), headers, body, connection.began)
         if route == "model_ready":
             return (200 if self.model(**names).ready else 400), [], b""
         content = parse_json(body) if body else {}
@@ -177,11 +188,13 @@ class Server:
     @staticmethod
     def metadata(model: Model) -> Dict[str, Any]:
         """The protocol's description of a model."""
-        keys = ("name", "datatype", "shape")
+        keys, lesson = ("name", "datatype", "shape"), model.lesson
+        learns = lesson is not None and lesson.fits(model.facts)
+        facts = lesson.describe(model.facts) if learns else model.facts
         found: Dict[str, Any] = {"name": model.name, "versions": ["1"]}
         found["platform"] = "tvmkd_standalone"
         for kind in ("inputs", "outputs"):
-            found[kind] = [{key: each[key] for key in keys} for each in model.facts[kind]]
+            found[kind] = [{key: each[key] for key in keys} for each in facts[kind]]
         return found
 
     def index(self, content: Dict[str, Any]) -> List[Dict[str, str]]:
@@ -214,17 +227,61 @@ class Server:
 
     async def infer(self, model: Model, headers: Headers, body: bytes, arrived: float) -> Answer:
         """Runs a model."""
-        head = int(headers[LENGTH]) if LENGTH in headers else len(body)
-        if head > len(body):
-            text = "the JSON part should have %d bytes; the body has %d" % (head, len(body))
-            raise invalid(text)
-        plan = read_request(model.facts, body, head)
-        timeout = plan["timeout"] or self.options.timeout / 1e3
-        request = Request(plan, arrived, arrived + timeout if timeout else 0.0)
-        model.submit(request)
-        outputs, exit_taken = await request.done
-        size, answer = write_response(model.name, model.facts, plan, outputs, exit_taken)
+        plan, outputs, exit_taken = await self.run(model, headers, body, arrived)
+        facts = model.facts
+        if model.lesson is not None and model.lesson.fits(facts):
+            facts, outputs = model.lesson.answer(facts, outputs)
+        size, answer = write_response(model.name, facts, plan, outputs, exit_taken)
         if not size:
             return 200, [JSON_TYPE], answer
         kind = ("content-type", "application/octet-stream")
         return 200, [kind, (LENGTH, str(size))], answer
+
+    async def learn(self, route: str, model: Model, headers: Headers, body: bytes,
+                    arrived: float) -> Answer:  # fmt: skip
+        """Adds a labelled example, begins an update, goes back to the shipped head, or tells."""
+        lesson = self.lesson_of(model, route)
+        if route == "learn":
+            label = parameters_of(parse_json(body[: self.head_length(headers, body)])).get("label")
+            if type(label) is not int:
+                raise invalid("parameters: label has to be the number of a class")
+            outputs = (await self.run(model, headers, body, arrived))[1]
+            lesson.add(outputs, label)
+        elif route == "update":
+            lesson.begin()
+        elif route == "rollback":
+            lesson.rollback()
+        return as_json(lesson.status())
+
+    def lesson_of(self, model: Model, route: str) -> Lesson:
+        """A model's head that learns, if clients may use it."""
+        lesson: Optional[Lesson] = model.lesson
+        if lesson is None:
+            text = "%s does not learn; start serve.py with --learn and its head.bin" % model.label
+            raise Fault("forbidden", text)
+        if route != "learned" and not self.loopback and self.token is None:
+            text = "every machine could teach the model; start serve.py with --token-file"
+            raise Fault("forbidden", text)
+        if not lesson.fits(model.facts):
+            text = ": the library was replaced by another, to which the head does not belong"
+            raise Fault("forbidden", model.label + text)
+        return lesson
+
+    @staticmethod
+    def head_length(headers: Headers, body: bytes) -> int:
+        """Bytes of a request's JSON part."""
+        head = int(headers[LENGTH]) if LENGTH in headers else len(body)
+        if head > len(body):
+            text = "the JSON part should have %d bytes; the body has %d" % (head, len(body))
+            raise invalid(text)
+        return head
+
+    async def run(self, model: Model, headers: Headers, body: bytes,
+                  arrived: float) -> Tuple[Dict[str, Any], List[bytes], int]:  # fmt: skip
+        """What a request wants, the model's outputs, and the exit that was taken."""
+        plan = read_request(model.facts, body, self.head_length(headers, body))
+        timeout = plan["timeout"] or self.options.timeout / 1e3
+        request = Request(plan, arrived, arrived + timeout if timeout else 0.0)
+        model.submit(request)
+        outputs, exit_taken = await request.done
+        return plan, outputs, exit_taken

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tvmkd.artifact import MANIFEST
+from tvmkd.base.errors import InputError
 from tvmkd.base.files import sha256
 from tvmkd.base.version import __version__
 from tvmkd.boards import symbols
-from tvmkd.deploy import serve_file
+from tvmkd.deploy import learner_file, serve_file
+from tvmkd.deploy.board_learner import head_file
 from tvmkd.deploy.bundles import archive, card, power, programs, sbom, self_test, service, signing
 from tvmkd.deploy.bundles.archive import EXECUTABLE, Entry
 from tvmkd.deploy.bundles.model import Model
@@ -63,6 +65,7 @@ class Options:
         onnx, inputs: see `tvmkd.deploy.bundles.self_test.record`.
         classes: a file with a class name a line.
         license: of the model, an SPDX expression.
+        learn: a ``head.bin`` of `tvmkd.deploy.learn_head`; None: nothing to learn with is added.
     """
 
     key: minisign.SecretKey | None = None
@@ -71,6 +74,7 @@ class Options:
     inputs: Path | None = None
     classes: Path | None = None
     license: str | None = None
+    learn: Path | None = None
 
 
 def make(model: Model, out: Path, name: str, version: str, options: Options, tell: Tell) -> Bundle:
@@ -79,12 +83,13 @@ def make(model: Model, out: Path, name: str, version: str, options: Options, tel
     The library is run on the recorded input first, here or under QEMU, where one of them can.
 
     Raises:
-        InputError: the library fails its self-test, needs a newer glibc than its target has, or
-            something given cannot be used.
+        InputError: the library fails its self-test, needs a newer glibc than its target has, the
+            head belongs to another one, or something given cannot be used.
         UsageError: the target has no such power mode.
         MissingError: a package or a compiler is missing.
     """
     power.check_mode(model.target, options.power)
+    learner = {} if options.learn is None else _learner(model, options.learn)
     tell("compiling the programs")
     built = programs.build(model, tell)
     symbols.check(
@@ -96,7 +101,7 @@ def make(model: Model, out: Path, name: str, version: str, options: Options, tel
     if start is not None:
         tell("running the self-test" + (" under QEMU" if start else ""))
         said = self_test.check(model, built[0].path, recording, start)
-    entries = _entries(model, name, version, recording, built, options)
+    entries = _entries(model, name, version, recording, built, options) | learner
     digests = {path: entry.sha256() for path, entry in entries.items()}
     parts = _parts(f"lib/{model.library.name}", digests, built, options.license)
     bill = Entry(sbom.text(model, name, version, parts, options.license).encode())
@@ -165,6 +170,21 @@ def _entries(
     if options.key is not None:
         entries[KEY] = Entry(signing.public_bytes(options.key.get_public_key()))
     return entries
+
+
+def _learner(model: Model, path: Path) -> dict[str, Entry]:
+    """What ``serve.py --learn`` needs."""
+    try:
+        head = head_file.read_head(str(path))
+    except head_file.LearnError as error:
+        raise InputError(str(error)) from None
+    if head.model.hex() != model.manifest.onnx_sha256:
+        raise InputError(
+            f"{path}: belongs to another library than {model.folder}; build the ONNX file that "
+            "tvmkd deploy learn wrote beside it"
+        )
+    learner = Entry(learner_file.text().encode())
+    return {"learn/head.bin": Entry(path), f"bin/{learner_file.NAME}": learner}
 
 
 def _parts(
