@@ -152,7 +152,7 @@ class Teacher(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Teacher:
-        given = all(one.checkpoint is not None for one in (self, *self.ensemble))
+        given = self.checkpoint is not None and all(one.checkpoint for one in self.ensemble)
         if self.stop_at < 1 and (given or self.epochs == 0):
             raise ValueError("stop_at is for a teacher that is trained here")
         if self.average != "probabilities" and not self.ensemble:

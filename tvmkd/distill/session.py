@@ -140,6 +140,9 @@ class Session:
         """
         section = self.cfg.teacher
         members = [self.build("teacher", one.model, one.args, 0) for one in section.members]
+        for network, one in zip(members, section.members, strict=True):
+            if one.checkpoint is not None:  # a bad file shows before another teacher is trained
+                self.task.load_weights(network, one.checkpoint, f'teacher "{one.model}"')
         network = members[0] if len(members) == 1 else Ensemble(members, section.average)
         return self.assistants.check(network)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - what torch users call it
@@ -96,14 +96,14 @@ class SoftLoss(ABC):
 REGISTERED: dict[str, Callable[..., SoftLoss]] = {}
 """Losses by the name that ``[distill] loss`` has for them."""
 
-_Class = TypeVar("_Class", bound=Callable[..., SoftLoss])
+_Class = TypeVar("_Class")  # no bound: the type checker does not see through pydantic's decorator
 
 
 def register(name: str) -> Callable[[_Class], _Class]:
     """Registers a loss. It is made with those keys of ``[distill]`` that it takes."""
 
     def add(loss: _Class) -> _Class:
-        REGISTERED[name] = loss
+        REGISTERED[name] = cast("Callable[..., SoftLoss]", loss)
         return loss
 
     return add

@@ -35,4 +35,5 @@ def standardize(logits: Tensor) -> Tensor:
     centred = logits - logits.mean(1, keepdim=True)
     # Not std(): its gradient at 0 is NaN. A norm's is 0.
     spread = centred.norm(dim=1, keepdim=True) / centred.shape[1] ** 0.5
-    return centred / (spread + _TINY)
+    found: Tensor = centred / (spread + _TINY)
+    return found
