@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import box_iou
@@ -229,7 +230,10 @@ class DetectionTask(Task):
         places = [place for _, (place, _) in distillation.pairs]
         facts: dict[str, Any] = {**terms, **self.student_labels_id}
         if section.losses:
-            more = Terms(section.losses, _dense(student), _dense(teacher), self.search_in)
+            # Weights of their own start alike, whatever was drawn before in this process.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.cfg.project.seed)
+                more = Terms(section.losses, _dense(student), _dense(teacher), self.search_in)
             places += [place for place in more.wanted if place not in places]
             facts["losses"] = terms_identity(section.losses, self.search_in)
         weights = files.fingerprint(teacher.state_dict())
