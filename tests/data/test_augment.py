@@ -122,3 +122,21 @@ def test_pixels_beyond_the_edge_repeat_the_last_one() -> None:
     moved = Affine(turn=0, scale=0, shear=0, shift=0.8)(ramp, torch.Generator().manual_seed(0))
     assert (moved.diff(dim=-1) >= -1e-6).all()
     assert float((moved - ramp).abs().max()) > 0.2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Affine(flip=True),
+        Chain((Affine(), Affine(turn=90.0))),
+        lambda x, g: x + torch.rand(1, generator=g),
+    ],
+)
+def test_each_image_is_changed_with_its_own_generator(change) -> None:
+    images = torch.rand(3, 1, 8, 8)
+
+    seeds = (5, 6, 7)
+    found = augment.each(change, images, [generator(seed) for seed in seeds])
+    for number, seed in enumerate(seeds):
+        alone = change(images[number : number + 1], generator(seed))
+        torch.testing.assert_close(found[number : number + 1], alone)
