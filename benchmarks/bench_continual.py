@@ -23,7 +23,8 @@ way of learning gets the same features:
 The first network is compiled to a standalone library for this machine and for a Jetson Nano,
 and ``continual_board.c`` learns with both: here, and under QEMU, whose times are not a board's.
 
-And 100 old images come with wrong labels, which has to be noticed.
+And 100 old images come with wrong labels, in two updates, which has to be noticed (by the default
+limit of forgetting; for new classes it is 0.1).
 
 The bars: ours keeps at least 0.9 of the joint bound's accuracy on new data, and forgets at most a
 quarter of what the naive way forgets; the compiled C learns what numpy does, to 0.01 in accuracy.
@@ -239,8 +240,7 @@ def seed_rows(lesson: str, seed: int, epochs: int, work: Path) -> dict[str, Any]
         found[way] = played(folder / name / "head.bin", given, made["lesson"], tests)
     rows, labels = made["train"]
     wrong = (rows[:100], (labels[:100] + 1) % data.classes)
-    given = {"max_forgetting": FORGETTING[lesson]}
-    found["poison"] = played(folder / "head/head.bin", given, wrong, tests)
+    found["poison"] = played(folder / "head/head.bin", {}, wrong, tests)
     found["joint"] = joint([made["train"], made["lesson"]], tests)
     found["images"] = {name: len(getattr(data, name)[1]) for name in
                        ("train", "held", "lesson", "old_test", "new_test")}  # fmt: skip
