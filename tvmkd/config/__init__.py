@@ -14,25 +14,27 @@ from pydantic import Field, ValidationError, model_validator
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import read_text
 from tvmkd.base.text import suggest
+from tvmkd.config.compiling import (
+    DEFAULT_TRACKER_PORT,
+    Compare,
+    Gate,
+    TargetRef,
+    Tune,
+    parse_tracker,
+)
 from tvmkd.config.data import Camera, Data, Detection, Effect
 from tvmkd.config.fields import Section
 from tvmkd.config.search import Search, check_space
 from tvmkd.config.sections import (
-    DEFAULT_TRACKER_PORT,
-    Compare,
     Distill,
     EarlyExit,
     Export,
     Feature,
-    Gate,
     Project,
     Prune,
     Quantize,
     Student,
-    TargetRef,
     Teacher,
-    Tune,
-    parse_tracker,
 )
 
 if sys.version_info >= (3, 11):

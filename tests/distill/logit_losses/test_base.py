@@ -12,7 +12,15 @@ from tvmkd.distill.losses import DIST, DKD, KD, MLKD, NKD, REGISTERED, SoftLoss,
 
 PLAIN = [KD(), DKD(), DIST(), MLKD(), NKD()]
 LOSSES = [*PLAIN, Standardized(KD()), Standardized(MLKD()), Standardized(DIST())]
-every = pytest.mark.parametrize("loss", LOSSES, ids=repr)
+
+
+def named(loss: SoftLoss) -> str:
+    """The same in each process that collects the tests."""
+    inner = getattr(loss, "loss", loss)
+    return f"{type(inner).__name__}{'' if inner is loss else '-standardized'}"
+
+
+every = pytest.mark.parametrize("loss", LOSSES, ids=named)
 
 
 @pytest.fixture
@@ -102,7 +110,7 @@ def test_the_parts_add_up_and_labels_have_alpha(loss: SoftLoss, batch) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [KD(), DKD(), NKD(), Standardized(KD()), DIST(gamma=0.0)], ids=repr
+    "loss", [KD(), DKD(), NKD(), Standardized(KD()), DIST(gamma=0.0)], ids=named
 )
 def test_weights_choose_among_the_images(loss: SoftLoss, batch) -> None:
     student, teacher, labels = batch
@@ -117,7 +125,7 @@ def test_even_weights_are_none(loss: SoftLoss, batch) -> None:
     torch.testing.assert_close(even, loss(*batch))
 
 
-@pytest.mark.parametrize("loss", [KD(), DKD(), DIST(), MLKD(), Standardized(MLKD())], ids=repr)
+@pytest.mark.parametrize("loss", [KD(), DKD(), DIST(), MLKD(), Standardized(MLKD())], ids=named)
 def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(loss: SoftLoss, batch) -> None:
     _, teacher, labels = batch
     assert abs(float(loss.distance(teacher, teacher, labels))) < 1e-4
