@@ -23,19 +23,10 @@ from tvmkd.config.compiling import (
     parse_tracker,
 )
 from tvmkd.config.data import Camera, Data, Detection, Effect
+from tvmkd.config.exporting import EarlyExit, Export, Prune, Quantize
 from tvmkd.config.fields import Section
 from tvmkd.config.search import Search, check_space
-from tvmkd.config.sections import (
-    Distill,
-    EarlyExit,
-    Export,
-    Feature,
-    Project,
-    Prune,
-    Quantize,
-    Student,
-    Teacher,
-)
+from tvmkd.config.sections import Distill, Feature, Project, Student, Teacher
 
 if sys.version_info >= (3, 11):
     import tomllib
