@@ -16,9 +16,10 @@ from tvmkd.distill.distributed import Team
 from tvmkd.distill.ensemble import Ensemble
 from tvmkd.distill.exit_loss import ExitLoss
 from tvmkd.distill.memory_format import to_device
+from tvmkd.distill.nested import tensors
 from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.results import Network
-from tvmkd.distill.task import Split, Task, tensors
+from tvmkd.distill.task import Split, Task
 from tvmkd.distill.trainer import Trainer, steps_in_epoch
 from tvmkd.distill.training import Job, Momentum, Report, Settings
 from tvmkd.models import branched

@@ -7,7 +7,7 @@ nothing else asks whether it is classification or detection. Modelled on timm's 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,6 +21,7 @@ from tvmkd import models
 from tvmkd.base.errors import InputError
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.distributed import ALONE, Team
+from tvmkd.distill.nested import moved
 from tvmkd.models import checkpoint as files
 from tvmkd.models.registry import default_dtype_kept
 
@@ -92,7 +93,7 @@ class Batch:
         if self.images.device.type == device.type == "cpu":
             return self
         images = self.images.to(device, non_blocking=True)
-        return replace(self, images=images, labels=_moved(self.labels, device))
+        return replace(self, images=images, labels=moved(self.labels, device))
 
 
 Loss = Callable[[Batch, Any], Tensor]
@@ -485,27 +486,3 @@ def running(network: nn.Module, team: Team = ALONE) -> Callable[[Tensor], Any]:
             return network(images.to(team.device))
 
     return run
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in a network's output: tuples, lists, dicts and what has ``logits``."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors(part)
-    elif isinstance(getattr(value, "logits", None), Tensor):
-        yield value.logits
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {key: _moved(part, device) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_moved(part, device) for part in value)
-    return value

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tvmkd import models
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
-from tvmkd.distill.task import tensors
+from tvmkd.distill.nested import tensors
 from tvmkd.models.reparameterize import stays
 from tvmkd.search.soft import blocks, groups
 from tvmkd.search.soft.choices import Choice, Structure
