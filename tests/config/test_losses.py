@@ -16,6 +16,7 @@ def test_losses_keep_the_sections_values_unless_their_paper_has_others() -> None
     assert (dist.alpha, dist.beta, dist.temperature) == (0.5, 2.0, 4.0)
     thick = Distill(loss="mlkd", standardize=True, alpha=0.2)
     assert (thick.alpha, thick.temperature) == (0.2, 2.0)
+    assert Distill(loss="mse", standardize=True).alpha == 0.1
 
 
 def test_names() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tvmkd.base.text import suggest
 
-LOSSES = ("kd", "dkd", "dist", "mlkd", "nkd", "ce")
+LOSSES = ("kd", "dkd", "dist", "mlkd", "nkd", "mse", "ce")
 """Names for ``[distill] loss``. Those with a teacher are registered in
 tvmkd.distill.logit_losses, which would load torch here; a test compares."""
 
 _OWN = {
     "dist": {"alpha": 0.5, "beta": 2.0, "temperature": 1.0},
     "nkd": {"alpha": 0.5, "temperature": 1.0},
+    "mse": {"alpha": 0.1},
 }
 _STANDARDIZED = {"alpha": 0.011, "temperature": 2.0}
 

@@ -229,9 +229,9 @@ class Distill(Section):
 
     loss: Annotated[str, AfterValidator(checked)] = "dkd"
     """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``dist`` (Huang et al., 2022),
-    ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``ce``: no teacher, or your own: the
-    ``module:callable`` of a function or class that compares the logits of student and teacher (see
-    ``tvmkd.distill.losses.make``)."""
+    ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``mse`` (Ba and Caruana, 2014),
+    ``ce``: no teacher, or your own: the ``module:callable`` of a function or class that compares
+    the logits of student and teacher (see ``tvmkd.distill.losses.make``)."""
     loss_args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the loss, for example ``gamma`` of ``dist`` and ``nkd``,
     ``temperatures`` of ``mlkd``, or those of a ``module:callable``."""
@@ -240,10 +240,11 @@ class Distill(Section):
     ``temperature`` is then the base temperature."""
     alpha: Fraction = 0.1
     """Weight of the loss on the labels; ``1 - alpha`` is the teacher's. Without it: 0.5 for
-    ``dist`` and ``nkd``, 0.011 for others with ``standardize``, as in their papers."""
+    ``dist`` and ``nkd``, 0.011 for ``kd``, ``dkd`` and ``mlkd`` with ``standardize``, as in their
+    papers."""
     temperature: Positive = 4.0
-    """Temperature of both softmaxes. Without it: 1 for ``dist`` and ``nkd``, 2 for others with
-    ``standardize``. ``mlkd`` has ``temperatures`` in ``loss_args``."""
+    """Temperature of both softmaxes. Without it: 1 for ``dist`` and ``nkd``, 2 for ``kd`` and
+    ``dkd`` with ``standardize``. ``mlkd`` has ``temperatures`` in ``loss_args``, ``mse`` none."""
     beta: NotNegative = 8.0
     """``dkd``: weight of the non-target classes; ``dist``: of the relation between classes (without
     it: 2)."""

@@ -27,6 +27,7 @@ from tvmkd.distill.logit_losses.dist import DIST
 from tvmkd.distill.logit_losses.dkd import DKD
 from tvmkd.distill.logit_losses.kd import KD
 from tvmkd.distill.logit_losses.mlkd import MLKD
+from tvmkd.distill.logit_losses.mse import MSE
 from tvmkd.distill.logit_losses.nkd import NKD
 from tvmkd.distill.logit_losses.standardized import Standardized
 from tvmkd.distill.task import Batch
@@ -40,6 +41,7 @@ __all__ = [
     "DKD",
     "KD",
     "MLKD",
+    "MSE",
     "NKD",
     "REGISTERED",
     "LogitLoss",

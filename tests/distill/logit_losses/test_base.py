@@ -8,9 +8,19 @@ import torch.nn.functional as F  # noqa: N812
 
 from tvmkd.base.errors import InputError
 from tvmkd.distill.logit_losses.base import others
-from tvmkd.distill.losses import DIST, DKD, KD, MLKD, NKD, REGISTERED, SoftLoss, Standardized
+from tvmkd.distill.losses import (
+    DIST,
+    DKD,
+    KD,
+    MLKD,
+    MSE,
+    NKD,
+    REGISTERED,
+    SoftLoss,
+    Standardized,
+)
 
-PLAIN = [KD(), DKD(), DIST(), MLKD(), NKD()]
+PLAIN = [KD(), DKD(), DIST(), MLKD(), NKD(), MSE()]
 LOSSES = [*PLAIN, Standardized(KD()), Standardized(MLKD()), Standardized(DIST())]
 
 
@@ -110,7 +120,7 @@ def test_the_parts_add_up_and_labels_have_alpha(loss: SoftLoss, batch) -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [KD(), DKD(), NKD(), Standardized(KD()), DIST(gamma=0.0)], ids=named
+    "loss", [KD(), DKD(), NKD(), MSE(), Standardized(KD()), DIST(gamma=0.0)], ids=named
 )
 def test_weights_choose_among_the_images(loss: SoftLoss, batch) -> None:
     student, teacher, labels = batch
@@ -125,7 +135,9 @@ def test_even_weights_are_none(loss: SoftLoss, batch) -> None:
     torch.testing.assert_close(even, loss(*batch))
 
 
-@pytest.mark.parametrize("loss", [KD(), DKD(), DIST(), MLKD(), Standardized(MLKD())], ids=named)
+@pytest.mark.parametrize(
+    "loss", [KD(), DKD(), DIST(), MLKD(), MSE(), Standardized(MLKD())], ids=named
+)
 def test_a_student_that_answers_as_its_teacher_costs_nothing_soft(loss: SoftLoss, batch) -> None:
     _, teacher, labels = batch
     assert abs(float(loss.distance(teacher, teacher, labels))) < 1e-4
