@@ -114,6 +114,23 @@ def test_rungs_do_not_change_where_a_training_ends(tmp_path):
     torch.testing.assert_close(*ends, atol=0, rtol=0)
 
 
+def test_branches_that_could_not_be_fused_are_refused_before_the_training(tmp_path):
+    (tmp_path / "read_twice.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(1, 10, 1), nn.BatchNorm2d(10))\n"
+        "        self[0].bias = None\n\n"
+        "    def forward(self, x):\n"
+        "        x = self[0](x)\n"
+        "        return (x + self[1](x)).mean((2, 3))\n"
+    )
+    cfg = small(student={"model": "read_twice:Net", "reparam": 2})
+    here = Session(cfg, tmp_path, ALONE, ClassificationTask(cfg, [tmp_path]), None)
+    with pytest.raises(InputError, match="reparam = 2: the branches could not be fused into"):
+        here.student(0, tmp_path / "s.pt", "student", None)
+
+
 def test_a_student_with_branches_trains_as_such_and_comes_out_plain(tmp_path):
     student = {"model": "depthwise", "args": {"stem": 8, "blocks": [[8, 1]]}}
     plain, other = (

@@ -11,6 +11,7 @@ from tvmkd.base.errors import InputError
 from tvmkd.models import branched
 from tvmkd.models.branched import BranchedConv
 from tvmkd.models.early_exit import EarlyExitNet
+from tvmkd.models.reparameterize import stays
 
 SHAPE = (1, 1, 16, 16)
 
@@ -145,3 +146,39 @@ def test_a_student_with_exits_has_its_trunk_branched():
         last, early = network(x), network.branch_logits[0]
         torch.testing.assert_close(branched.merge(network)(x), last, atol=1e-11, rtol=0)
         torch.testing.assert_close(network.branch_logits[0], early, atol=1e-11, rtol=0)
+
+
+def test_a_state_is_taken_while_the_network_holds_outputs_with_gradients():
+    torch.manual_seed(0)
+    args = {"stem": 8, "blocks": [[8, 1], [8, 1]]}
+    network = EarlyExitNet("depthwise", args, ["features.3"], 10, SHAPE)
+    settled(branched.add(network, SHAPE, 2, 0)).train()
+    network(torch.randn(2, *SHAPE[1:], dtype=torch.float64))
+    state = branched.plain_state(network)
+    assert branched.present(network)
+    assert not any(tensor.requires_grad for tensor in state.values())
+    torch.testing.assert_close(branched.merge(network).state_dict(), state, atol=0, rtol=0)
+
+
+class Shared(nn.Module):
+    """Another module reads the output of one convolution, or has its weights."""
+
+    def __init__(self, tied):
+        super().__init__()
+        self.tied = tied
+        self.first, self.norm = nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
+        self.second, self.last = nn.Conv2d(2, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2)
+        if tied:
+            self.second.weight = self.first.weight
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(self.second(self.norm(x))) + (0 if self.tied else x)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_disturbed_branches_show_what_cannot_be_fused(tied):
+    network = branched.add(Shared(tied), (1, 2, 4, 4), 2, 0)
+    assert "it would change the outputs" in stays(branched.disturbed(network), (1, 2, 4, 4))
+    good = branched.add(models.build("depthwise", stem=8, blocks=[[8, 1]]), SHAPE, 2, 0)
+    assert stays(branched.disturbed(good), SHAPE) is None

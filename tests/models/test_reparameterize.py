@@ -100,6 +100,16 @@ def test_a_users_own_branches_are_fused(kind, alone):
     assert stays(network, SHAPE) is None
 
 
+def test_frozen_layers_stay_frozen_and_no_random_number_is_drawn():
+    network = nn.Sequential(nn.Conv2d(2, 2, 1).requires_grad_(False), Replaced())
+    state = torch.get_rng_state()
+    found = fused(network, SHAPE)
+    assert torch.equal(torch.get_rng_state(), state)
+    frozen = [name for name, weight in found.named_parameters() if not weight.requires_grad]
+    assert frozen == ["0.weight", "0.bias"]
+    assert len(list(found.parameters())) == 4
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [

@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spaces
 import torch
+from torch import nn
 
 from tvmkd.base.errors import InputError
 from tvmkd.distill import tasks
 from tvmkd.distill.distributed import ALONE
 from tvmkd.distill.session import Session
 from tvmkd.distill.task import Task
+from tvmkd.models import registry
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.prune.channels import widths
 from tvmkd.search import structure
@@ -78,6 +81,35 @@ def test_exits_are_branches_and_pruned_channels_are_gone(task: Task) -> None:
     values["prune.ratio"] = 0.5
     half = widths(structure.build(structure.configure(CFG, values, {}), task, 8))
     assert half == {name: count // 2 for name, count in full.items()}
+
+
+class Pairs(nn.Module):
+    """Two branches for the training, which are one convolution when it runs."""
+
+    def __init__(self, channels: int = 1, **others: Any) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(channels, 16, 1), nn.Conv2d(channels, 16, 1)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.whole(x) if hasattr(self, "whole") else self.first(x) + self.second(x)
+        logits: torch.Tensor = self.head(x.relu().mean((2, 3)))
+        return logits
+
+    def fuse(self) -> None:
+        self.whole = nn.Conv2d(self.first.in_channels, 16, 1)
+        self.whole.weight.data = self.first.weight + self.second.weight
+        self.whole.bias.data = self.first.bias + self.second.bias
+        del self.first, self.second
+
+
+def test_branches_are_fused_before_channels_are_pruned(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._OURS, "pairs", f"{__name__}:Pairs")
+    cfg = spaces.parse({"width": [1]}, student={"model": "pairs"}, prune={"ratio": 0.5})
+    network = structure.build(cfg, task, 8)
+    assert network.get_submodule("whole").out_channels == 8
 
 
 def test_equal_networks_have_equal_fingerprints() -> None:

@@ -26,7 +26,7 @@ from tvmkd.models import branched
 from tvmkd.models import checkpoint as files
 from tvmkd.models.early_exit import EarlyExitNet
 from tvmkd.models.macs import macs, parameters
-from tvmkd.models.reparameterize import fused
+from tvmkd.models.reparameterize import fused, stays
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -234,6 +234,12 @@ class Session:
         count = self.cfg.student.reparam
         if count is not None:
             branched.add(model, self.task.input_shape, count, seed)
+            reason = stays(branched.disturbed(model), self.task.input_shape)
+            if reason is not None:
+                raise InputError(
+                    f"[student] reparam = {count}: the branches could not be fused into "
+                    f'"{self.cfg.student.model}": {reason}; leave reparam out'
+                )
         job = self.job(model, made, seed, path, name, teacher)
         if count is not None:
             job = replace(job, loss_id={**job.loss_id, "reparam": count})

@@ -48,9 +48,7 @@ def select(
         InputError: the budget is below the time of the first exit; or a logit is not finite.
     """
     if section.budget is None:
-        scales = [temperature.fit(found, labels) for found in logits]
-        found = calibrate.calibrate(logits, labels, upto_ms, section.max_drop, scales)
-        return Selection(found)
+        return Selection(within_drop(logits, labels, upto_ms, section.max_drop))
     budget = section.budget.value
     if budget < upto_ms[0]:
         raise InputError(
@@ -60,6 +58,20 @@ def select(
     choice = policy.choose(logits, labels, upto_ms, budget)
     rule = choice.policies[choice.kind].rule(logits)
     return Selection(calibrate.apply(logits, labels, rule), budget, choice)
+
+
+def within_drop(
+    logits: Sequence[Array], labels: Array, costs: Sequence[float], max_drop: float
+) -> Calibration:
+    """The fastest thresholds of calibrated confidences that lose at most ``max_drop``.
+
+    Arguments are those of `tvmkd.early_exit.calibrate.calibrate`.
+
+    Raises:
+        InputError: a logit is not finite.
+    """
+    scales = [temperature.fit(found, labels) for found in logits]
+    return calibrate.calibrate(logits, labels, costs, max_drop, scales)
 
 
 def facts(

@@ -66,13 +66,17 @@ class BranchedConv(nn.Module):
         return torch.stack(parts).sum(0) if len(parts) > 2 else sum(parts[1:], parts[0])
 
     @torch.no_grad()
-    def merge(self) -> nn.Conv2d:
-        """The first convolution, with the weights of the sum, and its bias in the normalisation.
+    def fused(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What the sum needs as one convolution, in float64.
 
-        ``norm(y + bias)`` is what the normalisation gives for ``y`` with its mean less ``bias``.
+        Returns:
+            its weight; its bias if the convolution has one; the running mean of the normalisation,
+            which gets the bias otherwise: ``norm(y + bias)`` is what the normalisation gives for
+            ``y`` with its mean less ``bias``.
         """
-        first = self.convs[0]
+        first, mean = self.convs[0], self.norm.running_mean
         assert isinstance(first, nn.Conv2d)
+        assert mean is not None
         kernels = [_folded(c, n) for c, n in zip(self.convs, self.norms, strict=True)]
         if self.identity is not None:
             kernels.append(_folded(_identity(first), self.identity))
@@ -83,14 +87,27 @@ class BranchedConv(nn.Module):
                 weight, [side // 2 for gap in gaps[::-1] for side in [gap] * 2]
             )
         bias = torch.stack([one for _, one in kernels]).sum(0)
-        first.weight.copy_(total)
         if first.bias is not None:
+            return total, bias, mean
+        return total, None, mean.double() - bias
+
+    @torch.no_grad()
+    def merge(self) -> nn.Conv2d:
+        """The first convolution, with the weights of the sum; the normalisation is changed too."""
+        first, mean = self.convs[0], self.norm.running_mean
+        assert isinstance(first, nn.Conv2d)
+        assert mean is not None
+        weight, bias, centre = self.fused()
+        first.weight.copy_(weight)
+        mean.copy_(centre)
+        if bias is not None and first.bias is not None:
             first.bias.copy_(bias)
-        else:
-            mean = self._after[0].running_mean
-            assert mean is not None
-            mean.copy_(mean.double() - bias)
         return first
+
+    @property
+    def norm(self) -> _BatchNorm:
+        """The normalisation that follows."""
+        return self._after[0]
 
 
 def add(network: nn.Module, shape: Sequence[int], count: int, seed: int) -> nn.Module:
@@ -131,6 +148,23 @@ def present(network: nn.Module) -> bool:
     return any(isinstance(module, BranchedConv) for module in network.modules())
 
 
+def disturbed(network: nn.Module) -> nn.Module:
+    """A copy whose branches add constants, so that its outputs tell if fusing changes them.
+
+    A new network's do not: what else reads a convolution's output, or shares its weights, would
+    show after the training only.
+    """
+    made = copy.deepcopy(network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for module in made.modules():
+            if isinstance(module, BranchedConv):
+                for norm in (*module.norms, *filter(None, [module.identity])):
+                    assert isinstance(norm, nn.BatchNorm2d)
+                    nn.init.uniform_(norm.bias, -1.0, 1.0)
+    return made
+
+
 def merge(network: nn.Module) -> nn.Module:
     """Fuses all branches of `add` in place: the network is what it was built as, but trained."""
     found = [(path, m) for path, m in network.named_modules() if isinstance(m, BranchedConv)]
@@ -139,9 +173,29 @@ def merge(network: nn.Module) -> nn.Module:
     return network
 
 
+@torch.no_grad()
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """The ``state_dict`` of a network without the branches of `add`, which are fused in it."""
-    return (merge(copy.deepcopy(network)) if present(network) else network).state_dict()
+    """The ``state_dict`` of a network without the branches of `add`, which are fused in it.
+
+    The network is not copied: while it is trained it may hold tensors that cannot be.
+    """
+    state: dict[str, Tensor] = network.state_dict()
+    paths = {module: path for path, module in network.named_modules()}
+    for module, path in paths.items():
+        if not isinstance(module, BranchedConv):
+            continue
+        own, first = f"{path}.", f"{path}.convs.0."
+        state = {
+            name.replace(first, own, 1) if name.startswith(first) else name: tensor
+            for name, tensor in state.items()
+            if name.startswith(first) or not name.startswith(own)
+        }
+        weight, bias, mean = module.fused()
+        fused = {f"{own}weight": weight, f"{own}bias": bias}
+        fused[f"{paths[module.norm]}.running_mean"] = mean
+        # In the type that they have in the network.
+        state |= {n: tensor.to(state[n].dtype) for n, tensor in fused.items() if tensor is not None}
+    return state
 
 
 def _pairs(network: nn.Module, shape: Sequence[int]) -> list[tuple[str, nn.Conv2d, _BatchNorm]]:

@@ -76,7 +76,8 @@ def _fused(network: nn.Module, shape: Sequence[int]) -> nn.Module:
     else:
         return network  # it does not run at all: whoever runs it tells why
     try:
-        with torch.no_grad(), _default_dtype(dtype):
+        # New layers draw weights, which nobody uses: a training's random state stays.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _default_dtype(dtype):
             made = _fuse(branched.merge(whole), {})
         after = _outputs(made, images)
     except Exception as error:  # from code of a library or a user, of any class
@@ -87,9 +88,16 @@ def _fused(network: nn.Module, shape: Sequence[int]) -> nn.Module:
     weight = next(network.parameters(), None)
     if weight is not None:
         made.to(weight.device, weight.dtype)
-    if any(one.requires_grad for one in network.parameters()):
-        made.requires_grad_(True)
+    _thaw(made, network)
     return made.train(network.training)
+
+
+def _thaw(made: nn.Module, network: nn.Module) -> None:
+    """Makes the weights trainable that a method detached, but not those that were frozen before."""
+    before = {name: weight.requires_grad for name, weight in network.named_parameters()}
+    trained = any(before.values())
+    for name, weight in made.named_parameters():
+        weight.requires_grad_(before.get(name, trained))
 
 
 def _method(module: nn.Module) -> str | None:
@@ -100,7 +108,7 @@ def _method(module: nn.Module) -> str | None:
         # A submodule may have such a name; only what the class defines is a method.
         method = getattr(type(module), name, None)
         if inspect.isfunction(method):
-            _, *others = inspect.signature(method).parameters.values()
+            others = list(inspect.signature(method).parameters.values())[1:]
             needed = (one for one in others if one.default is one.empty)
             if all(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in needed):
                 return name

@@ -92,18 +92,18 @@ def rates(
         max_drop: largest share of images that may become wrong by leaving early.
 
     Raises:
-        InputError: the task is not a classification.
+        InputError: the task is not a classification; or a logit is not finite.
     """
     from tvmkd.distill.classification import ClassificationTask
-    from tvmkd.early_exit.calibrate import calibrate
     from tvmkd.early_exit.produce import exit_logits
+    from tvmkd.early_exit.selection import within_drop
 
     if not isinstance(task, ClassificationTask):
         raise InputError("early exits are for classifiers")
     images = task.splits.val
     costs = [prediction.seconds for prediction in predictions]
-    found = calibrate(exit_logits(network, images), images.labels.numpy(), costs, max_drop)
-    return found.rates
+    labels = images.labels.numpy()
+    return within_drop(exit_logits(network, images), labels, costs, max_drop).rates
 
 
 def mean_seconds(predictions: Sequence[Prediction], shares: Sequence[float]) -> float:

@@ -113,6 +113,7 @@ def build(
     from tvmkd import models
     from tvmkd.distill.distributed import ALONE
     from tvmkd.distill.session import Session
+    from tvmkd.models.reparameterize import fused
     from tvmkd.prune.channels import shrink
 
     shape = input_shape(cfg, task)
@@ -128,6 +129,7 @@ def build(
         with user_code.guard(f'student "{cfg.student.model}"', theirs=True):
             network(torch.zeros(shape))
     if cfg.prune is not None:
+        network = fused(network, shape, spec)  # as when the trained one is pruned
         shrink(network, shape, cfg.prune.ratio, multiple, task.fixed_outputs(network))
     return network.eval()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +23,11 @@ _FIRST_TRAINING = {
     *("epochs", "lr", "ema", "seeds", "baseline", "watch", "watch_every"),
     *("latency", "latency_weight", "table", "shape", "shaping"),
     *("optimizer", "momentum", "delta"),
+}
+# Keys of [teacher], [student] and [distill] that runs of older versions were finished without.
+_NEWER = {
+    *("ema", "stop_at", "ensemble", "average", "assistants", "reparam"),
+    *("standardize", "logits", "optimizer", "momentum", "delta", "views"),
 }
 
 
@@ -195,7 +200,7 @@ class RunContext:
         read: dict[str, Any] = {
             "seed": cfg.project.seed,
             "data": self.data,
-            "distill": cfg.distill.model_dump(mode="json", exclude=_FIRST_TRAINING),
+            "distill": section_input(cfg.distill, _FIRST_TRAINING),
             "detection": cfg.detection.identity() if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
             **self.more_losses,
@@ -267,10 +272,19 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def section_input(section: Section) -> dict[str, Any]:
-    """A section as a stage's input, without keys that older versions had not and that are off."""
-    unused = {name for name in ("ema", "reparam") if not getattr(section, name, True)}
-    return section.model_dump(mode="json", exclude=unused)
+def section_input(section: Section, leave_out: Set[str] = frozenset()) -> dict[str, Any]:
+    """A section as a stage's input, without keys that older versions had not and that are off.
+
+    Args:
+        leave_out: further keys that are no input.
+    """
+    fields = type(section).model_fields
+    unused = {
+        name
+        for name in _NEWER & fields.keys()
+        if getattr(section, name) == fields[name].get_default(call_default_factory=True)
+    }
+    return section.model_dump(mode="json", exclude={*unused, *leave_out})
 
 
 def own_code(spec: str) -> str | None:
