@@ -86,7 +86,7 @@ def test_a_teacher_stops_after_a_share_of_its_epochs() -> None:
     [
         ({"stop_at": 0}, "teacher.stop_at: .*greater than 0"),
         ({"stop_at": 0.5, "checkpoint": "a.pt"}, "stop_at is for a teacher that is trained"),
-        ({"average": "logits"}, "average has no effect without"),
+        ({"average": "probabilities"}, "average has no effect without"),
         ({"ensemble": [{"modle": "mlp"}]}, 'unknown key "teacher.ensemble.0.modle"; did you mean'),
         ({"assistants": [{"epochs": 3}]}, '"teacher.assistants.0.model" is missing'),
     ],

@@ -98,7 +98,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "teacher.ema": (0.5, TRAINERS),
     "teacher.augment": ("camera", TRAINERS),
     "teacher.stop_at": (0.5, TRAINERS),
-    "teacher.average": ("logits", TRAINERS),
+    "teacher.average": ("probabilities", TRAINERS),
     "teacher.ensemble.0.model": ("yours:net", TRAINERS),
     "teacher.ensemble.0.args": ({"depth": 2}, TRAINERS),
     "teacher.ensemble.0.checkpoint": ("given.pt", TRAINERS),

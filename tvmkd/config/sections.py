@@ -120,8 +120,9 @@ class Teacher(Section):
     teacher of an earlier epoch may teach a small student better (Cho and Hariharan, 2019)."""
     ensemble: list[Member] = Field(default_factory=list)
     """More teachers, for classifiers."""
-    average: Literal["probabilities", "logits"] = "probabilities"
-    """``ensemble``: what is averaged."""
+    average: Literal["logits", "probabilities"] = "logits"
+    """``ensemble``: what is averaged. Of ``probabilities`` the student sees the logarithm, which has
+    no lower bound where all teachers are sure: rather for ``kd`` than for ``mse``."""
     assistants: list[Assistant] = Field(default_factory=list)
     """Networks between teacher and student, for classifiers, the largest first."""
 
@@ -130,7 +131,7 @@ class Teacher(Section):
         given = self.checkpoint is not None and all(one.checkpoint for one in self.ensemble)
         if self.stop_at < 1 and (given or self.epochs == 0):
             raise ValueError("stop_at is for a teacher that is trained here")
-        if self.average != "probabilities" and not self.ensemble:
+        if self.average != "logits" and not self.ensemble:
             raise ValueError("average has no effect without [[teacher.ensemble]]")
         if self.ensemble and self.backbone is not None:
             raise ValueError("backbone and [[teacher.ensemble]] do not go together")
@@ -139,7 +140,7 @@ class Teacher(Section):
     @property
     def members(self) -> list[Teacher]:
         """The section of each teacher of the ensemble, this one's first, without the others."""
-        alone = {"ensemble": [], "assistants": [], "average": "probabilities"}
+        alone = {"ensemble": [], "assistants": [], "average": "logits"}
         found = [self.model_copy(update=alone)] if self.ensemble or self.assistants else [self]
         for one in self.ensemble:
             same = one.model is None
@@ -227,7 +228,7 @@ class Logits(Section):
 class Distill(Section):
     """``[distill]``: the loss on the logits, and the training of the students."""
 
-    loss: Annotated[str, AfterValidator(checked)] = "dkd"
+    loss: Annotated[str, AfterValidator(checked)] = "mse"
     """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``dist`` (Huang et al., 2022),
     ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``mse`` (Ba and Caruana, 2014),
     ``ce``: no teacher, or your own: the ``module:callable`` of a function or class that compares
