@@ -4,7 +4,8 @@
 ``photographed``: 256 digits through a simulated camera for both, tested on photographs of severity
 5. The teacher is trained once. The student alone has the same network, images, augmentation, views,
 epochs and seeds, so that distilling gets no credit for the augmentation; differences are paired by
-seed. The first recipe is that of tvmkd's defaults; then it with one thing changed; then other losses.
+seed. The first recipe is that of tvmkd's defaults; then it with one thing changed; then other
+losses.
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ class Teacher(Section):
     ensemble: list[Member] = Field(default_factory=list)
     """More teachers, for classifiers."""
     average: Literal["logits", "probabilities"] = "logits"
-    """``ensemble``: what is averaged. Of ``probabilities`` the student sees the logarithm, which has
-    no lower bound where all teachers are sure: rather for ``kd`` than for ``mse``."""
+    """``ensemble``: what is averaged. Of ``probabilities`` the student sees the logarithm, which
+    has no lower bound where all teachers are sure: rather for ``kd`` than for ``mse``."""
     assistants: list[Assistant] = Field(default_factory=list)
     """Networks between teacher and student, for classifiers, the largest first."""
 
