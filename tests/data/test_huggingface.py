@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -95,6 +96,23 @@ def test_parquet_files_and_folders_of_images_are_read(tmp_path: Path) -> None:
     (tmp_path / "images" / "images.py").write_text("raise SystemExit('code was run')")
     splits = load(tmp_path / "images", val_fraction=0.2)
     assert (counts(splits), splits.classes) == ([8, 2, 10], ("cat", "dog"))
+
+
+def test_a_file_that_was_replaced_is_read_whatever_its_time(tmp_path: Path) -> None:
+    root = tmp_path / "a [1] *"  # no pattern
+    root.mkdir()
+    path = root / "train.parquet"
+    for first in (0, 20):
+        table(first, 10).to_parquet(path)
+        os.utime(path, (1e9, 1e9))
+        found = load(root, val_fraction=0.2, test_fraction=0.2).train.get(torch.arange(6))
+        shades = (found[:, 0, 0, 0] * 0.229 + 0.485) * 255
+        assert ((shades > first - 0.5) & (shades < first + 9.5)).all()
+
+
+def test_a_saved_format_does_not_change_what_is_read(tmp_path: Path) -> None:
+    table(0, 20).with_format("torch").save_to_disk(tmp_path / "set")
+    assert load(tmp_path / "set").classes == ("even", "odd")
 
 
 def test_labels_may_be_plain_values(tmp_path: Path) -> None:
