@@ -115,10 +115,21 @@ def test_a_saved_format_does_not_change_what_is_read(tmp_path: Path) -> None:
     assert load(tmp_path / "set").classes == ("even", "odd")
 
 
-def test_labels_may_be_plain_values(tmp_path: Path) -> None:
-    features = datasets.Features({**FEATURES, "label": datasets.Value("string")})
-    table(0, 10, features, label=["cat", "dog"] * 5).save_to_disk(tmp_path / "set")
-    assert load(tmp_path / "set").classes == ("cat", "dog")
+@pytest.mark.parametrize(
+    ("dtype", "labels", "classes"),
+    [
+        ("string", ["cat", "dog"], ("cat", "dog")),
+        ("large_string", ["cat", "dog"], ("cat", "dog")),
+        ("uint8", [1, 0], ("0", "1")),
+        ("bool", [True, False], ("0", "1")),
+    ],
+)
+def test_labels_may_be_plain_values(tmp_path: Path, dtype, labels, classes) -> None:
+    features = datasets.Features({**FEATURES, "label": datasets.Value(dtype)})
+    table(0, 10, features, label=labels * 5).save_to_disk(tmp_path / "set")
+    found = load(tmp_path / "set")
+    assert found.classes == classes
+    assert found.train.labels.dtype == torch.int64
 
 
 def test_bad_folders_are_one_line(tmp_path: Path) -> None:

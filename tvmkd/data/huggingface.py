@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tvmkd.config import Data
 
 LABELS = ("label", "labels", "class", "target", "fine_label")
+PLAIN = ("int", "uint", "bool", "string", "large_string")  # types of such a column; polars' last
 IMAGES = ("image", "img", "images", "picture")
 
 
@@ -220,7 +221,7 @@ def _columns(root: Path, table: Any) -> tuple[str, str]:
     ] or [
         name
         for name, kind in features.items()
-        if name in LABELS and getattr(kind, "dtype", "").startswith(("int", "uint", "string"))
+        if name in LABELS and getattr(kind, "dtype", "").startswith(PLAIN)
     ]
     have = f"its columns are {', '.join(features)}"
     image, label = _best(images, IMAGES), _best(classes, LABELS)
@@ -243,7 +244,8 @@ def _best(names: Sequence[str], known: Sequence[str]) -> str | None:
 def _rows(name: Path, table: Any, image: str, label: str) -> list[tuple[Row, int | str]]:
     """The rows that have a label; a ``ClassLabel`` of -1 is none."""
     datasets = _library()
-    labels = list(table.select_columns([label])[:][label])
+    cells = table.select_columns([label])[:][label]
+    labels = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
     plain = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     wanted = [index for index, value in enumerate(labels) if value is not None and value != -1]
     if len(wanted) < len(labels):
