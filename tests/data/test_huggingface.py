@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -97,10 +98,38 @@ def test_parquet_files_and_folders_of_images_are_read(tmp_path: Path) -> None:
     assert (counts(splits), splits.classes) == ([8, 2, 10], ("cat", "dog"))
 
 
-def test_labels_may_be_plain_values(tmp_path: Path) -> None:
-    features = datasets.Features({**FEATURES, "label": datasets.Value("string")})
-    table(0, 10, features, label=["cat", "dog"] * 5).save_to_disk(tmp_path / "set")
-    assert load(tmp_path / "set").classes == ("cat", "dog")
+def test_a_file_that_was_replaced_is_read_whatever_its_time(tmp_path: Path) -> None:
+    root = tmp_path / "a [1] *"  # no pattern
+    root.mkdir()
+    path = root / "train.parquet"
+    for first in (0, 20):
+        table(first, 10).to_parquet(path)
+        os.utime(path, (1e9, 1e9))
+        found = load(root, val_fraction=0.2, test_fraction=0.2).train.get(torch.arange(6))
+        shades = (found[:, 0, 0, 0] * 0.229 + 0.485) * 255
+        assert ((shades > first - 0.5) & (shades < first + 9.5)).all()
+
+
+def test_a_saved_format_does_not_change_what_is_read(tmp_path: Path) -> None:
+    table(0, 20).with_format("torch").save_to_disk(tmp_path / "set")
+    assert load(tmp_path / "set").classes == ("even", "odd")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "labels", "classes"),
+    [
+        ("string", ["cat", "dog"], ("cat", "dog")),
+        ("large_string", ["cat", "dog"], ("cat", "dog")),
+        ("uint8", [1, 0], ("0", "1")),
+        ("bool", [True, False], ("0", "1")),
+    ],
+)
+def test_labels_may_be_plain_values(tmp_path: Path, dtype, labels, classes) -> None:
+    features = datasets.Features({**FEATURES, "label": datasets.Value(dtype)})
+    table(0, 10, features, label=labels * 5).save_to_disk(tmp_path / "set")
+    found = load(tmp_path / "set")
+    assert found.classes == classes
+    assert found.train.labels.dtype == torch.int64
 
 
 def test_bad_folders_are_one_line(tmp_path: Path) -> None:

@@ -108,6 +108,25 @@ def test_a_tar_that_is_cut_short_is_told(tmp_path: Path, keep: float) -> None:
         index(path)
 
 
+def test_a_header_that_is_damaged_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", {"0.png": picture(1), "0.cls": "1", "1.png": picture(2)})
+    data = bytearray(path.read_bytes())
+    place = data.index(b"1.png")
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"a\.tar: .*: the header at byte {place} is damaged"):
+        index(path)
+
+
+def test_the_picture_is_the_one_with_the_plain_ending(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.tar",
+        {"x.y/0.depth.png": picture(1), "x.y/0.jpg": picture(2, "JPEG"), "x.y/0.cls": "1"},
+    )
+    ((item, _),) = index(path).samples
+    assert item.name == "x.y/0.jpg"
+
+
 def test_what_is_no_tar_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(os.urandom(4000))
     with pytest.raises(InputError, match=r"a\.tar: cannot be read as a tar"):

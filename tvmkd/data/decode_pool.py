@@ -173,7 +173,8 @@ class DecodePool:
     def _submit_fork(
         self, executor: Executor, chunk: list[int], target: Pixels
     ) -> Future[UnreadableImage | None]:
-        memory, free, slot = self._memory, self._free, self._free.get()
+        memory, free = self._memory, self._free
+        slot = free.get()
         done: Future[UnreadableImage | None] = Future()
 
         def fetch(found: Future[_Failure | None]) -> None:

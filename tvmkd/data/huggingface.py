@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tvmkd.config import Data
 
 LABELS = ("label", "labels", "class", "target", "fine_label")
+PLAIN = ("int", "uint", "bool", "string", "large_string")  # types of such a column; polars' last
 IMAGES = ("image", "img", "images", "picture")
 
 
@@ -129,11 +132,12 @@ def _opened(root: Path) -> Mapping[str, Any]:
         else:
             options: dict[str, Any] = {"data_dir": str(root)}
             if parquet:
-                options = {"data_files": _by_split(root, sorted(parquet))}
+                parts = _by_split(root, sorted(parquet))
+                options = {"data_files": {name: [*map(escape, of)] for name, of in parts.items()}}
             found = datasets.load_dataset(
                 "parquet" if parquet else "imagefolder",
                 **options,
-                cache_dir=str(resources.cache("datasets")),
+                cache_dir=str(_converted(root)),
             )
     except Exception as error:  # Arrow, the file system and the library have many
         text = (str(error) or type(error).__name__).splitlines()[0]
@@ -144,7 +148,23 @@ def _opened(root: Path) -> Mapping[str, Any]:
         datasets.config.HF_HUB_OFFLINE = offline
         if bars:
             datasets.enable_progress_bars()
-    return found if isinstance(found, dict) else {"all": found}
+    tables = found if isinstance(found, dict) else {"all": found}
+    # One that was saved with a format would give its labels as tensors.
+    return {name: table.with_format(None) for name, table in tables.items()}
+
+
+def _converted(root: Path) -> Path:
+    """Where the library keeps what it makes of a folder's files as they are now.
+
+    It would not notice that a file was replaced by one of the same time, which the hash of the data
+    does.
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.abspath(root)))
+    for path in sorted(files_below(root)):
+        stat = path.stat()
+        digest.update(os.fsencode(path.relative_to(root)))
+        digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode())
+    return resources.cache("datasets") / digest.hexdigest()[:24]
 
 
 def _by_split(root: Path, files: Sequence[Path]) -> dict[str, list[str]]:
@@ -201,7 +221,7 @@ def _columns(root: Path, table: Any) -> tuple[str, str]:
     ] or [
         name
         for name, kind in features.items()
-        if name in LABELS and getattr(kind, "dtype", "").startswith(("int", "uint", "string"))
+        if name in LABELS and getattr(kind, "dtype", "").startswith(PLAIN)
     ]
     have = f"its columns are {', '.join(features)}"
     image, label = _best(images, IMAGES), _best(classes, LABELS)
@@ -224,7 +244,8 @@ def _best(names: Sequence[str], known: Sequence[str]) -> str | None:
 def _rows(name: Path, table: Any, image: str, label: str) -> list[tuple[Row, int | str]]:
     """The rows that have a label; a ``ClassLabel`` of -1 is none."""
     datasets = _library()
-    labels = list(table.select_columns([label])[:][label])
+    cells = table.select_columns([label])[:][label]
+    labels = [int(cell) if isinstance(cell, bool) else cell for cell in cells]
     plain = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     wanted = [index for index, value in enumerate(labels) if value is not None and value != -1]
     if len(wanted) < len(labels):

@@ -28,7 +28,7 @@ Label = int | str
 KEYS = ("cls", "label", "class", "class_id", "target", "category")  # of a .json
 LABELS = ("cls", "txt", "json")  # the first that a sample has is its label
 _LARGEST = 1 << 20  # bytes of a label
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,9 @@ def index(path: Path) -> Shard:
         elif ending is None:
             shard.others["images without a label (.cls, .txt or .json)"] += 1
         else:
-            shard.samples.append((pictures[0], _label(parts[ending], ending)))
+            # In any order: 0001.jpg is the picture, 0001.depth.png something about it.
+            picture = min(pictures, key=lambda part: os.path.basename(part.name).count("."))
+            shard.samples.append((picture, _label(parts[ending], ending)))
             if len(pictures) > 1:
                 shard.others["images of samples that have another"] += len(pictures) - 1
     return shard
@@ -147,11 +149,24 @@ def _members(path: Path) -> tuple[dict[str, dict[str, Member]], Shard]:
                     raise tarfile.ReadError("unexpected end of data")
                 member = Member(path, info.name, info.offset_data, info.size)
                 found.setdefault(os.path.join(folder, key), {})[ending] = member
+            _check_end(path, tar.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a tar: {error}; copy or make it again"
         ) from None
     return found, shard
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Checks that a tar ends where its reader stopped, which it also does at a damaged header.
+
+    Raises:
+        tarfile.ReadError: something else than zeros follows.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"the header at byte {offset} is damaged")
 
 
 def _label(member: Member, ending: str) -> Label:

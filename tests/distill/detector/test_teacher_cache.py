@@ -44,6 +44,15 @@ def test_it_is_asked_once_of_each_view(tmp_path: Path, monkeypatch: pytest.Monke
     assert asked.images == 6
 
 
+def test_a_trained_layer_may_read_maps_that_are_not_kept() -> None:
+    answers = Teacher(tiny(), [0]).answer(torch.rand(1, 3, 64, 64), [0], 0)
+    feature = answers.map(0)
+    layer = torch.nn.Conv2d(feature.shape[1], 1, 1)
+    layer(feature).sum().backward()
+    assert bool(layer.weight.grad.any())
+    assert not feature.requires_grad
+
+
 def test_another_process_reads_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,8 @@ class Teacher:
 
     def _ask(self, images: Tensor) -> Answers:
         network = self.network
-        with torch.inference_mode():
+        # No inference_mode: a loss may send the maps through layers that are trained.
+        with torch.no_grad():
             found = network.raw(images)
             logits = network.answers(found.logits)
             sure, _ = foreground(logits, network.activation == "softmax")
