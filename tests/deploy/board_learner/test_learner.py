@@ -54,16 +54,35 @@ def test_poisoned_labels_are_rolled_back(path: str, tmp_path: Path) -> None:
     rows = clusters(np.arange(40) % 4, 11)
     before = learner.predict(rows)
     assert taught(learner, "poison") == "rejected"
-    assert learner.reason.startswith("forgets: ")
+    assert learner.reason.startswith("labels: ")
     np.testing.assert_array_equal(learner.predict(rows), before)
     assert not learner.taught
     assert learner.head.replay.seen.sum() == 60  # nothing of it is remembered
+    believing = Learner(path, max_contradiction=1)
+    assert taught(believing, "poison") == "rejected"
+    assert believing.reason.startswith("forgets: ")
     assert taught(learner, "new") == "accepted"
+
+
+def test_poison_among_new_classes(path: str) -> None:
+    """What the new classes gain would pay for it."""
+    learner = Learner(path, max_forgetting=0.3)
+    for kind in ("new", "poison"):
+        for row, label in zip(*lesson(kind), strict=True):
+            learner.add(row, int(label))
+    learner.begin()
+    while learner.step(50) in ("training", "checking"):
+        pass
+    assert learner.reason.startswith("labels: ")
+    found = learner.report
+    assert found["new_won"] > 10 > found["old_lost"] - found["old_won"]
+    assert 40 < found["contradicted"] <= found["sure"] <= 60
+    assert learner.classes == 4
 
 
 def test_small_poison_adds_up_to_what_is_allowed(path: str) -> None:
     """Forgetting counts from the shipped head, so that many updates cannot undo it bit by bit."""
-    learner = Learner(path, max_forgetting=0.1)
+    learner = Learner(path, max_forgetting=0.1, max_contradiction=1)
     for number in range(12):
         labels = np.concatenate([np.zeros(12, int), np.ones(3, int)])
         rows = clusters(np.zeros(15, int), 20 + number, shift=0.1 * number * learner_heads.MOVED)
@@ -78,7 +97,7 @@ def test_small_poison_adds_up_to_what_is_allowed(path: str) -> None:
 
 
 def test_what_was_learned_before_is_guarded_too(path: str) -> None:
-    learner = Learner(path, distillation=0, momentum=0.95, rate=2)
+    learner = Learner(path, distillation=0, momentum=0.95, rate=2, max_contradiction=1)
     assert taught(learner, "new") == "accepted"
     rows, _ = lesson("new", 60, 12)
     for row in rows:

@@ -136,7 +136,7 @@ def test_poison_is_told_of(server: Server) -> None:
     before, rejected = asked(server, row).outputs()["logits"], status(server)["rejected"]
     found = update(server, "poison")
     assert (found["phase"], found["rejected"]) == ("rejected", rejected + 1)
-    assert found["reason"].startswith("forgets: ")
+    assert found["reason"].startswith("labels: ")
     np.testing.assert_array_equal(asked(server, row).outputs()["logits"], before)
 
 
@@ -170,6 +170,7 @@ def test_bad_requests(server: Server) -> None:
         (None, "label has to be the number of a class"),
         ("1", "label has to be the number"),
         (True, "label has to be the number"),
+        (10**40, "label has to be the number"),
         (6, "label 6: there may be 6 classes at most"),
     ):
         answer = teach(server, row, label)
@@ -297,6 +298,11 @@ def test_heads_and_libraries(head: Path) -> None:
             ("--learn", "{head}", "--max-forgetting", "7"),
             4,
             "max_forgetting: has to be from 0 to 1",
+        ),
+        (
+            ("--learn", "{head}", "--max-contradiction", "nan"),
+            4,
+            "max_contradiction: has to be from 0 to 1",
         ),
     ],
 )

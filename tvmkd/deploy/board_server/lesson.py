@@ -180,7 +180,8 @@ def make_lessons(options: Any) -> List[Lesson]:
         if options.learn_state is not None:
             name = module.read_head(path).model.hex()[:16] + ".head"
             state = os.path.join(options.learn_state, name)
-        given = {} if options.max_forgetting is None else {"max_forgetting": options.max_forgetting}
+        limits = {name: getattr(options, name) for name in ("max_forgetting", "max_contradiction")}
+        given = {name: value for name, value in limits.items() if value is not None}
         found.append(Lesson(module, path, state, options.learn_after, given))
     return found
 

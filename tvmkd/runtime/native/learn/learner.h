@@ -6,6 +6,7 @@
 
 #include "examples.h"
 #include "tvmkd_learn.h"
+#include "verdict.h"
 
 #define LEAST_HELD 2
 
@@ -34,7 +35,7 @@ struct tvmkd_learner {
   float rate;
   int32_t classes, phase;
   uint64_t done;
-  int32_t guard_shipped, guard_after, fresh_before, fresh_after, checked, new_before, new_after;
+  tvmkd_learn_counts found;       /* of the last update */
   size_t bytes;
   char reason[200], refused[200], error[200];
 };
