@@ -109,6 +109,15 @@ def test_no_replay_and_a_batch_of_one(library: Path, tmp_path: Path) -> None:
     same(ours, theirs)
 
 
+def test_many_classes_with_one_example_each(library: Path, tmp_path: Path) -> None:
+    path = learner_heads.many_classes(tmp_path)
+    ours, theirs = Learner(path), CLearner(library, path)
+    for number in range(54):
+        for each in (ours, theirs):
+            each.add(np.ones(FEATURES, np.float32), (number + 20) % 62)
+        assert theirs.info.held_back == ours.held_count
+
+
 class Counts(ctypes.Structure):
     """``tvmkd_learn_counts``."""
 

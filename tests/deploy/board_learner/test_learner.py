@@ -227,6 +227,17 @@ def test_examples_that_cannot_be_used(path: str) -> None:
     assert learner.status()["added"] == 8
 
 
+def test_many_classes_with_one_example_each(tmp_path: Path) -> None:
+    """Some are held back all the same, so that an update can begin."""
+    learner = Learner(learner_heads.many_classes(tmp_path), steps=1)
+    for number in range(54):
+        learner.add(np.ones(FEATURES), (number + 20) % 62)
+    assert np.flatnonzero(learner.held).tolist() == [42, 43, 44]  # 60 and 61 are new
+    learner.begin()
+    assert learner.step(20) == "rejected"
+    assert "no gain: " in learner.reason
+
+
 def test_one_update_at_a_time(path: str) -> None:
     learner = Learner(path)
     rows, labels = lesson("moved")

@@ -13,6 +13,8 @@ from .verdict import SURE, reason_against
 
 LEAST_HELD = 2
 """Held-back new examples below which no update begins."""
+FEW = 40
+"""Waiting examples from which on one in twenty is held back, whatever their classes."""
 DEFAULTS: Dict[str, float] = {
     "batch": 32,
     "steps": 500,
@@ -40,11 +42,11 @@ RANGES = {
 class Learner:
     """A head that goes on learning.
 
-    New examples are added; of each class every fifth is held back, beginning with the third. An
-    update is begun, and goes on in `step`: minibatches of new and replayed examples with the old
-    head's soft targets, then the comparison of both heads on held-back data (`reason_against`).
-    The new head takes the place of the old one in one assignment, or is dropped together with the
-    examples.
+    New examples are added; of each class every fifth is held back, beginning with the third; and
+    as soon as `FEW` wait, the next one of a known class if fewer than one in twenty are. An update
+    is begun, and goes on in `step`: minibatches of new and replayed examples with the old head's
+    soft targets, then the comparison of both heads on held-back data (`reason_against`). The new
+    head takes the place of the old one in one assignment, or is dropped together with the examples.
 
     Attributes:
         head, shipped: what is kept, and the shipped file, which is not changed.
@@ -162,7 +164,10 @@ class Learner:
             raise LearnError("label %d: there may be %d classes at most" % (label, self.limit))
         if self.new.count == len(self.new.labels):
             raise LearnError("%d examples wait; begin an update first" % self.new.count)
-        self.held[self.new.count] = self.new.seen[label] % 5 == 2
+        # Of many classes none may come three times.
+        few = self.new.count >= FEW and 20 * self.held_count < self.new.count
+        held = self.new.seen[label] % 5 == 2 or (few and label < self.classes)
+        self.held[self.new.count] = held
         self.new.seen[label] += 1
         self.new.append(row, label)
         self.head.added += 1

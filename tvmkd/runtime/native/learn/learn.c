@@ -255,6 +255,12 @@ static int32_t wanted(const tvmkd_learner *learner) {
   return found;
 }
 
+static int32_t held_count(const tvmkd_learner *learner) {
+  int32_t found = 0;
+  for (int32_t each = 0; each < learner->count; each++) found += learner->held[each];
+  return found;
+}
+
 tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int32_t label) {
   tvmkd_head_header *header = l->head.header;
   if (!features) return refuse(l, TVMKD_LEARN_BAD_ARGUMENT, "add: features is NULL");
@@ -269,19 +275,16 @@ tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int3
                   header->limit);
   if (l->count == l->options.pending)
     return refuse(l, TVMKD_LEARN_NOT_READY, "%d examples wait; begin an update first", l->count);
+  /* Of many classes none may come three times. */
+  int few = l->count >= FEW && 20 * held_count(l) < l->count;
+  int known = label < l->actives[atomic_load(&l->active)].classes;
   size_t at = (size_t)l->count++;
-  l->held[at] = l->seen[label]++ % 5 == 2;
+  l->held[at] = l->seen[label]++ % 5 == 2 || (few && known);
   l->labels[at] = (uint16_t)label;
   for (size_t each = 0; each < header->features; each++)
     l->rows[at * header->features + each] = tvmkd_float_to_half(features[each]);
   header->added++;
   return TVMKD_LEARN_OK;
-}
-
-static int32_t held_count(const tvmkd_learner *learner) {
-  int32_t found = 0;
-  for (int32_t each = 0; each < learner->count; each++) found += learner->held[each];
-  return found;
 }
 
 tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *l) {

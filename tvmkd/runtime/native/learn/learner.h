@@ -9,6 +9,7 @@
 #include "verdict.h"
 
 #define LEAST_HELD 2
+#define FEW 40
 
 /* A head that predicts; readers count themselves in, so that it is not written meanwhile. */
 typedef struct {

@@ -92,7 +92,8 @@ tvmkd_learn_status tvmkd_learn_open(const char *head, const char *state,
 int32_t tvmkd_learn_predict(tvmkd_learner *learner, const float *features, float *logits);
 
 /* Adds a labelled example; new classes have the numbers after those that are known. Of each class
- * every fifth example is held back, beginning with the third. */
+ * every fifth example is held back, beginning with the third; and as soon as 40 wait, the next one of
+ * a known class if fewer than one in twenty are. */
 tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *learner, const float *features, int32_t label);
 
 /* Begins an update. */
