@@ -234,6 +234,17 @@ def test_an_update_that_begins_by_itself(head: Path) -> None:
     assert made.learner.phase == "accepted"
 
 
+def test_no_update_begins_by_itself_without_a_class(head: Path) -> None:
+    """The example was added, so its request is no error."""
+    (made,) = main.lessons_of(options("--learn", head, "--learn-after", "8"))
+    row = np.ones(FEATURES, "<f4").tobytes()
+    for _ in range(9):
+        made.add([b"", row], 5)
+    assert (made.learner.phase, made.learner.new.count) == ("idle", 9)
+    with pytest.raises(Fault, match="class 4 has no example"):
+        made.begin()
+
+
 def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
     given = options("--learn", head, "--learn-state", tmp_path / "state")
     (made,) = main.lessons_of(given)

@@ -172,22 +172,34 @@ class Learner:
         self.new.append(row, label)
         self.head.added += 1
 
+    def missing(self) -> str:
+        """Why the waiting examples are not enough for an update; "": they are."""
+        if self.held_count < LEAST_HELD:
+            return "too few new examples: %d are held back of %d, and %d have to be" % (
+                self.held_count, self.new.count, LEAST_HELD)  # fmt: skip
+        wanted = self.wanted
+        for label in range(self.classes, wanted):
+            if not self.new.seen[label]:
+                return ("class %d has no example, and class %d has: number new classes without gaps"
+                        % (label, wanted - 1))  # fmt: skip
+        return ""
+
     def begin(self) -> None:
         """Begins an update; `step` goes on with it.
 
         Raises:
-            LearnError: one runs, or there are too few examples.
+            LearnError: one runs, or there are too few examples; if no more can be added, those that
+                wait are dropped then.
         """
         if self.phase in ("training", "checking"):
             raise LearnError("an update runs already")
-        if self.held_count < LEAST_HELD:
-            raise LearnError("too few new examples: %d are held back of %d, and %d have to be"
-                             % (self.held_count, self.new.count, LEAST_HELD))  # fmt: skip
+        missing = self.missing()
+        if missing:
+            if self.new.count == len(self.new.labels):
+                missing += "; all that wait were dropped"
+                self._forget()
+            raise LearnError(missing)
         classes, (weights, bias) = self.wanted, self.active
-        for label in range(len(bias), classes):
-            if not self.new.seen[label]:
-                raise LearnError("class %d has no example, and class %d has: number new classes "
-                                 "without gaps" % (label, classes - 1))  # fmt: skip
         rows, labels = self.new.rows()
         learned = ~self.held[: self.new.count]
         self.fresh_rows, self.fresh_labels = rows[learned], labels[learned]

@@ -90,8 +90,7 @@ class Lesson:
             learner.add(self.row(outputs)[0], label)
         except ValueError as error:
             raise Fault("invalid", str(error))
-        enough = learner.held_count >= self.module.LEAST_HELD
-        if self.after and learner.new.count >= self.after and enough:
+        if self.after and learner.new.count >= self.after and not learner.missing():
             self.begin()
 
     def begin(self) -> None:

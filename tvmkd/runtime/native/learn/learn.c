@@ -289,19 +289,24 @@ tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int3
 
 tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *l) {
   if (runs(l)) return refuse(l, TVMKD_LEARN_NOT_READY, "an update runs already");
+  tvmkd_learn_status missing = TVMKD_LEARN_OK;
+  int32_t each = l->actives[atomic_load(&l->active)].classes, all = wanted(l);
+  while (each < all && l->seen[each]) each++;
+  const char *dropped = l->count == l->options.pending ? "; all that wait were dropped" : "";
   if (held_count(l) < LEAST_HELD)
-    return refuse(l, TVMKD_LEARN_NOT_READY,
-                  "too few new examples: %d are held back of %d, and %d have to be", held_count(l),
-                  l->count, LEAST_HELD);
-  for (int32_t each = l->actives[atomic_load(&l->active)].classes; each < wanted(l); each++)
-    if (!l->seen[each])
-      return refuse(l, TVMKD_LEARN_BAD_ARGUMENT,
-                    "class %d has no example, and class %d has: number new classes without gaps",
-                    each, wanted(l) - 1);
+    missing = refuse(l, TVMKD_LEARN_NOT_READY,
+                     "too few new examples: %d are held back of %d, and %d have to be%s",
+                     held_count(l), l->count, LEAST_HELD, dropped);
+  else if (each < all)
+    missing = refuse(l, TVMKD_LEARN_BAD_ARGUMENT,
+                     "class %d has no example, and class %d has: number new classes without gaps%s",
+                     each, all - 1, dropped);
+  if (missing && *dropped) forget(l);
+  if (missing) return missing;
   l->learned_count = 0;
   for (int32_t each = 0; each < l->count; each++)
     if (!l->held[each]) l->learned[l->learned_count++] = each;
-  l->classes = wanted(l);
+  l->classes = all;
   tvmkd_learn_prepare(l);
   l->done = 0;
   l->reason[0] = 0;

@@ -96,7 +96,7 @@ int32_t tvmkd_learn_predict(tvmkd_learner *learner, const float *features, float
  * a known class if fewer than one in twenty are. */
 tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *learner, const float *features, int32_t label);
 
-/* Begins an update. */
+/* Begins an update. If there are not the examples for one, and no more can be added, all are dropped. */
 tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *learner);
 
 /* Goes on with it for so many batches; returns the phase. When it is done the state is written; see
