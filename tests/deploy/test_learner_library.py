@@ -214,9 +214,7 @@ def test_what_it_refuses(library: Path, path: str, tmp_path: Path) -> None:
         learner.add(good, 5)
     with pytest.raises(Refused, match="8 examples wait"):
         learner.add(good, 5)
-    with pytest.raises(
-        Refused, match=r"class 4 has no example, .* wait were dropped"
-    ):
+    with pytest.raises(Refused, match=r"class 4 has no example, .* wait were dropped"):
         learner.begin()
     learner.add(good, 4)
 

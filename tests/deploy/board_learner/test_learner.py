@@ -222,9 +222,7 @@ def test_examples_that_cannot_be_used(path: str) -> None:
         learner.add(good, 5)
     with pytest.raises(LearnError, match="8 examples wait; begin an update first"):
         learner.add(good, 5)
-    with pytest.raises(
-        LearnError, match=r"class 4 has no example, .* wait were dropped"
-    ):
+    with pytest.raises(LearnError, match=r"class 4 has no example, .* wait were dropped"):
         learner.begin()
     learner.add(good, 4)
     assert (learner.status()["added"], learner.status()["pending"]) == (9, 1)

@@ -331,7 +331,10 @@ def test_without_numpy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "tvmkd_learner", None)
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
     with pytest.raises(SystemExit) as caught:
         main.lessons_of(options("--learn", "head.bin"))
     assert caught.value.code == 5
     assert "install python3-numpy" in capsys.readouterr().err
+    assert sys.path[: len(before)] == before  # statistics.py beside lesson.py hides no other

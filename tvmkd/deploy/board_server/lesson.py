@@ -21,7 +21,7 @@ def import_learner() -> Any:
     """
     place = os.path.dirname(os.path.abspath(__file__))
     if place not in sys.path:
-        sys.path.insert(0, place)
+        sys.path.append(place)  # not first: its files must not hide the standard library's
     return importlib.import_module("tvmkd_learner")
 
 
