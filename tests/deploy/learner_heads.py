@@ -51,6 +51,13 @@ def written(folder: Path, **more: int) -> str:
     return path
 
 
+def many_classes(folder: Path) -> str:
+    """A head of 60 classes that knows nothing, without examples."""
+    path = str(folder / "many.bin")
+    write_head(path, Head(np.zeros((60, FEATURES), np.float32), 0, 62, (0, 0, 9), MODEL, 7))
+    return path
+
+
 def lesson(kind: str, count: int = 60, seed: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """Examples: ``new`` classes, the same classes that moved (``moved``), or ``poison``."""
     if kind == "new":

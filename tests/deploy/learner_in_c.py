@@ -17,13 +17,14 @@ class Options(ctypes.Structure):
                 ("pending", ctypes.c_int32), ("rate", ctypes.c_float),
                 ("momentum", ctypes.c_float), ("temperature", ctypes.c_float),
                 ("distillation", ctypes.c_float), ("max_forgetting", ctypes.c_double),
-                ("model", ctypes.c_char_p)]  # fmt: skip
+                ("max_contradiction", ctypes.c_double), ("model", ctypes.c_char_p)]  # fmt: skip
 
 
 COUNTS = (
     *("features", "classes", "max_classes", "shipped_classes", "phase", "pending", "held_back"),
     *("replay", "guard", "guard_shipped", "guard_after", "fresh", "fresh_before", "fresh_after"),
-    *("checked", "new_before", "new_after"),
+    *("checked", "new_before", "new_after", "old_won", "old_lost", "new_won", "new_lost", "sure"),
+    "contradicted",
 )
 WIDE = ["added", "updates", "rejected", "rollbacks", "bytes"]
 

@@ -14,7 +14,7 @@ from learner_heads import taught
 from tvmkd.deploy import learner_file
 from tvmkd.deploy.board_learner.learner import Learner
 
-ALLOWED = {"hashlib", "numpy", "os", "struct", "typing"}
+ALLOWED = {"hashlib", "math", "numpy", "os", "struct", "typing"}
 
 
 def test_it_is_python_3_6_with_numpy() -> None:

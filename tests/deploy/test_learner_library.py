@@ -14,7 +14,7 @@ import pytest
 import sample_library
 import sanitized
 from learner_heads import FEATURES, MODEL, clusters, lesson, taught
-from learner_in_c import FLOATS, CLearner, Refused
+from learner_in_c import COUNTS, FLOATS, CLearner, Refused
 
 from tvmkd import targets
 from tvmkd.base.toolchain import host_compiler
@@ -22,6 +22,7 @@ from tvmkd.boards import emulate
 from tvmkd.deploy import learner_library
 from tvmkd.deploy.board_learner.head_file import HEADER, read_head
 from tvmkd.deploy.board_learner.learner import Learner
+from tvmkd.deploy.board_learner.verdict import reason_against
 
 PROGRAM = Path(__file__).with_name("learner_program.c")
 NAMES = (
@@ -59,7 +60,7 @@ def same(ours: Learner, theirs: CLearner) -> None:
     np.testing.assert_allclose(theirs.predict(rows), logits, rtol=1e-5, atol=1e-5)
     assert (ours.phase, ours.reason) == (theirs.phase, theirs.reason)
     found, status, info = dict(ours.report), ours.status(), theirs.info
-    for name in ("guard_shipped", "guard_after", "fresh_before", "new_before", "new_after"):
+    for name in ("guard_shipped", "guard_after", *COUNTS[COUNTS.index("fresh_before") :]):
         assert found.get(name, getattr(info, name)) == getattr(info, name), name
     status["features"] = ours.features
     assert [status[name] for name in NAMES] == [getattr(info, name) for name in NAMES]
@@ -106,6 +107,46 @@ def test_no_replay_and_a_batch_of_one(library: Path, tmp_path: Path) -> None:
     ours, theirs = Learner(path, **options), CLearner(library, path, **options)
     assert taught(ours, "new") == taught(theirs, "new")
     same(ours, theirs)
+
+
+def test_many_classes_with_one_example_each(library: Path, tmp_path: Path) -> None:
+    path = learner_heads.many_classes(tmp_path)
+    ours, theirs = Learner(path), CLearner(library, path)
+    for number in range(54):
+        for each in (ours, theirs):
+            each.add(np.ones(FEATURES, np.float32), (number + 20) % 62)
+        assert theirs.info.held_back == ours.held_count
+
+
+class Counts(ctypes.Structure):
+    """``tvmkd_learn_counts``."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in (
+        "guard", "guard_shipped", "guard_after", "fresh", "fresh_before", "fresh_after", "new",
+        "new_before", "new_after", "old_won", "old_lost", "new_won", "new_lost", "sure",
+        "contradicted")]  # fmt: skip
+
+
+def test_the_verdict_is_numpys(library: Path) -> None:
+    c, rng, kinds = ctypes.CDLL(str(library)), np.random.default_rng(0), set()
+    c.tvmkd_learn_verdict.argtypes = [
+        *(ctypes.POINTER(Counts), ctypes.c_double, ctypes.c_double),
+        *(ctypes.c_char_p, ctypes.c_size_t),
+    ]
+    for _ in range(1500):
+        won, lost, gained, missed = (int(each) for each in rng.integers(0, 8, 4))
+        sure = int(rng.integers(0, 30))
+        found = {"guard": 150, "guard_shipped": 148, "guard_after": 148 + won - lost, "fresh": 20,
+                 "fresh_before": 15, "fresh_after": int(rng.integers(13, 20)), "new": 16,
+                 "new_before": missed, "new_after": gained, "old_won": won, "old_lost": lost,
+                 "new_won": gained, "new_lost": missed, "sure": sure,
+                 "contradicted": int(sure * rng.random() * 0.8)}  # fmt: skip
+        limits = float(rng.choice([0.04, 0.04, 1])), float(rng.choice([0, 0.3, 0.5, 1]))
+        said = ctypes.create_string_buffer(200)
+        c.tvmkd_learn_verdict(ctypes.byref(Counts(**found)), *limits, said, 200)
+        assert said.value.decode() == reason_against(found, *limits), found
+        kinds.add(said.value.decode().partition(":")[0])
+    assert kinds == {"", "labels", "forgets", "no gain", "costs more than it gains"}
 
 
 def test_half_precision_is_numpys(library: Path) -> None:
@@ -173,8 +214,9 @@ def test_what_it_refuses(library: Path, path: str, tmp_path: Path) -> None:
         learner.add(good, 5)
     with pytest.raises(Refused, match="8 examples wait"):
         learner.add(good, 5)
-    with pytest.raises(Refused, match="class 4 has no example, and class 5 has"):
+    with pytest.raises(Refused, match=r"class 4 has no example, .* wait were dropped"):
         learner.begin()
+    learner.add(good, 4)
 
 
 def test_damaged_files(library: Path, path: str, tmp_path: Path) -> None:

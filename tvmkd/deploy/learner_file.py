@@ -12,7 +12,7 @@ from tvmkd.deploy import serve_file
 
 NAME = "tvmkd_learner.py"
 SOURCES = Path(__file__).parent / "board_learner"
-ORDER = ("draws", "examples", "head_file", "step", "learner")
+ORDER = ("draws", "examples", "head_file", "step", "verdict", "learner")
 """A module comes after those that it imports."""
 _HEAD = f'''"""Learns a classifier's last layer on a board: Python 3.6 or later, and numpy.
 

@@ -17,7 +17,7 @@ from tvmkd.targets import Target
 NATIVE = HEADERS.parent / "learn"
 HEADER = NATIVE / "tvmkd_learn.h"
 ARCHIVE, SHARED = "libtvmkd_learn.a", "libtvmkd_learn.so"
-SOURCES = ("examples", "half", "head_file", "learn", "sha256", "training")
+SOURCES = ("examples", "half", "head_file", "learn", "sha256", "training", "verdict")
 # A fused multiply-add would round otherwise than numpy does.
 _FLAGS = (
     *("-std=c11", "-O3", "-fPIC", "-ffp-contract=off", "-fno-sanitize=all"),

@@ -54,16 +54,35 @@ def test_poisoned_labels_are_rolled_back(path: str, tmp_path: Path) -> None:
     rows = clusters(np.arange(40) % 4, 11)
     before = learner.predict(rows)
     assert taught(learner, "poison") == "rejected"
-    assert learner.reason.startswith("forgets: ")
+    assert learner.reason.startswith("labels: ")
     np.testing.assert_array_equal(learner.predict(rows), before)
     assert not learner.taught
     assert learner.head.replay.seen.sum() == 60  # nothing of it is remembered
+    believing = Learner(path, max_contradiction=1)
+    assert taught(believing, "poison") == "rejected"
+    assert believing.reason.startswith("forgets: ")
     assert taught(learner, "new") == "accepted"
+
+
+def test_poison_among_new_classes(path: str) -> None:
+    """What the new classes gain would pay for it."""
+    learner = Learner(path, max_forgetting=0.3)
+    for kind in ("new", "poison"):
+        for row, label in zip(*lesson(kind), strict=True):
+            learner.add(row, int(label))
+    learner.begin()
+    while learner.step(50) in ("training", "checking"):
+        pass
+    assert learner.reason.startswith("labels: ")
+    found = learner.report
+    assert found["new_won"] > 10 > found["old_lost"] - found["old_won"]
+    assert 40 < found["contradicted"] <= found["sure"] <= 60
+    assert learner.classes == 4
 
 
 def test_small_poison_adds_up_to_what_is_allowed(path: str) -> None:
     """Forgetting counts from the shipped head, so that many updates cannot undo it bit by bit."""
-    learner = Learner(path, max_forgetting=0.1)
+    learner = Learner(path, max_forgetting=0.1, max_contradiction=1)
     for number in range(12):
         labels = np.concatenate([np.zeros(12, int), np.ones(3, int)])
         rows = clusters(np.zeros(15, int), 20 + number, shift=0.1 * number * learner_heads.MOVED)
@@ -78,7 +97,7 @@ def test_small_poison_adds_up_to_what_is_allowed(path: str) -> None:
 
 
 def test_what_was_learned_before_is_guarded_too(path: str) -> None:
-    learner = Learner(path, distillation=0, momentum=0.95, rate=2)
+    learner = Learner(path, distillation=0, momentum=0.95, rate=2, max_contradiction=1)
     assert taught(learner, "new") == "accepted"
     rows, _ = lesson("new", 60, 12)
     for row in rows:
@@ -203,9 +222,21 @@ def test_examples_that_cannot_be_used(path: str) -> None:
         learner.add(good, 5)
     with pytest.raises(LearnError, match="8 examples wait; begin an update first"):
         learner.add(good, 5)
-    with pytest.raises(LearnError, match="class 4 has no example, and class 5 has"):
+    with pytest.raises(LearnError, match=r"class 4 has no example, .* wait were dropped"):
         learner.begin()
-    assert learner.status()["added"] == 8
+    learner.add(good, 4)
+    assert (learner.status()["added"], learner.status()["pending"]) == (9, 1)
+
+
+def test_many_classes_with_one_example_each(tmp_path: Path) -> None:
+    """Some are held back all the same, so that an update can begin."""
+    learner = Learner(learner_heads.many_classes(tmp_path), steps=1)
+    for number in range(54):
+        learner.add(np.ones(FEATURES), (number + 20) % 62)
+    assert np.flatnonzero(learner.held).tolist() == [42, 43, 44]  # 60 and 61 are new
+    learner.begin()
+    assert learner.step(20) == "rejected"
+    assert "no gain: " in learner.reason
 
 
 def test_one_update_at_a_time(path: str) -> None:

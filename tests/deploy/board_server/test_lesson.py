@@ -136,7 +136,7 @@ def test_poison_is_told_of(server: Server) -> None:
     before, rejected = asked(server, row).outputs()["logits"], status(server)["rejected"]
     found = update(server, "poison")
     assert (found["phase"], found["rejected"]) == ("rejected", rejected + 1)
-    assert found["reason"].startswith("forgets: ")
+    assert found["reason"].startswith("labels: ")
     np.testing.assert_array_equal(asked(server, row).outputs()["logits"], before)
 
 
@@ -170,6 +170,7 @@ def test_bad_requests(server: Server) -> None:
         (None, "label has to be the number of a class"),
         ("1", "label has to be the number"),
         (True, "label has to be the number"),
+        (10**40, "label has to be the number"),
         (6, "label 6: there may be 6 classes at most"),
     ):
         answer = teach(server, row, label)
@@ -231,6 +232,17 @@ def test_an_update_that_begins_by_itself(head: Path) -> None:
 
     asyncio.run(play())
     assert made.learner.phase == "accepted"
+
+
+def test_no_update_begins_by_itself_without_a_class(head: Path) -> None:
+    """The example was added, so its request is no error."""
+    (made,) = main.lessons_of(options("--learn", head, "--learn-after", "8"))
+    row = np.ones(FEATURES, "<f4").tobytes()
+    for _ in range(9):
+        made.add([b"", row], 5)
+    assert (made.learner.phase, made.learner.new.count) == ("idle", 9)
+    with pytest.raises(Fault, match="class 4 has no example"):
+        made.begin()
 
 
 def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
@@ -298,6 +310,11 @@ def test_heads_and_libraries(head: Path) -> None:
             4,
             "max_forgetting: has to be from 0 to 1",
         ),
+        (
+            ("--learn", "{head}", "--max-contradiction", "nan"),
+            4,
+            "max_contradiction: has to be from 0 to 1",
+        ),
     ],
 )
 def test_what_cannot_be_started(
@@ -314,7 +331,10 @@ def test_without_numpy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "tvmkd_learner", None)
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
     with pytest.raises(SystemExit) as caught:
         main.lessons_of(options("--learn", "head.bin"))
     assert caught.value.code == 5
     assert "install python3-numpy" in capsys.readouterr().err
+    assert sys.path[: len(before)] == before  # statistics.py beside lesson.py hides no other

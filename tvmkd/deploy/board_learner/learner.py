@@ -9,9 +9,12 @@ from .draws import Draws
 from .examples import MAX_HALF, Examples
 from .head_file import Head, LearnError, read_head, write_head
 from .step import gradient_of, softmax
+from .verdict import SURE, reason_against
 
 LEAST_HELD = 2
 """Held-back new examples below which no update begins."""
+FEW = 40
+"""Waiting examples from which on one in twenty is held back, whatever their classes."""
 DEFAULTS: Dict[str, float] = {
     "batch": 32,
     "steps": 500,
@@ -21,25 +24,29 @@ DEFAULTS: Dict[str, float] = {
     "temperature": 2.0,
     "distillation": 0.5,
     "max_forgetting": 0.05,
+    "max_contradiction": 0.5,
 }
 """What `Learner` can be told: examples a step; steps an update; new examples that wait at most;
 learning rate as a share of the one at which gradient descent may diverge; momentum; temperature and
 weight of the old head's soft targets; the share of the shipped held-back examples that may become
-wrong, since the head was shipped."""
+wrong, since the head was shipped (1: what happens to old ones does not count); the share that may
+have another label, of new examples of known classes about which the present head is sure (1: labels
+are always believed)."""
 RANGES = {
     "batch": (1, 4096), "steps": (1, 10**6), "pending": (8, 1 << 16), "rate": (1e-6, 2),
     "momentum": (0, 0.999), "temperature": (0.1, 100), "distillation": (0, 1000),
-    "max_forgetting": (0, 1),
+    "max_forgetting": (0, 1), "max_contradiction": (0, 1),
 }  # fmt: skip
 
 
 class Learner:
     """A head that goes on learning.
 
-    New examples are added; of each class every fifth is held back, beginning with the third. An
-    update is begun, and goes on in `step`: minibatches of new and replayed examples with the old
-    head's soft targets, then the comparison of both heads on held-back data. The new head takes the
-    place of the old one in one assignment, or is dropped together with the examples.
+    New examples are added; of each class every fifth is held back, beginning with the third; and
+    as soon as `FEW` wait, the next one of a known class if fewer than one in twenty are. An update
+    is begun, and goes on in `step`: minibatches of new and replayed examples with the old head's
+    soft targets, then the comparison of both heads on held-back data (`reason_against`). The new
+    head takes the place of the old one in one assignment, or is dropped together with the examples.
 
     Attributes:
         head, shipped: what is kept, and the shipped file, which is not changed.
@@ -157,27 +164,42 @@ class Learner:
             raise LearnError("label %d: there may be %d classes at most" % (label, self.limit))
         if self.new.count == len(self.new.labels):
             raise LearnError("%d examples wait; begin an update first" % self.new.count)
-        self.held[self.new.count] = self.new.seen[label] % 5 == 2
+        # Of many classes none may come three times.
+        few = self.new.count >= FEW and 20 * self.held_count < self.new.count
+        held = self.new.seen[label] % 5 == 2 or (few and label < self.classes)
+        self.held[self.new.count] = held
         self.new.seen[label] += 1
         self.new.append(row, label)
         self.head.added += 1
+
+    def missing(self) -> str:
+        """Why the waiting examples are not enough for an update; "": they are."""
+        if self.held_count < LEAST_HELD:
+            return "too few new examples: %d are held back of %d, and %d have to be" % (
+                self.held_count, self.new.count, LEAST_HELD)  # fmt: skip
+        wanted = self.wanted
+        for label in range(self.classes, wanted):
+            if not self.new.seen[label]:
+                return ("class %d has no example, and class %d has: number new classes without gaps"
+                        % (label, wanted - 1))  # fmt: skip
+        return ""
 
     def begin(self) -> None:
         """Begins an update; `step` goes on with it.
 
         Raises:
-            LearnError: one runs, or there are too few examples.
+            LearnError: one runs, or there are too few examples; if no more can be added, those that
+                wait are dropped then.
         """
         if self.phase in ("training", "checking"):
             raise LearnError("an update runs already")
-        if self.held_count < LEAST_HELD:
-            raise LearnError("too few new examples: %d are held back of %d, and %d have to be"
-                             % (self.held_count, self.new.count, LEAST_HELD))  # fmt: skip
+        missing = self.missing()
+        if missing:
+            if self.new.count == len(self.new.labels):
+                missing += "; all that wait were dropped"
+                self._forget()
+            raise LearnError(missing)
         classes, (weights, bias) = self.wanted, self.active
-        for label in range(len(bias), classes):
-            if not self.new.seen[label]:
-                raise LearnError("class %d has no example, and class %d has: number new classes "
-                                 "without gaps" % (label, classes - 1))  # fmt: skip
         rows, labels = self.new.rows()
         learned = ~self.held[: self.new.count]
         self.fresh_rows, self.fresh_labels = rows[learned], labels[learned]
@@ -198,8 +220,9 @@ class Learner:
         size = int(self.options["batch"])
         self.replayed = min(size * kinds[1] // sum(kinds), size - 1)
         self.done, self.phase, self.reason = 0, "training", ""
-        self.report = dict.fromkeys(("guard_after", "fresh_before", "fresh_after",
-                                     "new_before", "new_after"), 0)  # fmt: skip
+        self.report = dict.fromkeys(("guard_after", "fresh_before", "fresh_after", "new_before",
+                                     "new_after", "old_won", "old_lost", "new_won", "new_lost",
+                                     "sure", "contradicted"), 0)  # fmt: skip
 
     def step(self, count: int = 1) -> str:
         """Goes on for ``count`` batches, and returns the phase.
@@ -246,35 +269,40 @@ class Learner:
         for name, examples, mask in sets:
             if place < examples.count:
                 some = slice(place, min(place + size, examples.count))
-                rows = examples.features[some].astype(np.float32)
-                labels, kept = examples.labels[some], slice(None) if mask is None else mask[some]
-                right = rows.dot(self.weights.T) + self.bias
-                self.report[name + "_after"] += int((right.argmax(1) == labels)[kept].sum())
-                if name != "guard":
-                    right = self.predict(rows)
-                    self.report[name + "_before"] += int((right.argmax(1) == labels)[kept].sum())
+                kept = slice(None) if mask is None else mask[some]
+                self._compare(name, examples, some, kept)
                 self.done += some.stop - some.start
                 return
             place -= examples.count
         self._decide()
 
+    def _compare(self, name: str, examples: Examples, some: slice, kept: Any) -> None:
+        """Counts what both heads get right; of new examples, which ones contradict the present."""
+        found, rows = self.report, examples.features[some].astype(np.float32)
+        labels, logits = examples.labels[some], self.predict(rows)
+        before = logits.argmax(axis=1) == labels
+        after = (rows.dot(self.weights.T) + self.bias).argmax(axis=1) == labels
+        if name == "new":
+            apart = np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+            sure = (apart <= np.float32(1 / SURE)) & (labels < self.classes)
+            found["sure"] += int(sure.sum())
+            found["contradicted"] += int((sure & ~before).sum())
+        before, after = before[kept], after[kept]
+        found[name + "_after"] += int(after.sum())
+        if name != "guard":
+            found[name + "_before"] += int(before.sum())
+        kind = "new" if name == "new" else "old"
+        found[kind + "_won"] += int((after & ~before).sum())
+        found[kind + "_lost"] += int((before & ~after).sum())
+
     def _decide(self) -> None:
-        found, allowed = self.report, self.options["max_forgetting"]
-        guard, fresh = self.shipped.guard.count, self.head.fresh.count
-        found.update(guard_shipped=self.guard_shipped, guard=guard, fresh=fresh,
-                     new=self.held_count)  # fmt: skip
-        self.reason = ""
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.bias).all()):
-            self.reason = "the weights are not finite"
-        elif self.guard_shipped - found["guard_after"] > allowed * guard:
-            self.reason = "forgets: %d of %d shipped held-back examples are right, %d were" % (
-                found["guard_after"], guard, self.guard_shipped)  # fmt: skip
-        elif found["fresh_before"] - found["fresh_after"] > max(1, allowed * fresh):
-            self.reason = "forgets: %d of %d learned held-back examples are right, %d were" % (
-                found["fresh_after"], fresh, found["fresh_before"])  # fmt: skip
-        elif found["new_after"] <= found["new_before"]:
-            self.reason = "no gain: %d of %d new held-back examples are right, %d were" % (
-                found["new_after"], self.held_count, found["new_before"])  # fmt: skip
+        found = self.report
+        found.update(guard_shipped=self.guard_shipped, guard=self.shipped.guard.count,
+                     fresh=self.head.fresh.count, new=self.held_count)  # fmt: skip
+        self.reason = "the weights are not finite"
+        if np.isfinite(self.weights).all() and np.isfinite(self.bias).all():
+            self.reason = reason_against(found, self.options["max_forgetting"],
+                                         self.options["max_contradiction"])  # fmt: skip
         head = self.head
         if self.reason:
             head.rejected += 1

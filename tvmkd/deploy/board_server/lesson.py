@@ -21,7 +21,7 @@ def import_learner() -> Any:
     """
     place = os.path.dirname(os.path.abspath(__file__))
     if place not in sys.path:
-        sys.path.insert(0, place)
+        sys.path.append(place)  # not first: its files must not hide the standard library's
     return importlib.import_module("tvmkd_learner")
 
 
@@ -90,8 +90,7 @@ class Lesson:
             learner.add(self.row(outputs)[0], label)
         except ValueError as error:
             raise Fault("invalid", str(error))
-        enough = learner.held_count >= self.module.LEAST_HELD
-        if self.after and learner.new.count >= self.after and enough:
+        if self.after and learner.new.count >= self.after and not learner.missing():
             self.begin()
 
     def begin(self) -> None:
@@ -180,7 +179,8 @@ def make_lessons(options: Any) -> List[Lesson]:
         if options.learn_state is not None:
             name = module.read_head(path).model.hex()[:16] + ".head"
             state = os.path.join(options.learn_state, name)
-        given = {} if options.max_forgetting is None else {"max_forgetting": options.max_forgetting}
+        limits = {name: getattr(options, name) for name in ("max_forgetting", "max_contradiction")}
+        given = {name: value for name, value in limits.items() if value is not None}
         found.append(Lesson(module, path, state, options.learn_after, given))
     return found
 

@@ -79,6 +79,13 @@ def parse_options(argv: List[str]) -> Any:
         metavar="SHARE",
         help="of the shipped held-back examples that may become wrong; default: 0.05",
     )
+    add(
+        "--max-contradiction",
+        type=float,
+        metavar="SHARE",
+        help="of new examples of known classes about which the head is sure that may have another "
+        "label; default: 0.5",
+    )
     add("--json", action="store_true", help="print one line of JSON once it listens")
     return parser.parse_args(argv)
 

@@ -243,7 +243,7 @@ class Server:
         lesson = self.lesson_of(model, route)
         if route == "learn":
             label = parameters_of(parse_json(body[: self.head_length(headers, body)])).get("label")
-            if type(label) is not int:
+            if type(label) is not int or abs(label) >= 2**31:
                 raise invalid("parameters: label has to be the number of a class")
             outputs = (await self.run(model, headers, body, arrived))[1]
             lesson.add(outputs, label)

@@ -23,7 +23,8 @@ void tvmkd_learn_defaults(tvmkd_learn_options *options) {
                                    .momentum = 0.9f,
                                    .temperature = 2,
                                    .distillation = 0.5f,
-                                   .max_forgetting = 0.05};
+                                   .max_forgetting = 0.05,
+                                   .max_contradiction = 0.5};
 }
 
 /* What is wrong with options, or NULL. NaN is never inside. */
@@ -38,6 +39,8 @@ static const char *wrong_option(const tvmkd_learn_options *o) {
   if (!INSIDE(o->temperature, 0.1f, 100)) return "options: temperature has to be from 0.1 to 100";
   if (!INSIDE(o->distillation, 0, 1000)) return "options: distillation has to be from 0 to 1000";
   if (!INSIDE(o->max_forgetting, 0, 1)) return "options: max_forgetting has to be from 0 to 1";
+  if (!INSIDE(o->max_contradiction, 0, 1))
+    return "options: max_contradiction has to be from 0 to 1";
   return NULL;
 }
 
@@ -102,12 +105,18 @@ static void publish(tvmkd_learner *learner, const float *weights, const float *b
   atomic_store(&learner->active, next);
 }
 
+/* Forgets the counts of the last update. */
+static void clear(tvmkd_learner *learner) {
+  learner->found = (tvmkd_learn_counts){.guard_shipped = learner->found.guard_shipped};
+}
+
 static void forget(tvmkd_learner *learner) {
   learner->count = 0;
   memset(learner->seen, 0, 4 * (size_t)learner->head.header->limit);
   learner->phase = TVMKD_LEARN_IDLE;
 }
 
+/* Whether the head that predicts is right of an example; l->logits are its logits. */
 static int32_t right_now(tvmkd_learner *l, const tvmkd_examples *set, uint32_t number) {
   const tvmkd_active *old = &l->actives[atomic_load(&l->active)];
   size_t features = l->head.header->features;
@@ -197,7 +206,7 @@ tvmkd_learn_status tvmkd_learn_open(const char *path, const char *state,
   for (int each = 0; each < 2; each++) atomic_init(&l->actives[each].readers, 0);
   publish(l, l->shipped.weights, l->shipped.bias, (int32_t)l->shipped.header->classes);
   for (uint32_t each = 0; each < *l->shipped.guard.count; each++)
-    l->guard_shipped += right_now(l, &l->shipped.guard, each);
+    l->found.guard_shipped += right_now(l, &l->shipped.guard, each);
   if (state) {
     SAY(l->path, "%s", state);
     use_state(l);
@@ -246,6 +255,12 @@ static int32_t wanted(const tvmkd_learner *learner) {
   return found;
 }
 
+static int32_t held_count(const tvmkd_learner *learner) {
+  int32_t found = 0;
+  for (int32_t each = 0; each < learner->count; each++) found += learner->held[each];
+  return found;
+}
+
 tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int32_t label) {
   tvmkd_head_header *header = l->head.header;
   if (!features) return refuse(l, TVMKD_LEARN_BAD_ARGUMENT, "add: features is NULL");
@@ -260,8 +275,11 @@ tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int3
                   header->limit);
   if (l->count == l->options.pending)
     return refuse(l, TVMKD_LEARN_NOT_READY, "%d examples wait; begin an update first", l->count);
+  /* Of many classes none may come three times. */
+  int few = l->count >= FEW && 20 * held_count(l) < l->count;
+  int known = label < l->actives[atomic_load(&l->active)].classes;
   size_t at = (size_t)l->count++;
-  l->held[at] = l->seen[label]++ % 5 == 2;
+  l->held[at] = l->seen[label]++ % 5 == 2 || (few && known);
   l->labels[at] = (uint16_t)label;
   for (size_t each = 0; each < header->features; each++)
     l->rows[at * header->features + each] = tvmkd_float_to_half(features[each]);
@@ -269,31 +287,30 @@ tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *l, const float *features, int3
   return TVMKD_LEARN_OK;
 }
 
-static int32_t held_count(const tvmkd_learner *learner) {
-  int32_t found = 0;
-  for (int32_t each = 0; each < learner->count; each++) found += learner->held[each];
-  return found;
-}
-
 tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *l) {
   if (runs(l)) return refuse(l, TVMKD_LEARN_NOT_READY, "an update runs already");
+  tvmkd_learn_status missing = TVMKD_LEARN_OK;
+  int32_t each = l->actives[atomic_load(&l->active)].classes, all = wanted(l);
+  while (each < all && l->seen[each]) each++;
+  const char *dropped = l->count == l->options.pending ? "; all that wait were dropped" : "";
   if (held_count(l) < LEAST_HELD)
-    return refuse(l, TVMKD_LEARN_NOT_READY,
-                  "too few new examples: %d are held back of %d, and %d have to be", held_count(l),
-                  l->count, LEAST_HELD);
-  for (int32_t each = l->actives[atomic_load(&l->active)].classes; each < wanted(l); each++)
-    if (!l->seen[each])
-      return refuse(l, TVMKD_LEARN_BAD_ARGUMENT,
-                    "class %d has no example, and class %d has: number new classes without gaps",
-                    each, wanted(l) - 1);
+    missing = refuse(l, TVMKD_LEARN_NOT_READY,
+                     "too few new examples: %d are held back of %d, and %d have to be%s",
+                     held_count(l), l->count, LEAST_HELD, dropped);
+  else if (each < all)
+    missing = refuse(l, TVMKD_LEARN_BAD_ARGUMENT,
+                     "class %d has no example, and class %d has: number new classes without gaps%s",
+                     each, all - 1, dropped);
+  if (missing && *dropped) forget(l);
+  if (missing) return missing;
   l->learned_count = 0;
   for (int32_t each = 0; each < l->count; each++)
     if (!l->held[each]) l->learned[l->learned_count++] = each;
-  l->classes = wanted(l);
+  l->classes = all;
   tvmkd_learn_prepare(l);
   l->done = 0;
   l->reason[0] = 0;
-  l->guard_after = l->fresh_before = l->fresh_after = l->new_before = l->new_after = 0;
+  clear(l);
   l->phase = TVMKD_LEARN_TRAINING;
   return TVMKD_LEARN_OK;
 }
@@ -313,24 +330,18 @@ static void accept(tvmkd_learner *l) {
 }
 
 static void decide(tvmkd_learner *l) {
-  int32_t guard = (int32_t)*l->shipped.guard.count, fresh = (int32_t)*l->head.fresh.count;
-  double allowed = l->options.max_forgetting;
   int finite = 1;
   for (size_t each = 0; each < (size_t)l->classes * l->head.header->features; each++)
     finite = finite && isfinite(l->weights[each]);
   for (int32_t each = 0; each < l->classes; each++) finite = finite && isfinite(l->bias[each]);
-  l->checked = held_count(l);
+  l->found.guard = (int32_t)*l->shipped.guard.count;
+  l->found.fresh = (int32_t)*l->head.fresh.count;
+  l->found.checked = held_count(l);
   if (!finite)
     SAY(l->reason, "the weights are not finite");
-  else if (l->guard_shipped - l->guard_after > allowed * guard)
-    SAY(l->reason, "forgets: %d of %d shipped held-back examples are right, %d were",
-        l->guard_after, guard, l->guard_shipped);
-  else if (l->fresh_before - l->fresh_after > fmax(1, allowed * fresh))
-    SAY(l->reason, "forgets: %d of %d learned held-back examples are right, %d were",
-        l->fresh_after, fresh, l->fresh_before);
-  else if (l->new_after <= l->new_before)
-    SAY(l->reason, "no gain: %d of %d new held-back examples are right, %d were", l->new_after,
-        l->checked, l->new_before);
+  else
+    tvmkd_learn_verdict(&l->found, l->options.max_forgetting, l->options.max_contradiction,
+                        l->reason, sizeof l->reason);
   if (l->reason[0])
     l->head.header->rejected++;
   else
@@ -338,6 +349,32 @@ static void decide(tvmkd_learner *l) {
   forget(l);
   l->phase = l->reason[0] ? TVMKD_LEARN_REJECTED : TVMKD_LEARN_ACCEPTED;
   tvmkd_learn_save(l);
+}
+
+/* Whether the head that predicts is sure, from its logits in l->logits. */
+static int sure_now(const tvmkd_learner *l) {
+  int32_t classes = l->actives[atomic_load(&l->active)].classes;
+  float most = l->logits[0], apart = 0;
+  for (int32_t each = 1; each < classes; each++) most = fmaxf(most, l->logits[each]);
+  for (int32_t each = 0; each < classes; each++) apart += expf(l->logits[each] - most);
+  return apart <= (float)(1 / SURE);
+}
+
+/* Counts what both heads get right; of new examples, which ones contradict the present head. */
+static void compare(tvmkd_learner *l, int set, const tvmkd_examples *examples, uint32_t number) {
+  tvmkd_learn_counts *found = &l->found;
+  int32_t before = right_now(l, examples, number);
+  if (set == 2 && examples->labels[number] < l->actives[atomic_load(&l->active)].classes &&
+      sure_now(l))
+    found->sure++, found->contradicted += !before;
+  if (set == 2 && !l->held[number]) return;
+  int32_t after = right_then(l, examples, number);
+  int32_t *afters[] = {&found->guard_after, &found->fresh_after, &found->new_after};
+  *afters[set] += after;
+  if (set == 1) found->fresh_before += before;
+  if (set == 2) found->new_before += before;
+  *(set == 2 ? &found->new_won : &found->old_won) += after && !before;
+  *(set == 2 ? &found->new_lost : &found->old_lost) += before && !after;
 }
 
 /* Compares both heads on the next held-back examples. */
@@ -350,14 +387,7 @@ static void check(tvmkd_learner *l) {
     if (place >= *sets[set]->count) continue;
     uint64_t end = place + (uint64_t)l->options.batch;
     if (end > *sets[set]->count) end = *sets[set]->count;
-    for (; place < end; place++, l->done++) {
-      uint32_t number = (uint32_t)place;
-      if (set == 0) l->guard_after += right_then(l, sets[set], number);
-      if (set == 1) l->fresh_after += right_then(l, sets[set], number);
-      if (set == 1) l->fresh_before += right_now(l, sets[set], number);
-      if (set == 2 && l->held[number]) l->new_after += right_then(l, sets[set], number);
-      if (set == 2 && l->held[number]) l->new_before += right_now(l, sets[set], number);
-    }
+    for (; place < end; place++, l->done++) compare(l, set, sets[set], (uint32_t)place);
     return;
   }
   decide(l);
@@ -384,7 +414,7 @@ tvmkd_learn_status tvmkd_learn_rollback(tvmkd_learner *l) {
   publish(l, l->head.weights, l->head.bias, (int32_t)header->classes);
   forget(l);
   l->reason[0] = 0;
-  l->guard_after = l->fresh_before = l->fresh_after = l->checked = l->new_before = l->new_after = 0;
+  clear(l);
   return tvmkd_learn_save(l);
 }
 
@@ -407,14 +437,20 @@ void tvmkd_learn_describe(const tvmkd_learner *l, tvmkd_learn_info *info) {
       .held_back = held_count(l),
       .replay = (int32_t)*l->head.replay.count,
       .guard = (int32_t)*l->shipped.guard.count,
-      .guard_shipped = l->guard_shipped,
-      .guard_after = l->guard_after,
+      .guard_shipped = l->found.guard_shipped,
+      .guard_after = l->found.guard_after,
       .fresh = (int32_t)*l->head.fresh.count,
-      .fresh_before = l->fresh_before,
-      .fresh_after = l->fresh_after,
-      .checked = l->checked,
-      .new_before = l->new_before,
-      .new_after = l->new_after,
+      .fresh_before = l->found.fresh_before,
+      .fresh_after = l->found.fresh_after,
+      .checked = l->found.checked,
+      .new_before = l->found.new_before,
+      .new_after = l->found.new_after,
+      .old_won = l->found.old_won,
+      .old_lost = l->found.old_lost,
+      .new_won = l->found.new_won,
+      .new_lost = l->found.new_lost,
+      .sure = l->found.sure,
+      .contradicted = l->found.contradicted,
       .added = header->added,
       .updates = header->updates,
       .rejected = header->rejected,

@@ -6,8 +6,10 @@
 
 #include "examples.h"
 #include "tvmkd_learn.h"
+#include "verdict.h"
 
 #define LEAST_HELD 2
+#define FEW 40
 
 /* A head that predicts; readers count themselves in, so that it is not written meanwhile. */
 typedef struct {
@@ -34,7 +36,7 @@ struct tvmkd_learner {
   float rate;
   int32_t classes, phase;
   uint64_t done;
-  int32_t guard_shipped, guard_after, fresh_before, fresh_after, checked, new_before, new_after;
+  tvmkd_learn_counts found;       /* of the last update */
   size_t bytes;
   char reason[200], refused[200], error[200];
 };

@@ -12,8 +12,9 @@
  *     while ((phase = tvmkd_learn_step(learner, 1)) == TVMKD_LEARN_TRAINING || ...CHECKING) ...
  *
  * A step is one batch, so its time is bounded. The new head replaces the old one at once, if it is
- * better on held-back new examples and forgets little of the shipped held-back ones; otherwise it is
- * dropped with the examples. All memory is taken by open, in one block. One thread at a time may
+ * better on held-back new examples, forgets little of the old held-back ones, gains more than it costs,
+ * and the new labels do not contradict the old head in bulk; otherwise it is dropped with the
+ * examples. All memory is taken by open, in one block. One thread at a time may
  * call; tvmkd_learn_predict may be called from any thread meanwhile. */
 #ifndef TVMKD_LEARN_H
 #define TVMKD_LEARN_H
@@ -52,7 +53,10 @@ typedef struct {
   float momentum;     /* 0.9 */
   float temperature;  /* of the old head's soft targets; 2 */
   float distillation; /* their weight; 0.5 */
-  double max_forgetting; /* share of the shipped held-back examples that may become wrong; 0.05 */
+  double max_forgetting; /* share of the shipped held-back examples that may become wrong; 0.05; 1: what
+                            happens to old ones does not count */
+  double max_contradiction; /* share that may have another label, of new examples of known classes
+                               about which the present head is sure; 0.5; 1: labels are believed */
   const char *model;  /* SHA-256 of the library's ONNX file in hex (tvmkd_library.digest): a head of
                          another library is refused; NULL: not compared */
 } tvmkd_learn_options;
@@ -65,6 +69,9 @@ typedef struct {
   int32_t guard, guard_shipped, guard_after; /* shipped held-back: all, right at first, right now */
   int32_t fresh, fresh_before, fresh_after;  /* learned held-back */
   int32_t checked, new_before, new_after;    /* held-back of the update */
+  int32_t old_won, old_lost; /* both of the first: right with the update's head only, without it only */
+  int32_t new_won, new_lost; /* the same of the update's */
+  int32_t sure, contradicted; /* new of known classes: the head was sure; and had another label */
   uint64_t added, updates, rejected, rollbacks;
   uint64_t bytes;         /* of the one block */
   const char *reason;     /* of the last rejection, or "" */
@@ -85,10 +92,11 @@ tvmkd_learn_status tvmkd_learn_open(const char *head, const char *state,
 int32_t tvmkd_learn_predict(tvmkd_learner *learner, const float *features, float *logits);
 
 /* Adds a labelled example; new classes have the numbers after those that are known. Of each class
- * every fifth example is held back, beginning with the third. */
+ * every fifth example is held back, beginning with the third; and as soon as 40 wait, the next one of
+ * a known class if fewer than one in twenty are. */
 tvmkd_learn_status tvmkd_learn_add(tvmkd_learner *learner, const float *features, int32_t label);
 
-/* Begins an update. */
+/* Begins an update. If there are not the examples for one, and no more can be added, all are dropped. */
 tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *learner);
 
 /* Goes on with it for so many batches; returns the phase. When it is done the state is written; see
