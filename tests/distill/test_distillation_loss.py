@@ -203,6 +203,9 @@ def test_a_class_named_attention_attends() -> None:
 def test_a_temperature_that_leaves_one_class_is_warned_of(pair, capsys, cfg) -> None:
     check(Distill.model_validate({**cfg, "temperature": 0.05}), *pair, SHAPE)
     assert "temperature 0.05 leaves one class" in capsys.readouterr().err
+    check(Distill.model_validate({**cfg, "loss_args": {"temperature": 0.1}}), *pair, SHAPE)
+    assert "temperature 0.1 leaves one class" in capsys.readouterr().err
     check(Distill.model_validate(cfg), *pair, SHAPE)
-    check(Distill(loss="mlkd", temperature=0.05), *pair, SHAPE)
+    for loss in ("mlkd", "mse"):
+        check(Distill(loss=loss, temperature=0.05), *pair, SHAPE)
     assert "temperature" not in capsys.readouterr().err

@@ -152,9 +152,10 @@ def check(
         _warn_of_families(cfg.features, student, teacher)
     made = losses.make(cfg, search_in)
     inner = made.loss if isinstance(made, losses.Standardized) else made
-    if getattr(inner, "temperature", COLD) < COLD:
+    temperature = getattr(inner, "temperature", COLD)  # that of loss_args, where it is there
+    if temperature < COLD:
         console.warn(
-            f"[distill] temperature {cfg.temperature:g} leaves one class of what the teacher "
+            f"[distill] temperature {temperature:g} leaves one class of what the teacher "
             "answers: it teaches little more than labels do; 1 to 8 is usual"
         )
     Distillation(cfg, student, teacher, shape, search_in=search_in).close()
