@@ -120,7 +120,8 @@ class Distillation(nn.Module):
         for entry, loss in self._more:
             factor = entry.weight * SCHEDULES[entry.schedule](batch.progress)
             if factor > 0:
-                part = factor * loss(logits, soft, batch.labels, **weights)
+                with loss_parts.hidden():  # a user's may be made of ours
+                    part = factor * loss(logits, soft, batch.labels, **weights)
                 total = total + loss_parts.note(f"{entry.loss} logits", part)
         for term, module in zip(self._cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
