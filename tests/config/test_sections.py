@@ -78,7 +78,9 @@ def test_members_of_an_ensemble_have_what_they_do_not_say_from_the_teacher() -> 
 
 def test_a_teacher_stops_after_a_share_of_its_epochs() -> None:
     assert teacher().last is None
-    assert [teacher(epochs=9, stop_at=share).last for share in (0.01, 0.5, 0.99)] == [1, 4, 9]
+    assert [teacher(epochs=9, stop_at=share).last for share in (0.01, 0.5, 0.9)] == [1, 4, 8]
+    # All of them is no stop, and has the identity of none.
+    assert teacher(epochs=9, stop_at=0.99).last is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tvmkd.distill.assistants import Assistants
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE
 from tvmkd.models import checkpoint
+from tvmkd.report import training_history
 
 MIDDLE = {"model": "mlp", "args": {"width": 0.25}, "epochs": 1}
 LAST = {"model": "mlp", "args": {"width": 0.125}, "epochs": 1}
@@ -38,6 +39,8 @@ def test_a_chain_is_distilled_one_after_the_other(tmp_path: Path) -> None:
     assert [line.split()[0] for line in result.lines()] == [
         *("teacher", "assistant", "assistant", "distilled")
     ]
+    histories = [one.head.name for one in training_history.of_run(tmp_path)]
+    assert histories[:3] == ["teacher", "assistant 1", "assistant 2"]
     # The student's answers are those of the last one: three networks have been asked.
     assert len(list((tmp_path / "teacher").iterdir())) == 3
     again = distill(several(temperature=4.0), tmp_path)

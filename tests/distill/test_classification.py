@@ -239,3 +239,19 @@ def test_a_student_learns_from_cached_views_as_from_the_teacher(tmp_path) -> Non
         wanted = plain(batch, logits)
         del calls[calls_before:]
         torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_mse_with_views_of_many_classes_is_warned_of(capsys, monkeypatch) -> None:
+    pair = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(2)]
+
+    def warned(**section: object) -> bool:
+        found = ClassificationTask(small(distill={"views": 2, **section}))
+        found.check_distillation(*pair)
+        return "keeps the" in capsys.readouterr().err
+
+    assert not warned(loss="mse")
+    monkeypatch.setattr("tvmkd.distill.classification.MOST", 9)
+    assert warned(loss="mse")
+    assert warned(loss="kd", logits=[{"loss": "mse"}])
+    assert not warned(loss="kd")
+    assert not warned(loss="mse", views=0)

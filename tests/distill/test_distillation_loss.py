@@ -8,7 +8,7 @@ from torch import nn
 
 from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
-from tvmkd.distill import losses, mining
+from tvmkd.distill import loss_parts, losses, mining
 from tvmkd.distill.distillation_loss import Distillation, attends, check
 from tvmkd.distill.task import Batch
 
@@ -203,6 +203,27 @@ def test_a_class_named_attention_attends() -> None:
 def test_a_temperature_that_leaves_one_class_is_warned_of(pair, capsys, cfg) -> None:
     check(Distill.model_validate({**cfg, "temperature": 0.05}), *pair, SHAPE)
     assert "temperature 0.05 leaves one class" in capsys.readouterr().err
+    check(Distill.model_validate({**cfg, "loss_args": {"temperature": 0.1}}), *pair, SHAPE)
+    assert "temperature 0.1 leaves one class" in capsys.readouterr().err
     check(Distill.model_validate(cfg), *pair, SHAPE)
-    check(Distill(loss="mlkd", temperature=0.05), *pair, SHAPE)
+    for loss in ("mlkd", "mse"):
+        check(Distill(loss=loss, temperature=0.05), *pair, SHAPE)
     assert "temperature" not in capsys.readouterr().err
+
+
+def test_each_loss_is_one_part_whatever_it_is_made_of(pair, batch, tmp_path) -> None:
+    (tmp_path / "composed_loss.py").write_text(
+        "from tvmkd.distill.losses import KD\n\n"
+        "def loss(student, teacher, labels):\n    return 0.5 * KD()(student, teacher, labels)\n"
+    )
+    entries = [{"loss": "composed_loss:loss"}, {"loss": "mse", "weight": 0.5}]
+    cfg = Distill.model_validate({"loss": "kd", "features": [HINT], "logits": entries})
+    loss = Distillation(cfg, *pair, SHAPE, search_in=[tmp_path])
+    logits = pair[0](batch.images)
+    names = ["labels", "logits", "composed_loss:loss logits", "mse logits", "hint 0"]
+    for whole in (loss, lambda *given: sum(loss.parts(*given))):
+        with loss_parts.collected() as noted:
+            total = whole(batch, logits)
+        parts = noted.means(1)
+        assert list(parts) == names
+        assert sum(parts.values()) == pytest.approx(float(total.detach()), rel=1e-5)

@@ -80,8 +80,11 @@ def test_trainings_come_in_the_order_of_a_run(tmp_path: Path) -> None:
     for place in ("quantize/qat", "students/distilled-10", "students/distilled-2", "teacher"):
         trainings.training(tmp_path, place, place)
     trainings.training(tmp_path, "students/shaping/distilled-2", "shaping")
+    trainings.training(tmp_path, "assistant-1", "assistant 1")
+    trainings.training(tmp_path, "teacher-2", "teacher 2")
     names = [history.head.name for history in histories.of_run(tmp_path)]
-    expected = ["teacher", "students/distilled-2", "students/distilled-10", "shaping"]
+    expected = ["teacher", "teacher 2", "assistant 1"]
+    expected += ["students/distilled-2", "students/distilled-10", "shaping"]
     assert names == [*expected, "quantize/qat"]
 
 

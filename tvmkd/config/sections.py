@@ -160,7 +160,8 @@ class Teacher(Section):
     @property
     def last(self) -> int | None:
         """The epoch after which the training ends; None: after all."""
-        return None if self.stop_at == 1 else max(1, round(self.stop_at * self.epochs))
+        last = max(1, round(self.stop_at * self.epochs))
+        return last if last < self.epochs else None
 
 
 class Student(Section):

@@ -11,6 +11,7 @@ from torch import nn
 
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.memory_format import to_device
+from tvmkd.distill.recorder import Recorder
 from tvmkd.distill.task import Task
 from tvmkd.distill.trainer import Trainer
 from tvmkd.distill.training import Job, Settings
@@ -36,6 +37,7 @@ class Assistants:
         team: the processes that share the work.
         progress: shows a bar for each training.
         checkpoint_seconds: least time between two checkpoints of one training.
+        recorder: gets the numbers of each epoch.
     """
 
     cfg: Config
@@ -44,6 +46,7 @@ class Assistants:
     team: Team
     progress: Progress | None
     checkpoint_seconds: float
+    recorder: Recorder | None = None
 
     def build(self, number: int) -> nn.Module:
         """An assistant before its training; ``number`` is its place in the chain, from 0.
@@ -100,7 +103,7 @@ class Assistants:
             checkpoint_seconds=self.checkpoint_seconds,
         )
         try:
-            state = Trainer(task, self.team, self.progress).fit(network, job)
+            state = Trainer(task, self.team, self.progress, self.recorder).fit(network, job)
         finally:
             close = getattr(found.loss, "close", None)
             if close is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tvmkd import data
+from tvmkd.base import console
 from tvmkd.data import augment
 from tvmkd.data.splits import Augment, Images, Splits, Subset, batches, evenly
 from tvmkd.distill import label_order, losses, teacher_cache
@@ -35,7 +36,7 @@ from tvmkd.distill.task import (
     Split,
     Task,
 )
-from tvmkd.distill.view_answers import ViewAnswers
+from tvmkd.distill.view_answers import MOST, ViewAnswers
 from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
@@ -185,12 +186,20 @@ class ClassificationTask(Task):
         return losses.imitation
 
     def check_distillation(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Checks the loss, and the modules that losses on features name.
+        """Checks the loss, and the modules that losses on features name; warns of what may hurt.
 
         Raises:
             InputError: as `Distillation`.
         """
-        check(self.cfg.distill, student, teacher, self.input_shape, self.search_in)
+        cfg = self.cfg.distill
+        check(cfg, student, teacher, self.input_shape, self.search_in)
+        kept = "mse" in (cfg.loss, *(term.loss for term in cfg.logits))
+        if kept and self.variants and len(self.classes) > MOST:
+            console.warn(
+                f"[distill] views keeps the {MOST} largest of the teacher's {len(self.classes)} "
+                "logits and one number for the others, and mse teaches it to all of them: set "
+                "views = 0, or another loss"
+            )
 
     def distillation(
         self, student: nn.Module, teacher: nn.Module, folder: Path, team: Team

@@ -120,7 +120,8 @@ class Distillation(nn.Module):
         for entry, loss in self._more:
             factor = entry.weight * SCHEDULES[entry.schedule](batch.progress)
             if factor > 0:
-                part = factor * loss(logits, soft, batch.labels, **weights)
+                with loss_parts.hidden():  # a user's may be made of ours
+                    part = factor * loss(logits, soft, batch.labels, **weights)
                 total = total + loss_parts.note(f"{entry.loss} logits", part)
         for term, module in zip(self._cfg.features, self.terms, strict=True):
             factor = term.weight * SCHEDULES[term.schedule](batch.progress)
@@ -152,9 +153,10 @@ def check(
         _warn_of_families(cfg.features, student, teacher)
     made = losses.make(cfg, search_in)
     inner = made.loss if isinstance(made, losses.Standardized) else made
-    if getattr(inner, "temperature", COLD) < COLD:
+    temperature = getattr(inner, "temperature", COLD)  # that of loss_args, where it is there
+    if temperature < COLD:
         console.warn(
-            f"[distill] temperature {cfg.temperature:g} leaves one class of what the teacher "
+            f"[distill] temperature {temperature:g} leaves one class of what the teacher "
             "answers: it teaches little more than labels do; 1 to 8 is usual"
         )
     Distillation(cfg, student, teacher, shape, search_in=search_in).close()

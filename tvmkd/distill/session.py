@@ -151,7 +151,8 @@ class Session:
     def assistants(self) -> Assistants:
         """The chain of ``[[teacher.assistants]]``."""
         return Assistants(
-            *(self.cfg, self.task, self.out, self.team, self.progress, self.checkpoint_seconds)
+            *(self.cfg, self.task, self.out, self.team, self.progress, self.checkpoint_seconds),
+            recorder=self.recorder,
         )
 
     def teacher_path(self, number: int) -> Path:

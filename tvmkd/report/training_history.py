@@ -162,11 +162,16 @@ def of_run(folder: Path) -> list[History]:
     """The histories of a run's trainings, in the order of a run."""
     found = []
     for place in FOLDERS:
-        for path in sorted((folder / place).glob(f"*{SUFFIX}"), key=_natural):
+        for path in sorted((folder / place).glob(f"*{SUFFIX}"), key=_turn):
             history = read(path)
             if history is not None:
                 found.append(history)
     return found
+
+
+def _turn(path: Path) -> tuple[bool, str, int, str]:
+    """Teachers before their assistants, ``distilled-2`` before ``distilled-10``."""
+    return path.name.startswith("assistant"), *_natural(path)
 
 
 def _natural(path: Path) -> tuple[str, int, str]:

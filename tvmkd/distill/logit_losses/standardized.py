@@ -17,6 +17,9 @@ class Standardized(SoftLoss):
     the student need not match the size of its teacher's logits ("Logit Standardization in Knowledge
     Distillation", Sun et al., CVPR 2024). The labels' part sees the logits themselves.
 
+    Two things differ from the authors' code: it takes torch's ``std``, which divides by one class
+    less, and of `MLKD` only the part of each image sees z-scores there.
+
     Args:
         loss: any `SoftLoss`.
     """
