@@ -118,7 +118,7 @@ def test_branches_that_could_not_be_fused_are_refused_before_the_training(tmp_pa
     (tmp_path / "read_twice.py").write_text(
         "from torch import nn\n\n\n"
         "class Net(nn.Sequential):\n"
-        "    def __init__(self):\n"
+        "    def __init__(self, **_others):\n"
         "        super().__init__(nn.Conv2d(1, 10, 1), nn.BatchNorm2d(10))\n"
         "        self[0].bias = None\n\n"
         "    def forward(self, x):\n"
