@@ -241,17 +241,26 @@ def test_a_student_learns_from_cached_views_as_from_the_teacher(tmp_path) -> Non
         torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)
 
 
-def test_mse_with_views_of_many_classes_is_warned_of(capsys, monkeypatch) -> None:
-    pair = [nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(2)]
-
-    def warned(**section: object) -> bool:
-        found = ClassificationTask(small(distill={"views": 2, **section}))
-        found.check_distillation(*pair)
-        return "keeps the" in capsys.readouterr().err
-
-    assert not warned(loss="mse")
-    monkeypatch.setattr("tvmkd.distill.classification.MOST", 9)
-    assert warned(loss="mse")
-    assert warned(loss="kd", logits=[{"loss": "mse"}])
-    assert not warned(loss="kd")
-    assert not warned(loss="mse", views=0)
+@pytest.mark.parametrize(
+    ("section", "exact"),
+    [
+        ({"loss": "mse"}, True),
+        ({"loss": "kd", "logits": [{"loss": "mse"}]}, True),
+        ({"loss": "kd", "standardize": True}, True),
+        ({"loss": "kd", "logits": [{"loss": "dist"}]}, False),
+    ],
+)
+def test_of_many_classes_all_logits_are_kept_where_a_loss_reads_them(
+    tmp_path, monkeypatch, section, exact
+) -> None:
+    monkeypatch.setattr("tvmkd.distill.classification.MOST", 3)
+    task = ClassificationTask(small(distill={"views": 2, **section}, data={"augment": "affine"}))
+    student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval() for _ in range(2))
+    seen = []
+    found = task.distillation(student, teacher, tmp_path, ALONE).loss
+    found._logits = lambda mine, other, *_, **__: seen.append(other) or mine.sum()
+    found._more = []
+    (batch,) = task.batches(Epoch([torch.arange(8)], 0, 1, torch.Generator(), 1, views=2))
+    found(batch, task.forward(student, batch.images))
+    wanted = teacher(batch.images).detach()
+    assert torch.allclose(seen[0], wanted, atol=2e-3) is exact

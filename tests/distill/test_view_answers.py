@@ -2,11 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
-from tvmkd.distill import view_answers
 from tvmkd.distill.task import Batch
 from tvmkd.distill.view_answers import ViewAnswers, likeliest, restored
 
@@ -51,12 +49,9 @@ def test_each_view_is_shown_to_the_teacher_once(tmp_path: Path) -> None:
     assert teacher.seen == 7
 
 
-def test_of_many_classes_the_likeliest_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(view_answers, "MOST", 3)
+def test_of_many_classes_the_likeliest_are_kept(tmp_path: Path) -> None:
     teacher = Teacher()
-    asked = ViewAnswers(teacher, tmp_path, ["x"], (5, 1, CLASSES))
+    asked = ViewAnswers(teacher, tmp_path, ["x"], (5, 1, CLASSES), 3)
     exact = teacher(batch([0, 2]).images)[0].detach()
     for _ in range(2):
         found = asked(batch([0, 2]))

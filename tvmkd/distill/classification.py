@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tvmkd import data
-from tvmkd.base import console
 from tvmkd.data import augment
 from tvmkd.data.splits import Augment, Images, Splits, Subset, batches, evenly
 from tvmkd.distill import label_order, losses, teacher_cache
@@ -191,15 +190,7 @@ class ClassificationTask(Task):
         Raises:
             InputError: as `Distillation`.
         """
-        cfg = self.cfg.distill
-        check(cfg, student, teacher, self.input_shape, self.search_in)
-        kept = "mse" in (cfg.loss, *(term.loss for term in cfg.logits))
-        if kept and self.variants and len(self.classes) > MOST:
-            console.warn(
-                f"[distill] views keeps the {MOST} largest of the teacher's {len(self.classes)} "
-                "logits and one number for the others, and mse teaches it to all of them: set "
-                "views = 0, or another loss"
-            )
+        check(self.cfg.distill, student, teacher, self.input_shape, self.search_in)
 
     def distillation(
         self, student: nn.Module, teacher: nn.Module, folder: Path, team: Team
@@ -238,7 +229,9 @@ class ClassificationTask(Task):
         shape = (self.count("train"), self.variants, len(self.classes))
         if not team.leader:
             team.wait()  # the leader makes the files that all of them write to
-        known = ViewAnswers(teacher, folder, [fingerprint, self.identity(self.variants)], shape)
+        most = None if losses.reads_all_logits(self.cfg.distill) else MOST
+        identity = [fingerprint, self.identity(self.variants)]
+        known = ViewAnswers(teacher, folder, identity, shape, most)
         if team.leader:
             team.wait()
         return known

@@ -52,8 +52,12 @@ __all__ = [
     "imitation",
     "make",
     "make_term",
+    "reads_all_logits",
     "register",
 ]
+
+OF_PROBABILITIES = ("kd", "dkd", "dist", "mlkd", "nkd")
+"""Losses that see the teacher's logits through a softmax alone."""
 
 
 def make(cfg: Distill, search_in: Sequence[Path] = ()) -> LogitLoss:
@@ -144,6 +148,15 @@ def _check_names(what: str, known: Sequence[str], args: Mapping[str, Any]) -> No
         if name not in known:
             hint = suggest(name, known) or f"; known: {', '.join(known)}"
             raise InputError(f'{what}: it has no argument "{name}"{hint}')
+
+
+def reads_all_logits(cfg: Distill) -> bool:
+    """Whether a loss reads the logits of unlikely classes themselves, not their probabilities.
+
+    Those that do not can learn from the likeliest ones and one number for the others.
+    """
+    entries = (cfg, *cfg.logits)
+    return any(entry.standardize or entry.loss not in OF_PROBABILITIES for entry in entries)
 
 
 def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:

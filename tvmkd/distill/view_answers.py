@@ -23,28 +23,35 @@ MOST = 100  # logits of a view: those of the likeliest classes
 class ViewAnswers:
     """The logits of a teacher for the views of a training, each computed once.
 
-    With more than `MOST` classes the logits of the likeliest ones are kept, and one number for the
-    others: with it all of them together have the probability that the teacher gives them.
+    With more than ``most`` classes the logits of the likeliest ones are kept, and one number for
+    the others: with it all of them together have the probability that the teacher gives them.
 
     Args:
         teacher: in evaluation mode.
         folder: for the cache.
         identity: what the logits depend on beside the view, JSON-safe.
         shape: number of images, of views of each, and of classes.
+        most: logits of a view that are kept; None: all.
 
     Raises:
         InputError: as `AnswerCache`.
     """
 
     def __init__(
-        self, teacher: nn.Module, folder: Path, identity: Any, shape: tuple[int, int, int]
+        self,
+        teacher: nn.Module,
+        folder: Path,
+        identity: Any,
+        shape: tuple[int, int, int],
+        most: int | None = MOST,
     ) -> None:
         images, self._views, self._classes = shape
         self._teacher = teacher
+        self._most = most if most is not None and most < self._classes else None
         parts = [Part((self._classes,))]
-        if self._classes > MOST:
-            parts = [Part((MOST,)), Part((MOST,), "int32"), Part((1,))]
-        known = json.dumps(["logits", identity, shape], sort_keys=True)
+        if self._most is not None:
+            parts = [Part((self._most,)), Part((self._most,), "int32"), Part((1,))]
+        known = json.dumps(["logits", identity, shape, self._most], sort_keys=True)
         self._cache = AnswerCache(folder, known, images * self._views, parts)
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -55,11 +62,11 @@ class ViewAnswers:
             with torch.inference_mode():
                 missing = torch.from_numpy(places).to(batch.images.device)
                 logits = logits_of(self._teacher(batch.images[missing])).float()
-                return [logits] if self._classes <= MOST else likeliest(logits, MOST)
+                return [logits] if self._most is None else likeliest(logits, self._most)
 
         found = [torch.from_numpy(part) for part in self._cache.recall(rows, ask)]
         found = [part.to(batch.images.device) for part in found]
-        if self._classes <= MOST:
+        if self._most is None:
             return found[0].float()
         return restored(found[0].float(), found[1].long(), found[2].float(), self._classes)
 
