@@ -191,6 +191,19 @@ def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None
 SHAPED = {"latency": "table", "latency_weight": 0.5}
 
 
+@pytest.mark.parametrize("given", [{"temperature": 2.0}, {"beta": 1.0}])
+def test_keys_that_the_default_loss_does_not_read_are_told(given: dict[str, Any]) -> None:
+    with pytest.raises(
+        InputError, match=r"distill.\w+ has no effect with .*the default: remove it"
+    ):
+        config.parse({**NAMED, "distill": given})
+    assert config.parse({**NAMED, "distill": {**given, "loss": "dkd"}})
+    assert detector(distill=given)
+    exits = {"early_exit": {"exits": ["a"]}}
+    if "temperature" in given:
+        assert config.parse({**NAMED, **exits, "distill": given})
+
+
 def test_a_search_predicts_no_mean_budget() -> None:
     section = {"exits": ["a"], "mean_budget": "1ms"}
     with pytest.raises(

@@ -14,7 +14,7 @@ SPACE: dict[str, Any] = {
     "model": ["depthwise", "bottleneck"],
     "exits": [False, ["features.4"], [0.5]],
     "precision": ["fp32", "int8"],
-    "distill.temperature": {"low": 1.0, "high": 8.0, "log": True},
+    "distill.alpha": {"low": 0.1, "high": 0.8, "log": True},
 }
 
 

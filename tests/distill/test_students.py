@@ -104,10 +104,10 @@ def test_what_is_done_is_not_done_again(finished, tmp_path):
 
 
 def test_another_setting_starts_again(tmp_path):
-    cfg = small(distill={"seeds": [0], "baseline": False})
+    cfg = small(distill={"loss": "kd", "seeds": [0], "baseline": False})
     first = weights(distill(cfg, tmp_path).chosen.checkpoint)
     teacher = (tmp_path / "teacher.pt").stat().st_mtime_ns
-    hotter = small(distill={"seeds": [0], "baseline": False, "temperature": 2.0})
+    hotter = small(distill={"loss": "kd", "seeds": [0], "baseline": False, "temperature": 2.0})
     assert weights(distill(hotter, tmp_path).chosen.checkpoint) != first
     assert (tmp_path / "teacher.pt").stat().st_mtime_ns == teacher
 
@@ -327,6 +327,7 @@ def test_an_ensemble_is_asked_once_where_images_are_not_augmented(finished, tmp_
     quick = {"seeds": [0], "baseline": False, "epochs": 1}
     both = {"checkpoint": ready, "ensemble": [{"model": "mlp", "args": {"width": 0.25}}, {}]}
     both["ensemble"][1]["checkpoint"] = ready
+    both["average"] = "probabilities"
     cfg = small(data={"augment": "none"}, teacher={**both, "epochs": 1}, distill=quick)
     result = distill(cfg, tmp_path)
     (kept,) = (tmp_path / "teacher").iterdir()

@@ -18,8 +18,8 @@ from tvmkd.search.space import Space
 from tvmkd.stages import pipeline
 from tvmkd.tuning.records import LOG
 
-SPACE: dict[str, Any] = {"width": [0.5, 1.0], "distill.temperature": {"low": 1.0, "high": 8.0}}
-STRUCTURE = {"width": 0.5, "distill.temperature": 2.5}
+SPACE: dict[str, Any] = {"width": [0.5, 1.0], "distill.lr": {"low": 1e-4, "high": 1e-2}}
+STRUCTURE = {"width": 0.5, "distill.lr": 2.5e-3}
 
 
 def searched(folder: Path, space: Space, structure: dict[str, Any], **known: Any) -> Study:
@@ -56,7 +56,7 @@ def test_a_run_goes_on_from_the_winner_and_trains_nothing(
     cfg = config.read(path)
     assert cfg.search is None
     assert cfg.student.args["width"] == 0.5
-    assert (cfg.distill.temperature, cfg.distill.seeds, cfg.distill.epochs) == (2.5, [3], 500)
+    assert (cfg.distill.lr, cfg.distill.seeds, cfg.distill.epochs) == (2.5e-3, [3], 500)
     assert cfg.gate.require == ["tvm.p50 <= 5ms"]
     results = pipeline.run(cfg, search_in=[path.parent], until="distill")
     (run,) = results["distill"]["runs"]

@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "teacher": {"ensemble": [{"args": {"depth": 3}}], "assistants": [{"model": "residual"}]},
     },
     "dot": {"prune": {}, "quantize": {}, "distill": {"optimizer": "dot"}},
+    "softened": {"prune": {}, "quantize": {}, "distill": {"loss": "dkd"}},
     "own loss": {"prune": {}, "quantize": {}, "distill": {"loss": "yours:loss"}},
     "detector": {
         "data": {"dataset": "scenes", "image_size": 96},
@@ -293,6 +294,8 @@ def variants_of(field: str) -> list[dict[str, Any]]:
         names = ["detector"]
     elif field == "data.classes":
         names = ["voc"]
+    elif field in ("distill.temperature", "distill.beta"):
+        names = ["softened"]
     elif field == "distill.loss_args":
         names = ["own loss"]
     elif field == "distill.views":

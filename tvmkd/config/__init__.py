@@ -109,6 +109,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _read_by_the_loss(self) -> Config:
+        given = self.distill.model_fields_set
+        # The branches of early exits have a temperature whatever the loss is.
+        unused = given & ({"beta"} if self.early_exit else {"beta", "temperature"})
+        if self.distill.loss == "mse" and unused and not self.data.detection:
+            raise ValueError(
+                f'distill.{min(unused)} has no effect with loss = "mse", the default: remove it, '
+                'or give loss = "kd" or "dkd"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _searched_or_given(self) -> Config:
         if self.search is not None and self.student.checkpoint is not None:
             raise ValueError("[student] checkpoint and [search] do not go together: remove one")
