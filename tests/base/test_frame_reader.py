@@ -10,7 +10,7 @@ from tvmkd.base import frame_reader
 from tvmkd.base.detector_description import Description
 from tvmkd.base.errors import InputError
 from tvmkd.base.frame_description import FrameOptions, Frames
-from tvmkd.data.folder import NORMS
+from tvmkd.data.decoded import NORMS
 
 STEPS = {"color": "RGB", "scale": 1 / 255, "resize_shorter_side": 24, "crop_center": [20, 24],
          "mean": NORMS[3][0], "std": NORMS[3][1], "layout": "NCHW"}  # fmt: skip

@@ -154,7 +154,8 @@ def test_figures_are_those_of_the_raw_samples(result: Comparison) -> None:
     assert sum(slow.round_sizes) == len(slow.samples_ms) >= 10
     assert slow.min >= 5.0
     assert slow.p50 == pytest.approx(float(np.median(slow.samples_ms)))
-    assert slow.min <= slow.ci95[0] <= slow.p50 <= slow.ci95[1] <= slow.max
+    assert slow.min <= slow.ci95[0] <= slow.p50 <= slow.ci95[1]
+    assert slow.ci95[1] <= slow.max * (1 + 1e-12)  # it comes from a logarithm
     assert slow.p50 <= slow.p99 <= slow.max
     assert slow.threads == 1
     assert len(slow.facts["cpus"]) == 1

@@ -199,7 +199,9 @@ def test_a_class_named_attention_attends() -> None:
     assert attends(nn.Sequential(nn.Linear(2, 2), OwnAttention()))
 
 
-@pytest.mark.parametrize("cfg", [{}, {"loss": "dkd", "standardize": True}, {"loss": "dist"}])
+@pytest.mark.parametrize(
+    "cfg", [{"loss": "kd"}, {"loss": "dkd", "standardize": True}, {"loss": "dist"}]
+)
 def test_a_temperature_that_leaves_one_class_is_warned_of(pair, capsys, cfg) -> None:
     check(Distill.model_validate({**cfg, "temperature": 0.05}), *pair, SHAPE)
     assert "temperature 0.05 leaves one class" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from torch.nn import functional
 from tvmkd.base import frame_reader
 from tvmkd.base.detector_description import Description
 from tvmkd.base.frame_description import FrameOptions, Frames
-from tvmkd.data.folder import NORMS
+from tvmkd.data.decoded import NORMS
 from tvmkd.data.pictures import Decoder
 from tvmkd.data.splits import TensorImages
 from tvmkd.detection import preprocess

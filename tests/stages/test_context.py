@@ -8,7 +8,7 @@ import pytest
 
 from tvmkd import config, targets
 from tvmkd.base import machine
-from tvmkd.stages.context import RunContext, own_code, package_version, section_input
+from tvmkd.stages.context import RunContext, own_code, package_version
 
 TARGET = targets.load("x86-64-v3")
 
@@ -118,13 +118,18 @@ def test_what_newer_versions_added_is_no_input_while_it_is_off(tmp_path: Path) -
     off, views = context(tmp_path), context(tmp_path, distill={"views": 2, "ema": 0.5})
     common = {"model", "args", "checkpoint", "backbone"}
     training = {"epochs", "lr", "weight_decay"}
-    assert set(section_input(off.cfg.teacher)) == {*common, *training, "batch_size", "augment"}
-    assert set(section_input(off.cfg.student)) == {*common, "images"}
+    assert set(RunContext.section_input(off.cfg.teacher)) == {
+        *common,
+        *training,
+        "batch_size",
+        "augment",
+    }
+    assert set(RunContext.section_input(off.cfg.student)) == {*common, "images"}
     loss = {"loss", "loss_args", "alpha", "temperature", "beta", "features", "hard_mining"}
     loss |= {"curriculum", "curriculum_start", "curriculum_full_at", "weight_decay"}
     assert set(off.fine_tuning["distill"]) == loss
     assert set(views.fine_tuning["distill"]) == {*loss, "views"}
     first = {"epochs", "lr", "seeds", "baseline", "watch", "watch_every"}
     first |= {"latency", "latency_weight", "table", "shape", "shaping"}
-    assert set(section_input(off.cfg.distill)) == loss | first
-    assert set(section_input(views.cfg.distill)) == {*loss, *first, "views", "ema"}
+    assert set(RunContext.section_input(off.cfg.distill)) == loss | first
+    assert set(RunContext.section_input(views.cfg.distill)) == {*loss, *first, "views", "ema"}

@@ -155,7 +155,7 @@ def reads_all_logits(cfg: Distill) -> bool:
 
     Those that do not can learn from the likeliest ones and one number for the others.
     """
-    entries = (cfg, *cfg.logits)
+    entries: list[Distill | Logits] = [cfg, *cfg.logits]
     return any(entry.standardize or entry.loss not in OF_PROBABILITIES for entry in entries)
 
 

@@ -187,6 +187,21 @@ class RunContext:
         given = [self.hash(one.checkpoint) for one in cfg.ensemble]
         return {"teachers": [given, *(self.source(spec) for spec in cfg.specs[1:])]}
 
+    @staticmethod
+    def section_input(section: Section, leave_out: Set[str] = frozenset()) -> dict[str, Any]:
+        """A section as a stage's input, without keys that older versions had not and that are off.
+
+        Args:
+            leave_out: further keys that are no input.
+        """
+        fields = type(section).model_fields
+        unused = {
+            name
+            for name in _NEWER & fields.keys()
+            if getattr(section, name) == fields[name].get_default(call_default_factory=True)
+        }
+        return section.model_dump(mode="json", exclude={*unused, *leave_out})
+
     @property
     def more_losses(self) -> dict[str, Any]:
         """The user's code behind the further losses on logits, where there is any."""
@@ -200,7 +215,7 @@ class RunContext:
         read: dict[str, Any] = {
             "seed": cfg.project.seed,
             "data": self.data,
-            "distill": section_input(cfg.distill, _FIRST_TRAINING),
+            "distill": self.section_input(cfg.distill, _FIRST_TRAINING),
             "detection": cfg.detection.identity() if cfg.data.detection else None,
             "loss": self.source(cfg.distill.loss),
             **self.more_losses,
@@ -211,7 +226,7 @@ class RunContext:
             read["images"] = cfg.student.images
         if cfg.distill.loss != "ce":
             read["teacher"] = {
-                "section": section_input(cfg.teacher),
+                "section": self.section_input(cfg.teacher),
                 "weights": self.hash(self.teacher_weights),
                 "backbone": self.hash(cfg.teacher.backbone),
                 "code": self.source(cfg.teacher.model),
@@ -270,21 +285,6 @@ def package_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def section_input(section: Section, leave_out: Set[str] = frozenset()) -> dict[str, Any]:
-    """A section as a stage's input, without keys that older versions had not and that are off.
-
-    Args:
-        leave_out: further keys that are no input.
-    """
-    fields = type(section).model_fields
-    unused = {
-        name
-        for name in _NEWER & fields.keys()
-        if getattr(section, name) == fields[name].get_default(call_default_factory=True)
-    }
-    return section.model_dump(mode="json", exclude={*unused, *leave_out})
 
 
 def own_code(spec: str) -> str | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from tvmkd.base import console, user_code
 from tvmkd.stages.base import Stage
-from tvmkd.stages.context import section_input
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,14 +42,14 @@ class Distill(Stage):
             **({"losses": own} if own else {}),
             "seed": cfg.project.seed,
             "data": context.data,
-            "distill": section_input(cfg.distill),
+            "distill": context.section_input(cfg.distill),
             "detection": cfg.detection.identity() if cfg.data.detection else None,
             "exits": exits.model_dump(mode="json", include={"exits", "weight"}) if exits else None,
             # Only a registered student, whose name has no colon, is rounded to it.
             "multiple": None if ":" in cfg.student.model else context.target.channel_multiple,
             "networks": [
                 {
-                    "section": section_input(section),
+                    "section": context.section_input(section),
                     "code": context.source(section.model),
                     "backbone": context.hash(section.backbone),
                 }
