@@ -132,8 +132,9 @@ def child(pipe: int) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = DecodePool(pid_of, PICTURES, SHAPE, 2, processes=True)
-    os.write(pipe, f"{pids(pool, 400)}\n".encode())
     try:
+        # In here: the parent interrupts as soon as it has read this.
+        os.write(pipe, f"{pids(pool, 400)}\n".encode())
         time.sleep(60)
     except KeyboardInterrupt:
         os.write(pipe, b"interrupted")

@@ -110,9 +110,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _read_by_the_loss(self) -> Config:
-        given = self.distill.model_fields_set
         # The branches of early exits have a temperature whatever the loss is.
-        unused = given & ({"beta"} if self.early_exit else {"beta", "temperature"})
+        names = {"beta"} if self.early_exit else {"beta", "temperature"}
+        fields = type(self.distill).model_fields
+        unused = {name for name in names if getattr(self.distill, name) != fields[name].default}
         if self.distill.loss == "mse" and unused and not self.data.detection:
             raise ValueError(
                 f'distill.{min(unused)} has no effect with loss = "mse", the default: remove it, '
