@@ -262,7 +262,7 @@ def program(out: Path, target: str | None) -> Path:
 
 
 def told(command: list[str | Path], path: str, kind: str) -> tuple[list[str], np.ndarray]:
-    """What `PROGRAM` says of an update: words, and the logits of some rows."""
+    """What `PROGRAM` prints about an update: words, and the logits of some rows."""
     rows, labels = lesson(kind)
     asked = clusters(np.arange(8) % 4, 30)
     lines = [f"{len(rows)} {len(asked)}"]

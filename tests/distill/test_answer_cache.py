@@ -16,7 +16,7 @@ PARTS = (Part((3,)), Part((2, 2)), Part((1,), "int32"))
 
 
 class Asked:
-    """Answers that are told by the row, and how often each was asked for."""
+    """An answer for each row, and how often each row was asked for."""
 
     def __init__(self, rows: list[int]) -> None:
         self.rows, self.places = np.array(rows), []

@@ -150,3 +150,17 @@ def test_the_rows_of_all_processes_have_gradients_for_their_own(monkeypatch):
     assert rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
     (rows * torch.tensor([[1.0, 10.0], [100.0, 100.0]])).sum().backward()
     assert value.grad.tolist() == [[1.5, 10.0]]
+
+
+def test_the_leader_comes_first() -> None:
+    happened: list[str] = []
+
+    class Told(Team):
+        def wait(self) -> None:
+            happened.append("wait")
+
+    for rank, order in ((0, ["made", "wait"]), (1, ["wait", "made"])):
+        happened.clear()
+        with Told(rank, 2, torch.device("cpu")).leader_first():
+            happened.append("made")
+        assert happened == order

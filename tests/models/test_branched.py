@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+import settled_norms
 import torch
 from torch import nn
 
@@ -18,14 +19,7 @@ SHAPE = (1, 1, 16, 16)
 
 def settled(network):
     """With statistics as after a training, in float64."""
-    torch.manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    return network.double().eval()
+    return settled_norms.settled(network).double().eval()
 
 
 def parts(network, path):

@@ -5,6 +5,7 @@ import warnings
 import onnx
 import pytest
 import torch
+from settled_norms import settled
 from torch import nn
 
 from tvmkd import models
@@ -13,18 +14,6 @@ from tvmkd.models import branched
 from tvmkd.models.reparameterize import fused, stays
 
 SHAPE = (1, 2, 6, 6)
-
-
-def settled(network):
-    """With statistics as after a training."""
-    torch.manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
-    return network
 
 
 class Pair(nn.Module):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,6 +79,22 @@ class KnownFiles:
         for path, digest in made.items():
             self._remember(path, digest)
         return [bytes.fromhex(made.get(path) or self._entry(path) or "") for path in paths]
+
+    def summary(self, root: Path, paths: Sequence[Path], limit: int) -> Iterator[bytes]:
+        """What a hash of a data set is made of: names and sizes, then each file's SHA-256.
+
+        Args:
+            root: names are relative to it.
+            limit: bytes in all, above which only names and sizes are given.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        for path in paths:
+            line = f"{path.relative_to(root)}\0{self.facts(path)[0]}\n"
+            yield line.encode("utf-8", "surrogateescape")
+        if self.total(paths) <= limit:
+            yield from self.hashes(paths)
 
     def save(self) -> None:
         """Keeps what is known for the next run, where the cache can be written."""

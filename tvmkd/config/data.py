@@ -91,8 +91,8 @@ class Data(Section):
     images and labels) and ``huggingface`` (a folder that the ``datasets`` library saved, or Parquet
     files) are for classifiers; ``scenes`` (embedded), ``voc`` and ``coco`` are for detectors."""
     path: Path | None = None
-    """The data set's folder. Required, but for ``digits`` and ``scenes``. ``webdataset``: also one
-    tar, or a path with braces, such as ``shards/{train,val}-{000..031}.tar``."""
+    """The data set's folder. Required, except for ``digits`` and ``scenes``. ``webdataset``: also
+    one tar, or a path with braces, such as ``shards/{train,val}-{000..031}.tar``."""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 32
     """Side of the network's square input, in pixels; at least 64 for detectors."""
     batch_size: Count = 64

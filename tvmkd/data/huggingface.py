@@ -261,12 +261,8 @@ def _digest(
     known: KnownFiles,
 ) -> str:
     digest = hashlib.sha256(repr(facts).encode())
-    for path in stored:
-        line = f"{path.relative_to(root)}\0{known.facts(path)[0]}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    if known.total(stored) <= HASH_BYTES:
-        for content in known.hashes(stored):
-            digest.update(content)
+    for piece in known.summary(root, stored, HASH_BYTES):
+        digest.update(piece)
     for name, part in parts.items():
         for item, label in part:
             digest.update(f"{name}\0{label}\0{item.name.name}\0{item.index}\n".encode())

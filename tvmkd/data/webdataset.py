@@ -118,12 +118,8 @@ def _digest(
     known: KnownFiles,
 ) -> str:
     digest = hashlib.sha256(repr(facts).encode())
-    for path in listed:
-        line = f"{path.relative_to(root)}\0{known.facts(path)[0]}\n"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    if known.total(listed) <= HASH_BYTES:
-        for content in known.hashes(listed):
-            digest.update(content)
+    for piece in known.summary(root, listed, HASH_BYTES):
+        digest.update(piece)
     for name, part in parts.items():
         for item, label in part:
             line = f"{name}\0{label}\0{item.shard.relative_to(root)}\0{item.name}\0{item.size}\n"

@@ -105,9 +105,7 @@ class Assistants:
         try:
             state = Trainer(task, self.team, self.progress, self.recorder).fit(network, job)
         finally:
-            close = getattr(found.loss, "close", None)
-            if close is not None:
-                close()
+            job.close()
         return network.eval().requires_grad_(False), state.seconds
 
     @property

@@ -227,14 +227,10 @@ class ClassificationTask(Task):
     ) -> ViewAnswers:
         """The teacher's logits for the numbered views, shared by all trainings of a run."""
         shape = (self.count("train"), self.variants, len(self.classes))
-        if not team.leader:
-            team.wait()  # the leader makes the files that all of them write to
         most = None if losses.reads_all_logits(self.cfg.distill) else MOST
         identity = [fingerprint, self.identity(self.variants)]
-        known = ViewAnswers(teacher, folder, identity, shape, most)
-        if team.leader:
-            team.wait()
-        return known
+        with team.leader_first():
+            return ViewAnswers(teacher, folder, identity, shape, most)
 
     def predict(
         self, run: Callable[[Tensor], Any], split: Split, team: Team = ALONE

@@ -238,18 +238,15 @@ class DetectionTask(Task):
             facts["losses"] = terms_identity(section.losses, self.search_in)
         weights = files.fingerprint(teacher.state_dict())
         views = [self.train.size, self.train.augment, self.train.seed]
-        if not team.leader:
-            team.wait()  # the leader makes the files that all of them write to
-        asked = Teacher(
-            _dense(teacher),
-            places,
-            # Views that never come again are not worth a disk.
-            folder if section.variants else None,
-            json.dumps([weights, self.sha256, views]),
-            (self.count("train"), section.variants),
-        )
-        if team.leader:
-            team.wait()
+        with team.leader_first():
+            asked = Teacher(
+                _dense(teacher),
+                places,
+                # Views that never come again are not worth a disk.
+                folder if section.variants else None,
+                json.dumps([weights, self.sha256, views]),
+                (self.count("train"), section.variants),
+            )
         loss = TeacherLoss(self.student_loss(student), distillation, asked.answer, more)
         return Distilled(loss, {**facts, "teacher": weights})
 

@@ -115,6 +115,15 @@ class Team:
         if self.size > 1:
             self.total([0.0])
 
+    @contextlib.contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """The leading process runs the block before the others, which use the files it made."""
+        if not self.leader:
+            self.wait()
+        yield
+        if self.leader:
+            self.wait()
+
 
 ALONE = Team(0, 1, torch.device("cpu"))
 """One process, on the CPU."""

@@ -298,8 +298,6 @@ class Session:
         try:
             state = self.trainer.fit(network, job, report)
         finally:
-            close = getattr(job.loss, "close", None)
-            if close is not None:
-                close()
+            job.close()
         branched.merge(network)
         return state

@@ -99,12 +99,10 @@ def shape(
     settings, team = job.settings, session.team
     first, rest = epochs(settings.epochs, session.cfg.distill.shaping)
     steps = first * session.trainer.steps(settings)
-    if not team.leader:
-        team.wait()  # the leader asks for the latencies, and leaves them in a file
     # The mean of the schedule of learning rates is half of the highest.
-    shaping = shaper.soften(network, job.model, session.task, settings.lr * steps / 2, team.leader)
-    if team.leader:
-        team.wait()
+    rate = settings.lr * steps / 2
+    with team.leader_first():  # it asks for the latencies, and leaves them in a file
+        shaping = shaper.soften(network, job.model, session.task, rate, team.leader)
     soft = replace(
         job,
         name=f"{job.name}, shaping",

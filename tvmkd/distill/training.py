@@ -122,6 +122,12 @@ class Job:
         spec = self.model.get("kwargs", {}).get("base", self.model["spec"])
         return ":" in spec and not models.is_builtin(spec)
 
+    def close(self) -> None:
+        """Closes the loss, if it has something to take off the networks."""
+        close = getattr(self.loss, "close", None)
+        if close is not None:
+            close()
+
     def identity(self, task: Task, processes: int) -> str:
         """The hash of what determines where the training ends.
 
