@@ -210,6 +210,10 @@ def test_a_detector_learns_from_a_teacher_whose_answers_are_kept(tmp_path: Path,
     assert files.fingerprint(teacher.state_dict()) == before
     (folder,) = (tmp_path / "teacher").iterdir()
     assert np.load(folder / "there.npy").all()
+    other = tiny(2)
+    other.anchors += 1  # not among its weights; boxes are found by them
+    task.distillation(student, other, tmp_path / "teacher", ALONE)
+    assert len(list((tmp_path / "teacher").iterdir())) == 2
     state = files.load(tmp_path / "student.pt").optimizer
     assert state is not None
     assert state["loss"]  # the weights that adapt features are saved too

@@ -237,6 +237,7 @@ class DetectionTask(Task):
             places += [place for place in more.wanted if place not in places]
             facts["losses"] = terms_identity(section.losses, self.search_in)
         weights = files.fingerprint(teacher.state_dict())
+        anchors = files.fingerprint({"anchors": _dense(teacher).anchors})
         views = [self.train.size, self.train.augment, self.train.seed]
         with team.leader_first():
             asked = Teacher(
@@ -244,7 +245,7 @@ class DetectionTask(Task):
                 places,
                 # Views that never come again are not worth a disk.
                 folder if section.variants else None,
-                json.dumps([weights, self.sha256, views]),
+                json.dumps([weights, anchors, self.sha256, views]),
                 (self.count("train"), section.variants),
             )
         loss = TeacherLoss(self.student_loss(student), distillation, asked.answer, more)

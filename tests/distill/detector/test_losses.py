@@ -68,6 +68,20 @@ def test_of_two_things_in_one_place_the_surer_counts() -> None:
     assert (hidden[0][sure[0] > 0].argmax(-1) == 6).all()
 
 
+def test_what_the_teacher_is_not_sure_of_is_no_answer() -> None:
+    """Also where nothing is left, and where the sure answer is not the first."""
+    doubt, sure = seen(BOX, label=0), seen((34.0, 30.0, 60.0, 62.0))
+    loss = only("boxes")
+    assert not loss.match(doubt)[0].any()
+    both = Answers(*(torch.cat(parts, 1) for parts in zip(_two(doubt), _two(sure), strict=True)), [])
+    for mine, other in zip(loss.match(both), loss.match(sure), strict=True):
+        assert torch.equal(mine, other)
+
+
+def _two(answers: Answers) -> tuple[torch.Tensor, torch.Tensor]:
+    return answers.logits, answers.boxes
+
+
 def test_a_student_that_agrees_has_nothing_to_learn() -> None:
     wanted = seen(BOX)
     for term in ("classification", "boxes"):

@@ -26,6 +26,7 @@ from tvmkd.distill.task import Batch, Loss
 from tvmkd.models.detectors import BOX_WEIGHTS, Dense, Raw
 
 MATCH = 0.5  # least IoU of an anchor and what the teacher found, for it to be about the same thing
+UNSURE = 0.01  # an answer of which the teacher is less sure is none, as most of its answers are
 BACKGROUND = 0.1  # weight of features outside of boxes, of which there are many more
 _TINY = 1e-6
 
@@ -115,7 +116,10 @@ class DetectorDistillation(nn.Module):
             ``[N, A, classes]``; its box as an offset from the anchor ``[N, A, 4]``.
         """
         sure, hidden = foreground(answers.logits.float(), self._softmax[1])
-        boxes = answers.boxes.float() * self._size
+        sure = sure * (sure >= UNSURE)
+        used = sure.any(0).nonzero()[:, 0] if sure.any() else torch.arange(1, device=sure.device)
+        sure, hidden = sure[:, used], hidden[:, used]
+        boxes = answers.boxes[:, used].float() * self._size
         # A box without a side has no logarithm.
         boxes = torch.cat([boxes[..., :2], torch.maximum(boxes[..., 2:], boxes[..., :2] + 1)], -1)
         count, most = sure.shape
