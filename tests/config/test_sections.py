@@ -98,6 +98,11 @@ def test_what_no_teacher_can_be_is_one_line(section: dict[str, Any], message: st
         teacher(**section)
 
 
+def test_branches_need_a_training() -> None:
+    with pytest.raises(InputError, match="student: reparam has no effect with a checkpoint"):
+        config.parse({"project": {"name": "x"}, "student": {"checkpoint": "a.pt", "reparam": 2}})
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

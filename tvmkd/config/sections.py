@@ -185,6 +185,12 @@ class Student(Section):
     1×1 and the identity, which are fused into it afterwards: the student has the same size and
     speed. Its training takes longer."""
 
+    @model_validator(mode="after")
+    def _trained(self) -> Student:
+        if self.checkpoint is not None and self.reparam is not None:
+            raise ValueError("reparam has no effect with a checkpoint: no student is trained")
+        return self
+
 
 class Feature(Section):
     """``[[distill.features]]``: one more loss, between the outputs of two modules."""

@@ -73,13 +73,10 @@ def test_what_the_teacher_is_not_sure_of_is_no_answer() -> None:
     doubt, sure = seen(BOX, label=0), seen((34.0, 30.0, 60.0, 62.0))
     loss = only("boxes")
     assert not loss.match(doubt)[0].any()
-    both = Answers(*(torch.cat(parts, 1) for parts in zip(_two(doubt), _two(sure), strict=True)), [])
+    logits = torch.cat([doubt.logits, sure.logits], 1)
+    both = Answers(logits, torch.cat([doubt.boxes, sure.boxes], 1), [])
     for mine, other in zip(loss.match(both), loss.match(sure), strict=True):
         assert torch.equal(mine, other)
-
-
-def _two(answers: Answers) -> tuple[torch.Tensor, torch.Tensor]:
-    return answers.logits, answers.boxes
 
 
 def test_a_student_that_agrees_has_nothing_to_learn() -> None:
