@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tvmkd.base.text import listing, printable, reason, suggest
+from tvmkd.base.text import listing, printable, reason, suggest, suggest_or_own
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,12 @@ def test_initials_are_suggested_before_what_looks_alike() -> None:
     known = ["hard_mining", "learn", "lr"]
     assert suggest("learning_rate", known) == '; did you mean "lr"?'
     assert suggest("learning", known) == '; did you mean "learn"?'
+
+
+def test_where_nothing_is_near_all_are_named() -> None:
+    known = ["kd", "mse"]
+    assert suggest_or_own("mes", known) == '; did you mean "mse"?'
+    assert suggest_or_own("zzz", known) == "; known: kd, mse; or give module:callable"
 
 
 def test_listing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -20,6 +20,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
         return f'; did you mean "{lowered[initials]}"?'
     close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     return f'; did you mean "{lowered[close[0]]}"?' if close else ""
+
+
+def suggest_or_own(word: str, known: Collection[str]) -> str:
+    """As `suggest`, and if nothing is similar, what is known and that code of one's own is."""
+    return suggest(word, known) or f"; known: {', '.join(known)}; or give module:callable"
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

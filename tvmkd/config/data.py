@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from tvmkd.base.text import suggest
+from tvmkd.base.text import suggest_or_own
 from tvmkd.config.fields import Count, NotNegative, Positive, Section, Seed
 
 AugmentName = Literal["none", "affine", "flip", "camera", "camera+affine", "camera+flip"]
@@ -167,8 +167,7 @@ class DetectionLoss(Section):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in DETECTION_LOSSES and ":" not in name:
-            hint = suggest(name, DETECTION_LOSSES) or f"; known: {', '.join(DETECTION_LOSSES)}"
-            raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
+            raise ValueError(f'there is no loss "{name}"' + suggest_or_own(name, DETECTION_LOSSES))
         return name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tvmkd.base.text import suggest
+from tvmkd.base.text import suggest_or_own
 
 LOSSES = ("kd", "dkd", "dist", "mlkd", "nkd", "mse", "ce")
 """Names for ``[distill] loss``. Those with a teacher are registered in
@@ -33,6 +33,5 @@ def checked(name: str) -> str:
         ValueError: it is neither.
     """
     if name not in LOSSES and ":" not in name:
-        hint = suggest(name, LOSSES) or f"; known: {', '.join(LOSSES)}"
-        raise ValueError(f'there is no loss "{name}"{hint}; or give module:callable')
+        raise ValueError(f'there is no loss "{name}"' + suggest_or_own(name, LOSSES))
     return name

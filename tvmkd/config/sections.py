@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from tvmkd.base import user_code
-from tvmkd.base.text import suggest
+from tvmkd.base.text import suggest_or_own
 from tvmkd.config.budget import Budget, parse_budget
 from tvmkd.config.data import AugmentName
 from tvmkd.config.fields import Count, Decay, Fraction, NotNegative, Positive, Section, Seed
@@ -47,8 +47,7 @@ class Project(Section):
     @classmethod
     def _log_known(cls, name: str | None) -> str | None:
         if name is not None and name not in LOGGERS and not user_code.is_own(name):
-            hint = suggest(name, LOGGERS) or f"; known: {', '.join(LOGGERS)}"
-            raise ValueError(f'there is no logger "{name}"{hint}; or give module:callable')
+            raise ValueError(f'there is no logger "{name}"' + suggest_or_own(name, LOGGERS))
         return name
 
     @model_validator(mode="before")
@@ -351,8 +350,9 @@ class Distill(Section):
     @classmethod
     def _latency_known(cls, name: str) -> str:
         if name not in LATENCIES and not user_code.is_own(name):
-            hint = suggest(name, LATENCIES) or f"; known: {', '.join(LATENCIES)}"
-            raise ValueError(f'there is no latency model "{name}"{hint}; or give module:callable')
+            raise ValueError(
+                f'there is no latency model "{name}"' + suggest_or_own(name, LATENCIES)
+            )
         return name
 
     @property

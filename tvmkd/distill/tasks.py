@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tvmkd.base import user_code
 from tvmkd.base.errors import InputError, TvmkdError
-from tvmkd.base.text import suggest
+from tvmkd.base.text import suggest_or_own
 from tvmkd.distill.task import Task
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def make(cfg: Config, search_in: Sequence[Path] = ()) -> Task:
         found: Task = getattr(importlib.import_module(module), attribute)(cfg, search_in)
         return found
     if ":" not in name:
-        hint = suggest(name, REGISTERED) or f"; known: {', '.join(REGISTERED)}"
-        raise InputError(f"{what}: not known{hint}; or give module:callable")
+        raise InputError(f"{what}: not known" + suggest_or_own(name, REGISTERED))
     factory = user_code.load(name, what, search_in)
     try:
         made = factory(cfg)
