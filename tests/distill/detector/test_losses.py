@@ -139,8 +139,7 @@ def test_the_loss_on_presence_by_hand() -> None:
     """Cross entropy of a student at one half, weighted by its squared distance."""
     loss = only("classification")
     logits = torch.tensor([[[0.0, 0.0]]])  # background and one class
-    sure, mine = torch.tensor([[0.9]]), torch.tensor([[0.5]])
-    found = loss._presence(logits, mine, sure)
+    found = loss._presence(logits, torch.tensor([[0.9]]))
     assert float(found) == pytest.approx(0.4**2 * math.log(2), rel=1e-4)
 
 

@@ -94,14 +94,17 @@ class DetectorDistillation(nn.Module):
         total = torch.zeros((), device=found.logits.device)
         sure, hidden, wanted = self.match(answers)
         count = normaliser(sure.sum())
+        there = sure > 0  # few anchors; the others would cost more time than the rest of the loss
         if self.weights["classification"]:
-            mine, seen = foreground(found.logits, self._softmax[0])
-            apart = self._classes(seen, hidden, sure) + self._presence(found.logits, mine, sure)
+            seen = found.logits[there][:, 1:] if self._softmax[0] else found.logits[there]
+            apart = self._classes(seen, hidden[there], sure[there])
+            apart = apart + self._presence(found.logits, sure)
             part = self.weights["classification"] * apart / count
             total = total + loss_parts.note("classes", part)
         if self.weights["boxes"]:
-            gap = F.smooth_l1_loss(found.offsets, wanted, reduction="none", beta=0.1).sum(-1)
-            part = self.weights["boxes"] * (sure * gap).sum() / count
+            mine, other = found.offsets[there], wanted[there]
+            gap = F.smooth_l1_loss(mine, other, reduction="none", beta=0.1).sum(-1)
+            part = self.weights["boxes"] * (sure[there] * gap).sum() / count
             total = total + loss_parts.note("boxes", part)
         if self.pairs:
             part = self.weights["features"] * self._features(found, answers, targets)
@@ -134,13 +137,13 @@ class DetectorDistillation(nn.Module):
         return best, hidden[rows, place], offsets
 
     def _classes(self, mine: Tensor, other: Tensor, sure: Tensor) -> Tensor:
-        """Divergence of the classes, given that something is there."""
+        """Divergence of P answers' classes, given that something is there."""
         heat = self.temperature
-        wanted = F.softmax(other / heat, -1)
-        apart = F.kl_div(F.log_softmax(mine / heat, -1), wanted, reduction="none").sum(-1)
+        logs, wanted = F.log_softmax(mine / heat, -1), F.log_softmax(other / heat, -1)
+        apart = F.kl_div(logs, wanted, reduction="none", log_target=True).sum(-1)
         return (sure * apart).sum() * heat**2
 
-    def _presence(self, logits: Tensor, mine: Tensor, sure: Tensor) -> Tensor:
+    def _presence(self, logits: Tensor, sure: Tensor) -> Tensor:
         """Cross entropy of whether something is there, weighted by how far off the student is.
 
         The weight is that of quality focal loss (Li et al., 2020): it keeps many thousand anchors
@@ -148,7 +151,7 @@ class DetectorDistillation(nn.Module):
         """
         odds = presence_logit(logits, self._softmax[0])
         apart = F.binary_cross_entropy_with_logits(odds, sure, reduction="none")
-        return ((sure - mine).detach().abs().pow(2) * apart).sum()
+        return ((sure - odds.sigmoid()).detach().square() * apart).sum()
 
     def _features(self, found: Raw, answers: Answers, targets: Sequence[Target]) -> Tensor:
         """Squared distance of normalised maps, most of it inside of boxes."""
