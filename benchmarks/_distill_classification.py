@@ -70,11 +70,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default, hard mining": {"hard_mining": 2.0},
     "default, curriculum": {"curriculum": "root"},
     "default and dist": {"logits": [{"loss": "dist", "args": {"temperature": 4.0}}]},
-    "kd": {"loss": "kd"},
+    "mse": {"loss": "mse"},
     "dkd": {"loss": "dkd"},
     "nkd": {"loss": "nkd"},
     "dist": {"loss": "dist", "temperature": 4.0, "alpha": 0.1},
-    "kd, standardised": {"loss": "kd", "standardize": True},
     "mlkd, standardised": {"loss": "mlkd", "standardize": True},
 }
 

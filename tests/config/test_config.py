@@ -191,17 +191,26 @@ def test_a_detector_is_pruned_quantised_and_exported_like_a_classifier() -> None
 SHAPED = {"latency": "table", "latency_weight": 0.5}
 
 
-@pytest.mark.parametrize("given", [{"temperature": 2.0}, {"beta": 1.0}])
-def test_keys_that_the_default_loss_does_not_read_are_told(given: dict[str, Any]) -> None:
-    with pytest.raises(
-        InputError, match=r"distill.\w+ has no effect with .*the default: remove it"
-    ):
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"beta": 1.0}, r'beta has no effect with loss = "kd", the default: remove it'),
+        ({"loss": "nkd", "beta": 1.0}, r'beta has no effect with loss = "nkd": remove it'),
+        ({"loss": "mse", "temperature": 2.0}, r"temperature has no effect"),
+        ({"loss": "mlkd", "temperature": 2.0}, r"temperature has no effect"),
+    ],
+)
+def test_keys_that_the_loss_does_not_read_are_told(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=rf"distill\.{told}"):
         config.parse({**NAMED, "distill": given})
     assert config.parse({**NAMED, "distill": {**given, "loss": "dkd"}})
     assert detector(distill=given)
     exits = {"early_exit": {"exits": ["a"]}}
     if "temperature" in given:
         assert config.parse({**NAMED, **exits, "distill": given})
+    usual = config.parse({**NAMED, "distill": {"loss": "mlkd", "standardize": True}})
+    # As a run writes it, and reads it again.
+    assert config.parse({**NAMED, "distill": usual.distill.model_dump(exclude_unset=False)})
 
 
 def test_a_search_predicts_no_mean_budget() -> None:

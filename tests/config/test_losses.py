@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from tvmkd import config
 from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
-from tvmkd.config.losses import checked, defaults
+from tvmkd.config.losses import checked, defaults, unread
+from tvmkd.distill.losses import REGISTERED
 
 
 def test_losses_keep_the_sections_values_unless_their_paper_has_others() -> None:
@@ -17,6 +20,13 @@ def test_losses_keep_the_sections_values_unless_their_paper_has_others() -> None
     thick = Distill(loss="mlkd", standardize=True, alpha=0.2)
     assert (thick.alpha, thick.temperature) == (0.2, 2.0)
     assert Distill(loss="mse", standardize=True).alpha == 0.1
+
+
+def test_what_a_loss_does_not_read_it_does_not_take() -> None:
+    for name, loss in REGISTERED.items():
+        taken = inspect.signature(loss).parameters
+        assert unread(name) == {"beta", "temperature"} - set(taken)
+    assert not unread("mine:loss")
 
 
 def test_names() -> None:

@@ -117,7 +117,7 @@ READERS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "student.backbone": ("given.pt", ("distill",)),
     "student.reparam": (2, ("distill",)),
     # Without a teacher, none is exported.
-    "distill.loss": ("kd", TRAINERS),
+    "distill.loss": ("dkd", TRAINERS),
     "distill.loss_args": ({"sharp": 2}, TRAINERS),
     "distill.standardize": (True, TRAINERS),
     "distill.logits.0.loss": ("yours:loss", TRAINERS),

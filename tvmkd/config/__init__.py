@@ -25,6 +25,7 @@ from tvmkd.config.compiling import (
 from tvmkd.config.data import Camera, Data, Detection, Effect
 from tvmkd.config.exporting import EarlyExit, Export, Prune, Quantize
 from tvmkd.config.fields import Section
+from tvmkd.config.losses import defaults, unread
 from tvmkd.config.search import Search, check_space
 from tvmkd.config.sections import Distill, Feature, Project, Student, Teacher
 
@@ -110,15 +111,18 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _read_by_the_loss(self) -> Config:
+        section = self.distill
         # The branches of early exits have a temperature whatever the loss is.
-        names = {"beta"} if self.early_exit else {"beta", "temperature"}
-        fields = type(self.distill).model_fields
-        unused = {name for name in names if getattr(self.distill, name) != fields[name].default}
-        if self.distill.loss == "mse" and unused and not self.data.detection:
-            raise ValueError(
-                f'distill.{min(unused)} has no effect with loss = "mse", the default: remove it, '
-                'or give loss = "kd" or "dkd"'
-            )
+        names = unread(section.loss) - ({"temperature"} if self.early_exit else set())
+        usual = defaults(section.loss, section.standardize)
+        for name in sorted(names):
+            default = usual.get(name, type(section).model_fields[name].default)
+            if getattr(section, name) != default and not self.data.detection:
+                also = "" if "loss" in section.model_fields_set else ", the default"
+                raise ValueError(
+                    f'distill.{name} has no effect with loss = "{section.loss}"{also}: remove it, '
+                    'or give another loss, for example "dkd"'
+                )
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,12 @@ _OWN = {
     "nkd": {"alpha": 0.5, "temperature": 1.0},
     "mse": {"alpha": 0.1},
 }
+_UNREAD = {
+    "kd": {"beta"},
+    "nkd": {"beta"},
+    "mlkd": {"beta", "temperature"},
+    "mse": {"beta", "temperature"},
+}
 _STANDARDIZED = {"alpha": 0.011, "temperature": 2.0}
 
 
@@ -24,6 +30,12 @@ def defaults(loss: str, standardize: bool) -> dict[str, float]:
     """
     own = _OWN.get(loss, {})
     return {**own, **_STANDARDIZED} if standardize and loss in ("kd", "dkd", "mlkd") else own
+
+
+def unread(loss: str) -> set[str]:
+    """Which of the keys ``beta`` and ``temperature`` of ``[distill]`` a loss with a teacher has no
+    use for; none of one's own."""
+    return _UNREAD.get(loss, set())
 
 
 def checked(name: str) -> str:

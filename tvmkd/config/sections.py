@@ -234,7 +234,7 @@ class Logits(Section):
 class Distill(Section):
     """``[distill]``: the loss on the logits, and the training of the students."""
 
-    loss: Annotated[str, AfterValidator(checked)] = "mse"
+    loss: Annotated[str, AfterValidator(checked)] = "kd"
     """``kd`` (Hinton et al., 2015), ``dkd`` (Zhao et al., 2022), ``dist`` (Huang et al., 2022),
     ``mlkd`` (Jin et al., 2023), ``nkd`` (Yang et al., 2023), ``mse`` (Ba and Caruana, 2014),
     ``ce``: no teacher, or your own: the ``module:callable`` of a function or class that compares
