@@ -81,6 +81,11 @@ def test_a_pyramid_has_its_channels_at_every_stride_of_the_backbone() -> None:
     assert [feature.shape[-1] for feature in features] == [12, 6, 3, 2]
 
 
+def test_the_smallest_pyramid_takes_one_image_whose_last_map_is_one_cell() -> None:
+    network = retinanet(3, 64, backbone="resnet18", pyramid=32)
+    assert torch.isfinite(network.eval()(torch.rand(1, 3, 64, 64))[0]).all()
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_small_retinanet_has_its_channels_on_every_level(version: int) -> None:
     from torchvision.models import resnet18

@@ -277,7 +277,8 @@ def retinanet(
     sides = [smallest * 2**level for level in range(5)]
     sizes = tuple(tuple(int(side * 2 ** (step / 3)) for step in range(3)) for side in sides)
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
-    norm = functools.partial(nn.GroupNorm, 32) if version == 2 else None
+    # A group of one channel of one cell has no variance.
+    norm = functools.partial(nn.GroupNorm, min(32, pyramid // 2)) if version == 2 else None
     count = anchors.num_anchors_per_location()[0]
     head = RetinaNetHead(pyramid, count, classes + 1, norm_layer=norm)
     if version == 2:
