@@ -241,6 +241,8 @@ def test_the_lines_for_a_terminal() -> None:
         "as expected"
     )
     assert (times, left_out) == ("a 1.500 ms", "tvm int8: left out: no")
+    found |= {"metric": "mAP", "text": {"int8_score": "mAP 0.300", "fp32_score": "mAP 0.310"}}
+    assert ": mAP 0.300, in fp32 mAP 0.310;" in quantizing.lines(found)[0]
 
 
 def test_whether_int8_pays_is_said_of_each_engine_that_ran_both() -> None:

@@ -207,9 +207,10 @@ def lines(found: dict[str, Any]) -> list[str]:
     """The results of `quantize` as lines for a terminal."""
     times = ", ".join(f"{name} {ms:.3f} ms" for name, ms in found["ms"].items())
     kept = f", {len(found['kept'])} kept in fp32" if found["kept"] else ""
+    score, metric = found["text"]["int8_score"], f"{found['metric']} "
+    score = score if score.startswith(metric) else metric + score  # some are shown with their name
     what = (
-        f"{found['quantized']} layers in int8{kept}: {found['metric']} "
-        f"{found['text']['int8_score']}, in fp32 {found['text']['fp32_score']}"
+        f"{found['quantized']} layers in int8{kept}: {score}, in fp32 {found['text']['fp32_score']}"
     )
     if found["agreement"] is not None:
         what += f"; {found['agreement']:.1%} of the answers as expected"
