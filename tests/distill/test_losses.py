@@ -162,7 +162,7 @@ def test_the_identity_is_of_what_the_loss_depends_on(code):
     elsewhere = {"epochs": 3, "lr": 0.1, "weight_decay": 0.0, "seeds": [7], "baseline": False}
     for name, value in {**elsewhere, "ema": 0.9, "latency_weight": 1.0}.items():
         assert losses.identity(Distill.model_validate({name: value})) == plain
-    changes = {"loss": "kd", "alpha": 0.5, "temperature": 2.0, "beta": 1.0, "hard_mining": 1.0}
+    changes = {"loss": "dkd", "alpha": 0.5, "temperature": 2.0, "beta": 1.0, "hard_mining": 1.0}
     changes |= {"curriculum": "root", "curriculum_start": 0.5, "curriculum_full_at": 0.5}
     changes |= {"features": [{"loss": "hint", "student": "0", "teacher": "0"}]}
     changes |= {"standardize": True, "logits": [{"loss": "nkd"}]}
