@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 from _paired import paired
+from _trained import network
 
-from tvmkd import config, data, models
+from tvmkd import config, data
 from tvmkd.data import camera
 from tvmkd.data.digits import MEAN, STD
 from tvmkd.data.splits import Splits, TensorImages
 from tvmkd.distill import distill
 from tvmkd.distill.classification import ClassificationTask
-from tvmkd.models import checkpoint
 
 SEVERITY = 5
 BATCH = 32
@@ -112,11 +112,8 @@ def _corrupted(splits: Splits) -> TensorImages:
 
 def _score(path: Path, splits: Splits) -> float:
     """Test accuracy, 0 to 1, of a checkpoint."""
-    found = checkpoint.load(path)
-    network = models.build(found.model["spec"], **found.model["kwargs"])
-    network.load_state_dict(found.state)
     cfg = config.parse({"project": {"name": "bench"}})
-    return ClassificationTask(cfg, splits=splits).score(network.eval(), "test")
+    return ClassificationTask(cfg, splits=splits).score(network(path), "test")
 
 
 def measure(out: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from _paired import paired
+from _trained import network
 
-from tvmkd import config, models, targets
+from tvmkd import config, targets
 from tvmkd.base import machine, resources
 from tvmkd.config import tomllib
 from tvmkd.data.detection.load import load
 from tvmkd.detection import preprocess, runtime, timing
 from tvmkd.distill import make_task
 from tvmkd.export import export
-from tvmkd.models import checkpoint
 from tvmkd.stacks.compile import build, tune
 from tvmkd.stages import pipeline
 from tvmkd.timing import stats
@@ -84,13 +84,7 @@ def _judge() -> Callable[[Path], float]:
     given["data"]["scenes"] = [1, 1, JUDGED]
     task = make_task(config.parse(given))
 
-    def score(path: Path) -> float:
-        found = checkpoint.load(path)
-        network = models.build(found.model["spec"], **found.model["kwargs"])
-        network.load_state_dict(found.state)
-        return task.score(network.eval(), "test")
-
-    return score
+    return lambda path: task.score(network(path), "test")
 
 
 def _accuracies(folder: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
