@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tvmkd.base.text import listing, printable, reason, suggest, suggest_or_own
+from tvmkd.base.text import heading, listing, printable, reason, suggest, suggest_or_own
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_where_nothing_is_near_all_are_named() -> None:
     known = ["kd", "mse"]
     assert suggest_or_own("mes", known) == '; did you mean "mse"?'
     assert suggest_or_own("zzz", known) == "; known: kd, mse; or give module:callable"
+
+
+def test_a_heading_keeps_the_capitals_of_a_name() -> None:
+    assert heading("accuracy on the validation split") == "Accuracy on the validation split"
+    assert heading("mAP on the validation split") == "mAP on the validation split"
+    assert heading("") == ""
 
 
 def test_listing() -> None:

@@ -80,7 +80,7 @@ def test_scores_are_written_as_their_metric_is(tmp_path: Path) -> None:
     assert "student 89.1% ± " in training_page.render("x", known)
     other = trainings.training(tmp_path, "map", metric="mAP", percent=False)
     text = training_page.render("x", [other])
-    assert "MAP on the validation split" in text
+    assert ">mAP on the validation split" in text
     assert "0.894" in text
 
 

@@ -52,6 +52,12 @@ def reason(error: BaseException, limit: int = 300) -> str:
     return lines[-1 if forwarded else 0][:limit]
 
 
+def heading(text: str) -> str:
+    """With a capital first, if the first word has none: ``mAP`` stays."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first == first.lower() else text
+
+
 def listing(names: Iterable[str]) -> str:
     """``a, b, c``, or ``none`` for nothing."""
     return ", ".join(names) or "none"

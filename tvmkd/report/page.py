@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tvmkd.base.text import heading
 from tvmkd.bench.schema import Comparison, Gpu
 from tvmkd.bench.table import builds, machine, milliseconds, milliseconds_unit, size, threads
 from tvmkd.report.view import Mood, Note, Section, Tile
@@ -79,7 +80,7 @@ def method(comparison: Comparison, metadata: Mapping[str, str]) -> Section:
     facts = {
         "Model": f"{_model_name(comparison)}, SHA-256 {model.sha256[:16]}…",
         "Input": shapes,
-        **{key[:1].upper() + key[1:]: value for key, value in metadata.items()},
+        **{heading(key): value for key, value in metadata.items()},
         "One call is": how.measured,
         "Threads": f"{how.threads} for every engine, pinned to CPU "
         + ", ".join(map(str, how.pinned_cpus)),

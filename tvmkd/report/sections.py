@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tvmkd.base.text import heading
 from tvmkd.bench.schema import Comparison, Engine
 from tvmkd.bench.table import half_width, milliseconds, milliseconds_unit, seconds, size
 from tvmkd.report import charts
@@ -108,7 +109,7 @@ def accuracy(
     if not known:
         return None
     budget_ms = None if comparison.budget is None else comparison.budget.model_ms
-    title = f"{metric if metric == 'mAP' else metric.capitalize()} against latency"
+    title = f"{heading(metric)} against latency"
     return Section(
         title,
         "Higher and further left is better. Coloured points are the ones that no other beats in "

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tvmkd.base.files import write_text
+from tvmkd.base.text import heading
 from tvmkd.report import environment
 from tvmkd.report import training_charts as charts
 from tvmkd.report.charts import NARROW, both
@@ -176,7 +177,7 @@ def _scores(trainings: Sequence[History]) -> Section | None:
     head = trainings[0].head
     name = f"{head.metric} on the validation split"
     return Section(
-        f"{name[:1].upper()}{name[1:]}",
+        heading(name),
         lead="Scored after each fifth of a training"
         + ("." if head.rising else "; less is better."),
         chart=both(lambda width: charts.curves(found, "", width, percent=head.percent)),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tvmkd.base.text import heading
 from tvmkd.search.results import Point, Study
 
 
@@ -29,7 +30,7 @@ class Wording:
     @property
     def title(self) -> str:
         """The score's name at the head of a line."""
-        return self.metric[:1].upper() + self.metric[1:] if self.percent else self.metric
+        return heading(self.metric)
 
     def shown(self, score: float) -> float:
         """A score in the unit in which it is shown."""
