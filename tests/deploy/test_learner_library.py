@@ -88,6 +88,22 @@ def test_three_updates_from_the_same_seed(library: Path, tmp_path: Path, seed: i
     theirs.close()
 
 
+def test_what_was_withdrawn_stays_away_if_nothing_can_be_written(
+    library: Path, path: str, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    learner = CLearner(library, path, str(state))
+    assert taught(learner, "new") == "accepted"
+    (tmp_path / ".state.tmp").mkdir()
+    learner.rollback()
+    assert not state.exists()
+    learner.rollback()
+    state.mkdir()
+    with pytest.raises(Refused, match="can be neither written nor removed"):
+        learner.rollback()
+    learner.close()
+
+
 def test_each_reads_the_others_state(library: Path, path: str, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
     first = CLearner(library, path, state)

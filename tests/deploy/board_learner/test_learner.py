@@ -161,6 +161,20 @@ def test_rollback(path: str, tmp_path: Path) -> None:
     assert taught(learner, "new") == "accepted"
 
 
+def test_what_was_withdrawn_stays_away_if_nothing_can_be_written(path: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    learner = Learner(path, str(state))
+    taught(learner, "new")
+    (tmp_path / ".state.tmp").mkdir()
+    learner.rollback()
+    assert not learner.taught
+    assert not Learner(path, str(state)).taught
+    learner.rollback()  # with nothing to remove
+    state.mkdir()
+    with pytest.raises(IsADirectoryError):
+        learner.rollback()
+
+
 def test_rollback_while_it_learns(path: str) -> None:
     learner = Learner(path)
     for row, label in zip(*lesson("new"), strict=True):

@@ -260,6 +260,26 @@ def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
     assert made.learner.phase == "accepted"
     assert "the state cannot be written" in made.status()["failure"]
     assert {row[0]: row[4] for row in made.metrics()}["tvmkd_learn_state_failed"] == 1
+    made.rollback()  # nothing was written, so nothing can come back
+    assert made.status()["failure"] == ""
+    (tmp_path / "state" / made.learner.path.rpartition("/")[2]).mkdir(parents=True)
+    with pytest.raises(Fault, match="or what was learned comes back"):
+        made.rollback()
+    assert "the state cannot be written" in made.status()["failure"]
+
+
+def test_a_state_that_is_written_again_is_no_failure(head: Path, tmp_path: Path) -> None:
+    (made,) = main.lessons_of(options("--learn", head, "--learn-state", tmp_path / "state"))
+    made.failure = "the state cannot be written: full"
+
+    async def play() -> None:
+        for row, label in zip(*lesson("new"), strict=True):
+            made.learner.add(row, int(label))
+        made.begin()
+        await made.task
+
+    asyncio.run(play())
+    assert made.status()["failure"] == ""
 
 
 @pytest.mark.parametrize(

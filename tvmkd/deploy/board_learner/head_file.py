@@ -161,6 +161,24 @@ def write_head(path: str, head: Head) -> None:
         if os.path.exists(draft):
             os.unlink(draft)
         raise
+    _keep(folder)
+
+
+def remove_head(path: str) -> None:
+    """Removes a file, if it is there, so that it stays away after a power cut.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    _keep(os.path.dirname(os.path.abspath(path)))
+
+
+def _keep(folder: str) -> None:
+    """Waits until the names in a folder are on its disk."""
     place = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(place)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .draws import Draws
 from .examples import MAX_HALF, Examples
-from .head_file import Head, LearnError, read_head, write_head
+from .head_file import Head, LearnError, read_head, remove_head, write_head
 from .step import gradient_of, softmax
 from .verdict import SURE, reason_against
 
@@ -328,8 +328,12 @@ class Learner:
     def rollback(self) -> None:
         """Goes back to the shipped head and its replay memory; a running update is dropped.
 
+        A state that cannot be written, as on a full disk, is removed: without one, the shipped head
+        works.
+
         Raises:
-            OSError: the state cannot be written; the shipped head works.
+            OSError: the state can be neither written nor removed. The shipped head works, until the
+                program starts again.
         """
         head, shipped = self.head, self.shipped
         head.classes = shipped.classes
@@ -340,7 +344,10 @@ class Learner:
         self.taught = False
         self._forget()
         self.reason, self.report = "", {}
-        self.save()
+        try:
+            self.save()
+        except OSError:
+            remove_head(str(self.path))
 
     def save(self) -> None:
         """Writes the state, if it is kept."""

@@ -109,6 +109,8 @@ class Lesson:
             try:
                 while phase in ("training", "checking") and time.monotonic() - begun < TURN_S:
                     phase = self.learner.step()
+                if phase in ("accepted", "rejected"):  # written, whatever failed before
+                    self.failure = ""
             except OSError as error:
                 self.write_failed(error)
                 phase = self.learner.phase
@@ -122,9 +124,11 @@ class Lesson:
         self.stop()
         try:
             self.learner.rollback()
-            self.failure = ""
         except OSError as error:
             self.write_failed(error)
+            raise Fault("failed", "the shipped head works, but %s; remove it, or what was learned "
+                        "comes back when serve.py starts again" % self.failure)  # fmt: skip
+        self.failure = ""
 
     def stop(self) -> None:
         """Drops a running update: the server ends."""

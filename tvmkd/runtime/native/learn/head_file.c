@@ -101,13 +101,28 @@ static int write_all(int file, const unsigned char *data, size_t bytes) {
   return fsync(file) ? errno : 0;
 }
 
-int tvmkd_head_write(const char *path, tvmkd_head *head) {
-  char draft[4096], folder[4096];
+/* The length of the folder's part of a path, with its slash. */
+static int folder_of(const char *path) {
   const char *slash = strrchr(path, '/');
-  int length = slash ? (int)(slash - path) + 1 : 0;
+  return slash ? (int)(slash - path) + 1 : 0;
+}
+
+/* Waits until the names in a file's folder are on its disk. */
+static void keep(const char *path) {
+  char folder[4096];
+  int length = folder_of(path);
+  snprintf(folder, sizeof folder, "%.*s", length ? length : 1, length ? path : ".");
+  int place = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (place < 0) return;
+  fsync(place);
+  close(place);
+}
+
+int tvmkd_head_write(const char *path, tvmkd_head *head) {
+  char draft[4096];
+  int length = folder_of(path);
   int used = snprintf(draft, sizeof draft, "%.*s.%s.tmp", length, path, path + length);
   if (used < 0 || (size_t)used >= sizeof draft) return ENAMETOOLONG;
-  snprintf(folder, sizeof folder, "%.*s", length ? length : 1, length ? path : ".");
   unsigned char *data = (unsigned char *)head->header;
   tvmkd_sha256(data, head->bytes - DIGEST_BYTES, data + head->bytes - DIGEST_BYTES);
   int file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -119,9 +134,12 @@ int tvmkd_head_write(const char *path, tvmkd_head *head) {
     unlink(draft);
     return error;
   }
-  int place = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (place < 0) return 0;
-  fsync(place);
-  close(place);
+  keep(path);
+  return 0;
+}
+
+int tvmkd_head_remove(const char *path) {
+  if (unlink(path)) return errno == ENOENT ? 0 : errno;
+  keep(path);
   return 0;
 }

@@ -41,6 +41,8 @@ void tvmkd_head_place(tvmkd_head *head, unsigned char *data);
 int tvmkd_head_read(const char *path, unsigned char **data, size_t *bytes);
 /* Writes a file by way of a draft beside it. 0, or errno. */
 int tvmkd_head_write(const char *path, tvmkd_head *head);
+/* Removes a file, if it is there. 0, or errno. */
+int tvmkd_head_remove(const char *path);
 
 float tvmkd_half_to_float(uint16_t half);
 uint16_t tvmkd_float_to_half(float value);

@@ -415,7 +415,12 @@ tvmkd_learn_status tvmkd_learn_rollback(tvmkd_learner *l) {
   forget(l);
   l->reason[0] = 0;
   clear(l);
-  return tvmkd_learn_save(l);
+  if (!tvmkd_learn_save(l)) return TVMKD_LEARN_OK;
+  /* A full disk: without a state, too, the shipped head is what works. */
+  int error = tvmkd_head_remove(l->path);
+  if (!error) return TVMKD_LEARN_OK;
+  return refuse(l, TVMKD_LEARN_SYSTEM, "%.120s: can be neither written nor removed: %s", l->path,
+                strerror(error));
 }
 
 tvmkd_learn_status tvmkd_learn_save(tvmkd_learner *learner) {

@@ -103,7 +103,8 @@ tvmkd_learn_status tvmkd_learn_begin(tvmkd_learner *learner);
  * tvmkd_learn_save for a write that failed. */
 tvmkd_learn_phase tvmkd_learn_step(tvmkd_learner *learner, int32_t count);
 
-/* Goes back to the shipped head and its replay memory; a running update is dropped. */
+/* Goes back to the shipped head and its replay memory; a running update is dropped. A state that cannot
+ * be written, as on a full disk, is removed: without one the shipped head works. */
 tvmkd_learn_status tvmkd_learn_rollback(tvmkd_learner *learner);
 
 /* Writes the state file, after a power cut the old one or the new one is there. */
