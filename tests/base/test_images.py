@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +23,23 @@ def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     found = images.read(tmp_path / "a.png")
     assert found.size == (4, 6)
     assert found.getpixel((3, 0)) == (255, 0, 0)
+
+
+def test_unusual_tags_beside_the_orientation_are_no_fault(tmp_path: Path) -> None:
+    resolution_unit = struct.pack(">HHII", 0x0128, 5, 1, 38)  # RATIONAL, where SHORT is usual
+    orientation = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 2) + orientation + resolution_unit
+    exif = b"Exif\0\0" + tiff + struct.pack(">III", 0, 2, 1)
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert images.read(tmp_path / "a.jpg").size == (4, 6)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, struct.error, IndexError])
+def test_whatever_pillow_raises_names_the_file(tmp_path: Path, monkeypatch, error) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", Mock(side_effect=error("why")))
+    with pytest.raises(InputError, match=r"a\.png: cannot be read as an image: why"):
+        images.read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])

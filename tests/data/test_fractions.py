@@ -42,6 +42,13 @@ def test_one_held_out_part_is_tested_on(held: str) -> None:
     assert parts["test"] == files("b", 3)
 
 
+@pytest.mark.parametrize("held", ["val", "test"])
+def test_a_part_without_labels_is_as_one_that_is_missing(held: str) -> None:
+    empty = {"val": "test", "test": "val"}[held]
+    parts = divide(cfg(), {"train": files("a", 10), held: files("b", 3), empty: []})
+    assert parts == divide(cfg(), {"train": files("a", 10), held: files("b", 3)})
+
+
 def test_given_splits_are_kept_and_a_training_split_alone_is_divided() -> None:
     given = {name: files(name, 3) for name in ("val", "test", "train")}
     assert divide(cfg(), given) == given

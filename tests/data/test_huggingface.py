@@ -80,6 +80,25 @@ def test_splits_have_their_names(tmp_path: Path) -> None:
     assert counts(load(tmp_path / "some", val_fraction=0.1)) == [18, 2, 8]
 
 
+def test_splits_that_number_their_classes_differently_mean_the_same_ones(tmp_path: Path) -> None:
+    """As ``DatasetDict.class_encode_column`` does, where a split lacks a class."""
+
+    def part(first: int, names: list[str], labels: list[int]) -> datasets.Dataset:
+        kinds = datasets.Features({**FEATURES, "label": datasets.ClassLabel(names=names)})
+        return table(first, len(labels), kinds, label=labels)
+
+    train = part(0, ["a", "b", "c"], [0, 1, 2] * 4)
+    parts = {"train": train, "validation": part(20, ["a", "c"], [0, 1, 1]), "test": train}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "set")
+    splits = load(tmp_path / "set")
+    assert splits.classes == ("a", "b", "c")
+    assert splits.val.labels.tolist() == [0, 2, 2]
+    parts["validation"] = part(20, ["a", "d", "unused"], [0, 1, 1])
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "more")
+    with pytest.raises(InputError, match="val split has classes that the train split has not: d"):
+        load(tmp_path / "more")
+
+
 def test_parquet_files_and_folders_of_images_are_read(tmp_path: Path) -> None:
     root = tmp_path / "parquet" / "data"
     root.mkdir(parents=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import ExifTags, Image, features
 
 from tvmkd.base import walk
 from tvmkd.base.errors import InputError
@@ -28,12 +29,24 @@ PICTURES = frozenset(
 )
 
 # Pillow's exceptions for files that are damaged, truncated, far too large or no images.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, RuntimeError),
+    *(TypeError, AttributeError, LookupError, ArithmeticError, struct.error),
+)
 
 # Tags of TIFF.
 _BITS, _FORMAT, _PHOTOMETRIC, _MIN, _MAX = 258, 339, 262, 340, 341
-_ORIENTATION = 0x0112
 _ROUNDING = 1e-3  # by so much may a float leave its range
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class UnreadableImage(InputError):
@@ -71,7 +84,7 @@ def read(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as opened:
-            return ImageOps.exif_transpose(eight_bits(opened)).convert("RGB")
+            return upright(opened).convert("RGB")
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 
@@ -118,6 +131,25 @@ def known() -> str:
     return ", ".join(sorted(suffixes()))
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """`eight_bits`, turned as the EXIF orientation says.
+
+    Pillow's ``exif_transpose`` writes all of EXIF again, and fails where one tag of it is unusual.
+    """
+    picture.load()  # a PNG may have its EXIF at the end
+    turn = turn_of(picture)
+    plain = eight_bits(picture)
+    return plain if turn is None else plain.transpose(turn)
+
+
+def turn_of(picture: Image.Image) -> Image.Transpose | None:
+    """What its EXIF orientation asks for; None where there is none, or none that can be read."""
+    try:
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except UNREADABLE:
+        return None
+
+
 def eight_bits(picture: Image.Image) -> Image.Image:
     """Scales 16-bit, 32-bit and float brightness to 8 bits; returns other images unchanged.
 
@@ -140,13 +172,7 @@ def eight_bits(picture: Image.Image) -> Image.Image:
         )
     if picture.mode.startswith("I;") and _tag(picture, _PHOTOMETRIC) == 0:
         scaled = 1 - scaled  # white is zero; Pillow turns only 8 bits round
-    made = Image.fromarray(np.rint(scaled * 255).clip(0, 255).astype(np.uint8))
-    turned = picture.getexif().get(_ORIENTATION)
-    if turned:
-        exif = Image.Exif()
-        exif[_ORIENTATION] = turned
-        made.info["exif"] = exif.tobytes()
-    return made
+    return Image.fromarray(np.rint(scaled * 255).clip(0, 255).astype(np.uint8))
 
 
 def _range(picture: Image.Image) -> tuple[float, float]:

@@ -19,8 +19,8 @@ Listing = Sequence[tuple[P, int]]
 def divide(cfg: Data, found: Mapping[str, Listing[P]]) -> dict[str, Listing[P]]:
     """The pictures of ``train``, ``val`` and ``test``.
 
-    If only one of ``val`` and ``test`` exists, it becomes the test split, and a validation split is
-    taken from ``train``.
+    If only one of ``val`` and ``test`` has pictures, it becomes the test split, and a validation
+    split is taken from ``train``.
 
     Args:
         cfg: ``val_fraction``, ``test_fraction`` and ``split_seed``.
@@ -31,10 +31,10 @@ def divide(cfg: Data, found: Mapping[str, Listing[P]]) -> dict[str, Listing[P]]:
         test, rest = _take(found["all"], cfg.test_fraction, rng)
         val, train = _take(rest, cfg.val_fraction / (1 - cfg.test_fraction), rng)
         return {"train": train, "val": val, "test": test}
-    train = found["train"]
-    if "val" in found and "test" in found:
-        return {"train": train, "val": found["val"], "test": found["test"]}
-    test = found.get("test", found.get("val", []))
+    train, val, test = (found.get(name, ()) for name in ("train", "val", "test"))
+    if val and test:
+        return {"train": train, "val": val, "test": test}
+    test = test or val
     if not test:
         test, train = _take(train, cfg.test_fraction, rng)
     val, train = _take(train, cfg.val_fraction, rng)

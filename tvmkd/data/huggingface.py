@@ -85,13 +85,13 @@ def load_huggingface(cfg: Data) -> Splits:
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; set [data] path")
     tables = _parts(root, _opened(root))
-    names: Sequence[str] = ()
+    names: dict[str, Sequence[str]] = {}
     found: dict[str, list[tuple[Row, int | str]]] = {}
     for name, table in tables.items():
         image, label = _columns(root, table)
-        names = getattr(table.features[label], "names", None) or names
+        names[name] = getattr(table.features[label], "names", None) or ()
         found[name] = _rows(root / name, table, image, label)
-    classes, numbered = class_labels.numbered(root, found, names)
+    classes, numbered = class_labels.numbered(root, found, _numbered_alike(root, found, names))
     parts = divide(cfg, numbered)
     files = KnownFiles(root)
     stored = sorted(files_below(root), key=lambda path: path.parts)
@@ -251,6 +251,32 @@ def _rows(name: Path, table: Any, image: str, label: str) -> list[tuple[Row, int
     if len(wanted) < len(labels):
         console.warn(f"{name}: left out: {len(labels) - len(wanted)} rows without a label")
     return [(Row(plain, image, index, name), labels[index]) for index in wanted]
+
+
+def _numbered_alike(
+    root: Path,
+    found: dict[str, list[tuple[Row, int | str]]],
+    names: Mapping[str, Sequence[str]],
+) -> Sequence[str]:
+    """The names of the training split's classes, whose numbers the others get here.
+
+    The library numbers the classes of each split by themselves, if asked to encode a column.
+    """
+    wanted = names.get("train") or next(filter(None, names.values()), ())
+    for split, own in names.items():
+        if not own or own == wanted:
+            continue
+        place = {number: wanted.index(name) for number, name in enumerate(own) if name in wanted}
+        lost = sorted({int(number) for _, number in found[split]} - place.keys())
+        if lost:
+            classes = ", ".join(
+                own[number] if number < len(own) else str(number) for number in lost[:5]
+            )
+            raise InputError(
+                f"{root}: the {split} split has classes that the train split has not: {classes}"
+            )
+        found[split] = [(row, place[int(number)]) for row, number in found[split]]
+    return wanted
 
 
 def _digest(

@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from tvmkd.base.errors import InputError
-from tvmkd.base.images import UNREADABLE, UnreadableImage, eight_bits, resized, unreadable
+from tvmkd.base.images import (
+    UNREADABLE,
+    UnreadableImage,
+    eight_bits,
+    resized,
+    turn_of,
+    unreadable,
+    upright,
+)
 
+SIDEWAYS = frozenset(
+    getattr(Image.Transpose, name)
+    for name in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+)
 MOST_DECODED = 20_000  # so many pictures are decoded to find all that are damaged
 
 
@@ -70,14 +82,13 @@ class Decoder:
             with opened(picture) as file:
                 # JPEG can decode directly to a smaller size if that is sufficient.
                 file.draft(None, (self.size * 2, self.size * 2))
-                upright = ImageOps.exif_transpose(eight_bits(file))
-                upright = upright.convert("L" if self.channels == 1 else "RGB")
+                turned = upright(file).convert("L" if self.channels == 1 else "RGB")
         except UNREADABLE as error:
             raise unreadable(path_of(picture), error) from None
-        width, height = upright.size
+        width, height = turned.size
         scale = self.size / min(width, height)
         sides = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-        fitted = resized(upright, sides)
+        fitted = resized(turned, sides)
         left, top = (fitted.width - self.size) // 2, (fitted.height - self.size) // 2
         pixels = np.asarray(fitted.crop((left, top, left + self.size, top + self.size)))
         return np.ascontiguousarray(pixels.reshape(self.size, self.size, -1).transpose(2, 0, 1))
@@ -98,10 +109,9 @@ def whole(path: Path, size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint
     """
     try:
         with Image.open(path) as opened:
-            picture = eight_bits(opened)
-            upright = ImageOps.exif_transpose(picture)
-            if upright.size == size or picture.size != size:
-                picture = upright
+            picture = upright(opened)
+            if picture.size != size == opened.size:
+                picture = eight_bits(opened)
             pixels = np.array(picture.convert("RGB"))
     except UNREADABLE as error:
         raise unreadable(path, error) from None
@@ -123,8 +133,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as opened:
             width, height = opened.size
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in {5, 6, 7, 8}
-            return (height, width) if turned else (width, height)
+            return (height, width) if turn_of(opened) in SIDEWAYS else (width, height)
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 

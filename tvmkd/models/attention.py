@@ -161,7 +161,10 @@ class TopKAttention(Attention):
 
 
 class GatheredTopKAttention(TopKAttention):
-    """`TopKAttention` that reads only the values of the best keys: ``keep`` products a query."""
+    """`TopKAttention` that reads only the values of the best keys: ``keep`` products a query.
+
+    Of keys with equal scores it reads ``keep`` at most, where the other keeps all.
+    """
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `Attention.attend`."""

@@ -150,6 +150,8 @@ def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 def _difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
     """The largest difference as a share of the largest value, but at least of 1."""
+    if len(before) != len(after):
+        return float("inf")
     worst = 0.0
     for want, got in zip(before, after, strict=True):
         if want.shape != got.shape:

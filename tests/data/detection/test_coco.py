@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from detection_sets import coco
@@ -128,6 +129,20 @@ def test_the_same_image_in_two_splits_is_refused(tmp_path):
             path.rename(tmp_path / path.name)
     with pytest.raises(InputError, match=r"val\.json: .*\.png is in instances_train\.json too"):
         load_coco(tmp_path)
+
+
+def test_images_that_are_elsewhere(tmp_path, monkeypatch):
+    root = three(tmp_path / "set")
+    (root / "train2017").rename(tmp_path / "disk")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    for entry in content["images"]:
+        entry["file_name"] = str(tmp_path / "disk" / entry["file_name"])
+    path.write_text(json.dumps(content))
+    splits = load_coco(root)
+    assert splits.train[0][0].shape == (3, 16, 24)
+    monkeypatch.chdir(tmp_path)
+    assert load_coco(Path("set")).sha256 == splits.sha256
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detection_sets import cats, voc
+from detection_sets import annotation, cats, picture, voc
 from PIL import Image
 
 from tvmkd import config, data
 from tvmkd.base.errors import InputError, UsageError
 from tvmkd.data.detection.crops import NONE, write_crops
+from tvmkd.data.detection.dataset import DetectionImages
 from tvmkd.data.detection.scenes import Recipe, load_scenes
+from tvmkd.data.detection.splits import DetectionSplits
 from tvmkd.data.detection.voc import VocObject, load_voc
 
 
@@ -46,6 +48,19 @@ def test_a_crop_shows_its_object_and_places_without_one_show_none(tmp_path: Path
     nothing = [np.asarray(Image.open(path)) for path in (tmp_path / "crops").rglob("none/*.png")]
     assert nothing
     assert max((image > 128).mean() for image in nothing) < 0.75
+
+
+def test_files_of_one_name_and_crowds(tmp_path: Path) -> None:
+    parts = []
+    for first in (0, 10, 20):
+        images = [picture(tmp_path / f"cam{first + n}" / "1.png") for n in range(3)]
+        parts.append([annotation(path, first + n, crowds=1) for n, path in enumerate(images)])
+    train, val, test = (DetectionImages(part, crowds=True) for part in parts)
+    splits = DetectionSplits(train, val, test, ("cat",), "0" * 64)
+    count = write_crops(splits, tmp_path / "crops", 8)
+    files = list((tmp_path / "crops").rglob("*.png"))
+    assert len(files) == count
+    assert sum(path.parent.name == "cat" for path in files) == 9
 
 
 @pytest.mark.parametrize("name", ["none", "../../etc", ".hidden", "a/b"])

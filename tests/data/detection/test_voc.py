@@ -82,6 +82,16 @@ def test_columns_blank_lines_and_missing_sizes(tmp_path):
     assert splits.train.annotations[0].size == SIZE
 
 
+def test_names_with_spaces(tmp_path):
+    named = {f"IMG {name}": objects for name, objects in cats(6).items()}
+    names = list(named)
+    voc(tmp_path, named, train=names[:4], val=names[4:5], test=[f"{names[5]}  1"])
+    with pytest.raises(InputError, match=r"IMG"):
+        load_voc(tmp_path)  # a flag after a name with a space is no name
+    voc(tmp_path, named, train=names[:4], val=names[4:5], test=names[5:])
+    assert stems(load_voc(tmp_path).train) == names[:4]
+
+
 def test_fractions_of_pixels_and_counting_from_zero(tmp_path, capsys):
     """Both are found in the wild: VOC2011 has corners as 45.7, LabelImg's begin with 0."""
     voc(tmp_path, PETS, **LISTS)

@@ -81,6 +81,18 @@ def test_what_need_not_be_found_counts_neither_way(flag: str) -> None:
     assert calibrate(rows, [target(BOX)]) == pytest.approx(0.7)
 
 
+def test_detections_inside_a_crowd_belong_to_it() -> None:
+    """The IoU of one object with a region of many is small."""
+    inside = [[50.0 + 10 * n, 50.0, 60.0 + 10 * n, 60.0] for n in range(3)]
+    rows = [found((BOX, 0.5, 1), *((box, 0.9, 1) for box in inside))]
+    crowd = target(BOX, [50.0, 50.0, 90.0, 90.0], iscrowd=[False, True])
+    assert calibrate(rows, [crowd]) == pytest.approx(0.25)
+    half_outside = [81.0, 50.0, 101.0, 60.0]
+    rows = [found((half_outside, 0.9, 1), (BOX, 0.5, 1)), found((BOX, 0.8, 1))]
+    assert calibrate(rows, [crowd, target(BOX)]) == pytest.approx(0.25)
+    assert calibrate(rows, [crowd, target()]) == pytest.approx(0.25)
+
+
 def test_equal_scores_stay_together() -> None:
     rows = [found((BOX, 0.5, 1)), found((FAR, 0.5, 1)), found((BOX, 0.2, 1))]
     targets = [target(BOX), target(), target(BOX)]

@@ -19,7 +19,9 @@ HIDDEN = 0.3  # largest fraction of an object's box inside a crop without object
 
 
 def write_crops(splits: DetectionSplits, folder: Path, size: int, seed: int = 0) -> int:
-    """Writes the objects as square images, one folder per class, and as many crops of background.
+    """Writes the objects as square images, one folder per class, and crops of background.
+
+    Crowds are regions, not objects, and are left out.
 
     A backbone that is pretrained on these crops needs fewer images to learn detection, as with
     ImageNet weights.
@@ -69,7 +71,8 @@ def _crop(
 ) -> int:
     picture = Image.fromarray(whole(annotation.image, annotation.size).transpose(1, 2, 0))
     places: list[tuple[str, tuple[float, float, float]]] = []
-    for box, label in zip(annotation.boxes, annotation.labels, strict=True):
+    single = ~annotation.crowd
+    for box, label in zip(annotation.boxes[single], annotation.labels[single], strict=True):
         side = float((box[2:] - box[:2]).max()) * (1 + 2 * MARGIN)
         middle = (box[:2] + box[2:]) / 2
         places.append((classes[label - 1], (float(middle[0]), float(middle[1]), side)))
@@ -77,7 +80,7 @@ def _crop(
     if nothing is not None:
         places.append((NONE, nothing))
     for number, (name, (x, y, side)) in enumerate(places):
-        path = folder / name / f"{annotation.image.stem}-{number}.png"
+        path = folder / name / f"{annotation.image.stem}-{annotation.image_id}-{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         left, top = round(x - side / 2), round(y - side / 2)
         cut = picture.crop((left, top, left + round(side), top + round(side)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def _digest(root: Path, parts: Parts, classes: Sequence[str]) -> str:
     digest = hashlib.sha256(repr(tuple(classes)).encode())
     for name, part in parts.items():
         for entry in part:
-            image = entry.image.relative_to(root).as_posix()
+            image = os.path.relpath(entry.image, root)  # may be elsewhere
             line = f"{name}\0{image}\0{entry.image.stat().st_size}\0{entry.size}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
             for values in (entry.boxes, entry.labels, entry.difficult, entry.crowd):

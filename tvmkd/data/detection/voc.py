@@ -150,9 +150,16 @@ def _lists(root: Path, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
         if both is None:
             raise InputError(f"{root / LISTS}: no train.txt; add one, or remove the other lists")
         files = {"train": both} | {name: files[name] for name in ("test",) if name in files}
+
+    def listed(line: str) -> str:
+        """The line, or its first word: a flag may follow."""
+        whole = line.strip()
+        there = whole in images or (root / ANNOTATIONS / f"{whole}.xml").is_file()
+        return whole if there else whole.split()[0]
+
     parts = {
         name: dict.fromkeys(
-            (line.split()[0] for line in _text(path).splitlines() if line.strip()), path
+            (listed(line) for line in _text(path).splitlines() if line.strip()), path
         )
         for name, path in files.items()
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
 
 from tvmkd.data.detection.dataset import Target
 from tvmkd.data.detection.metrics import VOC_IOU, Prediction
@@ -24,7 +24,8 @@ def calibrate(
     """The threshold with the best F-beta of all objects and classes together.
 
     A detection is right if it is of an object's class with an IoU of at least half; of several,
-    the one with the highest score. Difficult objects and crowds count neither way.
+    the one with the highest score. Difficult objects and crowds count neither way: a detection
+    belongs to a crowd, as in COCO, if half of its own area is inside.
 
     Args:
         found: detections of each image, those with a score above ``lowest``.
@@ -57,11 +58,22 @@ def _counted(target: Target) -> Tensor:
     return ~(target["difficult"].cpu() | target["iscrowd"].cpu())
 
 
+def _inside(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Which share of each box is in each region: ``[boxes, regions]``."""
+    low = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    share: Tensor = (high - low).clamp_min(0).prod(-1) / box_area(boxes)[:, None]
+    return share
+
+
 def _judged(found: Prediction, target: Target) -> tuple[Tensor, Tensor]:
     """Scores of an image's detections that count, and whether each is right."""
     scores, labels = found["scores"].cpu(), found["labels"].cpu()
     boxes, counted = target["boxes"].cpu(), _counted(target)
     overlap = box_iou(found["boxes"].cpu(), boxes) if len(boxes) else torch.zeros(len(scores), 0)
+    crowd = target["iscrowd"].cpu()
+    if bool(crowd.any()):
+        overlap[:, crowd] = _inside(found["boxes"].cpu(), boxes[crowd])
     overlap = overlap * (labels[:, None] == target["labels"].cpu()[None])
     free = counted.clone()
     keep = torch.ones(len(scores), dtype=torch.bool)
