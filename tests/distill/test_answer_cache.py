@@ -89,6 +89,17 @@ def test_a_logit_that_is_too_large_stays_finite(tmp_path: Path) -> None:
     assert found.tolist() == [[65504.0, -65504.0]]
 
 
+def test_what_was_never_written_still_needs_its_space(tmp_path: Path, monkeypatch) -> None:
+    rows = 100_000
+    recall(AnswerCache(tmp_path, "x", rows, PARTS), [4])
+    usage = SimpleNamespace(free=rows * (6 + 8 + 4) // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="the disk has"):
+        AnswerCache(tmp_path, "x", rows, PARTS)
+    usage.free *= 2
+    AnswerCache(tmp_path, "x", rows, PARTS)
+
+
 def test_a_disk_with_too_little_space_is_told_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

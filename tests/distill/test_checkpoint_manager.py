@@ -84,6 +84,13 @@ def test_a_training_resumes_with_weights_parts_and_history(tmp_path: Path) -> No
     assert other.state.epoch == 0
 
 
+def test_weights_of_another_network_are_one_line(tmp_path: Path) -> None:
+    """A library may change what a name stands for."""
+    manager(job(tmp_path / "a.pt"), network(2.0), Part(7), []).end_epoch(0.5, lambda: 0.9)
+    with pytest.raises(InputError, match=r"a\.pt: does not fit the student any more \(.*remove it"):
+        manager(job(tmp_path / "a.pt"), nn.Linear(1, 3), Part(), [])
+
+
 def test_only_the_leader_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Team, "wait", lambda self: None)
     follower = Team(1, 2, torch.device("cpu"))

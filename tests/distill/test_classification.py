@@ -110,6 +110,15 @@ def test_a_teacher_may_have_an_augmentation_of_its_own(task) -> None:
     assert own.identity() == task.identity()
 
 
+def test_the_teachers_task_is_of_the_same_class() -> None:
+    class Own(ClassificationTask):
+        pass
+
+    task = Own(small(student={"images": 20}))
+    assert type(task.for_teacher()) is Own
+    assert task.count("train") == 20 < task.for_teacher().count("train")
+
+
 def test_classifiers_imitate_probabilities(task) -> None:
     assert task.imitation() is losses.imitation
 

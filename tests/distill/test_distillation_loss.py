@@ -213,6 +213,32 @@ def test_a_temperature_that_leaves_one_class_is_warned_of(pair, capsys, cfg) -> 
     assert "temperature" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"loss": "loss_with_weights:Weighted"},
+        {"loss": "loss_with_weights:Weighted", "standardize": True},
+        {"loss": "kd", "logits": [{"loss": "loss_with_weights:Weighted"}]},
+        {"loss": "kd", "logits": [{"loss": "loss_with_weights:Weighted", "standardize": True}]},
+    ],
+)
+def test_a_losss_own_weights_are_trained_however_it_is_used(pair, batch, tmp_path, cfg) -> None:
+    (tmp_path / "loss_with_weights.py").write_text(
+        "import torch\nfrom torch import nn\nfrom tvmkd.distill.losses import SoftLoss\n\n"
+        "class Weighted(SoftLoss, nn.Module):\n"
+        "    def __init__(self):\n"
+        "        nn.Module.__init__(self)\n"
+        "        self.alpha, self.scale = 0.5, nn.Parameter(torch.ones(1))\n\n"
+        "    def soft(self, student, teacher, labels):\n"
+        "        return (self.scale * student - teacher).square().mean(1)\n"
+    )
+    loss = Distillation(Distill.model_validate(cfg), *pair, SHAPE, search_in=[tmp_path])
+    (weight,) = loss.parameters()
+    loss(batch, pair[0](batch.images)).backward()
+    assert weight.grad is not None
+    assert float(weight.grad.abs()) > 0
+
+
 def test_each_loss_is_one_part_whatever_it_is_made_of(pair, batch, tmp_path) -> None:
     (tmp_path / "composed_loss.py").write_text(
         "from tvmkd.distill.losses import KD\n\n"

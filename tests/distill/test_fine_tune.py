@@ -56,6 +56,20 @@ def test_it_trains_with_the_teacher_that_is_there(run, tmp_path):
     assert not torch.equal(alone[1].weight, model[1].weight)
 
 
+def test_a_backbone_that_came_with_weights_keeps_its_statistics(run, tmp_path, monkeypatch):
+    """What was read from a file does not know that its first training froze them."""
+    settled = []
+    monkeypatch.setattr(nn.Sequential, "settle", lambda self: settled.append(1), raising=False)
+    tuned(run, tmp_path / "without.pt")
+    assert not settled
+    cfg = small(distill={"loss": "ce"})
+    student = cfg.student.model_copy(update={"backbone": tmp_path / "weights.pt"})
+    cfg = cfg.model_copy(update={"student": student})
+    model = network()
+    fine_tune(cfg, run, model, MODEL, tmp_path / "with.pt", name="student", epochs=1, lr=1e-2)
+    assert settled
+
+
 def test_what_it_starts_from_decides_whether_it_is_done(run, tmp_path):
     path = tmp_path / "tuned.pt"
     model = tuned(run, path)

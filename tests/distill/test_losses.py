@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from tvmkd.base.errors import InputError
 from tvmkd.config import Distill
 from tvmkd.config.losses import LOSSES
+from tvmkd.config.sections import Logits
 from tvmkd.distill import losses
 from tvmkd.distill.task import Batch
 
@@ -149,6 +150,24 @@ def test_a_term_is_a_loss_without_the_labels(batch, code):
     )
 
 
+def test_a_standardised_term_has_the_papers_base_temperature():
+    made = losses.make_term(Logits(loss="kd", standardize=True))
+    assert losses.inner(made).temperature == 2.0
+    assert losses.inner(losses.make_term(Logits(loss="kd"))).temperature == 4.0
+
+
+def test_hard_mining_needs_a_loss_that_takes_weights(code):
+    mined = {"hard_mining": 1.0, "loss_args": {"temperature": 1.0}}
+    with pytest.raises(InputError, match=r"plain.*has no argument weights, which hard_mining"):
+        losses.make(Distill(loss="my_logit_losses:plain", **mined), [code])
+    term = Logits(loss="my_logit_losses:plain", args={"temperature": 1.0})
+    with pytest.raises(InputError, match=r"logits .*has no argument weights"):
+        losses.make_term(term, [code], mined=True)
+    for name in ("kd", "dkd", "dist", "mlkd", "nkd", "mse"):
+        losses.make(Distill(loss=name, hard_mining=1.0))
+        losses.make_term(Logits(loss=name), mined=True)
+
+
 def test_the_identity_of_a_users_loss_has_its_code(code):
     section = Distill(loss="my_logit_losses:plain")
     before = losses.identity(section, [code])
@@ -160,14 +179,18 @@ def test_the_identity_is_of_what_the_loss_depends_on(code):
     plain = losses.identity(Distill())
     assert not {"code", "codes", "loss_args", "standardize", "logits"} & set(plain)
     elsewhere = {"epochs": 3, "lr": 0.1, "weight_decay": 0.0, "seeds": [7], "baseline": False}
-    for name, value in {**elsewhere, "ema": 0.9, "latency_weight": 1.0}.items():
+    elsewhere |= {"watch": "8ms", "watch_every": 3, "latency": "mine:ms", "latency_weight": 1.0}
+    elsewhere |= {"curriculum_start": 0.5, "curriculum_full_at": 0.5}  # there is none
+    for name, value in {**elsewhere, "ema": 0.9}.items():
         assert losses.identity(Distill.model_validate({name: value})) == plain
     changes = {"loss": "dkd", "alpha": 0.5, "temperature": 2.0, "beta": 1.0, "hard_mining": 1.0}
-    changes |= {"curriculum": "root", "curriculum_start": 0.5, "curriculum_full_at": 0.5}
+    changes |= {"curriculum": "root"}
     changes |= {"features": [{"loss": "hint", "student": "0", "teacher": "0"}]}
     changes |= {"standardize": True, "logits": [{"loss": "nkd"}]}
     for name, value in changes.items():
         assert losses.identity(Distill.model_validate({name: value})) != plain
+    slow = losses.identity(Distill(curriculum="root"))
+    assert losses.identity(Distill(curriculum="root", curriculum_start=0.5)) != slow
     mine = Distill(loss="my_logit_losses:plain", loss_args={"power": 1.0})
     assert losses.identity(mine, [code])["loss_args"] == {"power": 1.0}
 

@@ -49,6 +49,24 @@ def test_a_second_call_asks_nobody(splits, tmp_path: Path) -> None:
     torch.testing.assert_close(first, wanted)
 
 
+def test_arguments_and_code_are_in_the_fingerprint(tmp_path: Path) -> None:
+    """A mobilevit's kinds of attention have the same weights, and answer differently."""
+    code, teacher = tmp_path / "my_teacher.py", nn.Linear(2, 2)
+
+    def found(**section: object) -> str:
+        return teacher_cache.fingerprint(small(teacher=section), teacher, [tmp_path])
+
+    full = found(model="mobilevit", args={"attention": "full"})
+    assert full == found(model="mobilevit", args={"attention": "full"}, epochs=7)
+    assert full != found(model="mobilevit", args={"attention": "linear"})
+    code.write_text("a = 1")
+    before = found(model="my_teacher:Net")
+    code.write_text("a = 2")
+    assert found(model="my_teacher:Net") != before
+    nn.init.zeros_(teacher.weight)
+    assert found(model="mobilevit", args={"attention": "full"}) != full
+
+
 def test_another_teacher_has_another_file_and_half_a_file_is_made_anew(splits, tmp_path) -> None:
     teacher = Counting()
     teacher_cache.logits(teacher, "a", splits, tmp_path, ALONE)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,18 @@ BASE = Job(
 )
 
 
-def identity(job: Job, data: str = "a", processes: int = 1) -> str:
-    task: Any = SimpleNamespace(identity=lambda variants: {"data": data, "views": variants})
+def identity(
+    job: Job,
+    data: str = "a",
+    processes: int = 1,
+    own: str | None = None,
+    search_in: Sequence[Path] = (),
+) -> str:
+    task: Any = SimpleNamespace(
+        identity=lambda variants: {"data": data, "views": variants},
+        cfg=SimpleNamespace(data=SimpleNamespace(task=own)),
+        search_in=search_in,
+    )
     return job.identity(task, processes)
 
 
@@ -37,7 +48,7 @@ def identity(job: Job, data: str = "a", processes: int = 1) -> str:
         {"settings": replace(SETTINGS, stop=1)},
         {"loss_id": {"loss": "kd"}},
         {"variants": 3},
-        {"latency": LatencyTerm(lambda model: 1.0, 0.5)},
+        {"latency": LatencyTerm(lambda model: 1.0, 0.5, {"latency_weight": 0.5})},
     ],
 )
 def test_what_determines_the_result_is_in_its_identity(change: dict[str, Any]) -> None:
@@ -48,6 +59,23 @@ def test_data_and_processes_are_in_the_identity_and_names_are_not() -> None:
     assert identity(BASE, "b") != identity(BASE)
     assert identity(BASE, processes=2) != identity(BASE)
     assert identity(replace(BASE, name="other", path=Path("other.pt"))) == identity(BASE)
+
+
+def test_a_users_code_is_in_the_identity(tmp_path: Path) -> None:
+    code = tmp_path / "my_code.py"
+    network = replace(BASE, model={"spec": "my_code:Net", "kwargs": {}})
+    changed = replace(BASE, model={"spec": "pruned", "kwargs": {"base": "my_code:Net"}})
+    cases = [(network, None), (changed, None), (BASE, "my_code:Task")]
+    found = []
+    for text in ("a = 1", "a = 2"):
+        code.write_text(text)
+        found.append([identity(job, own=own, search_in=[tmp_path]) for job, own in cases])
+    assert not set(found[0]) & set(found[1])
+
+
+def test_a_latency_that_moves_no_weight_is_not_in_the_identity() -> None:
+    term = LatencyTerm(lambda model: 1.0, 0.5)
+    assert identity(replace(BASE, latency=term)) == identity(BASE)
 
 
 def test_what_is_not_used_leaves_the_identity_of_earlier_checkpoints() -> None:

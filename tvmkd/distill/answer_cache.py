@@ -67,10 +67,13 @@ class AnswerCache:
             shapes = [(place / f"{n}.npy", (rows, *p.shape), p.dtype) for n, p in enumerate(parts)]
             found = [_existing(*each) for each in shapes]
             there = _existing(place / "there.npy", (rows,), "bool")
-            missing = sum(
-                rows * part.size for part, array in zip(parts, found, strict=True) if array is None
+            _check_space(
+                place,
+                sum(
+                    rows * part.size - (0 if array is None else _stored(path))
+                    for part, array, (path, *_) in zip(parts, found, shapes, strict=True)
+                ),
             )
-            _check_space(place, missing)
             if there is None or any(array is None for array in found):
                 # Before any part is made anew: its rows are no longer known.
                 there = _new(place / "there.npy", (rows,), "bool")
@@ -112,6 +115,12 @@ def _existing(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any] | 
     if found.shape != shape or found.dtype != np.dtype(dtype):
         return None
     return open_memmap(path, mode="r+")
+
+
+def _stored(path: Path) -> int:
+    """Bytes of a file that are on the disk: what was never written takes no room."""
+    facts = path.stat()
+    return min(facts.st_size, facts.st_blocks * 512)
 
 
 def _new(path: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

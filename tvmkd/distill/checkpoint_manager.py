@@ -11,6 +11,7 @@ from torch import nn
 
 from tvmkd.base import console
 from tvmkd.base.errors import InputError
+from tvmkd.base.text import first_line
 from tvmkd.distill import epoch_clock
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.epoch_clock import Lap
@@ -72,13 +73,13 @@ class CheckpointManager:
         seed = {"seed": job.settings.seed}
         self.state = found or Checkpoint(job.model, {}, rng=seed, meta=meta)
         if found is not None:
-            if "network" not in parts:
-                network.load_state_dict(found.state)
-            saved = found.optimizer or {}
-            for name in parts.keys() & saved.keys():
-                parts[name].load_state_dict(saved[name])
-            if average is not None and found.epoch < job.settings.last:
-                average.load_state_dict(saved[AVERAGE])
+            try:
+                self._restore(found)
+            except (RuntimeError, ValueError, KeyError) as error:
+                raise InputError(
+                    f"{job.path}: does not fit the {job.name} any more ({first_line(error)}); "
+                    "remove it to train again"
+                ) from error
         # Nobody writes before everybody has read.
         team.wait()
         self._before = self.state.seconds
@@ -86,6 +87,16 @@ class CheckpointManager:
         report(self.state.epoch, self._note())
         for entry in self.state.history:
             self._judge(entry)
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Takes over the state of all parts."""
+        parts, saved = self._parts, found.optimizer or {}
+        if "network" not in parts:
+            self._network.load_state_dict(found.state)
+        for name in parts.keys() & saved.keys():
+            parts[name].load_state_dict(saved[name])
+        if self._average is not None and found.epoch < self._job.settings.last:
+            self._average.load_state_dict(saved[AVERAGE])
 
     def end_epoch(
         self, loss: float, score: Callable[[], float], lap: Lap = lambda phase: None

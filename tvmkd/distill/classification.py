@@ -36,7 +36,6 @@ from tvmkd.distill.task import (
     Task,
 )
 from tvmkd.distill.view_answers import MOST, ViewAnswers
-from tvmkd.models import checkpoint as files
 
 if TYPE_CHECKING:
     from tvmkd.config import Config
@@ -133,13 +132,17 @@ class ClassificationTask(Task):
         cfg, splits, name = self.cfg, self._all, self.cfg.teacher.augment
         if name is None and splits is self.splits:
             return self
+        task = copy.copy(self)  # of a user's class, perhaps
         if name is not None:
             steps = splits.preprocessing
             changed = cfg.data.model_copy(update={"augment": name})
             splits = replace(splits, augment=augment.named(changed, steps["mean"], steps["std"]))
         student = cfg.student.model_copy(update={"images": None})
-        cfg = cfg.model_copy(update={"student": student})
-        return ClassificationTask(cfg, self.search_in, splits)
+        task.cfg = cfg.model_copy(update={"student": student})
+        task._all = task.splits = splits
+        task.sha256, task._views = splits.sha256, None
+        task.variants = 0 if splits.augment is None else cfg.distill.views
+        return task
 
     def shortened(self, split: Split, count: int) -> ClassificationTask:
         """With ``count`` images in a split, evenly by class."""
@@ -201,7 +204,7 @@ class ClassificationTask(Task):
         views come again.
         """
         cfg, splits = self.cfg.distill, self.splits
-        fingerprint = files.fingerprint(teacher.state_dict())
+        fingerprint = teacher_cache.fingerprint(self.cfg, teacher, self.search_in)
         known: Tensor | None = None
         if cfg.curriculum != "none" or (splits.augment is None and not cfg.features):
             known = teacher_cache.logits(teacher, fingerprint, splits, folder, team)

@@ -32,6 +32,7 @@ from tvmkd.distill.detector.threshold import BETAS, calibrate
 from tvmkd.distill.detector.views import Views
 from tvmkd.distill.distributed import ALONE, Team, normaliser
 from tvmkd.distill.task import SPLITS, Batch, Distilled, Epoch, Loss, Metric, Split, Task
+from tvmkd.distill.teacher_cache import fingerprint
 from tvmkd.models import checkpoint as files
 from tvmkd.models import state_dicts
 from tvmkd.models.detectors import Dense, Raw
@@ -236,7 +237,7 @@ class DetectionTask(Task):
                 more = Terms(section.losses, _dense(student), _dense(teacher), self.search_in)
             places += [place for place in more.wanted if place not in places]
             facts["losses"] = terms_identity(section.losses, self.search_in)
-        weights = files.fingerprint(teacher.state_dict())
+        known = fingerprint(self.cfg, teacher, self.search_in)
         anchors = files.fingerprint({"anchors": _dense(teacher).anchors})
         views = [self.train.size, self.train.augment, self.train.seed]
         with team.leader_first():
@@ -245,11 +246,11 @@ class DetectionTask(Task):
                 places,
                 # Views that never come again are not worth a disk.
                 folder if section.variants else None,
-                json.dumps([weights, anchors, self.sha256, views]),
+                json.dumps([known, anchors, self.sha256, views]),
                 (self.count("train"), section.variants),
             )
         loss = TeacherLoss(self.student_loss(student), distillation, asked.answer, more)
-        return Distilled(loss, {**facts, "teacher": weights})
+        return Distilled(loss, {**facts, "teacher": known})
 
     def measure(
         self,

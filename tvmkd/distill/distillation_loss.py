@@ -53,10 +53,14 @@ class Distillation(nn.Module):
         self._answers = None if cfg.features else answers
         # A user's loss may be a module with weights: they are trained with this one's.
         self._logits = losses.make(cfg, search_in)
-        more = [losses.make_term(term, search_in) for term in cfg.logits]
+        mined = cfg.hard_mining > 0
+        more = [losses.make_term(term, search_in, mined=mined) for term in cfg.logits]
         self._more = list(zip(cfg.logits, more, strict=True))
         # Those with weights of their own: named, so that they are trained and saved.
-        self.own = nn.ModuleList(loss for loss in more if isinstance(loss, nn.Module))
+        inner = [losses.inner(loss) for loss in (*more, self._logits)]
+        self.own = nn.ModuleList(
+            loss for loss in inner if isinstance(loss, nn.Module) and loss is not self._logits
+        )
         # Behind a function: a teacher that were a part of this module would be trained with it.
         self._teacher: Callable[[Tensor], Tensor] = lambda images: logits_of(teacher(images))
         self._mine = Taps(student, [term.student for term in cfg.features], "student")
@@ -152,8 +156,8 @@ def check(
     if cfg.features:
         _warn_of_families(cfg.features, student, teacher)
     made = losses.make(cfg, search_in)
-    inner = made.loss if isinstance(made, losses.Standardized) else made
-    temperature = getattr(inner, "temperature", COLD)  # that of loss_args, where it is there
+    # That of loss_args, where it is there.
+    temperature: float = getattr(losses.inner(made), "temperature", COLD)
     if temperature < COLD:
         console.warn(
             f"[distill] temperature {temperature:g} leaves one class of what the teacher "

@@ -65,6 +65,9 @@ def fine_tune(
             progress=progress if team.leader else None,
             recorder=recorder,
         )
+        settle = getattr(network, "settle", None)  # of a detector
+        if settle is not None and cfg.student.backbone is not None:
+            settle()  # a network that was read from a file does not know
         settings = Settings(
             epochs, lr, cfg.distill.weight_decay, cfg.data.batch_size, cfg.project.seed
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tvmkd.base import console, user_code
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import source_hash
 from tvmkd.models.macs import macs
 
 Estimate = Callable[[nn.Module], "Tensor | float"]
@@ -29,10 +31,14 @@ class LatencyTerm:
     Args:
         estimate: the latency model.
         weight: λ, at least 0.
+        identity: of an estimate that may move weights, for checkpoints.
     """
 
-    def __init__(self, estimate: Estimate, weight: float) -> None:
+    def __init__(
+        self, estimate: Estimate, weight: float, identity: Mapping[str, Any] | None = None
+    ) -> None:
         self.weight = weight
+        self.identity = identity or {}
         self._estimate = estimate
         self._trains: bool | None = None
 
@@ -61,6 +67,18 @@ class LatencyTerm:
             return 0.0
         value = self._estimate(model)
         return self.weight * float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def identity(spec: str, weight: float, search_in: Sequence[Path] = ()) -> dict[str, Any]:
+    """What identifies the term in checkpoints; empty where it moves no weight.
+
+    Args:
+        spec, search_in: as for `load`.
+        weight: λ.
+    """
+    if not user_code.is_own(spec):
+        return {}
+    return {"latency_weight": weight, "latency": [spec, source_hash(spec, search_in)]}
 
 
 def _reaches(value: Tensor | float, model: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from tvmkd.base import user_code
 from tvmkd.base.errors import InputError
 from tvmkd.base.files import source_hash
 from tvmkd.base.text import suggest
+from tvmkd.config.losses import defaults
 from tvmkd.distill import loss_parts
 from tvmkd.distill.logit_losses.base import REGISTERED, LogitLoss, SoftLoss, divergence, register
 from tvmkd.distill.logit_losses.dist import DIST
@@ -50,6 +51,7 @@ __all__ = [
     "cross_entropy",
     "identity",
     "imitation",
+    "inner",
     "make",
     "make_term",
     "reads_all_logits",
@@ -76,6 +78,8 @@ def make(cfg: Distill, search_in: Sequence[Path] = ()) -> LogitLoss:
     """
     known = {"alpha": cfg.alpha, "beta": cfg.beta, "temperature": cfg.temperature}
     made = _made(cfg.loss, known, cfg.loss_args, "loss", search_in, cfg.standardize)
+    if cfg.hard_mining > 0:
+        _check_weights(made, f'[distill] loss "{cfg.loss}"')
     if cfg.optimizer == "dot" and not hasattr(made, "parts"):
         raise InputError(
             f'[distill] loss "{cfg.loss}": optimizer = "dot" needs a loss in two parts: make it a '
@@ -84,18 +88,26 @@ def make(cfg: Distill, search_in: Sequence[Path] = ()) -> LogitLoss:
     return made
 
 
-def make_term(cfg: Logits, search_in: Sequence[Path] = ()) -> Callable[..., Tensor]:
+def make_term(
+    cfg: Logits, search_in: Sequence[Path] = (), *, mined: bool = False
+) -> Callable[..., Tensor]:
     """The loss of an entry of ``[[distill.logits]]``: without the labels' part where it has one.
 
     Args:
         cfg: the entry.
         search_in: as for `make`.
+        mined: images have weights.
 
     Raises:
         InputError: as `make`.
     """
-    made = _made(cfg.loss, {}, cfg.args, "logits", search_in, cfg.standardize)
-    return made.distance if isinstance(made, SoftLoss) else made
+    own = defaults(cfg.loss, cfg.standardize)
+    known = {"temperature": own["temperature"]} if "temperature" in own else {}
+    made = _made(cfg.loss, known, cfg.args, "logits", search_in, cfg.standardize)
+    found: Callable[..., Tensor] = made.distance if isinstance(made, SoftLoss) else made
+    if mined:
+        _check_weights(found, f'[distill] logits "{cfg.loss}"')
+    return found
 
 
 def _made(
@@ -143,11 +155,27 @@ def _made(
     return Standardized(made)
 
 
+def _check_weights(made: Callable[..., Tensor], what: str) -> None:
+    try:
+        inspect.signature(made).bind(None, None, None, weights=None)
+    except TypeError:
+        raise InputError(
+            f"{what}: has no argument weights, which hard_mining gives it: float32 [N], how much "
+            "each image counts; add it, or leave hard_mining out"
+        ) from None
+
+
 def _check_names(what: str, known: Sequence[str], args: Mapping[str, Any]) -> None:
     for name in args:
         if name not in known:
             hint = suggest(name, known) or f"; known: {', '.join(known)}"
             raise InputError(f'{what}: it has no argument "{name}"{hint}')
+
+
+def inner(loss: Callable[..., Tensor]) -> object:
+    """What `make` or `make_term` made a loss of: an object of the loss's class, or a function."""
+    owner = getattr(loss, "__self__", loss)
+    return owner.loss if isinstance(owner, Standardized) else owner
 
 
 def reads_all_logits(cfg: Distill) -> bool:
@@ -161,8 +189,11 @@ def reads_all_logits(cfg: Distill) -> bool:
 
 def identity(cfg: Distill, search_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Everything that determines the loss, JSON-safe; for checkpoints."""
-    elsewhere = {"epochs", "lr", "weight_decay", "ema", "seeds", "baseline", "latency_weight"}
-    found = cfg.model_dump(mode="json", exclude=elsewhere | {"optimizer", "momentum", "delta"})
+    elsewhere = {"epochs", "lr", "weight_decay", "ema", "optimizer", "momentum", "delta"}
+    elsewhere |= {"seeds", "baseline", "latency", "latency_weight", "watch", "watch_every"}
+    if cfg.curriculum == "none":
+        elsewhere |= {"curriculum_start", "curriculum_full_at"}
+    found = cfg.model_dump(mode="json", exclude=elsewhere)
     for name in ("loss_args", "standardize", "logits", "views"):
         if not found[name]:
             del found[name]  # as in checkpoints from before there was one

@@ -11,7 +11,7 @@ from torch import nn
 
 from tvmkd.distill import tasks
 from tvmkd.distill.distributed import assemble
-from tvmkd.distill.latency import Estimate, LatencyTerm
+from tvmkd.distill.latency import Estimate, LatencyTerm, identity
 from tvmkd.distill.latency import load as load_estimate
 from tvmkd.distill.memory_format import to_device
 from tvmkd.distill.recorder import Recorder
@@ -197,10 +197,10 @@ class _Students(Session):
         )
 
     def _latency(self) -> LatencyTerm | None:
-        weight = self.cfg.distill.latency_weight
+        spec, weight = self.cfg.distill.latency, self.cfg.distill.latency_weight
         if weight == 0:
             return None
-        return LatencyTerm(self.estimate, weight)
+        return LatencyTerm(self.estimate, weight, identity(spec, weight, self.task.search_in))
 
     def _penalty(self, term: LatencyTerm | None, run: Run) -> float:
         if run.shape is not None:

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tvmkd.base.files import draft
+from tvmkd.base.files import draft, source_hash
 from tvmkd.data.splits import Splits, batches
 from tvmkd.distill.distributed import Team
 from tvmkd.distill.probe import logits_of
+from tvmkd.models import checkpoint
+
+if TYPE_CHECKING:
+    from tvmkd.config import Config
+    from tvmkd.config.sections import Assistant, Teacher
 
 BATCH = 256
+
+
+def fingerprint(cfg: Config, teacher: nn.Module, search_in: Sequence[Path] = ()) -> str:
+    """Identifies what students learn from: its weights, its arguments and a user's code.
+
+    Args:
+        cfg: uses the section teacher.
+        teacher: all that is asked, as one network.
+        search_in: folders to look in for a ``module:callable``.
+    """
+    networks: list[Teacher | Assistant] = [*cfg.teacher.members, *cfg.teacher.assistants]
+    facts = [[one.model, one.args, source_hash(one.model, search_in)] for one in networks]
+    text = json.dumps([checkpoint.fingerprint(teacher.state_dict()), facts], default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def logits(
@@ -25,7 +47,7 @@ def logits(
     They are those of the images without augmentation, with the teacher in evaluation mode.
 
     Args:
-        fingerprint: of the teacher's weights; with the data's hash it names the file.
+        fingerprint: of the teacher; with the data's hash it names the file.
         folder: where the file is, or is written by the leading process.
 
     Raises:

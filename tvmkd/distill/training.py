@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tvmkd import models
 from tvmkd.base.errors import InputError
+from tvmkd.base.files import source_hash
 from tvmkd.distill.curriculum import Curriculum
 from tvmkd.distill.latency import LatencyTerm
 from tvmkd.distill.task import Loss, Task
@@ -117,10 +118,15 @@ class Job:
     rungs: Rungs | None = None
 
     @property
+    def spec(self) -> str:
+        """What the network is made from, before it is changed by us."""
+        base: str = self.model.get("kwargs", {}).get("base", self.model["spec"])
+        return base
+
+    @property
     def by_user(self) -> bool:
         """True if the network is a user's own ``module:callable``, as it is or changed by us."""
-        spec = self.model.get("kwargs", {}).get("base", self.model["spec"])
-        return ":" in spec and not models.is_builtin(spec)
+        return ":" in self.spec and not models.is_builtin(self.spec)
 
     def close(self) -> None:
         """Closes the loss, if it has something to take off the networks."""
@@ -141,7 +147,11 @@ class Job:
             **task.identity(self.variants),
         }
         if self.latency is not None:
-            facts["latency_weight"] = self.latency.weight
+            facts.update(self.latency.identity)
+        specs = (self.spec, task.cfg.data.task or "")
+        code = [source_hash(spec, task.search_in) for spec in specs]
+        if any(code):
+            facts["code"] = code
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
     def not_finite(

@@ -101,6 +101,10 @@ class Dense(nn.Module):
                 f"missing or of another shape, the first is {wrong[0]}"
             )
         trunk.load_state_dict({mine: weights[name] for name, mine in found.items()})
+        self.settle()
+
+    def settle(self) -> None:
+        """Freezes the backbone's batch statistics, as after `load_backbone`."""
         self._settled = True
 
     def train(self, mode: bool = True) -> Dense:

@@ -50,6 +50,24 @@ def blank(network: Any) -> tuple[torch.Tensor, torch.Tensor]:
 BOX = (10.0, 12.0, 30.0, 40.0)
 
 
+@pytest.mark.parametrize("classes", [1, 10])
+def test_a_retinanet_learns_the_columns_that_stand_for_classes(classes: int) -> None:
+    """Its first is not used: whatever is in it changes nothing."""
+    network = retina(classes=classes)
+    loss = DetectorDistillation(network, network, features=0.0)
+    logits = torch.randn(1, len(network.anchors), classes + 1) - 3
+    offsets = torch.zeros(1, len(network.anchors), 4)
+    boxes = network.anchors[None].clamp(0, 64) / 64
+    answers = Answers(logits[..., 1:].clone(), boxes, [])
+    found = []
+    for unused in (-9.0, 9.0):
+        logits[..., 0] = unused
+        found.append(float(loss(Raw(logits, offsets, []), answers, there(1))))
+    assert found[0] == found[1]
+    logits[..., 1:] = -9.0
+    assert float(loss(Raw(logits, offsets, []), answers, there(1))) > found[0]
+
+
 def test_anchors_are_matched_with_what_was_found_there() -> None:
     loss = only("boxes")
     sure, _, offsets = loss.match(seen(BOX))

@@ -81,6 +81,7 @@ class DetectorDistillation(nn.Module):
         self.weights = {"classification": classification, "boxes": boxes, "features": features}
         self.temperature = temperature
         self._softmax = student.activation == "softmax", teacher.activation == "softmax"
+        self._answers = student.answers
         self._coder = BoxCoder(BOX_WEIGHTS[student.activation])
         self._size = student.size
         self.register_buffer("anchors", student.anchors, persistent=False)
@@ -96,9 +97,10 @@ class DetectorDistillation(nn.Module):
         count = normaliser(sure.sum())
         there = sure > 0  # few anchors; the others would cost more time than the rest of the loss
         if self.weights["classification"]:
-            seen = found.logits[there][:, 1:] if self._softmax[0] else found.logits[there]
+            logits = self._answers(found.logits)
+            seen = logits[there][:, 1:] if self._softmax[0] else logits[there]
             apart = self._classes(seen, hidden[there], sure[there])
-            apart = apart + self._presence(found.logits, sure)
+            apart = apart + self._presence(logits, sure)
             part = self.weights["classification"] * apart / count
             total = total + loss_parts.note("classes", part)
         if self.weights["boxes"]:
