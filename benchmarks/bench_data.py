@@ -32,6 +32,7 @@ import torch
 from PIL import Image
 
 from tvmkd import config
+from tvmkd.base.allocator import keep_freed_memory
 from tvmkd.data import decoded
 from tvmkd.distill.classification import ClassificationTask
 from tvmkd.distill.distributed import ALONE
@@ -276,6 +277,7 @@ def main() -> int:
     """Measures, prints and returns the exit code."""
     options = arguments()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as each training does
     results = [loading(options.images, options.rounds, size) for size in options.sizes]
     if options.epochs:
         results.append(

@@ -53,7 +53,8 @@ class TensorImages:
 
     def get(self, indices: Tensor) -> Tensor:
         """The images at ``indices``: float32, normalised."""
-        return (self._pixels[indices].float() - self._mean) / self._std
+        found = self._pixels[indices].float()
+        return found.sub_(self._mean).div_(self._std)  # a new block takes more time than the sum
 
 
 class Subset:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tvmkd.base import user_code
+from tvmkd.base.allocator import keep_freed_memory
 from tvmkd.base.errors import InputError
 from tvmkd.distill import epoch_clock, loss_parts
 from tvmkd.distill.checkpoint_manager import CheckpointManager, Stateful
@@ -67,6 +68,7 @@ class Trainer:
                 moved by it and the last checkpoint is kept), nothing can be trained, a user's code
                 fails, an image cannot be read, or the checkpoint cannot be written.
         """
+        keep_freed_memory()
         task, team, settings = self.task, self.team, job.settings
         steps = self.steps(settings)
         to_device(network, team.device)
