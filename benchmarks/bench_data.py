@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -157,13 +157,13 @@ class Contender:
         if name == "new":
             cfg = cfg.model_copy(update={"distill": cfg.distill.model_copy(update={"views": 0})})
         self._task, self._teacher, self._cached = ClassificationTask(cfg), teacher, name == "cached"
-        self._cfg, self._place = cfg, place / name
+        self._cfg, self._place, self.name = cfg, place / name, name
         self._first = 2 * cfg.distill.views
         self.seconds: list[float] = []
         self.accuracies: list[float] = []
 
-    def train(self, seed: int) -> Iterator[None]:
-        """Trains one student; pauses after each epoch."""
+    def train(self, seed: int) -> None:
+        """Trains one student."""
         task, cfg = self._task, self._cfg
         kwargs = task.arguments("depthwise", {})
         student = task.build("depthwise", kwargs, "student", seed)
@@ -178,7 +178,15 @@ class Contender:
             variants=task.variants,
             checkpoint_seconds=1e9,
         )
-        yield from self._timed(student, job)
+        ends: list[float] = []
+        Trainer(task).fit(student, job, lambda done, note: ends.append(time.perf_counter()))
+        epochs = cfg.distill.epochs
+        self.seconds += [
+            ends[done] - ends[done - 1]
+            # Nearly every view was seen: an epoch leaves out a few images.
+            for done in range(self._first + 1, epochs)
+            if done % max(1, epochs // 5)  # the others are scored, too
+        ]
         self.accuracies.append(task.score(student, "test"))
 
     def _distilled(self, student: torch.nn.Module) -> Distilled:
@@ -187,25 +195,6 @@ class Contender:
             # The same views and the same loss, but the teacher itself.
             found.loss._answers = None  # type: ignore[attr-defined]
         return found
-
-    def _timed(self, student: torch.nn.Module, job: Job) -> Iterator[None]:
-        trainer, task = Trainer(self._task), self._task
-        epoch_of = trainer._epoch
-        steps = trainer.steps(job.settings)
-        from tvmkd.distill.optimizer import Optimizer
-        from tvmkd.distill.trainer import make_epoch
-
-        weights = [*student.parameters()]
-        optimizer = Optimizer(weights, job.settings, job.settings.epochs * steps, ALONE, task.clip)
-        for number in range(job.settings.epochs):
-            epoch = make_epoch(job, task.count("train"), steps, number, ALONE)
-            start = time.perf_counter()
-            epoch_of(student, job, epoch, optimizer)
-            if (
-                number >= self._first
-            ):  # nearly every view was seen: an epoch leaves out a few images
-                self.seconds.append(time.perf_counter() - start)
-            yield
 
 
 def caching(epochs: int, teacher_epochs: int, seeds: int, views: int) -> _common.Result:
@@ -229,9 +218,8 @@ def caching(epochs: int, teacher_epochs: int, seeds: int, views: int) -> _common
         score = task.score(teacher, "test")
         all_ways = {way: Contender(way, cfg, teacher, place) for way in ("cached", "asked", "new")}
         for seed in range(seeds):
-            # An epoch of one, then an epoch of the other.
-            for _ in zip(*(each.train(seed) for each in all_ways.values()), strict=True):
-                pass
+            for each in sorted(all_ways.values(), key=lambda way: way.name, reverse=seed % 2 == 1):
+                each.train(seed)
             scores = [f"{way} {each.accuracies[-1]:.4f}" for way, each in all_ways.items()]
             print(f"seed {seed}: accuracy {', '.join(scores)}", flush=True)
     cached, asked, new = all_ways.values()
