@@ -23,10 +23,8 @@ from tvmkd.base.images import (
     upright,
 )
 
-SIDEWAYS = frozenset(
-    getattr(Image.Transpose, name)
-    for name in ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-)
+_TURN = Image.Transpose
+_SIDEWAYS = {_TURN.TRANSPOSE, _TURN.TRANSVERSE, _TURN.ROTATE_90, _TURN.ROTATE_270}
 MOST_DECODED = 20_000  # so many pictures are decoded to find all that are damaged
 
 
@@ -133,7 +131,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as opened:
             width, height = opened.size
-            return (height, width) if turn_of(opened) in SIDEWAYS else (width, height)
+            return (height, width) if turn_of(opened) in _SIDEWAYS else (width, height)
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 

@@ -245,10 +245,8 @@ def test_no_update_begins_by_itself_without_a_class(head: Path) -> None:
         made.begin()
 
 
-def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
-    given = options("--learn", head, "--learn-state", tmp_path / "state")
-    (made,) = main.lessons_of(given)
-    (tmp_path / "state").rmdir()
+def learn(made: Lesson) -> None:
+    """An update with two new classes, to its end."""
 
     async def play() -> None:
         for row, label in zip(*lesson("new"), strict=True):
@@ -257,6 +255,13 @@ def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
         await made.task
 
     asyncio.run(play())
+
+
+def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
+    given = options("--learn", head, "--learn-state", tmp_path / "state")
+    (made,) = main.lessons_of(given)
+    (tmp_path / "state").rmdir()
+    learn(made)
     assert made.learner.phase == "accepted"
     assert "the state cannot be written" in made.status()["failure"]
     assert {row[0]: row[4] for row in made.metrics()}["tvmkd_learn_state_failed"] == 1
@@ -271,14 +276,7 @@ def test_a_state_that_cannot_be_written(head: Path, tmp_path: Path) -> None:
 def test_a_state_that_is_written_again_is_no_failure(head: Path, tmp_path: Path) -> None:
     (made,) = main.lessons_of(options("--learn", head, "--learn-state", tmp_path / "state"))
     made.failure = "the state cannot be written: full"
-
-    async def play() -> None:
-        for row, label in zip(*lesson("new"), strict=True):
-            made.learner.add(row, int(label))
-        made.begin()
-        await made.task
-
-    asyncio.run(play())
+    learn(made)
     assert made.status()["failure"] == ""
 
 
